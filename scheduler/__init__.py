@@ -1,0 +1,1 @@
+"""Admits, queues, places and routes requests; knows no model and no HTTP."""

@@ -1,0 +1,237 @@
+"""The wire protocol between gateways, the scheduler and the workers.
+
+    gateway --Submit/Abort/Control/Query--> scheduler --Generate/Abort/Load/Unload/...--> worker
+    gateway <--Outputs/Rejected/Status----- scheduler <--Ready/Heartbeat/Outputs/...----- worker
+
+Every message is one msgpack frame, one union a direction: a frame in the wrong direction does not
+decode. Nothing here does I/O.
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import Any
+
+import msgspec
+
+from cupola.cache.catalog import ExecutionProvider
+
+
+class FinishReason(enum.StrEnum):
+    STOP = "stop"  # an end-of-turn token or a stop string
+    LENGTH = "length"  # max_tokens or the context is used up
+    ABORT = "abort"
+
+
+class ErrorCode(enum.StrEnum):
+    """Every way a request can fail below HTTP. The gateway has the table from code to status."""
+
+    INVALID_REQUEST = "invalid_request"
+    CONTEXT_LENGTH_EXCEEDED = "context_length_exceeded"
+    MODEL_NOT_FOUND = "model_not_found"
+    MODEL_LOAD_FAILED = "model_load_failed"
+    QUEUE_FULL = "queue_full"
+    QUEUE_TIMEOUT = "queue_timeout"
+    NO_WORKER = "no_worker"
+    WORKER_LOST = "worker_lost"
+    SCHEDULER_LOST = "scheduler_lost"
+    SHUTTING_DOWN = "shutting_down"
+    INTERNAL = "internal"
+
+
+class Message(msgspec.Struct, frozen=True, tag=True, omit_defaults=True):
+    """Base of every frame; the class's name is the tag on the wire."""
+
+
+# -- what is asked for -----------------------------------------------------------------------------
+
+
+class LocalModel(msgspec.Struct, frozen=True):
+    """A model variant on this machine's disk: all that a worker needs to load it."""
+
+    id: str
+    path: str
+    provider: ExecutionProvider
+
+
+class SamplingParams(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    max_tokens: int | None = None  # None: as many as the context holds
+    temperature: float = 1.0  # 0: greedy
+    top_p: float = 1.0
+    top_k: int = 0  # 0: all
+    seed: int | None = None
+    stop: tuple[str, ...] = ()
+    ignore_eos: bool = False
+
+
+class Chat(msgspec.Struct, frozen=True, tag=True):
+    """Messages for the model's chat template, as OpenAI's API has them."""
+
+    messages: tuple[dict[str, Any], ...]
+
+
+class Text(msgspec.Struct, frozen=True, tag=True):
+    """Plain text, tokenized as it is."""
+
+    text: str
+
+
+class Work(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a worker does for one request. The scheduler passes it on undecoded."""
+
+    prompt: Chat | Text
+    sampling: SamplingParams = SamplingParams()
+
+
+class Usage(msgspec.Struct, frozen=True, omit_defaults=True):
+    prompt_tokens: int
+    completion_tokens: int
+    cached_tokens: int = 0
+
+
+# -- gateway -> scheduler --------------------------------------------------------------------------
+
+
+class Submit(Message, frozen=True):
+    request_id: str
+    model: LocalModel
+    work: msgspec.Raw  # an encoded Work
+    ttl: float | None = None  # seconds that the model stays loaded after its last use; None: default
+
+
+class Abort(Message, frozen=True):
+    request_id: str
+
+
+class LoadModel(Message, frozen=True):
+    """Ask for a model to be resident on some worker; answered by Done or Rejected."""
+
+    request_id: str
+    model: LocalModel
+    ttl: float | None = None
+
+
+class UnloadModel(Message, frozen=True):
+    """Ask every worker to drop a model once it is idle; answered by Done."""
+
+    request_id: str
+    model_id: str
+
+
+class Query(Message, frozen=True):
+    """Ask for a Status. Sent every second: it is also the gateway's heartbeat."""
+
+
+# -- scheduler -> gateway --------------------------------------------------------------------------
+
+
+class Output(msgspec.Struct, frozen=True, omit_defaults=True):
+    """New text of one request. The last one has the finish reason and the usage."""
+
+    request_id: str
+    text: str = ""
+    finish_reason: FinishReason | None = None
+    usage: Usage | None = None
+
+
+class Outputs(Message, frozen=True):
+    """All that one step of a worker made."""
+
+    outputs: tuple[Output, ...]
+
+
+class Rejected(Message, frozen=True):
+    """The end of a request that failed, with a text for people."""
+
+    request_id: str
+    code: ErrorCode
+    message: str
+
+
+class Done(Message, frozen=True):
+    """The end of a LoadModel or UnloadModel that worked."""
+
+    request_id: str
+
+
+class WorkerStatus(msgspec.Struct, frozen=True, omit_defaults=True):
+    name: str
+    provider: ExecutionProvider
+    pid: int
+    running: int = 0
+    memory_bytes: int = 0
+    resident: tuple[str, ...] = ()
+
+
+class Status(Message, frozen=True):
+    """The scheduler's view. ``epoch`` differs between lives of the scheduler."""
+
+    epoch: str
+    queued: int = 0
+    workers: tuple[WorkerStatus, ...] = ()
+    missing: tuple[str, ...] = ()  # names of workers that should be there and are not
+
+
+# -- worker -> scheduler ---------------------------------------------------------------------------
+
+
+class Ready(Message, frozen=True):
+    """A worker's first word in a life, and its answer to Rejoin."""
+
+    name: str  # stable over restarts, e.g. "cpu:0/0"; the ZeroMQ identity is new in every life
+    provider: ExecutionProvider
+    pid: int
+    slots: int  # requests that it takes at once
+    resident: tuple[str, ...] = ()
+
+
+class Heartbeat(Message, frozen=True):
+    memory_bytes: int = 0
+    resident: tuple[str, ...] = ()
+
+
+class Goodbye(Message, frozen=True):
+    """A worker leaves on purpose."""
+
+
+# -- scheduler -> worker ---------------------------------------------------------------------------
+
+
+class Generate(Message, frozen=True):
+    request_id: str
+    model: LocalModel
+    work: msgspec.Raw
+    ttl: float | None = None
+
+
+class Load(Message, frozen=True):
+    request_id: str
+    model: LocalModel
+    ttl: float | None = None
+
+
+class Unload(Message, frozen=True):
+    request_id: str
+    model_id: str
+
+
+class Rejoin(Message, frozen=True):
+    """Sent to a worker the scheduler does not know: drop what you run and say Ready again."""
+
+
+ToScheduler = (
+    Submit | Abort | LoadModel | UnloadModel | Query
+    | Ready | Heartbeat | Outputs | Rejected | Done | Goodbye
+)  # fmt: skip
+ToGateway = Outputs | Rejected | Done | Status
+ToWorker = Generate | Abort | Load | Unload | Rejoin
+
+encode = msgspec.msgpack.Encoder().encode
+decode_to_scheduler = msgspec.msgpack.Decoder(ToScheduler).decode
+decode_to_gateway = msgspec.msgpack.Decoder(ToGateway).decode
+decode_to_worker = msgspec.msgpack.Decoder(ToWorker).decode
+decode_work = msgspec.msgpack.Decoder(Work).decode
+
+
+def encode_work(work: Work) -> msgspec.Raw:
+    return msgspec.Raw(encode(work))
