@@ -1,0 +1,265 @@
+"""The settings of a service, and where each value came from.
+
+One class says what can be set and what is allowed; ``load`` fills it from flags, then environment
+variables (``CUPOLA_…``), then ``cupola.toml`` in the home folder, then the defaults. Nothing here
+starts or creates anything.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import tomllib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import annotated_types
+from pydantic import Field, ValidationError, ValidationInfo, field_validator
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from cupola.cache.home import Home
+
+PREFIX = "CUPOLA_"
+DEFAULT = "default"
+# Variables of the same prefix that are not settings: for the tests, and for comparing with peers.
+_FOREIGN = re.compile(r"CUPOLA_(TEST_.*|PEERS)")
+_DEVICE = re.compile(r"(cpu|cuda)(:\d{1,3})?")
+_MAX_WORKERS = 64
+_WORKERS = f"a count from 1 to {_MAX_WORKERS}, or a list of devices such as 'cpu:0,cuda:0'"
+
+
+class SettingsError(ValueError):
+    """A key that does not exist, or a value that is not allowed: the text names key and source."""
+
+
+class Settings(BaseSettings):
+    """Everything that can be set about a service. Reads nothing by itself: see ``load``."""
+
+    model_config = SettingsConfigDict(
+        frozen=True, extra="forbid", env_prefix=PREFIX, allow_inf_nan=False
+    )
+
+    host: str = Field("127.0.0.1", min_length=1, description="address to listen on")
+    port: int = Field(5273, ge=0, le=65535, description="port to listen on; 0 = any free one")
+    home: Path = Field(
+        default_factory=lambda: Home.default().root,
+        description="folder of models, logs and the settings file",
+    )
+    model: str = Field(
+        "smollm2-135m", description="model that is loaded at the start; empty = none"
+    )
+    workers: str = Field("cpu:0", description=f"worker processes: {_WORKERS}")
+    gateways: int = Field(1, ge=1, le=64, description="gateway processes that share the port")
+    threads: int = Field(
+        0, ge=0, le=1024, description="threads of all workers together; 0 = one for each core"
+    )
+    slots: int = Field(16, ge=1, le=1024, description="requests that a worker runs at once")
+    step_tokens: int = Field(256, ge=1, le=65536, description="token budget of one engine step")
+    context: int = Field(
+        0, ge=0, le=1_048_576, description="upper limit of the context length; 0 = the model's own"
+    )
+    queue_limit: int = Field(256, ge=0, le=1_000_000, description="requests that may wait")
+    queue_timeout: float = Field(
+        300, gt=0, le=86_400, description="seconds that a request may wait in the queue"
+    )
+    model_ttl: float = Field(
+        600, ge=-1, description="seconds that an unused model stays loaded; -1 = for ever"
+    )
+    grace_seconds: float = Field(
+        10, ge=0, le=3600, description="seconds that running answers get to finish at a stop"
+    )
+    max_body_bytes: int = Field(
+        16 * 1024 * 1024, ge=1024, le=1024**3, description="largest body of a request"
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="what the log holds"
+    )
+    backend: Literal["onnx", "echo"] = Field(
+        "onnx", description="what runs the models; 'echo' runs none and is meant for tests"
+    )
+
+    @property
+    def devices(self) -> tuple[str, ...]:
+        """The device of every worker, e.g. ``("cpu:0", "cpu:0")``."""
+        if self.workers.isdecimal():
+            return ("cpu:0",) * int(self.workers)
+        names = [name.strip() for name in self.workers.split(",")]
+        return tuple(name if ":" in name else f"{name}:0" for name in names)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _is_meant(cls, value: Any, info: ValidationInfo) -> Any:
+        # pydantic would take true for 1, and an empty path for the working directory.
+        if isinstance(value, bool) or (info.field_name == "home" and value == ""):
+            raise ValueError("not a value of this setting")
+        return value
+
+    @field_validator("workers", mode="before")
+    @classmethod
+    def _as_text(cls, value: Any) -> Any:
+        # TOML has numbers and lists where the command line has text.
+        if isinstance(value, list):
+            return ",".join(str(item) for item in value)
+        return str(value) if isinstance(value, int) else value
+
+    @field_validator("workers")
+    @classmethod
+    def _is_workers(cls, value: str) -> str:
+        names = value.split(",")
+        count = int(value) if value.isdecimal() else len(names)
+        known = value.isdecimal() or all(_DEVICE.fullmatch(name.strip()) for name in names)
+        if not known or not 1 <= count <= _MAX_WORKERS:
+            raise ValueError("not a list of workers")
+        return value
+
+    @field_validator("model_ttl")
+    @classmethod
+    def _is_ttl(cls, value: float) -> float:
+        if -1 < value < 0:
+            raise ValueError("neither a duration nor -1")
+        return value
+
+    @field_validator("log_level", mode="before")
+    @classmethod
+    def _lower(cls, value: Any) -> Any:
+        return value.lower() if isinstance(value, str) else value
+
+    @field_validator("home")
+    @classmethod
+    def _absolute(cls, value: Path) -> Path:
+        return value.expanduser().absolute()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        *others: PydanticBaseSettingsSource,
+        **named: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        # ``load`` reads the sources one by one, to know where each value came from.
+        return (init_settings,)
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """Settings, and where each is from: ``--port``, ``CUPOLA_PORT``, a file's path, ``default``."""
+
+    settings: Settings
+    sources: Mapping[str, str]
+
+
+def load(flags: Mapping[str, Any] | None = None) -> Resolved:
+    """Settings from flags (None = not given), environment, file and defaults, in this order.
+
+    Raises SettingsError.
+    """
+    given = _from_flags(flags or {})
+    found = _from_environment()
+    file = _settings_file(given.get("home", found.get("home")))
+    filed = _from_file(file)
+    sources = (
+        dict.fromkeys(Settings.model_fields, DEFAULT)
+        | dict.fromkeys(filed, str(file))
+        | {key: variable(key) for key in found}
+        | {key: flag(key) for key in given}
+    )
+    try:
+        return Resolved(Settings(**filed | found | given), sources)
+    except ValidationError as error:
+        wrong = [(str(item["loc"][0]), item["input"]) for item in error.errors()]
+        lines = [
+            f"{key} = {value!r} ({sources[key]}) is not allowed: it must be {allowed(key)}"
+            for key, value in wrong
+        ]
+        raise SettingsError("\n".join(lines)) from None
+
+
+def environment(flags: Mapping[str, Any]) -> dict[str, str]:
+    """Flags as the variables that hand them to another process."""
+    return {variable(key): str(value) for key, value in _from_flags(flags).items()}
+
+
+def flag(key: str) -> str:
+    """A setting's name on the command line."""
+    return "--" + key.replace("_", "-")
+
+
+def variable(key: str) -> str:
+    """A setting's name in the environment."""
+    return PREFIX + key.upper()
+
+
+def allowed(key: str) -> str:
+    """What a setting may be, in words."""
+    field = Settings.model_fields[key]
+    if key == "workers":
+        return _WORKERS
+    if key == "model_ttl":
+        return "a number of at least 0, or -1"
+    if field.annotation in (int, float):
+        kind = "a whole number" if field.annotation is int else "a number"
+        return " ".join([kind, *filter(None, map(_limit, field.metadata))])
+    if choices := getattr(field.annotation, "__args__", None):
+        return "one of " + ", ".join(choices)
+    return "a folder" if field.annotation is Path else "text"
+
+
+def _limit(rule: object) -> str:
+    match rule:
+        case annotated_types.Ge(ge=limit):
+            return f"from {limit}"
+        case annotated_types.Gt(gt=limit):
+            return f"above {limit},"
+        case annotated_types.Le(le=limit):
+            return f"up to {limit}"
+    return ""
+
+
+def _from_flags(flags: Mapping[str, Any]) -> dict[str, Any]:
+    given = {key: value for key, value in flags.items() if value is not None}
+    _refuse_unknown(given, Settings.model_fields, "the command line", flag)
+    return given
+
+
+def _from_environment() -> dict[str, Any]:
+    names = [name.upper() for name in os.environ if name.upper().startswith(PREFIX)]
+    keys = [name.removeprefix(PREFIX).lower() for name in names if not _FOREIGN.fullmatch(name)]
+    _refuse_unknown(keys, Settings.model_fields, "the environment", variable)
+    return EnvSettingsSource(Settings)()
+
+
+def _settings_file(home: str | Path | None) -> Path:
+    return Home(Path(home).expanduser() if home else Home.default().root).settings_file
+
+
+def _from_file(file: Path) -> dict[str, Any]:
+    try:
+        found = TomlConfigSettingsSource(Settings, file).toml_data
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+        raise SettingsError(f"{file} cannot be read: {error}") from None
+    # The file is found through ``home``, so it cannot move it.
+    known = [key for key in Settings.model_fields if key != "home"]
+    _refuse_unknown(found, known, str(file), str)
+    return found
+
+
+def _refuse_unknown(
+    keys: Iterable[str], known: Iterable[str], source: str, name: Callable[[str], str]
+) -> None:
+    known = list(known)
+    for key in keys:
+        if key not in known:
+            near = difflib.get_close_matches(key, known, n=2)
+            hint = "did you mean " + " or ".join(map(name, near)) if near else "there are "
+            hint += "?" if near else ", ".join(map(name, known))
+            raise SettingsError(f"{name(key)} ({source}) is not a setting; {hint}")
