@@ -45,14 +45,3 @@ class Lifeline:
             self._end.sendall(line.encode() + b"\n")
         except OSError:
             return
-
-
-class LineBuffer:
-    """Cuts a stream of bytes into lines."""
-
-    def __init__(self) -> None:
-        self._rest = b""
-
-    def feed(self, data: bytes) -> list[str]:
-        *lines, self._rest = (self._rest + data).split(b"\n")
-        return [line.decode() for line in lines]

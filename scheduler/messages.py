@@ -96,7 +96,9 @@ class Submit(Message, frozen=True):
     request_id: str
     model: LocalModel
     work: msgspec.Raw  # an encoded Work
-    ttl: float | None = None  # seconds that the model stays loaded after its last use; None: default
+    ttl: float | None = (
+        None  # seconds that the model stays loaded after its last use; None: default
+    )
 
 
 class Abort(Message, frozen=True):

@@ -1,0 +1,78 @@
+"""The scheduler process: one ROUTER socket around ``core.Scheduler``."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+import uuid
+
+import msgspec
+import zmq
+
+from cupola.scheduler.commands import Commands
+from cupola.scheduler.core import Scheduler, SchedulerPolicy, Send
+from cupola.scheduler.endpoint import Endpoint
+from cupola.scheduler.messages import decode_to_scheduler, encode
+
+logger = logging.getLogger(__name__)
+
+
+def run(policy: SchedulerPolicy, endpoint: Endpoint, commands: Commands) -> None:
+    """Serve until the supervisor says ``stop``."""
+    with zmq.Context() as context, context.socket(zmq.ROUTER) as socket:
+        socket.router_mandatory = True  # a peer that is gone is an error, not a silent drop
+        socket.router_handover = True
+        endpoint.serve(socket)
+        Broker(Scheduler(policy, epoch=uuid.uuid4().hex), socket, commands).run()
+
+
+class Broker:
+    def __init__(self, scheduler: Scheduler, peers: zmq.Socket[bytes], commands: Commands) -> None:
+        self.scheduler = scheduler
+        self.peers = peers
+        self.commands = commands
+        self.poller = zmq.Poller()
+        self.poller.register(peers, zmq.POLLIN)
+        self.poller.register(commands.fileno(), zmq.POLLIN)
+
+    def run(self) -> None:
+        while True:
+            self.poller.poll(self._timeout_ms())
+            for line in self.commands.read():
+                if line == "stop":
+                    return
+                self._obey(line)
+            self._receive_all()
+            self._send(self.scheduler.tick(time.monotonic()))
+
+    def _obey(self, line: str) -> None:
+        verb, _, name = line.partition(" ")
+        if verb == "lost":
+            self._send(self.scheduler.process_ended(name, time.monotonic()))
+
+    def _receive_all(self) -> None:
+        while True:
+            try:
+                peer, frame = self.peers.recv_multipart(zmq.NOBLOCK)
+                message = decode_to_scheduler(frame)
+            except zmq.Again:
+                return
+            except (ValueError, msgspec.MsgspecError):
+                logger.warning("dropped a malformed frame")
+                continue
+            self._send(self.scheduler.receive(peer, message, time.monotonic()))
+
+    def _send(self, sends: list[Send]) -> None:
+        for peer, message in sends:
+            try:
+                self.peers.send_multipart([peer, encode(message)], zmq.NOBLOCK)
+            except zmq.ZMQError as error:
+                logger.info("peer %s is gone: %s", peer.decode(errors="replace"), error)
+                self._send(self.scheduler.unreachable(peer, time.monotonic()))
+
+    def _timeout_ms(self) -> int | None:
+        deadline = self.scheduler.next_deadline()
+        if deadline is None:
+            return None
+        return math.ceil(max(0.0, deadline - time.monotonic()) * 1000)

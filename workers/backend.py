@@ -1,0 +1,33 @@
+"""What the worker asks of an engine: ``engine.Engine`` runs models, ``EchoBackend`` has none."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from cupola.scheduler.messages import ErrorCode, Output, Work
+
+
+class RequestError(ValueError):
+    """A request that this model cannot serve; the text is for the client."""
+
+    def __init__(self, code: ErrorCode, message: str) -> None:
+        self.code = code
+        super().__init__(message)
+
+
+class Backend(Protocol):
+    """A loaded model that generates for many requests at once. Used from one thread."""
+
+    def add(self, request_id: str, work: Work) -> None:
+        """Accept a request. Raises RequestError, and then knows nothing of it."""
+
+    def abort(self, request_id: str) -> None:
+        """Forget a request; no output of it follows. Unknown ids are ignored."""
+
+    def step(self) -> list[Output]:
+        """One run of the model over everything that is ready. Each request's last output has a
+        finish reason. An exception means that the engine is lost, and all its requests with it."""
+
+    @property
+    def busy(self) -> bool:
+        """Whether ``step`` has something to do."""

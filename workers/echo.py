@@ -1,0 +1,76 @@
+"""A backend without a model: answers with the prompt's own words.
+
+For tests of everything above the engine, and for measuring gateway and scheduler alone.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from itertools import cycle, islice
+
+from cupola.scheduler.messages import (
+    Chat,
+    ErrorCode,
+    FinishReason,
+    Output,
+    Usage,
+    Work,
+)
+from cupola.workers.backend import RequestError
+from cupola.workers.text import StopMatcher
+
+FORBIDDEN = "echo:refuse"  # a prompt that starts so is refused, to see errors pass through
+FATAL = "echo:crash"  # a prompt that starts so makes the step fail
+
+
+class EchoBackend:
+    """Says the last message's words over and over, one a step, up to max_tokens."""
+
+    def __init__(self) -> None:
+        self._answers: dict[str, _Answer] = {}
+
+    @property
+    def busy(self) -> bool:
+        return bool(self._answers)
+
+    def add(self, request_id: str, work: Work) -> None:
+        prompt = work.prompt
+        text = str(prompt.messages[-1].get("content")) if isinstance(prompt, Chat) else prompt.text
+        if text.startswith(FORBIDDEN):
+            raise RequestError(ErrorCode.INVALID_REQUEST, "the echo backend was told to refuse")
+        self._answers[request_id] = _Answer(text, work)
+
+    def abort(self, request_id: str) -> None:
+        self._answers.pop(request_id, None)
+
+    def step(self) -> list[Output]:
+        if any(answer.text.startswith(FATAL) for answer in self._answers.values()):
+            raise RuntimeError("the echo backend was told to fail")
+        outputs = [answer.advance(request_id) for request_id, answer in self._answers.items()]
+        for output in outputs:
+            if output.finish_reason is not None:
+                del self._answers[output.request_id]
+        return outputs
+
+
+class _Answer:
+    def __init__(self, text: str, work: Work) -> None:
+        self.text = text
+        words = text.split() or ["…"]
+        limit = work.sampling.max_tokens or len(words)
+        self._words = deque(islice(cycle(words), limit))
+        self._stops = StopMatcher(work.sampling.stop)
+        self._prompt_tokens = len(words)
+        self._made = 0
+
+    def advance(self, request_id: str) -> Output:
+        self._made += 1
+        text, stopped = self._stops.feed(self._words.popleft() + " ")
+        if stopped:
+            return self._end(request_id, text, FinishReason.STOP)
+        if not self._words:
+            return self._end(request_id, text + self._stops.flush(), FinishReason.LENGTH)
+        return Output(request_id, text)
+
+    def _end(self, request_id: str, text: str, reason: FinishReason) -> Output:
+        return Output(request_id, text, reason, Usage(self._prompt_tokens, self._made))

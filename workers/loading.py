@@ -1,0 +1,43 @@
+"""Turns a model's folder into a backend. Imports the runtime only when a model is loaded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from cupola.scheduler.messages import LocalModel
+from cupola.workers.backend import Backend
+
+
+@dataclass(frozen=True, slots=True)
+class EngineOptions:
+    """How a worker runs its models."""
+
+    backend: str = "onnx"  # or "echo"
+    slots: int = 16  # sequences a model runs at once
+    step_tokens: int = 256  # token budget of a step
+    context: int = 0  # cap on a model's context; 0: the model's own
+    threads: int = 1
+
+
+def load(model: LocalModel, options: EngineOptions) -> Backend:
+    """Load a model; takes seconds. Raises what the files or the runtime have against it."""
+    if options.backend == "echo":
+        from cupola.workers.echo import EchoBackend
+
+        return EchoBackend()
+    from cupola.workers.engine import Engine
+    from cupola.workers.model_folder import ModelFolder
+    from cupola.workers.session import DecoderSession
+    from cupola.workers.text import TextCodec
+
+    folder = ModelFolder.read(Path(model.path), options.context)
+    codec = TextCodec(folder.path)
+    session = DecoderSession(
+        folder.path,
+        slots=options.slots,
+        context=folder.context,
+        width=options.step_tokens,
+        threads=options.threads,
+    )
+    return Engine(folder, codec, session, options.step_tokens)

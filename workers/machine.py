@@ -1,0 +1,56 @@
+"""The machine under a process: memory, cores, huge pages, signals. Only this file asks psutil."""
+
+from __future__ import annotations
+
+import mmap
+import os
+import signal
+
+import psutil
+
+HUGE_PAGE_BYTES = 2 * 1024 * 1024
+
+
+def memory_bytes() -> int:
+    """Resident memory of this process."""
+    return int(psutil.Process().memory_info().rss)
+
+
+def available_bytes() -> int:
+    """Memory that processes can still get without swapping."""
+    return int(psutil.virtual_memory().available)
+
+
+def cores() -> int:
+    """Physical cores that this process may use; hyper-threads share one core's arithmetic units."""
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return max(1, min(usable or 1, psutil.cpu_count(logical=False) or 1))
+
+
+def listener(port: int) -> str | None:
+    """Who listens on a TCP port, as ``name (pid n)``; None where the system does not say."""
+    try:
+        for connection in psutil.net_connections("tcp"):
+            at = connection.laddr
+            if connection.status == psutil.CONN_LISTEN and at and at.port == port:
+                return f"{psutil.Process(connection.pid).name()} (pid {connection.pid})"
+    except (psutil.Error, OSError, TypeError):
+        return None
+    return None
+
+
+def anonymous_memory(size: int) -> mmap.mmap:
+    """``size`` bytes of zeroed memory that cost nothing until they are touched.
+
+    Huge pages where the system has them: the first touch of 4 KiB pages halves the speed of a
+    sequence's first tokens.
+    """
+    memory = mmap.mmap(-1, size)
+    if hasattr(mmap, "MADV_HUGEPAGE"):
+        memory.madvise(mmap.MADV_HUGEPAGE)
+    return memory
+
+
+def leave_signals_to_supervisor() -> None:
+    """Ctrl+C reaches every process of the terminal, but only the supervisor decides the order."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

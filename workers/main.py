@@ -1,0 +1,154 @@
+"""The worker process: a DEALER socket, a thread that loads, and the loop that steps the engines."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import queue
+import socket
+import threading
+import time
+import uuid
+from dataclasses import dataclass
+
+import zmq
+
+from cupola.cache.catalog import ExecutionProvider
+from cupola.scheduler.commands import Commands
+from cupola.scheduler.endpoint import Endpoint
+from cupola.scheduler.messages import LocalModel, ToScheduler, decode_to_worker, encode
+from cupola.workers.backend import Backend
+from cupola.workers.loading import EngineOptions, load
+from cupola.workers.machine import memory_bytes
+from cupola.workers.residency import Residency
+from cupola.workers.worker import Identity, Worker
+
+logger = logging.getLogger(__name__)
+HEARTBEAT_SECONDS = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerConfig:
+    name: str  # e.g. "cpu:0/1": the second worker on the first CPU device
+    provider: ExecutionProvider
+    engine: EngineOptions
+    model_ttl: float
+    preload: LocalModel | None
+
+
+def run(config: WorkerConfig, endpoint: Endpoint, commands: Commands) -> None:
+    """Serve until the supervisor says ``stop``."""
+    with zmq.Context() as context, context.socket(zmq.DEALER) as scheduler:
+        # A fresh identity in every life: the scheduler must not take us for our predecessor.
+        scheduler.identity = f"worker-{config.name}-{uuid.uuid4().hex[:8]}".encode()
+        endpoint.join(scheduler)
+        Loop(config, scheduler, commands).run()
+
+
+class Loader:
+    """Loads models on its own thread, one after the other, and wakes the loop at each end."""
+
+    def __init__(self, options: EngineOptions) -> None:
+        self._options = options
+        self._wanted: queue.SimpleQueue[LocalModel] = queue.SimpleQueue()
+        self.ended: queue.SimpleQueue[tuple[str, Backend | Exception]] = queue.SimpleQueue()
+        self.wake, self._waker = socket.socketpair()
+        self.wake.setblocking(False)
+        threading.Thread(target=self._serve, daemon=True, name="loader").start()
+
+    def load(self, model: LocalModel) -> None:
+        self._wanted.put(model)
+
+    def _serve(self) -> None:
+        while True:
+            model = self._wanted.get()
+            began = time.monotonic()
+            result: Backend | Exception
+            try:
+                result = load(model, self._options)
+                logger.info("loaded %s in %.1f s", model.id, time.monotonic() - began)
+            except Exception as error:  # whatever a broken file makes the runtime raise
+                result = error
+            self.ended.put((model.id, result))
+            self._waker.send(b"\n")
+
+    def take(self) -> list[tuple[str, Backend | Exception]]:
+        """The loads that have ended since the last call."""
+        try:
+            self.wake.recv(4096)
+        except BlockingIOError:
+            return []
+        ended = []
+        while not self.ended.empty():
+            ended.append(self.ended.get())
+        return ended
+
+
+class Loop:
+    def __init__(
+        self, config: WorkerConfig, scheduler: zmq.Socket[bytes], commands: Commands
+    ) -> None:
+        self.scheduler = scheduler
+        self.commands = commands
+        self.loader = Loader(config.engine)
+        identity = Identity(config.name, config.provider, os.getpid(), config.engine.slots)
+        self.residency = Residency(config.model_ttl)
+        self.worker = Worker(identity, self.residency, self.loader.load)
+        self.preload = config.preload
+        self.next_heartbeat = 0.0
+        self.poller = zmq.Poller()
+        for source in (scheduler, commands.fileno(), self.loader.wake.fileno()):
+            self.poller.register(source, zmq.POLLIN)
+
+    def run(self) -> None:
+        if self.preload is not None:
+            self._load_first(self.preload)
+        self._send([self.worker.ready()])
+        while "stop" not in self.commands.read():
+            self._send(self.worker.step(time.monotonic()))
+            self._send(self.worker.expire(time.monotonic()))
+            self._beat(time.monotonic())
+            self.poller.poll(self._timeout_ms(time.monotonic()))
+            self._receive_all()
+            for model_id, result in self.loader.take():
+                self._send(self.worker.loaded(model_id, result, time.monotonic()))
+        self._send(self.worker.goodbye())
+        self.scheduler.linger = 1000  # the goodbye should arrive
+
+    def _load_first(self, model: LocalModel) -> None:
+        """Load before the first word, so that a worker that is ready answers at once."""
+        resident = self.residency.start(model, None, time.monotonic())
+        self.loader.load(model)
+        model_id, result = self.loader.ended.get()
+        self.worker.loaded(model_id, result, time.monotonic())
+        assert resident.waiting == []
+
+    def _receive_all(self) -> None:
+        while True:
+            try:
+                frame = self.scheduler.recv(zmq.NOBLOCK)
+            except zmq.Again:
+                return
+            self._send(self.worker.receive(decode_to_worker(frame), time.monotonic()))
+
+    def _send(self, messages: list[ToScheduler]) -> None:
+        for message in messages:
+            try:
+                self.scheduler.send(encode(message), zmq.NOBLOCK)
+            except zmq.Again:
+                # The scheduler has been away for 100,000 frames; its successor will ask us anew.
+                logger.warning("the scheduler takes no messages; dropped one")
+
+    def _beat(self, now: float) -> None:
+        if now >= self.next_heartbeat:
+            self.next_heartbeat = now + HEARTBEAT_SECONDS
+            self._send([self.worker.heartbeat(memory_bytes())])
+
+    def _timeout_ms(self, now: float) -> int:
+        if self.worker.busy:
+            return 0
+        deadlines = [self.next_heartbeat]
+        if (expiry := self.worker.next_deadline()) is not None:
+            deadlines.append(expiry)
+        return math.ceil(max(0.0, min(deadlines) - now) * 1000)

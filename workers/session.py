@@ -1,0 +1,112 @@
+"""onnxruntime and its IO binding: one run of a serving graph, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from cupola.workers.serving_graph import serving_graph
+from cupola.workers.slots import KeyValueCache
+
+ort.disable_telemetry_events()
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What one run reads for one slot: ``tokens`` behind the ``past`` positions in the cache."""
+
+    slot: int
+    past: int
+    tokens: Sequence[int]
+    wants_logits: bool
+
+
+class DecoderSession:
+    """A decoder with the keys and values of ``slots`` sequences, bound in place."""
+
+    def __init__(self, folder: Path, *, slots: int, context: int, width: int, threads: int) -> None:
+        """``width``: the most tokens a run takes. Raises UnservableGraphError, RuntimeError."""
+        graph = serving_graph(folder / "model.onnx", padding=width)
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.add_session_config_entry(
+            "session.model_external_initializers_file_folder_path", str(folder)
+        )
+        self._session = ort.InferenceSession(
+            graph.model, options, providers=["CPUExecutionProvider"]
+        )
+        # A row's unused places lie behind its end, so a row is one grid wider than the context.
+        self.cache = KeyValueCache(graph.kv, slots, context + width)
+        self.vocabulary = graph.vocabulary
+        self._logits = np.empty((slots, graph.vocabulary), np.float32)
+        # Binding all keys and values costs a millisecond, so each number of rows is bound once.
+        self._bindings: dict[int, ort.IOBinding] = {}
+
+    def run(self, rows: Sequence[Row]) -> NDArray[np.float32]:
+        """One run; logits ``[R, vocabulary]`` of the last token of each row that wants them.
+
+        The result is a view that the next run overwrites. The GIL is released meanwhile. A slot
+        below the highest one used that has no row stays as it is.
+        """
+        inputs = pack(rows, depth=max(row.slot for row in rows) + 1)
+        binding = self._binding(len(inputs["seqlens_k"]))
+        for name, array in inputs.items():
+            binding.bind_input(name, "cpu", 0, array.dtype.type, array.shape, array.ctypes.data)
+        logits = self._logits[: len(inputs["last"])]
+        shape = (1, *logits.shape)
+        binding.bind_output("logits", "cpu", 0, np.float32, shape, logits.ctypes.data)
+        self._session.run_with_iobinding(binding)
+        return logits[: sum(row.wants_logits for row in rows)]
+
+    def _binding(self, depth: int) -> ort.IOBinding:
+        if binding := self._bindings.get(depth):
+            return binding
+        binding = self._bindings[depth] = self._session.io_binding()
+        for layer, parts in enumerate(self.cache.arrays):
+            for part, name in zip(parts, ("key", "value"), strict=True):
+                head = part[:depth]
+                at = ("cpu", 0, head.dtype.type, head.shape, head.ctypes.data)
+                binding.bind_input(f"past_key_values.{layer}.{name}", *at)
+                binding.bind_output(f"present.{layer}.{name}", *at)
+        return binding
+
+
+def pack(rows: Sequence[Row], depth: int) -> dict[str, NDArray[np.generic]]:
+    """The inputs of one run over ``depth`` rows of the cache; see serving_graph for their shapes.
+
+    Tokens are packed in the order of ``rows``, and so are the logits.
+    """
+    counts = np.array([len(row.tokens) for row in rows], np.int64)
+    slots = np.array([row.slot for row in rows], np.int64)
+    starts = np.cumsum(counts) - counts
+    total = int(counts.sum())
+    width = int(counts.max())
+
+    query = np.zeros(depth, np.int32)
+    query[slots] = counts
+    lengths = np.ones(depth, np.int64)  # an idle row must claim one cached position or more
+    lengths[slots] = [row.past + len(row.tokens) for row in rows]
+
+    # Every place of the grid names some packed token; those behind a row's end are never used.
+    columns = np.arange(width)
+    grid = np.zeros((depth, width), np.int64)
+    grid[slots] = starts[:, None] + np.minimum(columns, counts[:, None] - 1)
+    ungrid = np.empty((total, 2), np.int64)
+    ungrid[:, 0] = np.repeat(slots, counts)
+    ungrid[:, 1] = np.arange(total) - np.repeat(starts, counts)
+
+    wanted = [i for i, row in enumerate(rows) if row.wants_logits] or [0]  # the head needs one
+    return {
+        "input_ids": np.array([[token for row in rows for token in row.tokens]], np.int64),
+        "grid": grid,
+        "ungrid": ungrid,
+        "last": (starts + counts - 1)[wanted],
+        "seqlens_k": (lengths - 1).astype(np.int32),
+        "query_seqlens": query,
+        "total_len": np.array(max(int(lengths.max()), width), np.int32),
+    }

@@ -1,0 +1,160 @@
+"""Text in and out of token ids: chat template, tokenizer, and detokenizing as tokens come."""
+
+from __future__ import annotations
+
+import datetime
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+import jinja2
+from jinja2.ext import loopcontrols
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+from tokenizers import Tokenizer
+from tokenizers.decoders import DecodeStream
+
+MAX_RENDERED = 8 * 1024 * 1024  # characters; a template that makes more is not serving a prompt
+
+
+class TemplateError(ValueError):
+    """The model's chat template refuses these messages, or the model has none."""
+
+
+def _raise(message: str) -> NoReturn:
+    raise jinja2.TemplateError(message)
+
+
+def _to_json(value: Any, indent: int | None = None, **_: Any) -> str:
+    # Jinja's own filter escapes for HTML, which models were not trained on.
+    return json.dumps(value, ensure_ascii=False, indent=indent)
+
+
+class ChatTemplate:
+    """A model's own template, in a sandbox: a model's folder is data, not code to trust."""
+
+    def __init__(self, source: str, tokens: Mapping[str, str]) -> None:
+        """``tokens``: bos_token, eos_token, ... as tokenizer_config.json has them."""
+        environment = ImmutableSandboxedEnvironment(
+            trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols]
+        )
+        environment.filters["tojson"] = _to_json
+        environment.globals["raise_exception"] = _raise
+        environment.globals["strftime_now"] = lambda form: datetime.datetime.now().strftime(form)
+        self._template = environment.from_string(source)
+        self._tokens = dict(tokens)
+
+    def render(self, messages: Sequence[Mapping[str, Any]]) -> str:
+        """The prompt, up to where the assistant's answer begins. Raises TemplateError."""
+        parts: list[str] = []
+        size = 0
+        try:
+            for part in self._template.generate(
+                messages=messages, add_generation_prompt=True, **self._tokens
+            ):
+                parts.append(part)
+                size += len(part)
+                if size > MAX_RENDERED:
+                    raise TemplateError("the chat template makes too long a prompt")
+        except (jinja2.TemplateError, TypeError, ValueError, OverflowError) as error:
+            raise TemplateError(f"the model's chat template refuses this: {error}") from error
+        return "".join(parts)
+
+
+class TextCodec:
+    """Everything between a model's text and its tokens."""
+
+    def __init__(self, folder: Path) -> None:
+        """Read ``tokenizer.json`` and what lies beside it. Raises OSError, ValueError."""
+        try:
+            self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        except Exception as error:  # tokenizers raises bare Exception
+            raise ValueError(f"tokenizer.json: {error}") from error
+        config = _read_json(folder / "tokenizer_config.json")
+        tokens = {
+            name: value["content"] if isinstance(value, dict) else value
+            for name, value in config.items()
+            if name.endswith("_token") and value is not None and not isinstance(value, bool)
+        }
+        file = folder / "chat_template.jinja"
+        source = file.read_text("utf-8") if file.exists() else config.get("chat_template")
+        self._template = ChatTemplate(source, tokens) if isinstance(source, str) else None
+
+    def encode(self, text: str) -> list[int]:
+        """Tokens of plain text, with the special tokens that the tokenizer itself adds."""
+        return list(self._tokenizer.encode(text).ids)
+
+    def encode_chat(self, messages: Sequence[Mapping[str, Any]]) -> list[int]:
+        """Tokens of a conversation. Raises TemplateError."""
+        if self._template is None:
+            raise TemplateError("this model has no chat template; use it for plain completion")
+        prompt = self._template.render(messages)
+        # The template writes the special tokens, so the tokenizer must not add them once more.
+        return list(self._tokenizer.encode(prompt, add_special_tokens=False).ids)
+
+    def detokenizer(self) -> Detokenizer:
+        return Detokenizer(self._tokenizer)
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    if not path.exists():
+        return {}
+    data = json.loads(path.read_text("utf-8"))
+    return data if isinstance(data, dict) else {}
+
+
+class Detokenizer:
+    """Turns the tokens of one answer into text as they come, never half a character."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self._tokenizer = tokenizer
+        self._stream = DecodeStream(skip_special_tokens=True)
+        self._held: list[int] = []  # tokens that so far make an incomplete character
+
+    def feed(self, token: int) -> str:
+        text = self._stream.step(self._tokenizer, token)
+        if text is None:
+            self._held.append(token)
+            return ""
+        self._held.clear()
+        return text
+
+    def flush(self) -> str:
+        """What is left at the end: the tail of a character that was cut off."""
+        text = self._tokenizer.decode(self._held, skip_special_tokens=True) if self._held else ""
+        self._held.clear()
+        return text
+
+
+class StopMatcher:
+    """Finds stop strings in streamed text and holds back what could be the beginning of one."""
+
+    def __init__(self, stops: Sequence[str]) -> None:
+        self._stops = tuple(stops)
+        self._held = ""
+
+    def feed(self, text: str) -> tuple[str, bool]:
+        """(text that may be sent now, whether a stop string was met). Nothing follows a stop."""
+        if not self._stops:
+            return text, False
+        text = self._held + text
+        found = [at for stop in self._stops if (at := text.find(stop)) >= 0]
+        if found:
+            self._held = ""
+            return text[: min(found)], True
+        keep = max(_overlap(text, stop) for stop in self._stops)
+        self._held = text[len(text) - keep :]
+        return text[: len(text) - keep], False
+
+    def flush(self) -> str:
+        """The answer ended without a stop string: what was held back is text after all."""
+        text, self._held = self._held, ""
+        return text
+
+
+def _overlap(text: str, stop: str) -> int:
+    """Length of the longest end of ``text`` that is a beginning of ``stop``."""
+    for size in range(min(len(text), len(stop) - 1), 0, -1):
+        if text.endswith(stop[:size]):
+            return size
+    return 0

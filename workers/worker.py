@@ -1,0 +1,195 @@
+"""A worker's decisions: what to do with each message, which engine to step, what to tell.
+
+It knows no socket and no clock. Loading takes seconds, so it is handed to ``load``, which calls
+``loaded`` back on the worker's own thread. ``main.py`` is the loop around it.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from cupola.cache.catalog import ExecutionProvider
+from cupola.scheduler.messages import (
+    Abort,
+    Done,
+    ErrorCode,
+    Generate,
+    Goodbye,
+    Heartbeat,
+    Load,
+    LocalModel,
+    Output,
+    Outputs,
+    Ready,
+    Rejected,
+    Rejoin,
+    ToScheduler,
+    ToWorker,
+    Unload,
+    decode_work,
+)
+from cupola.workers.backend import Backend, RequestError
+from cupola.workers.residency import Residency, Resident
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    name: str
+    provider: ExecutionProvider
+    pid: int
+    slots: int
+
+
+class Worker:
+    def __init__(
+        self, identity: Identity, residency: Residency, load: Callable[[LocalModel], None]
+    ) -> None:
+        self._identity = identity
+        self._residency = residency
+        self._load = load
+
+    # -- inputs ------------------------------------------------------------------------------------
+
+    def receive(self, message: ToWorker, now: float) -> list[ToScheduler]:
+        match message:
+            case Generate() | Load():
+                return self._use(message, now)
+            case Abort():
+                self._abort(message.request_id, now)
+                return []
+            case Unload():
+                return self._unload(message)
+            case Rejoin():
+                return self._rejoin(now)
+
+    def loaded(self, model_id: str, result: Backend | Exception, now: float) -> list[ToScheduler]:
+        """The end of a load, good or bad."""
+        resident = self._residency.models[model_id]
+        waiting, resident.waiting = resident.waiting, []
+        if isinstance(result, Exception):
+            del self._residency.models[model_id]
+            logger.error("could not load %s: %s", model_id, result)
+            text = f"the model '{model_id}' could not be loaded: {result}"
+            ids = [order.request_id for order in waiting] + resident.leaving
+            rejected = [Rejected(i, ErrorCode.MODEL_LOAD_FAILED, text) for i in ids]
+            return [*rejected, self.heartbeat(0)]
+        resident.backend = result
+        resident.last_used = now
+        answers = [answer for order in waiting for answer in self._begin(resident, order, now)]
+        return answers
+
+    def step(self, now: float) -> list[ToScheduler]:
+        """One run of every model that has work; all it made is one message."""
+        outputs: list[Output] = []
+        failures: list[ToScheduler] = []
+        for resident in list(self._residency.models.values()):
+            if resident.backend is None or not resident.backend.busy:
+                continue
+            try:
+                made = resident.backend.step()
+            except Exception:  # any failure of a run loses that engine and nothing else
+                logger.exception("%s failed in a run", resident.model.id)
+                failures += self._discard(resident)
+                continue
+            outputs += made
+            for output in made:
+                if output.finish_reason is not None:
+                    self._residency.finish(output.request_id, now)
+        return [*([Outputs(tuple(outputs))] if outputs else []), *failures]
+
+    def expire(self, now: float) -> list[ToScheduler]:
+        """Drop the models whose time is over."""
+        answers: list[ToScheduler] = []
+        for resident in self._residency.expired(now):
+            del self._residency.models[resident.model.id]
+            logger.info("unloaded %s", resident.model.id)
+            answers += [Done(request_id) for request_id in resident.leaving]
+        return answers
+
+    # -- what the loop wants to know ---------------------------------------------------------------
+
+    @property
+    def busy(self) -> bool:
+        return any(
+            r.backend is not None and r.backend.busy for r in self._residency.models.values()
+        )
+
+    def next_deadline(self) -> float | None:
+        return self._residency.next_deadline()
+
+    def ready(self) -> Ready:
+        me = self._identity
+        return Ready(me.name, me.provider, me.pid, me.slots, self._residency.names)
+
+    def heartbeat(self, memory_bytes: int) -> Heartbeat:
+        return Heartbeat(memory_bytes, self._residency.names)
+
+    def goodbye(self) -> list[ToScheduler]:
+        """End what runs: the process is about to stop."""
+        text = "the service is stopping"
+        ids = [i for r in self._residency.models.values() for i in _requests(r)]
+        return [*(Rejected(i, ErrorCode.SHUTTING_DOWN, text) for i in ids), Goodbye()]
+
+    # -- transitions -------------------------------------------------------------------------------
+
+    def _use(self, order: Generate | Load, now: float) -> list[ToScheduler]:
+        resident = self._residency.models.get(order.model.id)
+        if resident is None:
+            resident = self._residency.start(order.model, order.ttl, now)
+            self._load(order.model)
+        self._residency.touch(resident, order.ttl, now)
+        if resident.backend is None:
+            resident.waiting.append(order)
+            return []
+        return self._begin(resident, order, now)
+
+    def _begin(self, resident: Resident, order: Generate | Load, now: float) -> list[ToScheduler]:
+        if isinstance(order, Load):
+            return [Done(order.request_id)]
+        assert resident.backend is not None
+        try:
+            resident.backend.add(order.request_id, decode_work(order.work))
+        except RequestError as error:
+            return [Rejected(order.request_id, error.code, str(error))]
+        except Exception:  # an unforeseen input must cost its own request only
+            logger.exception("could not add a request")
+            text = "the worker could not read this request"
+            return [Rejected(order.request_id, ErrorCode.INTERNAL, text)]
+        resident.running.add(order.request_id)
+        return []
+
+    def _abort(self, request_id: str, now: float) -> None:
+        for resident in self._residency.models.values():
+            resident.waiting = [o for o in resident.waiting if o.request_id != request_id]
+            if request_id in resident.running and resident.backend is not None:
+                resident.backend.abort(request_id)
+        self._residency.finish(request_id, now)
+
+    def _unload(self, message: Unload) -> list[ToScheduler]:
+        resident = self._residency.models.get(message.model_id)
+        if resident is None:
+            return [Done(message.request_id)]
+        resident.leaving.append(message.request_id)
+        return []
+
+    def _rejoin(self, now: float) -> list[ToScheduler]:
+        """A new scheduler knows none of our requests: nobody waits for them."""
+        for resident in self._residency.models.values():
+            for request_id in _requests(resident):
+                self._abort(request_id, now)
+            resident.leaving.clear()
+        return [self.ready()]
+
+    def _discard(self, resident: Resident) -> list[ToScheduler]:
+        del self._residency.models[resident.model.id]
+        text = f"the model '{resident.model.id}' failed while it ran; it is loaded anew when asked"
+        failed = [Rejected(i, ErrorCode.INTERNAL, text) for i in sorted(resident.running)]
+        return [*failed, *(Done(request_id) for request_id in resident.leaving)]
+
+
+def _requests(resident: Resident) -> list[str]:
+    return [*sorted(resident.running), *(order.request_id for order in resident.waiting)]
