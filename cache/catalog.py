@@ -1,4 +1,4 @@
-"""What models exist, in which variants, and how a name finds one. Pure data: no network, no disk."""
+"""What models exist, in which variants, and how a name finds one. Pure data: no network or disk."""
 
 from __future__ import annotations
 

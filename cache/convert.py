@@ -1,0 +1,78 @@
+"""GGUF to a model folder, without torch: what ``cupola model import`` and the default model use."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from cupola.cache.architecture import DecoderWeights
+from cupola.cache.catalog import ModelVariant
+from cupola.cache.decoder_graph import DecoderGraph
+from cupola.cache.gguf_file import GgufFile
+from cupola.cache.model_files import genai_config, inference_model
+from cupola.cache.progress import Progress, silent
+from cupola.cache.quantize import Precision
+from cupola.cache.tokenizer_files import TokenizerFiles
+from cupola.cache.weights_file import WeightsFile
+
+
+def convert(
+    gguf: Path,
+    target: Path,
+    variant: ModelVariant,
+    *,
+    precision: Precision = Precision.INT8,
+    source_sha256: str = "",
+    progress: Progress = silent,
+) -> None:
+    """Writes the model folder ``target``, which must not exist, from the file ``gguf``.
+
+    ``inference_model.json``, without which a folder is no model, is written last and everything
+    else is on the disk by then. Peak memory is a few hundred MB beside the file's mapped pages.
+    Raises ModelFileError for a file that cannot be converted, OSError for a full disk.
+    """
+    source = GgufFile(gguf)
+    weights = DecoderWeights(source)
+    tokenizer = TokenizerFiles(source, weights.shape.vocabulary)
+    target.mkdir(parents=True)
+    _write_graph(weights, target, precision, progress)
+    if tokenizer.chat_template:
+        _write(target / "chat_template.jinja", tokenizer.chat_template.encode())
+    config = genai_config(weights.architecture.genai_type, weights.shape, tokenizer)
+    _write_json(target / "tokenizer.json", tokenizer.tokenizer_json())
+    _write_json(target / "tokenizer_config.json", tokenizer.tokenizer_config())
+    _write_json(target / "genai_config.json", config)
+    _write_json(
+        target / "inference_model.json",
+        inference_model(variant, tokenizer.chat_template, source_sha256),
+    )
+
+
+def _write_graph(
+    weights: DecoderWeights, target: Path, precision: Precision, progress: Progress
+) -> None:
+    done = 0
+
+    def advance(size: int) -> None:
+        nonlocal done
+        done += size
+        progress("convert", done, weights.stored_bytes)
+
+    progress("convert", 0, weights.stored_bytes)
+    with WeightsFile(target / "model.onnx.data") as data:
+        model = DecoderGraph(weights, data, precision, advance).build()
+    _write(target / "model.onnx", model.SerializeToString())
+
+
+def _write_json(path: Path, content: Mapping[str, Any]) -> None:
+    _write(path, json.dumps(content, ensure_ascii=False, indent=2).encode())
+
+
+def _write(path: Path, content: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())

@@ -1,0 +1,75 @@
+"""Block-wise weight quantisation as ONNX Runtime's MatMulNBits and GatherBlockQuantized read it.
+
+Each row is cut into blocks of 32 values; a block has one float32 scale and a fixed zero point in
+the middle of the range (128 or 8), so ``w ≈ (q - zero_point) * scale``. Blocks of GGUF's Q8_0 and
+Q4_0 are of the same form and come through without loss.
+"""
+
+from __future__ import annotations
+
+import enum
+
+import numpy as np
+import numpy.typing as npt
+
+BLOCK = 32
+
+_TINY = np.float32(1e-30)  # the scale of a block of zeros: any other than 0 will do
+
+
+class Precision(enum.StrEnum):
+    """How the weight matrices are stored. Norms, biases and activations are always float32."""
+
+    FP32 = "fp32"
+    INT8 = "int8"
+    INT4 = "int4"
+
+    @property
+    def bits(self) -> int:
+        return {Precision.FP32: 32, Precision.INT8: 8, Precision.INT4: 4}[self]
+
+
+def quantize_rows(
+    rows: npt.NDArray[np.float32], bits: int
+) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32]]:
+    """``[N, K]`` weights to bytes ``[N, K/32, 32*bits/8]`` and scales ``[N, K/32]``.
+
+    ``bits`` is 8 or 4; K is a multiple of 32.
+    """
+    count, width = rows.shape
+    blocks = rows.reshape(count, width // BLOCK, BLOCK)
+    if bits == 8:
+        return _to_8_bits(blocks)
+    return _to_4_bits(blocks)
+
+
+def dequantize_rows(
+    packed: npt.NDArray[np.uint8], scales: npt.NDArray[np.float32], bits: int
+) -> npt.NDArray[np.float32]:
+    """The inverse of ``quantize_rows``: float32 ``[N, K]``."""
+    if bits == 4:
+        packed = np.stack([packed & 15, packed >> 4], axis=-1).reshape(*scales.shape, BLOCK)
+    centred = packed.astype(np.float32) - np.float32(1 << (bits - 1))
+    return np.asarray((centred * scales[..., None]).reshape(len(packed), -1), dtype=np.float32)
+
+
+def _to_8_bits(
+    blocks: npt.NDArray[np.float32],
+) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32]]:
+    # -127..127, as Q8_0 has it: the largest value is exact, and 0 stays 0.
+    scales = np.maximum(np.abs(blocks).max(axis=-1) / np.float32(127), _TINY)
+    codes = np.rint(blocks / scales[..., None]) + np.float32(128)
+    return codes.astype(np.uint8), scales
+
+
+def _to_4_bits(
+    blocks: npt.NDArray[np.float32],
+) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32]]:
+    # As Q4_0 has it: the value of largest magnitude, with its sign, becomes -8, so that all 16
+    # codes are in use.
+    furthest = np.abs(blocks).argmax(axis=-1)
+    extremes = np.take_along_axis(blocks, furthest[..., None], axis=-1)[..., 0]
+    scales = extremes / np.float32(-8)
+    scales[np.abs(scales) < _TINY] = _TINY
+    codes = np.clip(np.rint(blocks / scales[..., None]) + np.float32(8), 0, 15).astype(np.uint8)
+    return codes[..., 0::2] | (codes[..., 1::2] << 4), scales
