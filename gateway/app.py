@@ -1,0 +1,65 @@
+"""The HTTP application: which path leads where."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.routing import Route
+
+from cupola.cache.home import Home
+from cupola.cache.store import ModelCache
+from cupola.gateway.chat import ChatApi
+from cupola.gateway.errors import HANDLERS
+from cupola.gateway.health import HealthApi
+from cupola.gateway.middleware import BodyLimit, RequestLog, SameOrigin, TrustedHost, is_loopback
+from cupola.gateway.models import ModelDirectory, ModelsApi
+from cupola.gateway.scheduler_client import SchedulerClient
+
+if TYPE_CHECKING:
+    from cupola.gateway.main import GatewayConfig
+
+
+def build_app(
+    client: SchedulerClient,
+    models: ModelCache,
+    config: GatewayConfig,
+    tell: Callable[[str], None],
+) -> Starlette:
+    """The application. ``tell`` sends a line to the supervisor."""
+    directory = ModelDirectory(models)
+    chat = ChatApi(client, directory, config.model_ttl)
+    catalog = ModelsApi(client, directory)
+    health = HealthApi(
+        client,
+        directory,
+        url=config.url,
+        models_path=str(Home(config.home).models),
+        default_model=config.model,
+        supervisor_pid=config.supervisor_pid,
+        tell=tell,
+    )
+    local = is_loopback(config.host)
+    app = Starlette(
+        routes=[
+            Route("/v1/chat/completions", chat.create, methods=["POST"]),
+            Route("/v1/models", catalog.list),
+            Route("/v1/models/{id:path}", catalog.show),
+            Route("/health", health.health),
+            Route("/ready", health.ready),
+            Route("/status", health.status),
+            Route("/shutdown", health.shutdown, methods=["POST"]),
+            Route("/", health.page),
+        ],
+        middleware=[
+            Middleware(RequestLog),
+            Middleware(BodyLimit, limit=config.max_body_bytes),
+            Middleware(TrustedHost, local=local),
+            Middleware(SameOrigin, local=local),
+        ],
+        exception_handlers=dict(HANDLERS),
+    )
+    app.router.redirect_slashes = False
+    return app

@@ -1,0 +1,119 @@
+"""Whether the service lives and can serve, how to end it, and a page for people."""
+
+from __future__ import annotations
+
+import html
+import ipaddress
+from collections.abc import Callable
+
+import msgspec
+from starlette.background import BackgroundTask
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+
+from cupola.gateway.errors import ApiError
+from cupola.gateway.models import ModelDirectory
+from cupola.gateway.scheduler_client import SchedulerClient
+
+STALE = 3.0  # seconds after which the scheduler's last word says nothing any more
+
+
+class HealthApi:
+    def __init__(
+        self,
+        client: SchedulerClient,
+        models: ModelDirectory,
+        *,
+        url: str,
+        models_path: str,
+        default_model: str,
+        supervisor_pid: int,
+        tell: Callable[[str], None],
+    ) -> None:
+        self._client = client
+        self._models = models
+        self._url = url
+        self._models_path = models_path
+        self._default_model = default_model
+        self._supervisor_pid = supervisor_pid
+        self._tell = tell
+
+    async def health(self, request: Request) -> Response:
+        return _json({"status": "ok"})
+
+    async def ready(self, request: Request) -> Response:
+        missing = self._missing()
+        if missing:
+            return _json({"status": "unavailable", "missing": missing}, status=503)
+        return _json({"status": "ready", "missing": []})
+
+    def _missing(self) -> list[str]:
+        """What stands between a request and its answer, in words. Empty: nothing."""
+        status = self._client.status
+        if status is None or self._client.status_age > STALE:
+            return ["the scheduler does not answer"]
+        if status.workers:
+            return []
+        return [f"worker {name}" for name in status.missing] or ["a worker"]
+
+    async def status(self, request: Request) -> Response:
+        """Foundry Local's status document."""
+        return _json(
+            {
+                "endpoints": [self._url],
+                "modelCachePath": self._models_path,
+                "pid": self._supervisor_pid,
+            }
+        )
+
+    async def shutdown(self, request: Request) -> Response:
+        if not _from_this_machine(request):
+            raise ApiError(403, "forbidden", "Only a client on the same machine may do this")
+        told = BackgroundTask(self._tell, "shutdown")
+        return _json({"status": "shutting_down"}, background=told)
+
+    async def page(self, request: Request) -> Response:
+        names = [variant.id for variant in await self._models.variants()]
+        models = "".join(f"<li><code>{html.escape(name)}</code></li>" for name in names)
+        return HTMLResponse(
+            PAGE.format(
+                url=html.escape(self._url),
+                model=html.escape(self._default_model or "MODEL"),
+                models=models or "<li>none yet: <code>cupola model download MODEL</code></li>",
+            )
+        )
+
+
+def _from_this_machine(request: Request) -> bool:
+    if "forwarded" in request.headers or "x-forwarded-for" in request.headers:
+        return False  # a proxy on this machine speaks for somebody else
+    try:
+        return request.client is not None and ipaddress.ip_address(request.client.host).is_loopback
+    except ValueError:
+        return False
+
+
+def _json(body: object, status: int = 200, background: BackgroundTask | None = None) -> Response:
+    return Response(
+        msgspec.json.encode(body), status, media_type="application/json", background=background
+    )
+
+
+PAGE = """<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width">
+<title>Cupola</title>
+<style>body{{font:16px/1.5 system-ui,sans-serif;max-width:42rem;margin:3rem auto;padding:0 1rem}}
+pre{{overflow:auto;padding:.75rem;background:#8882}}</style>
+<h1>Cupola</h1>
+<p>A local AI service: language models on ONNX Runtime, for every app on this machine.
+It speaks OpenAI's API at <code>{url}/v1</code>; any key will do.</p>
+<pre>curl {url}/v1/chat/completions -H 'Content-Type: application/json' \\
+  -d '{{"model": "{model}", "messages": [{{"role": "user", "content": "Hello!"}}]}}'</pre>
+<h2>Models on this machine</h2>
+<ul>{models}</ul>
+<p><a href="/v1/models">/v1/models</a> · <a href="/health">/health</a> ·
+<a href="/ready">/ready</a> · <a href="/status">/status</a></p>
+</html>
+"""

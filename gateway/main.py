@@ -1,0 +1,43 @@
+"""The gateway process. Light to import: the supervisor names these, only the child runs them."""
+
+from __future__ import annotations
+
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cupola.gateway.lifeline import Lifeline
+
+if TYPE_CHECKING:
+    from cupola.scheduler.endpoint import Endpoint
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayConfig:
+    scheduler: Endpoint
+    home: Path
+    model: str  # the default model's name, for the front page
+    model_ttl: float  # seconds; -1: for ever
+    max_body_bytes: int
+    grace_seconds: float
+    log_level: str
+    host: str
+    port: int
+    supervisor_pid: int
+
+    @property
+    def url(self) -> str:
+        """Where a client on this machine reaches the service."""
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)
+        return f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
+
+
+def run(config: GatewayConfig, listener: socket.socket, lifeline: Lifeline) -> None:
+    """Serve on ``listener``, bound by the supervisor, until it says ``stop``.
+
+    Signals and logging are the caller's: ``children.gateway`` has set them up.
+    """
+    from cupola.gateway.server import serve_until_stop
+
+    serve_until_stop(config, listener, lifeline)

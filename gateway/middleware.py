@@ -1,0 +1,191 @@
+"""What happens to every request before its route sees it. Pure ASGI, outermost first:
+
+RequestLog    an id on every response, a line in the log, 500 for what nobody caught
+BodyLimit     reads the body, refuses one that is too long
+TrustedHost   refuses a Host that is malformed, or foreign on a loopback address (DNS rebinding)
+SameOrigin    refuses what a web page of another site sends
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import logging
+import re
+import time
+import uuid
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from cupola.gateway.errors import ApiError, internal_error
+
+access = logging.getLogger("cupola.gateway.access")
+logger = logging.getLogger(__name__)
+
+CLIENT_CLOSED_REQUEST = 499  # nginx's number for the log: the client left before an answer
+_CLIENT_ID = re.compile(r"[\x21-\x7e]{1,512}")
+
+
+class RequestLog:
+    """Logs method, path (no query, no body, no header), status and time of every request."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return await self._app(scope, receive, send)
+        began = time.perf_counter()
+        request_id = f"req_{uuid.uuid4().hex}"
+        own = [(b"x-request-id", request_id.encode())]
+        client_id = Headers(scope=scope).get("x-client-request-id", "")
+        if _CLIENT_ID.fullmatch(client_id):
+            own.append((b"x-client-request-id", client_id.encode()))
+        status = 0
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [*message.get("headers", ()), *own]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_with_id)
+        except Exception:
+            logger.exception("request %s failed", request_id)
+            if not status:
+                await internal_error(request_id).response()(scope, receive, send_with_id)
+        finally:
+            milliseconds = (time.perf_counter() - began) * 1000
+            path = scope["raw_path"].decode("latin-1")
+            shown = status or CLIENT_CLOSED_REQUEST
+            access.info("%s %s %d %.0f ms", scope["method"], path, shown, milliseconds)
+
+
+class BodyLimit:
+    """Reads the whole body, so that an answer is never sent into a connection still full of it."""
+
+    def __init__(self, app: ASGIApp, limit: int) -> None:
+        self._app = app
+        self._limit = limit
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return await self._app(scope, receive, send)
+        parts: list[bytes] = []
+        size = 0
+        while True:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                return None
+            size += len(message.get("body", b""))
+            if size > self._limit:
+                return await self._refuse(scope, receive, send)
+            parts.append(message.get("body", b""))
+            if not message.get("more_body"):
+                break
+        read: Message | None = {"type": "http.request", "body": b"".join(parts)}
+
+        async def receive_again() -> Message:
+            nonlocal read
+            if read is None:
+                return await receive()
+            message, read = read, None
+            return message
+
+        await self._app(scope, receive_again, send)
+
+    async def _refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
+        text = f"The body is longer than the {self._limit} bytes that are allowed"
+        refusal = ApiError(
+            413, "request_too_large", text, headers={"connection": "close"}
+        ).response()
+        await send({
+            "type": "http.response.start",
+            "status": refusal.status_code,
+            "headers": refusal.raw_headers,
+        })  # fmt: skip
+        await send({"type": "http.response.body", "body": refusal.body, "more_body": True})
+        # Most clients read the answer only when all is sent: let it come, within reason. Whatever
+        # is left must be taken too, or it blocks the server's own end of the connection.
+        left = 4 * self._limit
+        while left > 0 and (message := await receive()).get("more_body"):
+            left -= len(message.get("body", b""))
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(_discard(receive))
+            await send({"type": "http.response.body"})
+
+
+async def _discard(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+_HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:\d{1,5})?")
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host name or address, without a port, is this machine's own."""
+    bare = host.strip("[]").rstrip(".").lower()
+    if bare == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(bare).is_loopback
+    except ValueError:
+        return False
+
+
+class TrustedHost:
+    """Checks the Host header. ``local``: the service is bound to a loopback address."""
+
+    def __init__(self, app: ASGIApp, local: bool) -> None:
+        self._app = app
+        self._local = local
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and (refusal := self._refusal(scope)):
+            return await refusal.response()(scope, receive, send)
+        await self._app(scope, receive, send)
+
+    def _refusal(self, scope: Scope) -> ApiError | None:
+        match = _HOST.fullmatch(Headers(scope=scope).get("host", ""))
+        if match is None:
+            return ApiError(400, "invalid_host", "The Host header is missing or malformed")
+        if self._local and not is_loopback(match[1]):
+            message = "This service answers only to localhost; see its 'host' setting for others"
+            return ApiError(403, "forbidden_host", message, param="host")
+        return None
+
+
+class SameOrigin:
+    """Refuses what a browser sends on behalf of another site's page."""
+
+    def __init__(self, app: ASGIApp, local: bool) -> None:
+        self._app = app
+        self._local = local
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and self._is_foreign(Headers(scope=scope)):
+            refusal = ApiError(
+                403, "forbidden_origin", "Web pages of other sites may not use this service"
+            )
+            return await refusal.response()(scope, receive, send)
+        await self._app(scope, receive, send)
+
+    def _is_foreign(self, headers: Headers) -> bool:
+        origin = headers.get("origin")
+        if origin is None:
+            # Images and scripts carry no Origin, and a GET can load a model.
+            cross_site = headers.get("sec-fetch-site") == "cross-site"
+            return cross_site and headers.get("sec-fetch-mode") != "navigate"
+        try:
+            asking = urlsplit(origin)
+            host = asking.hostname or ""
+        except ValueError:
+            return True
+        if asking.netloc == headers.get("host"):
+            return False
+        return not (self._local and is_loopback(host))

@@ -1,0 +1,93 @@
+"""GET /v1/models and /v1/models/{id}, and the way from a request's model to one on the disk."""
+
+from __future__ import annotations
+
+import time
+
+import anyio.to_thread
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
+from cupola.cache.catalog import ModelVariant, UnknownModelError
+from cupola.cache.errors import NotCachedError
+from cupola.cache.store import CachedModel, ModelCache
+from cupola.gateway.errors import not_cached, unknown_model
+from cupola.gateway.scheduler_client import SchedulerClient
+from cupola.gateway.schemas import ModelEntry, ModelList
+from cupola.scheduler.messages import LocalModel
+
+FRESH = 5.0  # seconds for which a name that was found need not be looked for again
+MAX_REMEMBERED = 1000
+
+
+class ModelDirectory:
+    """Finds models by id, name or alias. The disk is read in threads, and not for each request."""
+
+    def __init__(self, cache: ModelCache) -> None:
+        self._cache = cache
+        self._found: dict[str, tuple[float, LocalModel]] = {}
+
+    async def find(self, key: str) -> LocalModel:
+        """The model that ``key`` means. Raises ApiError when this machine cannot run it."""
+        expires_at, model = self._found.get(key, (0.0, None))
+        if model is None or expires_at < time.monotonic():
+            cached = await self.cached(key)
+            model = LocalModel(cached.variant.id, str(cached.path), cached.variant.provider)
+            if len(self._found) >= MAX_REMEMBERED:
+                self._found.clear()
+            self._found[key] = (time.monotonic() + FRESH, model)
+        return model
+
+    async def cached(self, key: str) -> CachedModel:
+        try:
+            return await anyio.to_thread.run_sync(self._cache.find, key)
+        except UnknownModelError as unknown:
+            raise unknown_model(unknown) from None
+        except NotCachedError as missing:
+            raise not_cached(missing.model_id) from None
+
+    async def variants(self) -> list[ModelVariant]:
+        """Every variant on the disk, in the catalog's order."""
+        return await anyio.to_thread.run_sync(self._variants)
+
+    def _variants(self) -> list[ModelVariant]:
+        return [variant for variant in self._cache.catalog() if self._has(variant)]
+
+    def _has(self, variant: ModelVariant) -> bool:
+        try:
+            self._cache.find(variant.id)
+        except (UnknownModelError, NotCachedError):
+            return False
+        return True
+
+
+class ModelsApi:
+    def __init__(self, client: SchedulerClient, models: ModelDirectory) -> None:
+        self._client = client
+        self._models = models
+
+    async def list(self, request: Request) -> Response:
+        entries = tuple(self._entry(variant) for variant in await self._models.variants())
+        return _json(ModelList(entries))
+
+    async def show(self, request: Request) -> Response:
+        cached = await self._models.cached(request.path_params["id"])
+        return _json(self._entry(cached.variant))
+
+    def _entry(self, variant: ModelVariant) -> ModelEntry:
+        workers = self._client.status.workers if self._client.status else ()
+        return ModelEntry(
+            id=variant.id,
+            created=variant.created_at,
+            owned_by=variant.publisher,
+            parent=variant.alias,
+            max_input_tokens=variant.context_length,
+            max_output_tokens=variant.max_output_tokens,
+            context_length=variant.context_length,
+            loaded=any(variant.id in worker.resident for worker in workers),
+        )
+
+
+def _json(body: msgspec.Struct) -> Response:
+    return Response(msgspec.json.encode(body), media_type="application/json")

@@ -1,0 +1,96 @@
+"""hypercorn around the application, and an orderly end.
+
+stop ──> no new connections ──> running answers finish ──> end
+                                      └─ grace is over: each gets an error ──> end
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from typing import cast
+
+from hypercorn.asyncio import serve
+from hypercorn.config import Config
+from hypercorn.typing import ASGIFramework
+from starlette.applications import Starlette
+
+from cupola.cache.home import Home
+from cupola.cache.store import ModelCache
+from cupola.gateway.app import build_app
+from cupola.gateway.lifeline import Lifeline
+from cupola.gateway.main import GatewayConfig
+from cupola.gateway.scheduler_client import SchedulerClient
+from cupola.scheduler.commands import Commands
+from cupola.scheduler.messages import ErrorCode
+
+LAST_WORDS = 2.0  # seconds that the errors at the end of the grace time get to reach their clients
+
+
+def serve_until_stop(config: GatewayConfig, listener: socket.socket, lifeline: Lifeline) -> None:
+    # zmq.asyncio needs a loop that can watch file descriptors; Windows' default one cannot.
+    with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
+        runner.run(_main(config, listener, lifeline))
+
+
+async def _main(config: GatewayConfig, listener: socket.socket, lifeline: Lifeline) -> None:
+    stop = asyncio.Event()
+    _obey(Commands(lifeline.watch()), stop)
+    async with SchedulerClient.connected(config.scheduler) as client, asyncio.TaskGroup() as tasks:
+        app = build_app(client, ModelCache(Home(config.home)), config, lifeline.tell)
+        telling = tasks.create_task(_tell_ready(client, lifeline))
+        await serve_app(app, client, listener, stop, config.grace_seconds)
+        telling.cancel()
+
+
+def _obey(commands: Commands, stop: asyncio.Event) -> None:
+    def on_line() -> None:
+        if "stop" in commands.read():
+            stop.set()
+
+    asyncio.get_running_loop().add_reader(commands.fileno(), on_line)
+
+
+async def _tell_ready(client: SchedulerClient, lifeline: Lifeline) -> None:
+    await client.serving()
+    lifeline.tell("ready")
+
+
+async def serve_app(
+    app: Starlette,
+    client: SchedulerClient,
+    listener: socket.socket,
+    stop: asyncio.Event,
+    grace: float,
+) -> None:
+    """Serve ``app`` on ``listener`` (taken over and closed) until ``stop`` and an orderly end.
+
+    hypercorn's own grace time does nothing on Python 3.12 and later while a stream is open
+    (hypercorn#308), so the streams are ended here.
+    """
+    async with asyncio.TaskGroup() as tasks:
+        settings = _hypercorn(listener, longest_end=grace + 2 * LAST_WORDS)
+        serving = serve(cast(ASGIFramework, app), settings, shutdown_trigger=stop.wait)
+        server = tasks.create_task(serving)
+        await stop.wait()
+        await asyncio.wait([server], timeout=grace)
+        text = "the service is shutting down; the answer is cut short"
+        client.end_all(ErrorCode.SHUTTING_DOWN, text)
+        await asyncio.wait([server], timeout=LAST_WORDS)
+        server.cancel()  # whoever does not read its answer is not waited for
+
+
+def _hypercorn(listener: socket.socket, longest_end: float) -> Config:
+    log = logging.getLogger("hypercorn.error")
+    log.setLevel(logging.WARNING)
+    settings = Config()
+    settings.bind = [f"fd://{listener.detach()}"]
+    settings.backlog = 2048
+    settings.accesslog = None  # middleware.RequestLog writes it
+    settings.errorlog = log
+    settings.graceful_timeout = longest_end
+    settings.keep_alive_timeout = 75.0  # longer than proxies keep theirs, or they meet a closed one
+    settings.keep_alive_max_requests = 1_000_000
+    settings.include_server_header = False
+    return settings
