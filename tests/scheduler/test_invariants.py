@@ -1,0 +1,171 @@
+"""Random event sequences: whatever happens, every request ends exactly once."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from cupola.cache.catalog import ExecutionProvider
+from cupola.scheduler.core import Scheduler, SchedulerPolicy, Send
+from cupola.scheduler.messages import (
+    Abort,
+    Done,
+    ErrorCode,
+    FinishReason,
+    Generate,
+    Heartbeat,
+    Load,
+    LoadModel,
+    LocalModel,
+    Output,
+    Outputs,
+    Query,
+    Ready,
+    Rejected,
+    Submit,
+    Text,
+    Work,
+    encode_work,
+)
+
+CPU = ExecutionProvider.CPU
+WORK = encode_work(Work(Text("hi")))
+NAMES = ("cpu:0/0", "cpu:0/1")
+GATEWAYS = (b"g0", b"g1")
+MODELS = tuple(LocalModel(name, f"/{name}", CPU) for name in ("a:1", "b:1"))
+SLOTS = 2
+
+
+class Machine(RuleBasedStateMachine):
+    def __init__(self) -> None:
+        super().__init__()
+        policy = SchedulerPolicy(dict.fromkeys(NAMES, CPU), queue_limit=4, queue_timeout=20)
+        self.scheduler = Scheduler(policy, "epoch")
+        self.now = 0.0
+        self.numbers = Counter[str]()
+        self.lives: dict[str, bytes] = {}  # worker name -> current identity
+        self.orders: dict[bytes, set[str]] = {}  # worker -> what it was told to run
+        self.asked: dict[str, bytes] = {}
+        self.ended = Counter[str]()
+        self.abandoned: set[str] = set()  # aborted, or its gateway went away
+
+    def feed(self, sends: list[Send]) -> None:
+        for peer, message in sends:
+            match message:
+                case Generate() | Load():
+                    self.orders.setdefault(peer, set()).add(message.request_id)
+                case Abort():
+                    self.orders.get(peer, set()).discard(message.request_id)
+                case Outputs():
+                    for output in message.outputs:
+                        self.told(peer, output.request_id, output.finish_reason is not None)
+                case Rejected() | Done():
+                    self.told(peer, message.request_id, True)
+
+    def told(self, peer: bytes, request_id: str, last: bool) -> None:
+        assert self.asked[request_id] == peer
+        assert self.ended[request_id] == 0, "nothing follows the end"
+        self.ended[request_id] += last
+
+    def message(self, peer: bytes, message) -> None:
+        self.feed(self.scheduler.receive(peer, message, self.now))
+
+    @rule(gateway=st.sampled_from(GATEWAYS), model=st.sampled_from(MODELS), load=st.booleans())
+    def ask(self, gateway: bytes, model: LocalModel, load: bool) -> None:
+        self.numbers["request"] += 1
+        request_id = f"r{self.numbers['request']}"
+        self.asked[request_id] = gateway
+        message = LoadModel(request_id, model) if load else Submit(request_id, model, WORK)
+        self.message(gateway, message)
+
+    @rule(name=st.sampled_from(NAMES))
+    def worker_starts(self, name: str) -> None:
+        self.numbers["life"] += 1
+        self.lives[name] = peer = f"{name}-{self.numbers['life']}".encode()
+        self.orders[peer] = set()
+        self.message(peer, Ready(name, CPU, 1, SLOTS))
+
+    @rule(name=st.sampled_from(NAMES))
+    def worker_dies(self, name: str) -> None:
+        if self.lives.pop(name, None):
+            self.feed(self.scheduler.process_ended(name, self.now))
+
+    @rule(data=st.data(), end=st.sampled_from(["no", "output", "error"]))
+    def worker_speaks(self, data: st.DataObject, end: str) -> None:
+        alive = sorted(self.lives.values())
+        running = [(peer, r) for peer in alive for r in sorted(self.orders[peer])]
+        if not running:
+            return
+        peer, request_id = data.draw(st.sampled_from(running))
+        reason = FinishReason.STOP if end == "output" else None
+        if end != "no":
+            self.orders[peer].discard(request_id)
+        if end == "error":
+            self.message(peer, Rejected(request_id, ErrorCode.INTERNAL, "broken"))
+        else:
+            self.message(peer, Outputs((Output(request_id, "x", reason),)))
+
+    @rule(data=st.data())
+    def client_goes_away(self, data: st.DataObject) -> None:
+        open_ = sorted(r for r in self.asked if not self.ended[r] and r not in self.abandoned)
+        if open_:
+            request_id = data.draw(st.sampled_from(open_))
+            self.abandoned.add(request_id)
+            self.message(self.asked[request_id], Abort(request_id))
+
+    @rule(gateway=st.sampled_from(GATEWAYS))
+    def gateway_dies(self, gateway: bytes) -> None:
+        self.abandoned |= {r for r, by in self.asked.items() if by == gateway}
+        self.feed(self.scheduler.unreachable(gateway, self.now))
+
+    @rule(seconds=st.sampled_from([0.5, 6.0]))
+    def time_passes(self, seconds: float) -> None:
+        self.now += seconds
+        for peer in self.lives.values():
+            self.message(peer, Heartbeat())
+        for gateway in GATEWAYS:
+            self.message(gateway, Query())
+        self.feed(self.scheduler.tick(self.now))
+
+    @invariant()
+    def every_open_request_is_known_and_no_other(self) -> None:
+        open_ = {r for r in self.asked if not self.ended[r] and r not in self.abandoned}
+        known = set(self.scheduler.requests)
+        assert open_ <= known
+        assert known <= open_ | self.abandoned - set(self.ended.elements())
+
+    @invariant()
+    def books_balance(self) -> None:
+        scheduler = self.scheduler
+        queued = set(scheduler.queue)
+        running = [r for worker in scheduler.workers.values() for r in worker.running]
+        assert len(running) == len(set(running))
+        assert queued | set(running) == set(scheduler.requests)
+        assert not queued & set(running)
+        assert all(0 <= worker.free <= SLOTS for worker in scheduler.workers.values())
+        for request_id, request in scheduler.requests.items():
+            assert (request.worker is None) == (request_id in queued)
+
+    @invariant()
+    def nobody_waits_beside_a_free_worker(self) -> None:
+        if self.scheduler.queue:
+            assert not any(worker.free for worker in self.scheduler.workers.values())
+
+    def teardown(self) -> None:
+        """When everything is done, nothing is left."""
+        self.worker_starts(NAMES[0])
+        for _ in range(len(self.asked) + 1):
+            for peer in list(self.lives.values()):
+                for request_id in sorted(self.orders[peer]):
+                    self.orders[peer].discard(request_id)
+                    last = Output(request_id, "", FinishReason.STOP)
+                    self.message(peer, Outputs((last,)))
+        assert not self.scheduler.requests
+        assert not self.scheduler.queue
+
+
+Machine.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestInvariants = Machine.TestCase
