@@ -14,8 +14,9 @@ EXTRA_lint := [lint]
 EXTRA_loadtest := [loadtest]
 EXTRA_dev := [dev]
 
+# pip goes into the environment in both cases: models are fetched with it.
 ifdef UV
-MAKE_VENV = uv venv --quiet --python $(PYTHON) $(VENV)
+MAKE_VENV = uv venv --seed --python $(PYTHON) $(VENV)
 INSTALL = uv pip install --python $(BIN)/python
 else
 MAKE_VENV = $(PYTHON) -m venv $(VENV)

@@ -1,0 +1,160 @@
+"""The gateway's HTTP contract as the commands need it: find the service, ask it, chat with it.
+
+The service is found by the file that it writes when it starts, and always by asking its socket: a
+file that a killed service left behind is nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cupola.cache.home import Home
+from cupola.client import http
+from cupola.client.errors import ClientError, NoAnswerError
+from cupola.client.sse import DONE, EventDecoder
+
+DEFAULT_URL = "http://127.0.0.1:5273"  # of the settings' defaults
+ANSWER_SECONDS = 5.0  # a service that has just bound its port answers after its imports
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """A service that has answered."""
+
+    url: str
+    pid: int
+
+    @property
+    def port(self) -> int:
+        return self.address[1]
+
+    @property
+    def address(self) -> tuple[str, int]:
+        return http.address(self.url)
+
+
+def find(home: Home) -> Service | None:
+    """The running service of this data folder, or None.
+
+    Raises NoAnswerError when a program listens at its address but does not answer.
+    """
+    if service := find_announced(home):
+        return service
+    url = configured_url(home)
+    return _ask(url, home) if url else None
+
+
+def find_announced(home: Home) -> Service | None:
+    """The running service that wrote the folder's daemon file. Raises NoAnswerError."""
+    try:
+        record = json.loads(home.daemon_file.read_text("utf-8"))
+        url, pid = str(record["web_urls"][0]).rstrip("/"), int(record["pid"])
+    except (OSError, ValueError, LookupError, TypeError):
+        return None  # none there, or not one that a service wrote
+    return _ask(url, home, pid)
+
+
+def configured_url(home: Home) -> str | None:
+    """Where the settings say that a service listens; None where they do not say."""
+    if not home.settings_file.exists() and not {"CUPOLA_HOST", "CUPOLA_PORT"} & os.environ.keys():
+        return DEFAULT_URL  # spares the commands the time that loading the settings takes
+    from cupola.gateway.settings import SettingsError, load
+
+    try:
+        settings = load({"home": str(home.root)}).settings
+    except SettingsError:
+        return None
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)
+    shown = f"[{host}]" if ":" in host else host
+    return f"http://{shown}:{settings.port}" if settings.port else None
+
+
+def is_ready(service: Service) -> bool:
+    """Whether a worker can serve."""
+    try:
+        return http.request("GET", service.url, "/ready", ANSWER_SECONDS).status == 200
+    except OSError:
+        return False
+
+
+def shut_down(service: Service) -> None:
+    """Ask the service to stop; it answers before it does. Raises ClientError."""
+    try:
+        reply = http.request("POST", service.url, "/shutdown", ANSWER_SECONDS)
+    except OSError as error:
+        raise ClientError(f"The service at {service.url} cannot be asked: {error}") from error
+    if reply.status != 200:
+        raise ClientError(_failure(reply.status, reply.body))
+
+
+def chat(
+    service: Service, model: str, messages: Sequence[Mapping[str, str]], **options: Any
+) -> Generator[str]:
+    """The answer's text, piece by piece. Closing the iterator cancels the generation.
+
+    Raises ClientError.
+    """
+    import httpx2
+
+    # An answer may have to wait for other requests and for the model to be loaded: no time limit.
+    # The service is on this machine: a proxy of the environment has no part in it.
+    client = httpx2.Client(base_url=service.url, timeout=None, trust_env=False)
+    body = {"model": model, "messages": messages, "stream": True, **options}
+    try:
+        with client, client.stream("POST", "/v1/chat/completions", json=body) as response:
+            if response.is_success:
+                yield from _pieces(response.iter_bytes())
+            else:
+                raise ClientError(_failure(response.status_code, response.read()))
+    except httpx2.HTTPError as error:
+        reason = str(error) or type(error).__name__
+        raise ClientError(
+            f"The service broke off: {reason}", "Its log may say why: cupola service logs"
+        ) from error
+
+
+def _pieces(chunks: Iterable[bytes]) -> Iterator[str]:
+    decoder = EventDecoder()
+    for chunk in chunks:
+        for data in decoder.feed(chunk):
+            if data == DONE:
+                return
+            event = json.loads(data)
+            if error := event.get("error"):
+                raise ClientError(error["message"])
+            for choice in event["choices"]:
+                if text := choice["delta"].get("content"):
+                    yield text
+    raise ClientError(
+        "The service broke off its answer", "Its log may say why: cupola service logs"
+    )
+
+
+def _failure(status: int, body: bytes) -> str:
+    """The text of an error in OpenAI's shape."""
+    try:
+        return str(json.loads(body)["error"]["message"])
+    except (ValueError, LookupError, TypeError):
+        return f"The service answered with HTTP status {status}"
+
+
+def _ask(url: str, home: Home, pid: int | None = None) -> Service | None:
+    """The service at ``url`` if it is that of ``home``, or the one that announced itself there."""
+    try:
+        status = http.request("GET", url, "/status", ANSWER_SECONDS).json()
+        answered, models = int(status["pid"]), Path(status["modelCachePath"])
+    except http.SilentError:
+        raise NoAnswerError(
+            f"What listens on {url.partition('//')[2]} does not answer",
+            f"If it is a service that hangs, its log is in {home.logs}",
+        ) from None
+    except (OSError, ValueError, LookupError, TypeError):
+        return None  # nothing there, or another program
+    if pid != answered and models != home.models:
+        return None  # a service, but of another data folder
+    return Service(url, pid or answered)

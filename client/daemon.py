@@ -1,0 +1,151 @@
+"""Starts a service in the background and ends one: processes, their log, their death."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from datetime import date
+from pathlib import Path
+
+from cupola.cache.home import Home
+from cupola.client.api import Service, find_announced, shut_down
+from cupola.client.errors import ClientError, NoAnswerError
+
+# -P: a file of the working directory must not stand in for a module of the service.
+COMMAND = [sys.executable, "-P", "-m", "cupola.gateway"]
+START_SECONDS = 60.0  # until the URL answers
+STOP_SECONDS = 40.0  # until the process is gone: its grace time, and that of its children
+KILL_SECONDS = 10.0
+TICK = 0.05  # how often a start looks whether the service has announced itself
+_TAIL = 12  # lines of the log that an error shows
+
+
+def start(home: Home, environment: Mapping[str, str]) -> Service:
+    """Start a service that outlives this process; returns when its URL answers.
+
+    Raises ClientError, with the log's last lines, when it dies first.
+    """
+    log = log_file(home)
+    log.parent.mkdir(parents=True, exist_ok=True)
+    begin = log.stat().st_size if log.exists() else 0
+    with log.open("ab") as stream:
+        process = _spawn(home, environment, stream.fileno())
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline:
+        try:
+            status = process.wait(TICK)
+        except subprocess.TimeoutExpired:
+            if service := _answering(home):
+                process.returncode = 0  # it is not ours to wait for any more
+                return service
+        else:
+            # Of two starts at once one gets the port; the other has its service too.
+            if service := _answering(home):
+                return service
+            raise ClientError(
+                f"The service ended while it started (exit status {status}):\n{_tail(log, begin)}",
+                f"The whole log is {log}",
+            )
+    raise ClientError(
+        f"The service did not answer within {START_SECONDS:.0f} seconds", f"Its log is {log}"
+    )
+
+
+def stop(service: Service) -> None:
+    """End a service: ask it, wait for its process to go, then insist. Raises ClientError."""
+    try:
+        shut_down(service)
+        if _wait_gone(service, STOP_SECONDS):
+            return
+    except ClientError:
+        pass  # it can no longer be asked
+    try:
+        os.kill(service.pid, signal.SIGTERM)
+    except ProcessLookupError:
+        return
+    except OSError as error:
+        raise ClientError(f"Process {service.pid} cannot be ended: {error}") from None
+    if not _wait_gone(service, KILL_SECONDS):
+        raise ClientError(
+            f"The service (process {service.pid}) does not end",
+            f"End it with: kill -9 {service.pid}",
+        )
+
+
+def log_file(home: Home) -> Path:
+    """Where a service that starts today writes its log."""
+    return home.logs / f"cupola-{date.today():%Y-%m-%d}.log"
+
+
+def latest_log(home: Home) -> Path:
+    """The log of the service that was started last, if there is one."""
+    return max(home.logs.glob("cupola-*.log"), default=log_file(home))
+
+
+def _spawn(home: Home, environment: Mapping[str, str], output: int) -> subprocess.Popen[bytes]:
+    """A session of its own, and no stream of ours: a caller's pipe must not stay open with it."""
+    detached = 0
+    if sys.platform == "win32":
+        detached = subprocess.DETACHED_PROCESS | subprocess.CREATE_NEW_PROCESS_GROUP
+    return subprocess.Popen(
+        COMMAND,
+        cwd=home.root,
+        env={**os.environ, **environment},
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=output,
+        start_new_session=True,
+        creationflags=detached,
+    )
+
+
+def _answering(home: Home) -> Service | None:
+    try:
+        return find_announced(home)
+    except NoAnswerError:
+        return None  # it has its port and is still starting
+
+
+def _wait_gone(service: Service, seconds: float) -> bool:
+    """Wait for the end of a process that is not our child; False when ``seconds`` are over."""
+    if sys.platform != "linux":
+        return _wait_refused(service, seconds)
+    try:
+        descriptor = os.pidfd_open(service.pid)
+    except ProcessLookupError:
+        return True
+    try:
+        return bool(select.select([descriptor], [], [], seconds)[0])
+    finally:
+        os.close(descriptor)
+
+
+def _wait_refused(service: Service, seconds: float) -> bool:
+    """Wait for the port to be free: the process holds it to its end, and a connection dies with it.
+
+    For systems that do not tell of the death of others' children.
+    """
+    deadline = time.monotonic() + seconds
+    while (left := deadline - time.monotonic()) > 0:
+        try:
+            with socket.create_connection(service.address, timeout=left) as connection:
+                connection.recv(1)
+        except ConnectionRefusedError:
+            return True
+        except OSError:
+            continue  # cut off, or out of time: look again
+    return False
+
+
+def _tail(log: Path, begin: int) -> str:
+    """The last lines of what was written to the log since ``begin``."""
+    with log.open("rb") as stream:
+        stream.seek(begin)
+        text = stream.read().decode("utf-8", "replace")
+    return "\n".join(f"  {line}" for line in text.splitlines()[-_TAIL:]) or "  (it wrote nothing)"

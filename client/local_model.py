@@ -1,0 +1,43 @@
+"""Models on this disk, for the commands that need one: found, or fetched with a bar shown."""
+
+from __future__ import annotations
+
+import sys
+
+from cupola.cache.catalog import ModelVariant
+from cupola.cache.errors import NotCachedError
+from cupola.cache.home import Home
+from cupola.cache.store import CachedModel, ModelCache
+from cupola.client import progress
+from cupola.client.errors import ClientError
+
+
+def ensure(home: Home, key: str) -> CachedModel:
+    """The model that an id, a name or an alias means, fetched first if it is not on the disk.
+
+    Raises UnknownModelError, CacheError, ClientError.
+    """
+    cache = ModelCache(home)
+    try:
+        return cache.find(key)
+    except NotCachedError:
+        return fetch(home, downloadable(cache, key))
+
+
+def downloadable(cache: ModelCache, key: str) -> ModelVariant:
+    """The best variant that ``key`` means and that can be fetched."""
+    for variant in cache.catalog().find(key):
+        if variant.source is not None:
+            return variant
+    raise ClientError(
+        f"'{key}' cannot be downloaded", "Import a file of it: cupola model import FILE.gguf"
+    )
+
+
+def fetch(home: Home, variant: ModelVariant) -> CachedModel:
+    """Download and convert a model, telling how far it is on standard error. Raises CacheError."""
+    from cupola.cache.install import install
+
+    print(f"Downloading {variant.id}...", file=sys.stderr, flush=True)
+    with progress.shown() as report:
+        return install(variant, home, report)
