@@ -102,7 +102,7 @@ class Calls:
                     call.deliver(RequestFailed(code, text))
             case Done(request_id):
                 if call := self._open.pop(request_id, None):
-                    call.deliver(message)
+                    call.deliver(_end(call, message))
             case Status():
                 before, self.status = self.status, message
                 if before is not None and before.epoch != message.epoch:
@@ -111,8 +111,8 @@ class Calls:
 
     def _output(self, output: Output) -> None:
         call = self._open.get(output.request_id)
-        if call is None:
-            return  # aborted while this was on its way
+        if call is None or not isinstance(call.asked, Submit):
+            return  # aborted while this was on its way, or nothing that has outputs
         call.started = True
         if output.finish_reason is FinishReason.ABORT:
             del self._open[output.request_id]
@@ -148,6 +148,12 @@ class Calls:
         del self._open[call.asked.request_id]
         call.deliver(RequestFailed(code, message))
         return Abort(call.asked.request_id)
+
+
+def _end(call: Call, done: Done) -> Reply:
+    if isinstance(call.asked, Submit):
+        return RequestFailed(ErrorCode.INTERNAL, "the answer ended without a reason")
+    return done
 
 
 def new_request_id() -> str:

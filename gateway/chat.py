@@ -19,7 +19,7 @@ from starlette.types import Receive, Scope, Send
 from cupola.gateway.calls import RequestFailed
 from cupola.gateway.chunks import DONE, KEEP_ALIVE, ChunkEncoder, event
 from cupola.gateway.disconnect import cancelled_on_disconnect
-from cupola.gateway.errors import from_failure
+from cupola.gateway.errors import ApiError, from_failure
 from cupola.gateway.models import ModelDirectory
 from cupola.gateway.scheduler_client import SchedulerClient
 from cupola.gateway.schemas import (
@@ -30,7 +30,7 @@ from cupola.gateway.schemas import (
     CompletionUsage,
     PromptTokensDetails,
 )
-from cupola.scheduler.messages import Chat, Output, SamplingParams, Usage, Work
+from cupola.scheduler.messages import Chat, Output, SamplingParams, Usage, Work, encode_work
 
 FINGERPRINT = f"cupola-{version('cupola')}"
 STREAM_HEADERS = [
@@ -52,7 +52,12 @@ class ChatApi:
         asked = ChatRequest.model_validate_json(await request.body())
         model = await self._models.find(asked.model)
         ttl = self._model_ttl if asked.ttl is None else asked.ttl
-        return ChatAnswer(self._client.generate(model, work_of(asked), ttl), model.id, asked)
+        try:
+            work = encode_work(work_of(asked))
+        except (OverflowError, RecursionError):  # only tool calls are passed on as they came
+            text = "'messages' holds a number or a nesting that is too large"
+            raise ApiError(400, "invalid_value", text, param="messages") from None
+        return ChatAnswer(self._client.generate(model, work, ttl), model.id, asked)
 
 
 def work_of(asked: ChatRequest) -> Work:

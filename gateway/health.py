@@ -42,19 +42,14 @@ class HealthApi:
         return _json({"status": "ok"})
 
     async def ready(self, request: Request) -> Response:
-        missing = self._missing()
-        if missing:
-            return _json({"status": "unavailable", "missing": missing}, status=503)
-        return _json({"status": "ready", "missing": []})
-
-    def _missing(self) -> list[str]:
-        """What stands between a request and its answer, in words. Empty: nothing."""
         status = self._client.status
         if status is None or self._client.status_age > STALE:
-            return ["the scheduler does not answer"]
-        if status.workers:
-            return []
-        return [f"worker {name}" for name in status.missing] or ["a worker"]
+            missing = ["the scheduler does not answer"]
+            return _json({"status": "unavailable", "missing": missing}, status=503)
+        missing = [f"worker {name}" for name in status.missing]
+        if not status.workers:
+            return _json({"status": "unavailable", "missing": missing or ["a worker"]}, status=503)
+        return _json({"status": "ready", "missing": missing})
 
     async def status(self, request: Request) -> Response:
         """Foundry Local's status document."""

@@ -77,6 +77,8 @@ class BodyLimit:
             return await self._app(scope, receive, send)
         parts: list[bytes] = []
         size = 0
+        if int(Headers(scope=scope).get("content-length", 0)) > self._limit:
+            return await self._refuse(scope, receive, send)
         while True:
             message = await receive()
             if message["type"] == "http.disconnect":
@@ -112,8 +114,13 @@ class BodyLimit:
         # Most clients read the answer only when all is sent: let it come, within reason. Whatever
         # is left must be taken too, or it blocks the server's own end of the connection.
         left = 4 * self._limit
-        while left > 0 and (message := await receive()).get("more_body"):
+        more = True
+        while more and left > 0:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                return
             left -= len(message.get("body", b""))
+            more = message.get("more_body", False)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(_discard(receive))
             await send({"type": "http.response.body"})

@@ -45,21 +45,12 @@ class ModelDirectory:
         except UnknownModelError as unknown:
             raise unknown_model(unknown) from None
         except NotCachedError as missing:
-            raise not_cached(missing.model_id) from None
+            raise not_cached(missing.variant.id) from None
 
     async def variants(self) -> list[ModelVariant]:
-        """Every variant on the disk, in the catalog's order."""
-        return await anyio.to_thread.run_sync(self._variants)
-
-    def _variants(self) -> list[ModelVariant]:
-        return [variant for variant in self._cache.catalog() if self._has(variant)]
-
-    def _has(self, variant: ModelVariant) -> bool:
-        try:
-            self._cache.find(variant.id)
-        except (UnknownModelError, NotCachedError):
-            return False
-        return True
+        """Every variant on the disk, best first."""
+        scanned = await anyio.to_thread.run_sync(self._cache.scan)
+        return [cached.variant for cached in scanned]
 
 
 class ModelsApi:

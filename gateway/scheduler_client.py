@@ -29,10 +29,8 @@ from cupola.scheduler.messages import (
     Status,
     Submit,
     UnloadModel,
-    Work,
     decode_to_gateway,
     encode,
-    encode_work,
 )
 
 logger = logging.getLogger(__name__)
@@ -88,14 +86,14 @@ class SchedulerClient:
         await self._serving.wait()
 
     async def generate(
-        self, model: LocalModel, work: Work, ttl: float | None = None
+        self, model: LocalModel, work: msgspec.Raw, ttl: float | None = None
     ) -> AsyncGenerator[list[Output]]:
-        """The outputs of ``work``, those that have come together as one batch.
+        """The outputs of ``work`` (an encoded Work), those that have come together as one batch.
 
         An empty batch means that nothing came for IDLE seconds. Raises RequestFailed. Whoever stops
         reading before the end must close the generator (``contextlib.aclosing``): that aborts.
         """
-        asked = Submit(new_request_id(), model, encode_work(work), ttl)
+        asked = Submit(new_request_id(), model, work, ttl)
         replies: Mailbox[Reply] = Mailbox()
         call = self._calls.open(asked, replies.put, time.monotonic())
         try:

@@ -71,6 +71,9 @@ Role = Literal["system", "developer", "user", "assistant", "tool", "function"]
 class Message(Body):
     role: Role
     content: Annotated[str | None, BeforeValidator(join_parts)] = None
+    name: str | None = None
+    tool_calls: list[dict[str, Any]] | None = None
+    tool_call_id: str | None = None
 
     @model_validator(mode="after")
     def _has_content(self) -> Message:
@@ -81,8 +84,11 @@ class Message(Body):
     def for_template(self) -> dict[str, Any]:
         """The message as a chat template reads it."""
         role = "system" if self.role == "developer" else self.role
-        extra = {name: value for name, value in (self.model_extra or {}).items() if value}
-        return {**extra, "role": role, "content": self.content or ""}
+        message: dict[str, Any] = {"role": role, "content": self.content or ""}
+        for field in ("name", "tool_calls", "tool_call_id"):
+            if value := getattr(self, field):
+                message[field] = value
+        return message
 
 
 class StreamOptions(Body):
