@@ -210,7 +210,8 @@ class DecoderWeights:
         return tensor
 
     def _vector(self, name: str, size: int) -> npt.NDArray[np.float32]:
-        return self._tensor(name, (size,)).rows()[0]
+        values: npt.NDArray[np.float32] = self._tensor(name, (size,)).rows()[0]
+        return values
 
     def _matrix(self, name: str, rows: int, columns: int) -> Matrix:
         return Matrix((self._tensor(f"{name}.weight", (rows, columns)),), (None,))

@@ -14,6 +14,12 @@ class ExecutionProvider(enum.StrEnum):
 
     CPU = "CPUExecutionProvider"
     CUDA = "CUDAExecutionProvider"
+    DML = "DmlExecutionProvider"
+    OPENVINO = "OpenVINOExecutionProvider"
+    QNN = "QNNExecutionProvider"
+    TENSORRT_RTX = "NvTensorRTRTXExecutionProvider"
+    VITISAI = "VitisAIExecutionProvider"
+    WEBGPU = "WebGpuExecutionProvider"
 
 
 class DeviceType(enum.StrEnum):
@@ -94,12 +100,8 @@ class Catalog:
         Raises UnknownModelError, which lists near names, when there is none.
         """
         wanted = key.casefold()
-        for names in (
-            lambda v: v.id,
-            lambda v: v.name,
-            lambda v: v.alias,
-        ):
-            if found := [v for v in self.variants if names(v).casefold() == wanted]:
+        for kind in ("id", "name", "alias"):
+            if found := [v for v in self.variants if getattr(v, kind).casefold() == wanted]:
                 return found
         known = sorted({name for v in self.variants for name in (v.alias, v.name, v.id)})
         by_folded = {name.casefold(): name for name in known}
@@ -113,7 +115,7 @@ SMOLLM2_135M = ModelVariant(
     display_name="SmolLM2 135M Instruct",
     publisher="HuggingFaceTB",
     license="apache-2.0",
-    file_size_mb=185,
+    file_size_mb=157,
     context_length=8192,
     max_output_tokens=8192,
     created_at=1730419200,  # 2024-11-01, the model's release

@@ -12,6 +12,7 @@ from cupola.cache.architecture import DecoderWeights
 from cupola.cache.catalog import ModelVariant
 from cupola.cache.decoder_graph import DecoderGraph
 from cupola.cache.gguf_file import GgufFile
+from cupola.cache.initializers import Initializers
 from cupola.cache.model_files import genai_config, inference_model
 from cupola.cache.progress import Progress, silent
 from cupola.cache.quantize import Precision
@@ -63,7 +64,7 @@ def _write_graph(
 
     progress("convert", 0, weights.stored_bytes)
     with WeightsFile(target / "model.onnx.data") as data:
-        model = DecoderGraph(weights, data, precision, advance).build()
+        model = DecoderGraph(weights, Initializers(data, precision, advance)).build()
     _write(target / "model.onnx", model.SerializeToString())
 
 

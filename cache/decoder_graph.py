@@ -7,17 +7,16 @@ sequence, vocabulary]`` and ``present.N.key|value``. Weights go to the data file
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import onnx
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 
 from cupola.cache.architecture import DecoderWeights, Matrix
-from cupola.cache.errors import UnsupportedError
-from cupola.cache.quantize import BLOCK, Precision, quantize_rows
-from cupola.cache.weights_file import WeightsFile, reshaped
+from cupola.cache.initializers import Initializers
+from cupola.cache.quantize import BLOCK, Precision
 
 _MICROSOFT = "com.microsoft"
 _OPSET = 21
@@ -26,22 +25,14 @@ _INT8_ACTIVATIONS = 4  # MatMulNBits' accuracy_level of the fast kernels
 
 
 class DecoderGraph:
-    """One decoder being built. ``advance`` is called with the GGUF bytes that have been used."""
+    """One decoder being built."""
 
-    def __init__(
-        self,
-        weights: DecoderWeights,
-        data: WeightsFile,
-        precision: Precision,
-        advance: Callable[[int], None],
-    ) -> None:
+    def __init__(self, weights: DecoderWeights, initializers: Initializers) -> None:
         self._weights = weights
         self._shape = weights.shape
-        self._data = data
-        self._precision = precision
-        self._advance = advance
+        self._stored = initializers
+        self._precision = initializers.precision
         self._nodes: list[onnx.NodeProto] = []
-        self._initializers: list[onnx.TensorProto] = []
         self._inputs: list[onnx.ValueInfoProto] = []
         self._outputs: list[onnx.ValueInfoProto] = []
 
@@ -52,7 +43,7 @@ class DecoderGraph:
             _value("input_ids", TensorProto.INT64, ["batch_size", "sequence_length"]),
             _value("attention_mask", TensorProto.INT64, ["batch_size", "total_sequence_length"]),
         ]
-        logits = ["batch_size", "sequence_length", shape.vocabulary]
+        logits: list[str | int] = ["batch_size", "sequence_length", shape.vocabulary]
         self._outputs += [_value("logits", TensorProto.FLOAT, logits)]
         self._lengths()
         self._rotary_caches()
@@ -60,12 +51,12 @@ class DecoderGraph:
         residual = ""
         for layer in range(shape.layers):
             hidden, residual = self._layer(layer, hidden, residual)
-        norm = self._constant("model.layers.final_norm.weight", self._weights.final_norm())
+        norm = self._stored.constant("model.layers.final_norm.weight", self._weights.final_norm())
         (hidden,) = self._skip_norm("/model/final_norm", residual, hidden, norm, last=True)
         self._head(hidden)
         self._weights.refuse_unused()
         graph = helper.make_graph(
-            self._nodes, "main_graph", self._inputs, self._outputs, self._initializers
+            self._nodes, "main_graph", self._inputs, self._outputs, self._stored.tensors
         )
         opsets = [helper.make_opsetid("", _OPSET), helper.make_opsetid(_MICROSOFT, 1)]
         return helper.make_model(
@@ -75,8 +66,8 @@ class DecoderGraph:
     def _lengths(self) -> None:
         """What GroupQueryAttention wants to know, from the attention mask."""
         at = "/model/attn_mask_reformat"
-        one = self._constant(f"{at}/one", np.array([1], np.int64))
-        index = self._constant(f"{at}/index", np.array(1, np.int64))
+        one = self._stored.constant(f"{at}/one", np.array([1], np.int64))
+        index = self._stored.constant(f"{at}/index", np.array(1, np.int64))
         total = self._node("ReduceSum", ["attention_mask", one], f"{at}/ReduceSum", keepdims=0)
         past = self._node("Sub", [total, one], f"{at}/Sub")
         self._seqlens_k = self._node("Cast", [past], f"{at}/Sub/Cast", to=TensorProto.INT32)
@@ -91,8 +82,8 @@ class DecoderGraph:
         if factors is not None:
             frequencies = frequencies / factors
         angles = np.outer(np.arange(self._shape.context_length), frequencies)
-        self._cos = self._stored("cos_cache", np.cos(angles).astype(np.float32))
-        self._sin = self._stored("sin_cache", np.sin(angles).astype(np.float32))
+        self._cos = self._stored.table("cos_cache", np.cos(angles).astype(np.float32))
+        self._sin = self._stored.table("sin_cache", np.sin(angles).astype(np.float32))
 
     def _layer(self, layer: int, hidden: str, residual: str) -> tuple[str, str]:
         """One block: takes the sum so far in two parts, and gives it back in two parts.
@@ -102,7 +93,7 @@ class DecoderGraph:
         """
         weights, at = self._weights, f"/model/layers.{layer}"
         name = f"model.layers.{layer}"
-        norm = self._constant(f"{name}.input_layernorm.weight", weights.norm(layer, "attn"))
+        norm = self._stored.constant(f"{name}.input_layernorm.weight", weights.norm(layer, "attn"))
         if residual:
             normed, residual = self._skip_norm(f"{at}/input_layernorm", residual, hidden, norm)
         else:
@@ -110,11 +101,13 @@ class DecoderGraph:
         qkv = self._linear(normed, weights.qkv(layer), f"{at}/attn/qkv_proj")
         bias = weights.qkv_bias(layer)
         if bias is not None:
-            stored = self._constant(f"{name}.attn.qkv_proj.Add.bias", bias)
+            stored = self._stored.constant(f"{name}.attn.qkv_proj.Add.bias", bias)
             qkv = self._node("Add", [qkv, stored], f"{at}/attn/qkv_proj/Add")
         attention = self._attention(layer, qkv)
         attended = self._linear(attention, weights.attention_output(layer), f"{at}/attn/o_proj")
-        norm = self._constant(f"{name}.post_attention_layernorm.weight", weights.norm(layer, "ffn"))
+        norm = self._stored.constant(
+            f"{name}.post_attention_layernorm.weight", weights.norm(layer, "ffn")
+        )
         normed, residual = self._skip_norm(
             f"{at}/post_attention_layernorm", residual, attended, norm
         )
@@ -125,9 +118,10 @@ class DecoderGraph:
         pasts, presents = [], []
         for which in ("key", "value"):
             past, present = f"past_key_values.{layer}.{which}", f"present.{layer}.{which}"
-            dims = ["batch_size", shape.kv_heads, "past_sequence_length", shape.head_size]
+            dims: list[str | int] = ["batch_size", shape.kv_heads, "", shape.head_size]
+            dims[2] = "past_sequence_length"
             self._inputs.append(_value(past, TensorProto.FLOAT, dims))
-            dims = ["batch_size", shape.kv_heads, "total_sequence_length", shape.head_size]
+            dims[2] = "total_sequence_length"
             self._outputs.append(_value(present, TensorProto.FLOAT, dims))
             pasts.append(past)
             presents.append(present)
@@ -191,20 +185,18 @@ class DecoderGraph:
         matrix, at = self._weights.embedding(), "/model/embed_tokens"
         if self._precision is Precision.FP32:
             if not tied:
-                table = self._float_matrix(f"{name}.weight", matrix, transposed=False)
+                table = self._stored.float_matrix(f"{name}.weight", matrix, transposed=False)
             else:
-                stored = self._float_matrix(f"{name}.MatMul.weight", matrix, transposed=True)
+                stored = self._stored.float_matrix(f"{name}.MatMul.weight", matrix, transposed=True)
                 table = self._node("Transpose", [stored], f"{at}/Transpose", perm=[1, 0])
             return self._node("Gather", [table, "input_ids"], f"{at}/Gather")
-        codes, scales = self._quantized_matrix(f"{name}.MatMul.weight", matrix)
+        codes, scales = self._stored.quantized_matrix(f"{name}.MatMul.weight", matrix)
         rows, columns = matrix.shape
-        flat = reshaped(
-            codes, "model.embed_tokens.weight", (rows, columns * self._precision.bits // 8)
-        )
-        self._initializers.append(flat)
+        flat = (rows, columns * self._precision.bits // 8)
+        table = self._stored.view(codes, "model.embed_tokens.weight", flat)
         return self._node(
             "GatherBlockQuantized",
-            [flat.name, "input_ids", scales.name],
+            [table, "input_ids", scales],
             f"{at}/GatherBlockQuantized",
             domain=_MICROSOFT,
             bits=self._precision.bits,
@@ -228,9 +220,9 @@ class DecoderGraph:
         """``x [..., K]`` times the transposed ``[N, K]`` weights."""
         weight = f"{at.lstrip('/').replace('/', '.')}.MatMul.weight"
         if self._precision is Precision.FP32:
-            stored = self._float_matrix(weight, matrix, transposed=True)
+            stored = self._stored.float_matrix(weight, matrix, transposed=True)
             return self._node("MatMul", [x, stored], f"{at}/MatMul", output)
-        self._quantized_matrix(weight, matrix)
+        self._stored.quantized_matrix(weight, matrix)
         return self._matmul_n_bits(x, weight, matrix.shape, at, output)
 
     def _matmul_n_bits(
@@ -250,47 +242,6 @@ class DecoderGraph:
             accuracy_level=_INT8_ACTIVATIONS,
         )
 
-    def _quantized_matrix(
-        self, name: str, matrix: Matrix
-    ) -> tuple[onnx.TensorProto, onnx.TensorProto]:
-        """Writes the matrix quantised; returns the initializers of its codes and scales."""
-        bits = self._precision.bits
-        rows, columns = matrix.shape
-        if columns % BLOCK:
-            raise UnsupportedError(f"{name} has rows of {columns} values, no multiple of {BLOCK}")
-        scales: list[npt.NDArray[np.float32]] = []
-
-        def codes() -> Iterator[npt.NDArray[np.uint8]]:
-            for piece in matrix.pieces():
-                packed, its_scales = quantize_rows(piece.read(), bits)
-                scales.append(its_scales)
-                yield packed
-                self._advance(piece.stored_bytes)
-
-        blocks = columns // BLOCK
-        shape = (rows, blocks, BLOCK * bits // 8)
-        stored = self._data.write(f"{name}_Q{bits}", np.uint8, shape, codes())
-        stored_scales = self._data.write(f"{name}_scales", np.float32, (rows, blocks), scales)
-        self._initializers += [stored, stored_scales]
-        return stored, stored_scales
-
-    def _float_matrix(self, name: str, matrix: Matrix, *, transposed: bool) -> str:
-        whole = np.concatenate([piece.read() for piece in matrix.pieces()])
-        if transposed:
-            whole = np.ascontiguousarray(whole.T)
-        self._initializers.append(self._data.write(name, np.float32, whole.shape, [whole]))
-        self._advance(matrix.stored_bytes)
-        return name
-
-    def _stored(self, name: str, value: npt.NDArray[np.float32]) -> str:
-        self._initializers.append(self._data.write(name, np.float32, value.shape, [value]))
-        return name
-
-    def _constant(self, name: str, value: npt.NDArray[np.generic]) -> str:
-        """A small initializer, inside the model file."""
-        self._initializers.append(numpy_helper.from_array(value, name))
-        return name
-
     def _node(
         self,
         operator: str,
@@ -299,7 +250,7 @@ class DecoderGraph:
         output: str | None = None,
         *,
         domain: str = "",
-        **attributes: int | float | list[int],
+        **attributes: Any,
     ) -> str:
         """Adds a node of one output and returns its name."""
         output = output or f"{name}/output_0"
@@ -309,5 +260,5 @@ class DecoderGraph:
         return output
 
 
-def _value(name: str, kind: int, shape: list[str | int]) -> onnx.ValueInfoProto:
+def _value(name: str, kind: int, shape: Sequence[str | int]) -> onnx.ValueInfoProto:
     return helper.make_tensor_value_info(name, kind, shape)

