@@ -34,10 +34,6 @@ def load(model: LocalModel, options: EngineOptions) -> Backend:
     folder = ModelFolder.read(Path(model.path), options.context)
     codec = TextCodec(folder.path)
     session = DecoderSession(
-        folder.path,
-        slots=options.slots,
-        context=folder.context,
-        width=options.step_tokens,
-        threads=options.threads,
+        folder, slots=options.slots, width=options.step_tokens, threads=options.threads
     )
     return Engine(folder, codec, session, options.step_tokens)

@@ -17,6 +17,7 @@ class ModelFolder:
     path: Path
     context: int  # tokens of prompt and answer together
     end_tokens: frozenset[int]
+    head_size: int  # of keys and values; 0: the graph says it
 
     @classmethod
     def read(cls, path: Path, context_limit: int = 0) -> ModelFolder:
@@ -29,7 +30,8 @@ class ModelFolder:
             )
         end = model.get("eos_token_id", [])
         ends = frozenset(end if isinstance(end, list) else [end])
-        return cls(path, min(context, context_limit or context), ends)
+        head_size = model.get("decoder", {}).get("head_size", 0)
+        return cls(path, min(context, context_limit or context), ends, head_size)
 
 
 def _model_config(file: Path) -> dict[str, Any]:

@@ -59,9 +59,10 @@ class ServingGraph:
     vocabulary: int
 
 
-def serving_graph(path: Path, padding: int) -> ServingGraph:
+def serving_graph(path: Path, head_size: int, padding: int) -> ServingGraph:
     """Read ``model.onnx`` and rewrite it.
 
+    ``head_size``: of keys and values, which newer exports leave symbolic in the graph.
     ``padding`` is the widest grid: rotary caches are extended by so many rows, because the unused
     places of a row lie behind its end and would otherwise read beyond the last position.
     Raises UnservableGraphError.
@@ -71,7 +72,7 @@ def serving_graph(path: Path, padding: int) -> ServingGraph:
     attentions = [node for node in graph.node if node.op_type == ATTENTION]
     if not attentions:
         raise UnservableGraphError(f"{path.name} has no {ATTENTION}")
-    kv = _kv_shape(graph, len(attentions))
+    kv = _kv_shape(graph, len(attentions), head_size)
     _select_last(graph)
     _lay_out(graph, padding)
     _declare_inputs(graph)
@@ -79,12 +80,13 @@ def serving_graph(path: Path, padding: int) -> ServingGraph:
     return ServingGraph(model.SerializeToString(), kv, _vocabulary(graph))
 
 
-def _kv_shape(graph: onnx.GraphProto, layers: int) -> KeyValueShape:
+def _kv_shape(graph: onnx.GraphProto, layers: int, head_size: int) -> KeyValueShape:
     past = [value for value in graph.input if value.name.startswith("past_key_values.")]
     if len(past) != 2 * layers:
         raise UnservableGraphError(f"{len(past)} K/V inputs for {layers} attention nodes")
     tensor = past[0].type.tensor_type
-    heads, head_size = tensor.shape.dim[1].dim_value, tensor.shape.dim[3].dim_value
+    heads = tensor.shape.dim[1].dim_value
+    head_size = tensor.shape.dim[3].dim_value or head_size
     if not heads or not head_size:
         raise UnservableGraphError("the K/V inputs do not say their heads or head size")
     dtype = np.dtype(helper.tensor_dtype_to_np_dtype(tensor.elem_type))

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
+from cupola.workers.model_folder import ModelFolder
 from cupola.workers.serving_graph import serving_graph
 from cupola.workers.slots import KeyValueCache
 
@@ -29,19 +29,19 @@ class Row:
 class DecoderSession:
     """A decoder with the keys and values of ``slots`` sequences, bound in place."""
 
-    def __init__(self, folder: Path, *, slots: int, context: int, width: int, threads: int) -> None:
+    def __init__(self, folder: ModelFolder, *, slots: int, width: int, threads: int) -> None:
         """``width``: the most tokens a run takes. Raises UnservableGraphError, RuntimeError."""
-        graph = serving_graph(folder / "model.onnx", padding=width)
+        graph = serving_graph(folder.path / "model.onnx", folder.head_size, padding=width)
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
         options.add_session_config_entry(
-            "session.model_external_initializers_file_folder_path", str(folder)
+            "session.model_external_initializers_file_folder_path", str(folder.path)
         )
         self._session = ort.InferenceSession(
             graph.model, options, providers=["CPUExecutionProvider"]
         )
         # A row's unused places lie behind its end, so a row is one grid wider than the context.
-        self.cache = KeyValueCache(graph.kv, slots, context + width)
+        self.cache = KeyValueCache(graph.kv, slots, folder.context + width)
         self.vocabulary = graph.vocabulary
         self._logits = np.empty((slots, graph.vocabulary), np.float32)
         # Binding all keys and values costs a millisecond, so each number of rows is bound once.

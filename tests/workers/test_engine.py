@@ -1,0 +1,235 @@
+"""The engine on tiny models of onnxruntime-genai's builder, against decoding each request alone."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+from functools import cache
+
+import numpy as np
+import onnxruntime_genai as og
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cupola.cache.catalog import ExecutionProvider
+from cupola.scheduler.messages import (
+    Chat,
+    ErrorCode,
+    FinishReason,
+    LocalModel,
+    Output,
+    SamplingParams,
+    Text,
+    Work,
+)
+from cupola.workers.backend import RequestError
+from cupola.workers.engine import Engine
+from cupola.workers.loading import EngineOptions, load
+from cupola.workers.model_folder import ModelFolder
+from cupola.workers.session import DecoderSession, Row
+from cupola.workers.text import TextCodec
+from tests.workers.reference import DATA, plain_decoder
+
+SLOTS, BUDGET, CONTEXT = 4, 16, 256
+LETTERS = "abcdefghijklmnopqrstuvwxyz "
+
+
+@cache
+def engine(name: str = "builder-fp32") -> Engine:
+    model = LocalModel(name, str(DATA / name), ExecutionProvider.CPU)
+    backend = load(model, EngineOptions(slots=SLOTS, step_tokens=BUDGET))
+    assert isinstance(backend, Engine)
+    return backend
+
+
+@cache
+def codec() -> TextCodec:
+    return TextCodec(DATA / "builder-fp32")
+
+
+def words(count: int, seed: int) -> str:
+    return "".join(random.Random(seed).choices(LETTERS, k=count))
+
+
+def decode(tokens: list[int]) -> str:
+    detokenizer = codec().detokenizer()
+    return "".join(map(detokenizer.feed, tokens)) + detokenizer.flush()
+
+
+def greedy(prompt: str, count: int, **options) -> Work:
+    return Work(Text(prompt), SamplingParams(temperature=0, max_tokens=count, **options))
+
+
+def drain(backend: Engine) -> dict[str, list[Output]]:
+    made: dict[str, list[Output]] = {}
+    while backend.busy:
+        for output in backend.step():
+            made.setdefault(output.request_id, []).append(output)
+    return made
+
+
+def text(outputs: list[Output]) -> str:
+    return "".join(output.text for output in outputs)
+
+
+@st.composite
+def arrivals(draw: st.DrawFn):
+    """(step of arrival, prompt length, tokens to make, step of abort or None) of some requests."""
+    step, length, count = st.integers(0, 12), st.integers(1, 60), st.integers(1, 12)
+    aborted = st.none() | st.none() | st.integers(1, 14)
+    return draw(st.lists(st.tuples(step, length, count, aborted), min_size=1, max_size=9))
+
+
+@settings(max_examples=40, deadline=None)
+@given(arrivals())
+def test_every_sequence_is_as_if_it_ran_alone(requests):
+    backend = engine()
+    expected, made = {}, {}
+    for number, (_, length, count, _) in enumerate(requests):
+        prompt = codec().encode(words(length, number))
+        tokens = plain_decoder("builder-fp32").generate(prompt, count)
+        expected[str(number)] = decode(tokens)
+    step = 0
+    while step <= 14 or backend.busy:
+        for number, (start, length, count, aborted) in enumerate(requests):
+            if start == step:
+                backend.add(str(number), greedy(words(length, number), count, ignore_eos=True))
+            if aborted == step:
+                backend.abort(str(number))
+        for output in backend.step():
+            made.setdefault(output.request_id, []).append(output)
+        step += 1
+    for number, (start, _, count, aborted) in enumerate(requests):
+        outputs = made.get(str(number), [])
+        ends = [output for output in outputs if output.finish_reason]
+        if aborted is None or aborted < start or ends:
+            assert text(outputs) == expected[str(number)]
+            assert [end.usage.completion_tokens for end in ends] == [count]
+        else:
+            assert expected[str(number)].startswith(text(outputs))
+    assert backend._slots.free == SLOTS
+
+
+@pytest.mark.parametrize("name", ["builder-fp32", "builder-int4"])
+def test_greedy_tokens_are_those_of_onnxruntime_genai(name: str):
+    og.disable_telemetry_events()
+    model = og.Model(str(DATA / name))
+    prompt = codec().encode("The quick brown fox")
+    params = og.GeneratorParams(model)
+    params.set_search_options(do_sample=False, max_length=len(prompt) + 24)
+    generator = og.Generator(model, params)
+    generator.append_tokens(prompt)
+    while not generator.is_done():
+        generator.generate_next_token()
+    tokens = generator.get_sequence(0)[len(prompt) :].tolist()
+    backend = engine(name)
+    backend.add("r", greedy("The quick brown fox", len(tokens), ignore_eos=True))
+    assert text(drain(backend)["r"]) == decode(tokens)
+
+
+def test_a_sequence_fills_its_context_beside_wide_prompts():
+    """Rows at the very end of the context share runs with chunks as wide as the budget."""
+    backend = engine()
+    long = words(CONTEXT - 20, 1)
+    backend.add("long", greedy(long, 20, ignore_eos=True))
+    made: dict[str, list[Output]] = {}
+    for number in range(40):
+        if number % 2 == 0 and number < 30:
+            backend.add(f"wide{number}", greedy(words(40, number), 2, ignore_eos=True))
+        for output in backend.step():
+            made.setdefault(output.request_id, []).append(output)
+    for request_id, outputs in drain(backend).items():
+        made.setdefault(request_id, []).extend(outputs)
+    tokens = plain_decoder("builder-fp32").generate(codec().encode(long), 20)
+    assert text(made["long"]) == decode(tokens)
+    for number in range(0, 30, 2):
+        prompt = codec().encode(words(40, number))
+        tokens = plain_decoder("builder-fp32").generate(prompt, 2)
+        assert text(made[f"wide{number}"]) == decode(tokens)
+
+
+def test_logits_are_those_of_the_graph_as_it_came():
+    folder = ModelFolder.read(DATA / "builder-fp32")
+    session = DecoderSession(folder, slots=3, width=64, threads=1)
+    first, second = codec().encode(words(30, 1)), codec().encode(words(50, 2))
+    session.run([Row(0, 0, first[:20], False), Row(2, 0, second, True)])
+    logits = session.run([Row(2, 50, [7], True), Row(0, 20, first[20:], True)])
+    plain = plain_decoder("builder-fp32")
+    np.testing.assert_allclose(logits[0], plain.logits([*second, 7]), atol=1e-4)
+    np.testing.assert_allclose(logits[1], plain.logits(first), atol=1e-4)
+
+
+def test_chat_goes_through_the_models_template():
+    backend = engine()
+    chat = Chat(({"role": "user", "content": "hello"},))
+    backend.add("r", Work(chat, SamplingParams(temperature=0, max_tokens=3, ignore_eos=True)))
+    last = drain(backend)["r"][-1]
+    assert last.usage.prompt_tokens == len("hello") + 2  # two role tokens, one token a byte
+
+
+def test_the_end_token_ends_the_answer_and_is_not_said():
+    prompt = codec().encode("abc")
+    tokens = plain_decoder("builder-fp32").generate(prompt, 8)
+    end = tokens[5]
+    folder = replace(ModelFolder.read(DATA / "builder-fp32"), end_tokens=frozenset({end}))
+    session = DecoderSession(folder, slots=1, width=16, threads=1)
+    backend = Engine(folder, codec(), session, 16)
+    backend.add("r", greedy("abc", 20))
+    outputs = drain(backend)["r"]
+    assert outputs[-1].finish_reason is FinishReason.STOP
+    assert text(outputs) == decode(tokens[: tokens.index(end)])
+    assert outputs[-1].usage.completion_tokens == tokens.index(end) + 1
+
+
+def test_a_stop_string_ends_the_answer_before_it():
+    prompt = codec().encode("xyz")
+    whole = decode(plain_decoder("builder-fp32").generate(prompt, 20))
+    stop = whole[6:9]
+    backend = engine()
+    backend.add("r", greedy("xyz", 20, stop=(stop,), ignore_eos=True))
+    outputs = drain(backend)["r"]
+    assert text(outputs) == whole[: whole.index(stop)]
+    assert outputs[-1].finish_reason is FinishReason.STOP
+
+
+def test_a_seeded_sequence_is_the_same_alone_and_in_company():
+    backend = engine()
+    work = Work(Text("seeded"), SamplingParams(temperature=1.2, seed=5, max_tokens=20))
+    backend.add("alone", work)
+    alone = text(drain(backend)["alone"])
+    for number in range(5):
+        backend.add(f"other{number}", greedy(words(30, number), 10))
+    backend.add("company", work)
+    assert text(drain(backend)["company"]) == alone
+
+
+@pytest.mark.parametrize(
+    ("length", "count", "numbers"),
+    [(300, None, ["300", "256"]), (256, None, ["256"]), (200, 100, ["200", "100", "300", "256"])],
+)
+def test_what_does_not_fit_the_context_is_refused_with_the_numbers(length, count, numbers):
+    backend = engine()
+    work = Work(Text(words(length, 0)), SamplingParams(max_tokens=count))
+    with pytest.raises(RequestError) as error:
+        backend.add("r", work)
+    assert error.value.code is ErrorCode.CONTEXT_LENGTH_EXCEEDED
+    assert all(number in str(error.value) for number in numbers)
+    assert not backend.busy
+
+
+def test_without_max_tokens_the_context_is_the_limit():
+    backend = engine()
+    prompt = words(CONTEXT - 5, 3)
+    backend.add("r", Work(Text(prompt), SamplingParams(temperature=0, ignore_eos=True)))
+    last = drain(backend)["r"][-1]
+    assert last.finish_reason is FinishReason.LENGTH
+    assert last.usage.completion_tokens == 5
+
+
+def test_more_requests_than_slots_wait_their_turn():
+    backend = engine()
+    for number in range(3 * SLOTS):
+        backend.add(str(number), greedy(words(5, number), 4, ignore_eos=True))
+    made = drain(backend)
+    assert sorted(made, key=int) == [str(number) for number in range(3 * SLOTS)]
