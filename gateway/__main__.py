@@ -1,0 +1,36 @@
+"""``python -m cupola.gateway``: the service in the foreground, set up by environment and file."""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+from cupola.gateway.settings import SettingsError, load
+
+
+def main() -> int:
+    try:
+        settings = load().settings
+    except SettingsError as error:
+        print(f"cupola: {error}", file=sys.stderr)
+        return 1
+    # After the settings, so that a wrong one is told at once.
+    from cupola.gateway.listener import PortError
+    from cupola.gateway.logs import configure
+    from cupola.gateway.service import serve
+    from cupola.gateway.supervisor import GaveUpError
+
+    configure(settings.log_level, "supervisor")
+    try:
+        serve(settings)
+    except PortError as error:
+        print(f"cupola: {error}", file=sys.stderr)
+        return 1
+    except GaveUpError as error:
+        logging.getLogger(__name__).critical("%s", error)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,26 @@
+"""``daemon.json`` in the home folder: who serves, and where; clients find the service by it."""
+
+from __future__ import annotations
+
+import json
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+
+
+def write(path: Path, url: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    started = datetime.now(UTC).isoformat()
+    text = json.dumps({"web_urls": [url], "pid": os.getpid(), "started_at": started})
+    temporary = path.with_name(f"{path.name}.{os.getpid()}")
+    temporary.write_text(text + "\n", "utf-8")
+    temporary.replace(path)
+
+
+def remove(path: Path) -> None:
+    """Delete the file if it is still ours: a successor may have written its own."""
+    try:
+        if json.loads(path.read_text("utf-8")).get("pid") == os.getpid():
+            path.unlink()
+    except (OSError, ValueError, AttributeError):
+        return

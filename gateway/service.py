@@ -1,0 +1,129 @@
+"""Builds a service out of settings: what each process is told, and what the operator sees."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import sys
+from collections import Counter
+
+from cupola.cache.catalog import ExecutionProvider, UnknownModelError
+from cupola.cache.home import Home
+from cupola.cache.store import ModelCache, NotCachedError
+from cupola.gateway import children, daemon_file
+from cupola.gateway.listener import listen, url
+from cupola.gateway.main import GatewayConfig
+from cupola.gateway.settings import Settings
+from cupola.gateway.supervisor import ChildSpec, Supervisor
+from cupola.scheduler.core import SchedulerPolicy
+from cupola.scheduler.endpoint import Endpoint, local_endpoint, remove
+from cupola.scheduler.messages import LocalModel
+from cupola.workers.loading import EngineOptions
+from cupola.workers.machine import cores
+from cupola.workers.main import WorkerConfig
+
+logger = logging.getLogger(__name__)
+
+_PROVIDERS = {"cpu": ExecutionProvider.CPU, "cuda": ExecutionProvider.CUDA}
+
+
+def serve(settings: Settings) -> None:
+    """Run the service until it is told to stop. Raises PortError, GaveUpError."""
+    home = Home(settings.home)
+    listener = listen(settings.host, settings.port)
+    daemon_file.write(home.daemon_file, url(listener))
+    endpoint = local_endpoint()
+    try:
+        supervisor(settings, listener, endpoint).run()
+    finally:
+        remove(endpoint)
+        daemon_file.remove(home.daemon_file)
+
+
+def supervisor(settings: Settings, listener: socket.socket, endpoint: Endpoint) -> Supervisor:
+    home = Home(settings.home)
+    workers = worker_configs(settings, default_model(settings.model, home))
+    policy = SchedulerPolicy(
+        workers={worker.name: worker.provider for worker in workers},
+        queue_limit=settings.queue_limit,
+        queue_timeout=settings.queue_timeout,
+    )
+    level = settings.log_level
+    peer = endpoint.without_secret()
+    gateway = GatewayConfig(
+        scheduler=peer,
+        home=home.root,
+        model=settings.model,
+        model_ttl=settings.model_ttl,
+        max_body_bytes=settings.max_body_bytes,
+        grace_seconds=settings.grace_seconds,
+        log_level=level,
+        host=settings.host,
+        port=listener.getsockname()[1],
+        supervisor_pid=os.getpid(),
+    )
+    return Supervisor(
+        ChildSpec("scheduler", children.scheduler, (level, policy, endpoint)),
+        [ChildSpec(w.name, children.worker, (level, w, peer), vital=False) for w in workers],
+        [
+            ChildSpec(
+                f"gateway/{number}",
+                children.gateway,
+                (level, gateway, listener),
+                stop_seconds=settings.grace_seconds + 5,
+            )
+            for number in range(settings.gateways)
+        ],
+        ready=lambda: announce(url(listener), settings.model),
+    )
+
+
+def worker_configs(settings: Settings, preload: LocalModel | None) -> list[WorkerConfig]:
+    """One for each device named; workers of one device are numbered and share its threads."""
+    devices = settings.devices
+    threads = max(1, (settings.threads or cores()) // len(devices))
+    engine = EngineOptions(
+        backend=settings.backend,
+        slots=settings.slots,
+        step_tokens=settings.step_tokens,
+        context=settings.context,
+        threads=threads,
+    )
+    seen: Counter[str] = Counter()
+    configs = []
+    for device in devices:
+        provider = _PROVIDERS[device.partition(":")[0]]
+        wanted = preload if preload is not None and preload.provider is provider else None
+        name = f"{device}/{seen[device]}"
+        seen[device] += 1
+        configs.append(WorkerConfig(name, provider, engine, settings.model_ttl, wanted))
+    return configs
+
+
+def default_model(name: str, home: Home) -> LocalModel | None:
+    """The model to load at the start, if it is on the disk."""
+    if not name:
+        return None
+    try:
+        cached = ModelCache(home).find(name)
+    except NotCachedError:
+        logger.warning("'%s' is not on this disk; run: cupola model download %s", name, name)
+        return None
+    except UnknownModelError as error:
+        logger.warning("%s", error)
+        return None
+    return LocalModel(cached.variant.id, str(cached.path), cached.variant.provider)
+
+
+def announce(address: str, model: str) -> None:
+    """Tell the person who started the service that it can be used, and how."""
+    model = model or "MODEL"
+    body = f'{{"model": "{model}", "messages": [{{"role": "user", "content": "Hello!"}}]}}'
+    print(
+        f"\nCupola is ready on {address} with {model}. Try:\n\n"
+        f"  curl {address}/v1/chat/completions -H 'Content-Type: application/json' \\\n"
+        f"    -d '{body}'\n\nCtrl+C stops it.\n",
+        file=sys.stdout,
+        flush=True,
+    )

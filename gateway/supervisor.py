@@ -1,0 +1,229 @@
+"""Starts the scheduler, the workers and the gateways, restarts what dies, stops all in order.
+
+It waits on process sentinels and sockets, never by polling. Children are spawned, not forked:
+neither ZeroMQ nor onnxruntime survives a fork.
+"""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import signal
+import socket
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from multiprocessing.connection import wait
+from multiprocessing.context import SpawnProcess
+from types import FrameType
+from typing import Any
+
+from cupola.scheduler.commands import LineBuffer
+
+logger = logging.getLogger(__name__)
+
+_SPAWN = multiprocessing.get_context("spawn")
+STEADY_SECONDS = 10.0  # a child that lived so long is started again at once
+LONGEST_PAUSE = 30.0
+MAX_FAILURES = 5  # in a row, of a part that the service cannot do without
+STOP_SECONDS = 5.0  # for a child that has nothing left to finish
+
+
+class GaveUpError(RuntimeError):
+    """A part of the service cannot be kept running."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChildSpec:
+    """How to start a child: ``target(lifeline, *arguments)``."""
+
+    name: str
+    target: Callable[..., None]
+    arguments: tuple[Any, ...]
+    vital: bool = True  # no service without it
+    stop_seconds: float = STOP_SECONDS
+
+
+@dataclass(slots=True)
+class Child:
+    """A child through all its lives."""
+
+    spec: ChildSpec
+    process: SpawnProcess | None = None
+    lifeline: socket.socket | None = None
+    lines: LineBuffer = field(default_factory=LineBuffer)
+    started_at: float = 0.0
+    failures: int = 0
+    restart_at: float | None = None
+
+    def start(self, now: float) -> None:
+        ours, theirs = socket.socketpair()
+        self.process = _SPAWN.Process(
+            target=self.spec.target,
+            args=(theirs, *self.spec.arguments),
+            name=f"cupola-{self.spec.name}",
+            daemon=True,
+        )
+        self.process.start()
+        theirs.close()
+        self.lifeline, self.lines = ours, LineBuffer()
+        self.started_at, self.restart_at = now, None
+
+    def tell(self, line: str) -> None:
+        try:
+            if self.lifeline is not None:
+                self.lifeline.sendall(line.encode() + b"\n")
+        except OSError:
+            return  # it has just died, which its sentinel tells
+
+    def heard(self) -> list[str]:
+        """Lines the child has sent."""
+        if self.lifeline is None:
+            return []
+        try:
+            data = self.lifeline.recv(4096)
+        except OSError:
+            data = b""
+        if not data:  # it closed its end: only its sentinel counts now
+            self.lifeline.close()
+            self.lifeline = None
+        return self.lines.feed(data)
+
+    def ended(self, now: float) -> None:
+        """Its process is gone: plan its next life."""
+        self.clear()
+        self.failures = 1 if now - self.started_at >= STEADY_SECONDS else self.failures + 1
+        pause = 0.0 if self.failures == 1 else min(LONGEST_PAUSE, 0.25 * 2**self.failures)
+        self.restart_at = now + pause
+
+    def clear(self) -> None:
+        if self.process is not None:
+            self.process.join()
+            self.process.close()
+        if self.lifeline is not None:
+            self.lifeline.close()
+        self.process = self.lifeline = None
+
+
+class Supervisor:
+    """``ready`` is called once, when a gateway first sees a worker that can serve."""
+
+    def __init__(
+        self,
+        scheduler: ChildSpec,
+        workers: Iterable[ChildSpec],
+        gateways: Iterable[ChildSpec],
+        ready: Callable[[], None],
+    ) -> None:
+        self.scheduler = Child(scheduler)
+        self.workers = [Child(spec) for spec in workers]
+        self.gateways = [Child(spec) for spec in gateways]
+        self._ready: Callable[[], None] | None = ready
+        self._stopping = False
+        self._signals, self._wakeup = socket.socketpair()
+
+    @property
+    def children(self) -> list[Child]:
+        return [self.scheduler, *self.workers, *self.gateways]
+
+    def run(self) -> None:
+        """Serve until a signal or a gateway's ``shutdown``. Raises GaveUpError."""
+        self._catch_signals()
+        try:
+            for child in self.children:
+                child.start(time.monotonic())
+            while not self._stopping:
+                self._wait(self.children, self._next_restart())
+                self._restart(time.monotonic())
+        finally:
+            self.stop()
+
+    def stop(self) -> None:
+        """End everything: gateways finish their streams, then workers, the scheduler last."""
+        self._stopping = True
+        for group in (self.gateways, self.workers, [self.scheduler]):
+            for child in group:
+                child.tell("stop")
+            self._await_end(group)
+
+    # -- waiting -----------------------------------------------------------------------------------
+
+    def _wait(self, children: Iterable[Child], until: float | None) -> None:
+        """Wait for the first thing to happen, and take note of all that has."""
+        sources: dict[Any, Child | None] = {self._signals: None}
+        for child in children:
+            if child.process is not None:
+                sources[child.process.sentinel] = child
+            if child.lifeline is not None:
+                sources[child.lifeline] = child
+        timeout = None if until is None else max(0.0, until - time.monotonic())
+        for source in wait(list(sources), timeout):
+            child = sources[source]
+            if child is None:
+                self._signalled()
+            elif source is child.lifeline:
+                for line in child.heard():
+                    self._hear(line)
+            elif child.process is not None and not child.process.is_alive():
+                self._bury(child)
+
+    def _hear(self, line: str) -> None:
+        if line == "shutdown":
+            self._stopping = True
+        elif line == "ready" and self._ready is not None:
+            ready, self._ready = self._ready, None
+            ready()
+
+    def _bury(self, child: Child) -> None:
+        assert child.process is not None
+        status = child.process.exitcode
+        child.ended(time.monotonic())
+        if child in self.workers:
+            self.scheduler.tell(f"lost {child.spec.name}")
+        if self._stopping:
+            return
+        logger.error("the %s ended unexpectedly (%s); starting it again", child.spec.name, status)
+        if child.spec.vital and child.failures >= MAX_FAILURES:
+            text = f"the {child.spec.name} ended {child.failures} times in a row; see the log above"
+            raise GaveUpError(text)
+
+    # -- restarting and ending ---------------------------------------------------------------------
+
+    def _next_restart(self) -> float | None:
+        return min((c.restart_at for c in self.children if c.restart_at is not None), default=None)
+
+    def _restart(self, now: float) -> None:
+        for child in self.children:
+            if child.restart_at is not None and child.restart_at <= now and not self._stopping:
+                child.start(now)
+
+    def _await_end(self, group: list[Child]) -> None:
+        deadline = time.monotonic() + max((c.spec.stop_seconds for c in group), default=0)
+        while any(child.process for child in group) and time.monotonic() < deadline:
+            self._wait(group, deadline)
+        for child in group:
+            if child.process is not None:
+                logger.warning("the %s did not stop in time; killing it", child.spec.name)
+                child.process.kill()
+                child.clear()
+
+    # -- signals -----------------------------------------------------------------------------------
+
+    def _catch_signals(self) -> None:
+        self._wakeup.setblocking(False)
+        signal.set_wakeup_fd(self._wakeup.fileno(), warn_on_full_buffer=False)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, _ignore)  # the wake-up socket tells of it
+
+    def _signalled(self) -> None:
+        self._signals.recv(64)
+        if self._stopping:
+            logger.warning("asked twice: ending at once")
+            for child in self.children:
+                if child.process is not None:
+                    child.process.kill()
+        self._stopping = True
+
+
+def _ignore(number: int, frame: FrameType | None) -> None:
+    """Python's own handler would raise in the middle of anything."""
