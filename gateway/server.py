@@ -25,7 +25,7 @@ from cupola.gateway.scheduler_client import SchedulerClient
 from cupola.scheduler.commands import Commands
 from cupola.scheduler.messages import ErrorCode
 
-LAST_WORDS = 2.0  # seconds that the errors at the end of the grace time get to reach their clients
+LAST_WORDS = 1.0  # seconds that the errors at the end of the grace time get to reach their clients
 
 
 def serve_until_stop(config: GatewayConfig, listener: socket.socket, lifeline: Lifeline) -> None:
@@ -69,16 +69,20 @@ async def serve_app(
     hypercorn's own grace time does nothing on Python 3.12 and later while a stream is open
     (hypercorn#308), so the streams are ended here.
     """
-    async with asyncio.TaskGroup() as tasks:
-        settings = _hypercorn(listener, longest_end=grace + 2 * LAST_WORDS)
-        serving = serve(cast(ASGIFramework, app), settings, shutdown_trigger=stop.wait)
-        server = tasks.create_task(serving)
-        await stop.wait()
-        await asyncio.wait([server], timeout=grace)
-        text = "the service is shutting down; the answer is cut short"
-        client.end_all(ErrorCode.SHUTTING_DOWN, text)
-        await asyncio.wait([server], timeout=LAST_WORDS)
-        server.cancel()  # whoever does not read its answer is not waited for
+    settings = _hypercorn(listener, longest_end=grace + 2 * LAST_WORDS)
+    serving = serve(cast(ASGIFramework, app), settings, shutdown_trigger=stop.wait)
+    server = asyncio.create_task(serving)
+    server.add_done_callback(lambda _: stop.set())  # when it fails there is nothing to wait for
+    await stop.wait()
+    await asyncio.wait([server], timeout=grace)
+    client.end_all(ErrorCode.SHUTTING_DOWN, "the service is shutting down; the answer is cut short")
+    await asyncio.wait([server], timeout=LAST_WORDS)
+    # Clients that do not read their answers hold their connections, and hypercorn with them: they
+    # are not waited for. The end of the loop cancels what is left.
+    server.cancel()
+    await asyncio.wait([server], timeout=LAST_WORDS)
+    if server.done() and not server.cancelled():
+        server.result()
 
 
 def _hypercorn(listener: socket.socket, longest_end: float) -> Config:

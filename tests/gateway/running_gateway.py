@@ -7,8 +7,10 @@ import json
 import os
 import socket
 import threading
+import time
+from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx2
 import openai
@@ -21,6 +23,7 @@ from cupola.gateway.scheduler_client import SchedulerClient
 from cupola.gateway.server import serve_app
 from cupola.scheduler.endpoint import Endpoint
 
+T = TypeVar("T")
 WAIT = 10.0  # seconds after which a test gives up; never waited for when all is well
 MODEL = "smollm2-135m"
 MODEL_ID = "smollm2-135m-instruct-generic-cpu:1"
@@ -86,6 +89,22 @@ class RunningGateway:
             self.stop()
         self.join()
 
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run a coroutine in the gateway's loop."""
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(WAIT)
+
+    def connections(self) -> int:
+        """How many connections hypercorn still has something to do for."""
+        tasks = (str(task.get_coro()) for task in asyncio.all_tasks(self._loop))
+        return sum("_server_callback" in task for task in tasks)
+
+    def until(self, holds: Callable[[], bool]) -> None:
+        """Let the gateway work until a condition holds."""
+        deadline = time.monotonic() + WAIT
+        while not holds():
+            assert time.monotonic() < deadline
+            self.send(request("GET", "/health"))
+
     # -- ways to talk to it ------------------------------------------------------------------------
 
     def http(self) -> httpx2.Client:
@@ -102,6 +121,18 @@ class RunningGateway:
         connection = self.connect()
         connection.sendall(request("POST", path, json.dumps(body).encode()))
         return connection
+
+    def ask(self, body: Any) -> bytes:
+        """The whole raw answer to a chat request."""
+        with self.post(body) as connection:
+            return read_all(connection)
+
+    def send(self, *parts: bytes) -> bytes:
+        """The whole raw answer to what is sent as it is."""
+        with self.connect() as connection:
+            for part in parts:
+                connection.sendall(part)
+            return read_all(connection)
 
 
 def request(

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import zmq
 
 from cupola.cache.catalog import ExecutionProvider
-from cupola.scheduler.endpoint import Endpoint, local_endpoint, remove
+from cupola.scheduler.endpoint import Endpoint, local_endpoint
 from cupola.scheduler.messages import (
     Chat,
     Done,
@@ -52,11 +52,10 @@ def words(request: Any) -> Iterable[Any]:
 
 
 class ScriptedScheduler:
-    def __init__(self, endpoint: Endpoint | None = None) -> None:
-        self._owns = endpoint is None
+    def __init__(self, endpoint: Endpoint | None = None, epoch: str = "first") -> None:
         self.endpoint = endpoint or local_endpoint()
         self.script: Script | None = words
-        self.status: Status | None = Status(epoch="first", workers=(WORKER,))
+        self.status: Status | None = Status(epoch, workers=(WORKER,))
         self.seen: queue.Queue[Any] = queue.Queue()  # all but Query
         self.peer = b""
         self._context = zmq.Context()
@@ -76,8 +75,6 @@ class ScriptedScheduler:
         self._thread.join(WAIT)
         self._ours.close(0)
         self._context.term()
-        if self._owns:
-            remove(self.endpoint)
 
     def __enter__(self) -> ScriptedScheduler:
         return self

@@ -1,0 +1,85 @@
+"""GET /v1/models and the way from a name to a model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+import openai
+import pytest
+from running_gateway import HELLO, MODEL, MODEL_ID, RunningGateway
+from scripted_scheduler import WORKER, ScriptedScheduler
+
+from cupola.cache.catalog import SMOLLM2_135M
+from cupola.scheduler.messages import Status
+
+
+def test_list(gateway: RunningGateway) -> None:
+    with gateway.http() as http:
+        body = http.get("/v1/models").json()
+    assert body["object"] == "list"
+    [entry] = body["data"]
+    assert entry == {
+        "id": MODEL_ID,
+        "object": "model",
+        "created": SMOLLM2_135M.created_at,
+        "owned_by": SMOLLM2_135M.publisher,
+        "parent": MODEL,
+        "maxInputTokens": 8192,
+        "maxOutputTokens": 8192,
+        "toolCalling": False,
+        "vision": False,
+        "context_length": 8192,
+        "loaded": False,
+    }
+
+
+def test_official_client(gateway: RunningGateway) -> None:
+    with gateway.openai() as client:
+        assert [model.id for model in client.models.list()] == [MODEL_ID]
+        assert client.models.retrieve(MODEL).id == MODEL_ID
+
+
+@pytest.mark.parametrize("name", [MODEL, MODEL_ID, MODEL_ID.replace(":", "%3A"), MODEL.upper()])
+def test_one(gateway: RunningGateway, name: str) -> None:
+    with gateway.http() as http:
+        assert http.get(f"/v1/models/{name}").json()["id"] == MODEL_ID
+
+
+def test_loaded(gateway: RunningGateway, scheduler: ScriptedScheduler) -> None:
+    worker = msgspec.structs.replace(WORKER, resident=(MODEL_ID,))
+    scheduler.status = Status("first", workers=(worker,))
+    with gateway.http() as http:
+        while not http.get(f"/v1/models/{MODEL}").json()["loaded"]:
+            pass
+
+
+@pytest.mark.parametrize("path", ["smolm2-135m", "", "a/b", "..%2f..%2fetc"])
+def test_unknown(gateway: RunningGateway, path: str) -> None:
+    with gateway.http() as http:
+        answer = http.get(f"/v1/models/{path}")
+    assert answer.status_code == 404
+    error = answer.json()["error"]
+    assert (error["code"], error["param"]) == ("model_not_found", "model")
+
+
+def test_near_names(gateway: RunningGateway) -> None:
+    with gateway.openai() as client, pytest.raises(openai.NotFoundError, match=MODEL):
+        client.chat.completions.create(**HELLO | {"model": "smolm2-135m"})
+
+
+def test_known_but_not_here(scheduler: ScriptedScheduler, tmp_path: Path) -> None:
+    with RunningGateway(scheduler.endpoint, tmp_path) as gateway, gateway.openai() as client:
+        with pytest.raises(openai.NotFoundError, match=f"cupola model download {MODEL_ID}"):
+            client.chat.completions.create(**HELLO)
+        assert client.models.list().data == []
+
+
+def test_a_model_that_arrives_is_found(scheduler: ScriptedScheduler, home: Path) -> None:
+    elsewhere = home / "elsewhere"
+    (home / "cache").rename(elsewhere)
+    with RunningGateway(scheduler.endpoint, home) as gateway, gateway.openai() as client:
+        with pytest.raises(openai.NotFoundError):
+            client.chat.completions.create(**HELLO)
+        elsewhere.rename(home / "cache")
+        assert client.chat.completions.create(**HELLO).model == MODEL_ID

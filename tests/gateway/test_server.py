@@ -1,0 +1,284 @@
+"""The end of a gateway's life, and of the scheduler's."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import signal
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from running_gateway import (
+    HELLO,
+    WAIT,
+    RunningGateway,
+    config_for,
+    error_of,
+    read_all,
+    read_until,
+    request,
+    status_of,
+)
+from scripted_scheduler import WORKER, ScriptedScheduler, last
+
+from cupola.gateway import children
+from cupola.gateway.lifeline import ORPHANED
+from cupola.scheduler.messages import (
+    Abort,
+    ErrorCode,
+    Output,
+    Outputs,
+    Rejected,
+    Status,
+    Submit,
+)
+
+STREAM = HELLO | {"stream": True}
+
+# -- stop ------------------------------------------------------------------------------------------
+
+
+def refuses(gateway: RunningGateway) -> bool:
+    try:
+        gateway.send(request("GET", "/health"))
+    except ConnectionRefusedError:
+        return True
+    except ConnectionResetError:  # it was just being closed
+        pass
+    return False
+
+
+def until_refused(gateway: RunningGateway) -> None:
+    deadline = time.monotonic() + WAIT
+    while not refuses(gateway):
+        assert time.monotonic() < deadline
+
+
+def test_idle_gateway_stops_at_once(gateway: RunningGateway) -> None:
+    with gateway.http() as http:
+        http.get("/health")  # its connection is kept, and must not hold the gateway
+        gateway.stop()
+        gateway.join()
+    assert refuses(gateway)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_running_answers_finish(
+    gateway: RunningGateway, scheduler: ScriptedScheduler, stream: bool
+) -> None:
+    scheduler.script = None
+    with gateway.post(HELLO | {"stream": stream}) as connection:
+        request_id = scheduler.next(Submit).request_id
+        scheduler.send(Outputs((Output(request_id, "Before"),)))
+        gateway.stop()
+        until_refused(gateway)
+        scheduler.send(last(request_id, " and after"))
+        answer = read_all(connection)
+    gateway.join()
+    assert b"after" in answer and (not stream or b"[DONE]" in answer)
+
+
+def test_stream_that_outlives_the_grace_time_ends_with_an_error(
+    scheduler: ScriptedScheduler, home: Path
+) -> None:
+    scheduler.script = None
+    with RunningGateway(scheduler.endpoint, home, grace_seconds=0.0) as gateway:
+        with gateway.post(STREAM) as connection:
+            request_id = scheduler.next(Submit).request_id
+            scheduler.send(Outputs((Output(request_id, "Half"),)))
+            received = read_until(connection, b'"Half"')
+            gateway.stop()
+            received += read_all(connection)
+        gateway.join()
+    assert b'"code":"shutting_down"' in received and b"[DONE]" not in received
+    assert received.endswith(b"0\r\n\r\n")
+    assert scheduler.next(Abort) == Abort(request_id)
+
+
+def test_whole_answer_that_outlives_the_grace_time(
+    scheduler: ScriptedScheduler, home: Path
+) -> None:
+    scheduler.script = None
+    with RunningGateway(scheduler.endpoint, home, grace_seconds=0.0) as gateway:
+        with gateway.post(HELLO) as connection:
+            scheduler.next(Submit)
+            gateway.stop()
+            answer = read_all(connection)
+        gateway.join()
+    assert (status_of(answer), error_of(answer)["code"]) == (503, "shutting_down")
+
+
+# -- as a process ----------------------------------------------------------------------------------
+
+
+@dataclass
+class GatewayProcess:
+    process: BaseProcess
+    lifeline: socket.socket
+    port: int
+
+    def heard(self) -> bytes:
+        return self.lifeline.recv(100)
+
+    def exit_code(self) -> int | None:
+        self.process.join(WAIT)
+        return self.process.exitcode
+
+    def connect(self) -> socket.socket:
+        return socket.create_connection(("127.0.0.1", self.port), timeout=WAIT)
+
+    def ask(self, raw: bytes) -> bytes:
+        with self.connect() as connection:
+            connection.sendall(raw)
+            return read_all(connection)
+
+
+@contextmanager
+def gateway_process(
+    scheduler: ScriptedScheduler, home: Path, **changes: Any
+) -> Iterator[GatewayProcess]:
+    listener = socket.create_server(("127.0.0.1", 0))
+    config = config_for(scheduler.endpoint, home, listener, **changes)
+    ours, theirs = socket.socketpair()
+    ours.settimeout(WAIT)
+    process = multiprocessing.get_context("spawn").Process(
+        target=children.gateway, args=(theirs, "warning", config, listener)
+    )
+    process.start()
+    with theirs, listener:
+        pass
+    with ours:
+        try:
+            yield GatewayProcess(process, ours, config.port)
+        finally:
+            process.kill()
+            process.join()
+            process.close()
+
+
+def test_process(scheduler: ScriptedScheduler, home: Path) -> None:
+    with gateway_process(scheduler, home) as gateway:
+        assert gateway.heard() == b"ready\n"
+        assert gateway.process.pid is not None
+        os.kill(gateway.process.pid, signal.SIGINT)  # Ctrl+C is the supervisor's to handle
+        assert status_of(gateway.ask(request("POST", "/shutdown"))) == 200
+        assert gateway.heard() == b"shutdown\n"
+        gateway.lifeline.sendall(b"stop\n")
+        assert gateway.exit_code() == 0
+
+
+def test_process_ends_with_its_supervisor(scheduler: ScriptedScheduler, home: Path) -> None:
+    with gateway_process(scheduler, home) as gateway:
+        assert gateway.heard() == b"ready\n"
+        gateway.lifeline.close()
+        assert gateway.exit_code() == ORPHANED
+
+
+def test_ready_is_told_when_a_worker_comes(scheduler: ScriptedScheduler, home: Path) -> None:
+    scheduler.status = Status("first", missing=("cpu:0/0",))
+    with gateway_process(scheduler, home) as gateway:
+        assert status_of(gateway.ask(request("GET", "/ready"))) == 503
+        scheduler.status = Status("first", workers=(WORKER,))
+        assert gateway.heard() == b"ready\n"
+
+
+def test_client_that_does_not_read_holds_nobody(scheduler: ScriptedScheduler, home: Path) -> None:
+    scheduler.script = None
+    with (
+        gateway_process(scheduler, home, grace_seconds=0.0) as gateway,
+        gateway.connect() as connection,
+    ):
+        body = json.dumps(STREAM).encode()
+        connection.sendall(request("POST", "/v1/chat/completions", body))
+        request_id = scheduler.next(Submit).request_id
+        much = Outputs((Output(request_id, "x" * 1_000_000),))
+        scheduler.send(*[much] * 20)
+        read_until(connection, b"xxx")
+        assert gateway.heard() == b"ready\n"
+        gateway.lifeline.sendall(b"stop\n")
+        assert gateway.exit_code() == 0
+
+
+# -- a new life of the scheduler -------------------------------------------------------------------
+
+
+@contextmanager
+def restarted(scheduler: ScriptedScheduler) -> Iterator[ScriptedScheduler]:
+    """The scheduler dies, and another takes its place."""
+    scheduler.close()
+    with ScriptedScheduler(scheduler.endpoint, epoch="second") as second:
+        yield second
+
+
+@pytest.fixture
+def mortal() -> Iterator[ScriptedScheduler]:
+    """A scheduler that the test closes itself."""
+    scheduler = ScriptedScheduler()
+    scheduler.script = None
+    yield scheduler
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_request_that_had_not_begun_runs_in_the_next_life(
+    mortal: ScriptedScheduler, home: Path, stream: bool
+) -> None:
+    with RunningGateway(mortal.endpoint, home) as gateway:
+        gateway.until(lambda: gateway.client.status is not None)
+        with gateway.post(HELLO | {"stream": stream}) as connection:
+            first = mortal.next(Submit)
+            with restarted(mortal) as second:
+                assert second.next(Abort) == Abort(first.request_id)
+                again = second.next(Submit)
+                answer = read_all(connection)
+    assert again.work == first.work and again.request_id != first.request_id
+    assert status_of(answer) == 200 and b"three." in answer
+
+
+def test_stream_that_had_begun_ends_with_an_error(mortal: ScriptedScheduler, home: Path) -> None:
+    with RunningGateway(mortal.endpoint, home) as gateway:
+        gateway.until(lambda: gateway.client.status is not None)
+        with gateway.post(STREAM) as connection:
+            request_id = mortal.next(Submit).request_id
+            mortal.send(Outputs((Output(request_id, "Half"),)))
+            received = read_until(connection, b'"Half"')
+            with restarted(mortal):
+                received += read_all(connection)
+                assert status_of(gateway.ask(HELLO)) == 200
+    assert b'"code":"scheduler_lost"' in received and b"[DONE]" not in received
+
+
+def test_request_made_while_the_scheduler_is_away_runs_once(
+    mortal: ScriptedScheduler, home: Path
+) -> None:
+    with RunningGateway(mortal.endpoint, home) as gateway:
+        gateway.until(lambda: gateway.client.status is not None)
+        mortal.close()
+        with gateway.post(HELLO) as connection:
+            gateway.until(lambda: gateway.client.open_calls == 1)
+            with ScriptedScheduler(mortal.endpoint, epoch="second") as second:
+                answer = read_all(connection)
+                assert status_of(answer) == 200 and b"three." in answer
+                assert isinstance(second.seen.get(timeout=WAIT), Submit)
+
+
+def test_load_and_unload(gateway: RunningGateway, scheduler: ScriptedScheduler) -> None:
+    """Nothing in HTTP asks for these yet."""
+
+    async def scenario(script: Any) -> None:
+        scheduler.script = script
+        await gateway.client.unload("m:1")
+
+    def rejecting(asked: Any) -> Any:
+        yield Rejected(asked.request_id, ErrorCode.NO_WORKER, "no")
+
+    gateway.run(scenario(scheduler.script))
+    with pytest.raises(Exception, match="no_worker"):
+        gateway.run(scenario(rejecting))
