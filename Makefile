@@ -63,7 +63,7 @@ lock: ## renew constraints.txt
 	$$folder/bin/python -m pip install --quiet --upgrade pip setuptools; \
 	$$folder/bin/python -m pip install --quiet --no-build-isolation --editable '.[dev]'; \
 	{ echo '# The versions that were tested together. Renew with: make lock'; \
-	  $$folder/bin/python -m pip freeze --all --exclude-editable --exclude pip; } \
+	  $$folder/bin/python -m pip freeze --all --exclude-editable; } \
 	  | sed 's/+[a-z0-9.]*$$//' > constraints.txt
 
 clean: ## remove the environment and all that was built
@@ -75,9 +75,10 @@ $(VENV)/pyvenv.cfg:
 	@echo "Making the environment in $(VENV)"
 	@$(MAKE_VENV) || { rm -rf $(VENV); exit 1; }
 
-# setuptools comes first so that the build, too, uses the tested version.
+# setuptools comes first so that the build, too, uses the tested version, and pip because models
+# are fetched with it and an old one does not tell how far it is.
 $(VENV)/.with-%: pyproject.toml constraints.txt | $(VENV)/pyvenv.cfg
 	@echo "Installing cupola$(EXTRA_$*)"
-	@$(INSTALL) --constraint constraints.txt setuptools
+	@$(INSTALL) --constraint constraints.txt --upgrade pip setuptools
 	@$(INSTALL) --constraint constraints.txt --no-build-isolation --editable '.$(EXTRA_$*)'
 	@touch $@

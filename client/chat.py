@@ -49,12 +49,14 @@ class Conversation:
         self.messages = []
 
 
-def run(name: str | None, prompt: str | None) -> None:
+def run(name: str | None, prompt: str | None, temperature: float) -> None:
     """Answer ``prompt``, or what is typed. Raises ClientError and the cache's errors."""
     folder = home.current()
     model = ensure(folder, name or _default_model()).variant.id
     _service(folder)
-    conversation = Conversation(lambda said: api.chat(_service(folder), model, said))
+    conversation = Conversation(
+        lambda said: api.chat(_service(folder), model, said, temperature=temperature)
+    )
     if prompt is not None:
         _print_answer(conversation.say(prompt))
     elif sys.stdin.isatty():

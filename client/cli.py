@@ -97,6 +97,7 @@ def main() -> NoReturn:
         build()()
         status = 0
     except KeyboardInterrupt:
+        print(file=sys.stderr)  # the line that was begun ends here
         status = 130
     except BrokenPipeError:
         # Who read the output has gone; Python would complain when it flushes at its end.
@@ -113,6 +114,14 @@ def main() -> NoReturn:
     sys.exit(status)
 
 
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        print(version("cupola"))
+        raise typer.Exit
+
+
 def _before(
     folder: Annotated[
         Path | None,
@@ -121,14 +130,10 @@ def _before(
         ),
     ] = None,
     version: Annotated[
-        bool, typer.Option("--version", is_eager=True, help="Print the version.")
+        bool,
+        typer.Option("--version", is_eager=True, callback=_version, help="Print the version."),
     ] = False,
 ) -> None:
-    if version:
-        from importlib.metadata import version as installed
-
-        print(installed("cupola"))
-        raise typer.Exit
     if folder is not None:  # for this command, and for the service that it may start
         os.environ[home.VARIABLE] = str(folder)
 

@@ -38,6 +38,6 @@ def fetch(home: Home, variant: ModelVariant) -> CachedModel:
     """Download and convert a model, telling how far it is on standard error. Raises CacheError."""
     from cupola.cache.install import install
 
-    print(f"Downloading {variant.id}...", file=sys.stderr, flush=True)
+    print(f"Fetching {variant.id}", file=sys.stderr, flush=True)
     with progress.shown() as report:
         return install(variant, home, report)

@@ -160,7 +160,7 @@ def run(
     """
     from cupola.client.chat import run as chat
 
-    chat(name, prompt)
+    chat(name, prompt, temperature)
 
 
 def _row(variant: ModelVariant) -> list[str]:
@@ -169,7 +169,7 @@ def _row(variant: ModelVariant) -> list[str]:
 
 
 def _size(variant: ModelVariant) -> str:
-    return f"{variant.file_size_mb / 1024:.2f} GB" if variant.file_size_mb else "-"
+    return f"{variant.file_size_mb / 1000:.2f} GB" if variant.file_size_mb else "-"
 
 
 def _record(variant: ModelVariant, cached: bool) -> dict[str, Any]:

@@ -16,11 +16,12 @@ if TYPE_CHECKING:
     from rich.progress import Progress as Bars
     from rich.progress import TaskID
 
+WAIT = "wait"  # the stage before the first, for another process that makes the same model
 _TITLES = {
     "download": "Downloading",
     "check": "Checking",
     "convert": "Converting",
-    "wait": "Waiting for another download",
+    WAIT: "Waiting",
 }
 
 
@@ -54,26 +55,32 @@ def shown() -> Iterator[Progress]:
 class _BarPerStage:
     def __init__(self, bars: Bars) -> None:
         self._bars = bars
-        self._tasks: dict[str, TaskID] = {}
+        self._stage = ""
+        self._task: TaskID | None = None
 
     def __call__(self, stage: str, done: int, total: int | None) -> None:
-        if stage not in self._tasks:
+        if self._task is None or stage != self._stage:
             self._finish()
-            self._tasks[stage] = self._bars.add_task(_TITLES.get(stage, stage), total=total)
-        self._bars.update(self._tasks[stage], completed=done, total=total)
+            self._stage = stage
+            self._task = self._bars.add_task(_TITLES.get(stage, stage), total=total)
+        self._bars.update(self._task, completed=done, total=total)
 
     def _finish(self) -> None:
-        """A stage ends where the next begins, even if its length was never known."""
-        for task in self._bars.tasks:
-            self._bars.update(task.id, total=task.completed)
+        """A stage ends where the next one begins, even if its length was never known."""
+        if self._task is None:
+            return
+        if self._stage == WAIT:  # nearly always over at once: not worth a line
+            self._bars.remove_task(self._task)
+        else:
+            done = self._bars.tasks[-1].completed
+            self._bars.update(self._task, total=done)
 
 
 class _Lines:
     def __init__(self) -> None:
-        self._stage = ""
+        self._stage = WAIT
 
     def __call__(self, stage: str, done: int, total: int | None) -> None:
         if stage != self._stage:
             self._stage = stage
-            size = f" {total / 1e6:.0f} MB" if total else ""
-            print(f"{_TITLES.get(stage, stage)}{size} ...", file=sys.stderr, flush=True)
+            print(f"{_TITLES.get(stage, stage)}...", file=sys.stderr, flush=True)
