@@ -29,7 +29,7 @@ class Conversation:
         self._answer = answer
         self.messages: Messages = []
 
-    def say(self, text: str) -> Iterator[str]:
+    def say(self, text: str) -> Generator[str]:
         """The pieces of the reply. One that is broken off keeps what there was of it.
 
         A question that got nothing at all is forgotten, so that it can be asked again.

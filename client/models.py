@@ -153,6 +153,9 @@ def run(
         str | None, typer.Argument(metavar="[MODEL]", help="A model. [the settings' default]")
     ] = None,
     prompt: Annotated[str | None, typer.Option(help="Print the answer to this and leave.")] = None,
+    temperature: Annotated[
+        float, typer.Option(help="How freely words are chosen; small models ramble above 0.5.")
+    ] = 0.2,
 ) -> None:
     """Chat with a model in the terminal, over the service, which is started if need be.
 

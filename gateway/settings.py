@@ -48,43 +48,58 @@ class Settings(BaseSettings):
         frozen=True, extra="forbid", env_prefix=PREFIX, allow_inf_nan=False
     )
 
-    host: str = Field("127.0.0.1", min_length=1, description="address to listen on")
-    port: int = Field(5273, ge=0, le=65535, description="port to listen on; 0 = any free one")
+    host: str = Field(default="127.0.0.1", min_length=1, description="address to listen on")
+    port: int = Field(
+        default=5273, ge=0, le=65535, description="port to listen on; 0 = any free one"
+    )
     home: Path = Field(
         default_factory=lambda: Home.default().root,
         description="folder of models, logs and the settings file",
     )
     model: str = Field(
-        "smollm2-135m", description="model that is loaded at the start; empty = none"
+        default="smollm2-135m", description="model that is loaded at the start; empty = none"
     )
-    workers: str = Field("cpu:0", description=f"worker processes: {_WORKERS}")
-    gateways: int = Field(1, ge=1, le=64, description="gateway processes that share the port")
+    workers: str = Field(default="cpu:0", description=f"worker processes: {_WORKERS}")
+    gateways: int = Field(
+        default=1, ge=1, le=64, description="gateway processes that share the port"
+    )
     threads: int = Field(
-        0, ge=0, le=1024, description="threads of all workers together; 0 = one for each core"
+        default=0,
+        ge=0,
+        le=1024,
+        description="threads of all workers together; 0 = one for each core",
     )
-    slots: int = Field(16, ge=1, le=1024, description="requests that a worker runs at once")
-    step_tokens: int = Field(256, ge=1, le=65536, description="token budget of one engine step")
+    slots: int = Field(default=16, ge=1, le=1024, description="requests that a worker runs at once")
+    step_tokens: int = Field(
+        default=256, ge=1, le=65536, description="token budget of one engine step"
+    )
     context: int = Field(
-        0, ge=0, le=1_048_576, description="upper limit of the context length; 0 = the model's own"
+        default=0,
+        ge=0,
+        le=1_048_576,
+        description="upper limit of the context length; 0 = the model's own",
     )
-    queue_limit: int = Field(256, ge=0, le=1_000_000, description="requests that may wait")
+    queue_limit: int = Field(default=256, ge=0, le=1_000_000, description="requests that may wait")
     queue_timeout: float = Field(
-        300, gt=0, le=86_400, description="seconds that a request may wait in the queue"
+        default=300, gt=0, le=86_400, description="seconds that a request may wait in the queue"
     )
     model_ttl: float = Field(
-        600, ge=-1, description="seconds that an unused model stays loaded; -1 = for ever"
+        default=600, ge=-1, description="seconds that an unused model stays loaded; -1 = for ever"
     )
     grace_seconds: float = Field(
-        10, ge=0, le=3600, description="seconds that running answers get to finish at a stop"
+        default=10,
+        ge=0,
+        le=3600,
+        description="seconds that running answers get to finish at a stop",
     )
     max_body_bytes: int = Field(
-        16 * 1024 * 1024, ge=1024, le=1024**3, description="largest body of a request"
+        default=16 * 1024 * 1024, ge=1024, le=1024**3, description="largest body of a request"
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
-        "info", description="what the log holds"
+        default="info", description="what the log holds"
     )
     backend: Literal["onnx", "echo"] = Field(
-        "onnx", description="what runs the models; 'echo' runs none and is meant for tests"
+        default="onnx", description="what runs the models; 'echo' runs none and is meant for tests"
     )
 
     @property

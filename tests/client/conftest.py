@@ -1,0 +1,44 @@
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from command_line import Cli
+
+from cupola.cache.catalog import SMOLLM2_135M
+from cupola.cache.home import Home
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    return Home(tmp_path / "home")
+
+
+@pytest.fixture
+def cupola(home: Home) -> Cli:
+    """The command line, with no settings but the folder."""
+    clean = {key: value for key, value in os.environ.items() if not key.startswith("CUPOLA_")}
+    return Cli({**clean, "CUPOLA_HOME": str(home.root)})
+
+
+@pytest.fixture
+def echoing(cupola: Cli) -> Iterator[Cli]:
+    """The command line over services that run no model; whatever it started is stopped."""
+    cli = cupola.having(CUPOLA_BACKEND="echo", CUPOLA_PORT="0", CUPOLA_GRACE_SECONDS="1")
+    yield cli
+    cli("service", "stop")
+
+
+@pytest.fixture
+def model(home: Home) -> str:
+    """A folder that looks like the default model, as far as the echo backend and lists see it."""
+    folder = home.model_folder(SMOLLM2_135M.publisher, SMOLLM2_135M.id)
+    folder.mkdir(parents=True)
+    (folder / "genai_config.json").write_text(
+        '{"model": {"type": "llama", "context_length": 8192}, "search": {"max_length": 8192}}'
+    )
+    (folder / "inference_model.json").write_text(f'{{"Name": "{SMOLLM2_135M.id}"}}')
+    (folder / "model.onnx").write_bytes(b"not read here")
+    return SMOLLM2_135M.id
