@@ -130,5 +130,5 @@ def _service(folder: Home) -> Service:
         from cupola.client import daemon
 
         print("Starting the service...", file=sys.stderr, flush=True)
-        service = daemon.start(folder, {})
+        service, _ = daemon.ensure_running(folder, {})
     return service

@@ -14,7 +14,8 @@ from datetime import date
 from pathlib import Path
 
 from cupola.cache.home import Home
-from cupola.client.api import Service, find_announced, shut_down
+from cupola.cache.locks import FileLock
+from cupola.client.api import Service, find, find_announced, shut_down
 from cupola.client.errors import ClientError, NoAnswerError
 
 # -P: a file of the working directory must not stand in for a module of the service.
@@ -24,6 +25,17 @@ STOP_SECONDS = 40.0  # until the process is gone: its grace time, and that of it
 KILL_SECONDS = 10.0
 TICK = 0.05  # how often a start looks whether the service has announced itself
 _TAIL = 12  # lines of the log that an error shows
+
+
+def ensure_running(home: Home, environment: Mapping[str, str]) -> tuple[Service, bool]:
+    """The running service, or else a new one, and whether it is new. Raises ClientError.
+
+    Of several callers at once one starts it and the others wait for it.
+    """
+    with FileLock(home.root / "start.lock"):
+        if service := find(home):
+            return service, False
+        return start(home, environment), True
 
 
 def start(home: Home, environment: Mapping[str, str]) -> Service:
@@ -45,7 +57,7 @@ def start(home: Home, environment: Mapping[str, str]) -> Service:
                 process.returncode = 0  # it is not ours to wait for any more
                 return service
         else:
-            # Of two starts at once one gets the port; the other has its service too.
+            # Perhaps because somebody else has just started one: it is as good as ours.
             if service := _answering(home):
                 return service
             raise ClientError(

@@ -105,17 +105,17 @@ def _start(flags: dict[str, Any], output: Form) -> None:
     from cupola.gateway.settings import environment, load
 
     folder = home.current()
-    running = find(folder)
-    if running is None:
+    service, is_new = find(folder), False
+    if service is None:
         # Here, so that what is wrong with the settings is told on the terminal and not in the log.
         load(flags)
-    service = running or daemon.start(folder, environment(flags))
+        service, is_new = daemon.ensure_running(folder, environment(flags))
     if output is Form.JSON:
         print_json({"running": True, "webUrls": [service.url], "port": service.port})
-    elif running:
-        print(f"🟢 Service is already running on {service.url}/.")
-    else:
+    elif is_new:
         print(f"🟢 Service is Started on {service.url}/, PID {service.pid}!")
+    else:
+        print(f"🟢 Service is already running on {service.url}/.")
 
 
 def _stop() -> bool:

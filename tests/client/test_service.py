@@ -113,6 +113,21 @@ def test_json_of_start_and_stop(echoing: Cli) -> None:
     }
 
 
+def test_two_starts_at_once_give_one_service(echoing: Cli, home: Home) -> None:
+    starts = [
+        subprocess.Popen(
+            [*COMMAND, "service", "start"],
+            stdout=subprocess.PIPE,
+            encoding="utf-8",
+            env=echoing.environment,
+        )
+        for _ in range(2)
+    ]
+    said = [start.communicate()[0] for start in starts]
+    assert len([text for text in said if STARTED.fullmatch(text)]) == 1
+    assert len({URL.search(text)[0] for text in said}) == 1  # type: ignore[index]
+
+
 def test_a_start_that_fails_says_why(echoing: Cli) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
