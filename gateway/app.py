@@ -30,7 +30,7 @@ def build_app(
 ) -> Starlette:
     """The application. ``tell`` sends a line to the supervisor."""
     directory = ModelDirectory(models)
-    chat = ChatApi(client, directory, config.model_ttl)
+    chat = ChatApi(client, directory)
     catalog = ModelsApi(client, directory)
     health = HealthApi(
         client,

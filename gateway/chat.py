@@ -43,21 +43,19 @@ Outputs = AsyncGenerator[list[Output]]
 
 
 class ChatApi:
-    def __init__(self, client: SchedulerClient, models: ModelDirectory, model_ttl: float) -> None:
+    def __init__(self, client: SchedulerClient, models: ModelDirectory) -> None:
         self._client = client
         self._models = models
-        self._model_ttl = model_ttl
 
     async def create(self, request: Request) -> ChatAnswer:
         asked = ChatRequest.model_validate_json(await request.body())
         model = await self._models.find(asked.model)
-        ttl = self._model_ttl if asked.ttl is None else asked.ttl
         try:
             work = encode_work(work_of(asked))
         except (OverflowError, RecursionError):  # only tool calls are passed on as they came
             text = "'messages' holds a number or a nesting that is too large"
             raise ApiError(400, "invalid_value", text, param="messages") from None
-        return ChatAnswer(self._client.generate(model, work, ttl), model.id, asked)
+        return ChatAnswer(self._client.generate(model, work, asked.ttl), model.id, asked)
 
 
 def work_of(asked: ChatRequest) -> Work:
@@ -85,7 +83,7 @@ def usage_of(usage: Usage) -> CompletionUsage:
     )
 
 
-class ChatAnswer(Response):
+class ChatAnswer:
     """The answer, streamed or whole. A client that goes away ends the generation."""
 
     def __init__(self, outputs: Outputs, model_id: str, asked: ChatRequest) -> None:

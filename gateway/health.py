@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import ipaddress
+import os
 from collections.abc import Callable
 
 import msgspec
@@ -49,7 +50,18 @@ class HealthApi:
         missing = [f"worker {name}" for name in status.missing]
         if not status.workers:
             return _json({"status": "unavailable", "missing": missing or ["a worker"]}, status=503)
-        return _json({"status": "ready", "missing": missing})
+        processes = {"gateway": os.getpid(), "scheduler": status.pid}
+        processes |= {f"worker {worker.name}": worker.pid for worker in status.workers}
+        running = sum(worker.running for worker in status.workers)
+        return _json(
+            {
+                "status": "ready",
+                "missing": missing,
+                "queued": status.queued,
+                "running": running,
+                "processes": processes,
+            }
+        )
 
     async def status(self, request: Request) -> Response:
         """Foundry Local's status document."""

@@ -18,7 +18,6 @@ class GatewayConfig:
     scheduler: Endpoint
     home: Path
     model: str  # the default model's name, for the front page
-    model_ttl: float  # seconds; -1: for ever
     max_body_bytes: int
     grace_seconds: float
     log_level: str

@@ -55,7 +55,6 @@ def supervisor(settings: Settings, listener: socket.socket, endpoint: Endpoint) 
         scheduler=peer,
         home=home.root,
         model=settings.model,
-        model_ttl=settings.model_ttl,
         max_body_bytes=settings.max_body_bytes,
         grace_seconds=settings.grace_seconds,
         log_level=level,

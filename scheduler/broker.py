@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 import time
 import uuid
 
@@ -13,7 +14,7 @@ import zmq
 from cupola.scheduler.commands import Commands
 from cupola.scheduler.core import Scheduler, SchedulerPolicy, Send
 from cupola.scheduler.endpoint import Endpoint
-from cupola.scheduler.messages import decode_to_scheduler, encode
+from cupola.scheduler.messages import Ready, decode_to_scheduler, encode
 
 logger = logging.getLogger(__name__)
 
@@ -24,7 +25,8 @@ def run(policy: SchedulerPolicy, endpoint: Endpoint, commands: Commands) -> None
         socket.router_mandatory = True  # a peer that is gone is an error, not a silent drop
         socket.router_handover = True
         endpoint.serve(socket)
-        Broker(Scheduler(policy, epoch=uuid.uuid4().hex), socket, commands).run()
+        scheduler = Scheduler(policy, epoch=uuid.uuid4().hex, pid=os.getpid())
+        Broker(scheduler, socket, commands).run()
 
 
 class Broker:
@@ -49,6 +51,7 @@ class Broker:
     def _obey(self, line: str) -> None:
         verb, _, name = line.partition(" ")
         if verb == "lost":
+            logger.info("worker %s is lost", name)
             self._send(self.scheduler.process_ended(name, time.monotonic()))
 
     def _receive_all(self) -> None:
@@ -61,6 +64,8 @@ class Broker:
             except (ValueError, msgspec.MsgspecError):
                 logger.warning("dropped a malformed frame")
                 continue
+            if isinstance(message, Ready):
+                logger.info("worker %s joined", message.name)
             self._send(self.scheduler.receive(peer, message, time.monotonic()))
 
     def _send(self, sends: list[Send]) -> None:

@@ -56,9 +56,10 @@ class SchedulerPolicy:
 
 
 class Scheduler:
-    def __init__(self, policy: SchedulerPolicy, epoch: str) -> None:
+    def __init__(self, policy: SchedulerPolicy, epoch: str, pid: int = 0) -> None:
         self.policy = policy
         self.epoch = epoch
+        self.pid = pid
         self.requests: dict[str, Request] = {}
         self.queue: dict[str, None] = {}  # request ids, oldest first
         self.workers: dict[Peer, Worker] = {}
@@ -288,6 +289,7 @@ class Scheduler:
         present = {worker.name for worker in self.workers.values()}
         return Status(
             epoch=self.epoch,
+            pid=self.pid,
             queued=len(self.queue),
             workers=tuple(sorted((w.status for w in self.workers.values()), key=lambda w: w.name)),
             missing=tuple(sorted(self.policy.workers.keys() - present)),

@@ -169,6 +169,7 @@ class Status(Message, frozen=True):
     """The scheduler's view. ``epoch`` differs between lives of the scheduler."""
 
     epoch: str
+    pid: int = 0
     queued: int = 0
     workers: tuple[WorkerStatus, ...] = ()
     missing: tuple[str, ...] = ()  # names of workers that should be there and are not

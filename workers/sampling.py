@@ -26,7 +26,9 @@ class Sampler:
     random: np.random.Generator = field(init=False)
 
     def __post_init__(self) -> None:
-        self.random = np.random.Generator(np.random.Philox(self.params.seed))
+        seed = self.params.seed
+        # Clients send any integer, the generator takes those that are not negative.
+        self.random = np.random.Generator(np.random.Philox(None if seed is None else seed % 2**64))
 
     @property
     def greedy(self) -> bool:

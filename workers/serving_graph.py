@@ -27,6 +27,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+from google.protobuf.message import DecodeError
 from onnx import TensorProto, helper, numpy_helper
 
 ATTENTION = "GroupQueryAttention"
@@ -67,7 +68,10 @@ def serving_graph(path: Path, head_size: int, padding: int) -> ServingGraph:
     places of a row lie behind its end and would otherwise read beyond the last position.
     Raises UnservableGraphError.
     """
-    model = onnx.load(str(path), load_external_data=False)
+    try:
+        model = onnx.load(str(path), load_external_data=False)
+    except DecodeError as error:
+        raise UnservableGraphError(f"{path.name} is damaged: {error}") from error
     graph = model.graph
     attentions = [node for node in graph.node if node.op_type == ATTENTION]
     if not attentions:

@@ -9,7 +9,7 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from cupola.workers.model_folder import ModelFolder
+from cupola.workers.model_folder import ModelFolder, ModelFolderError
 from cupola.workers.serving_graph import serving_graph
 from cupola.workers.slots import KeyValueCache
 
@@ -30,16 +30,19 @@ class DecoderSession:
     """A decoder with the keys and values of ``slots`` sequences, bound in place."""
 
     def __init__(self, folder: ModelFolder, *, slots: int, width: int, threads: int) -> None:
-        """``width``: the most tokens a run takes. Raises UnservableGraphError, RuntimeError."""
+        """``width``: the most tokens a run takes. Raises UnservableGraphError, ModelFolderError."""
         graph = serving_graph(folder.path / "model.onnx", folder.head_size, padding=width)
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
         options.add_session_config_entry(
             "session.model_external_initializers_file_folder_path", str(folder.path)
         )
-        self._session = ort.InferenceSession(
-            graph.model, options, providers=["CPUExecutionProvider"]
-        )
+        providers = ["CPUExecutionProvider"]
+        try:
+            self._session = ort.InferenceSession(graph.model, options, providers=providers)
+        except Exception as error:  # onnxruntime's own tree, which names no file
+            text = f"onnxruntime refuses model.onnx or model.onnx.data: {error}"
+            raise ModelFolderError(text) from error
         # A row's unused places lie behind its end, so a row is one grid wider than the context.
         self.cache = KeyValueCache(graph.kv, slots, folder.context + width)
         self.vocabulary = graph.vocabulary

@@ -163,6 +163,7 @@ class Worker:
         return []
 
     def _abort(self, request_id: str, now: float) -> None:
+        logger.debug("aborting %s", request_id)
         for resident in self._residency.models.values():
             resident.waiting = [o for o in resident.waiting if o.request_id != request_id]
             if request_id in resident.running and resident.backend is not None:

@@ -37,7 +37,6 @@ def config_for(
         "scheduler": endpoint.without_secret(),
         "home": home,
         "model": MODEL,
-        "model_ttl": 600.0,
         "max_body_bytes": 100_000,
         "grace_seconds": WAIT,
         "log_level": "info",

@@ -148,7 +148,7 @@ def test_request_reaches_the_scheduler(
 def test_defaults(gateway: RunningGateway, scheduler: ScriptedScheduler) -> None:
     gateway.ask(HELLO)
     submit = scheduler.next(Submit)
-    assert submit.ttl == gateway.config.model_ttl
+    assert submit.ttl is None  # the worker knows the default
     assert asked(submit).sampling == SamplingParams()
 
 

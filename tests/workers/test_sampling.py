@@ -96,3 +96,11 @@ def test_infinite_logits_forbid_and_force():
     rows[:, 5] = 1.0
     samplers = [Sampler(SamplingParams(seed=1)), Sampler(SamplingParams(seed=1, top_p=0.5))]
     assert sample(rows, samplers).tolist() == [5, 5]
+
+
+def test_a_negative_seed_is_a_seed():
+    row = logits(1)[0]
+    assert (
+        draws(row, SamplingParams(seed=-3), 9).tolist()
+        == draws(row, SamplingParams(seed=-3), 9).tolist()
+    )

@@ -1,0 +1,50 @@
+"""Services for the end-to-end tests."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from cupola.cache.home import Home
+from cupola.cache.store import ModelCache
+from tests.service.running_service import MODEL, Service
+
+
+@pytest.fixture(scope="session")
+def place_model(real_model: Home) -> Callable[[Path], Path]:
+    """Puts the default model into a home folder."""
+
+    def place(home: Path) -> Path:
+        folder = ModelCache(real_model).find(MODEL).path
+        target = Home(home).models / folder.relative_to(real_model.models)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copytree(folder, target)  # a copy, because some tests damage it
+        return target
+
+    return place
+
+
+@pytest.fixture(scope="session")
+def service(place_model: Callable[[Path], Path], tmp_path_factory) -> Iterator[Service]:
+    """One service with the real model, for tests that do not hurt it."""
+    home = tmp_path_factory.mktemp("home")
+    place_model(home)
+    with Service(home) as running:
+        yield running.ready()
+
+
+@pytest.fixture
+def start(place_model: Callable[[Path], Path], tmp_path: Path) -> Iterator[Callable[..., Service]]:
+    """Starts services of the test's own, with the real model, and ends them."""
+    with ExitStack() as stack:
+
+        def begin(**settings: object) -> Service:
+            if not (tmp_path / "cache").exists():
+                place_model(tmp_path)
+            return stack.enter_context(Service(tmp_path, **settings))
+
+        yield begin

@@ -1,0 +1,151 @@
+"""A real model behind real processes, asked by the official client."""
+
+from __future__ import annotations
+
+import asyncio
+
+import httpx2
+import openai
+import pytest
+
+from tests.service.running_service import MODEL, Service
+
+FRANCE = [{"role": "user", "content": "What is the capital of France?"}]
+MODEL_ID = "smollm2-135m-instruct-generic-cpu:1"
+
+
+def test_the_capital_of_france_is_paris(service: Service):
+    answer = service.openai().chat.completions.create(
+        model=MODEL, messages=FRANCE, temperature=0, max_tokens=50
+    )
+    assert "Paris" in answer.choices[0].message.content
+    assert answer.choices[0].finish_reason == "stop"
+    assert answer.model == MODEL_ID
+    usage = answer.usage
+    assert usage.total_tokens == usage.prompt_tokens + usage.completion_tokens
+
+
+def test_streamed_it_is_the_same_answer_in_pieces(service: Service):
+    client = service.openai()
+    whole = client.chat.completions.create(
+        model=MODEL, messages=FRANCE, temperature=0, max_tokens=50
+    )
+    chunks = list(
+        client.chat.completions.create(
+            model=MODEL,
+            messages=FRANCE,
+            temperature=0,
+            max_tokens=50,
+            stream=True,
+            stream_options={"include_usage": True},
+        )
+    )
+    *deltas, last, usage = chunks
+    assert "".join(d.choices[0].delta.content for d in deltas) == whole.choices[0].message.content
+    assert len({chunk.id for chunk in chunks}) == 1
+    assert deltas[0].choices[0].delta.role == "assistant"
+    assert last.choices[0].finish_reason == "stop"
+    assert usage.usage == whole.usage
+
+
+@pytest.mark.parametrize("name", [MODEL, MODEL_ID, MODEL_ID.removesuffix(":1"), MODEL.upper()])
+def test_a_model_answers_to_alias_name_and_id(service: Service, name: str):
+    answer = service.openai().chat.completions.create(
+        model=name, messages=FRANCE, temperature=0, max_tokens=1
+    )
+    assert answer.model == MODEL_ID
+    assert answer.choices[0].finish_reason == "length"
+    assert answer.usage.completion_tokens == 1
+
+
+def test_the_prompt_has_the_tokens_of_the_template(service: Service):
+    answer = service.openai().chat.completions.create(model=MODEL, messages=FRANCE, max_tokens=1)
+    assert answer.usage.prompt_tokens == 37  # 24 of the default system message, 7 of the question
+
+
+def test_sixteen_apps_at_once_each_get_their_own_answer(service: Service):
+    async def ask(client: openai.AsyncOpenAI, number: int) -> str:
+        words = f"Repeat this number and nothing else: {number}"
+        stream = await client.chat.completions.create(
+            model=MODEL,
+            messages=[{"role": "user", "content": words}],
+            temperature=0,
+            max_tokens=24,
+            stream=True,
+        )
+        return "".join([chunk.choices[0].delta.content or "" async for chunk in stream])
+
+    async def ask_all() -> list[str]:
+        async with service.async_openai() as client:
+            return await asyncio.gather(*(ask(client, 1000 + 7 * n) for n in range(16)))
+
+    answers = asyncio.run(ask_all())
+    assert all(answers)
+    right = sum(str(1000 + 7 * n) in answer for n, answer in enumerate(answers))
+    others = sum(
+        str(1000 + 7 * m) in answer for n, answer in enumerate(answers) for m in range(16) if m != n
+    )
+    assert right >= 8  # a small model does not always obey
+    assert others == 0
+
+
+def test_a_stop_string_is_never_sent(service: Service):
+    client = service.openai()
+    count = [{"role": "user", "content": "Count: one, two, three, four, five, six, seven"}]
+    whole = client.chat.completions.create(
+        model=MODEL, messages=count, temperature=0, max_tokens=40
+    )
+    text = whole.choices[0].message.content
+    stop = text[len(text) // 2 :][:4]
+    chunks = client.chat.completions.create(
+        model=MODEL, messages=count, temperature=0, max_tokens=40, stop=[stop], stream=True
+    )
+    choices = [chunk.choices[0] for chunk in chunks]
+    assert "".join(c.delta.content or "" for c in choices) == text[: text.index(stop)]
+    assert choices[-1].finish_reason == "stop"
+
+
+def test_a_seed_repeats_the_answer(service: Service):
+    def ask(seed: int) -> str:
+        answer = service.openai().chat.completions.create(
+            model=MODEL, messages=FRANCE, temperature=1.5, seed=seed, max_tokens=20
+        )
+        return answer.choices[0].message.content
+
+    assert ask(1) == ask(1)
+    assert len({ask(seed) for seed in range(4)}) > 1
+
+
+def test_max_tokens_beyond_the_context_says_both_numbers(service: Service):
+    with pytest.raises(openai.BadRequestError) as error:
+        service.openai().chat.completions.create(model=MODEL, messages=FRANCE, max_tokens=9000)
+    assert error.value.code == "context_length_exceeded"
+    assert "9000" in error.value.message
+    assert "8192" in error.value.message
+
+
+def test_a_prompt_longer_than_the_context_says_both_numbers(service: Service):
+    long = [{"role": "user", "content": "word " * 9000}]
+    with pytest.raises(openai.BadRequestError) as error:
+        service.openai().chat.completions.create(model=MODEL, messages=long)
+    assert error.value.code == "context_length_exceeded"
+    assert "8192" in error.value.message
+
+
+def test_an_unknown_model_lists_near_names(service: Service):
+    with pytest.raises(openai.NotFoundError) as error:
+        service.openai().chat.completions.create(model="smollm2-125m", messages=FRANCE)
+    assert error.value.code == "model_not_found"
+    assert MODEL in error.value.message
+
+
+def test_the_models_are_listed(service: Service):
+    (model,) = service.openai().models.list().data
+    assert model.id == MODEL_ID
+    assert service.openai().models.retrieve(MODEL).id == MODEL_ID
+
+
+def test_the_front_page_shows_a_command_that_works(service: Service):
+    page = httpx2.get(service.url)
+    assert page.headers["content-type"].startswith("text/html")
+    assert f"{service.url}/v1/chat/completions" in page.text

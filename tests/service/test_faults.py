@@ -1,0 +1,283 @@
+"""Real kills, and what clients see of them: every request ends once, and the service comes back."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx2
+import openai
+import psutil
+import pytest
+
+from tests.service.running_service import MODEL, PATIENCE, Service, eventually
+
+STORY = [{"role": "user", "content": "Tell a long story about a lighthouse."}]
+Start = Callable[..., Service]
+
+
+def story(tokens: int, stream: bool = True) -> dict[str, object]:
+    """A request whose answer has exactly so many tokens."""
+    return {
+        "model": MODEL,
+        "messages": STORY,
+        "max_tokens": tokens,
+        "stream": stream,
+        "extra_body": {"ignore_eos": True},
+    }
+
+
+class Stream:
+    """A streamed answer that is being read, and how it ended."""
+
+    def __init__(self, client: openai.AsyncOpenAI, tokens: int) -> None:
+        self.begun = asyncio.Event()
+        self.text = ""
+        self.finish_reason: str | None = None
+        self.error: openai.APIError | None = None
+        self.task = asyncio.create_task(self._read(client, tokens))
+
+    async def _read(self, client: openai.AsyncOpenAI, tokens: int) -> None:
+        try:
+            async for chunk in await client.chat.completions.create(**story(tokens)):
+                self.text += chunk.choices[0].delta.content or ""
+                self.finish_reason = chunk.choices[0].finish_reason or self.finish_reason
+                if self.text:
+                    self.begun.set()
+        except openai.APIError as error:
+            self.error = error
+        finally:
+            self.begun.set()
+
+
+def test_a_killed_worker_ends_what_had_begun_and_the_rest_is_answered(start: Start):
+    service = start(slots=4).ready()
+
+    async def scenario() -> list[Stream]:
+        async with service.async_openai() as client:
+            begun = [Stream(client, 4000) for _ in range(4)]
+            await asyncio.gather(*(stream.begun.wait() for stream in begun))
+            waiting = [Stream(client, 12) for _ in range(4)]
+            # The scheduler has them when it says that they wait.
+            await asyncio.to_thread(eventually, lambda: queued(service) == 4)
+            service.child("worker cpu:0/0").kill()
+            await asyncio.gather(*(stream.task for stream in begun + waiting))
+            return [*begun, *waiting]
+
+    streams = asyncio.run(scenario())
+    for stream in streams[:4]:
+        assert isinstance(stream.error, openai.APIError)
+        assert "send it again" in stream.error.message
+        assert stream.finish_reason is None
+    for stream in streams[4:]:
+        assert stream.error is None
+        assert stream.finish_reason == "length"
+    assert service.is_ready()
+
+
+def queued(service: Service) -> int:
+    return httpx2.get(f"{service.url}/ready", timeout=PATIENCE).json()["queued"]
+
+
+def test_ready_tells_the_truth_while_a_worker_is_away(start: Start):
+    service = start(backend="echo").ready()
+    worker = service.child("worker cpu:0/0")
+    worker.kill()
+    service.wait_for(r"worker cpu:0/0 is lost")
+    answer = httpx2.get(f"{service.url}/ready", timeout=PATIENCE)
+    if answer.status_code == 503:  # it may be back already
+        assert answer.json()["missing"] == ["worker cpu:0/0"]
+    eventually(service.is_ready)
+    assert service.child("worker cpu:0/0").pid != worker.pid
+
+
+def test_a_killed_scheduler_comes_back_and_requests_end_once(start: Start):
+    service = start().ready()
+
+    async def scenario() -> Stream:
+        async with service.async_openai() as client:
+            stream = Stream(client, 4000)
+            await stream.begun.wait()
+            service.child("scheduler").kill()
+            await stream.task
+            return stream
+
+    stream = asyncio.run(scenario())
+    assert isinstance(stream.error, openai.APIError)
+    assert stream.finish_reason is None
+    eventually(service.is_ready)
+    answer = service.openai().chat.completions.create(**story(5, stream=False))
+    assert answer.usage.completion_tokens == 5
+
+
+def test_a_killed_gateway_comes_back_on_the_same_port(start: Start):
+    service = start().ready()
+
+    async def scenario() -> Stream:
+        async with service.async_openai() as client:
+            stream = Stream(client, 4000)
+            await stream.begun.wait()
+            service.child("gateway").kill()
+            await stream.task
+            return stream
+
+    stream = asyncio.run(scenario())
+    assert isinstance(stream.error, openai.APIError)
+    # The port stays open meanwhile: this connection waits for the new gateway.
+    answer = service.openai().chat.completions.create(**story(5, stream=False))
+    assert answer.usage.completion_tokens == 5
+    service.wait_for("aborting")
+
+
+def test_nothing_is_left_of_a_killed_supervisor(start: Start):
+    service = start().ready()
+    family = service.family()
+    assert len(family) >= 4
+    os.kill(service.process.pid, signal.SIGKILL)
+    service.process.wait(PATIENCE)
+    _, alive = psutil.wait_procs(family, timeout=5)
+    assert alive == []
+
+
+def test_streams_finish_within_the_grace_time_of_a_sigterm(start: Start):
+    service = start(grace_seconds=60).ready()
+    family = service.family()
+
+    async def scenario() -> Stream:
+        async with service.async_openai() as client:
+            stream = Stream(client, 60)
+            await stream.begun.wait()
+            service.process.terminate()
+            await stream.task
+            return stream
+
+    stream = asyncio.run(scenario())
+    assert stream.error is None
+    assert stream.finish_reason == "length"
+    assert service.process.wait(PATIENCE) == 0
+    _, alive = psutil.wait_procs(family, timeout=5)
+    assert alive == []
+
+
+def test_streams_that_outlast_the_grace_time_get_an_error(start: Start):
+    service = start(grace_seconds=0).ready()
+
+    async def scenario() -> Stream:
+        async with service.async_openai() as client:
+            stream = Stream(client, 6000)
+            await stream.begun.wait()
+            service.process.send_signal(signal.SIGINT)
+            await stream.task
+            return stream
+
+    stream = asyncio.run(scenario())
+    assert isinstance(stream.error, openai.APIError)
+    assert service.process.wait(PATIENCE) == 0
+
+
+def test_a_port_in_use_is_named_with_its_owner(start: Start):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        service = start(port=port)
+        assert service.process.wait(PATIENCE) == 1
+        log = service.rest_of_log()
+    assert f"port {port} is in use" in log
+    assert f"pid {os.getpid()}" in log
+    assert "--port" in log
+
+
+def test_a_corrupt_model_is_named_and_the_service_stays_up(start: Start, place_model, tmp_path):
+    folder = place_model(tmp_path)
+    with (folder / "model.onnx").open("r+b") as file:
+        file.truncate(1000)
+    service = start().ready()
+    for _ in range(2):
+        with pytest.raises(openai.InternalServerError) as error:
+            service.openai().chat.completions.create(**story(5, stream=False))
+        assert MODEL in error.value.message
+        assert "model.onnx" in error.value.message
+        assert error.value.code == "model_load_failed"
+    assert service.is_ready()
+
+
+def test_weights_that_are_cut_off_are_named(start: Start, place_model, tmp_path):
+    folder = place_model(tmp_path)
+    with (folder / "model.onnx.data").open("r+b") as file:
+        file.truncate(1_000_000)
+    service = start().ready()
+    with pytest.raises(openai.InternalServerError) as error:
+        service.openai().chat.completions.create(**story(5, stream=False))
+    assert "model.onnx.data" in error.value.message
+
+
+def test_a_full_queue_is_503_and_says_when_to_come_back(start: Start):
+    service = start(slots=1, queue_limit=1).ready()
+
+    async def scenario() -> tuple[openai.APIStatusError, list[Stream]]:
+        async with service.async_openai() as client:
+            running = Stream(client, 4000)
+            await running.begun.wait()
+            waiting = Stream(client, 5)
+            await asyncio.to_thread(eventually, lambda: queued(service) == 1)
+            with pytest.raises(openai.InternalServerError) as refused:
+                await client.chat.completions.create(**story(5, stream=False))
+            running.task.cancel()
+            await asyncio.wait([running.task])
+            await waiting.task
+            return refused.value, [waiting]
+
+    refused, (waiting,) = asyncio.run(scenario())
+    assert refused.status_code == 503
+    assert refused.code == "server_overloaded"
+    assert refused.response.headers["retry-after"]
+    assert waiting.finish_reason == "length"
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_a_client_that_goes_away_frees_its_slot_in_the_worker(start: Start, stream: bool):
+    service = start(slots=1).ready()
+    body = story(6000, stream)
+    body |= body.pop("extra_body")
+    host, port = re.match(r"http://(.*):(\d+)", service.url).groups()
+    with socket.create_connection((host, int(port))) as client:
+        data = json.dumps(body).encode()
+        head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: {host}:{port}\r\n"
+        head += f"Content-Type: application/json\r\nContent-Length: {len(data)}\r\n\r\n"
+        client.sendall(head.encode() + data)
+        if stream:
+            assert client.recv(4096)
+        eventually(lambda: running(service) == 1)
+    service.wait_for("aborting")
+    answer = service.openai().chat.completions.create(**story(3, stream=False))
+    assert answer.usage.completion_tokens == 3
+
+
+def running(service: Service) -> int:
+    return httpx2.get(f"{service.url}/ready", timeout=PATIENCE).json()["running"]
+
+
+def test_an_idle_model_is_unloaded_and_loaded_again_on_use(start: Start):
+    service = start(model_ttl=0.2).ready()
+    service.wait_for("unloaded smollm2")
+    answer = service.openai().chat.completions.create(**story(3, stream=False))
+    assert answer.usage.completion_tokens == 3
+
+
+def test_a_wrong_setting_is_named(tmp_path: Path):
+    environment = os.environ | {"CUPOLA_HOME": str(tmp_path), "CUPOLA_PORT": "99999"}
+    ended = subprocess.run(
+        [sys.executable, "-m", "cupola.gateway"], env=environment, capture_output=True, text=True
+    )
+    assert ended.returncode == 1
+    assert "CUPOLA_PORT" in ended.stderr
+    assert "65535" in ended.stderr
