@@ -51,7 +51,8 @@ bench: $(VENV)/.with-loadtest ## measure the running service
 	$(BIN)/python loadtests/bench.py $(ARGS)
 
 loadtest: $(VENV)/.with-loadtest ## put a minute of load on the running service
-	$(BIN)/python -m locust -f loadtests/locustfile.py --headless --run-time 60s $(ARGS)
+	$(BIN)/python -m locust -f loadtests/locustfile.py --headless \
+	  --users 16 --spawn-rate 16 --run-time 60s $(ARGS)
 
 dev: $(VENV)/.with-dev ## install everything, and the hooks of pre-commit
 	$(BIN)/pre-commit install

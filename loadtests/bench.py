@@ -1,0 +1,225 @@
+"""Measures a running chat service: tokens a second, time to first token, time between tokens.
+
+    python loadtests/bench.py --clients 1,16
+    python loadtests/bench.py --url http://127.0.0.1:5411 --url http://127.0.0.1:5273 --rounds 3
+
+With several addresses the contestants take turns in every round, so that a machine whose speed
+drifts is fair to both; the figures are medians over the rounds. Any OpenAI chat endpoint will do.
+Load goes to loopback addresses only.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import ipaddress
+import json
+import random
+import statistics
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+
+import httpx2
+
+WORDS = [
+    "time",
+    "year",
+    "people",
+    "way",
+    "day",
+    "man",
+    "thing",
+    "woman",
+    "life",
+    "child",
+    "world",
+    "school",
+    "state",
+    "family",
+    "student",
+    "group",
+    "country",
+    "problem",
+    "hand",
+    "part",
+    "place",
+    "case",
+    "week",
+    "company",
+    "system",
+    "program",
+    "question",
+    "work",
+    "government",
+    "number",
+    "night",
+    "point",
+    "home",
+    "water",
+    "room",
+    "mother",
+    "area",
+    "money",
+    "story",
+    "fact",
+    "month",
+    "lot",
+    "right",
+    "study",
+    "book",
+]
+SYSTEM = "You are a careful assistant for a small library. " * 40
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """What every client asks."""
+
+    model: str
+    max_tokens: int
+    shared_prefix: bool
+    prompt_words: int  # of a long prompt that differs for every request; 0: a short one
+
+    def body(self, chance: random.Random) -> dict[str, object]:
+        system = SYSTEM if self.shared_prefix else ""
+        if self.prompt_words:
+            system = " ".join(chance.choices(WORDS, k=self.prompt_words))
+        messages = [{"role": "system", "content": system}] if system else []
+        text = f"Write a long story about {chance.choice(WORDS)} number {chance.randint(0, 9999)}."
+        return {
+            "model": self.model,
+            "messages": [*messages, {"role": "user", "content": text}],
+            "max_tokens": self.max_tokens,
+            "temperature": 0.8,
+            "stream": True,
+            "stream_options": {"include_usage": True},
+            "ignore_eos": True,
+        }
+
+
+@dataclass(slots=True)
+class Measured:
+    """One contestant at one number of clients in one round. Times in seconds."""
+
+    seconds: float = 0.0
+    tokens: int = 0
+    errors: int = 0
+    first: list[float] = field(default_factory=list)
+    gaps: list[float] = field(default_factory=list)
+
+    def figures(self) -> dict[str, float]:
+        return {
+            "tokens_s": self.tokens / self.seconds,
+            "ttft_p50_ms": percentile(self.first, 50) * 1000,
+            "itl_p50_ms": percentile(self.gaps, 50) * 1000,
+            "itl_p99_ms": percentile(self.gaps, 99) * 1000,
+            "errors": self.errors,
+        }
+
+
+def percentile(values: list[float], share: float) -> float:
+    if not values:
+        return float("nan")
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, round(share / 100 * (len(ordered) - 1)))]
+
+
+async def ask(client: httpx2.AsyncClient, url: str, body: dict, measured: Measured) -> None:
+    began = last = time.perf_counter()
+    pieces, told = 0, 0
+    try:
+        async with client.stream("POST", f"{url}/v1/chat/completions", json=body) as response:
+            response.raise_for_status()
+            async for chunk in chunks(response):
+                told = (chunk.get("usage") or {}).get("completion_tokens", told)
+                if any(choice["delta"].get("content") for choice in chunk["choices"]):
+                    now = time.perf_counter()
+                    if pieces:
+                        measured.gaps.append(now - last)
+                    else:
+                        measured.first.append(now - began)
+                    pieces, last = pieces + 1, now
+    except (httpx2.HTTPError, KeyError, ValueError):
+        measured.errors += 1
+    measured.tokens += told or pieces
+
+
+async def chunks(response: httpx2.Response) -> AsyncIterator[dict]:
+    async for line in response.aiter_lines():
+        if line.startswith("data: ") and line != "data: [DONE]":
+            yield json.loads(line[6:])
+
+
+async def load(url: str, workload: Workload, clients: int, requests: int, seed: int) -> Measured:
+    """``clients`` apps at once, each asking ``requests`` times, one after the other."""
+    measured = Measured()
+    limits = httpx2.Limits(max_connections=None, max_keepalive_connections=None)
+    async with httpx2.AsyncClient(timeout=600, limits=limits) as client:
+
+        async def app(number: int) -> None:
+            chance = random.Random(seed * 10_000 + number)
+            for _ in range(requests):
+                await ask(client, url, workload.body(chance), measured)
+
+        began = time.perf_counter()
+        await asyncio.gather(*(app(number) for number in range(clients)))
+        measured.seconds = time.perf_counter() - began
+    return measured
+
+
+def loopback(url: str) -> str:
+    host = urlsplit(url).hostname or ""
+    if host != "localhost" and not ipaddress.ip_address(host).is_loopback:
+        raise argparse.ArgumentTypeError(f"{url} is not on this machine")
+    return url.rstrip("/")
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--url", type=loopback, action="append", help="a service; may be repeated")
+    parser.add_argument("--model", default="smollm2-135m")
+    parser.add_argument("--clients", default="1,16", help="numbers of apps at once")
+    parser.add_argument("--requests", type=int, default=2, help="requests of each app")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--max-tokens", type=int, default=64)
+    parser.add_argument("--shared-prefix", action="store_true", help="one long system prompt")
+    parser.add_argument("--prompt-words", type=int, default=0, help="long prompts that all differ")
+    parser.add_argument("--json", action="store_true", help="a line of JSON for every row")
+    return parser.parse_args()
+
+
+def main() -> None:
+    options = arguments()
+    urls = options.url or ["http://127.0.0.1:5273"]
+    workload = Workload(
+        options.model, options.max_tokens, options.shared_prefix, options.prompt_words
+    )
+    for url in urls:  # the first request may load the model
+        asyncio.run(load(url, workload, clients=2, requests=1, seed=0))
+    for clients in map(int, options.clients.split(",")):
+        rounds: dict[str, list[dict[str, float]]] = {url: [] for url in urls}
+        for number in range(1, options.rounds + 1):
+            for url in urls:
+                measured = asyncio.run(load(url, workload, clients, options.requests, number))
+                rounds[url].append(measured.figures())
+        for url, figures in rounds.items():
+            report(url, clients, figures, options.json)
+
+
+def report(url: str, clients: int, rounds: list[dict[str, float]], as_json: bool) -> None:
+    row = {name: statistics.median(figures[name] for figures in rounds) for name in rounds[0]}
+    if as_json:
+        print(json.dumps({"url": url, "clients": clients} | row), flush=True)
+        return
+    print(
+        f"{url}  {clients:>3} clients  {row['tokens_s']:7.1f} tokens/s  "
+        f"TTFT p50 {row['ttft_p50_ms']:6.0f} ms  ITL p50 {row['itl_p50_ms']:5.0f} ms  "
+        f"p99 {row['itl_p99_ms']:5.0f} ms  errors {row['errors']:.0f}",
+        flush=True,
+    )
+
+
+if __name__ == "__main__":
+    main()
