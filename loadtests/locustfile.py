@@ -21,24 +21,10 @@ from locust.env import Environment
 
 MODEL = "smollm2-135m"
 MAX_TOKENS = 64
-TOPICS = [
-    "a cat",
-    "gravity",
-    "the sea",
-    "bread",
-    "an old clock",
-    "trains",
-    "volcanoes",
-    "chess",
-    "rain",
-    "bees",
-    "the moon",
-    "bridges",
-    "tea",
-    "wolves",
-    "maps",
-    "glass",
-]
+TOPICS = (
+    "a cat, gravity, the sea, bread, an old clock, trains, volcanoes, chess, rain, bees, the moon, "
+    "bridges, tea, wolves, maps, glass"
+).split(", ")
 SYSTEM = "You are a careful assistant of a small library and answer in full sentences. " * 30
 
 
