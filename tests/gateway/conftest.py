@@ -10,7 +10,6 @@ from scripted_scheduler import ScriptedScheduler
 
 from cupola.cache.catalog import SMOLLM2_135M
 from cupola.cache.home import Home
-from cupola.scheduler.endpoint import remove
 
 
 @pytest.fixture
@@ -33,7 +32,6 @@ def home(tmp_path: Path) -> Path:
 def scheduler() -> Iterator[ScriptedScheduler]:
     with ScriptedScheduler() as scheduler:
         yield scheduler
-    remove(scheduler.endpoint)
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import zmq
 
 from cupola.cache.catalog import ExecutionProvider
-from cupola.scheduler.endpoint import Endpoint, local_endpoint
+from cupola.scheduler.endpoint import Endpoint, local_endpoint, remove
 from cupola.scheduler.messages import (
     Chat,
     Done,
@@ -53,6 +53,7 @@ def words(request: Any) -> Iterable[Any]:
 
 class ScriptedScheduler:
     def __init__(self, endpoint: Endpoint | None = None, epoch: str = "first") -> None:
+        self._owns = endpoint is None
         self.endpoint = endpoint or local_endpoint()
         self.script: Script | None = words
         self.status: Status | None = Status(epoch, workers=(WORKER,))
@@ -71,6 +72,7 @@ class ScriptedScheduler:
         self._thread.start()
 
     def close(self) -> None:
+        """Die; another life can follow at the same endpoint."""
         self._ours.send(b"stop")
         self._thread.join(WAIT)
         self._ours.close(0)
@@ -81,6 +83,8 @@ class ScriptedScheduler:
 
     def __exit__(self, *exc: object) -> None:
         self.close()
+        if self._owns:
+            remove(self.endpoint)
 
     def next(self, kind: type[M]) -> M:
         """The next message from the gateway, which must be a ``kind``."""

@@ -22,7 +22,6 @@ from scripted_scheduler import ScriptedScheduler
 
 from cupola.cache.store import ModelCache
 from cupola.gateway.middleware import is_loopback
-from cupola.scheduler.endpoint import remove
 from cupola.scheduler.messages import Submit
 
 CHAT = "/v1/chat/completions"
@@ -50,7 +49,6 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningGateway]
         RunningGateway(scheduler.endpoint, home, max_body_bytes=10_000) as gateway,
     ):
         yield gateway
-    remove(scheduler.endpoint)
 
 
 # -- request ids and the log -----------------------------------------------------------------------

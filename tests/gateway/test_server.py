@@ -31,6 +31,7 @@ from scripted_scheduler import WORKER, ScriptedScheduler, last
 
 from cupola.gateway import children
 from cupola.gateway.lifeline import ORPHANED
+from cupola.scheduler.endpoint import remove
 from cupola.scheduler.messages import (
     Abort,
     ErrorCode,
@@ -224,6 +225,7 @@ def mortal() -> Iterator[ScriptedScheduler]:
     scheduler = ScriptedScheduler()
     scheduler.script = None
     yield scheduler
+    remove(scheduler.endpoint)
 
 
 @pytest.mark.parametrize("stream", [False, True])
