@@ -6,6 +6,7 @@ An architecture is one entry in ``ARCHITECTURES``; everything after this file se
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +15,7 @@ import numpy.typing as npt
 from cupola.cache.errors import BrokenFileError, UnsupportedError
 from cupola.cache.gguf_file import GgufFile, GgufTensor
 
-_ROWS_AT_ONCE = 1 << 20  # values read, dequantised and written in one piece: 4 MB as float32
+_VALUES_AT_ONCE = 1 << 20  # read, dequantised and written in one piece: 4 MB as float32
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +56,8 @@ class Matrix:
 
     parts: tuple[GgufTensor, ...]
     orders: tuple[npt.NDArray[np.int64] | None, ...]  # of each part's rows; None: as they are
+    rows: npt.NDArray[np.float32] | None = None  # what each row is multiplied by, [N]
+    columns: npt.NDArray[np.float32] | None = None  # and each column, [K]
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -64,33 +67,37 @@ class Matrix:
     def stored_bytes(self) -> int:
         return sum(part.data.nbytes for part in self.parts)
 
-    def pieces(self) -> list[MatrixPiece]:
+    def pieces(self) -> Iterator[MatrixPiece]:
         """The matrix in a few MB at a time, from its first row to its last."""
-        step = max(1, _ROWS_AT_ONCE // self.shape[1])
-        found = []
+        step = max(1, _VALUES_AT_ONCE // self.shape[1])
+        done = 0
         for part, order in zip(self.parts, self.orders, strict=True):
             # Rows that change places are read with their whole tensor.
             size = step if order is None else part.row_count
             for start in range(0, part.row_count, size):
-                found.append(MatrixPiece(part, start, min(start + size, part.row_count), order))
-        return found
+                stop = min(start + size, part.row_count)
+                values = part.rows(start, stop)
+                if order is not None:
+                    values = values[order]
+                if self.columns is not None:
+                    values = values * self.columns
+                if self.rows is not None:
+                    values = values * self.rows[done : done + len(values), None]
+                done += len(values)
+                yield MatrixPiece(values, part.data[start:stop].nbytes)
+
+    def column_peaks(self) -> npt.NDArray[np.float32]:
+        """The largest magnitude in each column, ``[K]``."""
+        peaks = np.zeros(self.shape[1], np.float32)
+        for piece in self.pieces():
+            np.maximum(peaks, np.abs(piece.values).max(axis=0), out=peaks)
+        return peaks
 
 
 @dataclass(frozen=True, slots=True)
 class MatrixPiece:
-    part: GgufTensor
-    start: int
-    stop: int
-    order: npt.NDArray[np.int64] | None
-
-    def read(self) -> npt.NDArray[np.float32]:
-        """float32 ``[stop - start, K]``."""
-        rows = self.part.rows(self.start, self.stop)
-        return rows if self.order is None else rows[self.order]
-
-    @property
-    def stored_bytes(self) -> int:
-        return self.part.data[self.start : self.stop].nbytes
+    values: npt.NDArray[np.float32]  # [some rows, K]
+    stored_bytes: int  # that they take in the GGUF
 
 
 class DecoderWeights:
@@ -101,7 +108,7 @@ class DecoderWeights:
     """
 
     def __init__(self, gguf: GgufFile) -> None:
-        self._gguf = gguf
+        self.gguf = gguf
         self._used: set[str] = set()
         name = gguf.get("general.architecture", str)
         if name not in ARCHITECTURES:
@@ -115,13 +122,13 @@ class DecoderWeights:
     @property
     def stored_bytes(self) -> int:
         """Size of all matrices in the file, for progress."""
-        tensors = self._gguf.tensors.values()
+        tensors = self.gguf.tensors.values()
         return sum(tensor.data.nbytes for tensor in tensors if len(tensor.shape) == 2)
 
     @property
     def tied(self) -> bool:
         """Whether the output layer is the embedding."""
-        return "output.weight" not in self._gguf.tensors
+        return "output.weight" not in self.gguf.tensors
 
     def embedding(self) -> Matrix:
         return self._matrix("token_embd", self.shape.vocabulary, self.shape.hidden)
@@ -147,7 +154,7 @@ class DecoderWeights:
 
     def qkv_bias(self, layer: int) -> npt.NDArray[np.float32] | None:
         names = {which: f"blk.{layer}.attn_{which}.bias" for which, _ in self._qkv_rows()}
-        if not any(name in self._gguf.tensors for name in names.values()):
+        if not any(name in self.gguf.tensors for name in names.values()):
             return None
         biases = []
         for (which, rows), order in zip(self._qkv_rows(), self._qkv_orders(), strict=True):
@@ -170,17 +177,17 @@ class DecoderWeights:
 
     def rope_factors(self) -> npt.NDArray[np.float32] | None:
         """What Llama 3.1 divides its rotary frequencies by, ``[head_size / 2]``."""
-        if "rope_freqs.weight" not in self._gguf.tensors:
+        if "rope_freqs.weight" not in self.gguf.tensors:
             return None
         return self._vector("rope_freqs.weight", self.shape.head_size // 2)
 
     def refuse_unused(self) -> None:
         """Raises UnsupportedError when tensors are left: a model that means more than was built."""
-        left = sorted(set(self._gguf.tensors) - self._used)
+        left = sorted(set(self.gguf.tensors) - self._used)
         if left:
             shown = ", ".join(left[:4]) + (", ..." if len(left) > 4 else "")
             raise UnsupportedError(
-                f"{self._gguf.path} has tensors that the converter has no use for: {shown}"
+                f"{self.gguf.path} has tensors that the converter has no use for: {shown}"
             )
 
     def _qkv_rows(self) -> tuple[tuple[str, int], ...]:
@@ -199,12 +206,12 @@ class DecoderWeights:
         )
 
     def _tensor(self, name: str, shape: tuple[int, ...]) -> GgufTensor:
-        tensor = self._gguf.tensors.get(name)
+        tensor = self.gguf.tensors.get(name)
         if tensor is None:
-            raise BrokenFileError(f"{self._gguf.path} lacks the tensor '{name}'")
+            raise BrokenFileError(f"{self.gguf.path} lacks the tensor '{name}'")
         if tensor.shape != shape:
             raise BrokenFileError(
-                f"{self._gguf.path}: '{name}' has the shape {tensor.shape}, not {shape}"
+                f"{self.gguf.path}: '{name}' has the shape {tensor.shape}, not {shape}"
             )
         self._used.add(name)
         return tensor

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import onnx
+
 from cupola.cache.architecture import DecoderWeights
 from cupola.cache.catalog import ModelVariant
 from cupola.cache.decoder_graph import DecoderGraph
@@ -16,8 +18,9 @@ from cupola.cache.initializers import Initializers
 from cupola.cache.model_files import genai_config, inference_model
 from cupola.cache.progress import Progress, silent
 from cupola.cache.quantize import Precision
+from cupola.cache.smoothing import SmoothedWeights
 from cupola.cache.tokenizer_files import TokenizerFiles
-from cupola.cache.weights_file import WeightsFile
+from cupola.cache.weights_file import DATA_FILE, WeightsFile
 
 
 def convert(
@@ -39,7 +42,11 @@ def convert(
     weights = DecoderWeights(source)
     tokenizer = TokenizerFiles(source, weights.shape.vocabulary)
     target.mkdir(parents=True)
-    _write_graph(weights, target, precision, progress)
+    work = _Work(weights, tokenizer, target, progress)
+    if precision is Precision.FP32:
+        work.write(weights, precision)
+    else:
+        work.write_smoothed(precision)
     if tokenizer.chat_template:
         _write(target / "chat_template.jinja", tokenizer.chat_template.encode())
     config = genai_config(weights.architecture.genai_type, weights.shape, tokenizer)
@@ -52,20 +59,38 @@ def convert(
     )
 
 
-def _write_graph(
-    weights: DecoderWeights, target: Path, precision: Precision, progress: Progress
-) -> None:
-    done = 0
+class _Work:
+    """The writing of one graph, which may take two passes over the weights."""
 
-    def advance(size: int) -> None:
-        nonlocal done
-        done += size
-        progress("convert", done, weights.stored_bytes)
+    def __init__(
+        self, weights: DecoderWeights, tokenizer: TokenizerFiles, target: Path, progress: Progress
+    ) -> None:
+        self._weights = weights
+        self._tokenizer = tokenizer
+        self._target = target
+        self._progress = progress
+        self._done = 0
+        self._total = weights.stored_bytes
 
-    progress("convert", 0, weights.stored_bytes)
-    with WeightsFile(target / "model.onnx.data") as data:
-        model = DecoderGraph(weights, Initializers(data, precision, advance)).build()
-    _write(target / "model.onnx", model.SerializeToString())
+    def write(self, weights: DecoderWeights, precision: Precision) -> onnx.ModelProto:
+        with WeightsFile(self._target / DATA_FILE) as data:
+            model = DecoderGraph(weights, Initializers(data, precision, self._advance)).build()
+        _write(self._target / "model.onnx", model.SerializeToString())
+        return model
+
+    def write_smoothed(self, precision: Precision) -> None:
+        """A first graph shows where the activations are large, the second makes them less so."""
+        from cupola.cache.calibration import measure
+
+        self._total *= 2
+        first = self.write(self._weights, precision)
+        shape = self._weights.shape
+        ranges = measure(first, self._target, shape, self._tokenizer.tokenizer_json())
+        self.write(SmoothedWeights(self._weights, ranges), precision)
+
+    def _advance(self, size: int) -> None:
+        self._done += size
+        self._progress("convert", self._done, self._total)
 
 
 def _write_json(path: Path, content: Mapping[str, Any]) -> None:

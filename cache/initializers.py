@@ -41,7 +41,7 @@ class Initializers:
 
     def float_matrix(self, name: str, matrix: Matrix, *, transposed: bool) -> str:
         """float32 ``[N, K]``, or ``[K, N]`` as MatMul wants its right side."""
-        whole = np.concatenate([piece.read() for piece in matrix.pieces()])
+        whole = np.concatenate([piece.values for piece in matrix.pieces()])
         self._advance(matrix.stored_bytes)
         return self.table(name, np.ascontiguousarray(whole.T) if transposed else whole)
 
@@ -58,7 +58,7 @@ class Initializers:
 
         def codes() -> Iterator[npt.NDArray[np.uint8]]:
             for piece in matrix.pieces():
-                packed, its_scales = quantize_rows(piece.read(), bits)
+                packed, its_scales = quantize_rows(piece.values, bits)
                 scales.append(its_scales)
                 yield packed
                 self._advance(piece.stored_bytes)

@@ -213,7 +213,7 @@ class TokenizerFiles:
             )
         if len(self._kinds) != len(self.tokens):
             raise BrokenFileError(
-                f"{path} has {len(self._kinds)} kinds of {len(self.tokens)} tokens"
+                f"{path} has {len(self._kinds)} token types for {len(self.tokens)} tokens"
             )
         known = set(self.tokens)
         if len(known) != len(self.tokens):

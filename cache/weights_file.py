@@ -12,6 +12,8 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 
+DATA_FILE = "model.onnx.data"
+
 # Whole pages, so that ONNX Runtime can map a tensor where it lies instead of reading it.
 _ALIGNMENT = 4096
 
