@@ -9,8 +9,9 @@ import sys
 from collections import Counter
 
 from cupola.cache.catalog import ExecutionProvider, UnknownModelError
+from cupola.cache.errors import NotCachedError
 from cupola.cache.home import Home
-from cupola.cache.store import ModelCache, NotCachedError
+from cupola.cache.store import ModelCache
 from cupola.gateway import children, daemon_file
 from cupola.gateway.listener import listen, url
 from cupola.gateway.main import GatewayConfig
@@ -63,6 +64,7 @@ def supervisor(settings: Settings, listener: socket.socket, endpoint: Endpoint) 
         supervisor_pid=os.getpid(),
     )
     return Supervisor(
+        listener,
         ChildSpec("scheduler", children.scheduler, (level, policy, endpoint)),
         [ChildSpec(w.name, children.worker, (level, w, peer), vital=False) for w in workers],
         [

@@ -106,15 +106,20 @@ class Child:
 
 
 class Supervisor:
-    """``ready`` is called once, when a gateway first sees a worker that can serve."""
+    """``ready`` is called once, when a gateway first sees a worker that can serve.
+
+    ``listener`` is the port that the gateways share; it is closed as the first step of the end.
+    """
 
     def __init__(
         self,
+        listener: socket.socket,
         scheduler: ChildSpec,
         workers: Iterable[ChildSpec],
         gateways: Iterable[ChildSpec],
         ready: Callable[[], None],
     ) -> None:
+        self._listener = listener
         self.scheduler = Child(scheduler)
         self.workers = [Child(spec) for spec in workers]
         self.gateways = [Child(spec) for spec in gateways]
@@ -141,6 +146,7 @@ class Supervisor:
     def stop(self) -> None:
         """End everything: gateways finish their streams, then workers, the scheduler last."""
         self._stopping = True
+        self._listener.close()
         for group in (self.gateways, self.workers, [self.scheduler]):
             for child in group:
                 child.tell("stop")
@@ -158,14 +164,14 @@ class Supervisor:
                 sources[child.lifeline] = child
         timeout = None if until is None else max(0.0, until - time.monotonic())
         for source in wait(list(sources), timeout):
-            child = sources[source]
-            if child is None:
+            owner = sources[source]
+            if owner is None:
                 self._signalled()
-            elif source is child.lifeline:
-                for line in child.heard():
+            elif source is owner.lifeline:
+                for line in owner.heard():
                     self._hear(line)
-            elif child.process is not None and not child.process.is_alive():
-                self._bury(child)
+            elif owner.process is not None and not owner.process.is_alive():
+                self._bury(owner)
 
     def _hear(self, line: str) -> None:
         if line == "shutdown":

@@ -96,9 +96,8 @@ class Submit(Message, frozen=True):
     request_id: str
     model: LocalModel
     work: msgspec.Raw  # an encoded Work
-    ttl: float | None = (
-        None  # seconds that the model stays loaded after its last use; None: default
-    )
+    # Seconds that the model stays loaded after its last use; -1: for ever; None: the default.
+    ttl: float | None = None
 
 
 class Abort(Message, frozen=True):

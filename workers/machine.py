@@ -52,5 +52,6 @@ def anonymous_memory(size: int) -> mmap.mmap:
 
 
 def leave_signals_to_supervisor() -> None:
-    """Ctrl+C reaches every process of the terminal, but only the supervisor decides the order."""
+    """Ctrl+C and systemd reach every process, but only the supervisor decides the order."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
