@@ -119,7 +119,7 @@ class Calls:
             text = "the service ended this request before its answer was complete"
             call.deliver(RequestFailed(ErrorCode.SHUTTING_DOWN, text))
             return
-        if output.finish_reason is not None:
+        if output.last:
             del self._open[output.request_id]
         call.deliver(output)
 

@@ -107,7 +107,7 @@ class SchedulerClient:
                         yield outputs
                     raise last
                 yield outputs
-                if outputs and outputs[-1].finish_reason is not None:
+                if outputs and outputs[-1].last:
                     return
         finally:
             self._send(self._calls.close(call))

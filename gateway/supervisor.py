@@ -184,10 +184,10 @@ class Supervisor:
         assert child.process is not None
         status = child.process.exitcode
         child.ended(time.monotonic())
-        if child in self.workers:
-            self.scheduler.tell(f"lost {child.spec.name}")
         if self._stopping:
             return
+        if child in self.workers:
+            self.scheduler.tell(f"lost {child.spec.name}")
         logger.error("the %s ended unexpectedly (%s); starting it again", child.spec.name, status)
         if child.spec.vital and child.failures >= MAX_FAILURES:
             text = f"the {child.spec.name} ended {child.failures} times in a row; see the log above"

@@ -2,8 +2,8 @@
 
 ``Scheduler.receive``, ``tick``, ``process_ended`` and ``unreachable`` take what happened and the
 time, and return what to send. ``broker.py`` is the only caller that does I/O. The invariant: every
-request of a gateway is answered by exactly one end, that is an ``Output`` with a finish reason, a
-``Done`` or a ``Rejected``, unless the gateway itself aborts it or goes away.
+request of a gateway is answered by exactly one end, that is an ``Output`` with usage, a ``Done``
+or a ``Rejected``, unless the gateway itself aborts it or goes away.
 """
 
 from __future__ import annotations
@@ -183,7 +183,7 @@ class Scheduler:
             if request is None or request.worker != peer:
                 continue  # aborted, or a late frame from a worker that was given up
             request.started = True
-            if output.finish_reason is not None:
+            if output.last:
                 self._forget_request(output.request_id)
             by_gateway.setdefault(request.gateway, []).append(output)
         return [Send(gateway, Outputs(tuple(outs))) for gateway, outs in by_gateway.items()]

@@ -55,19 +55,47 @@ class LocalModel(msgspec.Struct, frozen=True):
 
 
 class SamplingParams(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """How the tokens of an answer are chosen. The names are those of OpenAI's API and of vLLM."""
+
     max_tokens: int | None = None  # None: as many as the context holds
+    min_tokens: int = 0  # before which nothing may end the answer
     temperature: float = 1.0  # 0: greedy
     top_p: float = 1.0
     top_k: int = 0  # 0: all
+    min_p: float = 0.0  # of the best token's probability
+    typical_p: float = 1.0
+    frequency_penalty: float = 0.0
+    presence_penalty: float = 0.0
+    repetition_penalty: float = 1.0
+    logit_bias: dict[int, float] = {}
     seed: int | None = None
     stop: tuple[str, ...] = ()
+    stop_token_ids: tuple[int, ...] = ()
     ignore_eos: bool = False
+    logprobs: int | None = None  # None: not wanted; else how many of the best besides the chosen
 
 
-class Chat(msgspec.Struct, frozen=True, tag=True):
+class ConstraintKind(enum.StrEnum):
+    JSON_SCHEMA = "json_schema"
+    JSON_OBJECT = "json_object"
+    REGEX = "regex"
+    LARK = "lark"
+
+
+class Constraint(msgspec.Struct, frozen=True):
+    """A grammar that the answer must follow."""
+
+    kind: ConstraintKind
+    source: str = ""  # the schema as JSON, the expression, or the grammar
+
+
+class Chat(msgspec.Struct, frozen=True, tag=True, omit_defaults=True):
     """Messages for the model's chat template, as OpenAI's API has them."""
 
     messages: tuple[dict[str, Any], ...]
+    tools: tuple[dict[str, Any], ...] = ()
+    template_options: dict[str, Any] = {}  # further variables of the template
+    continue_last: bool = False  # the answer goes on where the last message ends
 
 
 class Text(msgspec.Struct, frozen=True, tag=True):
@@ -76,17 +104,31 @@ class Text(msgspec.Struct, frozen=True, tag=True):
     text: str
 
 
+class Tokens(msgspec.Struct, frozen=True, tag=True):
+    """Text that is tokenized already."""
+
+    ids: tuple[int, ...]
+
+
 class Work(msgspec.Struct, frozen=True, omit_defaults=True):
     """What a worker does for one request. The scheduler passes it on undecoded."""
 
-    prompt: Chat | Text
+    prompt: Chat | Text | Tokens
     sampling: SamplingParams = SamplingParams()
+    answers: int = 1  # sequences that share the prompt and differ in their draws ("n")
+    constraint: Constraint | None = None
+    prediction: str = ""  # text that the answer will repeat in part: drafts for speculation
+    keep_special: bool = False  # special tokens are part of the text, for parsers of tool calls
+    prompt_logprobs: bool = False  # also those of the prompt's tokens, with ``sampling.logprobs``
+    cache_salt: str = ""  # requests share cached prefixes only with those of the same salt
 
 
 class Usage(msgspec.Struct, frozen=True, omit_defaults=True):
     prompt_tokens: int
     completion_tokens: int
-    cached_tokens: int = 0
+    cached_tokens: int = 0  # of the prompt's, those that were not computed again
+    accepted_prediction_tokens: int = 0
+    rejected_prediction_tokens: int = 0
 
 
 # -- gateway -> scheduler --------------------------------------------------------------------------
@@ -126,13 +168,33 @@ class Query(Message, frozen=True):
 # -- scheduler -> gateway --------------------------------------------------------------------------
 
 
+class TokenLogprob(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A token of the text, how probable it was, and the most probable ones in its place."""
+
+    token: bytes  # as UTF-8, which a single token may cut
+    logprob: float
+    top: tuple[tuple[bytes, float], ...] = ()
+
+
 class Output(msgspec.Struct, frozen=True, omit_defaults=True):
-    """New text of one request. The last one has the finish reason and the usage."""
+    """New text of one request.
+
+    Each answer (``index``) ends with a finish reason. The request ends with the output that has
+    the usage, which is that of all its answers together.
+    """
 
     request_id: str
     text: str = ""
     finish_reason: FinishReason | None = None
     usage: Usage | None = None
+    index: int = 0
+    logprobs: tuple[TokenLogprob, ...] = ()
+    stopped_by: str | int | None = None  # the stop string or the stop token id that ended it
+
+    @property
+    def last(self) -> bool:
+        """Whether nothing of this request follows."""
+        return self.usage is not None
 
 
 class Outputs(Message, frozen=True):

@@ -48,7 +48,7 @@ class EchoBackend:
             raise RuntimeError("the echo backend was told to fail")
         outputs = [answer.advance(request_id) for request_id, answer in self._answers.items()]
         for output in outputs:
-            if output.finish_reason is not None:
+            if output.last:
                 del self._answers[output.request_id]
         return outputs
 

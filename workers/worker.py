@@ -97,7 +97,7 @@ class Worker:
                 continue
             outputs += made
             for output in made:
-                if output.finish_reason is not None:
+                if output.last:
                     self._residency.finish(output.request_id, now)
         return [*([Outputs(tuple(outputs))] if outputs else []), *failures]
 

@@ -22,8 +22,10 @@ from cupola.scheduler.messages import (
     Rejected,
     Status,
     Submit,
+    Usage,
 )
 
+USAGE = Usage(1, 1)
 MODEL = LocalModel("m:1", "/models/m", ExecutionProvider.CPU)
 
 
@@ -51,7 +53,7 @@ def failure(replies: list[Reply]) -> ErrorCode:
 def test_each_output_reaches_its_own_call(calls: Calls) -> None:
     (one, to_one), (two, to_two) = opened(calls), opened(calls)
     first = Output(one.asked.request_id, "a")
-    second = Output(two.asked.request_id, "b", FinishReason.STOP)
+    second = Output(two.asked.request_id, "b", FinishReason.STOP, USAGE)
     assert calls.receive(Outputs((first, second)), now=1.0) == []
     assert (to_one, to_two) == ([first], [second])
     assert len(calls) == 1
@@ -70,7 +72,7 @@ def test_rejection_ends_the_call(calls: Calls) -> None:
 
 def test_abort_by_a_worker_is_a_failure(calls: Calls) -> None:
     call, replies = opened(calls)
-    output = Output(call.asked.request_id, finish_reason=FinishReason.ABORT)
+    output = Output(call.asked.request_id, finish_reason=FinishReason.ABORT, usage=USAGE)
     calls.receive(Outputs((output,)), now=1.0)
     assert failure(replies) is ErrorCode.SHUTTING_DOWN
 
@@ -102,7 +104,7 @@ def test_new_life_repeats_what_had_not_begun(calls: Calls) -> None:
     assert isinstance(again, Submit) and again == call.asked and again.request_id != first
     calls.receive(Outputs((Output(first, "late"),)), now=1.0)
     assert replies == []
-    answer = Output(again.request_id, "a", FinishReason.STOP)
+    answer = Output(again.request_id, "a", FinishReason.STOP, USAGE)
     calls.receive(Outputs((answer,)), now=1.0)
     assert replies == [answer]
 
@@ -235,7 +237,7 @@ class CallsMachine(RuleBasedStateMachine):
 
 
 def is_end(reply: Reply) -> bool:
-    return not isinstance(reply, Output) or reply.finish_reason is not None
+    return not isinstance(reply, Output) or reply.last
 
 
 TestCalls = CallsMachine.TestCase

@@ -28,6 +28,7 @@ from cupola.scheduler.messages import (
     Text,
     Unload,
     UnloadModel,
+    Usage,
     Work,
     encode_work,
 )
@@ -61,7 +62,7 @@ def test_a_request_waits_for_a_worker_and_ends_with_its_last_output(scheduler):
     assert scheduler.receive(b"g", submit("r1"), now=0) == []
     sends = answers(scheduler.receive(b"w", ready(), now=1))
     assert sends == [Send(b"w", Generate("r1", MODEL, WORK))]
-    first, last = Output("r1", "a"), Output("r1", "b", FinishReason.STOP)
+    first, last = Output("r1", "a"), Output("r1", "b", FinishReason.STOP, Usage(1, 2))
     assert scheduler.receive(b"w", Outputs((first,)), now=2) == [Send(b"g", Outputs((first,)))]
     assert scheduler.receive(b"w", Outputs((last,)), now=3) == [Send(b"g", Outputs((last,)))]
     assert not scheduler.requests

@@ -27,6 +27,7 @@ from cupola.scheduler.messages import (
     Rejected,
     Submit,
     Text,
+    Usage,
     Work,
     encode_work,
 )
@@ -61,7 +62,7 @@ class Machine(RuleBasedStateMachine):
                     self.orders.get(peer, set()).discard(message.request_id)
                 case Outputs():
                     for output in message.outputs:
-                        self.told(peer, output.request_id, output.finish_reason is not None)
+                        self.told(peer, output.request_id, output.last)
                 case Rejected() | Done():
                     self.told(peer, message.request_id, True)
 
@@ -100,13 +101,13 @@ class Machine(RuleBasedStateMachine):
         if not running:
             return
         peer, request_id = data.draw(st.sampled_from(running))
-        reason = FinishReason.STOP if end == "output" else None
+        ending = (FinishReason.STOP, Usage(1, 1)) if end == "output" else ()
         if end != "no":
             self.orders[peer].discard(request_id)
         if end == "error":
             self.message(peer, Rejected(request_id, ErrorCode.INTERNAL, "broken"))
         else:
-            self.message(peer, Outputs((Output(request_id, "x", reason),)))
+            self.message(peer, Outputs((Output(request_id, "x", *ending),)))
 
     @rule(data=st.data())
     def client_goes_away(self, data: st.DataObject) -> None:
@@ -161,7 +162,7 @@ class Machine(RuleBasedStateMachine):
             for peer in list(self.lives.values()):
                 for request_id in sorted(self.orders[peer]):
                     self.orders[peer].discard(request_id)
-                    last = Output(request_id, "", FinishReason.STOP)
+                    last = Output(request_id, "", FinishReason.STOP, Usage(1, 1))
                     self.message(peer, Outputs((last,)))
         assert not self.scheduler.requests
         assert not self.scheduler.queue
