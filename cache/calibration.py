@@ -106,7 +106,11 @@ def _tap(layer: int, field: str) -> str:
 def _add_taps(model: onnx.ModelProto, layers: int) -> list[str]:
     """Makes the largest magnitude of each projection's input an output of the graph."""
     graph = model.graph
-    inputs = {node.name.rpartition("/")[0]: node.input[0] for node in graph.node}
+    inputs = {
+        node.name.rpartition("/")[0]: node.input[0]
+        for node in graph.node
+        if node.op_type.startswith("MatMul")
+    }
     axes = "calibration.axes"
     graph.initializer.append(onnx.numpy_helper.from_array(np.array([0, 1], np.int64), axes))
     names = []

@@ -13,6 +13,8 @@ from cupola.scheduler.messages import (
     ErrorCode,
     FinishReason,
     Output,
+    Text,
+    Tokens,
     Usage,
     Work,
 )
@@ -34,8 +36,7 @@ class EchoBackend:
         return bool(self._answers)
 
     def add(self, request_id: str, work: Work) -> None:
-        prompt = work.prompt
-        text = str(prompt.messages[-1].get("content")) if isinstance(prompt, Chat) else prompt.text
+        text = _said(work)
         if text.startswith(FORBIDDEN):
             raise RequestError(ErrorCode.INVALID_REQUEST, "the echo backend was told to refuse")
         self._answers[request_id] = _Answer(text, work)
@@ -51,6 +52,16 @@ class EchoBackend:
             if output.last:
                 del self._answers[output.request_id]
         return outputs
+
+
+def _said(work: Work) -> str:
+    match work.prompt:
+        case Chat(messages):
+            return str(messages[-1].get("content"))
+        case Text(text):
+            return text
+        case Tokens(ids):
+            return " ".join(map(str, ids))
 
 
 class _Answer:

@@ -9,6 +9,8 @@ from cupola.scheduler.messages import (
     ErrorCode,
     Output,
     SamplingParams,
+    Text,
+    Tokens,
     Work,
 )
 from cupola.workers.backend import RequestError
@@ -99,10 +101,13 @@ class Engine:
 
     def _tokens(self, work: Work) -> list[int]:
         try:
-            if isinstance(work.prompt, Chat):
-                tokens = self._codec.encode_chat(work.prompt.messages)
-            else:
-                tokens = self._codec.encode(work.prompt.text)
+            match work.prompt:
+                case Chat(messages):
+                    tokens = self._codec.encode_chat(messages)
+                case Text(text):
+                    tokens = self._codec.encode(text)
+                case Tokens(ids):
+                    tokens = list(ids)
         except TemplateError as error:
             raise RequestError(ErrorCode.INVALID_REQUEST, str(error)) from error
         if not tokens:

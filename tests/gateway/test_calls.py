@@ -199,7 +199,7 @@ class CallsMachine(RuleBasedStateMachine):
         if isinstance(call.asked, Submit):
             if end is not None:
                 self.running.discard(request_id)
-            self.hear(Outputs((Output(request_id, "x", end),)))
+            self.hear(Outputs((Output(request_id, "x", end, USAGE if end else None),)))
 
     @rule(call=opened, rejected=st.booleans())
     def finish(self, call: Call, rejected: bool) -> None:
