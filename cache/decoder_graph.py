@@ -190,10 +190,13 @@ class DecoderGraph:
                 stored = self._stored.float_matrix(f"{name}.MatMul.weight", matrix, transposed=True)
                 table = self._node("Transpose", [stored], f"{at}/Transpose", perm=[1, 0])
             return self._node("Gather", [table, "input_ids"], f"{at}/Gather")
-        codes, scales = self._stored.quantized_matrix(f"{name}.MatMul.weight", matrix)
-        rows, columns = matrix.shape
-        flat = (rows, columns * self._precision.bits // 8)
-        table = self._stored.view(codes, "model.embed_tokens.weight", flat)
+        table, scales = self._stored.quantized_matrix(
+            f"{name}.MatMul.weight", matrix, flat=not tied
+        )
+        if tied:
+            rows, columns = matrix.shape
+            flat = (rows, columns * self._precision.bits // 8)
+            table = self._stored.view(table, "model.embed_tokens.weight", flat)
         return self._node(
             "GatherBlockQuantized",
             [table, "input_ids", scales],

@@ -45,10 +45,10 @@ class Initializers:
         self._advance(matrix.stored_bytes)
         return self.table(name, np.ascontiguousarray(whole.T) if transposed else whole)
 
-    def quantized_matrix(self, name: str, matrix: Matrix) -> tuple[str, str]:
+    def quantized_matrix(self, name: str, matrix: Matrix, *, flat: bool = False) -> tuple[str, str]:
         """Codes ``[N, K/32, bytes of a block]`` and float32 scales ``[N, K/32]``: two names.
 
-        Raises UnsupportedError when K is no multiple of the block.
+        ``flat`` codes are ``[N, bytes of a row]``. Raises UnsupportedError when K is no multiple of the block.
         """
         bits = self.precision.bits
         rows, columns = matrix.shape
@@ -64,7 +64,8 @@ class Initializers:
                 self._advance(piece.stored_bytes)
 
         blocks = columns // BLOCK
-        shape = (rows, blocks, BLOCK * bits // 8)
+        row_bytes = columns * bits // 8
+        shape = (rows, row_bytes) if flat else (rows, blocks, row_bytes // blocks)
         stored = self._data.write(f"{name}_Q{bits}", np.uint8, shape, codes())
         stored_scales = self._data.write(f"{name}_scales", np.float32, (rows, blocks), scales)
         self.tensors += [stored, stored_scales]

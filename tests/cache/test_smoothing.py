@@ -1,0 +1,58 @@
+"""Smoothing changes how a decoder is written down, not what it computes."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cupola.cache.architecture import DecoderWeights
+from cupola.cache.decoder_graph import DecoderGraph
+from cupola.cache.gguf_file import GgufFile
+from cupola.cache.initializers import Initializers
+from cupola.cache.quantize import Precision
+from cupola.cache.smoothing import LayerRanges, SmoothedWeights
+from cupola.cache.weights_file import DATA_FILE, WeightsFile
+from tests.cache.graph import Graph
+from tests.cache.tiny_gguf import TinyModel
+
+IDS = [1, 72, 5, 260, 33, 99, 100]
+
+
+@pytest.mark.parametrize(
+    "model", [TinyModel(), TinyModel(architecture="qwen2", biases=True), TinyModel(biases=True)]
+)
+def test_the_function_stays_the_same(model: TinyModel, tmp_path: Path) -> None:
+    plain = DecoderWeights(GgufFile(model.write(tmp_path / "m.gguf")))
+    smoothed = SmoothedWeights(plain, random_ranges(plain))
+    before = written(plain, tmp_path / "plain").logits(IDS)
+    after = written(smoothed, tmp_path / "smoothed").logits(IDS)
+    assert not np.array_equal(plain.norm(0, "attn"), smoothed.norm(0, "attn"))
+    np.testing.assert_allclose(after, before, rtol=1e-4, atol=1e-5)
+
+
+def test_a_loud_channel_is_made_quieter(tmp_path: Path) -> None:
+    plain = DecoderWeights(GgufFile(TinyModel().write(tmp_path / "m.gguf")))
+    ranges = random_ranges(plain)
+    ranges[0].qkv[:] = 1
+    ranges[0].qkv[7] = 1000
+    factors = plain.norm(0, "attn") / SmoothedWeights(plain, ranges).norm(0, "attn")
+    assert factors[7] >= 16 * np.delete(factors, 7).max()
+    assert (np.log2(factors) % 1 == 0).all()  # powers of two: exact in floating point
+
+
+def random_ranges(weights: DecoderWeights) -> list[LayerRanges]:
+    random, shape = np.random.default_rng(1), weights.shape
+    sizes = (shape.hidden, shape.heads * shape.head_size, shape.hidden, shape.intermediate)
+    return [
+        LayerRanges(*(np.exp(2 * random.standard_normal(size, np.float32)) for size in sizes))
+        for _ in range(shape.layers)
+    ]
+
+
+def written(weights: DecoderWeights, folder: Path) -> Graph:
+    folder.mkdir()
+    with WeightsFile(folder / DATA_FILE) as data:
+        stored = Initializers(data, Precision.FP32, lambda size: None)
+        model = DecoderGraph(weights, stored).build()
+    (folder / "model.onnx").write_bytes(model.SerializeToString())
+    return Graph(folder)
