@@ -48,7 +48,8 @@ class Initializers:
     def quantized_matrix(self, name: str, matrix: Matrix, *, flat: bool = False) -> tuple[str, str]:
         """Codes ``[N, K/32, bytes of a block]`` and float32 scales ``[N, K/32]``: two names.
 
-        ``flat`` codes are ``[N, bytes of a row]``. Raises UnsupportedError when K is no multiple of the block.
+        ``flat`` codes are ``[N, bytes of a row]``. Raises UnsupportedError when K is no multiple
+        of the block.
         """
         bits = self.precision.bits
         rows, columns = matrix.shape
