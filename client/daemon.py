@@ -32,10 +32,42 @@ def ensure_running(home: Home, environment: Mapping[str, str]) -> tuple[Service,
 
     Of several callers at once one starts it and the others wait for it.
     """
-    with FileLock(home.root / "start.lock"):
+    with _start_lock(home):
         if service := find(home):
             return service, False
         return start(home, environment), True
+
+
+def find_or_await(home: Home) -> Service | None:
+    """The running service, also one that another process is just starting.
+
+    The clients of Foundry Local ask for the status ten times and then give up, so a status waits
+    for the end of a start. Raises NoAnswerError.
+    """
+    try:
+        service = find(home)
+    except NoAnswerError:
+        if not _is_starting(home):
+            raise
+    else:
+        if service is not None or not _is_starting(home):
+            return service
+    with _start_lock(home):
+        return find(home)
+
+
+def _start_lock(home: Home) -> FileLock:
+    return FileLock(home.root / "start.lock")
+
+
+def _is_starting(home: Home) -> bool:
+    lock = _start_lock(home)
+    if not lock.path.exists():  # a look leaves no trace
+        return False
+    if lock.try_acquire():
+        lock.release()
+        return False
+    return True
 
 
 def start(home: Home, environment: Mapping[str, str]) -> Service:

@@ -61,10 +61,11 @@ def status(output: Output = Form.TEXT) -> None:
 
     Example: cupola service status -o json
     """
-    from cupola.client.api import find, is_ready
+    from cupola.client.api import is_ready
+    from cupola.client.daemon import find_or_await
 
     try:
-        service = find(home.current())
+        service = find_or_await(home.current())
     except NoAnswerError as error:
         if output is Form.JSON:
             print_json({"running": False, "state": "not_answering", "message": str(error)})
@@ -101,15 +102,16 @@ def logs(
 
 def _start(flags: dict[str, Any], output: Form) -> None:
     from cupola.client import daemon
-    from cupola.client.api import find
-    from cupola.gateway.settings import environment, load
 
     folder = home.current()
-    service, is_new = find(folder), False
-    if service is None:
-        # Here, so that what is wrong with the settings is told on the terminal and not in the log.
-        load(flags)
-        service, is_new = daemon.ensure_running(folder, environment(flags))
+    given = {f"CUPOLA_{key.upper()}": str(v) for key, v in flags.items() if v is not None}
+    try:
+        service, is_new = daemon.ensure_running(folder, given)
+    except ClientError:
+        from cupola.gateway.settings import load
+
+        load(flags)  # so that what is wrong with the settings is told as such
+        raise
     if output is Form.JSON:
         print_json({"running": True, "webUrls": [service.url], "port": service.port})
     elif is_new:

@@ -1,4 +1,7 @@
-"""``python -m cupola.gateway``: the service in the foreground, set up by environment and file."""
+"""``python -m cupola.gateway``: the service in the foreground, set up by environment and file.
+
+Clients wait for its URL, so the port is bound and told before anything else is imported.
+"""
 
 from __future__ import annotations
 
@@ -15,17 +18,23 @@ def main() -> int:
         print(f"cupola: {error}", file=sys.stderr)
         return 1
     # After the settings, so that a wrong one is told at once.
-    from cupola.gateway.listener import PortError
+    from cupola.cache.home import Home
+    from cupola.gateway import daemon_file
+    from cupola.gateway.listener import PortError, listen, url
+
+    try:
+        listener = listen(settings.host, settings.port)
+    except PortError as error:
+        print(f"cupola: {error}", file=sys.stderr)
+        return 1
+    daemon_file.write(Home(settings.home).daemon_file, url(listener))
     from cupola.gateway.logs import configure
     from cupola.gateway.service import serve
     from cupola.gateway.supervisor import GaveUpError
 
     configure(settings.log_level, "supervisor")
     try:
-        serve(settings)
-    except PortError as error:
-        print(f"cupola: {error}", file=sys.stderr)
-        return 1
+        serve(settings, listener)
     except GaveUpError as error:
         logging.getLogger(__name__).critical("%s", error)
         return 1

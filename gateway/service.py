@@ -13,7 +13,7 @@ from cupola.cache.errors import NotCachedError
 from cupola.cache.home import Home
 from cupola.cache.store import ModelCache
 from cupola.gateway import children, daemon_file
-from cupola.gateway.listener import listen, url
+from cupola.gateway.listener import url
 from cupola.gateway.main import GatewayConfig
 from cupola.gateway.settings import Settings
 from cupola.gateway.supervisor import ChildSpec, Supervisor
@@ -29,11 +29,9 @@ logger = logging.getLogger(__name__)
 _PROVIDERS = {"cpu": ExecutionProvider.CPU, "cuda": ExecutionProvider.CUDA}
 
 
-def serve(settings: Settings) -> None:
-    """Run the service until it is told to stop. Raises PortError, GaveUpError."""
+def serve(settings: Settings, listener: socket.socket) -> None:
+    """Run the service on its port until it is told to stop. Raises GaveUpError."""
     home = Home(settings.home)
-    listener = listen(settings.host, settings.port)
-    daemon_file.write(home.daemon_file, url(listener))
     endpoint = local_endpoint()
     try:
         supervisor(settings, listener, endpoint).run()
