@@ -15,6 +15,7 @@ import numpy.typing as npt
 from cupola.cache.errors import BrokenFileError, UnsupportedError
 from cupola.cache.gguf_file import GgufFile, GgufTensor
 
+_MAX_SIZE = 1 << 20  # of anything: no model has a longer context or wider layers
 _VALUES_AT_ONCE = 1 << 20  # read, dequantised and written in one piece: 4 MB as float32
 
 
@@ -236,7 +237,7 @@ def unpaired_rows(heads: int, head_size: int) -> npt.NDArray[np.int64]:
 def _read_shape(gguf: GgufFile, name: str) -> DecoderShape:
     def size(key: str, default: int | None = None) -> int:
         value = gguf.get(f"{name}.{key}", int, default)
-        if not 1 <= value <= 1 << 24:
+        if not 1 <= value <= _MAX_SIZE:
             raise BrokenFileError(f"{gguf.path}: '{name}.{key}' is {value}")
         return value
 

@@ -54,6 +54,15 @@ class FileLock:
             os.close(self._file)
             self._file = None
 
+    def delete(self) -> None:
+        """Releases the lock and deletes its file."""
+        # Deleting first leaves nobody the time to lock a file that is about to go; Windows does
+        # not delete an open file.
+        if sys.platform == "win32":
+            self.release()
+        self.path.unlink(missing_ok=True)
+        self.release()
+
     def is_current(self) -> bool:
         """Whether the lock is held on the file that the path still names."""
         if self._file is None:

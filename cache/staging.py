@@ -30,8 +30,7 @@ def staging(home: Home) -> Iterator[Path]:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-        lock.path.unlink(missing_ok=True)
-        lock.release()
+        lock.delete()
 
 
 def clean(home: Home) -> None:
@@ -39,11 +38,8 @@ def clean(home: Home) -> None:
     for path in home.downloads.glob(f"{_PREFIX}*{_LOCK}"):
         lock = FileLock(path)
         if lock.try_acquire():
-            try:
-                shutil.rmtree(path.with_suffix(""), ignore_errors=True)
-                path.unlink(missing_ok=True)
-            finally:
-                lock.release()
+            shutil.rmtree(path.with_suffix(""), ignore_errors=True)
+            lock.delete()
 
 
 def _claim(home: Home) -> FileLock:

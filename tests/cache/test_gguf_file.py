@@ -9,8 +9,10 @@ from gguf.constants import GGMLQuantizationType, GGUFValueType
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from cupola.cache.architecture import DecoderWeights
 from cupola.cache.errors import BrokenFileError, ModelFileError, UnsupportedError
 from cupola.cache.gguf_file import GgufFile
+from cupola.cache.tokenizer_files import TokenizerFiles
 from tests.cache.tiny_gguf import TinyModel
 
 HUGE = 1 << 62
@@ -61,8 +63,11 @@ def test_no_byte_leads_to_another_error(
     path.write_bytes(sound[:at] + value + sound[at + len(value) :])
     try:
         file = GgufFile(path)
-        for tensor in file.tensors.values():
-            tensor.rows()
+        weights = DecoderWeights(file)
+        TokenizerFiles(file, weights.shape.vocabulary).tokenizer_config()
+        for layer in range(weights.shape.layers):
+            weights.qkv(layer).column_peaks()
+            weights.down(layer).column_peaks()
     except ModelFileError:
         pass
 
