@@ -13,6 +13,7 @@ from onnx import TensorProto, helper
 from tokenizers import Tokenizer
 
 from cupola.cache.architecture import DecoderShape
+from cupola.cache.errors import BrokenFileError, UnsupportedError
 from cupola.cache.smoothing import LayerRanges
 
 _MAX_TOKENS = 1024
@@ -67,7 +68,8 @@ def measure(
 ) -> list[LayerRanges]:
     """Runs ``model``, whose weights are in ``folder``, over the calibration text.
 
-    ``tokenizer`` is the content of tokenizer.json. Returns one LayerRanges a layer.
+    ``tokenizer`` is the content of tokenizer.json. Returns one LayerRanges a layer. Raises
+    UnsupportedError or BrokenFileError for a model that does not run.
     """
     ids = Tokenizer.from_str(json.dumps(tokenizer)).encode(_TEXT).ids
     ids = ids[: min(_MAX_TOKENS, shape.context_length)]
@@ -77,10 +79,16 @@ def measure(
     options.add_session_config_entry(
         "session.model_external_initializers_file_folder_path", str(folder)
     )
-    session = onnxruntime.InferenceSession(
-        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-    )
-    peaks = dict(zip(names, session.run(names, _feed(ids, shape)), strict=True))
+    try:
+        session = onnxruntime.InferenceSession(
+            model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+        )
+        found = session.run(names, _feed(ids, shape))
+    except Exception as error:  # the runtime's errors have no common base of their own
+        raise UnsupportedError(f"ONNX Runtime cannot run the converted model: {error}") from error
+    peaks = dict(zip(names, found, strict=True))
+    if not all(np.isfinite(peak).all() for peak in found):
+        raise BrokenFileError("The model computes values that are not finite: damaged weights?")
     return [
         LayerRanges(**{field: peaks[_tap(layer, field)] for field in _TAPPED})
         for layer in range(shape.layers)

@@ -118,11 +118,8 @@ class DecoderGraph:
         pasts, presents = [], []
         for which in ("key", "value"):
             past, present = f"past_key_values.{layer}.{which}", f"present.{layer}.{which}"
-            dims: list[str | int] = ["batch_size", shape.kv_heads, "", shape.head_size]
-            dims[2] = "past_sequence_length"
-            self._inputs.append(_value(past, TensorProto.FLOAT, dims))
-            dims[2] = "total_sequence_length"
-            self._outputs.append(_value(present, TensorProto.FLOAT, dims))
+            self._inputs.append(self._cache(past, "past_sequence_length"))
+            self._outputs.append(self._cache(present, "total_sequence_length"))
             pasts.append(past)
             presents.append(present)
         lengths = [self._seqlens_k, self._total]
@@ -141,6 +138,10 @@ class DecoderGraph:
             )
         )
         return f"{at}/output_0"
+
+    def _cache(self, name: str, length: str) -> onnx.ValueInfoProto:
+        sizes = (self._shape.kv_heads, self._shape.head_size)
+        return _value(name, TensorProto.FLOAT, ["batch_size", sizes[0], length, sizes[1]])
 
     def _mlp(self, layer: int, normed: str) -> str:
         weights, at = self._weights, f"/model/layers.{layer}/mlp"

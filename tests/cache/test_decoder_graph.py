@@ -115,6 +115,7 @@ def test_genai_loads_the_folder_and_agrees(tmp_path: Path) -> None:
         (TinyModel(metadata={"llama.block_count": "two"}), BrokenFileError, "str, not a int"),
         (TinyModel(metadata={"llama.rope.dimension_count": 8}), UnsupportedError, "a part"),
         (TinyModel(metadata={"split.count": 2}), UnsupportedError, "several files"),
+        (TinyModel(hidden=96, heads=8), UnsupportedError, "ONNX Runtime cannot run"),
         (TinyModel(hidden=72, heads=3, kv_heads=1), UnsupportedError, "72 values"),
     ],
 )
@@ -132,6 +133,18 @@ def test_weights_that_are_no_numbers_are_refused(tmp_path: Path) -> None:
     data = bytearray(gguf.read_bytes())
     data[-4:] = np.float32(np.nan).tobytes()
     gguf.write_bytes(data)
+    with pytest.raises(BrokenFileError, match="not finite"):
+        converted(gguf, tmp_path, Precision.INT8)
+
+
+def test_weights_that_overflow_are_refused(tmp_path: Path) -> None:
+    gguf = TinyModel(layers=1).write(tmp_path / "m.gguf")
+    with gguf.open("r+b") as file:
+        data = bytearray(file.read())
+        offset = data.rindex(TinyModel(layers=1).tensors()["blk.0.ffn_up.weight"].tobytes())
+        data[offset : offset + 4 * 96 * 64] = np.full(96 * 64, 3e38, np.float32).tobytes()
+        file.seek(0)
+        file.write(data)
     with pytest.raises(BrokenFileError, match="not finite"):
         converted(gguf, tmp_path, Precision.INT8)
 
