@@ -13,6 +13,8 @@ from cupola.cache.home import Home
 from cupola.cache.store import ModelCache
 from cupola.gateway.chat import ChatApi
 from cupola.gateway.errors import HANDLERS
+from cupola.gateway.families.directory import FamilyDirectory
+from cupola.gateway.generator import Generator
 from cupola.gateway.health import HealthApi
 from cupola.gateway.middleware import BodyLimit, RequestLog, SameOrigin, TrustedHost, is_loopback
 from cupola.gateway.models import ModelDirectory, ModelsApi
@@ -30,7 +32,7 @@ def build_app(
 ) -> Starlette:
     """The application. ``tell`` sends a line to the supervisor."""
     directory = ModelDirectory(models)
-    chat = ChatApi(client, directory)
+    chat = ChatApi(Generator(client, directory, FamilyDirectory()))
     catalog = ModelsApi(client, directory)
     health = HealthApi(
         client,

@@ -22,6 +22,7 @@ from cupola.scheduler.messages import ErrorCode
 
 BAD_REQUEST = "invalid_request_error"
 SERVER_ERROR = "server_error"
+PROMPT = "<prompt>"  # stands for the prompt's name, which differs between endpoints
 RETRY_SOON = {"retry-after": "1"}
 NO_RETRY = {"x-should-retry": "false"}  # OpenAI's clients repeat a 5xx unless they are told not to
 
@@ -74,9 +75,7 @@ class Shape:
 
 TABLE: Mapping[ErrorCode, Shape] = {
     ErrorCode.INVALID_REQUEST: Shape(400, BAD_REQUEST, "invalid_request"),
-    ErrorCode.CONTEXT_LENGTH_EXCEEDED: Shape(
-        400, BAD_REQUEST, "context_length_exceeded", "messages"
-    ),
+    ErrorCode.CONTEXT_LENGTH_EXCEEDED: Shape(400, BAD_REQUEST, "context_length_exceeded", PROMPT),
     ErrorCode.MODEL_NOT_FOUND: Shape(404, BAD_REQUEST, "model_not_found", "model"),
     ErrorCode.MODEL_LOAD_FAILED: Shape(500, SERVER_ERROR, "model_load_failed", "model", NO_RETRY),
     ErrorCode.QUEUE_FULL: Shape(503, SERVER_ERROR, "server_overloaded", None, RETRY_SOON),
@@ -89,7 +88,8 @@ TABLE: Mapping[ErrorCode, Shape] = {
 }
 
 
-def from_failure(failed: RequestFailed) -> ApiError:
+def from_failure(failed: RequestFailed, prompt_param: str = "messages") -> ApiError:
+    """``prompt_param``: what the endpoint that was used calls the prompt."""
     shape = TABLE[failed.code]
     message = failed.message[:1].upper() + failed.message[1:]
     return ApiError(
@@ -97,7 +97,7 @@ def from_failure(failed: RequestFailed) -> ApiError:
         shape.code,
         message,
         kind=shape.kind,
-        param=shape.param,
+        param=prompt_param if shape.param == PROMPT else shape.param,
         headers=shape.headers,
     )
 

@@ -1,0 +1,65 @@
+"""From a GenerationRequest to its stream of events. Knows no API's shapes."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+
+from cupola.gateway.arrangement import Arrangement, arrange
+from cupola.gateway.errors import ApiError
+from cupola.gateway.events import Event
+from cupola.gateway.families.directory import FamilyDirectory
+from cupola.gateway.generation import GenerationRequest
+from cupola.gateway.models import ModelDirectory
+from cupola.gateway.scheduler_client import SchedulerClient
+from cupola.gateway.translator import Translator
+from cupola.scheduler.messages import Output, encode_work
+
+
+class Generation:
+    """A generation under way. Whoever stops reading early must close ``events`` (``aclosing``).
+
+    A batch holds the events that came together; an empty one means that nothing came for a while.
+    Reading raises RequestFailed.
+    """
+
+    def __init__(self, model: str, events: AsyncGenerator[list[Event]]) -> None:
+        self.model = model  # the id of the variant that answers
+        self.events = events
+
+
+class Generator:
+    """Generates for every door."""
+
+    def __init__(
+        self, client: SchedulerClient, models: ModelDirectory, families: FamilyDirectory
+    ) -> None:
+        self._client = client
+        self._models = models
+        self._families = families
+
+    async def generate(self, asked: GenerationRequest) -> Generation:
+        """Begin. Raises ApiError when the request cannot be served by this model or machine."""
+        model = await self._models.find(asked.model, asked.provider)
+        arrangement = arrange(asked, await self._families.of(model.path))
+        try:
+            work = encode_work(arrangement.work)
+        except (
+            OverflowError,
+            RecursionError,
+        ):  # only messages and tools are passed on as they came
+            text = "'messages' holds a number or a nesting that is too large"
+            raise ApiError(400, "invalid_value", text, param="messages") from None
+        outputs = self._client.generate(model, work, asked.ttl)
+        return Generation(model.id, _events(outputs, arrangement))
+
+
+async def _events(
+    outputs: AsyncGenerator[list[Output]], arrangement: Arrangement
+) -> AsyncGenerator[list[Event]]:
+    translator = Translator(arrangement.parser)
+    async with aclosing(outputs):
+        async for batch in outputs:
+            events = [event for output in batch for event in translator.translate(output)]
+            if events or not batch:  # text that is held back is no silence
+                yield events
