@@ -1,4 +1,16 @@
-"""The one exception of the client for what is expected to go wrong."""
+"""What is expected to go wrong in the client, in one tree.
+
+ClientError
+├── NoAnswerError            something listens where the service should be, and does not answer
+├── NotRunningError          there is no service; also a RuntimeError
+├── UnreachableError         the service that was there does not answer any more; a ConnectionError
+├── ResponseError            the service refused; ``status`` is the HTTP status; a RuntimeError
+├── DownloadError            a model could not be fetched; also a RuntimeError
+├── ModelNotFoundError       no model of the catalog has this name; also a ValueError
+└── ModelNotDownloadedError  the model has to be downloaded first; also a ValueError
+
+The second bases are what Foundry Local's SDK raises in the same places, for code written for it.
+"""
 
 from __future__ import annotations
 
@@ -13,3 +25,31 @@ class ClientError(Exception):
 
 class NoAnswerError(ClientError):
     """Something listens where the service should be and does not answer as the service would."""
+
+
+class NotRunningError(ClientError, RuntimeError):
+    """No service runs, or this manager has not looked for it."""
+
+
+class UnreachableError(ClientError, ConnectionError):
+    """The service cannot be reached at the address where it was."""
+
+
+class ResponseError(ClientError, RuntimeError):
+    """The service answered with an error."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class DownloadError(ClientError, RuntimeError):
+    """A model could not be downloaded."""
+
+
+class ModelNotFoundError(ClientError, ValueError):
+    """No model has this alias or id."""
+
+
+class ModelNotDownloadedError(ClientError, ValueError):
+    """A model that is not on this disk cannot be loaded."""

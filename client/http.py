@@ -1,14 +1,16 @@
-"""One request, one JSON reply, with the standard library.
+"""One request, one reply, with the standard library.
 
 Importing httpx2 and making a client of it takes longer than a whole `cupola service status` may
-take, so the commands that only ask and print use this; what streams uses httpx2.
+take, so what only asks and gets JSON or lines uses this; what streams a chat uses httpx2.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from http.client import HTTPConnection, HTTPException
+from http.client import HTTPConnection, HTTPException, HTTPResponse
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -35,8 +37,17 @@ class Reply:
         return json.loads(self.body)
 
 
-def request(method: str, url: str, path: str, seconds: float) -> Reply:
+def request(method: str, url: str, path: str, seconds: float | None, body: object = None) -> Reply:
     """Ask, and wait at most ``seconds`` at each step. Raises the errors above."""
+    with open_reply(method, url, path, seconds, body) as response:
+        return Reply(response.status, response.read())
+
+
+@contextmanager
+def open_reply(
+    method: str, url: str, path: str, seconds: float | None, body: object = None
+) -> Iterator[HTTPResponse]:
+    """A reply to read from while the block runs. ``body`` is sent as JSON unless it is None."""
     host, port = address(url)
     connection = HTTPConnection(host, port, timeout=seconds)
     try:
@@ -44,9 +55,12 @@ def request(method: str, url: str, path: str, seconds: float) -> Reply:
     except OSError as error:
         raise RefusedError(str(error)) from error
     try:
-        connection.request(method, path)
-        response = connection.getresponse()
-        return Reply(response.status, response.read())
+        if body is None:
+            connection.request(method, path)
+        else:
+            headers = {"Content-Type": "application/json"}
+            connection.request(method, path, json.dumps(body).encode(), headers)
+        yield connection.getresponse()
     except TimeoutError as error:
         raise SilentError(f"no answer within {seconds:g} seconds") from error
     except (HTTPException, OSError) as error:
