@@ -14,6 +14,7 @@ from cupola.cache.store import ModelCache
 from cupola.gateway.chat import ChatApi
 from cupola.gateway.errors import HANDLERS
 from cupola.gateway.families.directory import FamilyDirectory
+from cupola.gateway.foundry import foundry_routes
 from cupola.gateway.generator import Generator
 from cupola.gateway.health import HealthApi
 from cupola.gateway.middleware import BodyLimit, RequestLog, SameOrigin, TrustedHost, is_loopback
@@ -54,6 +55,7 @@ def build_app(
             Route("/status", health.status),
             Route("/shutdown", health.shutdown, methods=["POST"]),
             Route("/", health.page),
+            *foundry_routes(client, directory, config),
         ],
         middleware=[
             Middleware(RequestLog),

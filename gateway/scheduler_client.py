@@ -116,9 +116,12 @@ class SchedulerClient:
         """Have ``model`` resident on some worker. Raises RequestFailed."""
         await self._ask(LoadModel(new_request_id(), model, ttl))
 
-    async def unload(self, model_id: str) -> None:
-        """Have every worker drop ``model_id`` once it is idle. Raises RequestFailed."""
-        await self._ask(UnloadModel(new_request_id(), model_id))
+    async def unload(self, model_id: str, force: bool = True) -> None:
+        """Have every worker drop ``model_id`` once it is idle. Raises RequestFailed.
+
+        Without ``force`` a model stays that was loaded for a given time, or is pinned.
+        """
+        await self._ask(UnloadModel(new_request_id(), model_id, force))
 
     def end_all(self, code: ErrorCode, message: str) -> None:
         """End every open request with an error."""

@@ -7,6 +7,7 @@ import os
 import socket
 import sys
 from collections import Counter
+from collections.abc import Sequence
 
 from cupola.cache.catalog import ExecutionProvider, UnknownModelError
 from cupola.cache.errors import NotCachedError
@@ -15,7 +16,7 @@ from cupola.cache.store import ModelCache
 from cupola.gateway import children, daemon_file
 from cupola.gateway.listener import url
 from cupola.gateway.main import GatewayConfig
-from cupola.gateway.settings import Settings
+from cupola.gateway.settings import Settings, listed
 from cupola.gateway.supervisor import ChildSpec, Supervisor
 from cupola.scheduler.core import SchedulerPolicy
 from cupola.scheduler.endpoint import Endpoint, local_endpoint, remove
@@ -42,7 +43,7 @@ def serve(settings: Settings, listener: socket.socket) -> None:
 
 def supervisor(settings: Settings, listener: socket.socket, endpoint: Endpoint) -> Supervisor:
     home = Home(settings.home)
-    workers = worker_configs(settings, default_model(settings.model, home))
+    workers = worker_configs(settings, first_models(settings, home), pinned_ids(settings, home))
     policy = SchedulerPolicy(
         workers={worker.name: worker.provider for worker in workers},
         queue_limit=settings.queue_limit,
@@ -78,7 +79,9 @@ def supervisor(settings: Settings, listener: socket.socket, endpoint: Endpoint) 
     )
 
 
-def worker_configs(settings: Settings, preload: LocalModel | None) -> list[WorkerConfig]:
+def worker_configs(
+    settings: Settings, preload: Sequence[LocalModel], pinned: frozenset[str]
+) -> list[WorkerConfig]:
     """One for each device named; workers of one device are numbered and share its threads."""
     devices = settings.devices
     threads = max(1, (settings.threads or cores()) // len(devices))
@@ -93,11 +96,33 @@ def worker_configs(settings: Settings, preload: LocalModel | None) -> list[Worke
     configs = []
     for device in devices:
         provider = _PROVIDERS[device.partition(":")[0]]
-        wanted = preload if preload is not None and preload.provider is provider else None
+        wanted = tuple(model for model in preload if model.provider is provider)
         name = f"{device}/{seen[device]}"
         seen[device] += 1
-        configs.append(WorkerConfig(name, provider, engine, settings.model_ttl, wanted))
+        configs.append(WorkerConfig(name, provider, engine, settings.model_ttl, wanted, pinned))
     return configs
+
+
+def first_models(settings: Settings, home: Home) -> list[LocalModel]:
+    """The models to load at the start, those of them that are on the disk; no two the same."""
+    names = [settings.model, *listed(settings.preload), *listed(settings.pinned)]
+    found = [default_model(name, home) for name in names]
+    return list({model.id: model for model in found if model is not None}.values())
+
+
+def pinned_ids(settings: Settings, home: Home) -> frozenset[str]:
+    """The ids of what the operator pins, also of models that are not on this disk yet."""
+    ids: set[str] = set()
+    names = listed(settings.pinned)
+    if not names:
+        return frozenset()
+    catalog = ModelCache(home).catalog()
+    for name in names:
+        try:
+            ids |= {variant.id for variant in catalog.find(name)}
+        except UnknownModelError as error:
+            logger.warning("cannot pin a model: %s", error)
+    return frozenset(ids)
 
 
 def default_model(name: str, home: Home) -> LocalModel | None:

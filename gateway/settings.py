@@ -59,6 +59,12 @@ class Settings(BaseSettings):
     model: str = Field(
         default="smollm2-135m", description="model that is loaded at the start; empty = none"
     )
+    preload: str = Field(
+        default="", description="more models that are loaded at the start: names with commas"
+    )
+    pinned: str = Field(
+        default="", description="models that stay loaded from the start on: names with commas"
+    )
     workers: str = Field(default="cpu:0", description=f"worker processes: {_WORKERS}")
     gateways: int = Field(
         default=1, ge=1, le=64, description="gateway processes that share the port"
@@ -118,7 +124,7 @@ class Settings(BaseSettings):
             raise ValueError("not a value of this setting")
         return value
 
-    @field_validator("workers", mode="before")
+    @field_validator("workers", "preload", "pinned", mode="before")
     @classmethod
     def _as_text(cls, value: Any) -> Any:
         # TOML has numbers and lists where the command line has text.
@@ -202,6 +208,11 @@ def load(flags: Mapping[str, Any] | None = None) -> Resolved:
 def environment(flags: Mapping[str, Any]) -> dict[str, str]:
     """Flags as the variables that hand them to another process."""
     return {variable(key): str(value) for key, value in _from_flags(flags).items()}
+
+
+def listed(value: str) -> tuple[str, ...]:
+    """The items of a setting that is a list."""
+    return tuple(item.strip() for item in value.split(",") if item.strip())
 
 
 def flag(key: str) -> str:

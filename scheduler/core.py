@@ -128,11 +128,14 @@ class Scheduler:
     @_on.register
     def _(self, message: UnloadModel, peer: Peer, now: float) -> list[Send]:
         self._greet(peer, now)
-        holders = {w.peer for w in self.workers.values() if message.model_id in w.resident}
+        holders = {w.peer for w in self.workers.values() if message.model_id in w.holds}
         if not holders:
             return [Send(peer, Done(message.request_id))]
         self.unloading[message.request_id] = Unloading(peer, holders)
-        return [Send(holder, Unload(message.request_id, message.model_id)) for holder in holders]
+        return [
+            Send(holder, Unload(message.request_id, message.model_id, message.force))
+            for holder in sorted(holders)
+        ]
 
     @_on.register
     def _(self, message: Abort, peer: Peer, now: float) -> list[Send]:
@@ -160,6 +163,7 @@ class Scheduler:
             slots=message.slots,
             expires_at=now + self.policy.lease,
             resident=frozenset(message.resident),
+            loading=frozenset(message.loading),
         )
         self._changed = True
         return sends
@@ -169,10 +173,11 @@ class Scheduler:
         worker = self.workers.get(peer)
         if worker is None:
             return [Send(peer, Rejoin())]
-        worker.memory_bytes = message.memory_bytes
+        worker.memory_bytes = message.memory_bytes or worker.memory_bytes
         resident = frozenset(message.resident)
         self._changed |= resident != worker.resident
         worker.resident = resident
+        worker.loading = frozenset(message.loading)
         return []
 
     @_on.register
@@ -227,7 +232,7 @@ class Scheduler:
             request.worker = worker.peer
             request.attempts += 1
             worker.running.add(request_id)
-            worker.resident |= {request.model.id}  # it will load it: followers go there too
+            worker.loading |= {request.model.id}  # it will load it: followers go there too
             sends.append(Send(worker.peer, request.order()))
         return sends
 

@@ -155,10 +155,14 @@ class LoadModel(Message, frozen=True):
 
 
 class UnloadModel(Message, frozen=True):
-    """Ask every worker to drop a model once it is idle; answered by Done."""
+    """Ask every worker to drop a model once it is idle; answered by Done.
+
+    Without ``force`` a model stays that was loaded for a given time, or is pinned: Done as well.
+    """
 
     request_id: str
     model_id: str
+    force: bool = True
 
 
 class Query(Message, frozen=True):
@@ -223,7 +227,7 @@ class WorkerStatus(msgspec.Struct, frozen=True, omit_defaults=True):
     pid: int
     running: int = 0
     memory_bytes: int = 0
-    resident: tuple[str, ...] = ()
+    resident: tuple[str, ...] = ()  # the models that are loaded
 
 
 class Status(Message, frozen=True):
@@ -247,11 +251,13 @@ class Ready(Message, frozen=True):
     pid: int
     slots: int  # requests that it takes at once
     resident: tuple[str, ...] = ()
+    loading: tuple[str, ...] = ()
 
 
 class Heartbeat(Message, frozen=True):
-    memory_bytes: int = 0
-    resident: tuple[str, ...] = ()
+    memory_bytes: int = 0  # 0: as before
+    resident: tuple[str, ...] = ()  # the models that are loaded
+    loading: tuple[str, ...] = ()  # those that will be
 
 
 class Goodbye(Message, frozen=True):
@@ -277,6 +283,7 @@ class Load(Message, frozen=True):
 class Unload(Message, frozen=True):
     request_id: str
     model_id: str
+    force: bool = True
 
 
 class Rejoin(Message, frozen=True):

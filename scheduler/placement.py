@@ -15,4 +15,4 @@ def place(model: LocalModel, workers: Iterable[Worker]) -> Worker | None:
     it has a free slot.
     """
     able = [w for w in workers if w.provider is model.provider and w.free > 0]
-    return max(able, key=lambda w: (model.id in w.resident, w.free), default=None)
+    return max(able, key=lambda w: (model.id in w.holds, w.free), default=None)

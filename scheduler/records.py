@@ -59,12 +59,17 @@ class Worker:
     slots: int
     expires_at: float
     memory_bytes: int = 0
-    resident: frozenset[str] = frozenset()
+    resident: frozenset[str] = frozenset()  # loaded
+    loading: frozenset[str] = frozenset()  # going to be
     running: set[str] = field(default_factory=set)
 
     @property
     def free(self) -> int:
         return self.slots - len(self.running)
+
+    @property
+    def holds(self) -> frozenset[str]:
+        return self.resident | self.loading
 
     @property
     def status(self) -> WorkerStatus:

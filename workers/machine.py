@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import mmap
 import os
 import signal
+import sys
 
 import psutil
+
+# glibc keeps freed memory for the next allocation; other systems' allocators give it back.
+_malloc_trim = (
+    getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform.startswith("linux") else None
+)
 
 HUGE_PAGE_BYTES = 2 * 1024 * 1024
 
@@ -14,6 +22,13 @@ HUGE_PAGE_BYTES = 2 * 1024 * 1024
 def memory_bytes() -> int:
     """Resident memory of this process."""
     return int(psutil.Process().memory_info().rss)
+
+
+def release_memory() -> None:
+    """Give back to the system what this process has freed and its allocator keeps."""
+    gc.collect()
+    if _malloc_trim is not None:
+        _malloc_trim(0)
 
 
 def available_bytes() -> int:

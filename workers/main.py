@@ -20,7 +20,7 @@ from cupola.scheduler.endpoint import Endpoint
 from cupola.scheduler.messages import LocalModel, ToScheduler, decode_to_worker, encode
 from cupola.workers.backend import Backend
 from cupola.workers.loading import EngineOptions, load
-from cupola.workers.machine import memory_bytes
+from cupola.workers.machine import memory_bytes, release_memory
 from cupola.workers.residency import Residency
 from cupola.workers.worker import Identity, Worker
 
@@ -34,7 +34,8 @@ class WorkerConfig:
     provider: ExecutionProvider
     engine: EngineOptions
     model_ttl: float
-    preload: LocalModel | None
+    preload: tuple[LocalModel, ...] = ()  # the first is there before the worker says a word
+    pinned: frozenset[str] = frozenset()  # ids of models that stay
 
 
 def run(config: WorkerConfig, endpoint: Endpoint, commands: Commands) -> None:
@@ -93,8 +94,8 @@ class Loop:
         self.commands = commands
         self.loader = Loader(config.engine)
         identity = Identity(config.name, config.provider, os.getpid(), config.engine.slots)
-        self.residency = Residency(config.model_ttl)
-        self.worker = Worker(identity, self.residency, self.loader.load)
+        residency = Residency(config.model_ttl, config.pinned)
+        self.worker = Worker(identity, residency, self.loader.load)
         self.preload = config.preload
         self.next_heartbeat = 0.0
         self.poller = zmq.Poller()
@@ -102,12 +103,11 @@ class Loop:
             self.poller.register(source, zmq.POLLIN)
 
     def run(self) -> None:
-        if self.preload is not None:
-            self._load_first(self.preload)
+        self._preload()
         self._send([self.worker.ready()])
         while "stop" not in self.commands.read():
             self._send(self.worker.step(time.monotonic()))
-            self._send(self.worker.expire(time.monotonic()))
+            self._expire()
             self._beat(time.monotonic())
             self.poller.poll(self._timeout_ms(time.monotonic()))
             self._receive_all()
@@ -116,13 +116,20 @@ class Loop:
         self._send(self.worker.goodbye())
         self.scheduler.linger = 1000  # the goodbye should arrive
 
-    def _load_first(self, model: LocalModel) -> None:
-        """Load before the first word, so that a worker that is ready answers at once."""
-        resident = self.residency.start(model, None, time.monotonic())
-        self.loader.load(model)
-        model_id, result = self.loader.ended.get()
-        self.worker.loaded(model_id, result, time.monotonic())
-        assert resident.waiting == []
+    def _preload(self) -> None:
+        """Load the first model before the first word: a worker that is ready answers at once."""
+        for model in self.preload:
+            self.worker.preload(model, time.monotonic())
+        if self.preload:
+            model_id, result = self.loader.ended.get()
+            self.worker.loaded(model_id, result, time.monotonic())
+
+    def _expire(self) -> None:
+        if dropped := self.worker.expire(time.monotonic()):
+            before = memory_bytes()
+            release_memory()  # before anybody is told that the model is gone
+            logger.info("memory %d MB, was %d MB", memory_bytes() >> 20, before >> 20)
+            self._send(dropped)
 
     def _receive_all(self) -> None:
         while True:

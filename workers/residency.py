@@ -1,10 +1,15 @@
 """Which models a worker holds, for whom, and until when. Pure: no clock, no loading.
 
-A model's time to live runs from its last use and never during use.
+    absent ──start──> loading ──loaded──> resident ──time over, or told to leave, and idle──> absent
+                         └────failed────────────────────────────────────────────────────────────┘
+
+A model's time to live runs from its last use and never during use. Whoever gives one explicitly is
+promised it: until it is over, only a forced unload takes the model away. A pinned model has no end.
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from cupola.scheduler.messages import Generate, Load, LocalModel
@@ -20,10 +25,13 @@ class Resident:
     model: LocalModel
     ttl: float
     last_used: float
+    pinned: bool = False
+    promised: bool = False  # the time to live was asked for
     backend: Backend | None = None
     waiting: list[Generate | Load] = field(default_factory=list)  # until it is loaded
     running: set[str] = field(default_factory=set)
     leaving: list[str] = field(default_factory=list)  # ids of unload requests to confirm
+    afterwards: list[Generate | Load] = field(default_factory=list)  # came while it was leaving
 
     @property
     def in_use(self) -> bool:
@@ -32,20 +40,28 @@ class Resident:
     @property
     def expires_at(self) -> float | None:
         """When it may be unloaded; None: not by time."""
-        if self.in_use or self.ttl == FOREVER:
+        if self.in_use or self.pinned or self.ttl == FOREVER:
             return None
         return self.last_used + self.ttl
 
+    @property
+    def orders(self) -> list[str]:
+        """Ids of the requests that have not ended: those that run come first."""
+        later = [order.request_id for order in (*self.waiting, *self.afterwards)]
+        return [*sorted(self.running), *later]
+
 
 class Residency:
-    def __init__(self, default_ttl: float) -> None:
+    def __init__(self, default_ttl: float, pinned: Collection[str] = ()) -> None:
+        """``pinned``: ids of models that stay."""
         self.default_ttl = default_ttl
+        self.pinned = frozenset(pinned)
         self.models: dict[str, Resident] = {}
 
-    def start(self, model: LocalModel, ttl: float | None, now: float) -> Resident:
+    def start(self, model: LocalModel, now: float) -> Resident:
         """Record that ``model`` is being loaded."""
-        ttl = self.default_ttl if ttl is None else ttl
-        resident = self.models[model.id] = Resident(model, ttl, now)
+        pinned = model.id in self.pinned
+        resident = self.models[model.id] = Resident(model, self.default_ttl, now, pinned)
         return resident
 
     def touch(self, resident: Resident, ttl: float | None, now: float) -> None:
@@ -53,12 +69,18 @@ class Residency:
         resident.last_used = now
         if ttl is not None:
             resident.ttl = ttl
+            resident.promised = ttl > 0
 
     def finish(self, request_id: str, now: float) -> None:
         for resident in self.models.values():
             if request_id in resident.running:
                 resident.running.discard(request_id)
                 resident.last_used = now
+
+    def may_leave(self, model_id: str, force: bool) -> bool:
+        """Whether an unload request takes the model away."""
+        resident = self.models[model_id]
+        return force or not (resident.pinned or resident.promised)
 
     def expired(self, now: float) -> list[Resident]:
         """Models to drop now: their time is over, or they were told to leave and are idle."""
@@ -74,5 +96,9 @@ class Residency:
         return min((at for at in expiries if at is not None), default=None)
 
     @property
-    def names(self) -> tuple[str, ...]:
-        return tuple(sorted(self.models))
+    def loaded(self) -> tuple[str, ...]:
+        return tuple(sorted(i for i, model in self.models.items() if model.backend is not None))
+
+    @property
+    def loading(self) -> tuple[str, ...]:
+        return tuple(sorted(i for i, model in self.models.items() if model.backend is None))

@@ -74,13 +74,15 @@ class Worker:
             del self._residency.models[model_id]
             logger.error("could not load %s: %s", model_id, result)
             text = f"the model '{model_id}' could not be loaded: {result}"
-            ids = [order.request_id for order in waiting] + resident.leaving
+            ids = [order.request_id for order in (*waiting, *resident.afterwards)]
+            ids += resident.leaving
             rejected = [Rejected(i, ErrorCode.MODEL_LOAD_FAILED, text) for i in ids]
-            return [*rejected, self.heartbeat(0)]
+            return [self.heartbeat(), *rejected]
         resident.backend = result
         resident.last_used = now
-        answers = [answer for order in waiting for answer in self._begin(resident, order, now)]
-        return answers
+        answers = [answer for order in waiting for answer in self._begin(resident, order)]
+        # First of all what is loaded: a load that is done must show in the lists.
+        return [self.heartbeat(), *answers]
 
     def step(self, now: float) -> list[ToScheduler]:
         """One run of every model that has work; all it made is one message."""
@@ -93,7 +95,7 @@ class Worker:
                 made = resident.backend.step()
             except Exception:  # any failure of a run loses that engine and nothing else
                 logger.exception("%s failed in a run", resident.model.id)
-                failures += self._discard(resident)
+                failures += self._discard(resident, now)
                 continue
             outputs += made
             for output in made:
@@ -102,13 +104,14 @@ class Worker:
         return [*([Outputs(tuple(outputs))] if outputs else []), *failures]
 
     def expire(self, now: float) -> list[ToScheduler]:
-        """Drop the models whose time is over."""
+        """Drop the models whose time is over. Empty when there is none."""
+        over = self._residency.expired(now)
         answers: list[ToScheduler] = []
-        for resident in self._residency.expired(now):
-            del self._residency.models[resident.model.id]
+        for resident in over:
             logger.info("unloaded %s", resident.model.id)
             answers += [Done(request_id) for request_id in resident.leaving]
-        return answers
+            self._replace(resident, now)
+        return [self.heartbeat(), *answers] if over else []
 
     # -- what the loop wants to know ---------------------------------------------------------------
 
@@ -123,31 +126,39 @@ class Worker:
 
     def ready(self) -> Ready:
         me = self._identity
-        return Ready(me.name, me.provider, me.pid, me.slots, self._residency.names)
+        held = self._residency
+        return Ready(me.name, me.provider, me.pid, me.slots, held.loaded, held.loading)
 
-    def heartbeat(self, memory_bytes: int) -> Heartbeat:
-        return Heartbeat(memory_bytes, self._residency.names)
+    def heartbeat(self, memory_bytes: int = 0) -> Heartbeat:
+        return Heartbeat(memory_bytes, self._residency.loaded, self._residency.loading)
 
     def goodbye(self) -> list[ToScheduler]:
         """End what runs: the process is about to stop."""
         text = "the service is stopping"
-        ids = [i for r in self._residency.models.values() for i in _requests(r)]
+        ids = [i for r in self._residency.models.values() for i in r.orders]
         return [*(Rejected(i, ErrorCode.SHUTTING_DOWN, text) for i in ids), Goodbye()]
 
     # -- transitions -------------------------------------------------------------------------------
 
+    def preload(self, model: LocalModel, now: float) -> None:
+        """Load a model that nobody has asked for."""
+        if model.id not in self._residency.models:
+            self._residency.start(model, now)
+            self._load(model)
+
     def _use(self, order: Generate | Load, now: float) -> list[ToScheduler]:
-        resident = self._residency.models.get(order.model.id)
-        if resident is None:
-            resident = self._residency.start(order.model, order.ttl, now)
-            self._load(order.model)
+        self.preload(order.model, now)
+        resident = self._residency.models[order.model.id]
+        if resident.leaving:  # or a model in steady use would never leave
+            resident.afterwards.append(order)
+            return []
         self._residency.touch(resident, order.ttl, now)
         if resident.backend is None:
             resident.waiting.append(order)
             return []
-        return self._begin(resident, order, now)
+        return self._begin(resident, order)
 
-    def _begin(self, resident: Resident, order: Generate | Load, now: float) -> list[ToScheduler]:
+    def _begin(self, resident: Resident, order: Generate | Load) -> list[ToScheduler]:
         if isinstance(order, Load):
             return [Done(order.request_id)]
         assert resident.backend is not None
@@ -165,14 +176,15 @@ class Worker:
     def _abort(self, request_id: str, now: float) -> None:
         logger.debug("aborting %s", request_id)
         for resident in self._residency.models.values():
-            resident.waiting = [o for o in resident.waiting if o.request_id != request_id]
+            resident.waiting = _without(request_id, resident.waiting)
+            resident.afterwards = _without(request_id, resident.afterwards)
             if request_id in resident.running and resident.backend is not None:
                 resident.backend.abort(request_id)
         self._residency.finish(request_id, now)
 
     def _unload(self, message: Unload) -> list[ToScheduler]:
         resident = self._residency.models.get(message.model_id)
-        if resident is None:
+        if resident is None or not self._residency.may_leave(message.model_id, message.force):
             return [Done(message.request_id)]
         resident.leaving.append(message.request_id)
         return []
@@ -180,17 +192,25 @@ class Worker:
     def _rejoin(self, now: float) -> list[ToScheduler]:
         """A new scheduler knows none of our requests: nobody waits for them."""
         for resident in self._residency.models.values():
-            for request_id in _requests(resident):
+            for request_id in resident.orders:
                 self._abort(request_id, now)
             resident.leaving.clear()
         return [self.ready()]
 
-    def _discard(self, resident: Resident) -> list[ToScheduler]:
-        del self._residency.models[resident.model.id]
+    def _discard(self, resident: Resident, now: float) -> list[ToScheduler]:
+        """An engine is lost, and with it what it ran."""
         text = f"the model '{resident.model.id}' failed while it ran; it is loaded anew when asked"
         failed = [Rejected(i, ErrorCode.INTERNAL, text) for i in sorted(resident.running)]
-        return [*failed, *(Done(request_id) for request_id in resident.leaving)]
+        left = [Done(request_id) for request_id in resident.leaving]
+        self._replace(resident, now)
+        return [self.heartbeat(), *failed, *left]
+
+    def _replace(self, resident: Resident, now: float) -> None:
+        """Forget a model; it is loaded again for those who asked for it while it was leaving."""
+        del self._residency.models[resident.model.id]
+        for order in resident.afterwards:
+            self._use(order, now)  # waits for the load, so there is no answer yet
 
 
-def _requests(resident: Resident) -> list[str]:
-    return [*sorted(resident.running), *(order.request_id for order in resident.waiting)]
+def _without(request_id: str, orders: list[Generate | Load]) -> list[Generate | Load]:
+    return [order for order in orders if order.request_id != request_id]

@@ -13,6 +13,7 @@ from cupola.scheduler.messages import (
     FinishReason,
     Generate,
     Goodbye,
+    Heartbeat,
     Load,
     LocalModel,
     Outputs,
@@ -44,7 +45,9 @@ class Bench:
     def load(self, model: LocalModel = MODEL, now: float = 0):
         if model.id not in self.residency.models:
             self.worker.receive(Load("l", model), now)
-        return self.worker.loaded(model.id, EchoBackend(), now)
+        first, *answers = self.worker.loaded(model.id, EchoBackend(), now)
+        assert model.id in first.resident
+        return answers
 
     def generate(self, request_id: str, text: str = "one two", now: float = 0, **options):
         ttl = options.pop("ttl", None)
@@ -86,7 +89,8 @@ def test_all_that_a_step_makes_is_one_message(bench):
 def test_a_failed_load_rejects_everyone_who_waited(bench):
     bench.generate("r1")
     bench.worker.receive(Unload("u1", MODEL.id), 0)
-    *rejected, _ = bench.worker.loaded(MODEL.id, ValueError("model.onnx is cut off"), 0)
+    beat, *rejected = bench.worker.loaded(MODEL.id, ValueError("model.onnx is cut off"), 0)
+    assert beat == Heartbeat()
     assert [message.request_id for message in rejected] == ["r1", "u1"]
     assert rejected[0].code is ErrorCode.MODEL_LOAD_FAILED
     assert "model.onnx is cut off" in rejected[0].message
@@ -122,10 +126,10 @@ def test_a_failing_step_costs_that_engine_only(bench):
     work = encode_work(Work(Text("fine")))
     bench.generate("r1", FATAL)
     bench.worker.receive(Generate("r2", OTHER, work), 0)
-    outputs, rejected = bench.worker.step(0)
+    outputs, beat, rejected = bench.worker.step(0)
     assert [output.request_id for output in outputs.outputs] == ["r2"]
     assert (rejected.request_id, rejected.code) == ("r1", ErrorCode.INTERNAL)
-    assert set(bench.residency.models) == {OTHER.id}
+    assert set(bench.residency.models) == {OTHER.id} == set(beat.resident)
 
 
 def test_an_aborted_request_says_nothing_more(bench):
@@ -172,7 +176,7 @@ def test_unload_waits_for_running_requests_and_is_confirmed(bench):
     assert bench.worker.receive(Unload("u1", MODEL.id), 0) == []
     assert bench.worker.expire(0) == []
     assert bench.finish() == {"r1": "one two "}
-    assert bench.worker.expire(0) == [Done("u1")]
+    assert bench.worker.expire(0) == [Heartbeat(), Done("u1")]
     assert bench.worker.receive(Unload("u2", MODEL.id), 0) == [Done("u2")]
 
 
@@ -206,3 +210,65 @@ def test_the_echo_ends_at_max_tokens_and_at_stop_strings(bench):
     assert ends["r1"].finish_reason is FinishReason.LENGTH
     assert ends["r1"].usage.completion_tokens == 5
     assert ends["r2"].finish_reason is FinishReason.STOP
+
+
+def test_who_comes_while_a_model_is_leaving_gets_it_loaded_again(bench):
+    bench.load()
+    bench.generate("r1")
+    bench.worker.receive(Unload("u1", MODEL.id), 0)
+    assert bench.generate("r2", "later") == []
+    assert bench.finish() == {"r1": "one two "}
+    assert bench.worker.expire(0) == [Heartbeat(loading=(MODEL.id,)), Done("u1")]
+    assert bench.loading == [MODEL, MODEL]
+    bench.load()
+    assert bench.finish() == {"r2": "later "}
+
+
+def test_who_comes_while_a_model_is_leaving_may_go_again(bench):
+    bench.load()
+    bench.generate("r1")
+    bench.worker.receive(Unload("u1", MODEL.id), 0)
+    bench.generate("r2")
+    bench.worker.receive(Abort("r2"), 0)
+    bench.finish()
+    assert bench.worker.expire(0) == [Heartbeat(), Done("u1")]
+    assert bench.loading == [MODEL]
+
+
+def test_a_time_that_was_asked_for_wins_over_an_unload_without_force(bench):
+    bench.worker.receive(Load("l1", MODEL, 600), 0)
+    bench.load()
+    assert bench.worker.receive(Unload("u1", MODEL.id, force=False), 0) == [Done("u1")]
+    assert bench.worker.expire(0) == []
+    assert bench.worker.receive(Unload("u2", MODEL.id, force=True), 0) == []
+    assert bench.worker.expire(0) == [Heartbeat(), Done("u2")]
+
+
+@pytest.mark.parametrize("ttl", [None, FOREVER])
+def test_without_a_time_an_unload_needs_no_force(bench, ttl):
+    bench.worker.receive(Load("l1", MODEL, ttl), 0)
+    bench.load()
+    assert bench.worker.receive(Unload("u1", MODEL.id, force=False), 0) == []
+    assert bench.worker.expire(0) == [Heartbeat(), Done("u1")]
+
+
+def test_a_pinned_model_leaves_by_force_only():
+    residency = Residency(default_ttl=1, pinned=[MODEL.id])
+    loading: list[LocalModel] = []
+    worker = Worker(Identity("cpu:0/0", CPU, 1, 4), residency, loading.append)
+    worker.preload(MODEL, 0)
+    worker.loaded(MODEL.id, EchoBackend(), 0)
+    assert worker.next_deadline() is None
+    assert worker.expire(1e9) == []
+    assert worker.receive(Unload("u1", MODEL.id, force=False), 0) == [Done("u1")]
+    worker.receive(Unload("u2", MODEL.id), 0)
+    assert worker.expire(0) == [Heartbeat(), Done("u2")]
+
+
+def test_a_model_is_preloaded_once(bench):
+    bench.worker.preload(MODEL, 0)
+    bench.worker.preload(MODEL, 0)
+    bench.generate("r1")
+    assert bench.loading == [MODEL]
+    bench.load()
+    assert bench.finish() == {"r1": "one two "}

@@ -1,0 +1,107 @@
+"""GET /foundry/list and /openai/models: the catalog as Foundry Local's clients read it.
+
+A bare array. Every field is always there, none is null, and the types are those of the strictest
+client: Python wants ``version`` as text and ``promptTemplate`` as an object, C# and Rust want
+numbers and strings that are never null.
+"""
+
+from __future__ import annotations
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
+from cupola.cache.catalog import ModelVariant
+from cupola.gateway.models import ModelDirectory
+
+
+class PromptTemplate(msgspec.Struct, frozen=True):
+    """The old form of a chat template. Cupola itself uses the model's own."""
+
+    system: str = "{Content}"
+    user: str = "{Content}"
+    assistant: str = "{Content}"
+    prompt: str = "{Content}"
+
+
+class Runtime(msgspec.Struct, frozen=True, rename="camel"):
+    device_type: str
+    execution_provider: str
+
+
+class ModelSettings(msgspec.Struct, frozen=True):
+    parameters: tuple[dict[str, str], ...] = ()
+
+
+class ModelRecord(
+    msgspec.Struct, frozen=True, kw_only=True, rename={
+        "display_name": "displayName",
+        "model_type": "modelType",
+        "provider_type": "providerType",
+        "prompt_template": "promptTemplate",
+        "file_size_mb": "fileSizeMb",
+        "model_settings": "modelSettings",
+        "supports_tool_calling": "supportsToolCalling",
+        "license_description": "licenseDescription",
+        "parent_model_uri": "parentModelUri",
+        "max_output_tokens": "maxOutputTokens",
+        "min_version": "minFLVersion",
+        "test_model": "testModel",
+    }
+):  # fmt: skip
+    """One variant."""
+
+    name: str  # the id, with its version
+    display_name: str
+    model_type: str = "ONNX"
+    provider_type: str = "AzureFoundry"
+    uri: str
+    version: str
+    prompt_template: PromptTemplate = PromptTemplate()
+    publisher: str
+    task: str
+    runtime: Runtime
+    file_size_mb: int
+    model_settings: ModelSettings = ModelSettings()
+    alias: str
+    supports_tool_calling: bool = False
+    license: str
+    license_description: str
+    parent_model_uri: str = ""
+    max_output_tokens: int
+    min_version: str = ""
+    test_model: bool = False
+
+
+def record(variant: ModelVariant) -> ModelRecord:
+    return ModelRecord(
+        name=variant.id,
+        display_name=variant.display_name,
+        uri=f"azureml://registries/cupola/models/{variant.name}/versions/{variant.version}",
+        version=str(variant.version),
+        publisher=variant.publisher,
+        task=variant.task,
+        runtime=Runtime(str(variant.device), str(variant.provider)),
+        file_size_mb=variant.file_size_mb,
+        alias=variant.alias,
+        license=variant.license,
+        license_description=f"This model is under the license: {variant.license or 'unknown'}",
+        max_output_tokens=variant.max_output_tokens,
+    )
+
+
+class FoundryListApi:
+    def __init__(self, models: ModelDirectory) -> None:
+        self._models = models
+
+    async def catalog(self, request: Request) -> Response:
+        """All that can be had, in the order in which clients take the first of an alias."""
+        return json_answer([record(variant) for variant in await self._models.catalog()])
+
+    async def cached(self, request: Request) -> Response:
+        """The ids of the models on this disk."""
+        return json_answer([variant.id for variant in await self._models.variants()])
+
+
+def json_answer(body: object, status: int = 200) -> Response:
+    return Response(msgspec.json.encode(body), status, media_type="application/json")
