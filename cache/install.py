@@ -29,20 +29,23 @@ _UNSAFE = re.compile(r"[^A-Za-z0-9._]+")
 _MAX_NAME = 100
 
 
-def install(variant: ModelVariant, home: Home, progress: Progress = silent) -> CachedModel:
-    """Fetches and converts a model of the catalog; one that is there is returned at once.
+def install(
+    variant: ModelVariant, home: Home, progress: Progress = silent, *, force: bool = False
+) -> CachedModel:
+    """Fetches and converts a model of the catalog; one that is there is returned at once, or with
+    ``force`` replaced when its successor is complete.
 
     Of several processes that want the same model one does the work and the others wait (stage
     "wait"). Raises CacheError, or OSError from the disk.
     """
     found = _cached(variant.id, home)
-    if found is not None:
+    if found is not None and not force:
         return found
     if variant.source is None:
         raise CacheError(f"Model '{variant.id}' cannot be downloaded: the catalog has no source")
     with _exclusive(variant, home, progress):
         found = _cached(variant.id, home)  # another process may have been quicker
-        if found is not None:
+        if found is not None and not force:
             return found
         _need_room(home, round(variant.file_size_mb * 1e6 * _ROOM))
         with staging(home) as folder:

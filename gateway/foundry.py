@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 from starlette.routing import Route
 
 from cupola.cache.home import Home
+from cupola.gateway.foundry_download import FoundryDownloadApi
+from cupola.gateway.foundry_jobs import Downloads
 from cupola.gateway.foundry_list import FoundryListApi
 from cupola.gateway.foundry_load import FoundryLoadApi
 from cupola.gateway.foundry_status import FoundryStatusApi
@@ -22,12 +24,14 @@ def foundry_routes(
 ) -> list[Route]:
     listing = FoundryListApi(models)
     loading = FoundryLoadApi(client, models)
+    downloading = FoundryDownloadApi(models, Downloads(Home(config.home)))
     status = FoundryStatusApi(client, config.url, str(Home(config.home).models))
     return [
         Route("/foundry/list", listing.catalog),
         Route("/foundry/cache", status.cache),
         Route("/openai/status", status.status),
         Route("/openai/models", listing.cached),
+        Route("/openai/download", downloading.download, methods=["POST"]),
         Route("/openai/loadedmodels", loading.loaded),
         Route("/openai/load/{name:path}", loading.load),
         Route("/openai/unload/{name:path}", loading.unload),
