@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from importlib.metadata import version
-
 from starlette.requests import Request
 
 from cupola.gateway.answering import Answer
 from cupola.gateway.chat_frames import ChatFrames
 from cupola.gateway.generation import Conversation, GenerationRequest
 from cupola.gateway.generator import Generator
-from cupola.gateway.schemas import ChatRequest
-from cupola.scheduler.messages import SamplingParams
-
-FINGERPRINT = f"cupola-{version('cupola')}"
+from cupola.gateway.schemas.chat import ChatRequest
 
 
 class ChatApi:
@@ -23,22 +18,33 @@ class ChatApi:
     async def create(self, request: Request) -> Answer:
         asked = ChatRequest.model_validate_json(await request.body())
         generation = await self._generator.generate(generation_of(asked))
-        frames = ChatFrames(generation.model, FINGERPRINT, include_usage=asked.include_usage)
+        frames = ChatFrames(
+            generation.model,
+            answers=asked.answers,
+            include_usage=asked.include_usage,
+            include_reasoning=asked.include_reasoning is not False,
+            logprobs=bool(asked.logprobs),
+            legacy=asked.legacy,
+        )
         return Answer(generation.events, frames, stream=bool(asked.stream))
 
 
 def generation_of(asked: ChatRequest) -> GenerationRequest:
     return GenerationRequest(
         model=asked.model,
-        prompt=Conversation(tuple(message.for_template() for message in asked.messages)),
-        sampling=SamplingParams(
-            max_tokens=asked.token_limit,
-            temperature=1.0 if asked.temperature is None else asked.temperature,
-            top_p=1.0 if asked.top_p is None else asked.top_p,
-            top_k=asked.effective_top_k,
-            seed=asked.effective_seed,
-            stop=tuple(asked.stop or ()),
-            ignore_eos=bool(asked.ignore_eos),
+        prompt=Conversation(
+            tuple(message.for_template() for message in asked.messages),
+            template_options=asked.template_options,
+            continue_last=bool(asked.continue_final_message),
         ),
-        ttl=asked.ttl,
+        sampling=asked.sampling(asked.token_limit, asked.best_logprobs),
+        answers=asked.answers,
+        tools=asked.tool_options,
+        constraint=asked.constraint,
+        reasoning=asked.wants_reasoning,
+        show_special=asked.skip_special_tokens is False,
+        prediction=asked.prediction.content if asked.prediction else "",
+        cache_salt=asked.cache_salt or "",
+        ttl=asked.seconds_loaded,
+        provider=asked.ep,
     )

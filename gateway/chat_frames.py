@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
+from typing import Any
 
 import msgspec
 from starlette.responses import Response
@@ -12,34 +13,61 @@ from cupola.gateway.answering import SSE
 from cupola.gateway.chunks import DONE, KEEP_ALIVE, ChunkEncoder, event
 from cupola.gateway.collected import CollectedAnswer, collect
 from cupola.gateway.errors import ApiError
-from cupola.gateway.events import Event, Finished, TextDelta, UsageTotal
-from cupola.gateway.schemas import (
+from cupola.gateway.events import (
+    Event,
+    Finished,
+    Logprobs,
+    Reason,
+    ReasoningDelta,
+    TextDelta,
+    ToolCallArguments,
+    ToolCallStart,
+    UsageTotal,
+)
+from cupola.gateway.fingerprint import FINGERPRINT
+from cupola.gateway.logprobs import chat_logprobs
+from cupola.gateway.schemas.answers import (
     AnswerMessage,
     ChatCompletion,
     Choice,
     CompletionTokensDetails,
     CompletionUsage,
+    Function,
+    FunctionCall,
     PromptTokensDetails,
 )
-from cupola.scheduler.messages import Usage
+from cupola.scheduler.messages import TokenLogprob, Usage
 
 
 class ChatFrames:
-    """See ``answering.Frames``."""
+    """See ``answering.Frames``. ``legacy``: calls are told as ``function_call``."""
 
     stream_type = SSE
     prompt_param = "messages"
 
     def __init__(
-        self, model: str, fingerprint: str, *, answers: int = 1, include_usage: bool = False
+        self,
+        model: str,
+        *,
+        answers: int = 1,
+        include_usage: bool = False,
+        include_reasoning: bool = True,
+        logprobs: bool = False,
+        legacy: bool = False,
     ) -> None:
         self._id = f"chatcmpl-{uuid.uuid4().hex}"
         self._created = int(time.time())
         self._model = model
-        self._fingerprint = fingerprint
         self._answers = answers
         self._include_usage = include_usage
-        self._chunks = ChunkEncoder(self._id, self._created, model, fingerprint, include_usage)
+        self._include_reasoning = include_reasoning
+        self._logprobs = logprobs
+        self._legacy = legacy
+        self._chunks = ChunkEncoder(self._id, self._created, model, FINGERPRINT, include_usage)
+        # Logprobs that wait for the text they belong to, by answer.
+        self._waiting: dict[int, tuple[TokenLogprob, ...]] = {}
+
+    # -- whole -------------------------------------------------------------------------------------
 
     def whole(self, events: list[Event]) -> bytes:
         collected = collect(events, self._answers)
@@ -47,27 +75,82 @@ class ChatFrames:
             id=self._id,
             created=self._created,
             model=self._model,
-            choices=tuple(_choice(i, answer) for i, answer in enumerate(collected.answers)),
+            choices=tuple(self._choice(i, a) for i, a in enumerate(collected.answers)),
             usage=usage_of(collected.usage, collected.reasoning_tokens),
-            system_fingerprint=self._fingerprint,
+            system_fingerprint=FINGERPRINT,
         )
         return msgspec.json.encode(completion)
 
+    def _choice(self, index: int, answer: CollectedAnswer) -> Choice:
+        logprobs = chat_logprobs(answer.logprobs) if self._logprobs else None
+        return Choice(self._message(answer), self._reason(answer.reason), index, logprobs)
+
+    def _message(self, answer: CollectedAnswer) -> AnswerMessage:
+        further: dict[str, Any] = {}
+        if answer.reasoning and self._include_reasoning:
+            further["reasoning_content"] = further["reasoning"] = answer.reasoning
+        if answer.calls and self._legacy:
+            call = answer.calls[0]
+            further["function_call"] = Function(call.name, call.arguments)
+        elif answer.calls:
+            further["tool_calls"] = tuple(
+                FunctionCall(call.id, Function(call.name, call.arguments)) for call in answer.calls
+            )
+        return AnswerMessage((answer.text or None) if answer.calls else answer.text, **further)
+
+    def _reason(self, reason: Reason) -> str:
+        return "function_call" if self._legacy and reason == "tool_calls" else reason
+
+    # -- streamed ----------------------------------------------------------------------------------
+
     def begin(self) -> bytes:
-        return self._chunks.first()
+        return b"".join(self._chunks.first(index) for index in range(self._answers))
 
     def encode(self, events: list[Event]) -> bytes:
-        return b"".join(self._frame(event) for event in events)
+        frames = [self._frame(event) for event in events]
+        frames += [self._flush(index) for index in list(self._waiting)]
+        return b"".join(frames)
 
     def _frame(self, event: Event) -> bytes:
         match event:
-            case TextDelta():
-                return self._chunks.content(event.text)
+            case TextDelta(index, text):
+                if tokens := self._waiting.pop(index, None):
+                    return self._chunks.delta(index, {"content": text}, chat_logprobs(tokens))
+                return self._chunks.content(text, index)
+            case ReasoningDelta(index, text) if self._include_reasoning:
+                return self._chunks.delta(index, {"reasoning_content": text, "reasoning": text})
+            case ToolCallStart():
+                return self._chunks.delta(event.index, self._started(event))
+            case ToolCallArguments():
+                return self._chunks.delta(event.index, self._continued(event))
+            case Logprobs(index, tokens):
+                before = self._flush(index)
+                self._waiting[index] = tokens
+                return before
             case Finished():
-                return self._chunks.last(event.reason)
+                reason = self._reason(event.reason)
+                return self._flush(event.index) + self._chunks.last(reason, event.index)
             case UsageTotal() if self._include_usage:
                 return self._chunks.usage(usage_of(event.usage, event.reasoning_tokens))
         return b""
+
+    def _flush(self, index: int) -> bytes:
+        """Logprobs of tokens that made no text of their own."""
+        tokens = self._waiting.pop(index, None)
+        return self._chunks.delta(index, {}, chat_logprobs(tokens)) if tokens else b""
+
+    def _started(self, event: ToolCallStart) -> dict[str, Any]:
+        function = {"name": event.name, "arguments": ""}
+        if self._legacy:
+            return {"function_call": function}
+        call = {"index": event.call, "id": event.id, "type": "function", "function": function}
+        return {"tool_calls": [call]}
+
+    def _continued(self, event: ToolCallArguments) -> dict[str, Any]:
+        function = {"arguments": event.fragment}
+        if self._legacy:
+            return {"function_call": function}
+        return {"tool_calls": [{"index": event.call, "function": function}]}
 
     def idle(self) -> bytes:
         return KEEP_ALIVE
@@ -82,15 +165,15 @@ class ChatFrames:
         return error.response()
 
 
-def _choice(index: int, answer: CollectedAnswer) -> Choice:
-    return Choice(AnswerMessage(answer.text), answer.reason, index)
-
-
 def usage_of(usage: Usage, reasoning_tokens: int = 0) -> CompletionUsage:
     return CompletionUsage(
         prompt_tokens=usage.prompt_tokens,
         completion_tokens=usage.completion_tokens,
         total_tokens=usage.prompt_tokens + usage.completion_tokens,
         prompt_tokens_details=PromptTokensDetails(usage.cached_tokens),
-        completion_tokens_details=CompletionTokensDetails(reasoning_tokens),
+        completion_tokens_details=CompletionTokensDetails(
+            reasoning_tokens=reasoning_tokens,
+            accepted_prediction_tokens=usage.accepted_prediction_tokens,
+            rejected_prediction_tokens=usage.rejected_prediction_tokens,
+        ),
     )

@@ -6,9 +6,11 @@ JSON string and two concatenations.
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
-from cupola.gateway.schemas import CompletionUsage
+from cupola.gateway.schemas.answers import ChoiceLogprobs, CompletionUsage
 
 DONE = b"data: [DONE]\n\n"
 KEEP_ALIVE = b": keep-alive\n\n"
@@ -21,7 +23,8 @@ def event(data: bytes) -> bytes:
 
 
 class ChunkEncoder:
-    """The chunks of one stream: ``first``, any number of ``content``, ``last``, then ``usage``."""
+    """The chunks of one stream. For each answer (``index``): ``first``, any number of ``content``
+    and ``delta``, ``last``; and at the end of all ``usage``."""
 
     def __init__(
         self,
@@ -41,19 +44,35 @@ class ChunkEncoder:
         self._head = b"data: " + _encode(same)[:-1] + b',"choices":['
         # With include_usage every other chunk says "usage": null, as OpenAI's API does.
         self._tail = b'],"usage":null}\n\n' if include_usage else b"]}\n\n"
-        self._before_content = self._head + b'{"index":0,"delta":{"content":'
+        self._before_content: dict[int, bytes] = {}
         self._after_content = b'},"logprobs":null,"finish_reason":null}' + self._tail
 
-    def first(self) -> bytes:
-        delta = b'{"index":0,"delta":{"role":"assistant","content":""},'
-        return self._head + delta + b'"logprobs":null,"finish_reason":null}' + self._tail
+    def first(self, index: int = 0) -> bytes:
+        return self.delta(index, {"role": "assistant", "content": ""})
 
-    def content(self, text: str) -> bytes:
-        return self._before_content + _encode(text) + self._after_content
+    def content(self, text: str, index: int = 0) -> bytes:
+        before = self._before_content.get(index)
+        if before is None:
+            before = self._head + b'{"index":%d,"delta":{"content":' % index
+            self._before_content[index] = before
+        return before + _encode(text) + self._after_content
 
-    def last(self, finish_reason: str) -> bytes:
-        choice = b'{"index":0,"delta":{},"logprobs":null,"finish_reason":' + _encode(finish_reason)
-        return self._head + choice + b"}" + self._tail
+    def delta(self, index: int, delta: Any, logprobs: ChoiceLogprobs | None = None) -> bytes:
+        return self._chunk(index, delta, logprobs, None)
+
+    def last(self, finish_reason: str, index: int = 0) -> bytes:
+        return self._chunk(index, {}, None, finish_reason)
 
     def usage(self, usage: CompletionUsage) -> bytes:
         return self._head + b'],"usage":' + _encode(usage) + b"}\n\n"
+
+    def _chunk(
+        self, index: int, delta: Any, logprobs: ChoiceLogprobs | None, reason: str | None
+    ) -> bytes:
+        choice = {
+            "index": index,
+            "delta": delta,
+            "logprobs": logprobs,
+            "finish_reason": reason,
+        }
+        return self._head + _encode(choice) + self._tail

@@ -17,7 +17,7 @@ from starlette.responses import Response
 
 from cupola.cache.catalog import UnknownModelError
 from cupola.gateway.calls import RequestFailed
-from cupola.gateway.schemas import INVALID, UNSUPPORTED
+from cupola.gateway.schemas.validation import INVALID, OWN_CODES
 from cupola.scheduler.messages import ErrorCode
 
 BAD_REQUEST = "invalid_request_error"
@@ -128,7 +128,7 @@ def from_validation(error: ValidationError) -> ApiError:
         param = f"{param}.{own}" if param else own
     if kind == "missing":
         code, message = "missing_required_parameter", f"Missing required parameter: '{param}'"
-    elif kind in (UNSUPPORTED, INVALID):
+    elif kind in OWN_CODES:
         code, message = kind, first["msg"]
     else:
         code = "invalid_type" if kind.endswith("_type") else INVALID
@@ -142,7 +142,7 @@ def _path(loc: tuple[int | str, ...]) -> str:
     for step in loc:
         if isinstance(step, int):
             path += f"[{step}]"
-        elif step not in _BRANCHES:
+        elif step not in _BRANCHES and not step.startswith(("<", "list[", "function-")):
             path += f".{step}" if path else step
     return path
 

@@ -14,7 +14,7 @@ from cupola.cache.errors import NotCachedError
 from cupola.cache.store import CachedModel, ModelCache
 from cupola.gateway.errors import ApiError, not_cached, unknown_model
 from cupola.gateway.scheduler_client import SchedulerClient
-from cupola.gateway.schemas import ModelEntry, ModelList
+from cupola.gateway.schemas.answers import ModelEntry, ModelList
 from cupola.scheduler.messages import LocalModel
 
 FRESH = 5.0  # seconds for which a name that was found need not be looked for again

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from openai.types.chat import ChatCompletionChunk
 
 from cupola.gateway.chunks import ChunkEncoder
-from cupola.gateway.schemas import CompletionUsage
+from cupola.gateway.schemas.answers import CompletionUsage
 
 SAME = (
     '"id":"chatcmpl-1","object":"chat.completion.chunk","created":7,"model":"m:1",'
@@ -34,8 +34,9 @@ def test_exact_frames(include_usage: bool, usage: str) -> None:
 def test_exact_usage_frame() -> None:
     frame = ChunkEncoder("chatcmpl-1", 7, "m:1", "fp", True).usage(CompletionUsage(2, 3, 5))
     details = (
-        '"prompt_tokens_details":{"cached_tokens":0},'
-        '"completion_tokens_details":{"reasoning_tokens":0}'
+        '"prompt_tokens_details":{"cached_tokens":0,"audio_tokens":0},'
+        '"completion_tokens_details":{"reasoning_tokens":0,"audio_tokens":0,'
+        '"accepted_prediction_tokens":0,"rejected_prediction_tokens":0}'
     )
     usage = f'{{"prompt_tokens":2,"completion_tokens":3,"total_tokens":5,{details}}}'
     assert frame == f'data: {{{SAME},"choices":[],"usage":{usage}}}\n\n'.encode()

@@ -11,8 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from cupola.cache.catalog import ExecutionProvider
 from cupola.gateway.errors import ApiError, from_validation
-from cupola.gateway.schemas import REFUSED, ChatRequest
+from cupola.gateway.schemas.chat import ChatRequest
+from cupola.scheduler.messages import SamplingParams
 
 HELLO: dict[str, Any] = {"model": "m", "messages": [{"role": "user", "content": "Hello!"}]}
 
@@ -29,10 +31,14 @@ def refused(body: str | bytes | None = None, **fields: Any) -> ApiError:
     return error
 
 
+def sampling(**fields: Any) -> SamplingParams:
+    asked = parse(**fields)
+    return asked.sampling(asked.token_limit, asked.best_logprobs)
+
+
 def test_plain() -> None:
-    asked = parse()
-    assert (asked.token_limit, asked.effective_top_k, asked.effective_seed) == (None, 0, None)
-    assert [m.for_template() for m in asked.messages] == [{"role": "user", "content": "Hello!"}]
+    assert sampling() == SamplingParams()
+    assert [m.for_template() for m in parse().messages] == [{"role": "user", "content": "Hello!"}]
 
 
 def test_newer_name_of_max_tokens_wins() -> None:
@@ -44,14 +50,14 @@ def test_newer_name_of_max_tokens_wins() -> None:
     "fields", [{"top_k": 7}, {"metadata": {"top_k": "7"}}, {"top_k": 7, "metadata": {"top_k": "9"}}]
 )
 def test_top_k(fields: dict[str, Any]) -> None:
-    assert parse(**fields).effective_top_k == 7
+    assert sampling(**fields).top_k == 7
 
 
 @pytest.mark.parametrize(
     "fields", [{"seed": 0}, {"random_seed": 0}, {"metadata": {"random_seed": "0", "else": "x"}}]
 )
 def test_seed(fields: dict[str, Any]) -> None:
-    assert parse(**fields).effective_seed == 0
+    assert sampling(**fields).seed == 0
 
 
 def test_null_is_not_given() -> None:
@@ -59,50 +65,95 @@ def test_null_is_not_given() -> None:
     parse(**dict.fromkeys(optional))
 
 
-def test_unknown_fields_are_accepted() -> None:
-    parse(min_p=0.1, anything={"nested": [1]}, store=False, parallel_tool_calls=True)
+def test_every_sampling_parameter_reaches_the_worker() -> None:
+    same = {
+        "temperature": 0.5, "top_p": 0.9, "min_p": 0.1, "typical_p": 0.8, "min_tokens": 3,
+        "frequency_penalty": 0.5, "presence_penalty": -0.5, "repetition_penalty": 1.1,
+        "ignore_eos": True, "max_tokens": 9, "top_k": 4, "seed": 5,
+    }  # fmt: skip
+    further = {"stop": ["a", "b"], "stop_token_ids": [7], "logit_bias": {"50256": -100}}
+    best = {"logprobs": True, "top_logprobs": 2}
+    assert sampling(**same, **further, **best) == SamplingParams(
+        **same, stop=("a", "b"), stop_token_ids=(7,), logit_bias={50256: -100.0}, logprobs=2
+    )
+
+
+def test_logprobs_of_the_chosen_tokens_only() -> None:
+    assert sampling(logprobs=True).logprobs == 0
+    assert sampling(logprobs=False).logprobs is None
+
+
+def test_unknown_parameter_is_refused_by_name() -> None:
+    error = refused(repetition_penalti=1.1)
+    assert (error.code, error.param) == ("unknown_parameter", "repetition_penalti")
+    assert "did you mean 'repetition_penalty'?" in error.message
+    parse(anything=None)  # asks for nothing
 
 
 @pytest.mark.parametrize(
     "fields",
     [
-        {"n": 1},
-        {"tools": [], "tool_choice": "auto"},
-        {"functions": [], "function_call": "none"},
-        {"logprobs": False, "top_logprobs": 0},
-        {"frequency_penalty": 0, "presence_penalty": 0.0, "logit_bias": {}},
-        {"response_format": {"type": "text"}, "modalities": ["text"], "audio": {}},
+        {"store": False, "audio": {}, "modalities": ["text"]},
+        {"tools": [], "tool_choice": "auto", "functions": [], "function_call": "none"},
+        {"logprobs": False, "top_logprobs": 0, "logit_bias": {}, "n": 1},
+        {"response_format": {"type": "text"}, "service_tier": "auto", "verbosity": "low"},
     ],
 )
-def test_unsupported_parameter_that_asks_for_nothing(fields: dict[str, Any]) -> None:
+def test_parameters_that_ask_for_nothing(fields: dict[str, Any]) -> None:
     parse(**fields)
 
 
 ASKING: dict[str, Any] = {
-    "n": 2,
-    "tools": [{"type": "function", "function": {"name": "f"}}],
-    "tool_choice": "required",
-    "functions": [{"name": "f"}],
-    "function_call": {"name": "f"},
-    "logprobs": True,
-    "top_logprobs": 1,
-    "frequency_penalty": 0.5,
-    "presence_penalty": -0.5,
-    "logit_bias": {"50256": -100},
-    "response_format": {"type": "json_object"},
     "modalities": ["text", "audio"],
     "audio": {"voice": "alloy"},
+    "store": True,
+    "web_search_options": {},
 }
 
 
 def test_every_refusal_is_tried() -> None:
-    assert set(ASKING) == {param for param, _, _ in REFUSED}
+    assert set(ASKING) == {param for param, _, _ in ChatRequest.refused}
 
 
 @pytest.mark.parametrize("param", ASKING)
 def test_unsupported_parameter(param: str) -> None:
     error = refused(**{param: ASKING[param]})
     assert (error.code, error.param) == ("unsupported_parameter", param)
+
+
+@pytest.mark.parametrize(
+    ("fields", "seconds"),
+    [
+        ({}, None),
+        ({"ttl": 30}, 30.0),
+        ({"keep_alive": 5}, 5.0),
+        ({"keep_alive": "1h30m"}, 5400.0),
+        ({"keep_alive": "90"}, 90.0),
+        ({"keep_alive": -5}, -1.0),
+        ({"keep_alive": "-1m"}, -1.0),
+        ({"keep_alive": "5m", "ttl": 0}, 0.0),
+    ],
+)
+def test_time_in_memory(fields: dict[str, Any], seconds: float | None) -> None:
+    assert parse(**fields).seconds_loaded == seconds
+
+
+@pytest.mark.parametrize("name", ["cpu", "CPU", "CPUExecutionProvider"])
+def test_execution_provider(name: str) -> None:
+    assert parse(ep=name).ep is ExecutionProvider.CPU
+
+
+def test_template_options() -> None:
+    asked = parse(reasoning_effort="none", verbosity="low", chat_template_kwargs={"x": 1})
+    assert asked.template_options == {
+        "reasoning_effort": "none",
+        "enable_thinking": False,
+        "verbosity": "low",
+        "x": 1,
+    }
+    assert asked.wants_reasoning is False
+    assert parse(chat_template_kwargs={"enable_thinking": True}).wants_reasoning is True
+    assert parse().wants_reasoning is None
 
 
 # -- messages --------------------------------------------------------------------------------------
@@ -126,8 +177,26 @@ def test_tool_history_reaches_the_template() -> None:
         {"role": "tool", "content": "42", "tool_call_id": "c1"},
     ]
     assert [message.for_template() for message in parse(messages=history).messages] == [
-        {"role": "assistant", "content": "", "tool_calls": [call]},
+        {
+            "role": "assistant",
+            "content": "",
+            "tool_calls": [
+                {"id": "c1", "type": "function", "function": {"name": "f", "arguments": {}}}
+            ],
+        },
         {"role": "tool", "content": "42", "tool_call_id": "c1"},
+    ]
+
+
+def test_legacy_calls_are_told_as_todays() -> None:
+    history = [
+        {"role": "assistant", "content": None, "function_call": {"name": "f", "arguments": "{"}},
+        {"role": "function", "name": "f", "content": "42"},
+    ]
+    call = {"type": "function", "function": {"name": "f", "arguments": "{"}}
+    assert [message.for_template() for message in parse(messages=history).messages] == [
+        {"role": "assistant", "content": "", "tool_calls": [call]},
+        {"role": "tool", "content": "42", "name": "f"},
     ]
 
 
@@ -204,7 +273,62 @@ def test_not_an_object(body: str) -> None:
         ({"stop": [1]}, "stop[0]", "invalid_type"),
         ({"n": 0}, "n", "invalid_value"),
         ({"n": True}, "n", "invalid_type"),
-        ({"tool_choice": 3}, "tool_choice", "invalid_type"),
+        ({"tool_choice": 3}, "tool_choice", "invalid_value"),
+        ({"tool_choice": "required"}, "tool_choice", "invalid_value"),
+        (
+            {"tool_choice": {"type": "function", "function": {"name": "g"}}},
+            "tool_choice",
+            "invalid_value",
+        ),
+        ({"tools": [{"type": "function"}]}, "tools[0].function", "missing_required_parameter"),
+        ({"tools": [{"type": "custom", "custom": {}}]}, "tools[0].type", "invalid_value"),
+        (
+            {"tools": [{"type": "function", "function": {"name": "a b"}}]},
+            "tools[0].function.name",
+            "invalid_value",
+        ),
+        (
+            {"tools": [{"type": "function", "function": {"name": "a"}}] * 2},
+            "tools",
+            "invalid_value",
+        ),
+        (
+            {"tool_choice": {"type": "allowed_tools", "allowed_tools": {"mode": "x", "tools": []}}},
+            "tool_choice.allowed_tools.mode",
+            "invalid_value",
+        ),
+        (
+            {"function_call": {"name": "g"}, "functions": [{"name": "f"}]},
+            "function_call",
+            "invalid_value",
+        ),
+        ({"top_logprobs": 2}, "top_logprobs", "invalid_value"),
+        ({"logit_bias": {"a": 1}}, "logit_bias", "invalid_value"),
+        ({"logit_bias": {"1": 101}}, "logit_bias.1", "invalid_value"),
+        ({"keep_alive": "soon"}, "keep_alive", "invalid_value"),
+        ({"ep": "tpu"}, "ep", "invalid_value"),
+        ({"response_format": {"type": "xml"}}, "response_format.type", "invalid_value"),
+        (
+            {"response_format": {"type": "json_schema", "json_schema": 3}},
+            "response_format.json_schema",
+            "invalid_value",
+        ),
+        (
+            {"response_format": {"type": "lark_grammar"}},
+            "response_format.lark_grammar",
+            "invalid_value",
+        ),
+        ({"guided_json": "{"}, "guided_json", "invalid_value"),
+        ({"guided_choice": []}, "guided_choice", "invalid_value"),
+        ({"guided_regex": "a", "guided_json": {}}, "guided_regex", "invalid_value"),
+        ({"prediction": {"type": "x", "content": ""}}, "prediction.type", "invalid_value"),
+        ({"stream_options": {"include_usage": True}}, "stream_options", "invalid_value"),
+        ({"chat_template_kwargs": {"messages": []}}, "chat_template_kwargs", "invalid_value"),
+        (
+            {"continue_final_message": True, "add_generation_prompt": True},
+            "continue_final_message",
+            "invalid_value",
+        ),
         ({"metadata": {"top_k": "many"}}, "metadata.top_k", "invalid_value"),
         ({"metadata": "x"}, "metadata", "invalid_type"),
         (
@@ -230,7 +354,8 @@ def test_missing(param: str) -> None:
 
 NUMBERS = ("max_tokens", "max_completion_tokens", "temperature", "top_p", "top_k", "seed",
            "random_seed", "ttl", "n", "frequency_penalty", "presence_penalty",
-           "top_logprobs")  # fmt: skip
+           "top_logprobs", "min_p", "typical_p", "repetition_penalty",
+           "min_tokens")  # fmt: skip
 
 
 @pytest.mark.parametrize("param", NUMBERS)

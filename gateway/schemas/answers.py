@@ -1,0 +1,141 @@
+"""The bodies of answers, and the parts of chunks that are built anew for each stream."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+
+class PromptTokensDetails(msgspec.Struct, frozen=True):
+    cached_tokens: int = 0
+    audio_tokens: int = 0
+
+
+class CompletionTokensDetails(msgspec.Struct, frozen=True):
+    reasoning_tokens: int = 0
+    audio_tokens: int = 0
+    accepted_prediction_tokens: int = 0
+    rejected_prediction_tokens: int = 0
+
+
+class CompletionUsage(msgspec.Struct, frozen=True):
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+    prompt_tokens_details: PromptTokensDetails = PromptTokensDetails()
+    completion_tokens_details: CompletionTokensDetails = CompletionTokensDetails()
+
+
+class TopLogprob(msgspec.Struct, frozen=True):
+    token: str
+    logprob: float
+    bytes: list[int]
+
+
+class ContentLogprob(msgspec.Struct, frozen=True):
+    token: str
+    logprob: float
+    bytes: list[int]
+    top_logprobs: tuple[TopLogprob, ...]
+
+
+class ChoiceLogprobs(msgspec.Struct, frozen=True):
+    content: tuple[ContentLogprob, ...]
+    refusal: None = None
+
+
+class Function(msgspec.Struct, frozen=True):
+    name: str
+    arguments: str
+
+
+class FunctionCall(msgspec.Struct, frozen=True):
+    id: str
+    function: Function
+    type: Literal["function"] = "function"
+
+
+class AnswerMessage(msgspec.Struct, frozen=True):
+    """``content`` is null when the answer is calls only. Both names of the reasoning are in use."""
+
+    content: str | None
+    role: Literal["assistant"] = "assistant"
+    refusal: None = None
+    reasoning_content: str | msgspec.UnsetType = msgspec.UNSET
+    reasoning: str | msgspec.UnsetType = msgspec.UNSET
+    tool_calls: tuple[FunctionCall, ...] | msgspec.UnsetType = msgspec.UNSET
+    function_call: Function | msgspec.UnsetType = msgspec.UNSET
+
+
+class Choice(msgspec.Struct, frozen=True):
+    message: AnswerMessage
+    finish_reason: str
+    index: int = 0
+    logprobs: ChoiceLogprobs | None = None
+
+
+class ChatCompletion(msgspec.Struct, frozen=True):
+    """The answer of POST /v1/chat/completions that is not streamed."""
+
+    id: str
+    created: int
+    model: str
+    choices: tuple[Choice, ...]
+    usage: CompletionUsage
+    system_fingerprint: str
+    object: Literal["chat.completion"] = "chat.completion"
+    service_tier: Literal["default"] = "default"
+
+
+class LegacyLogprobs(msgspec.Struct, frozen=True):
+    """Of plain completions: parallel lists, one entry for each token."""
+
+    tokens: list[str]
+    token_logprobs: list[float | None]
+    top_logprobs: list[dict[str, float] | None]
+    text_offset: list[int]
+
+
+class TextChoice(msgspec.Struct, frozen=True):
+    text: str
+    index: int
+    logprobs: LegacyLogprobs | None
+    finish_reason: str | None
+
+
+class TextCompletion(msgspec.Struct, frozen=True):
+    """The answer of POST /v1/completions, and without ``usage`` a chunk of it."""
+
+    id: str
+    created: int
+    model: str
+    choices: tuple[TextChoice, ...]
+    system_fingerprint: str
+    object: Literal["text_completion"] = "text_completion"
+    usage: CompletionUsage | msgspec.UnsetType | None = msgspec.UNSET
+
+
+class ModelEntry(msgspec.Struct, frozen=True, rename={
+    "max_input_tokens": "maxInputTokens",
+    "max_output_tokens": "maxOutputTokens",
+    "tool_calling": "toolCalling",
+}):  # fmt: skip
+    """A model as GET /v1/models shows it: OpenAI's fields and those of Foundry Local."""
+
+    id: str
+    created: int
+    owned_by: str
+    parent: str  # the alias
+    max_input_tokens: int
+    max_output_tokens: int
+    context_length: int
+    loaded: bool
+    tool_calling: bool = False
+    vision: bool = False
+    object: Literal["model"] = "model"
+
+
+class ModelList(msgspec.Struct, frozen=True):
+    data: tuple[ModelEntry, ...]
+    object: Literal["list"] = "list"

@@ -1,0 +1,69 @@
+"""How bodies of requests are checked: types are exact, and nothing is silently ignored.
+
+A parameter is honoured, or refused by its name: because it is unknown, because its value is not
+allowed, or because it asks for what this service does not do (``refused``). The type of an error
+becomes its code.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable
+from typing import Any, ClassVar, NamedTuple
+
+from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic_core import PydanticCustomError
+
+UNSUPPORTED = "unsupported_parameter"
+UNKNOWN = "unknown_parameter"
+INVALID = "invalid_value"
+OWN_CODES = frozenset({UNSUPPORTED, UNKNOWN, INVALID})
+
+
+def unsupported(param: str, message: str) -> PydanticCustomError:
+    return PydanticCustomError(UNSUPPORTED, "{message}", {"message": message, "param": param})
+
+
+def invalid(message: str, param: str | None = None) -> PydanticCustomError:
+    return PydanticCustomError(INVALID, "{message}", {"message": message, "param": param})
+
+
+class Refused(NamedTuple):
+    """A parameter that is known, and refused where ``asks`` says that its value asks for it."""
+
+    param: str
+    asks: Callable[[Any], bool]
+    hint: str
+
+
+class Body(BaseModel):
+    """Base of everything in a request: true is no number, "1" is no number."""
+
+    model_config = ConfigDict(strict=True, extra="allow", allow_inf_nan=False, frozen=True)
+
+
+class Endpoint(Body):
+    """Base of the body of an endpoint. An unknown parameter that is not null is refused."""
+
+    refused: ClassVar[tuple[Refused, ...]] = ()
+    labels: ClassVar[frozenset[str]] = frozenset()  # taken, and changing nothing in the answer
+
+    @model_validator(mode="after")
+    def _known(self) -> Endpoint:
+        for param, value in (self.model_extra or {}).items():
+            if value is not None:
+                near = difflib.get_close_matches(param, type(self).model_fields, n=1)
+                hint = f"; did you mean '{near[0]}'?" if near else ""
+                message = f"Unknown parameter: '{param}'{hint}"
+                raise PydanticCustomError(
+                    UNKNOWN, "{message}", {"message": message, "param": param}
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _supported(self) -> Endpoint:
+        for param, asks, hint in self.refused:
+            value = getattr(self, param)
+            if value is not None and asks(value):
+                raise unsupported(param, f"'{param}' is not supported here: {hint}")
+        return self
