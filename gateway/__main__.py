@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from pathlib import Path
 
 from cupola.gateway.settings import SettingsError, load
 
@@ -20,10 +21,15 @@ def main() -> int:
     # After the settings, so that a wrong one is told at once.
     from cupola.cache.home import Home
     from cupola.gateway import daemon_file
-    from cupola.gateway.listener import PortError, listen, url
+    from cupola.gateway.listener import PortError, listen, twin, url
 
     try:
         listener = listen(settings.host, settings.port)
+        more = [twin(settings.host, listener)]
+        if settings.uds:
+            from cupola.gateway.foundry_socket import listen_unix
+
+            more.append(listen_unix(Path(settings.uds)))
     except PortError as error:
         print(f"cupola: {error}", file=sys.stderr)
         return 1
@@ -34,7 +40,7 @@ def main() -> int:
 
     configure(settings.log_level, "supervisor")
     try:
-        serve(settings, listener)
+        serve(settings, [listener, *filter(None, more)])
     except GaveUpError as error:
         logging.getLogger(__name__).critical("%s", error)
         return 1

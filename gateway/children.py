@@ -33,12 +33,15 @@ def worker(lifeline: socket.socket, level: str, config: WorkerConfig, endpoint: 
 
 
 def gateway(
-    lifeline: socket.socket, level: str, config: GatewayConfig, listener: socket.socket
+    lifeline: socket.socket,
+    level: str,
+    config: GatewayConfig,
+    listeners: tuple[socket.socket, ...],
 ) -> None:
     _prepare(level, "gateway")
     from cupola.gateway.main import run
 
-    run(config, listener, Lifeline(lifeline))
+    run(config, listeners, Lifeline(lifeline))
 
 
 def _begin(lifeline: socket.socket, level: str, who: str) -> socket.socket:

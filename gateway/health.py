@@ -95,7 +95,8 @@ def _from_this_machine(request: Request) -> bool:
     if "forwarded" in request.headers or "x-forwarded-for" in request.headers:
         return False  # a proxy on this machine speaks for somebody else
     try:
-        return request.client is not None and ipaddress.ip_address(request.client.host).is_loopback
+        # Only a Unix socket has no address.
+        return request.client is None or ipaddress.ip_address(request.client.host).is_loopback
     except ValueError:
         return False
 

@@ -19,7 +19,10 @@ def listen(host: str, port: int) -> socket.socket:
     """A listening socket. Raises PortError."""
     try:
         family, kind, proto, _, address = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+            {"localhost": "127.0.0.1"}.get(host, host),
+            port,
+            type=socket.SOCK_STREAM,
+            flags=socket.AI_PASSIVE,
         )[0]
         sock = socket.socket(family, kind, proto)
     except OSError as error:
@@ -33,6 +36,16 @@ def listen(host: str, port: int) -> socket.socket:
         sock.close()
         raise PortError(_reason(host, port, error)) from None
     return sock
+
+
+def twin(host: str, first: socket.socket) -> socket.socket | None:
+    """For "localhost", which is two addresses: the other one, on the port of the first."""
+    if host != "localhost":
+        return None
+    try:
+        return listen("::1", first.getsockname()[1])
+    except PortError:
+        return None  # a machine without IPv6, or another's port: the first will do
 
 
 def url(sock: socket.socket) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -32,11 +33,11 @@ class GatewayConfig:
         return f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
 
 
-def run(config: GatewayConfig, listener: socket.socket, lifeline: Lifeline) -> None:
-    """Serve on ``listener``, bound by the supervisor, until it says ``stop``.
+def run(config: GatewayConfig, listeners: Sequence[socket.socket], lifeline: Lifeline) -> None:
+    """Serve on ``listeners``, bound by the supervisor, until it says ``stop``.
 
     Signals and logging are the caller's: ``children.gateway`` has set them up.
     """
     from cupola.gateway.server import serve_until_stop
 
-    serve_until_stop(config, listener, lifeline)
+    serve_until_stop(config, listeners, lifeline)

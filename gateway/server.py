@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+from collections.abc import Sequence
 from typing import cast
 
 from hypercorn.asyncio import serve
@@ -28,19 +29,23 @@ from cupola.scheduler.messages import ErrorCode
 LAST_WORDS = 1.0  # seconds that the errors at the end of the grace time get to reach their clients
 
 
-def serve_until_stop(config: GatewayConfig, listener: socket.socket, lifeline: Lifeline) -> None:
+def serve_until_stop(
+    config: GatewayConfig, listeners: Sequence[socket.socket], lifeline: Lifeline
+) -> None:
     # zmq.asyncio needs a loop that can watch file descriptors; Windows' default one cannot.
     with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
-        runner.run(_main(config, listener, lifeline))
+        runner.run(_main(config, listeners, lifeline))
 
 
-async def _main(config: GatewayConfig, listener: socket.socket, lifeline: Lifeline) -> None:
+async def _main(
+    config: GatewayConfig, listeners: Sequence[socket.socket], lifeline: Lifeline
+) -> None:
     stop = asyncio.Event()
     _obey(Commands(lifeline.watch()), stop)
     async with SchedulerClient.connected(config.scheduler) as client, asyncio.TaskGroup() as tasks:
         app = build_app(client, ModelCache(Home(config.home)), config, lifeline.tell)
         telling = tasks.create_task(_tell_ready(client, lifeline))
-        await serve_app(app, client, listener, stop, config.grace_seconds)
+        await serve_app(app, client, listeners, stop, config.grace_seconds)
         telling.cancel()
 
 
@@ -60,16 +65,16 @@ async def _tell_ready(client: SchedulerClient, lifeline: Lifeline) -> None:
 async def serve_app(
     app: Starlette,
     client: SchedulerClient,
-    listener: socket.socket,
+    listeners: Sequence[socket.socket],
     stop: asyncio.Event,
     grace: float,
 ) -> None:
-    """Serve ``app`` on ``listener`` (taken over and closed) until ``stop`` and an orderly end.
+    """Serve ``app`` on ``listeners`` (taken over and closed) until ``stop`` and an orderly end.
 
     hypercorn's own grace time does nothing on Python 3.12 and later while a stream is open
     (hypercorn#308), so the streams are ended here.
     """
-    settings = _hypercorn(listener, longest_end=grace + 2 * LAST_WORDS)
+    settings = _hypercorn(listeners, longest_end=grace + 2 * LAST_WORDS)
     serving = serve(cast(ASGIFramework, app), settings, shutdown_trigger=stop.wait)
     server = asyncio.create_task(serving)
     server.add_done_callback(lambda _: stop.set())  # when it fails there is nothing to wait for
@@ -85,11 +90,11 @@ async def serve_app(
         server.result()
 
 
-def _hypercorn(listener: socket.socket, longest_end: float) -> Config:
+def _hypercorn(listeners: Sequence[socket.socket], longest_end: float) -> Config:
     log = logging.getLogger("hypercorn.error")
     log.setLevel(logging.WARNING)
     settings = Config()
-    settings.bind = [f"fd://{listener.detach()}"]
+    settings.bind = [f"fd://{listener.detach()}" for listener in listeners]
     settings.backlog = 2048
     settings.accesslog = None  # middleware.RequestLog writes it
     settings.errorlog = log

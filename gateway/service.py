@@ -8,12 +8,14 @@ import socket
 import sys
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 
 from cupola.cache.catalog import ExecutionProvider, UnknownModelError
 from cupola.cache.errors import NotCachedError
 from cupola.cache.home import Home
 from cupola.cache.store import ModelCache
 from cupola.gateway import children, daemon_file
+from cupola.gateway.foundry_socket import remove_dead
 from cupola.gateway.listener import url
 from cupola.gateway.main import GatewayConfig
 from cupola.gateway.settings import Settings, listed
@@ -30,19 +32,27 @@ logger = logging.getLogger(__name__)
 _PROVIDERS = {"cpu": ExecutionProvider.CPU, "cuda": ExecutionProvider.CUDA}
 
 
-def serve(settings: Settings, listener: socket.socket) -> None:
-    """Run the service on its port until it is told to stop. Raises GaveUpError."""
+def serve(settings: Settings, listeners: Sequence[socket.socket]) -> None:
+    """Run the service until it is told to stop. Raises GaveUpError.
+
+    The first of the listeners is the port; the others lead to the same service.
+    """
     home = Home(settings.home)
     endpoint = local_endpoint()
     try:
-        supervisor(settings, listener, endpoint).run()
+        supervisor(settings, listeners, endpoint).run()
     finally:
         remove(endpoint)
+        if settings.uds:
+            remove_dead(Path(settings.uds))
         daemon_file.remove(home.daemon_file)
 
 
-def supervisor(settings: Settings, listener: socket.socket, endpoint: Endpoint) -> Supervisor:
+def supervisor(
+    settings: Settings, listeners: Sequence[socket.socket], endpoint: Endpoint
+) -> Supervisor:
     home = Home(settings.home)
+    listener = listeners[0]
     workers = worker_configs(settings, first_models(settings, home), pinned_ids(settings, home))
     policy = SchedulerPolicy(
         workers={worker.name: worker.provider for worker in workers},
@@ -63,14 +73,14 @@ def supervisor(settings: Settings, listener: socket.socket, endpoint: Endpoint) 
         supervisor_pid=os.getpid(),
     )
     return Supervisor(
-        listener,
+        listeners,
         ChildSpec("scheduler", children.scheduler, (level, policy, endpoint)),
         [ChildSpec(w.name, children.worker, (level, w, peer), vital=False) for w in workers],
         [
             ChildSpec(
                 f"gateway/{number}",
                 children.gateway,
-                (level, gateway, listener),
+                (level, gateway, tuple(listeners)),
                 stop_seconds=settings.grace_seconds + 5,
             )
             for number in range(settings.gateways)

@@ -52,6 +52,9 @@ class Settings(BaseSettings):
     port: int = Field(
         default=5273, ge=0, le=65535, description="port to listen on; 0 = any free one"
     )
+    uds: str = Field(
+        default="", description="path of a Unix socket to listen on as well; empty = none"
+    )
     home: Path = Field(
         default_factory=lambda: Home.default().root,
         description="folder of models, logs and the settings file",
@@ -158,6 +161,11 @@ class Settings(BaseSettings):
     @classmethod
     def _absolute(cls, value: Path) -> Path:
         return value.expanduser().absolute()
+
+    @field_validator("uds")
+    @classmethod
+    def _absolute_text(cls, value: str) -> str:
+        return str(Path(value).expanduser().absolute()) if value else ""
 
     @classmethod
     def settings_customise_sources(

@@ -108,18 +108,18 @@ class Child:
 class Supervisor:
     """``ready`` is called once, when a gateway first sees a worker that can serve.
 
-    ``listener`` is the port that the gateways share; it is closed as the first step of the end.
+    ``listeners`` are shared by the gateways; they are closed as the first step of the end.
     """
 
     def __init__(
         self,
-        listener: socket.socket,
+        listeners: Iterable[socket.socket],
         scheduler: ChildSpec,
         workers: Iterable[ChildSpec],
         gateways: Iterable[ChildSpec],
         ready: Callable[[], None],
     ) -> None:
-        self._listener = listener
+        self._listeners = tuple(listeners)
         self.scheduler = Child(scheduler)
         self.workers = [Child(spec) for spec in workers]
         self.gateways = [Child(spec) for spec in gateways]
@@ -146,7 +146,8 @@ class Supervisor:
     def stop(self) -> None:
         """End everything: gateways finish their streams, then workers, the scheduler last."""
         self._stopping = True
-        self._listener.close()
+        for listener in self._listeners:
+            listener.close()
         for group in (self.gateways, self.workers, [self.scheduler]):
             for child in group:
                 child.tell("stop")

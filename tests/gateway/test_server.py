@@ -151,7 +151,7 @@ def gateway_process(
     ours, theirs = socket.socketpair()
     ours.settimeout(WAIT)
     process = multiprocessing.get_context("spawn").Process(
-        target=children.gateway, args=(theirs, "warning", config, listener)
+        target=children.gateway, args=(theirs, "warning", config, (listener,))
     )
     process.start()
     with theirs, listener:
