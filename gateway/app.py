@@ -15,9 +15,10 @@ from cupola.gateway.chat import ChatApi
 from cupola.gateway.errors import HANDLERS
 from cupola.gateway.families.directory import FamilyDirectory
 from cupola.gateway.foundry import foundry_routes
+from cupola.gateway.foundry_cors import Cors, Origins, is_loopback
 from cupola.gateway.generator import Generator
 from cupola.gateway.health import HealthApi
-from cupola.gateway.middleware import BodyLimit, RequestLog, SameOrigin, TrustedHost, is_loopback
+from cupola.gateway.middleware import BodyLimit, RequestLog, SameOrigin, TrustedHost
 from cupola.gateway.models import ModelDirectory, ModelsApi
 from cupola.gateway.scheduler_client import SchedulerClient
 
@@ -45,6 +46,7 @@ def build_app(
         tell=tell,
     )
     local = is_loopback(config.host)
+    origins = Origins(local, config.cors_origins)
     app = Starlette(
         routes=[
             Route("/v1/chat/completions", chat.create, methods=["POST"]),
@@ -59,9 +61,10 @@ def build_app(
         ],
         middleware=[
             Middleware(RequestLog),
+            Middleware(Cors, origins=origins),
             Middleware(BodyLimit, limit=config.max_body_bytes),
             Middleware(TrustedHost, local=local),
-            Middleware(SameOrigin, local=local),
+            Middleware(SameOrigin, origins=origins),
         ],
         exception_handlers=dict(HANDLERS),
     )

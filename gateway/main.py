@@ -25,6 +25,8 @@ class GatewayConfig:
     host: str
     port: int
     supervisor_pid: int
+    cors_origins: tuple[str, ...] = ()  # besides the service's own
+    remote_hosts: tuple[str, ...] = ()  # besides this machine: where registered models may be
 
     @property
     def url(self) -> str:

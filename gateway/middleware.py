@@ -1,6 +1,7 @@
 """What happens to every request before its route sees it. Pure ASGI, outermost first:
 
 RequestLog    an id on every response, a line in the log, 500 for what nobody caught
+Cors          (of foundry_cors) lets pages of allowed origins read the answers
 BodyLimit     reads the body, refuses one that is too long
 TrustedHost   refuses a Host that is malformed, or foreign on a loopback address (DNS rebinding)
 SameOrigin    refuses what a web page of another site sends
@@ -9,17 +10,16 @@ SameOrigin    refuses what a web page of another site sends
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import logging
 import re
 import time
 import uuid
-from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cupola.gateway.errors import ApiError, internal_error
+from cupola.gateway.foundry_cors import Origins, is_loopback
 
 access = logging.getLogger("cupola.gateway.access")
 logger = logging.getLogger(__name__)
@@ -134,17 +134,6 @@ async def _discard(receive: Receive) -> None:
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:\d{1,5})?")
 
 
-def is_loopback(host: str) -> bool:
-    """Whether a host name or address, without a port, is this machine's own."""
-    bare = host.strip("[]").rstrip(".").lower()
-    if bare == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(bare).is_loopback
-    except ValueError:
-        return False
-
-
 class TrustedHost:
     """Checks the Host header. ``local``: the service is bound to a loopback address."""
 
@@ -170,15 +159,17 @@ class TrustedHost:
 class SameOrigin:
     """Refuses what a browser sends on behalf of another site's page."""
 
-    def __init__(self, app: ASGIApp, local: bool) -> None:
+    def __init__(self, app: ASGIApp, origins: Origins) -> None:
         self._app = app
-        self._local = local
+        self._origins = origins
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and self._is_foreign(Headers(scope=scope)):
-            refusal = ApiError(
-                403, "forbidden_origin", "Web pages of other sites may not use this service"
+            message = (
+                "Web pages of other sites may not use this service; "
+                "its 'cors_origins' setting can allow them"
             )
+            refusal = ApiError(403, "forbidden_origin", message)
             return await refusal.response()(scope, receive, send)
         await self._app(scope, receive, send)
 
@@ -188,11 +179,4 @@ class SameOrigin:
             # Images and scripts carry no Origin, and a GET can load a model.
             cross_site = headers.get("sec-fetch-site") == "cross-site"
             return cross_site and headers.get("sec-fetch-mode") != "navigate"
-        try:
-            asking = urlsplit(origin)
-            host = asking.hostname or ""
-        except ValueError:
-            return True
-        if asking.netloc == headers.get("host"):
-            return False
-        return not (self._local and is_loopback(host))
+        return not self._origins.allows(origin, headers.get("host", ""))

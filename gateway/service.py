@@ -71,6 +71,8 @@ def supervisor(
         host=settings.host,
         port=listener.getsockname()[1],
         supervisor_pid=os.getpid(),
+        cors_origins=listed(settings.cors_origins),
+        remote_hosts=listed(settings.remote_hosts),
     )
     return Supervisor(
         listeners,

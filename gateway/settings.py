@@ -104,6 +104,15 @@ class Settings(BaseSettings):
     max_body_bytes: int = Field(
         default=16 * 1024 * 1024, ge=1024, le=1024**3, description="largest body of a request"
     )
+    cors_origins: str = Field(
+        default="",
+        description="web pages that may use the service besides this machine's: origins with "
+        "commas, such as 'https://app.example.org,null'; '*' = all",
+    )
+    remote_hosts: str = Field(
+        default="",
+        description="where registered models may be besides this machine: host names with commas",
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="what the log holds"
     )
@@ -127,7 +136,7 @@ class Settings(BaseSettings):
             raise ValueError("not a value of this setting")
         return value
 
-    @field_validator("workers", "preload", "pinned", mode="before")
+    @field_validator("workers", "preload", "pinned", "cors_origins", "remote_hosts", mode="before")
     @classmethod
     def _as_text(cls, value: Any) -> Any:
         # TOML has numbers and lists where the command line has text.
