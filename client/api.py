@@ -10,7 +10,8 @@ import json
 import os
 import tomllib
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ class Service:
 
     url: str
     pid: int
+    started_at: datetime | None = field(default=None, compare=False)
 
     @property
     def port(self) -> int:
@@ -55,9 +57,12 @@ def find_announced(home: Home) -> Service | None:
     try:
         record = json.loads(home.daemon_file.read_text("utf-8"))
         url, pid = str(record["web_urls"][0]).rstrip("/"), int(record["pid"])
+        begun = record.get("started_at")
+        started_at = datetime.fromisoformat(begun) if begun else None
     except (OSError, ValueError, LookupError, TypeError):
         return None  # none there, or not one that a service wrote
-    return _ask(url, home, pid)
+    service = _ask(url, home, pid)
+    return replace(service, started_at=started_at) if service else None
 
 
 def configured_url(home: Home) -> str | None:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, suppress
+from dataclasses import dataclass
+from datetime import timedelta
 
 from cupola.cache.home import Home
 from cupola.client import api, home
@@ -49,29 +52,70 @@ class Conversation:
         self.messages = []
 
 
-def run(name: str | None, prompt: str | None, temperature: float) -> None:
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """How to talk: ``ttl`` in seconds; ``retain`` other models in memory; ``verbose``: timings."""
+
+    temperature: float
+    ttl: int | None = None
+    retain: bool = True
+    verbose: bool = False
+
+
+def talk(name: str | None, prompt: str | None, wishes: Wishes) -> None:
     """Answer ``prompt``, or what is typed. Raises ClientError and the cache's errors."""
     folder = home.current()
     model = ensure(folder, name or _default_model()).variant.id
-    _service(folder)
+    interactive = prompt is None and sys.stdin.isatty()
+    if interactive:
+        print(f"Model {model} was found in the local cache.")
+    service = _service(folder)
+    if not wishes.retain:
+        _unload_others(service, model)
+    if interactive or wishes.verbose or wishes.ttl is not None:
+        _load(service, model, wishes)
+    temperature = wishes.temperature
     conversation = Conversation(
         lambda said: api.chat(_service(folder), model, said, temperature=temperature)
     )
     if prompt is not None:
         _print_answer(conversation.say(prompt))
-    elif sys.stdin.isatty():
-        _interact(conversation, model)
+    elif interactive:
+        _interact(conversation)
     else:
         for line in sys.stdin:
             if not _obey(conversation, line.strip()):
                 return
 
 
-def _interact(conversation: Conversation, model: str) -> None:
+def _load(service: Service, model: str, wishes: Wishes) -> None:
+    """Load the model and say so, beside the answers on standard output."""
+    from cupola.client.connection import Connection
+
+    print("🕓 Loading model...", file=sys.stderr, flush=True)
+    begun = time.perf_counter()
+    Connection(service.url).load(model, wishes.ttl)
+    print(f"🟢 Model {model} loaded successfully", file=sys.stderr, flush=True)
+    if wishes.verbose:
+        taken = timedelta(seconds=time.perf_counter() - begun)
+        print(f"Time cost to load model: {taken}", file=sys.stderr, flush=True)
+
+
+def _unload_others(service: Service, model: str) -> None:
+    from cupola.client.connection import Connection
+
+    connection = Connection(service.url)
+    for other in connection.loaded():
+        if other != model:
+            connection.unload(other, force=True)
+
+
+def _interact(conversation: Conversation) -> None:
     with suppress(ImportError):
         import readline  # noqa: F401  (gives input() a history and the arrow keys)
-    print(f"Interactive chat with {model}. Enter /? or /help for help.")
+    print("\nInteractive Chat. Enter /? or /help for help.")
     print("Press Ctrl+C to cancel generation. Type /exit to leave the chat.")
+    print("\nInteractive mode, please enter your prompt")
     while True:
         try:
             line = input("\n> ")

@@ -14,9 +14,22 @@ from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
+from typer.core import TyperGroup
 
-from cupola.client import cache, config, home, models, service
+from cupola.client import (
+    cache,
+    config,
+    diagnosis,
+    home,
+    loading,
+    models,
+    run,
+    server,
+    service,
+    unit,
+)
 from cupola.client.errors import ClientError
+from cupola.client.output import Form, Output
 from cupola.client.serve import serve
 
 _HELP = """Cupola: language models on this machine, served to many apps at once.
@@ -28,7 +41,19 @@ Example: cupola serve, and in another terminal: cupola model run
 Tested on Linux. Windows and macOS are meant to work and are untested.
 """
 
-_GROUPS: dict[str, tuple[str, dict[str, Callable[..., None]]]] = {
+Commands = dict[str, Callable[..., None]]
+
+_COMMANDS: Commands = {
+    "serve": serve,
+    "run": run.run,
+    "chat": run.chat,
+    "complete": run.complete,
+    "transcribe": diagnosis.transcribe,
+    "status": diagnosis.status,
+    "report": diagnosis.report,
+    "zip-logs": diagnosis.zip_logs,
+}
+_GROUPS: dict[str, tuple[str, Commands]] = {
     "service": (
         "Start, stop and look at the background service.",
         {
@@ -36,19 +61,38 @@ _GROUPS: dict[str, tuple[str, dict[str, Callable[..., None]]]] = {
             "stop": service.stop,
             "restart": service.restart,
             "status": service.status,
+            "ps": loading.ps,
+            "list": loading.ps,
+            "logs": service.logs,
+            "diag": service.logs,
+            "set": service.change,
+            "install": unit.install,
+            "uninstall": unit.uninstall,
+        },
+    ),
+    "server": (
+        "The same service, in the words of newer clients.",
+        {
+            "start": service.start,
+            "stop": server.stop,
+            "restart": service.restart,
+            "status": server.status,
             "logs": service.logs,
         },
     ),
     "model": (
-        "List, fetch, import, remove and run models.",
+        "List, fetch, import, load, remove and run models.",
         {
             "list": models.list_models,
             "ls": models.list_models,
             "info": models.info,
+            "show": models.info,
             "download": models.download,
             "import": models.import_file,
+            "load": loading.load,
+            "unload": loading.unload,
             "remove": models.remove,
-            "run": models.run,
+            "run": run.run,
         },
     ),
     "cache": (
@@ -57,19 +101,42 @@ _GROUPS: dict[str, tuple[str, dict[str, Callable[..., None]]]] = {
             "list": cache.list_cached,
             "ls": cache.list_cached,
             "location": cache.location,
+            "pwd": cache.location,
+            "cd": cache.cd,
             "remove": cache.remove,
+            "rm": cache.remove,
+            "clear": cache.clear,
         },
     ),
-    "config": ("Show the settings and where they come from.", {"show": config.show}),
+    "config": (
+        "Show and change the settings.",
+        {"show": config.show, "set": config.change, "reset": config.reset},
+    ),
 }
-_ALIASES = {"ls"}  # left out of the help
+_ALIASES = {"ls", "rm", "pwd", "show", "diag", "zip-logs"}  # left out of the help
+_SHOWN = {("config", "show")}
+
+
+class _Group(TyperGroup):
+    """Says what is unknown in Foundry Local's words."""
+
+    # Any: typer brings its own copy of click from some version on.
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        if args and self.get_command(ctx, args[0]) is None:
+            known = ", ".join(key for key, each in self.commands.items() if not each.hidden)
+            ctx.fail(
+                f"Unrecognized command or argument '{args[0]}'.\n"
+                f"Hint: Run '{ctx.find_root().info_name} --help' to see usage. There are: {known}"
+            )
+        return super().resolve_command(ctx, args)
 
 
 def build() -> typer.Typer:
     """The command line; its help is drawn with rich on a terminal, and plain elsewhere."""
     common: dict[str, Any] = {
         "no_args_is_help": True,
-        "context_settings": {"help_option_names": ["--help", "-h"]},
+        "context_settings": {"help_option_names": ["--help", "-h", "-?"]},
+        "cls": _Group,
     }
     app = typer.Typer(
         help=_HELP,
@@ -78,11 +145,13 @@ def build() -> typer.Typer:
         **common,
     )
     app.callback()(_before)
-    app.command()(serve)
+    for name, function in _COMMANDS.items():
+        app.command(name, hidden=name in _ALIASES)(function)
     for name, (text, commands) in _GROUPS.items():
         group = typer.Typer(help=text, **common)
         for command, function in commands.items():
-            group.command(command, hidden=command in _ALIASES)(function)
+            hidden = command in _ALIASES and (name, command) not in _SHOWN
+            group.command(command, hidden=hidden)(function)
         app.add_typer(group, name=name)
     return app
 
@@ -123,6 +192,7 @@ def _version(wanted: bool) -> None:
 
 
 def _before(
+    context: typer.Context,
     folder: Annotated[
         Path | None,
         typer.Option(
@@ -133,9 +203,15 @@ def _before(
         bool,
         typer.Option("--version", is_eager=True, callback=_version, help="Print the version."),
     ] = False,
+    output: Output = Form.TEXT,
 ) -> None:
     if folder is not None:  # for this command, and for the service that it may start
         os.environ[home.VARIABLE] = str(folder)
+    if output is not Form.TEXT:  # the default of every command's own option
+        wanted: dict[str, Any] = {"output": output.value}
+        context.default_map = dict.fromkeys(_COMMANDS, wanted) | {
+            name: dict.fromkeys(commands, wanted) for name, (_, commands) in _GROUPS.items()
+        }
 
 
 def _advice(error: Exception) -> str | None:

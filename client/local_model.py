@@ -41,3 +41,19 @@ def fetch(home: Home, variant: ModelVariant) -> CachedModel:
     print(f"Fetching {variant.id}", file=sys.stderr, flush=True)
     with progress.shown() as report:
         return install(variant, home, report)
+
+
+def fetch_again(home: Home, model: CachedModel, variant: ModelVariant) -> CachedModel:
+    """Fetch ``variant`` in place of ``model``, which stays if that fails. Raises CacheError."""
+    import shutil
+
+    aside = model.path.with_name("." + model.path.name)  # a scan passes over names with a dot
+    model.path.rename(aside)
+    try:
+        fetched = fetch(home, variant)
+    except BaseException:
+        if not model.path.exists():
+            aside.rename(model.path)
+        raise
+    shutil.rmtree(aside)
+    return fetched

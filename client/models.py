@@ -11,12 +11,21 @@ import typer
 
 from cupola.client import home
 from cupola.client.errors import ClientError
+from cupola.client.filters import Device, Kind, task_of
 from cupola.client.output import Column, Form, Output, print_json, print_table
 
 if TYPE_CHECKING:
     from cupola.cache.catalog import ModelVariant
+    from cupola.cache.store import CachedModel
 
 Name = Annotated[str, typer.Argument(metavar="MODEL", help="An alias, a name or a full id.")]
+OnDevice = Annotated[Device | None, typer.Option("--device", help="Only models for it.")]
+OfKind = Annotated[Kind | None, typer.Option("--type", help="Only models of this kind.")]
+Search = Annotated[str | None, typer.Option(help="Only models with this in a name.")]
+Limit = Annotated[int | None, typer.Option(min=1, help="At most so many.")]
+Variants = Annotated[
+    bool, typer.Option("--variants", "-v", help="Every variant, which is always so.")
+]
 
 _COLUMNS = (  # the titles and widths that programs written for Foundry Local know
     Column("Alias", 31),
@@ -28,31 +37,60 @@ _COLUMNS = (  # the titles and widths that programs written for Foundry Local kn
 )
 
 
-def list_models(output: Output = Form.TEXT) -> None:
+def list_models(
+    filter: Annotated[
+        str | None,
+        typer.Option(
+            "--filter", help="KEY=VALUE or KEY=!VALUE; KEY: device, task, provider, alias."
+        ),
+    ] = None,
+    device: OnDevice = None,
+    kind: OfKind = None,
+    search: Search = None,
+    limit: Limit = None,
+    cached: Annotated[bool, typer.Option("--cached", help="Only models on this disk.")] = False,
+    loaded: Annotated[bool, typer.Option("--loaded", help="Only models in memory.")] = False,
+    variants: Variants = False,
+    output: Output = Form.TEXT,
+) -> None:
     """List the models of the catalog, and which of them are on this disk.
 
-    Example: cupola model list
+    Example: cupola model list --filter alias=smollm*
     """
     from cupola.cache.store import ModelCache
+    from cupola.client.filters import matching, narrowed
+    from cupola.client.loading import loaded_ids
 
     cache = ModelCache(home.current())
-    cached = {model.variant.id for model in cache.scan()}
-    variants = list(cache.catalog())
+    on_disk = {model.variant.id for model in cache.scan()}
+    in_memory = loaded_ids(home.current()) if loaded or output is Form.JSON else set()
+    found = [
+        variant
+        for variant in cache.catalog()
+        if (variant.id in on_disk or not cached) and (variant.id in in_memory or not loaded)
+    ]
+    if filter is not None:
+        found = matching(found, filter)
+    found = narrowed(found, device, kind, search, limit)
     if output is Form.JSON:
-        print_json({"models": [_record(v, v.id in cached) for v in variants]})
+        print_json({"models": [record(v, v.id in on_disk, v.id in in_memory) for v in found]})
         return
     rows = []
-    for alias, group in groupby(variants, key=lambda variant: variant.alias):
+    for alias, group in groupby(_by_alias(found), key=lambda variant: variant.alias):
         for index, variant in enumerate(group):
             rows.append([alias if index == 0 else "", *_row(variant)])
     print_table(_COLUMNS, rows)
-    if cached:
-        print(f"\n💾 On this disk: {', '.join(v.id for v in variants if v.id in cached)}")
-    else:
+    if here := [variant.id for variant in found if variant.id in on_disk]:
+        print(f"\n💾 On this disk: {', '.join(here)}")
+    elif not on_disk:
         print("\nNone is on this disk yet. To fetch one: cupola model download MODEL")
 
 
-def info(name: Name, output: Output = Form.TEXT) -> None:
+def info(
+    name: Name,
+    license: Annotated[bool, typer.Option("--license", help="Only its license.")] = False,
+    output: Output = Form.TEXT,
+) -> None:
     """Show what is known about a model.
 
     Example: cupola model info smollm2-135m
@@ -66,9 +104,12 @@ def info(name: Name, output: Output = Form.TEXT) -> None:
         path = str(cache.find(variant.id).path)
     except NotCachedError:
         path = ""
-    record = _record(variant, bool(path)) | {"path": path}
+    about = record(variant, bool(path)) | {"path": path}
     if output is Form.JSON:
-        print_json(record)
+        print_json(about)
+        return
+    if license:
+        print(variant.license or "unknown")
         return
     titles = {
         "id": "Model ID",
@@ -82,28 +123,44 @@ def info(name: Name, output: Output = Form.TEXT) -> None:
         "contextLength": "Context length",
     }
     for key, title in titles.items():
-        print(f"{title:<20}{record[key]}")
+        print(f"{title:<20}{about[key]}")
     print(f"{'File size':<20}{_size(variant)}")
     print(f"{'On this disk':<20}{path or 'no; to fetch it: cupola model download ' + name}")
 
 
-def download(name: Name) -> None:
+def download(
+    name: Name,
+    force: Annotated[
+        bool, typer.Option("--force", "-f", help="Also when it is on this disk.")
+    ] = False,
+    output: Output = Form.TEXT,
+) -> None:
     """Fetch a model and make it ready to run.
 
     Example: cupola model download smollm2-135m
     """
     from cupola.cache.errors import NotCachedError
     from cupola.cache.store import ModelCache
-    from cupola.client.local_model import downloadable, fetch
+    from cupola.client.local_model import downloadable, fetch, fetch_again
 
     folder = home.current()
     cache = ModelCache(folder)
+    model: CachedModel | None = None
     try:
         model = cache.find(name)
-        print(f"Model {model.variant.id} was found in the local cache.")
+        told = f"Model {model.variant.id} was found in the local cache."
     except NotCachedError:
-        model = fetch(folder, downloadable(cache, name))
-        print(f"Model {model.variant.id} is ready in {model.path}")
+        told = ""
+    if model is None or force:
+        variant = downloadable(cache, name)
+        if output is Form.TEXT:
+            print(f"Downloading {variant.id}...", flush=True)
+        model = fetch(folder, variant) if model is None else fetch_again(folder, model, variant)
+        told = f"[{'#' * 36}] 100.00 %\nModel {model.variant.id} is ready in {model.path}"
+    if output is Form.JSON:
+        print_json({"success": True, "message": told.rpartition("\n")[2]})
+    else:
+        print(told)
 
 
 def import_file(
@@ -128,7 +185,9 @@ def import_file(
 
 
 def remove(
-    name: Name, yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False
+    name: Name,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    output: Output = Form.TEXT,
 ) -> None:
     """Delete a model from this disk.
 
@@ -145,37 +204,29 @@ def remove(
             )
         typer.confirm(f"Remove {model.variant.id} from local cache?", abort=True)
     cache.remove(model.variant.id)
-    print(f"Deleted model {model.variant.id} from the cache.")
+    told = f"Deleted model {model.variant.id} from the cache."
+    if output is Form.JSON:
+        print_json({"success": True, "message": told})
+    else:
+        print(told)
 
 
-def run(
-    name: Annotated[
-        str | None, typer.Argument(metavar="[MODEL]", help="A model. [the settings' default]")
-    ] = None,
-    prompt: Annotated[str | None, typer.Option(help="Print the answer to this and leave.")] = None,
-    temperature: Annotated[
-        float, typer.Option(help="How freely words are chosen; small models ramble above 0.5.")
-    ] = 0.2,
-) -> None:
-    """Chat with a model in the terminal, over the service, which is started if need be.
-
-    Example: cupola model run smollm2-135m --prompt "What is the capital of France?"
-    """
-    from cupola.client.chat import run as chat
-
-    chat(name, prompt, temperature)
+def _by_alias(variants: list[ModelVariant]) -> list[ModelVariant]:
+    """The variants of an alias together, the aliases in the order of their best variants."""
+    first = {variant.alias: place for place, variant in reversed(list(enumerate(variants)))}
+    return sorted(variants, key=lambda variant: first[variant.alias])
 
 
 def _row(variant: ModelVariant) -> list[str]:
-    task = "chat" if variant.task == "chat-completion" else variant.task
-    return [variant.device, task, _size(variant), variant.license, variant.id]
+    return [variant.device, task_of(variant), _size(variant), variant.license, variant.id]
 
 
 def _size(variant: ModelVariant) -> str:
     return f"{variant.file_size_mb / 1000:.2f} GB" if variant.file_size_mb else "-"
 
 
-def _record(variant: ModelVariant, cached: bool) -> dict[str, Any]:
+def record(variant: ModelVariant, cached: bool, loaded: bool = False) -> dict[str, Any]:
+    """A model in JSON."""
     return {
         "id": variant.id,
         "alias": variant.alias,
@@ -189,4 +240,5 @@ def _record(variant: ModelVariant, cached: bool) -> dict[str, Any]:
         "contextLength": variant.context_length,
         "maxOutputTokens": variant.max_output_tokens,
         "cached": cached,
+        "loaded": loaded,
     }

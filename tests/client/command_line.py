@@ -36,6 +36,18 @@ class Cli:
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
+    def python(self, code: str) -> str:
+        """The standard output of a program in this environment."""
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            capture_output=True,
+            encoding="utf-8",
+            env=self.environment,
+            timeout=LONGEST,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
     def refused(self, *arguments: str, status: int = 1) -> str:
         """The standard error of a command that fails as it should: no traceback."""
         done = self(*arguments)

@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -43,13 +44,18 @@ def test_a_life(echoing: Cli, home: Home) -> None:
     assert begun
     url, pid = begun[1], int(begun[2])
     status = echoing.ok("service", "status")
-    assert status == f"🟢 Model management service is running on {url}/openai/status\n"
+    assert status.splitlines() == [
+        f"🟢 Model management service is running on {url}/openai/status",
+        "EP autoregistration status: Valid EPs: CPUExecutionProvider",
+    ]
     assert URL.search(status)[0] == url  # type: ignore[index]
     assert LATER_SDK.search(status)
     record = json.loads(echoing.ok("service", "status", "-o", "json"))
     assert (record["running"], record["pid"], record["webUrls"]) == (True, pid, [url])
     assert record["state"] in ("starting", "ready")
     assert Path(record["logFile"]).exists()
+    assert datetime.fromisoformat(record["startedAt"]).tzinfo is not None
+    assert re.fullmatch(r"(\d+h )?(\d+m )?\d+s", record["uptime"])
     assert echoing.ok("service", "start") == f"🟢 Service is already running on {url}/.\n"
     assert echoing.ok("service", "logs")
     assert echoing.ok("service", "stop") == "🔴 Service is stopped.\n"
@@ -106,6 +112,7 @@ def test_json_of_start_and_stop(echoing: Cli) -> None:
         "running": True,
         "webUrls": [f"http://127.0.0.1:{record['port']}"],
         "port": record["port"],
+        "idleTimeoutMinutes": 10,
     }
     assert json.loads(echoing.ok("service", "stop", "-o", "json")) == {
         "success": True,
