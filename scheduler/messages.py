@@ -193,6 +193,7 @@ class Output(msgspec.Struct, frozen=True, omit_defaults=True):
     usage: Usage | None = None
     index: int = 0
     logprobs: tuple[TokenLogprob, ...] = ()
+    prompt_logprobs: tuple[TokenLogprob, ...] = ()  # in the first output; the first one's is NaN
     stopped_by: str | int | None = None  # the stop string or the stop token id that ended it
 
     @property

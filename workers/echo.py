@@ -77,7 +77,7 @@ class _Answer:
     def advance(self, request_id: str) -> Output:
         self._made += 1
         text, stopped = self._stops.feed(self._words.popleft() + " ")
-        if stopped:
+        if stopped is not None:
             return self._end(request_id, text, FinishReason.STOP)
         if not self._words:
             return self._end(request_id, text + self._stops.flush(), FinishReason.LENGTH)

@@ -18,6 +18,7 @@ class EngineOptions:
     step_tokens: int = 256  # token budget of a step
     context: int = 0  # cap on a model's context; 0: the model's own
     threads: int = 1
+    kv_bytes: int = 0  # memory for keys and values; 0: half of what is available at the load
 
 
 def load(model: LocalModel, options: EngineOptions) -> Backend:
@@ -27,6 +28,7 @@ def load(model: LocalModel, options: EngineOptions) -> Backend:
 
         return EchoBackend()
     from cupola.workers.engine import Engine
+    from cupola.workers.machine import available_bytes
     from cupola.workers.model_folder import ModelFolder
     from cupola.workers.session import DecoderSession
     from cupola.workers.text import TextCodec
@@ -36,4 +38,6 @@ def load(model: LocalModel, options: EngineOptions) -> Backend:
     session = DecoderSession(
         folder, slots=options.slots, width=options.step_tokens, threads=options.threads
     )
-    return Engine(folder, codec, session, options.step_tokens)
+    memory = options.kv_bytes or available_bytes() // 2
+    positions = memory // session.cache.shape.bytes_per_token
+    return Engine(folder, codec, session, options.step_tokens, positions)

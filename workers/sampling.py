@@ -1,8 +1,8 @@
 """Chooses the next token of every row of a step in one vectorised pass.
 
-The order is that of vLLM: temperature, then top_k, then top_p on what top_k left. The draw is by
-inverse transform with one uniform number a token from the row's own generator, so that a seeded
-sequence makes the same tokens whatever else is in the batch.
+The order is that of vLLM: penalties and biases, temperature, min_p, top_k, typical_p, top_p on what
+is left. The draw is by inverse transform with one uniform number a token from the row's own
+generator, so that a seeded sequence makes the same tokens whatever else is in the batch.
 """
 
 from __future__ import annotations
@@ -14,21 +14,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cupola.scheduler.messages import SamplingParams
+from cupola.workers.penalties import Penalties
 
 _CANDIDATES = 256  # tokens sorted at first; nearly always enough for top_p
 
 
 @dataclass(slots=True)
 class Sampler:
-    """One sequence's parameters and its random numbers."""
+    """One sequence's parameters, its penalties and its random numbers."""
 
     params: SamplingParams
+    stream: int = 0  # which of the request's answers: each has random numbers of its own
+    penalties: Penalties | None = None
     random: np.random.Generator = field(init=False)
 
     def __post_init__(self) -> None:
         seed = self.params.seed
         # Clients send any integer, the generator takes those that are not negative.
-        self.random = np.random.Generator(np.random.Philox(None if seed is None else seed % 2**64))
+        key = None if seed is None else np.random.SeedSequence([seed % 2**64, self.stream])
+        self.random = np.random.Generator(np.random.Philox(key))
 
     @property
     def greedy(self) -> bool:
@@ -36,7 +40,13 @@ class Sampler:
 
 
 def sample(logits: NDArray[np.float32], samplers: Sequence[Sampler]) -> NDArray[np.int64]:
-    """Next tokens ``[R]`` for logits ``[R, vocabulary]``. Raises FloatingPointError for NaN."""
+    """Next tokens ``[R]`` for logits ``[R, vocabulary]``, which penalties change in place.
+
+    Raises FloatingPointError for logits that are no numbers.
+    """
+    for row, sampler in enumerate(samplers):
+        if sampler.penalties is not None and sampler.penalties.active:
+            sampler.penalties.apply(logits[row])
     best: NDArray[np.int64] = logits.argmax(axis=1)
     # argmax finds a NaN where there is one, so one look a row covers the whole row.
     if np.isnan(logits[np.arange(len(best)), best]).any():
@@ -60,7 +70,11 @@ def _draw(logits: NDArray[np.float32], samplers: Sequence[Sampler]) -> NDArray[n
 
 
 def _pick(weights: NDArray[np.float32], params: SamplingParams, uniform: float) -> int:
-    """A token drawn from one row's weights, which need not add up to one."""
+    """A token drawn from one row's weights: the best one's is 1, and they add up to anything."""
+    if params.min_p > 0:
+        weights[weights < params.min_p] = 0
+    if params.typical_p < 1.0:
+        weights = _typical(weights, params.typical_p)
     limited = 0 < params.top_k < weights.size
     if not limited and params.top_p == 1.0:
         return _invert(weights, uniform)
@@ -77,6 +91,18 @@ def _pick(weights: NDArray[np.float32], params: SamplingParams, uniform: float) 
         count *= 8
 
 
+def _typical(weights: NDArray[np.float32], share: float) -> NDArray[np.float32]:
+    """Keep the tokens whose surprise is nearest to the expected one (arXiv 2202.00666)."""
+    probable = weights.astype(np.float64) / weights.sum(dtype=np.float64)
+    surprise = -np.log(np.maximum(probable, 1e-300))
+    order = np.argsort(np.abs(surprise - (probable * surprise).sum()), kind="stable")
+    cumulative = np.cumsum(probable[order])
+    left = np.zeros_like(weights)
+    within = order[cumulative - probable[order] < share]
+    left[within] = weights[within]
+    return left
+
+
 def _largest(weights: NDArray[np.float32], count: int) -> NDArray[np.intp]:
     """Indices of the ``count`` largest weights, largest first, without sorting the rest."""
     if count >= weights.size:
@@ -88,6 +114,5 @@ def _largest(weights: NDArray[np.float32], count: int) -> NDArray[np.intp]:
 def _invert(weights: NDArray[np.floating], uniform: float) -> int:
     """The first index at which the cumulative weight exceeds ``uniform`` of the total."""
     cumulative = np.cumsum(weights, dtype=np.float64)
-    return int(
-        min(np.searchsorted(cumulative, uniform * cumulative[-1], "right"), weights.size - 1)
-    )
+    index = np.searchsorted(cumulative, uniform * cumulative[-1], "right")
+    return min(int(index), weights.size - 1)

@@ -9,9 +9,9 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
+from cupola.workers.kv_cache import KeyValueCache
 from cupola.workers.model_folder import ModelFolder, ModelFolderError
 from cupola.workers.serving_graph import serving_graph
-from cupola.workers.slots import KeyValueCache
 
 ort.disable_telemetry_events()
 
@@ -23,7 +23,7 @@ class Row:
     slot: int
     past: int
     tokens: Sequence[int]
-    wants_logits: bool
+    logits: int  # of how many of the last tokens
 
 
 class DecoderSession:
@@ -45,13 +45,14 @@ class DecoderSession:
             raise ModelFolderError(text) from error
         # A row's unused places lie behind its end, so a row is one grid wider than the context.
         self.cache = KeyValueCache(graph.kv, slots, folder.context + width)
+        self.slots = slots
         self.vocabulary = graph.vocabulary
         self._logits = np.empty((slots, graph.vocabulary), np.float32)
         # Binding all keys and values costs a millisecond, so each number of rows is bound once.
         self._bindings: dict[int, ort.IOBinding] = {}
 
     def run(self, rows: Sequence[Row]) -> NDArray[np.float32]:
-        """One run; logits ``[R, vocabulary]`` of the last token of each row that wants them.
+        """One run; logits ``[R, vocabulary]`` of the tokens that are wanted, in order of ``rows``.
 
         The result is a view that the next run overwrites. The GIL is released meanwhile. A slot
         below the highest one used that has no row stays as it is.
@@ -60,11 +61,14 @@ class DecoderSession:
         binding = self._binding(len(inputs["seqlens_k"]))
         for name, array in inputs.items():
             binding.bind_input(name, "cpu", 0, array.dtype.type, array.shape, array.ctypes.data)
-        logits = self._logits[: len(inputs["last"])]
+        wanted = len(inputs["last"])
+        if wanted > len(self._logits):
+            self._logits = np.empty((wanted, self.vocabulary), np.float32)
+        logits = self._logits[:wanted]
         shape = (1, *logits.shape)
         binding.bind_output("logits", "cpu", 0, np.float32, shape, logits.ctypes.data)
         self._session.run_with_iobinding(binding)
-        return logits[: sum(row.wants_logits for row in rows)]
+        return logits[: sum(row.logits for row in rows)]
 
     def _binding(self, depth: int) -> ort.IOBinding:
         if binding := self._bindings.get(depth):
@@ -103,12 +107,15 @@ def pack(rows: Sequence[Row], depth: int) -> dict[str, NDArray[np.generic]]:
     ungrid[:, 0] = np.repeat(slots, counts)
     ungrid[:, 1] = np.arange(total) - np.repeat(starts, counts)
 
-    wanted = [i for i, row in enumerate(rows) if row.wants_logits] or [0]  # the head needs one
+    ends = (starts + counts).tolist()
+    last = [
+        end - back for row, end in zip(rows, ends, strict=True) for back in range(row.logits, 0, -1)
+    ]
     return {
         "input_ids": np.array([[token for row in rows for token in row.tokens]], np.int64),
         "grid": grid,
         "ungrid": ungrid,
-        "last": (starts + counts - 1)[wanted],
+        "last": np.array(last or [0], np.int64),  # the head needs one
         "seqlens_k": (lengths - 1).astype(np.int32),
         "query_seqlens": query,
         "total_len": np.array(max(int(lengths.max()), width), np.int32),

@@ -1,61 +1,117 @@
-"""Keys and values of the running sequences, and which row of them belongs to whom."""
+"""The rows of the K/V cache: who runs in which, and what finished sequences have left there.
+
+A finished sequence leaves its keys and values in its row for the next prompt that begins alike.
+Such a row is free: it is taken over in place where the new prompt continues it, copied from where
+it only shares a beginning, and evicted least recently used. Rows need not be contiguous: an idle
+row between running ones costs nothing that can be measured.
+"""
 
 from __future__ import annotations
 
-import heapq
-
-import numpy as np
-
-from cupola.workers.machine import anonymous_memory
-from cupola.workers.serving_graph import KeyValueShape
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
 
-class KeyValueCache:
-    """One array a layer and part: ``[slots, heads, capacity, head size]``.
+class Match(NamedTuple):
+    """Where the longest beginning of a prompt lies in the cache."""
 
-    The memory of a position is committed by the system when the position is first written.
-    """
+    slot: Slot
+    length: int  # tokens; may be 0
 
-    def __init__(self, shape: KeyValueShape, slots: int, capacity: int) -> None:
-        self.shape = shape
-        self.slots = slots
-        self.capacity = capacity  # positions a row holds
-        dims = (slots, shape.heads, capacity, shape.head_size)
-        count = int(np.prod(dims))
-        size = count * shape.dtype.itemsize
-        memory = anonymous_memory(2 * shape.layers * size)
-        self.arrays = tuple(
-            tuple(
-                np.frombuffer(memory, shape.dtype, count, (2 * layer + part) * size).reshape(dims)
-                for part in range(2)
-            )
-            for layer in range(shape.layers)
-        )
+
+@dataclass(slots=True, eq=False)
+class Slot:
+    index: int
+    tokens: Sequence[int] = ()  # the first ``length`` of them are in the cache
+    length: int = 0
+    salt: str = ""
+    running: bool = False
+    used_at: int = 0
+    touched: int = field(default=0)  # positions whose memory is committed
+
+    def common(self, tokens: Sequence[int], salt: str) -> int:
+        """How many tokens of a prompt are here already."""
+        if salt != self.salt:
+            return 0
+        return common_prefix(tokens, self.tokens, min(len(tokens), self.length))
 
 
 class SlotTable:
-    """Free rows, lowest first: the rows in use stay a short prefix of the cache."""
+    """Which slots are free, and what each holds. Pure: copies and memory are the caller's."""
 
     def __init__(self, slots: int) -> None:
-        self.slots = slots
-        self._free = list(range(slots))
-        self._used: set[int] = set()
-
-    def take(self) -> int:
-        """The lowest free slot. Raises IndexError when there is none."""
-        slot = heapq.heappop(self._free)
-        self._used.add(slot)
-        return slot
-
-    def give_back(self, slot: int) -> None:
-        self._used.remove(slot)
-        heapq.heappush(self._free, slot)
+        self.slots = [Slot(index) for index in range(slots)]
+        self._clock = 0
 
     @property
     def free(self) -> int:
-        return len(self._free)
+        return sum(not slot.running for slot in self.slots)
 
     @property
-    def rows(self) -> int:
-        """How many rows the grid needs to hold every slot in use."""
-        return max(self._used, default=-1) + 1
+    def touched(self) -> int:
+        """Positions of all slots whose memory is committed."""
+        return sum(slot.touched for slot in self.slots)
+
+    def match(self, tokens: Sequence[int], salt: str) -> Match:
+        """The slot that shares the longest beginning; of equal ones a free one, the lowest."""
+        shared = ((slot.common(tokens, salt), not slot.running, -slot.index) for slot in self.slots)
+        length, _, index = max(shared)
+        return Match(self.slots[-index], length)
+
+    def take(self, match: Match) -> Slot:
+        """The free slot to run in. The caller copies the match if it lies in another one.
+
+        A slot is taken over in place if nothing behind the match would be lost; else the match is
+        worth keeping for others and the least recently used slot is taken. Raises IndexError when
+        no slot is free.
+        """
+        if not match.slot.running and match.length and match.length >= match.slot.length - 1:
+            slot = match.slot
+        else:
+            free = [slot for slot in self.slots if not slot.running]
+            if not free:
+                raise IndexError("no slot is free")
+            # An empty slot before one that holds something, and both before the match itself.
+            slot = min(free, key=lambda s: (s is match.slot, s.length > 0, s.used_at, s.index))
+        slot.running = True
+        return slot
+
+    def start(self, slot: Slot, tokens: Sequence[int], length: int, salt: str) -> None:
+        """A sequence begins in ``slot`` with ``length`` of its tokens cached."""
+        slot.tokens, slot.length, slot.salt = tokens, length, salt
+        slot.touched = max(slot.touched, length)
+
+    def extend(self, slot: Slot, count: int) -> None:
+        """``count`` more tokens have been computed."""
+        slot.length += count
+        slot.touched = max(slot.touched, slot.length)
+
+    def release(self, slot: Slot) -> None:
+        """The sequence is over; what it computed stays for others."""
+        self._clock += 1
+        slot.tokens = tuple(slot.tokens[: slot.length])
+        slot.running, slot.used_at = False, self._clock
+
+    def forget(self, slot: Slot) -> None:
+        """The slot holds nothing any more, and its memory is given back."""
+        slot.tokens, slot.length, slot.touched = (), 0, 0
+
+    def stale(self, keep: Slot | None = None) -> Slot | None:
+        """The free slot whose memory is missed least; None when there is none to give back."""
+        held = [s for s in self.slots if not s.running and s.touched and s is not keep]
+        return min(held, key=lambda slot: slot.used_at, default=None)
+
+
+def common_prefix(one: Sequence[int], other: Sequence[int], limit: int) -> int:
+    """Length of the common beginning, at most ``limit``. By bisection over slice comparisons."""
+    if limit <= 0 or one[0] != other[0]:
+        return 0
+    low, high = 1, limit  # the first ``low`` are equal
+    while low < high:
+        middle = (low + high + 1) // 2
+        if tuple(one[low:middle]) == tuple(other[low:middle]):
+            low = middle
+        else:
+            high = middle - 1
+    return low

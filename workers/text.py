@@ -14,6 +14,9 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from tokenizers import Tokenizer
 from tokenizers.decoders import DecodeStream
 
+from cupola.scheduler.messages import Chat
+from cupola.workers.token_bytes import token_bytes
+
 MAX_RENDERED = 8 * 1024 * 1024  # characters; a template that makes more is not serving a prompt
 
 
@@ -44,14 +47,25 @@ class ChatTemplate:
         self._template = environment.from_string(source)
         self._tokens = dict(tokens)
 
-    def render(self, messages: Sequence[Mapping[str, Any]]) -> str:
+    def render(self, chat: Chat) -> str:
         """The prompt, up to where the assistant's answer begins. Raises TemplateError."""
+        variables = {"tools": list(chat.tools) or None, "add_generation_prompt": True}
+        variables |= {"messages": list(chat.messages)} | self._tokens | chat.template_options
+        if not chat.continue_last:
+            return self._generate(variables)
+        # What the template writes behind the last message is cut off, so that the answer goes on.
+        prompt = self._generate(variables | {"add_generation_prompt": False})
+        last = str(chat.messages[-1].get("content") or "")
+        at = prompt.rfind(last.strip())
+        if at < 0:
+            raise TemplateError("the chat template hides the last message, so it cannot go on")
+        return prompt[: at + len(last.strip())]
+
+    def _generate(self, variables: Mapping[str, Any]) -> str:
         parts: list[str] = []
         size = 0
         try:
-            for part in self._template.generate(
-                messages=messages, add_generation_prompt=True, **self._tokens
-            ):
+            for part in self._template.generate(variables):
                 parts.append(part)
                 size += len(part)
                 if size > MAX_RENDERED:
@@ -70,6 +84,7 @@ class TextCodec:
             self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
         except Exception as error:  # tokenizers raises bare Exception
             raise ValueError(f"tokenizer.json: {error}") from error
+        self._byte_level = "ByteLevel" in repr(self._tokenizer.decoder)
         config = _read_json(folder / "tokenizer_config.json")
         tokens = {
             name: value["content"] if isinstance(value, dict) else value
@@ -84,16 +99,23 @@ class TextCodec:
         """Tokens of plain text, with the special tokens that the tokenizer itself adds."""
         return list(self._tokenizer.encode(text).ids)
 
-    def encode_chat(self, messages: Sequence[Mapping[str, Any]]) -> list[int]:
+    def encode_chat(self, chat: Chat) -> list[int]:
         """Tokens of a conversation. Raises TemplateError."""
         if self._template is None:
             raise TemplateError("this model has no chat template; use it for plain completion")
-        prompt = self._template.render(messages)
+        prompt = self._template.render(chat)
         # The template writes the special tokens, so the tokenizer must not add them once more.
         return list(self._tokenizer.encode(prompt, add_special_tokens=False).ids)
 
-    def detokenizer(self) -> Detokenizer:
-        return Detokenizer(self._tokenizer)
+    def detokenizer(self, *, keep_special: bool = False) -> Detokenizer:
+        return Detokenizer(self._tokenizer, keep_special)
+
+    def token_bytes(self, token: int) -> bytes:
+        """What one token stands for; it may be a part of a character."""
+        spelled = self._tokenizer.id_to_token(token)
+        if spelled is None:
+            return b""
+        return token_bytes(spelled, byte_level=self._byte_level)
 
 
 def _read_json(path: Path) -> dict[str, Any]:
@@ -106,9 +128,10 @@ def _read_json(path: Path) -> dict[str, Any]:
 class Detokenizer:
     """Turns the tokens of one answer into text as they come, never half a character."""
 
-    def __init__(self, tokenizer: Tokenizer) -> None:
+    def __init__(self, tokenizer: Tokenizer, keep_special: bool = False) -> None:
         self._tokenizer = tokenizer
-        self._stream = DecodeStream(skip_special_tokens=True)
+        self._skip_special = not keep_special
+        self._stream = DecodeStream(skip_special_tokens=self._skip_special)
         self._held: list[int] = []  # tokens that so far make an incomplete character
 
     def feed(self, token: int) -> str:
@@ -121,9 +144,8 @@ class Detokenizer:
 
     def flush(self) -> str:
         """What is left at the end: the tail of a character that was cut off."""
-        text = self._tokenizer.decode(self._held, skip_special_tokens=True) if self._held else ""
-        self._held.clear()
-        return text
+        held, self._held = self._held, []
+        return self._tokenizer.decode(held, skip_special_tokens=self._skip_special) if held else ""
 
 
 class StopMatcher:
@@ -133,18 +155,19 @@ class StopMatcher:
         self._stops = tuple(stops)
         self._held = ""
 
-    def feed(self, text: str) -> tuple[str, bool]:
-        """(text that may be sent now, whether a stop string was met). Nothing follows a stop."""
+    def feed(self, text: str) -> tuple[str, str | None]:
+        """(text that may be sent now, the stop string that was met). Nothing follows a stop."""
         if not self._stops:
-            return text, False
+            return text, None
         text = self._held + text
-        found = [at for stop in self._stops if (at := text.find(stop)) >= 0]
+        found = [(at, stop) for stop in self._stops if (at := text.find(stop)) >= 0]
         if found:
             self._held = ""
-            return text[: min(found)], True
+            at, stop = min(found)
+            return text[:at], stop
         keep = max(_overlap(text, stop) for stop in self._stops)
         self._held = text[len(text) - keep :]
-        return text[: len(text) - keep], False
+        return text[: len(text) - keep], None
 
     def flush(self) -> str:
         """The answer ended without a stop string: what was held back is text after all."""

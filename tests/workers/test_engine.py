@@ -108,7 +108,7 @@ def test_every_sequence_is_as_if_it_ran_alone(requests):
             assert [end.usage.completion_tokens for end in ends] == [count]
         else:
             assert expected[str(number)].startswith(text(outputs))
-    assert backend._slots.free == SLOTS
+    assert backend._table.free == SLOTS
 
 
 @pytest.mark.parametrize("name", ["builder-fp32", "builder-int4"])
@@ -153,8 +153,8 @@ def test_logits_are_those_of_the_graph_as_it_came():
     folder = ModelFolder.read(DATA / "builder-fp32")
     session = DecoderSession(folder, slots=3, width=64, threads=1)
     first, second = codec().encode(words(30, 1)), codec().encode(words(50, 2))
-    session.run([Row(0, 0, first[:20], False), Row(2, 0, second, True)])
-    logits = session.run([Row(2, 50, [7], True), Row(0, 20, first[20:], True)])
+    session.run([Row(0, 0, first[:20], 0), Row(2, 0, second, 1)])
+    logits = session.run([Row(2, 50, [7], 1), Row(0, 20, first[20:], 1)])
     plain = plain_decoder("builder-fp32")
     np.testing.assert_allclose(logits[0], plain.logits([*second, 7]), atol=1e-4)
     np.testing.assert_allclose(logits[1], plain.logits(first), atol=1e-4)
@@ -174,7 +174,7 @@ def test_the_end_token_ends_the_answer_and_is_not_said():
     end = tokens[5]
     folder = replace(ModelFolder.read(DATA / "builder-fp32"), end_tokens=frozenset({end}))
     session = DecoderSession(folder, slots=1, width=16, threads=1)
-    backend = Engine(folder, codec(), session, 16)
+    backend = Engine(folder, codec(), session, 16, CONTEXT)
     backend.add("r", greedy("abc", 20))
     outputs = drain(backend)["r"]
     assert outputs[-1].finish_reason is FinishReason.STOP

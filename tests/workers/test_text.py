@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
+from cupola.scheduler.messages import Chat
 from cupola.workers.text import ChatTemplate, StopMatcher, TemplateError, TextCodec
 
 
@@ -20,7 +21,7 @@ def feed(stops: list[str], pieces: list[str]) -> tuple[list[str], bool]:
     for piece in pieces:
         text, stopped = matcher.feed(piece)
         sent.append(text)
-        if stopped:
+        if stopped is not None:
             return sent, True
     return [*sent, matcher.flush()], False
 
@@ -60,6 +61,7 @@ def test_any_split_sends_exactly_the_text_before_the_first_stop(text, stops, cut
         assert not any(stop in "".join(sent) for stop in stops)
 
 
+HI = Chat(({"role": "user", "content": "Hi"},))
 CHATML = (
     "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content']"
     " + '<|im_end|>\n' }}{% endfor %}"
@@ -68,7 +70,7 @@ CHATML = (
 
 
 def test_a_template_writes_the_conversation():
-    prompt = ChatTemplate(CHATML, {}).render([{"role": "user", "content": "Hi"}])
+    prompt = ChatTemplate(CHATML, {}).render(HI)
     assert prompt == "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n"
 
 
@@ -84,7 +86,7 @@ def test_a_template_writes_the_conversation():
 )
 def test_a_template_that_fails_or_misbehaves_is_an_error(source: str):
     with pytest.raises(TemplateError):
-        ChatTemplate(source, {}).render([{"role": "user", "content": "Hi"}])
+        ChatTemplate(source, {}).render(HI)
 
 
 @pytest.fixture
@@ -117,7 +119,7 @@ def test_a_character_cut_off_by_the_end_is_marked_not_lost(byte_codec: TextCodec
 
 
 def test_the_template_of_tokenizer_config_is_used(byte_codec: TextCodec):
-    tokens = byte_codec.encode_chat([{"role": "user", "content": "é"}])
+    tokens = byte_codec.encode_chat(Chat(({"role": "user", "content": "é"},)))
     detokenizer = byte_codec.detokenizer()
     text = "".join(map(detokenizer.feed, tokens))
     assert text == "<|im_start|>user\né<|im_end|>\n<|im_start|>assistant\n"
@@ -126,7 +128,7 @@ def test_the_template_of_tokenizer_config_is_used(byte_codec: TextCodec):
 def test_a_model_without_a_template_says_so(byte_codec: TextCodec, tmp_path: Path):
     (tmp_path / "tokenizer_config.json").unlink()
     with pytest.raises(TemplateError, match="no chat template"):
-        TextCodec(tmp_path).encode_chat([{"role": "user", "content": "x"}])
+        TextCodec(tmp_path).encode_chat(HI)
 
 
 def test_a_broken_tokenizer_is_named(tmp_path: Path):

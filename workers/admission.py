@@ -1,0 +1,95 @@
+"""Turns a request into the sequences that answer it, or says why it cannot be served."""
+
+from __future__ import annotations
+
+from math import nan
+
+from cupola.scheduler.messages import (
+    Chat,
+    ErrorCode,
+    SamplingParams,
+    Text,
+    TokenLogprob,
+    Tokens,
+    Work,
+)
+from cupola.workers.backend import RequestError
+from cupola.workers.model_folder import ModelFolder
+from cupola.workers.penalties import Penalties
+from cupola.workers.sampling import Sampler
+from cupola.workers.sequence import Job, Sequence
+from cupola.workers.text import StopMatcher, TemplateError, TextCodec
+
+
+class Admission:
+    """What a model accepts."""
+
+    def __init__(self, folder: ModelFolder, codec: TextCodec, vocabulary: int) -> None:
+        self._folder = folder
+        self._codec = codec
+        self._vocabulary = vocabulary
+
+    def sequences(self, request_id: str, work: Work) -> list[Sequence]:
+        """One for each answer asked for. Raises RequestError."""
+        tokens = self._tokens(work)
+        room = self._room(len(tokens), work.sampling)
+        job = Job(request_id, len(tokens), open=work.answers)
+        return [self._sequence(job, index, tokens, room, work) for index in range(work.answers)]
+
+    def _sequence(self, job: Job, index: int, tokens: list[int], room: int, work: Work) -> Sequence:
+        params = work.sampling
+        ends = frozenset(params.stop_token_ids)
+        if not params.ignore_eos:
+            ends |= self._folder.end_tokens
+        logprobs = None
+        if work.prompt_logprobs and index == 0:
+            logprobs = [TokenLogprob(self._codec.token_bytes(tokens[0]), nan)]
+        return Sequence(
+            job=job,
+            index=index,
+            tokens=list(tokens),
+            max_tokens=room,
+            end_tokens=ends,
+            params=params,
+            sampler=Sampler(params, index, Penalties(params, tokens, ends)),
+            detokenizer=self._codec.detokenizer(keep_special=work.keep_special),
+            stops=StopMatcher(params.stop),
+            salt=work.cache_salt,
+            prompt_logprobs=logprobs,
+        )
+
+    def _tokens(self, work: Work) -> list[int]:
+        try:
+            match work.prompt:
+                case Chat():
+                    tokens = self._codec.encode_chat(work.prompt)
+                case Text(text):
+                    tokens = self._codec.encode(text)
+                case Tokens(ids):
+                    tokens = list(ids)
+        except TemplateError as error:
+            raise RequestError(ErrorCode.INVALID_REQUEST, str(error)) from error
+        if not tokens:
+            raise RequestError(ErrorCode.INVALID_REQUEST, "the prompt is empty")
+        if not all(0 <= token < self._vocabulary for token in tokens):
+            text = f"the prompt has token ids outside the vocabulary of {self._vocabulary}"
+            raise RequestError(ErrorCode.INVALID_REQUEST, text)
+        return tokens
+
+    def _room(self, prompt: int, params: SamplingParams) -> int:
+        """How many tokens may be generated behind a prompt of so many."""
+        context = self._folder.context
+        if prompt >= context:
+            text = (
+                f"the prompt has {prompt} tokens, but this model's context holds {context} tokens "
+                "together with the answer; shorten the messages"
+            )
+            raise RequestError(ErrorCode.CONTEXT_LENGTH_EXCEEDED, text)
+        if params.max_tokens is not None and prompt + params.max_tokens > context:
+            text = (
+                f"the prompt's {prompt} tokens and max_tokens {params.max_tokens} make "
+                f"{prompt + params.max_tokens}, but this model's context holds {context} tokens; "
+                f"ask for at most {context - prompt}"
+            )
+            raise RequestError(ErrorCode.CONTEXT_LENGTH_EXCEEDED, text)
+        return params.max_tokens or context - prompt

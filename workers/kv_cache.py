@@ -1,0 +1,51 @@
+"""The memory of keys and values: one array a layer and part, ``[slots, heads, capacity, size]``."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from cupola.workers.machine import PAGE_BYTES, anonymous_memory, give_back
+from cupola.workers.serving_graph import KeyValueShape
+
+
+class KeyValueCache:
+    """The memory of a position is committed when the position is first written.
+
+    Small pages on purpose: a row of a long context is so large that huge pages would commit
+    hundreds of megabytes for a short sequence. Rows are used again, so their pages are warm.
+    """
+
+    def __init__(self, shape: KeyValueShape, slots: int, capacity: int) -> None:
+        """``capacity``: positions a row must hold; it is rounded up to whole pages."""
+        row = shape.head_size * shape.dtype.itemsize
+        step = PAGE_BYTES // math.gcd(PAGE_BYTES, row)
+        self.shape = shape
+        self.capacity = -(-capacity // step) * step
+        self._slot_bytes = shape.heads * self.capacity * row
+        dims = (slots, shape.heads, self.capacity, shape.head_size)
+        count = math.prod(dims)
+        self._part_bytes = slots * self._slot_bytes
+        self._memory = anonymous_memory(2 * shape.layers * self._part_bytes)
+        self.arrays = tuple(
+            tuple(
+                np.frombuffer(
+                    self._memory, shape.dtype, count, (2 * layer + part) * self._part_bytes
+                ).reshape(dims)
+                for part in range(2)
+            )
+            for layer in range(shape.layers)
+        )
+
+    def copy(self, source: int, target: int, length: int) -> None:
+        """Copy the first ``length`` positions of one row to another."""
+        for parts in self.arrays:
+            for part in parts:
+                part[target, :, :length] = part[source, :, :length]
+
+    def forget(self, slot: int) -> None:
+        """Give a row's memory back to the system; it reads as zeros afterwards."""
+        for part in range(2 * self.shape.layers):
+            start = part * self._part_bytes + slot * self._slot_bytes
+            give_back(self._memory, start, self._slot_bytes)
