@@ -39,6 +39,7 @@ BORDERS = {
     "hypercorn": ("gateway/",),
     "tokenizers": ("workers/", "cache/"),
     "jinja2": ("workers/",),
+    "llguidance": ("workers/constraints.py", "workers/grammar.py", "workers/grammar_probe.py"),
     "gguf": ("cache/",),
     "onnx": ("cache/", "workers/serving_graph.py"),
     "httpx2": ("client/",),
