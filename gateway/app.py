@@ -16,6 +16,8 @@ from cupola.gateway.errors import HANDLERS
 from cupola.gateway.families.directory import FamilyDirectory
 from cupola.gateway.foundry import foundry_routes
 from cupola.gateway.foundry_cors import Cors, Origins, is_loopback
+from cupola.gateway.foundry_proxy import Proxy
+from cupola.gateway.foundry_remote import RemoteModels
 from cupola.gateway.generator import Generator
 from cupola.gateway.health import HealthApi
 from cupola.gateway.middleware import BodyLimit, RequestLog, SameOrigin, TrustedHost
@@ -31,11 +33,14 @@ def build_app(
     models: ModelCache,
     config: GatewayConfig,
     tell: Callable[[str], None],
+    remote: RemoteModels | None = None,
 ) -> Starlette:
-    """The application. ``tell`` sends a line to the supervisor."""
+    """The application. ``tell`` sends a line to the supervisor; ``remote`` has what it shares."""
+    remote = RemoteModels() if remote is None else remote
     directory = ModelDirectory(models)
-    chat = ChatApi(Generator(client, directory, FamilyDirectory()))
-    catalog = ModelsApi(client, directory)
+    generator = Generator(client, directory, FamilyDirectory())
+    chat = ChatApi(generator)
+    catalog = ModelsApi(client, directory, remote)
     health = HealthApi(
         client,
         directory,
@@ -57,7 +62,7 @@ def build_app(
             Route("/status", health.status),
             Route("/shutdown", health.shutdown, methods=["POST"]),
             Route("/", health.page),
-            *foundry_routes(client, directory, config),
+            *foundry_routes(client, directory, generator, config, remote, tell),
         ],
         middleware=[
             Middleware(RequestLog),
@@ -65,6 +70,7 @@ def build_app(
             Middleware(BodyLimit, limit=config.max_body_bytes),
             Middleware(TrustedHost, local=local),
             Middleware(SameOrigin, origins=origins),
+            Middleware(Proxy, remote=remote),
         ],
         exception_handlers=dict(HANDLERS),
     )

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from starlette.routing import Route
 
 from cupola.cache.home import Home
+from cupola.gateway.foundry_count import FoundryCountApi
 from cupola.gateway.foundry_download import FoundryDownloadApi
 from cupola.gateway.foundry_jobs import Downloads
 from cupola.gateway.foundry_list import FoundryListApi
 from cupola.gateway.foundry_load import FoundryLoadApi
+from cupola.gateway.foundry_register import FoundryRegisterApi
+from cupola.gateway.foundry_remote import RemoteModels
 from cupola.gateway.foundry_status import FoundryStatusApi
+from cupola.gateway.generator import Generator
 from cupola.gateway.models import ModelDirectory
 from cupola.gateway.scheduler_client import SchedulerClient
 
@@ -20,11 +25,19 @@ if TYPE_CHECKING:
 
 
 def foundry_routes(
-    client: SchedulerClient, models: ModelDirectory, config: GatewayConfig
+    client: SchedulerClient,
+    models: ModelDirectory,
+    generator: Generator,
+    config: GatewayConfig,
+    remote: RemoteModels,
+    tell: Callable[[str], None],
 ) -> list[Route]:
-    listing = FoundryListApi(models)
-    loading = FoundryLoadApi(client, models)
-    downloading = FoundryDownloadApi(models, Downloads(Home(config.home)))
+    """``remote``: where registered models go. ``tell`` sends a line to the supervisor."""
+    listing = FoundryListApi(models, remote)
+    loading = FoundryLoadApi(client, models, remote)
+    downloading = FoundryDownloadApi(models, remote, Downloads(Home(config.home)))
+    counting = FoundryCountApi(generator)
+    registering = FoundryRegisterApi(remote, models, config.remote_hosts, tell)
     status = FoundryStatusApi(client, config.url, str(Home(config.home).models))
     return [
         Route("/foundry/list", listing.catalog),
@@ -38,6 +51,9 @@ def foundry_routes(
         Route("/openai/unloadall", loading.unload_all),
         Route("/openai/getgpudevice", status.gpu_device),
         Route("/openai/setgpudevice/{device}", status.set_gpu_device),
+        Route("/v1/chat/completions/tokenizer/encode/count", counting.count, methods=["POST"]),
+        Route("/openai/register", registering.register, methods=["POST"]),
+        Route("/openai/register/{name:path}", registering.unregister, methods=["DELETE"]),
         Route("/models/loaded", loading.loaded),
         Route("/models/load/{name:path}", loading.load_now),
         Route("/models/unload/{name:path}", loading.unload_now),

@@ -27,6 +27,7 @@ from cupola.cache.errors import NotCachedError
 from cupola.gateway.disconnect import cancelled_on_disconnect
 from cupola.gateway.errors import ApiError
 from cupola.gateway.foundry_jobs import Downloads
+from cupola.gateway.foundry_remote import RemoteModels
 from cupola.gateway.models import ModelDirectory
 
 PAUSE = 0.1  # seconds between the last line and the object; part of the contract
@@ -74,12 +75,15 @@ class ProgressLines:
 
 
 class FoundryDownloadApi:
-    def __init__(self, models: ModelDirectory, downloads: Downloads) -> None:
+    def __init__(self, models: ModelDirectory, remote: RemoteModels, downloads: Downloads) -> None:
         self._models = models
+        self._remote = remote
         self._downloads = downloads
 
     async def download(self, request: Request) -> DownloadAnswer:
         name, force = wanted(await request.body())
+        if self._remote.find(name):
+            return DownloadAnswer(_ended(""))
         try:
             model_id = (await self._models.lookup(name)).variant.id
         except UnknownModelError as unknown:

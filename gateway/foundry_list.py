@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from cupola.cache.catalog import ModelVariant
+from cupola.gateway.foundry_remote import RemoteModel, RemoteModels
 from cupola.gateway.models import ModelDirectory
 
 
@@ -90,17 +91,39 @@ def record(variant: ModelVariant) -> ModelRecord:
     )
 
 
+def remote_record(model: RemoteModel) -> ModelRecord:
+    """A registered model. Where it runs is not known: the least that clients can be told."""
+    return ModelRecord(
+        name=model.name,
+        display_name=model.name,
+        provider_type=model.kind,
+        uri=model.base,
+        version="1",
+        publisher=model.kind,
+        task="chat-completion",
+        runtime=Runtime("CPU", "CPUExecutionProvider"),
+        file_size_mb=0,
+        alias=model.name,
+        license="",
+        license_description="",
+        max_output_tokens=0,
+    )
+
+
 class FoundryListApi:
-    def __init__(self, models: ModelDirectory) -> None:
+    def __init__(self, models: ModelDirectory, remote: RemoteModels) -> None:
         self._models = models
+        self._remote = remote
 
     async def catalog(self, request: Request) -> Response:
         """All that can be had, in the order in which clients take the first of an alias."""
-        return json_answer([record(variant) for variant in await self._models.catalog()])
+        local = [record(variant) for variant in await self._models.catalog()]
+        return json_answer(local + [remote_record(model) for model in self._remote.all()])
 
     async def cached(self, request: Request) -> Response:
-        """The ids of the models on this disk."""
-        return json_answer([variant.id for variant in await self._models.variants()])
+        """The ids of the models on this disk, and of those that need no download."""
+        local = [variant.id for variant in await self._models.variants()]
+        return json_answer(local + [model.name for model in self._remote.all()])
 
 
 def json_answer(body: object, status: int = 200) -> Response:

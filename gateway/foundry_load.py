@@ -17,6 +17,7 @@ from cupola.cache.errors import NotCachedError
 from cupola.gateway.calls import RequestFailed
 from cupola.gateway.errors import SERVER_ERROR, ApiError
 from cupola.gateway.foundry_list import json_answer
+from cupola.gateway.foundry_remote import RemoteModels
 from cupola.gateway.models import ModelDirectory
 from cupola.gateway.scheduler_client import SchedulerClient
 from cupola.scheduler.messages import ErrorCode, LocalModel
@@ -28,9 +29,12 @@ PROVIDERS = frozenset({"", "dml", "cuda", "qnn", "cpu", "webgpu", "openvino"})
 
 
 class FoundryLoadApi:
-    def __init__(self, client: SchedulerClient, models: ModelDirectory) -> None:
+    def __init__(
+        self, client: SchedulerClient, models: ModelDirectory, remote: RemoteModels
+    ) -> None:
         self._client = client
         self._models = models
+        self._remote = remote  # there is nothing to load or unload about these
 
     async def loaded(self, request: Request) -> Response:
         return json_answer(sorted(self._resident()))
@@ -40,6 +44,8 @@ class FoundryLoadApi:
     async def load(self, request: Request) -> Response:
         name = request.path_params["name"]
         ttl = ttl_of(request.query_params)
+        if self._remote.find(name):
+            return Response()
         if (provider := request.query_params.get("ep", "")).lower() not in PROVIDERS:
             raise ApiError(400, "invalid_value", f"There is no provider '{provider}'", param="ep")
         try:
@@ -51,8 +57,10 @@ class FoundryLoadApi:
         return Response()
 
     async def unload(self, request: Request) -> Response:
+        name = request.path_params["name"]
         force = flag(request.query_params, "force", default=False)
-        await self._client.unload(await self._id(request.path_params["name"]), force)
+        if not self._remote.find(name):
+            await self._client.unload(await self._id(name), force)
         return Response()
 
     async def unload_all(self, request: Request) -> Response:
@@ -64,6 +72,8 @@ class FoundryLoadApi:
 
     async def load_now(self, request: Request) -> Response:
         name = request.path_params["name"]
+        if self._remote.find(name):
+            return json_answer({"status": "already_loaded"})
         try:
             cached = await self._models.lookup(name)
         except UnknownModelError:
@@ -86,7 +96,10 @@ class FoundryLoadApi:
         return json_answer({"status": "loaded"})
 
     async def unload_now(self, request: Request) -> Response:
-        model_id = await self._id(request.path_params["name"])
+        name = request.path_params["name"]
+        if self._remote.find(name):
+            return json_answer({"status": "not_loaded"})
+        model_id = await self._id(name)
         if model_id not in self._resident():
             return json_answer({"status": "not_loaded"})
         await self._client.unload(model_id, force=True)

@@ -13,6 +13,7 @@ from cupola.cache.catalog import ExecutionProvider, ModelVariant, UnknownModelEr
 from cupola.cache.errors import NotCachedError
 from cupola.cache.store import CachedModel, ModelCache
 from cupola.gateway.errors import ApiError, not_cached, unknown_model
+from cupola.gateway.foundry_remote import RemoteModels
 from cupola.gateway.scheduler_client import SchedulerClient
 from cupola.gateway.schemas.answers import ModelEntry, ModelList
 from cupola.scheduler.messages import LocalModel
@@ -77,16 +78,22 @@ class ModelDirectory:
 
 
 class ModelsApi:
-    def __init__(self, client: SchedulerClient, models: ModelDirectory) -> None:
+    def __init__(
+        self, client: SchedulerClient, models: ModelDirectory, remote: RemoteModels
+    ) -> None:
         self._client = client
         self._models = models
+        self._remote = remote
 
     async def list(self, request: Request) -> Response:
-        entries = tuple(self._entry(variant) for variant in await self._models.variants())
-        return _json(ModelList(entries))
+        local = tuple(self._entry(variant) for variant in await self._models.variants())
+        return _json(ModelList(local + tuple(model.entry for model in self._remote.all())))
 
     async def show(self, request: Request) -> Response:
-        cached = await self._models.cached(request.path_params["id"])
+        name = request.path_params["id"]
+        if model := self._remote.find(name):
+            return _json(model.entry)
+        cached = await self._models.cached(name)
         return _json(self._entry(cached.variant))
 
     def _entry(self, variant: ModelVariant) -> ModelEntry:

@@ -20,6 +20,7 @@ from starlette.applications import Starlette
 from cupola.cache.home import Home
 from cupola.cache.store import ModelCache
 from cupola.gateway.app import build_app
+from cupola.gateway.foundry_remote import RemoteModels
 from cupola.gateway.lifeline import Lifeline
 from cupola.gateway.main import GatewayConfig
 from cupola.gateway.scheduler_client import SchedulerClient
@@ -41,18 +42,21 @@ async def _main(
     config: GatewayConfig, listeners: Sequence[socket.socket], lifeline: Lifeline
 ) -> None:
     stop = asyncio.Event()
-    _obey(Commands(lifeline.watch()), stop)
+    remote = RemoteModels()
+    _obey(Commands(lifeline.watch()), stop, remote)
     async with SchedulerClient.connected(config.scheduler) as client, asyncio.TaskGroup() as tasks:
-        app = build_app(client, ModelCache(Home(config.home)), config, lifeline.tell)
+        app = build_app(client, ModelCache(Home(config.home)), config, lifeline.tell, remote)
         telling = tasks.create_task(_tell_ready(client, lifeline))
         await serve_app(app, client, listeners, stop, config.grace_seconds)
         telling.cancel()
 
 
-def _obey(commands: Commands, stop: asyncio.Event) -> None:
+def _obey(commands: Commands, stop: asyncio.Event, remote: RemoteModels) -> None:
     def on_line() -> None:
-        if "stop" in commands.read():
-            stop.set()
+        for line in commands.read():
+            if line == "stop":
+                stop.set()
+            remote.hear(line)
 
     asyncio.get_running_loop().add_reader(commands.fileno(), on_line)
 

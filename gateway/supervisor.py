@@ -124,6 +124,7 @@ class Supervisor:
         self.workers = [Child(spec) for spec in workers]
         self.gateways = [Child(spec) for spec in gateways]
         self._ready: Callable[[], None] | None = ready
+        self._shared: dict[str, str] = {}  # lines that one gateway sent and all must know
         self._stopping = False
         self._signals, self._wakeup = socket.socketpair()
 
@@ -177,6 +178,10 @@ class Supervisor:
     def _hear(self, line: str) -> None:
         if line == "shutdown":
             self._stopping = True
+        elif line.startswith("remote "):
+            self._shared[" ".join(line.split(" ")[:2])] = line
+            for gateway in self.gateways:
+                gateway.tell(line)
         elif line == "ready" and self._ready is not None:
             ready, self._ready = self._ready, None
             ready()
@@ -203,6 +208,8 @@ class Supervisor:
         for child in self.children:
             if child.restart_at is not None and child.restart_at <= now and not self._stopping:
                 child.start(now)
+                for line in self._shared.values() if child in self.gateways else ():
+                    child.tell(line)
 
     def _await_end(self, group: list[Child]) -> None:
         deadline = time.monotonic() + max((c.spec.stop_seconds for c in group), default=0)

@@ -42,7 +42,7 @@ BORDERS = {
     "llguidance": ("workers/constraints.py", "workers/grammar.py", "workers/grammar_probe.py"),
     "gguf": ("cache/",),
     "onnx": ("cache/", "workers/serving_graph.py"),
-    "httpx2": ("client/",),
+    "httpx2": ("client/", "gateway/foundry_proxy.py"),
     "typer": ("client/",),
     "rich": ("client/",),
     "pydantic_settings": ("gateway/settings.py",),
