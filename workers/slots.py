@@ -73,7 +73,8 @@ class SlotTable:
             if not free:
                 raise IndexError("no slot is free")
             # An empty slot before one that holds something, and both before the match itself.
-            slot = min(free, key=lambda s: (s is match.slot, s.length > 0, s.used_at, s.index))
+            keep = match.slot if match.length else None
+            slot = min(free, key=lambda s: (s is keep, s.length > 0, s.used_at, s.index))
         slot.running = True
         return slot
 

@@ -6,6 +6,7 @@ import random
 from dataclasses import replace
 from functools import cache
 
+import msgspec
 import numpy as np
 import onnxruntime_genai as og
 import pytest
@@ -21,10 +22,12 @@ from cupola.scheduler.messages import (
     Output,
     SamplingParams,
     Text,
+    Tokens,
+    Usage,
     Work,
 )
 from cupola.workers.backend import RequestError
-from cupola.workers.engine import Engine
+from cupola.workers.engine import WORTH_WAITING, Engine
 from cupola.workers.loading import EngineOptions, load
 from cupola.workers.model_folder import ModelFolder
 from cupola.workers.session import DecoderSession, Row
@@ -225,6 +228,168 @@ def test_without_max_tokens_the_context_is_the_limit():
     last = drain(backend)["r"][-1]
     assert last.finish_reason is FinishReason.LENGTH
     assert last.usage.completion_tokens == 5
+
+
+@settings(max_examples=25, deadline=None)
+@given(arrivals(), st.integers(CONTEXT, 2 * CONTEXT))
+def test_little_memory_and_shared_prompts_change_no_token(requests, positions):
+    """Preemption, recomputing, copied and taken-over prefixes: all as if each ran alone."""
+    backend = small_memory(positions)
+    made: dict[str, list[Output]] = {}
+    for number, (_, length, count, _) in enumerate(requests):
+        backend.add(str(number), greedy(SHARED + words(length, number % 3), count, ignore_eos=True))
+    while backend.busy:
+        for output in backend.step():
+            made.setdefault(output.request_id, []).append(output)
+        assert backend._table.touched <= positions
+    for number, (_, length, count, _) in enumerate(requests):
+        prompt = codec().encode(SHARED + words(length, number % 3))
+        tokens = plain_decoder("builder-fp32").generate(prompt, count)
+        assert text(made[str(number)]) == decode(tokens)
+    assert backend._table.free == SLOTS
+
+
+def small_memory(positions: int) -> Engine:
+    """The engine with nothing cached and room for so many positions."""
+    backend = engine()
+    backend._positions = positions
+    for slot in backend._table.slots:
+        backend._forget(slot)
+    return backend
+
+
+SHARED = words(100, 99)
+
+
+def test_sequences_are_preempted_when_memory_runs_out_and_finish_all_the_same():
+    backend = small_memory(CONTEXT)
+    for number in range(3):
+        backend.add(str(number), greedy(words(90, 10 + number), 40, ignore_eos=True))
+    fewest, finished = 3, 0
+    made: dict[str, list[Output]] = {}
+    backend.step()
+    while not finished:
+        for output in backend.step():
+            made.setdefault(output.request_id, []).append(output)
+            finished += output.last
+        fewest = min(fewest, len(backend._running))
+    assert fewest < 3
+    for request_id, outputs in drain(backend).items():
+        made.setdefault(request_id, []).extend(outputs)
+    for number in range(3):
+        prompt = codec().encode(words(90, 10 + number))
+        tokens = plain_decoder("builder-fp32").generate(prompt, 40)
+        assert text(made[str(number)]) == decode(tokens)
+
+
+def cached_tokens(outputs: list[Output]) -> int:
+    return outputs[-1].usage.cached_tokens
+
+
+def test_a_conversation_reads_only_what_is_new():
+    backend = small_memory(10**9)
+    first = words(60, 50)
+    backend.add("turn1", greedy(first, 1, ignore_eos=True))
+    drain(backend)
+    backend.add("turn2", greedy(first + words(20, 51), 5, ignore_eos=True))
+    assert cached_tokens(drain(backend)["turn2"]) == 60
+
+
+def test_a_prefix_that_arrives_several_times_is_computed_once():
+    backend = small_memory(10**9)
+    prefix = words(120, 60)
+    for number in range(3):
+        backend.add(str(number), greedy(prefix + LETTERS[number], 3, ignore_eos=True))
+    made = drain(backend)
+    found = [cached_tokens(made[str(number)]) for number in range(3)]
+    assert found[0] == 0
+    assert all(120 - WORTH_WAITING < cached <= 120 for cached in found[1:])
+
+
+def test_other_salts_share_nothing():
+    backend = small_memory(10**9)
+    work = Work(Text(words(80, 70)), SamplingParams(temperature=0, max_tokens=2))
+    found = []
+    for salt in ("a", "b", "a"):
+        backend.add("r", msgspec.structs.replace(work, cache_salt=salt))
+        found.append(cached_tokens(drain(backend)["r"]))
+    assert found == [0, 0, 79]
+
+
+def test_several_answers_share_one_prompt_and_differ():
+    backend = small_memory(10**9)
+    params = SamplingParams(temperature=1.5, seed=3, max_tokens=8, ignore_eos=True)
+    backend.add("r", Work(Text(words(90, 80)), params, answers=3))
+    outputs = drain(backend)["r"]
+    answers = [text([o for o in outputs if o.index == index]) for index in range(3)]
+    assert len(set(answers)) == 3
+    assert [o.last for o in outputs].count(True) == 1
+    assert outputs[-1].usage == Usage(90, 24)
+    backend.add("one", Work(Text(words(90, 80)), params))
+    assert text(drain(backend)["one"]) == answers[0]
+
+
+def expected_logprobs(tokens: list[int]) -> np.ndarray:
+    plain = plain_decoder("builder-fp32").logits(tokens).astype(np.float64)
+    return plain - plain.max() - np.log(np.exp(plain - plain.max()).sum())
+
+
+def test_logprobs_are_those_of_the_models_own_distribution():
+    backend = engine()
+    tokens = codec().encode("logprobs")
+    biased = {5: -100.0}
+    params = SamplingParams(
+        temperature=0, max_tokens=4, logprobs=3, ignore_eos=True, logit_bias=biased
+    )
+    backend.add("r", Work(Text("logprobs"), params))
+    entries = [entry for output in drain(backend)["r"] for entry in output.logprobs]
+    assert len(entries) == 4
+    for entry in entries:
+        expected = expected_logprobs(tokens)
+        best = np.argsort(-expected)[:3]
+        chosen = next(t for t in range(320) if codec().token_bytes(t) == entry.token)
+        assert entry.logprob == pytest.approx(expected[chosen], abs=1e-3)
+        assert [p for _, p in entry.top] == pytest.approx(expected[best], abs=1e-3)
+        tokens.append(chosen)
+
+
+def test_the_logprobs_of_the_prompt_are_told_with_the_first_output():
+    backend = engine()
+    prompt = "a prompt longer than one chunk of it"
+    tokens = codec().encode(prompt)
+    assert len(tokens) > BUDGET
+    params = SamplingParams(temperature=0, max_tokens=2, logprobs=0, ignore_eos=True)
+    backend.add("r", Work(Text(prompt), params, prompt_logprobs=True))
+    entries = drain(backend)["r"][0].prompt_logprobs
+    assert b"".join(entry.token for entry in entries) == prompt.encode()
+    assert np.isnan(entries[0].logprob)
+    for place in (1, 16, 17, len(tokens) - 1):
+        expected = expected_logprobs(tokens[:place])[tokens[place]]
+        assert entries[place].logprob == pytest.approx(expected, abs=1e-3)
+
+
+def test_a_stop_id_ends_the_answer_but_not_before_min_tokens():
+    tokens = plain_decoder("builder-fp32").generate(codec().encode("abc"), 8)
+    backend = engine()
+    backend.add("r", greedy("abc", 20, stop_token_ids=(tokens[3],), ignore_eos=True))
+    last = drain(backend)["r"][-1]
+    assert last.stopped_by == tokens[3]
+    assert last.usage.completion_tokens == tokens.index(tokens[3]) + 1
+    work = greedy("abc", 20, stop_token_ids=(tokens[3],), min_tokens=10, ignore_eos=True)
+    backend.add("r", work)
+    assert drain(backend)["r"][-1].usage.completion_tokens > 10
+
+
+def test_a_biased_token_is_always_said():
+    backend = engine()
+    letter = codec().encode("q")[0]
+    backend.add("r", greedy("abc", 5, logit_bias={letter: 100.0}, ignore_eos=True))
+    assert text(drain(backend)["r"]) == "qqqqq"
+
+
+def test_token_ids_outside_the_vocabulary_are_refused():
+    with pytest.raises(RequestError, match="vocabulary"):
+        engine().add("r", Work(Tokens((1, 99999))))
 
 
 def test_more_requests_than_slots_wait_their_turn():
