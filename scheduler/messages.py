@@ -110,8 +110,8 @@ class Tokens(msgspec.Struct, frozen=True, tag=True):
     ids: tuple[int, ...]
 
 
-class Work(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What a worker does for one request. The scheduler passes it on undecoded."""
+class Work(msgspec.Struct, frozen=True, tag=True, omit_defaults=True):
+    """Ask for answers to a prompt."""
 
     prompt: Chat | Text | Tokens
     sampling: SamplingParams = SamplingParams()
@@ -121,6 +121,34 @@ class Work(msgspec.Struct, frozen=True, omit_defaults=True):
     keep_special: bool = False  # special tokens are part of the text, for parsers of tool calls
     prompt_logprobs: bool = False  # also those of the prompt's tokens, with ``sampling.logprobs``
     cache_salt: str = ""  # requests share cached prefixes only with those of the same salt
+
+
+class Encode(msgspec.Struct, frozen=True, tag=True, omit_defaults=True):
+    """Ask for a prompt's tokens, and for the text that the chat template makes; for no answer."""
+
+    prompt: Chat | Text
+    # Of Text. A chat template writes special tokens itself.
+    add_special: bool = True  # the tokenizer adds its own, such as one for the beginning
+    parse_special: bool = True  # what spells a special token becomes that token
+
+
+class Decode(msgspec.Struct, frozen=True, tag=True, omit_defaults=True):
+    """Ask for the text of tokens."""
+
+    ids: tuple[int, ...]
+    keep_special: bool = True
+
+
+class Embed(msgspec.Struct, frozen=True, tag=True, omit_defaults=True):
+    """Ask for the vectors of texts, one for each, by their index."""
+
+    texts: tuple[Text | Tokens, ...]
+    dimensions: int | None = None  # None: all that the model has
+    truncate: bool = False  # a text that is too long is cut, else refused
+
+
+# What a worker does for one request. The scheduler passes it on undecoded.
+Task = Work | Encode | Decode | Embed
 
 
 class Usage(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -137,7 +165,7 @@ class Usage(msgspec.Struct, frozen=True, omit_defaults=True):
 class Submit(Message, frozen=True):
     request_id: str
     model: LocalModel
-    work: msgspec.Raw  # an encoded Work
+    work: msgspec.Raw  # an encoded Task
     # Seconds that the model stays loaded after its last use; -1: for ever; None: the default.
     ttl: float | None = None
 
@@ -195,6 +223,9 @@ class Output(msgspec.Struct, frozen=True, omit_defaults=True):
     logprobs: tuple[TokenLogprob, ...] = ()
     prompt_logprobs: tuple[TokenLogprob, ...] = ()  # in the first output; the first one's is NaN
     stopped_by: str | int | None = None  # the stop string or the stop token id that ended it
+    tokens: tuple[int, ...] = ()  # what Encode asks for
+    pieces: tuple[bytes, ...] = ()  # what each of the tokens stands for; it may cut a character
+    embedding: bytes = b""  # what Embed asks for: float32, little-endian
 
     @property
     def last(self) -> bool:
@@ -302,8 +333,8 @@ encode = msgspec.msgpack.Encoder().encode
 decode_to_scheduler = msgspec.msgpack.Decoder(ToScheduler).decode
 decode_to_gateway = msgspec.msgpack.Decoder(ToGateway).decode
 decode_to_worker = msgspec.msgpack.Decoder(ToWorker).decode
-decode_work = msgspec.msgpack.Decoder(Work).decode
+decode_work = msgspec.msgpack.Decoder(Task).decode
 
 
-def encode_work(work: Work) -> msgspec.Raw:
+def encode_work(work: Task) -> msgspec.Raw:
     return msgspec.Raw(encode(work))

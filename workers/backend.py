@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
-from cupola.scheduler.messages import ErrorCode, Output, Work
+from cupola.scheduler.messages import Decode, Embed, Encode, ErrorCode, Output, Rejected, Work
 
 
 class RequestError(ValueError):
@@ -16,17 +17,21 @@ class RequestError(ValueError):
 
 
 class Backend(Protocol):
-    """A loaded model that generates for many requests at once. Used from one thread."""
+    """A loaded model that works for many requests at once. Used from one thread."""
 
-    def add(self, request_id: str, work: Work) -> None:
+    def add(self, request_id: str, work: Work | Embed) -> None:
         """Accept a request. Raises RequestError, and then knows nothing of it."""
+
+    def convert(self, request_id: str, task: Encode | Decode) -> Output:
+        """Text to tokens or back, at once. Raises RequestError."""
 
     def abort(self, request_id: str) -> None:
         """Forget a request; no output of it follows. Unknown ids are ignored."""
 
-    def step(self) -> list[Output]:
-        """One run of the model over everything that is ready. Each request's last output has a
-        finish reason. An exception means that the engine is lost, and all its requests with it."""
+    def step(self) -> Sequence[Output | Rejected]:
+        """One run of the model over everything that is ready. A request ends with the output that
+        has its usage, or by being rejected: then the backend has forgotten it. An exception means
+        that the engine is lost, and all its requests with it."""
 
     @property
     def busy(self) -> bool:

@@ -10,6 +10,9 @@ from itertools import cycle, islice
 
 from cupola.scheduler.messages import (
     Chat,
+    Decode,
+    Embed,
+    Encode,
     ErrorCode,
     FinishReason,
     Output,
@@ -35,7 +38,21 @@ class EchoBackend:
     def busy(self) -> bool:
         return bool(self._answers)
 
-    def add(self, request_id: str, work: Work) -> None:
+    def convert(self, request_id: str, task: Encode | Decode) -> Output:
+        """Its tokens are bytes."""
+        if isinstance(task, Decode):
+            text = bytes(task.ids).decode(errors="replace")
+            return Output(request_id, text, usage=Usage(len(task.ids), 0))
+        text = _said(task)
+        data = text.encode()
+        pieces = tuple(bytes([byte]) for byte in data)
+        return Output(
+            request_id, text, usage=Usage(len(data), 0), tokens=tuple(data), pieces=pieces
+        )
+
+    def add(self, request_id: str, work: Work | Embed) -> None:
+        if isinstance(work, Embed):
+            raise RequestError(ErrorCode.INVALID_REQUEST, "the echo backend makes no embeddings")
         text = _said(work)
         if text.startswith(FORBIDDEN):
             raise RequestError(ErrorCode.INVALID_REQUEST, "the echo backend was told to refuse")
@@ -54,7 +71,7 @@ class EchoBackend:
         return outputs
 
 
-def _said(work: Work) -> str:
+def _said(work: Work | Encode) -> str:
     match work.prompt:
         case Chat(messages):
             return str(messages[-1].get("content"))

@@ -7,8 +7,18 @@ from collections import deque
 import numpy as np
 from numpy.typing import NDArray
 
-from cupola.scheduler.messages import Output, TokenLogprob, Work
+from cupola.scheduler.messages import (
+    Decode,
+    Embed,
+    Encode,
+    ErrorCode,
+    Output,
+    TokenLogprob,
+    Work,
+)
 from cupola.workers.admission import Admission
+from cupola.workers.backend import RequestError
+from cupola.workers.conversion import convert
 from cupola.workers.logprobs import logprob
 from cupola.workers.model_folder import ModelFolder
 from cupola.workers.plan import plan
@@ -52,7 +62,13 @@ class Engine:
     def busy(self) -> bool:
         return bool(self._running or self._waiting)
 
-    def add(self, request_id: str, work: Work) -> None:
+    def convert(self, request_id: str, task: Encode | Decode) -> Output:
+        return convert(self._codec, request_id, task)
+
+    def add(self, request_id: str, work: Work | Embed) -> None:
+        if isinstance(work, Embed):
+            text = "this model generates text; for embeddings use a model whose task they are"
+            raise RequestError(ErrorCode.INVALID_REQUEST, text)
         self._waiting.extend(self._admission.sequences(request_id, work))
 
     def abort(self, request_id: str) -> None:

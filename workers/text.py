@@ -95,17 +95,36 @@ class TextCodec:
         source = file.read_text("utf-8") if file.exists() else config.get("chat_template")
         self._template = ChatTemplate(source, tokens) if isinstance(source, str) else None
 
-    def encode(self, text: str) -> list[int]:
-        """Tokens of plain text, with the special tokens that the tokenizer itself adds."""
-        return list(self._tokenizer.encode(text).ids)
+    def has(self, token: int) -> bool:
+        return 0 <= token < 2**32 and self._tokenizer.id_to_token(token) is not None
+
+    def encode(
+        self, text: str, *, add_special: bool = True, parse_special: bool = True
+    ) -> list[int]:
+        """Tokens of plain text, with the special tokens that the tokenizer itself adds.
+
+        Without ``parse_special`` what spells a special token is text like any other.
+        """
+        self._tokenizer.encode_special_tokens = not parse_special
+        try:
+            return list(self._tokenizer.encode(text, add_special_tokens=add_special).ids)
+        finally:
+            self._tokenizer.encode_special_tokens = False
+
+    def decode(self, tokens: Sequence[int], *, keep_special: bool) -> str:
+        """The text of tokens that all come at once."""
+        return str(self._tokenizer.decode(list(tokens), skip_special_tokens=not keep_special))
+
+    def render(self, chat: Chat) -> str:
+        """A conversation as the model reads it. Raises TemplateError."""
+        if self._template is None:
+            raise TemplateError("this model has no chat template; use it for plain completion")
+        return self._template.render(chat)
 
     def encode_chat(self, chat: Chat) -> list[int]:
         """Tokens of a conversation. Raises TemplateError."""
-        if self._template is None:
-            raise TemplateError("this model has no chat template; use it for plain completion")
-        prompt = self._template.render(chat)
         # The template writes the special tokens, so the tokenizer must not add them once more.
-        return list(self._tokenizer.encode(prompt, add_special_tokens=False).ids)
+        return self.encode(self.render(chat), add_special=False)
 
     def detokenizer(self, *, keep_special: bool = False) -> Detokenizer:
         return Detokenizer(self._tokenizer, keep_special)

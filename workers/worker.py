@@ -13,7 +13,9 @@ from dataclasses import dataclass
 from cupola.cache.catalog import ExecutionProvider
 from cupola.scheduler.messages import (
     Abort,
+    Decode,
     Done,
+    Encode,
     ErrorCode,
     Generate,
     Goodbye,
@@ -97,9 +99,12 @@ class Worker:
                 logger.exception("%s failed in a run", resident.model.id)
                 failures += self._discard(resident, now)
                 continue
-            outputs += made
             for output in made:
-                if output.last:
+                if isinstance(output, Rejected):
+                    failures.append(output)
+                else:
+                    outputs.append(output)
+                if isinstance(output, Rejected) or output.last:
                     self._residency.finish(output.request_id, now)
         return [*([Outputs(tuple(outputs))] if outputs else []), *failures]
 
@@ -163,7 +168,10 @@ class Worker:
             return [Done(order.request_id)]
         assert resident.backend is not None
         try:
-            resident.backend.add(order.request_id, decode_work(order.work))
+            task = decode_work(order.work)
+            if isinstance(task, (Encode, Decode)):
+                return [Outputs((resident.backend.convert(order.request_id, task),))]
+            resident.backend.add(order.request_id, task)
         except RequestError as error:
             return [Rejected(order.request_id, error.code, str(error))]
         except Exception:  # an unforeseen input must cost its own request only

@@ -8,7 +8,10 @@ from cupola.cache.catalog import ExecutionProvider
 from cupola.scheduler.messages import (
     Abort,
     Chat,
+    Decode,
     Done,
+    Embed,
+    Encode,
     ErrorCode,
     FinishReason,
     Generate,
@@ -16,8 +19,10 @@ from cupola.scheduler.messages import (
     Heartbeat,
     Load,
     LocalModel,
+    Output,
     Outputs,
     Ready,
+    Rejected,
     Rejoin,
     SamplingParams,
     Text,
@@ -111,6 +116,55 @@ def test_a_refused_request_does_not_disturb_the_others(bench):
     (rejected,) = bench.generate("r2", FORBIDDEN)
     assert rejected.code is ErrorCode.INVALID_REQUEST
     assert bench.finish() == {"r1": "one two "}
+
+
+def test_a_request_that_fails_in_a_step_ends_alone(bench):
+    class Failing(EchoBackend):
+        def step(self) -> list[Output | Rejected]:
+            self.abort("r1")
+            return [Rejected("r1", ErrorCode.INVALID_REQUEST, "cannot go on"), *super().step()]
+
+    bench.worker.receive(Load("l", MODEL), 0)
+    bench.worker.loaded(MODEL.id, Failing(), 0)
+    bench.generate("r1")
+    bench.generate("r2")
+    outputs, rejected = bench.worker.step(0)
+    assert [output.request_id for output in outputs.outputs] == ["r2"]
+    assert rejected.request_id == "r1"
+    assert bench.residency.models[MODEL.id].running == {"r2"}
+
+
+def convert(bench: Bench, task: Encode | Decode):
+    return bench.worker.receive(Generate("c", MODEL, encode_work(task)), 0)
+
+
+def test_text_is_converted_without_a_step(bench):
+    bench.load()
+    (outputs,) = convert(bench, Encode(Text("ab")))
+    assert outputs.outputs[0].tokens == (97, 98)
+    (outputs,) = convert(bench, Decode((97, 98)))
+    assert outputs.outputs[0].text == "ab"
+    assert outputs.outputs[0].last
+    assert not bench.worker.busy
+
+
+def test_a_conversion_waits_for_the_load_it_causes(bench):
+    assert convert(bench, Encode(Text("a"))) == []
+    (outputs,) = bench.load()
+    assert outputs.outputs[0].tokens == (97,)
+    assert not bench.residency.models[MODEL.id].running
+
+
+def test_a_conversion_that_fails_is_rejected(bench):
+    bench.load()
+    (rejected,) = convert(bench, Decode((1000,)))
+    assert rejected.code is ErrorCode.INTERNAL
+
+
+def test_embeddings_are_refused_by_what_makes_none(bench):
+    bench.load()
+    (rejected,) = bench.worker.receive(Generate("e", MODEL, encode_work(Embed(()))), 0)
+    assert rejected.code is ErrorCode.INVALID_REQUEST
 
 
 def test_work_that_does_not_decode_is_rejected(bench):
