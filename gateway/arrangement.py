@@ -2,13 +2,33 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
+from msgspec.structs import replace
+
+from cupola.gateway.errors import ApiError
+from cupola.gateway.families.describing import definition, described
 from cupola.gateway.families.description import Family
+from cupola.gateway.families.enforcing import (
+    ENFORCED,
+    after_reasoning,
+    calls_or,
+    can_be_mixed,
+    required_calls,
+    strict_calls,
+)
+from cupola.gateway.families.harmony import HarmonyParser
+from cupola.gateway.families.known import HERMES
+from cupola.gateway.families.marked import Emitter, MarkedParser
 from cupola.gateway.families.parser import Parser
-from cupola.gateway.generation import Conversation, GenerationRequest
-from cupola.scheduler.messages import Chat, Text, Tokens, Work
+from cupola.gateway.generation import Conversation, GenerationRequest, ToolOptions, ToolUse
+from cupola.scheduler.messages import Chat, Constraint, ConstraintKind, Text, Tokens, Work
+
+NewId = Callable[[], str]
+_SHORT_ID = 9
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,26 +37,113 @@ class Arrangement:
     parser: Callable[[int], Parser] | None = None  # for the answer with this index; None: all text
 
 
-def arrange(asked: GenerationRequest, family: Family) -> Arrangement:
-    return Arrangement(
-        Work(
-            prompt=_prompt(asked.prompt),
-            sampling=asked.sampling,
-            answers=asked.answers,
-            constraint=asked.constraint,
-            prediction=asked.prediction,
-            keep_special=asked.show_special,
-            prompt_logprobs=asked.prompt_logprobs,
-            cache_salt=asked.cache_salt,
-        )
+def arrange(asked: GenerationRequest, family: Family, new_id: NewId) -> Arrangement:
+    """``new_id`` makes the ids of calls. Raises ApiError when the family cannot do it."""
+    chat = isinstance(asked.prompt, Conversation)
+    parsed = chat and (bool(asked.tools.tools) or bool(family.reasoning) or family.harmony)
+    work = Work(
+        prompt=_prompt(asked.prompt, asked.tools, family),
+        sampling=asked.sampling,
+        answers=asked.answers,
+        constraint=_constraint(asked, family) if chat else asked.constraint,
+        prediction=asked.prediction,
+        keep_special=asked.show_special or (parsed and family.special),
+        prompt_logprobs=asked.prompt_logprobs,
+        cache_salt=asked.cache_salt,
     )
+    return Arrangement(work, _parser(asked, family, new_id) if parsed else None)
 
 
-def _prompt(prompt: Conversation | Text | Tokens) -> Chat | Text | Tokens:
+# -- prompt ----------------------------------------------------------------------------------------
+
+
+def _prompt(
+    prompt: Conversation | Text | Tokens, tools: ToolOptions, family: Family
+) -> Chat | Text | Tokens:
     if not isinstance(prompt, Conversation):
         return prompt
-    return Chat(
-        prompt.messages,
-        template_options=prompt.template_options,
-        continue_last=prompt.continue_last,
+    messages = prompt.messages
+    given: tuple[dict[str, Any], ...] = ()
+    if family.template_takes_tools:
+        given = tuple(definition(tool) for tool in tools.tools)
+        if family.short_ids:
+            messages = tuple(_with_short_ids(message) for message in messages)
+    else:
+        form = family.tools if family.tools and family.tools.markers else HERMES
+        messages = described(messages, tools.tools, form.markers[0])
+    return Chat(messages, given, prompt.template_options, prompt.continue_last)
+
+
+def _with_short_ids(message: dict[str, Any]) -> dict[str, Any]:
+    """Mistral's templates refuse ids that have not nine letters and digits."""
+    message = dict(message)
+    if "tool_call_id" in message:
+        message["tool_call_id"] = _short(message["tool_call_id"])
+    if calls := message.get("tool_calls"):
+        message["tool_calls"] = [{**call, "id": _short(call.get("id", ""))} for call in calls]
+    return message
+
+
+def _short(call_id: str) -> str:
+    return re.sub(r"[^A-Za-z0-9]", "", call_id)[-_SHORT_ID:].rjust(_SHORT_ID, "0")
+
+
+# -- constraint ------------------------------------------------------------------------------------
+
+
+def _constraint(asked: GenerationRequest, family: Family) -> Constraint | None:
+    tools = asked.tools
+    thinking = family if family.reasoning and asked.reasoning is not False else None
+    if tools.tools and tools.use is ToolUse.REQUIRED:
+        if asked.constraint is not None:
+            text = "A required call leaves no room for an answer of another form"
+            raise ApiError(400, "invalid_value", text, param="response_format")
+        return required_calls(tools.tools, parallel=tools.parallel, think=thinking)
+    if tools.tools and (asked.constraint or any(tool.strict for tool in tools.tools)):
+        return _mixed(asked.constraint, tools, family)
+    if asked.constraint is not None and thinking is not None:
+        return after_reasoning(asked.constraint, thinking)
+    return asked.constraint
+
+
+def _mixed(wanted: Constraint | None, tools: ToolOptions, family: Family) -> Constraint:
+    form = family.tools
+    if form is None or not can_be_mixed(form):
+        text = f"Models of the family '{family.name}' can be held to a schema only where a call is "
+        param = "tools" if wanted is None else "response_format"
+        raise ApiError(
+            400, "unsupported_parameter", text + "required: set 'tool_choice'", param=param
+        )
+    if wanted is None:
+        return strict_calls(tools.tools, form)
+    if wanted.kind is ConstraintKind.LARK:
+        text = "A grammar and tools exclude each other: put the calls into the grammar"
+        raise ApiError(400, "invalid_value", text, param="response_format")
+    return calls_or(wanted, tools.tools, form)
+
+
+# -- parser ----------------------------------------------------------------------------------------
+
+
+def _parser(asked: GenerationRequest, family: Family, new_id: NewId) -> Callable[[int], Parser]:
+    tools = asked.tools
+    names = frozenset(tool.name for tool in tools.tools)
+    assert isinstance(asked.prompt, Conversation)
+    forced = bool(names) and tools.use is ToolUse.REQUIRED
+    if forced:
+        family = replace(family, tools=ENFORCED, harmony=False)
+    opened = asked.prompt.template_options.get("add_generation_prompt", True)
+    in_reasoning = (
+        family.starts_in_reasoning
+        and asked.reasoning is not False
+        and opened is not False
+        and not asked.prompt.continue_last
     )
+
+    def make(index: int) -> Parser:
+        emitter = Emitter(index, new_id, tools.parallel)
+        if family.harmony:
+            return HarmonyParser(names, emitter)
+        return MarkedParser(family, names, emitter, in_reasoning=in_reasoning)
+
+    return make

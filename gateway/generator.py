@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+
+import msgspec
 
 from cupola.gateway.arrangement import Arrangement, arrange
 from cupola.gateway.errors import ApiError
@@ -13,7 +16,7 @@ from cupola.gateway.generation import GenerationRequest
 from cupola.gateway.models import ModelDirectory
 from cupola.gateway.scheduler_client import SchedulerClient
 from cupola.gateway.translator import Translator
-from cupola.scheduler.messages import Output, encode_work
+from cupola.scheduler.messages import Chat, Output, Work, encode, encode_work
 
 
 class Generation:
@@ -41,17 +44,37 @@ class Generator:
     async def generate(self, asked: GenerationRequest) -> Generation:
         """Begin. Raises ApiError when the request cannot be served by this model or machine."""
         model = await self._models.find(asked.model, asked.provider)
-        arrangement = arrange(asked, await self._families.of(model.path))
-        try:
-            work = encode_work(arrangement.work)
-        except (
-            OverflowError,
-            RecursionError,
-        ):  # only messages and tools are passed on as they came
-            text = "'messages' holds a number or a nesting that is too large"
-            raise ApiError(400, "invalid_value", text, param="messages") from None
-        outputs = self._client.generate(model, work, asked.ttl)
+        arrangement = arrange(asked, await self._families.of(model.path), new_call_id)
+        outputs = self._client.generate(model, _encoded(arrangement.work), asked.ttl)
         return Generation(model.id, _events(outputs, arrangement))
+
+
+def new_call_id() -> str:
+    return f"call_{secrets.token_hex(12)}"
+
+
+def _encoded(work: Work) -> msgspec.Raw:
+    """Raises ApiError when something that is passed on as it came has no place in a message."""
+    try:
+        return encode_work(work)
+    except (OverflowError, RecursionError):
+        param = "messages"
+        if isinstance(work.prompt, Chat):
+            further = {
+                "tools": work.prompt.tools,
+                "chat_template_kwargs": work.prompt.template_options,
+            }
+            param = next((name for name, part in further.items() if _too_large(part)), param)
+        text = f"'{param}' holds a number or a nesting that is too large"
+        raise ApiError(400, "invalid_value", text, param=param) from None
+
+
+def _too_large(part: object) -> bool:
+    try:
+        encode(part)
+    except (OverflowError, RecursionError):
+        return True
+    return False
 
 
 async def _events(

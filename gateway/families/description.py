@@ -26,23 +26,23 @@ class Markers(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class ToolFormat(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """``markers``: any of them begins a call, the first is the one that the model is told of."""
 
-    markers: tuple[Markers, ...]
+    markers: tuple[Markers, ...] = ()
     payload: Payload = Payload.JSON
     bare: bool = False  # a call may also be the whole answer, without markers
-    arguments_key: str = "arguments"
-    parallel: bool = True
-    special: bool = False  # the markers are special tokens, which a worker leaves out by default
+    noise: tuple[str, ...] = ()  # further markers, which mean nothing
 
 
 class Family(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """``tools`` None: nothing is read as a call. ``reasoning`` None: it never thinks."""
+    """``tools`` None: nothing is read as a call. No ``reasoning``: it never thinks."""
 
     name: str
     tools: ToolFormat | None = None
-    reasoning: Markers | None = None
-    starts_in_reasoning: bool = False  # the prompt ends with the reasoning's start marker
+    reasoning: tuple[Markers, ...] = ()
+    starts_in_reasoning: bool = False  # the prompt ends with the first reasoning's start marker
     template_takes_tools: bool = True  # else they are described in a system message
     harmony: bool = False  # gpt-oss: every part of an answer names its channel
+    special: bool = False  # markers are special tokens, which a worker leaves out by default
+    short_ids: bool = False  # the template wants ids of calls to have nine letters and digits
 
 
 PLAIN = Family("plain")

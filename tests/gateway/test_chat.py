@@ -153,9 +153,8 @@ def test_defaults(gateway: RunningGateway, scheduler: ScriptedScheduler) -> None
 
 
 def test_number_too_large_for_the_wire(gateway: RunningGateway) -> None:
-    message = {"role": "assistant", "content": "", "tool_calls": [{"index": 10**30}]}
-    answer = gateway.ask(HELLO | {"messages": [message]})
-    assert (status_of(answer), error_of(answer)["param"]) == (400, "messages")
+    answer = gateway.ask(HELLO | {"chat_template_kwargs": {"x": 10**30}})
+    assert (status_of(answer), error_of(answer)["param"]) == (400, "chat_template_kwargs")
 
 
 # -- the bytes of a stream -------------------------------------------------------------------------
