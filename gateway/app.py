@@ -23,6 +23,7 @@ from cupola.gateway.health import HealthApi
 from cupola.gateway.middleware import BodyLimit, RequestLog, SameOrigin, TrustedHost
 from cupola.gateway.models import ModelDirectory, ModelsApi
 from cupola.gateway.scheduler_client import SchedulerClient
+from cupola.gateway.tokens import TokensApi
 
 if TYPE_CHECKING:
     from cupola.gateway.main import GatewayConfig
@@ -38,7 +39,9 @@ def build_app(
     """The application. ``tell`` sends a line to the supervisor; ``remote`` has what it shares."""
     remote = RemoteModels() if remote is None else remote
     directory = ModelDirectory(models)
-    generator = Generator(client, directory, FamilyDirectory())
+    families = FamilyDirectory()
+    generator = Generator(client, directory, families)
+    tokens = TokensApi(client, directory, families, config.model)
     chat = ChatApi(generator)
     catalog = ModelsApi(client, directory, remote)
     health = HealthApi(
@@ -55,6 +58,9 @@ def build_app(
     app = Starlette(
         routes=[
             Route("/v1/chat/completions", chat.create, methods=["POST"]),
+            Route("/tokenize", tokens.tokenize, methods=["POST"]),
+            Route("/detokenize", tokens.detokenize, methods=["POST"]),
+            Route("/apply-template", tokens.apply_template, methods=["POST"]),
             Route("/v1/models", catalog.list),
             Route("/v1/models/{id:path}", catalog.show),
             Route("/health", health.health),

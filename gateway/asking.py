@@ -1,0 +1,44 @@
+"""Asking a worker for something that is not generated: tokens, text, vectors."""
+
+from __future__ import annotations
+
+from contextlib import aclosing
+
+from starlette.requests import Request
+
+from cupola.gateway.disconnect import cancelled_on_disconnect
+from cupola.gateway.errors import ApiError
+from cupola.gateway.scheduler_client import SchedulerClient
+from cupola.scheduler.messages import Decode, Embed, Encode, LocalModel, Output, encode_work
+
+
+class ClientGone(Exception):
+    """Nobody waits for the answer any more."""
+
+
+async def ask(
+    client: SchedulerClient,
+    request: Request,
+    model: LocalModel,
+    task: Encode | Decode | Embed,
+    ttl: float | None = None,
+) -> list[Output]:
+    """All outputs for ``task``. ``request``, whose body must have been read: its end ends the work.
+
+    Raises RequestFailed, ApiError, ClientGone.
+    """
+    try:
+        work = encode_work(task)
+    except (OverflowError, RecursionError):
+        text = "The body holds a number or a nesting that is too large"
+        raise ApiError(400, "invalid_value", text) from None
+    outputs: list[Output] = []
+    async with (
+        cancelled_on_disconnect(request.receive),
+        aclosing(client.generate(model, work, ttl)) as batches,
+    ):
+        async for batch in batches:
+            outputs += batch
+    if not outputs or not outputs[-1].last:
+        raise ClientGone
+    return outputs

@@ -1,0 +1,102 @@
+"""POST /tokenize, /detokenize and /apply-template, in llama-server's shapes and in vLLM's."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from cupola.gateway.arrangement import arrange
+from cupola.gateway.asking import ask
+from cupola.gateway.chat import generation_of
+from cupola.gateway.errors import ApiError
+from cupola.gateway.families.directory import FamilyDirectory
+from cupola.gateway.generator import new_call_id
+from cupola.gateway.models import ModelDirectory
+from cupola.gateway.scheduler_client import SchedulerClient
+from cupola.gateway.schemas.tokens import (
+    Conversation,
+    DetokenizeRequest,
+    Peek,
+    TokenizeChat,
+    TokenizeText,
+)
+from cupola.scheduler.messages import Chat, Decode, Encode, LocalModel, Output, Text
+
+
+class TokensApi:
+    def __init__(
+        self,
+        client: SchedulerClient,
+        models: ModelDirectory,
+        families: FamilyDirectory,
+        default_model: str,
+    ) -> None:
+        self._client = client
+        self._models = models
+        self._families = families
+        self._default_model = default_model
+
+    async def tokenize(self, request: Request) -> Response:
+        body = await request.body()
+        if Peek.model_validate_json(body).messages is not None:
+            return await self._tokenize_chat(request, TokenizeChat.model_validate_json(body))
+        asked = TokenizeText.model_validate_json(body)
+        model = await self._model(asked.model)
+        task = Encode(Text(asked.text), asked.adds_special, asked.parse_special is not False)
+        (output,) = await ask(self._client, request, model, task)
+        if asked.prompt is not None:
+            return await self._counted(output, model, pieces=asked.wants_pieces)
+        if not asked.wants_pieces:
+            return JSONResponse({"tokens": output.tokens})
+        pairs = zip(output.tokens, output.pieces, strict=True)
+        return JSONResponse({"tokens": [{"id": i, "piece": _piece(piece)} for i, piece in pairs]})
+
+    async def detokenize(self, request: Request) -> Response:
+        asked = DetokenizeRequest.model_validate_json(await request.body())
+        model = await self._model(asked.model)
+        (output,) = await ask(self._client, request, model, Decode(tuple(asked.tokens)))
+        return JSONResponse({"content": output.text, "prompt": output.text})
+
+    async def apply_template(self, request: Request) -> Response:
+        asked = Conversation.model_validate_json(await request.body())
+        output, _ = await self._encoded(request, asked)
+        return JSONResponse({"prompt": output.text})
+
+    async def _tokenize_chat(self, request: Request, asked: TokenizeChat) -> Response:
+        output, model = await self._encoded(request, asked)
+        return await self._counted(output, model, pieces=bool(asked.return_token_strs))
+
+    async def _encoded(self, request: Request, asked: Conversation) -> tuple[Output, LocalModel]:
+        """The conversation exactly as POST /v1/chat/completions would put it to the model."""
+        model = await self._model(asked.model)
+        work = arrange(generation_of(asked), await self._families.of(model.path), new_call_id).work
+        if not isinstance(work.prompt, Chat):
+            raise ApiError(400, "invalid_value", "'messages' is missing", param="messages")
+        (output,) = await ask(self._client, request, model, Encode(work.prompt))
+        return output, model
+
+    async def _model(self, name: str | None) -> LocalModel:
+        return await self._models.find(name or self._default_model)
+
+    async def _counted(self, output: Output, model: LocalModel, *, pieces: bool) -> Response:
+        """vLLM's answer."""
+        cached = await self._models.cached(model.id)
+        body: dict[str, Any] = {
+            "count": len(output.tokens),
+            "max_model_len": cached.variant.context_length,
+            "tokens": output.tokens,
+            "token_strs": None,
+        }
+        if pieces:
+            body["token_strs"] = [piece.decode(errors="replace") for piece in output.pieces]
+        return JSONResponse(body)
+
+
+def _piece(piece: bytes) -> str | list[int]:
+    """A token's text; its bytes where it holds only a part of a character."""
+    try:
+        return piece.decode()
+    except UnicodeDecodeError:
+        return list(piece)
