@@ -64,15 +64,18 @@ class Loader:
     def _serve(self) -> None:
         while True:
             model = self._wanted.get()
-            began = time.monotonic()
-            result: Backend | Exception
-            try:
-                result = load(model, self._options)
-                logger.info("loaded %s in %.1f s", model.id, time.monotonic() - began)
-            except Exception as error:  # whatever a broken file makes the runtime raise
-                result = error
-            self.ended.put((model.id, result))
+            # Not kept in a variable here: it would hold the model until the next is loaded.
+            self.ended.put((model.id, self._load(model)))
             self._waker.send(b"\n")
+
+    def _load(self, model: LocalModel) -> Backend | Exception:
+        began = time.monotonic()
+        try:
+            backend = load(model, self._options)
+        except Exception as error:  # whatever a broken file makes the runtime raise
+            return error
+        logger.info("loaded %s in %.1f s", model.id, time.monotonic() - began)
+        return backend
 
     def take(self) -> list[tuple[str, Backend | Exception]]:
         """The loads that have ended since the last call."""
@@ -111,8 +114,7 @@ class Loop:
             self._beat(time.monotonic())
             self.poller.poll(self._timeout_ms(time.monotonic()))
             self._receive_all()
-            for model_id, result in self.loader.take():
-                self._send(self.worker.loaded(model_id, result, time.monotonic()))
+            self._take_loaded()
         self._send(self.worker.goodbye())
         self.scheduler.linger = 1000  # the goodbye should arrive
 
@@ -123,6 +125,10 @@ class Loop:
         if self.preload:
             model_id, result = self.loader.ended.get()
             self.worker.loaded(model_id, result, time.monotonic())
+
+    def _take_loaded(self) -> None:
+        for model_id, result in self.loader.take():
+            self._send(self.worker.loaded(model_id, result, time.monotonic()))
 
     def _expire(self) -> None:
         if dropped := self.worker.expire(time.monotonic()):
