@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import nan
 
 from cupola.scheduler.messages import (
@@ -14,6 +15,8 @@ from cupola.scheduler.messages import (
     Work,
 )
 from cupola.workers.backend import RequestError
+from cupola.workers.constraints import Constraints
+from cupola.workers.drafting import Drafter
 from cupola.workers.model_folder import ModelFolder
 from cupola.workers.penalties import Penalties
 from cupola.workers.sampling import Sampler
@@ -24,17 +27,37 @@ from cupola.workers.text import StopMatcher, TemplateError, TextCodec
 class Admission:
     """What a model accepts."""
 
-    def __init__(self, folder: ModelFolder, codec: TextCodec, vocabulary: int) -> None:
+    def __init__(
+        self,
+        folder: ModelFolder,
+        codec: TextCodec,
+        vocabulary: int,
+        constraints: Constraints,
+        wake: Callable[[], None],
+    ) -> None:
+        """``wake`` is called, from another thread, when a grammar is compiled."""
         self._folder = folder
         self._codec = codec
         self._vocabulary = vocabulary
+        self._constraints = constraints
+        self._wake = wake
 
     def sequences(self, request_id: str, work: Work) -> list[Sequence]:
         """One for each answer asked for. Raises RequestError."""
         tokens = self._tokens(work)
         room = self._room(len(tokens), work.sampling)
+        grammar = None
+        if work.constraint is not None:
+            grammar = self._constraints.compile(work.constraint)
+            grammar.add_done_callback(lambda _: self._wake())
         job = Job(request_id, len(tokens), open=work.answers)
-        return [self._sequence(job, index, tokens, room, work) for index in range(work.answers)]
+        made = [self._sequence(job, index, tokens, room, work) for index in range(work.answers)]
+        for sequence in made:
+            sequence.grammar = grammar
+        return made
+
+    def close(self) -> None:
+        self._constraints.close()
 
     def _sequence(self, job: Job, index: int, tokens: list[int], room: int, work: Work) -> Sequence:
         params = work.sampling
@@ -56,7 +79,14 @@ class Admission:
             stops=StopMatcher(params.stop),
             salt=work.cache_salt,
             prompt_logprobs=logprobs,
+            drafter=self._drafter(tokens, work),
         )
+
+    def _drafter(self, tokens: list[int], work: Work) -> Drafter | None:
+        if work.constraint is not None or work.prompt_logprobs:
+            return None  # a grammar would have to be asked about every guess
+        prediction = self._codec.encode(work.prediction, add_special=False)
+        return Drafter(prediction, tokens)
 
     def _tokens(self, work: Work) -> list[int]:
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,25 +14,30 @@ from cupola.scheduler.messages import (
     Encode,
     ErrorCode,
     Output,
-    TokenLogprob,
+    Rejected,
     Work,
 )
 from cupola.workers.admission import Admission
 from cupola.workers.backend import RequestError
+from cupola.workers.constraints import Constraints
 from cupola.workers.conversion import convert
 from cupola.workers.logprobs import logprob
+from cupola.workers.masks import MaskBatch
 from cupola.workers.model_folder import ModelFolder
-from cupola.workers.plan import plan
-from cupola.workers.sampling import sample
+from cupola.workers.plan import Step, plan
+from cupola.workers.sampling import penalize, sample
+from cupola.workers.seating import Seating
 from cupola.workers.sequence import Sequence
 from cupola.workers.session import DecoderSession, Row
-from cupola.workers.slots import Match, Slot, SlotTable, common_prefix
 from cupola.workers.text import TextCodec
 
-# Tokens that a neighbour must be about to compute for a prompt to wait for them (SGLang's choice).
-WORTH_WAITING = 32
+# Verifying guesses is nearly free while the run is bound by reading the weights, and costs like any
+# other token when it is not: so few sequences guess, and few tokens together.
+DRAFTING_SEQUENCES = 4
+DRAFTED_TOKENS = 8
 
-Step = tuple[Sequence, int]  # a sequence, and how many of its pending tokens are in this run
+Logits = NDArray[np.float32]
+Told = Output | Rejected
 
 
 class Engine:
@@ -44,23 +50,28 @@ class Engine:
         session: DecoderSession,
         budget: int,
         positions: int,
+        wake: Callable[[], None] = lambda: None,
     ) -> None:
         """``budget``: tokens a step may hold, the session's width at most.
 
         ``positions``: of keys and values that may be in memory at once; one context is always.
+        ``wake``: called from another thread when there is something to do that was not before.
         """
         self._codec = codec
         self._session = session
+        self._context = folder.context
         self._budget = budget
-        self._positions = max(positions, folder.context)
-        self._admission = Admission(folder, codec, session.vocabulary)
-        self._table = SlotTable(session.slots)
+        ends = sorted(folder.end_tokens)
+        constraints = Constraints(folder.path / "tokenizer.json", session.vocabulary, ends)
+        self._admission = Admission(folder, codec, session.vocabulary, constraints, wake)
+        self._masks = MaskBatch(session.slots, session.vocabulary, ends)
+        self._seating = Seating(session.cache, session.slots, max(positions, folder.context))
         self._waiting: deque[Sequence] = deque()
         self._running: list[Sequence] = []  # in order of arrival
 
     @property
     def busy(self) -> bool:
-        return bool(self._running or self._waiting)
+        return bool(self._running) or any(sequence.admissible for sequence in self._waiting)
 
     def convert(self, request_id: str, task: Encode | Decode) -> Output:
         return convert(self._codec, request_id, task)
@@ -76,159 +87,159 @@ class Engine:
             self._retire(sequence)
         self._waiting = deque(s for s in self._waiting if s.job.request_id != request_id)
 
-    def step(self) -> list[Output]:
-        self._admit()
+    def step(self) -> list[Told]:
+        told: list[Told] = [*self._admit()]
         steps = self._within_memory(plan(self._running, self._budget))
         if not steps:
-            return []
-        logits = self._session.run([_row(sequence, count) for sequence, count in steps])
-        ready, rows = self._account(steps, logits)
-        if not ready:
-            return []
-        entries = [self._entry(s, row) for s, row in zip(ready, rows, strict=True)]
-        chosen = rows.copy() if any(entries) else rows  # penalties change what logprobs are of
-        tokens = sample(chosen, [sequence.sampler for sequence in ready]).tolist()
-        outputs = [
-            sequence.advance(token, entry(token) if entry else None)
-            for sequence, token, entry in zip(ready, tokens, entries, strict=True)
-        ]
-        for sequence in ready:
-            if sequence.finish_reason is not None:
+            return told
+        self._draft(steps)
+        completing = [step.sequence for step in steps if step.completes]
+        self._masks.begin([sequence.matcher for sequence in completing])
+        logits = self._session.run([_row(step) for step in steps])
+        told += self._advance(steps, logits)
+        for sequence in completing:
+            if sequence.slot is None:
+                continue  # it left with another answer of its request
+            if sequence.failure is not None:
+                told.append(self._fail(sequence, sequence.failure))
+            elif sequence.finish_reason is not None:
                 self._retire(sequence)
-        return [output for output in outputs if output is not None]
+        return told
+
+    def close(self) -> None:
+        """Give back what the garbage collector would not."""
+        self._admission.close()
 
     # -- the beginning and the end of a sequence ---------------------------------------------------
 
-    def _admit(self) -> None:
-        """Give free slots to waiting sequences, with what the cache holds of their prompts."""
+    def _admit(self) -> list[Rejected]:
+        """Seat waiting sequences; those whose grammar turned out to be wrong end here."""
+        failed: dict[str, Rejected] = {}
         postponed: deque[Sequence] = deque()
-        while self._waiting and self._table.free:
+        while self._waiting and self._seating.free:
             sequence = self._waiting.popleft()
-            match = self._match(sequence)
-            if self._computes_more(sequence, match):
-                postponed.append(sequence)
+            if sequence.job.request_id in failed:
                 continue
-            slot = self._table.take(match)
-            if slot is not match.slot and match.length:
-                self._session.cache.copy(match.slot.index, slot.index, match.length)
-            self._table.start(slot, sequence.tokens, match.length, sequence.salt)
-            sequence.slot = slot
-            if sequence.job.cached_tokens is None:
-                sequence.job.cached_tokens = min(match.length, sequence.job.prompt_tokens)
-            self._running.append(sequence)
+            if (error := sequence.refusal) is not None:
+                request_id = sequence.job.request_id
+                failed[request_id] = Rejected(request_id, error.code, str(error))
+            elif sequence.admissible and self._seating.seat(sequence, self._running):
+                self._running.append(sequence)
+            else:
+                postponed.append(sequence)
         self._waiting = postponed + self._waiting
-
-    def _match(self, sequence: Sequence) -> Match:
-        if sequence.prompt_logprobs is not None:  # they need every token's logits
-            return Match(self._table.slots[0], 0)
-        return self._table.match(sequence.tokens[:-1], sequence.salt)  # one token must be run
-
-    def _computes_more(self, sequence: Sequence, match: Match) -> bool:
-        """Whether a running sequence is about to compute more of this prompt than is cached."""
-        if sequence.prompt_logprobs is not None:
-            return False
-        limit = len(sequence.tokens) - 1
-        for other in self._running:
-            if other.reading and other.salt == sequence.salt:
-                worth = 1 if other.job is sequence.job else WORTH_WAITING
-                known = min(limit, other.job.prompt_tokens)
-                if common_prefix(sequence.tokens, other.tokens, known) >= match.length + worth:
-                    return True
-        return False
+        return list(failed.values())
 
     def _retire(self, sequence: Sequence) -> None:
         self._running.remove(sequence)
-        if sequence.slot is not None:
-            self._table.release(sequence.slot)
-            sequence.slot = None
+        self._seating.leave(sequence)
 
-    # -- memory ------------------------------------------------------------------------------------
+    def _fail(self, sequence: Sequence, text: str) -> Rejected:
+        request_id = sequence.job.request_id
+        self.abort(request_id)
+        return Rejected(request_id, ErrorCode.INVALID_REQUEST, text)
 
-    def _within_memory(self, steps: list[Step]) -> list[Step]:
-        """The steps for which there is memory: old caches go first, then the youngest sequence."""
-        while self._table.touched + sum(_growth(*step) for step in steps) > self._positions:
-            if stale := self._table.stale():
-                self._forget(stale)
-                continue
-            youngest = self._running[-1]
-            self._preempt(youngest)
-            steps = [step for step in steps if step[0] is not youngest]
+    def _within_memory(self, steps: list[Step[Sequence]]) -> list[Step[Sequence]]:
+        """The steps for which there is memory; the youngest sequences wait for it."""
+        while not self._seating.make_room(steps):
+            youngest = self._running.pop()
+            self._seating.preempt(youngest)
+            self._waiting.appendleft(youngest)
+            steps = [step for step in steps if step.sequence is not youngest]
         return steps
 
-    def _preempt(self, sequence: Sequence) -> None:
-        """Its tokens are kept and computed again when there is room."""
-        slot = sequence.slot
-        self._retire(sequence)
-        if slot is not None:
-            self._forget(slot)
-        self._waiting.appendleft(sequence)
+    # -- guesses -----------------------------------------------------------------------------------
 
-    def _forget(self, slot: Slot) -> None:
-        self._table.forget(slot)
-        self._session.cache.forget(slot.index)
+    def _draft(self, steps: list[Step[Sequence]]) -> None:
+        """Add guesses to the sequences that generate, while there are few of them."""
+        if len(steps) > DRAFTING_SEQUENCES:
+            return
+        left = min(DRAFTED_TOKENS, self._budget - sum(step.width for step in steps))
+        for step in steps:
+            if step.sequence.drafter is None or not step.completes or step.sequence.reading:
+                continue
+            step.draft = step.sequence.guess(min(left, self._context - len(step.sequence.tokens)))
+            if step.draft and not self._seating.make_room(steps):
+                step.draft = ()
+            left -= len(step.draft)
 
     # -- logits ------------------------------------------------------------------------------------
 
-    def _account(
-        self, steps: list[Step], logits: NDArray[np.float32]
-    ) -> tuple[list[Sequence], NDArray[np.float32]]:
-        """Note what is cached now; the sequences that get a token, and their rows of logits."""
+    def _advance(self, steps: list[Step[Sequence]], logits: Logits) -> list[Output]:
+        """Note what is cached now, and give every sequence that is ready its next tokens."""
         ready: list[Sequence] = []
-        places: list[int] = []
+        places: list[int] = []  # of the logits of each one's next token
         place = 0
-        for sequence, count in steps:
-            assert sequence.slot is not None
-            wanted = _wanted(sequence, count)
-            if sequence.prompt_logprobs is not None and wanted:
-                self._tell_prompt(sequence, count, logits[place : place + wanted])
+        for step in steps:
+            wanted = _wanted(step)
+            if step.sequence.prompt_logprobs is not None and wanted:
+                self._tell_prompt(step, logits[place : place + wanted])
+            if step.completes:
+                ready.append(step.sequence)
+                places.append(place + wanted - 1 - len(step.draft))
             place += wanted
-            self._table.extend(sequence.slot, count)
-            if not sequence.pending:
-                ready.append(sequence)
-                places.append(place - 1)
-        return ready, logits if len(places) == len(logits) else logits[places]
+            self._seating.computed(step)
+        drafts = {step.sequence: step.draft for step in steps if step.draft}
+        outputs = self._draw(ready, places, logits, masked=True)
+        for depth in range(max(map(len, drafts.values()), default=0)):
+            right = [
+                (sequence, place + depth + 1)
+                for sequence, place in zip(ready, places, strict=True)
+                if sequence.accepts(drafts.get(sequence, ()), depth)
+            ]
+            if not right:
+                break
+            sequences, following = zip(*right, strict=True)
+            outputs += self._draw(list(sequences), list(following), logits, masked=False)
+        for sequence, draft in drafts.items():
+            self._seating.accept(sequence, sequence.learn(draft))
+        return outputs
 
-    def _tell_prompt(self, sequence: Sequence, count: int, rows: NDArray[np.float32]) -> None:
+    def _draw(
+        self, sequences: list[Sequence], places: list[int], logits: Logits, *, masked: bool
+    ) -> list[Output]:
+        """One more token for each of ``sequences``, from its row of the logits."""
+        if not sequences:
+            return []
+        whole = len(places) == len(logits)
+        telling = any(sequence.params.logprobs is not None for sequence in sequences)
+        # Penalties and masks write into the rows; log-probabilities are of the model's own.
+        rows = logits if whole and not telling else logits[places]
+        samplers = [sequence.sampler for sequence in sequences]
+        penalize(rows, samplers)
+        if masked:
+            self._masks.apply(rows)
+        tokens = sample(rows, samplers).tolist()
+        outputs = []
+        for sequence, place, token in zip(sequences, places, tokens, strict=True):
+            best, entry = sequence.params.logprobs, None
+            if best is not None:
+                entry = logprob(logits[place], token, best, self._codec.token_bytes)
+            if (output := sequence.advance(token, entry)) is not None:
+                outputs.append(output)
+        return outputs
+
+    def _tell_prompt(self, step: Step[Sequence], rows: Logits) -> None:
+        sequence = step.sequence
         assert sequence.slot is not None and sequence.prompt_logprobs is not None
         begin = sequence.slot.length + 1  # the logits of a token are about the one behind it
-        following = sequence.tokens[begin : min(begin + count, sequence.job.prompt_tokens)]
+        following = sequence.tokens[begin : min(begin + step.count, sequence.job.prompt_tokens)]
         best = sequence.params.logprobs or 0
         sequence.prompt_logprobs += [
             logprob(row, token, best, self._codec.token_bytes)
             for row, token in zip(rows, following, strict=False)
         ]
 
-    def _entry(self, sequence: Sequence, row: NDArray[np.float32]) -> _Entry | None:
-        if sequence.params.logprobs is None:
-            return None
-        return _Entry(row, sequence.params.logprobs, self._codec)
 
-
-class _Entry:
-    """A row of the model's own logits, until it is known which token was chosen."""
-
-    def __init__(self, row: NDArray[np.float32], best: int, codec: TextCodec) -> None:
-        self._row, self._best, self._codec = row, best, codec
-
-    def __call__(self, token: int) -> TokenLogprob:
-        return logprob(self._row, token, self._best, self._codec.token_bytes)
-
-
-def _row(sequence: Sequence, count: int) -> Row:
-    slot = sequence.slot
+def _row(step: Step[Sequence]) -> Row:
+    slot = step.sequence.slot
     assert slot is not None
-    tokens = sequence.tokens[slot.length : slot.length + count]
-    return Row(slot.index, slot.length, tokens, _wanted(sequence, count))
+    tokens = step.sequence.tokens[slot.length : slot.length + step.count]
+    return Row(slot.index, slot.length, [*tokens, *step.draft], _wanted(step))
 
 
-def _wanted(sequence: Sequence, count: int) -> int:
-    """Of how many of the chunk's last tokens the logits are wanted."""
-    if sequence.prompt_logprobs is not None and sequence.reading:
-        return count
-    return 1 if count == sequence.pending else 0
-
-
-def _growth(sequence: Sequence, count: int) -> int:
-    """Positions of memory that a step touches for the first time."""
-    slot = sequence.slot
-    return max(0, slot.length + count - slot.touched) if slot else 0
+def _wanted(step: Step[Sequence]) -> int:
+    """Of how many of the step's last tokens the logits are wanted."""
+    if step.sequence.prompt_logprobs is not None and step.sequence.reading:
+        return step.count
+    return 1 + len(step.draft) if step.completes else 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,8 +22,13 @@ class EngineOptions:
     kv_bytes: int = 0  # memory for keys and values; 0: half of what is available at the load
 
 
-def load(model: LocalModel, options: EngineOptions) -> Backend:
-    """Load a model; takes seconds. Raises what the files or the runtime have against it."""
+def load(
+    model: LocalModel, options: EngineOptions, wake: Callable[[], None] = lambda: None
+) -> Backend:
+    """Load a model; takes seconds. Raises what the files or the runtime have against it.
+
+    The backend calls ``wake``, from another thread, when it has work that it had not before.
+    """
     if options.backend == "echo":
         from cupola.workers.echo import EchoBackend
 
@@ -40,4 +46,4 @@ def load(model: LocalModel, options: EngineOptions) -> Backend:
     )
     memory = options.kv_bytes or available_bytes() // 2
     positions = memory // session.cache.shape.bytes_per_token
-    return Engine(folder, codec, session, options.step_tokens, positions)
+    return Engine(folder, codec, session, options.step_tokens, positions, wake)

@@ -66,12 +66,16 @@ class Loader:
             model = self._wanted.get()
             # Not kept in a variable here: it would hold the model until the next is loaded.
             self.ended.put((model.id, self._load(model)))
-            self._waker.send(b"\n")
+            self._wake()
+
+    def _wake(self) -> None:
+        """Have the loop go round. May be called from any thread."""
+        self._waker.send(b"\n")
 
     def _load(self, model: LocalModel) -> Backend | Exception:
         began = time.monotonic()
         try:
-            backend = load(model, self._options)
+            backend = load(model, self._options, self._wake)
         except Exception as error:  # whatever a broken file makes the runtime raise
             return error
         logger.info("loaded %s in %.1f s", model.id, time.monotonic() - began)

@@ -8,7 +8,8 @@ the others, and short prompts that arrive together share a run.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Protocol, TypeVar
+from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
 
 
 class Pending(Protocol):
@@ -20,20 +21,38 @@ class Pending(Protocol):
 SequenceT = TypeVar("SequenceT", bound=Pending)
 
 
-def plan(running: Iterable[SequenceT], budget: int) -> list[tuple[SequenceT, int]]:
-    """The next run: sequences and how many of their pending tokens, at most ``budget`` in all.
+@dataclass(slots=True)
+class Step(Generic[SequenceT]):
+    """What one run holds of one sequence."""
+
+    sequence: SequenceT
+    count: int  # of its pending tokens
+    draft: tuple[int, ...] = ()  # guesses behind them, to be verified
+
+    @property
+    def width(self) -> int:
+        return self.count + len(self.draft)
+
+    @property
+    def completes(self) -> bool:
+        """Whether the next token can be drawn after this run."""
+        return self.count == self.sequence.pending
+
+
+def plan(running: Iterable[SequenceT], budget: int) -> list[Step[SequenceT]]:
+    """The next run, at most ``budget`` tokens in all.
 
     ``running`` is in order of arrival. A budget smaller than the number of generating sequences is
     exceeded rather than letting one of them wait.
     """
     running = list(running)
-    steps = [(sequence, 1) for sequence in running if sequence.pending == 1]
+    steps = [Step(sequence, 1) for sequence in running if sequence.pending == 1]
     left = budget - len(steps)
     for sequence in running:
         if left <= 0:
             break
         if sequence.pending > 1:
             count = min(sequence.pending, left)
-            steps.append((sequence, count))
+            steps.append(Step(sequence, count))
             left -= count
     return steps

@@ -39,14 +39,18 @@ class Sampler:
         return self.params.temperature == 0 or self.params.top_k == 1
 
 
+def penalize(logits: NDArray[np.float32], samplers: Sequence[Sampler]) -> None:
+    """Change the rows ``[R, vocabulary]`` as each one's penalties and biases want it, in place."""
+    for row, sampler in zip(logits, samplers, strict=True):
+        if sampler.penalties is not None and sampler.penalties.active:
+            sampler.penalties.apply(row)
+
+
 def sample(logits: NDArray[np.float32], samplers: Sequence[Sampler]) -> NDArray[np.int64]:
-    """Next tokens ``[R]`` for logits ``[R, vocabulary]``, which penalties change in place.
+    """Next tokens ``[R]`` for logits ``[R, vocabulary]``.
 
     Raises FloatingPointError for logits that are no numbers.
     """
-    for row, sampler in enumerate(samplers):
-        if sampler.penalties is not None and sampler.penalties.active:
-            sampler.penalties.apply(logits[row])
     best: NDArray[np.int64] = logits.argmax(axis=1)
     # argmax finds a NaN where there is one, so one look a row covers the whole row.
     if np.isnan(logits[np.arange(len(best)), best]).any():

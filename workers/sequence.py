@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Set
+from concurrent.futures import Future
 from dataclasses import dataclass, field
+from itertools import takewhile
 
 from cupola.scheduler.messages import FinishReason, Output, SamplingParams, TokenLogprob, Usage
+from cupola.workers.backend import RequestError
+from cupola.workers.constraints import Grammar, Matcher
+from cupola.workers.drafting import Drafter
 from cupola.workers.logprobs import HeldLogprobs
 from cupola.workers.sampling import Sampler
 from cupola.workers.slots import Slot
@@ -21,10 +26,18 @@ class Job:
     open: int  # sequences that are not finished
     completion_tokens: int = 0
     cached_tokens: int | None = None  # of the first sequence that ran
+    drafted_tokens: int = 0
+    accepted_tokens: int = 0  # of those drafted
 
     @property
     def usage(self) -> Usage:
-        return Usage(self.prompt_tokens, self.completion_tokens, self.cached_tokens or 0)
+        return Usage(
+            self.prompt_tokens,
+            self.completion_tokens,
+            self.cached_tokens or 0,
+            self.accepted_tokens,
+            self.drafted_tokens - self.accepted_tokens,
+        )
 
 
 @dataclass(slots=True, eq=False)
@@ -42,6 +55,9 @@ class Sequence:
     stops: StopMatcher
     salt: str = ""
     prompt_logprobs: list[TokenLogprob] | None = None  # None: not wanted
+    grammar: Future[Grammar] | None = None  # what the answer must follow, once it is compiled
+    drafter: Drafter | None = None  # None: nothing is guessed
+    matcher: Matcher | None = field(default=None, init=False)
     slot: Slot | None = None
     finish_reason: FinishReason | None = field(default=None, init=False)
     _held: HeldLogprobs = field(default_factory=HeldLogprobs, init=False)
@@ -60,15 +76,69 @@ class Sequence:
         """Whether the prompt is not in the cache yet."""
         return self.slot is not None and self.slot.length < self.job.prompt_tokens
 
+    @property
+    def admissible(self) -> bool:
+        """Whether it can run, or be refused: its grammar is compiled or has failed to."""
+        return self.grammar is None or self.grammar.done()
+
+    @property
+    def refusal(self) -> RequestError | None:
+        """What the compiler has against the grammar; None: it can be followed, or is not ready."""
+        if self.grammar is None or not self.grammar.done() or self.matcher is not None:
+            return None
+        try:
+            self.matcher = self.grammar.result().matcher()
+        except RequestError as error:
+            return error
+        return None
+
+    @property
+    def failure(self) -> str | None:
+        return self.matcher.failure if self.matcher is not None else None
+
+    # -- guesses -----------------------------------------------------------------------------------
+
+    def guess(self, limit: int) -> tuple[int, ...]:
+        """Tokens that may follow the pending one."""
+        left = min(limit, self.max_tokens - self.generated - 1)
+        draft = self.drafter.guess(left) if self.drafter is not None else ()
+        self.job.drafted_tokens += len(draft)
+        return draft
+
+    def accepts(self, draft: tuple[int, ...], depth: int) -> bool:
+        """Whether the token drawn last is the guess at ``depth``, and another one may follow."""
+        drawn = self._drawn
+        if self.finish_reason is not None or depth >= len(draft) or len(drawn) != depth + 1:
+            return False
+        self.job.accepted_tokens += drawn[depth] == draft[depth]
+        return drawn[depth] == draft[depth]
+
+    def learn(self, draft: tuple[int, ...]) -> int:
+        """How many guesses were right: their keys and values are good."""
+        pairs = zip(self._drawn, draft, strict=False)
+        right = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
+        if self.drafter is not None:
+            self.drafter.learn(len(draft), right)
+        return right
+
+    @property
+    def _drawn(self) -> list[int]:
+        """The tokens of this step."""
+        return self.tokens[self.slot.length :] if self.slot is not None else []
+
     def advance(self, token: int, entry: TokenLogprob | None) -> Output | None:
         """Take the next token; what to tell the client, if anything."""
         self.tokens.append(token)
         self.job.completion_tokens += 1
         if self.sampler.penalties is not None:
             self.sampler.penalties.add(token)
+        if self.drafter is not None:
+            self.drafter.add(token)
         if token in self.end_tokens:
             by = token if token in self.params.stop_token_ids else None
             return self._end("", FinishReason.STOP, by)
+        if self.matcher is not None:
+            self.matcher.accept(token)
         made = self.detokenizer.feed(token)
         if entry is not None:
             self._held.add(entry, made)
@@ -78,6 +148,8 @@ class Sequence:
             text, stop = self.stops.feed(made)
         if stop is not None:
             return self._finish(text, FinishReason.STOP, stop)
+        if self.matcher is not None and self.matcher.over:
+            return self._end(text, FinishReason.STOP, None)
         if self.generated >= self.max_tokens:
             return self._end(text, FinishReason.LENGTH, None)
         return self._output(text)

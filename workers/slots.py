@@ -83,10 +83,10 @@ class SlotTable:
         slot.tokens, slot.length, slot.salt = tokens, length, salt
         slot.touched = max(slot.touched, length)
 
-    def extend(self, slot: Slot, count: int) -> None:
-        """``count`` more tokens have been computed."""
+    def extend(self, slot: Slot, count: int, beyond: int = 0) -> None:
+        """``count`` more tokens are in the cache, and ``beyond`` places more have been written."""
         slot.length += count
-        slot.touched = max(slot.touched, slot.length)
+        slot.touched = max(slot.touched, slot.length + beyond)
 
     def release(self, slot: Slot) -> None:
         """The sequence is over; what it computed stays for others."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+import re
+from concurrent.futures import wait
 from dataclasses import replace
 from functools import cache
 
@@ -16,10 +18,13 @@ from hypothesis import strategies as st
 from cupola.cache.catalog import ExecutionProvider
 from cupola.scheduler.messages import (
     Chat,
+    Constraint,
+    ConstraintKind,
     ErrorCode,
     FinishReason,
     LocalModel,
     Output,
+    Rejected,
     SamplingParams,
     Text,
     Tokens,
@@ -27,9 +32,10 @@ from cupola.scheduler.messages import (
     Work,
 )
 from cupola.workers.backend import RequestError
-from cupola.workers.engine import WORTH_WAITING, Engine
+from cupola.workers.engine import Engine
 from cupola.workers.loading import EngineOptions, load
 from cupola.workers.model_folder import ModelFolder
+from cupola.workers.seating import WORTH_WAITING
 from cupola.workers.session import DecoderSession, Row
 from cupola.workers.text import TextCodec
 from tests.workers.reference import DATA, plain_decoder
@@ -111,7 +117,7 @@ def test_every_sequence_is_as_if_it_ran_alone(requests):
             assert [end.usage.completion_tokens for end in ends] == [count]
         else:
             assert expected[str(number)].startswith(text(outputs))
-    assert backend._table.free == SLOTS
+    assert backend._seating.table.free == SLOTS
 
 
 @pytest.mark.parametrize("name", ["builder-fp32", "builder-int4"])
@@ -241,20 +247,20 @@ def test_little_memory_and_shared_prompts_change_no_token(requests, positions):
     while backend.busy:
         for output in backend.step():
             made.setdefault(output.request_id, []).append(output)
-        assert backend._table.touched <= positions
+        assert backend._seating.table.touched <= positions
     for number, (_, length, count, _) in enumerate(requests):
         prompt = codec().encode(SHARED + words(length, number % 3))
         tokens = plain_decoder("builder-fp32").generate(prompt, count)
         assert text(made[str(number)]) == decode(tokens)
-    assert backend._table.free == SLOTS
+    assert backend._seating.table.free == SLOTS
 
 
 def small_memory(positions: int) -> Engine:
     """The engine with nothing cached and room for so many positions."""
     backend = engine()
-    backend._positions = positions
-    for slot in backend._table.slots:
-        backend._forget(slot)
+    backend._seating.positions = positions
+    for slot in backend._seating.table.slots:
+        backend._seating.forget(slot)
     return backend
 
 
@@ -378,6 +384,60 @@ def test_a_stop_id_ends_the_answer_but_not_before_min_tokens():
     work = greedy("abc", 20, stop_token_ids=(tokens[3],), min_tokens=10, ignore_eos=True)
     backend.add("r", work)
     assert drain(backend)["r"][-1].usage.completion_tokens > 10
+
+
+@pytest.mark.parametrize("temperature", [0.0, 0.7])
+def test_guesses_change_no_token(temperature: float):
+    """With a seed each draw is the same, so the answer with and without guesses is, too."""
+    backend = small_memory(10**9)
+    few = {token: 60.0 for token in codec().encode("ab")}  # so that the answer repeats itself
+    params = SamplingParams(
+        temperature=temperature, seed=1, max_tokens=60, ignore_eos=True, logit_bias=few
+    )
+    work = Work(Text("abc"), params)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("cupola.workers.engine.DRAFTING_SEQUENCES", 0)
+        backend.add("plain", work)
+        plain = drain(backend)["plain"]
+    assert plain[-1].usage.accepted_prediction_tokens == 0
+    for request_id, prediction in (("guessing", ""), ("predicted", text(plain))):
+        backend.add(request_id, msgspec.structs.replace(work, prediction=prediction))
+        outputs = drain(backend)[request_id]
+        assert text(outputs) == text(plain)
+        usage = outputs[-1].usage
+        assert usage.completion_tokens == 60
+        assert usage.accepted_prediction_tokens > 5
+
+
+def test_a_constrained_answer_follows_its_grammar_beside_free_ones():
+    """Random weights would never write JSON by themselves."""
+    backend = small_memory(10**9)
+    constraint = Constraint(ConstraintKind.REGEX, "(yes|no){3}")
+    params = SamplingParams(temperature=1.0, seed=4, max_tokens=40)
+    backend.add("free", greedy("abc", 20, ignore_eos=True))
+    backend.add("bound", Work(Text("abc"), params, constraint=constraint))
+    made = drain_waiting(backend)
+    assert re.fullmatch("(yes|no){3}", text(made["bound"]))
+    assert made["bound"][-1].finish_reason is FinishReason.STOP
+    tokens = plain_decoder("builder-fp32").generate(codec().encode("abc"), 20)
+    assert text(made["free"]) == decode(tokens)
+
+
+def test_a_grammar_that_is_none_is_refused():
+    backend = small_memory(10**9)
+    constraint = Constraint(ConstraintKind.REGEX, "(")
+    backend.add("r", Work(Text("abc"), SamplingParams(max_tokens=5), constraint=constraint))
+    (rejected,) = drain_waiting(backend)["r"]
+    assert isinstance(rejected, Rejected)
+    assert rejected.code is ErrorCode.INVALID_REQUEST
+
+
+def drain_waiting(backend: Engine) -> dict[str, list[Output]]:
+    """Step until nothing is left, waiting for grammars to be compiled."""
+    for sequence in list(backend._waiting):
+        if sequence.grammar is not None:
+            wait([sequence.grammar])
+    return drain(backend)
 
 
 def test_a_biased_token_is_always_said():

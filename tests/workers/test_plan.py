@@ -16,7 +16,7 @@ class Waiting:
 
 def planned(pendings: list[int], budget: int) -> list[tuple[str, int]]:
     running = [Waiting(f"s{number}", pending) for number, pending in enumerate(pendings)]
-    return [(sequence.name, count) for sequence, count in plan(running, budget)]
+    return [(step.sequence.name, step.count) for step in plan(running, budget)]
 
 
 def test_generating_sequences_go_first_then_prompts_in_order_of_arrival():

@@ -1,0 +1,106 @@
+"""Seats sequences in the rows of the K/V cache, with what the cache holds of their prompts.
+
+Memory is a budget of positions. Old caches go first; when they are gone, the engine preempts the
+youngest sequence, whose tokens are kept and computed again when there is room.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from cupola.workers.kv_cache import KeyValueCache
+from cupola.workers.plan import Step
+from cupola.workers.sequence import Sequence
+from cupola.workers.slots import Match, Slot, SlotTable, common_prefix
+
+# Tokens that a neighbour must be about to compute for a prompt to wait for them (SGLang's choice).
+WORTH_WAITING = 32
+
+
+class Seating:
+    def __init__(self, cache: KeyValueCache, slots: int, positions: int) -> None:
+        """``positions``: of keys and values that may be in memory at once."""
+        self._cache = cache
+        self.table = SlotTable(slots)
+        self.positions = positions
+
+    @property
+    def free(self) -> int:
+        return self.table.free
+
+    def seat(self, sequence: Sequence, running: Iterable[Sequence]) -> bool:
+        """Give the sequence a slot; False: another is about to compute much of its prompt.
+
+        Raises IndexError when no slot is free.
+        """
+        match = self._match(sequence)
+        if self._worth_waiting(sequence, match, running):
+            return False
+        slot = self.table.take(match)
+        if slot is not match.slot and match.length:
+            self._cache.copy(match.slot.index, slot.index, match.length)
+        self.table.start(slot, sequence.tokens, match.length, sequence.salt)
+        sequence.slot = slot
+        if sequence.job.cached_tokens is None:
+            sequence.job.cached_tokens = min(match.length, sequence.job.prompt_tokens)
+        return True
+
+    def leave(self, sequence: Sequence) -> None:
+        """The slot is free; what was computed stays for others."""
+        if sequence.slot is not None:
+            self.table.release(sequence.slot)
+            sequence.slot = None
+
+    def preempt(self, sequence: Sequence) -> None:
+        """Leave, and give the memory back."""
+        slot = sequence.slot
+        self.leave(sequence)
+        if slot is not None:
+            self.forget(slot)
+
+    def make_room(self, steps: Iterable[Step[Sequence]]) -> bool:
+        """Give back old caches until a run fits; False: there are none left and it does not."""
+        growth = sum(self._growth(step) for step in steps)
+        while self.table.touched + growth > self.positions:
+            if (stale := self.table.stale()) is None:
+                return False
+            self.forget(stale)
+        return True
+
+    def computed(self, step: Step[Sequence]) -> None:
+        """A run has put a step's tokens into the cache; its guesses do not count yet."""
+        assert step.sequence.slot is not None
+        self.table.extend(step.sequence.slot, step.count, beyond=len(step.draft))
+
+    def accept(self, sequence: Sequence, right: int) -> None:
+        """So many of the guesses behind the tokens turned out to be right."""
+        if sequence.slot is not None:
+            self.table.extend(sequence.slot, right)
+
+    def forget(self, slot: Slot) -> None:
+        self.table.forget(slot)
+        self._cache.forget(slot.index)
+
+    @staticmethod
+    def _growth(step: Step[Sequence]) -> int:
+        """Positions of memory that a step touches for the first time."""
+        slot = step.sequence.slot
+        return max(0, slot.length + step.width - slot.touched) if slot else 0
+
+    def _match(self, sequence: Sequence) -> Match:
+        if sequence.prompt_logprobs is not None:  # they need every token's logits
+            return Match(self.table.slots[0], 0)
+        return self.table.match(sequence.tokens[:-1], sequence.salt)  # one token must be run
+
+    @staticmethod
+    def _worth_waiting(sequence: Sequence, match: Match, running: Iterable[Sequence]) -> bool:
+        if sequence.prompt_logprobs is not None:
+            return False
+        limit = len(sequence.tokens) - 1
+        for other in running:
+            if other.reading and other.salt == sequence.salt:
+                worth = 1 if other.job is sequence.job else WORTH_WAITING
+                known = min(limit, other.job.prompt_tokens)
+                if common_prefix(sequence.tokens, other.tokens, known) >= match.length + worth:
+                    return True
+        return False
