@@ -12,6 +12,7 @@ from starlette.routing import Route
 from cupola.cache.home import Home
 from cupola.cache.store import ModelCache
 from cupola.gateway.chat import ChatApi
+from cupola.gateway.completions import CompletionsApi
 from cupola.gateway.errors import HANDLERS
 from cupola.gateway.families.directory import FamilyDirectory
 from cupola.gateway.foundry import foundry_routes
@@ -22,6 +23,7 @@ from cupola.gateway.generator import Generator
 from cupola.gateway.health import HealthApi
 from cupola.gateway.middleware import BodyLimit, RequestLog, SameOrigin, TrustedHost
 from cupola.gateway.models import ModelDirectory, ModelsApi
+from cupola.gateway.refused import refused_routes
 from cupola.gateway.scheduler_client import SchedulerClient
 from cupola.gateway.tokens import TokensApi
 
@@ -43,6 +45,7 @@ def build_app(
     generator = Generator(client, directory, families)
     tokens = TokensApi(client, directory, families, config.model)
     chat = ChatApi(generator)
+    completions = CompletionsApi(generator)
     catalog = ModelsApi(client, directory, remote)
     health = HealthApi(
         client,
@@ -58,6 +61,7 @@ def build_app(
     app = Starlette(
         routes=[
             Route("/v1/chat/completions", chat.create, methods=["POST"]),
+            Route("/v1/completions", completions.create, methods=["POST"]),
             Route("/tokenize", tokens.tokenize, methods=["POST"]),
             Route("/detokenize", tokens.detokenize, methods=["POST"]),
             Route("/apply-template", tokens.apply_template, methods=["POST"]),
@@ -68,6 +72,7 @@ def build_app(
             Route("/status", health.status),
             Route("/shutdown", health.shutdown, methods=["POST"]),
             Route("/", health.page),
+            *refused_routes(),
             *foundry_routes(client, directory, generator, config, remote, tell),
         ],
         middleware=[

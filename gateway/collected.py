@@ -9,6 +9,7 @@ from cupola.gateway.events import (
     Event,
     Finished,
     Logprobs,
+    PromptLogprobs,
     Reason,
     ReasoningDelta,
     TextDelta,
@@ -32,6 +33,7 @@ class CollectedAnswer:
     reasoning: str = ""
     calls: list[CollectedCall] = field(default_factory=list)
     logprobs: list[TokenLogprob] = field(default_factory=list)
+    prompt_logprobs: tuple[TokenLogprob, ...] = ()
     reason: Reason = "stop"
     stopped_by: str | int | None = None
 
@@ -63,7 +65,12 @@ def collect(events: Iterable[Event], answers: int) -> Collected:
 
 def _add(
     answer: CollectedAnswer,
-    event: ReasoningDelta | ToolCallStart | ToolCallArguments | Logprobs | Finished,
+    event: ReasoningDelta
+    | ToolCallStart
+    | ToolCallArguments
+    | Logprobs
+    | PromptLogprobs
+    | Finished,
 ) -> None:
     match event:
         case ReasoningDelta():
@@ -74,5 +81,7 @@ def _add(
             answer.calls[event.call].arguments += event.fragment
         case Logprobs():
             answer.logprobs += event.tokens
+        case PromptLogprobs():
+            answer.prompt_logprobs = event.tokens
         case Finished():
             answer.reason, answer.stopped_by = event.reason, event.stopped_by

@@ -54,6 +54,16 @@ class Logprobs(msgspec.Struct, frozen=True):
     tokens: tuple[TokenLogprob, ...]
 
 
+class PromptLogprobs(msgspec.Struct, frozen=True):
+    """The prompt's own tokens, where they were asked for, before all else of its first answer.
+
+    Nothing could predict the first token: its logprob is NaN.
+    """
+
+    index: int
+    tokens: tuple[TokenLogprob, ...]
+
+
 class Finished(msgspec.Struct, frozen=True, gc=False):
     """The end of one answer."""
 
@@ -70,6 +80,6 @@ class UsageTotal(msgspec.Struct, frozen=True):
 
 
 Event = (
-    TextDelta | ReasoningDelta | ToolCallStart | ToolCallArguments | Logprobs | Finished
-    | UsageTotal
+    TextDelta | ReasoningDelta | ToolCallStart | ToolCallArguments | Logprobs | PromptLogprobs
+    | Finished | UsageTotal
 )  # fmt: skip

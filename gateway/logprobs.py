@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import isnan
 
 from cupola.gateway.schemas.answers import (
     ChoiceLogprobs,
@@ -29,24 +30,20 @@ def chat_logprobs(tokens: Sequence[TokenLogprob]) -> ChoiceLogprobs:
     )
 
 
-def legacy_logprobs(
-    tokens: Sequence[TokenLogprob], offset: int = 0, first_is_given: bool = False
-) -> LegacyLogprobs:
-    """``offset``: characters of the choice's text before these tokens. ``first_is_given``: the
-    first token begins the prompt, so nothing could predict it."""
+def legacy_logprobs(tokens: Sequence[TokenLogprob], offset: int = 0) -> LegacyLogprobs:
+    """``offset``: characters of the choice's text before these tokens. NaN becomes null."""
     offsets = []
     for token in tokens:
         offsets.append(offset)
         offset += len(_text(token.token))
-    shape = LegacyLogprobs(
+    return LegacyLogprobs(
         tokens=[_text(token.token) for token in tokens],
-        token_logprobs=[_finite(token.logprob) for token in tokens],
+        token_logprobs=[
+            None if isnan(token.logprob) else _finite(token.logprob) for token in tokens
+        ],
         top_logprobs=[{_text(t): _finite(p) for t, p in token.top} or None for token in tokens],
         text_offset=offsets,
     )
-    if first_is_given and tokens:
-        shape.token_logprobs[0] = shape.top_logprobs[0] = None
-    return shape
 
 
 def _text(token: bytes) -> str:

@@ -8,6 +8,7 @@ from cupola.gateway.events import (
     Event,
     Finished,
     Logprobs,
+    PromptLogprobs,
     ReasoningDelta,
     TextDelta,
     ToolCallStart,
@@ -36,6 +37,8 @@ class Translator:
                 self._reasoned += len(event.text)
         if output.logprobs:
             events.insert(0, Logprobs(output.index, output.logprobs))
+        if output.prompt_logprobs:
+            events.insert(0, PromptLogprobs(output.index, output.prompt_logprobs))
         if output.finish_reason is not None:
             events.append(self._end(output))
         if output.usage is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, ClassVar
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
 from cupola.gateway.schemas.formats import FormatFields
 from cupola.gateway.schemas.sampling import Natural, SamplingFields
@@ -24,8 +24,12 @@ def as_prompts(prompt: Any) -> Any:
     return prompt
 
 
+Prompt = Annotated[
+    Annotated[str, Tag("<text>")] | Annotated[list[Natural], Field(min_length=1), Tag("<tokens>")],
+    Discriminator(lambda prompt: "<text>" if isinstance(prompt, str) else "<tokens>"),
+]
 Prompts = Annotated[
-    list[str | Annotated[list[Natural], Field(min_length=1)]],
+    list[Prompt],
     Field(min_length=1, max_length=MAX_PROMPTS),
     BeforeValidator(as_prompts),
 ]
