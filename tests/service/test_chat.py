@@ -112,6 +112,9 @@ def test_a_seed_repeats_the_answer(service: Service):
         )
         return answer.choices[0].message.content
 
+    # With 8-bit weights the last bits of the logits depend on how much of the prompt is cached, so
+    # the first answer may differ; tests/workers has the exact statement, on a float32 graph.
+    ask(1)
     assert ask(1) == ask(1)
     assert len({ask(seed) for seed in range(4)}) > 1
 
