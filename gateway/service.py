@@ -24,7 +24,7 @@ from cupola.scheduler.core import SchedulerPolicy
 from cupola.scheduler.endpoint import Endpoint, local_endpoint, remove
 from cupola.scheduler.messages import LocalModel
 from cupola.workers.loading import EngineOptions
-from cupola.workers.machine import cores
+from cupola.workers.machine import available_bytes, cores
 from cupola.workers.main import WorkerConfig
 
 logger = logging.getLogger(__name__)
@@ -101,6 +101,8 @@ def worker_configs(
         backend=settings.backend,
         slots=settings.slots,
         step_tokens=settings.step_tokens,
+        itl_seconds=settings.itl_ms / 1000,
+        kv_bytes=settings.kv_memory_mb * 1024 * 1024 or available_bytes() // (2 * len(devices)),
         context=settings.context,
         threads=threads,
     )

@@ -82,6 +82,12 @@ class Settings(BaseSettings):
     step_tokens: int = Field(
         default=256, ge=1, le=65536, description="token budget of one engine step"
     )
+    itl_ms: float = Field(
+        100, gt=0, le=60_000, description="time between two tokens that long prompts may not exceed"
+    )
+    kv_memory_mb: int = Field(
+        0, ge=0, description="memory of each worker's K/V cache; 0 = half of what is free"
+    )
     context: int = Field(
         default=0,
         ge=0,

@@ -24,6 +24,7 @@ from cupola.workers.conversion import convert
 from cupola.workers.logprobs import logprob
 from cupola.workers.masks import MaskBatch
 from cupola.workers.model_folder import ModelFolder
+from cupola.workers.pace import Pace
 from cupola.workers.plan import Step, plan
 from cupola.workers.sampling import penalize, sample
 from cupola.workers.seating import Seating
@@ -48,19 +49,18 @@ class Engine:
         folder: ModelFolder,
         codec: TextCodec,
         session: DecoderSession,
-        budget: int,
+        pace: Pace,
         positions: int,
         wake: Callable[[], None] = lambda: None,
     ) -> None:
-        """``budget``: tokens a step may hold, the session's width at most.
+        """``positions``: of keys and values that may be in memory at once; one context is always.
 
-        ``positions``: of keys and values that may be in memory at once; one context is always.
         ``wake``: called from another thread when there is something to do that was not before.
         """
         self._codec = codec
         self._session = session
         self._context = folder.context
-        self._budget = budget
+        self._pace = pace
         ends = sorted(folder.end_tokens)
         constraints = Constraints(folder.path / "tokenizer.json", session.vocabulary, ends)
         self._admission = Admission(folder, codec, session.vocabulary, constraints, wake)
@@ -89,13 +89,15 @@ class Engine:
 
     def step(self) -> list[Told]:
         told: list[Told] = [*self._admit()]
-        steps = self._within_memory(plan(self._running, self._budget))
+        budget = self._pace.budget(sum(sequence.pending == 1 for sequence in self._running))
+        steps = self._within_memory(plan(self._running, budget))
         if not steps:
             return told
-        self._draft(steps)
+        self._draft(steps, budget)
         completing = [step.sequence for step in steps if step.completes]
         self._masks.begin([sequence.matcher for sequence in completing])
         logits = self._session.run([_row(step) for step in steps])
+        self._observe(steps)
         told += self._advance(steps, logits)
         for sequence in completing:
             if sequence.slot is None:
@@ -148,13 +150,17 @@ class Engine:
             steps = [step for step in steps if step.sequence is not youngest]
         return steps
 
+    def _observe(self, steps: list[Step[Sequence]]) -> None:
+        counts = [step.count for step in steps]
+        self._pace.observe(counts.count(1), sum(n for n in counts if n > 1), self._session.seconds)
+
     # -- guesses -----------------------------------------------------------------------------------
 
-    def _draft(self, steps: list[Step[Sequence]]) -> None:
+    def _draft(self, steps: list[Step[Sequence]], budget: int) -> None:
         """Add guesses to the sequences that generate, while there are few of them."""
         if len(steps) > DRAFTING_SEQUENCES:
             return
-        left = min(DRAFTED_TOKENS, self._budget - sum(step.width for step in steps))
+        left = min(DRAFTED_TOKENS, budget - sum(step.width for step in steps))
         for step in steps:
             if step.sequence.drafter is None or not step.completes or step.sequence.reading:
                 continue

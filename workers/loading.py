@@ -16,10 +16,11 @@ class EngineOptions:
 
     backend: str = "onnx"  # or "echo"
     slots: int = 16  # sequences a model runs at once
-    step_tokens: int = 256  # token budget of a step
+    step_tokens: int = 256  # tokens a step holds at most
+    itl_seconds: float = 0.1  # between two tokens of an answer, while prompts are read beside it
     context: int = 0  # cap on a model's context; 0: the model's own
     threads: int = 1
-    kv_bytes: int = 0  # memory for keys and values; 0: half of what is available at the load
+    kv_bytes: int = 2**30  # memory for keys and values
 
 
 def load(
@@ -33,9 +34,11 @@ def load(
         from cupola.workers.echo import EchoBackend
 
         return EchoBackend()
+    if (Path(model.path) / "modules.json").exists():
+        return _load_encoder(Path(model.path), options)
     from cupola.workers.engine import Engine
-    from cupola.workers.machine import available_bytes
     from cupola.workers.model_folder import ModelFolder
+    from cupola.workers.pace import Pace
     from cupola.workers.session import DecoderSession
     from cupola.workers.text import TextCodec
 
@@ -44,6 +47,20 @@ def load(
     session = DecoderSession(
         folder, slots=options.slots, width=options.step_tokens, threads=options.threads
     )
-    memory = options.kv_bytes or available_bytes() // 2
-    positions = memory // session.cache.shape.bytes_per_token
-    return Engine(folder, codec, session, options.step_tokens, positions, wake)
+    positions = options.kv_bytes // session.cache.shape.bytes_per_token
+    return Engine(
+        folder, codec, session, Pace(options.itl_seconds, options.step_tokens), positions, wake
+    )
+
+
+def _load_encoder(path: Path, options: EngineOptions) -> Backend:
+    from cupola.workers.embedding import EmbeddingBackend
+    from cupola.workers.encoder_session import EncoderSession
+    from cupola.workers.model_folder import ModelFolder
+    from cupola.workers.pooling import Pooling
+    from cupola.workers.text import TextCodec
+
+    folder = ModelFolder.read(path)
+    pooling = Pooling.read(path)
+    session = EncoderSession(folder, options.threads)
+    return EmbeddingBackend(folder, TextCodec(path), session, pooling)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -46,6 +47,7 @@ class DecoderSession:
         # A row's unused places lie behind its end, so a row is one grid wider than the context.
         self.cache = KeyValueCache(graph.kv, slots, folder.context + width)
         self.slots = slots
+        self.seconds = 0.0  # that the last run took
         self.vocabulary = graph.vocabulary
         self._logits = np.empty((slots, graph.vocabulary), np.float32)
         # Binding all keys and values costs a millisecond, so each number of rows is bound once.
@@ -67,7 +69,9 @@ class DecoderSession:
         logits = self._logits[:wanted]
         shape = (1, *logits.shape)
         binding.bind_output("logits", "cpu", 0, np.float32, shape, logits.ctypes.data)
+        began = time.perf_counter()
         self._session.run_with_iobinding(binding)
+        self.seconds = time.perf_counter() - began
         return logits[: sum(row.logits for row in rows)]
 
     def _binding(self, depth: int) -> ort.IOBinding:

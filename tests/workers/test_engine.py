@@ -35,6 +35,7 @@ from cupola.workers.backend import RequestError
 from cupola.workers.engine import Engine
 from cupola.workers.loading import EngineOptions, load
 from cupola.workers.model_folder import ModelFolder
+from cupola.workers.pace import Pace
 from cupola.workers.seating import WORTH_WAITING
 from cupola.workers.session import DecoderSession, Row
 from cupola.workers.text import TextCodec
@@ -183,7 +184,7 @@ def test_the_end_token_ends_the_answer_and_is_not_said():
     end = tokens[5]
     folder = replace(ModelFolder.read(DATA / "builder-fp32"), end_tokens=frozenset({end}))
     session = DecoderSession(folder, slots=1, width=16, threads=1)
-    backend = Engine(folder, codec(), session, 16, CONTEXT)
+    backend = Engine(folder, codec(), session, Pace(1.0, 16), CONTEXT)
     backend.add("r", greedy("abc", 20))
     outputs = drain(backend)["r"]
     assert outputs[-1].finish_reason is FinishReason.STOP
