@@ -152,3 +152,25 @@ def test_the_front_page_shows_a_command_that_works(service: Service):
     page = httpx2.get(service.url)
     assert page.headers["content-type"].startswith("text/html")
     assert f"{service.url}/v1/chat/completions" in page.text
+
+
+def test_two_workers_share_the_work(start):
+    service = start(workers="2", backend="echo").ready()
+    for name in ("cpu:0/0", "cpu:0/1"):
+        if name not in "\n".join(service.log):
+            service.wait_for(f"worker {name} joined")
+    assert service.child("worker cpu:0/0").pid != service.child("worker cpu:0/1").pid
+
+    async def ask_all() -> list[str]:
+        async with service.async_openai() as client:
+            answers = await asyncio.gather(
+                *(
+                    client.chat.completions.create(
+                        model=MODEL, messages=[{"role": "user", "content": f"word{n}"}]
+                    )
+                    for n in range(40)
+                )
+            )
+            return [answer.choices[0].message.content.strip() for answer in answers]
+
+    assert asyncio.run(ask_all()) == [f"word{n}" for n in range(40)]
