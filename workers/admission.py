@@ -56,9 +56,6 @@ class Admission:
             sequence.grammar = grammar
         return made
 
-    def close(self) -> None:
-        self._constraints.close()
-
     def _sequence(self, job: Job, index: int, tokens: list[int], room: int, work: Work) -> Sequence:
         params = work.sampling
         ends = frozenset(params.stop_token_ids)

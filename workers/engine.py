@@ -108,10 +108,6 @@ class Engine:
                 self._retire(sequence)
         return told
 
-    def close(self) -> None:
-        """Give back what the garbage collector would not."""
-        self._admission.close()
-
     # -- the beginning and the end of a sequence ---------------------------------------------------
 
     def _admit(self) -> list[Rejected]:
