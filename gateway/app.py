@@ -46,7 +46,7 @@ def build_app(
     tokens = TokensApi(client, directory, families, config.model)
     chat = ChatApi(generator)
     completions = CompletionsApi(generator)
-    catalog = ModelsApi(client, directory, remote)
+    catalog = ModelsApi(client, directory, families, remote)
     health = HealthApi(
         client,
         directory,

@@ -40,9 +40,11 @@ class Arrangement:
 def arrange(asked: GenerationRequest, family: Family, new_id: NewId) -> Arrangement:
     """``new_id`` makes the ids of calls. Raises ApiError when the family cannot do it."""
     chat = isinstance(asked.prompt, Conversation)
+    prompt = _prompt(asked.prompt, asked.tools, family)
+    family = _as_asked(asked, family)
     parsed = chat and (bool(asked.tools.tools) or bool(family.reasoning) or family.harmony)
     work = Work(
-        prompt=_prompt(asked.prompt, asked.tools, family),
+        prompt=prompt,
         sampling=asked.sampling,
         answers=asked.answers,
         constraint=_constraint(asked, family) if chat else asked.constraint,
@@ -88,6 +90,26 @@ def _short(call_id: str) -> str:
     return re.sub(r"[^A-Za-z0-9]", "", call_id)[-_SHORT_ID:].rjust(_SHORT_ID, "0")
 
 
+def _as_asked(asked: GenerationRequest, family: Family) -> Family:
+    """The family as it writes calls in this answer: what is constrained has one form only."""
+    tools, form = asked.tools, family.tools
+    if not tools.tools:
+        return family
+    if tools.use is ToolUse.REQUIRED:
+        return replace(family, tools=ENFORCED, harmony=False, special=False)
+    if form is None or not _is_mixed(asked):
+        return family
+    if family.special and form.bare:  # grammars here know no special tokens
+        return replace(family, tools=replace(form, markers=()))
+    return replace(family, tools=replace(form, bare=False))
+
+
+def _is_mixed(asked: GenerationRequest) -> bool:
+    """Whether a grammar must describe calls and other text."""
+    tools = asked.tools.tools
+    return bool(tools) and (asked.constraint is not None or any(tool.strict for tool in tools))
+
+
 # -- constraint ------------------------------------------------------------------------------------
 
 
@@ -99,7 +121,7 @@ def _constraint(asked: GenerationRequest, family: Family) -> Constraint | None:
             text = "A required call leaves no room for an answer of another form"
             raise ApiError(400, "invalid_value", text, param="response_format")
         return required_calls(tools.tools, parallel=tools.parallel, think=thinking)
-    if tools.tools and (asked.constraint or any(tool.strict for tool in tools.tools)):
+    if _is_mixed(asked):
         return _mixed(asked.constraint, tools, family)
     if asked.constraint is not None and thinking is not None:
         return after_reasoning(asked.constraint, thinking)
@@ -108,7 +130,7 @@ def _constraint(asked: GenerationRequest, family: Family) -> Constraint | None:
 
 def _mixed(wanted: Constraint | None, tools: ToolOptions, family: Family) -> Constraint:
     form = family.tools
-    if form is None or not can_be_mixed(form):
+    if form is None or not can_be_mixed(form) or (family.special and form.markers):
         text = f"Models of the family '{family.name}' can be held to a schema only where a call is "
         param = "tools" if wanted is None else "response_format"
         raise ApiError(
@@ -129,9 +151,6 @@ def _parser(asked: GenerationRequest, family: Family, new_id: NewId) -> Callable
     tools = asked.tools
     names = frozenset(tool.name for tool in tools.tools)
     assert isinstance(asked.prompt, Conversation)
-    forced = bool(names) and tools.use is ToolUse.REQUIRED
-    if forced:
-        family = replace(family, tools=ENFORCED, harmony=False)
     opened = asked.prompt.template_options.get("add_generation_prompt", True)
     in_reasoning = (
         family.starts_in_reasoning

@@ -13,6 +13,7 @@ from cupola.cache.catalog import ExecutionProvider, ModelVariant, UnknownModelEr
 from cupola.cache.errors import NotCachedError
 from cupola.cache.store import CachedModel, ModelCache
 from cupola.gateway.errors import ApiError, not_cached, unknown_model
+from cupola.gateway.families.directory import FamilyDirectory
 from cupola.gateway.foundry_remote import RemoteModels
 from cupola.gateway.scheduler_client import SchedulerClient
 from cupola.gateway.schemas.answers import ModelEntry, ModelList
@@ -67,10 +68,13 @@ class ModelDirectory:
         except NotCachedError as missing:
             raise not_cached(missing.variant.id) from None
 
+    async def on_disk(self) -> list[CachedModel]:
+        """Every model on the disk, best first."""
+        return await anyio.to_thread.run_sync(self._cache.scan)
+
     async def variants(self) -> list[ModelVariant]:
-        """Every variant on the disk, best first."""
-        scanned = await anyio.to_thread.run_sync(self._cache.scan)
-        return [cached.variant for cached in scanned]
+        """Their variants."""
+        return [cached.variant for cached in await self.on_disk()]
 
     async def catalog(self) -> list[ModelVariant]:
         """Every variant that can be had, on the disk or not, best first."""
@@ -79,24 +83,31 @@ class ModelDirectory:
 
 class ModelsApi:
     def __init__(
-        self, client: SchedulerClient, models: ModelDirectory, remote: RemoteModels
+        self,
+        client: SchedulerClient,
+        models: ModelDirectory,
+        families: FamilyDirectory,
+        remote: RemoteModels,
     ) -> None:
         self._client = client
         self._models = models
+        self._families = families
         self._remote = remote
 
     async def list(self, request: Request) -> Response:
-        local = tuple(self._entry(variant) for variant in await self._models.variants())
-        return _json(ModelList(local + tuple(model.entry for model in self._remote.all())))
+        local = [await self._entry(cached) for cached in await self._models.on_disk()]
+        return _json(ModelList(tuple(local) + tuple(model.entry for model in self._remote.all())))
 
     async def show(self, request: Request) -> Response:
         name = request.path_params["id"]
         if model := self._remote.find(name):
             return _json(model.entry)
         cached = await self._models.cached(name)
-        return _json(self._entry(cached.variant))
+        return _json(await self._entry(cached))
 
-    def _entry(self, variant: ModelVariant) -> ModelEntry:
+    async def _entry(self, cached: CachedModel) -> ModelEntry:
+        variant = cached.variant
+        family = await self._families.of(str(cached.path))
         workers = self._client.status.workers if self._client.status else ()
         return ModelEntry(
             id=variant.id,
@@ -107,6 +118,7 @@ class ModelsApi:
             max_output_tokens=variant.max_output_tokens,
             context_length=variant.context_length,
             loaded=any(variant.id in worker.resident for worker in workers),
+            tool_calling=family.template_takes_tools,  # others are told of tools in words
         )
 
 

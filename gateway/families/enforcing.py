@@ -103,19 +103,18 @@ def strict_calls(tools: Sequence[Tool], form: ToolFormat) -> Constraint:
 def calls_or(constraint: Constraint, tools: Sequence[Tool], form: ToolFormat) -> Constraint:
     """Either calls, or an answer of the given form."""
     call = _inline_json(calls_schema(tools, parallel=False, only_strict=True))
+    answer = f"answer: {_inline(constraint)}"
+    if not form.markers:
+        return _lark("start: call | answer", f"call: {call}", answer)
     start, end = form.markers[0].start, form.markers[0].end
     close = f" SPACE {_quoted(end)}" if end else ""
-    return _lark(
-        "start: call+ | answer",
-        f"call: {_quoted(start)} SPACE {call}{close} SPACE",
-        f"answer: {_inline(constraint)}",
-        _SPACE,
-    )
+    line = f"call: {_quoted(start)} SPACE {call}{close} SPACE"
+    return _lark("start: call+ | answer", line, answer, _SPACE)
 
 
 def can_be_mixed(form: ToolFormat) -> bool:
     """Whether a grammar can describe calls of this format among other text."""
-    return form.payload is Payload.JSON and bool(form.markers)
+    return form.payload is Payload.JSON and (bool(form.markers) or form.bare)
 
 
 def _lark(*rules: str) -> Constraint:
