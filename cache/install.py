@@ -49,8 +49,8 @@ def install(
             return found
         _need_room(home, round(variant.file_size_mb * 1e6 * _ROOM))
         with staging(home) as folder:
-            gguf = fetch(variant.source, folder, progress)
-            _convert(gguf, folder, variant, variant.source.sha256, home, progress)
+            weights = fetch(variant.source, folder, progress)
+            _convert(weights, folder, variant, variant.source.sha256, home, progress)
     return ModelCache(home).find(variant.id)
 
 
@@ -115,13 +115,18 @@ def _need_room(home: Home, needed: int) -> None:
 
 
 def _convert(
-    gguf: Path, folder: Path, variant: ModelVariant, digest: str, home: Home, progress: Progress
+    weights: Path, folder: Path, variant: ModelVariant, digest: str, home: Home, progress: Progress
 ) -> None:
     """Converts inside ``folder``, then puts the finished model in its place in one step."""
-    from cupola.cache.convert import convert
-
     built = folder / "model"
-    convert(gguf, built, variant, source_sha256=digest, progress=progress)
+    if weights.suffix == ".safetensors":
+        from cupola.cache.encoder import convert_encoder
+
+        convert_encoder(weights, built, variant, source_sha256=digest, progress=progress)
+    else:
+        from cupola.cache.convert import convert
+
+        convert(weights, built, variant, source_sha256=digest, progress=progress)
     place = home.model_folder(variant.publisher, variant.id)
     place.parent.mkdir(parents=True, exist_ok=True)
     if place.exists():

@@ -13,6 +13,7 @@ from cupola.cache.home import Home
 from cupola.cache.store import ModelCache
 from cupola.gateway.chat import ChatApi
 from cupola.gateway.completions import CompletionsApi
+from cupola.gateway.embeddings import Embedder, EmbeddingsApi
 from cupola.gateway.errors import HANDLERS
 from cupola.gateway.families.directory import FamilyDirectory
 from cupola.gateway.foundry import foundry_routes
@@ -44,6 +45,7 @@ def build_app(
     families = FamilyDirectory()
     generator = Generator(client, directory, families)
     tokens = TokensApi(client, directory, families, config.model)
+    embeddings = EmbeddingsApi(Embedder(client, directory))
     chat = ChatApi(generator)
     completions = CompletionsApi(generator)
     catalog = ModelsApi(client, directory, families, remote)
@@ -62,6 +64,7 @@ def build_app(
         routes=[
             Route("/v1/chat/completions", chat.create, methods=["POST"]),
             Route("/v1/completions", completions.create, methods=["POST"]),
+            Route("/v1/embeddings", embeddings.create, methods=["POST"]),
             Route("/tokenize", tokens.tokenize, methods=["POST"]),
             Route("/detokenize", tokens.detokenize, methods=["POST"]),
             Route("/apply-template", tokens.apply_template, methods=["POST"]),

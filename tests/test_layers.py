@@ -31,7 +31,7 @@ BORDERS = {
         "scheduler/endpoint.py",
         "workers/main.py",
     ),
-    "onnxruntime": ("workers/session.py", "cache/calibration.py"),
+    "onnxruntime": ("workers/session.py", "workers/encoder_session.py", "cache/calibration.py"),
     "onnxruntime_genai": (),
     "psutil": ("workers/machine.py",),
     "multiprocessing": ("gateway/supervisor.py",),

@@ -84,6 +84,8 @@ class TextCodec:
             self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
         except Exception as error:  # tokenizers raises bare Exception
             raise ValueError(f"tokenizer.json: {error}") from error
+        self._tokenizer.no_truncation()  # whoever is too long is told so
+        self._tokenizer.no_padding()
         self._byte_level = "ByteLevel" in repr(self._tokenizer.decoder)
         config = _read_json(folder / "tokenizer_config.json")
         tokens = {

@@ -1,0 +1,155 @@
+"""The backend that makes vectors of texts. Texts of all requests share its runs."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from cupola.scheduler.messages import (
+    Decode,
+    Embed,
+    Encode,
+    ErrorCode,
+    Output,
+    Text,
+    Tokens,
+    Usage,
+    Work,
+)
+from cupola.workers.backend import RequestError
+from cupola.workers.conversion import convert
+from cupola.workers.encoder_session import EncoderSession
+from cupola.workers.model_folder import ModelFolder
+from cupola.workers.pooling import Pooling, Vectors, normalized
+from cupola.workers.text import TextCodec
+
+BUDGET = 2048  # tokens of a run, with the padding
+
+
+@dataclass(slots=True)
+class _Job:
+    """One request: its texts that are still to come, and how many vectors it lacks."""
+
+    request_id: str
+    dimensions: int
+    tokens: int  # of all texts
+    waiting: deque[tuple[int, list[int]]] = field(default_factory=deque)  # (index, its tokens)
+    open: int = 0
+
+
+class EmbeddingBackend:
+    """See ``backend.Backend`` for the contract."""
+
+    def __init__(
+        self, folder: ModelFolder, codec: TextCodec, session: EncoderSession, pooling: Pooling
+    ) -> None:
+        self._context = folder.context
+        self._codec = codec
+        self._session = session
+        self._pooling = pooling
+        self._jobs: dict[str, _Job] = {}  # the next to have a text in a run is the first
+
+    @property
+    def busy(self) -> bool:
+        return bool(self._jobs)
+
+    def convert(self, request_id: str, task: Encode | Decode) -> Output:
+        return convert(self._codec, request_id, task)
+
+    def add(self, request_id: str, work: Work | Embed) -> None:
+        if isinstance(work, Work):
+            text = "this model makes embeddings and generates no text: use POST /v1/embeddings"
+            raise RequestError(ErrorCode.INVALID_REQUEST, text)
+        texts = [self._tokens(index, text, work.truncate) for index, text in enumerate(work.texts)]
+        if not texts:
+            raise RequestError(ErrorCode.INVALID_REQUEST, "there is no text to embed")
+        self._jobs[request_id] = _Job(
+            request_id,
+            self._dimensions(work.dimensions),
+            sum(map(len, texts)),
+            deque(enumerate(texts)),
+            len(texts),
+        )
+
+    def abort(self, request_id: str) -> None:
+        self._jobs.pop(request_id, None)
+
+    def step(self) -> list[Output]:
+        batch = self._batch()
+        if not batch:
+            return []
+        vectors = self._pooling(*self._session.run([tokens for _, _, tokens in batch]))
+        return [
+            self._told(job, index, vector)
+            for (job, index, _), vector in zip(batch, vectors, strict=True)
+        ]
+
+    def _batch(self) -> list[tuple[_Job, int, list[int]]]:
+        """Texts for one run, by turns from every request."""
+        batch: list[tuple[_Job, int, list[int]]] = []
+        longest = 0
+        while ready := next((job for job in self._jobs.values() if job.waiting), None):
+            index, tokens = ready.waiting[0]
+            longest = max(longest, len(tokens))
+            if batch and longest * (len(batch) + 1) > BUDGET:
+                break
+            ready.waiting.popleft()
+            batch.append((ready, index, tokens))
+            self._jobs[ready.request_id] = self._jobs.pop(ready.request_id)  # to the end
+        return batch
+
+    def _told(self, job: _Job, index: int, vector: Vectors) -> Output:
+        if job.dimensions < len(vector):
+            vector = normalized(vector[: job.dimensions])
+        job.open -= 1
+        usage = None
+        if not job.open:
+            usage = Usage(job.tokens, 0)
+            del self._jobs[job.request_id]
+        data = np.ascontiguousarray(vector, "<f4").tobytes()
+        return Output(job.request_id, usage=usage, index=index, embedding=data)
+
+    def _tokens(self, index: int, text: Text | Tokens, truncate: bool) -> list[int]:
+        tokens = self._codec.encode(text.text) if isinstance(text, Text) else self._known(text.ids)
+        if not tokens:
+            raise RequestError(ErrorCode.INVALID_REQUEST, f"input {index} is empty")
+        if len(tokens) <= self._context:
+            return tokens
+        if truncate:
+            # The tokenizer's own tokens at the end, such as [SEP], stay.
+            end = tokens[-1:] if isinstance(text, Text) and self._ends else []
+            return tokens[: self._context - len(end)] + end
+        message = (
+            f"input {index} has {len(tokens)} tokens, but this model reads {self._context} at "
+            "most; shorten it, or ask for truncation"
+        )
+        raise RequestError(ErrorCode.CONTEXT_LENGTH_EXCEEDED, message)
+
+    @property
+    def _ends(self) -> bool:
+        """Whether the tokenizer puts a token behind every text."""
+        empty = self._codec.encode("")
+        return len(empty) > 1
+
+    def _known(self, ids: Sequence[int]) -> list[int]:
+        for token in ids:
+            if not self._codec.has(token):
+                raise RequestError(ErrorCode.INVALID_REQUEST, f"the model has no token {token}")
+        return list(ids)
+
+    def _dimensions(self, wanted: int | None) -> int:
+        full = self._session.width
+        if wanted is None or wanted == full:
+            return full
+        if not self._pooling.matryoshka:
+            text = f"this model's vectors have {full} dimensions and cannot be shortened"
+            raise RequestError(ErrorCode.INVALID_REQUEST, text)
+        sizes = self._pooling.sizes
+        if wanted > full or (sizes and wanted not in sizes):
+            allowed = ", ".join(map(str, sizes)) or f"at most {full}"
+            text = f"this model's vectors cannot have {wanted} dimensions: {allowed}"
+            raise RequestError(ErrorCode.INVALID_REQUEST, text)
+        return wanted
