@@ -32,7 +32,7 @@ BORDERS = {
         "workers/main.py",
     ),
     "onnxruntime": ("workers/session.py", "workers/encoder_session.py", "cache/calibration.py"),
-    "onnxruntime_genai": (),
+    "onnxruntime_genai": ("workers/genai_session.py",),
     "psutil": ("workers/machine.py",),
     "multiprocessing": ("gateway/supervisor.py",),
     "starlette": ("gateway/",),

@@ -29,7 +29,7 @@ from cupola.workers.plan import Step, plan
 from cupola.workers.sampling import penalize, sample
 from cupola.workers.seating import Seating
 from cupola.workers.sequence import Sequence
-from cupola.workers.session import DecoderSession, Row
+from cupola.workers.session import Row, Session
 from cupola.workers.text import TextCodec
 
 # Verifying guesses is nearly free while the run is bound by reading the weights, and costs like any
@@ -48,7 +48,7 @@ class Engine:
         self,
         folder: ModelFolder,
         codec: TextCodec,
-        session: DecoderSession,
+        session: Session,
         pace: Pace,
         positions: int,
         wake: Callable[[], None] = lambda: None,
@@ -79,6 +79,9 @@ class Engine:
     def add(self, request_id: str, work: Work | Embed) -> None:
         if isinstance(work, Embed):
             text = "this model generates text; for embeddings use a model whose task they are"
+            raise RequestError(ErrorCode.INVALID_REQUEST, text)
+        if work.prompt_logprobs and not self._session.verifies:
+            text = "this model cannot tell the log-probabilities of a prompt; leave 'echo' out"
             raise RequestError(ErrorCode.INVALID_REQUEST, text)
         self._waiting.extend(self._admission.sequences(request_id, work))
 
@@ -154,7 +157,7 @@ class Engine:
 
     def _draft(self, steps: list[Step[Sequence]], budget: int) -> None:
         """Add guesses to the sequences that generate, while there are few of them."""
-        if len(steps) > DRAFTING_SEQUENCES:
+        if len(steps) > DRAFTING_SEQUENCES or not self._session.verifies:
             return
         left = min(DRAFTED_TOKENS, budget - sum(step.width for step in steps))
         for step in steps:

@@ -17,11 +17,14 @@ class KeyValueCache:
     hundreds of megabytes for a short sequence. Rows are used again, so their pages are warm.
     """
 
+    copies = True  # one row's contents to another
+
     def __init__(self, shape: KeyValueShape, slots: int, capacity: int) -> None:
         """``capacity``: positions a row must hold; it is rounded up to whole pages."""
         row = shape.head_size * shape.dtype.itemsize
         step = PAGE_BYTES // math.gcd(PAGE_BYTES, row)
         self.shape = shape
+        self.bytes_per_token = shape.bytes_per_token
         self.capacity = -(-capacity // step) * step
         self._slot_bytes = shape.heads * self.capacity * row
         dims = (slots, shape.heads, self.capacity, shape.head_size)

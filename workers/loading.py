@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cupola.scheduler.messages import LocalModel
 from cupola.workers.backend import Backend
+
+if TYPE_CHECKING:
+    from cupola.workers.model_folder import ModelFolder
+    from cupola.workers.session import Session
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class EngineOptions:
     """How a worker runs its models."""
 
-    backend: str = "onnx"  # or "echo"
+    backend: str = "onnx"  # or "genai", or "echo"
     slots: int = 16  # sequences a model runs at once
     step_tokens: int = 256  # tokens a step holds at most
     itl_seconds: float = 0.1  # between two tokens of an answer, while prompts are read beside it
@@ -39,18 +47,33 @@ def load(
     from cupola.workers.engine import Engine
     from cupola.workers.model_folder import ModelFolder
     from cupola.workers.pace import Pace
-    from cupola.workers.session import DecoderSession
     from cupola.workers.text import TextCodec
 
     folder = ModelFolder.read(Path(model.path), options.context)
     codec = TextCodec(folder.path)
-    session = DecoderSession(
-        folder, slots=options.slots, width=options.step_tokens, threads=options.threads
-    )
-    positions = options.kv_bytes // session.cache.shape.bytes_per_token
-    return Engine(
-        folder, codec, session, Pace(options.itl_seconds, options.step_tokens), positions, wake
-    )
+    session = _session(folder, options)
+    # Where a runtime does not tell what a token costs, the slots are the only limit.
+    everything = options.slots * (folder.context + options.step_tokens)
+    bytes_per_token = session.cache.bytes_per_token
+    positions = options.kv_bytes // bytes_per_token if bytes_per_token else everything
+    pace = Pace(options.itl_seconds, options.step_tokens)
+    return Engine(folder, codec, session, pace, positions, wake)
+
+
+def _session(folder: ModelFolder, options: EngineOptions) -> Session:
+    """The serving graph where the model's own can be rewritten, else onnxruntime-genai."""
+    from cupola.workers.serving_graph import UnservableGraphError
+    from cupola.workers.session import DecoderSession
+
+    width, threads = options.step_tokens, options.threads
+    if options.backend == "onnx":
+        try:
+            return DecoderSession(folder, slots=options.slots, width=width, threads=threads)
+        except UnservableGraphError as error:
+            logger.warning("%s: no batching across requests, because %s", folder.path.name, error)
+    from cupola.workers.genai_session import GenaiSession
+
+    return GenaiSession(folder, slots=options.slots)
 
 
 def _load_encoder(path: Path, options: EngineOptions) -> Backend:

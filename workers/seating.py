@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from cupola.workers.kv_cache import KeyValueCache
 from cupola.workers.plan import Step
 from cupola.workers.sequence import Sequence
+from cupola.workers.session import Cache
 from cupola.workers.slots import Match, Slot, SlotTable, common_prefix
 
 # Tokens that a neighbour must be about to compute for a prompt to wait for them (SGLang's choice).
@@ -18,7 +18,7 @@ WORTH_WAITING = 32
 
 
 class Seating:
-    def __init__(self, cache: KeyValueCache, slots: int, positions: int) -> None:
+    def __init__(self, cache: Cache, slots: int, positions: int) -> None:
         """``positions``: of keys and values that may be in memory at once."""
         self._cache = cache
         self.table = SlotTable(slots)
@@ -90,7 +90,10 @@ class Seating:
     def _match(self, sequence: Sequence) -> Match:
         if sequence.prompt_logprobs is not None:  # they need every token's logits
             return Match(self.table.slots[0], 0)
-        return self.table.match(sequence.tokens[:-1], sequence.salt)  # one token must be run
+        match = self.table.match(sequence.tokens[:-1], sequence.salt)  # one token must be run
+        if self._cache.copies or self.table.continues(match):
+            return match
+        return Match(match.slot, 0)
 
     @staticmethod
     def _worth_waiting(sequence: Sequence, match: Match, running: Iterable[Sequence]) -> bool:

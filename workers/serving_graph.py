@@ -30,6 +30,8 @@ import onnx
 from google.protobuf.message import DecodeError
 from onnx import TensorProto, helper, numpy_helper
 
+from cupola.workers.model_folder import ModelFolderError
+
 ATTENTION = "GroupQueryAttention"
 # Places of GroupQueryAttention's inputs, by its schema.
 SEQLENS_K, TOTAL_LEN, COS_CACHE, SIN_CACHE, POSITION_IDS, QUERY_SEQLENS = 5, 6, 7, 8, 9, 16
@@ -66,12 +68,12 @@ def serving_graph(path: Path, head_size: int, padding: int) -> ServingGraph:
     ``head_size``: of keys and values, which newer exports leave symbolic in the graph.
     ``padding`` is the widest grid: rotary caches are extended by so many rows, because the unused
     places of a row lie behind its end and would otherwise read beyond the last position.
-    Raises UnservableGraphError.
+    Raises UnservableGraphError, ModelFolderError.
     """
     try:
         model = onnx.load(str(path), load_external_data=False)
     except DecodeError as error:
-        raise UnservableGraphError(f"{path.name} is damaged: {error}") from error
+        raise ModelFolderError(f"{path.name} is damaged: {error}") from error
     graph = model.graph
     attentions = [node for node in graph.node if node.op_type == ATTENTION]
     if not attentions:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import onnxruntime as ort
@@ -27,11 +28,54 @@ class Row:
     logits: int  # of how many of the last tokens
 
 
+class Cache(Protocol):
+    """What the engine may do with keys and values."""
+
+    @property
+    def copies(self) -> bool:
+        """Whether ``copy`` works."""
+
+    @property
+    def bytes_per_token(self) -> int:
+        """0: unknown, and not counted."""
+
+    def copy(self, source: int, target: int, length: int) -> None:
+        """Copy the first ``length`` positions of one slot to another."""
+
+    def forget(self, slot: int) -> None:
+        """Give a slot's memory back."""
+
+
+class Session(Protocol):
+    """A model that runs rows. ``DecoderSession`` here, ``GenaiSession`` where it cannot."""
+
+    @property
+    def slots(self) -> int: ...
+
+    @property
+    def vocabulary(self) -> int: ...
+
+    @property
+    def cache(self) -> Cache: ...
+
+    @property
+    def seconds(self) -> float:
+        """What the last run took."""
+
+    @property
+    def verifies(self) -> bool:
+        """Whether the logits of several tokens of a row can be had."""
+
+    def run(self, rows: Sequence[Row]) -> NDArray[np.float32]:
+        """One run; logits ``[R, vocabulary]`` of the tokens that are wanted, in order."""
+
+
 class DecoderSession:
     """A decoder with the keys and values of ``slots`` sequences, bound in place."""
 
     def __init__(self, folder: ModelFolder, *, slots: int, width: int, threads: int) -> None:
         """``width``: the most tokens a run takes. Raises UnservableGraphError, ModelFolderError."""
+        self.verifies = True
         graph = serving_graph(folder.path / "model.onnx", folder.head_size, padding=width)
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads

@@ -66,7 +66,7 @@ class SlotTable:
         worth keeping for others and the least recently used slot is taken. Raises IndexError when
         no slot is free.
         """
-        if not match.slot.running and match.length and match.length >= match.slot.length - 1:
+        if self.continues(match):
             slot = match.slot
         else:
             free = [slot for slot in self.slots if not slot.running]
@@ -77,6 +77,12 @@ class SlotTable:
             slot = min(free, key=lambda s: (s is keep, s.length > 0, s.used_at, s.index))
         slot.running = True
         return slot
+
+    @staticmethod
+    def continues(match: Match) -> bool:
+        """Whether the matched slot is free and nothing behind the match would be lost."""
+        slot = match.slot
+        return not slot.running and match.length > 0 and match.length >= slot.length - 1
 
     def start(self, slot: Slot, tokens: Sequence[int], length: int, salt: str) -> None:
         """A sequence begins in ``slot`` with ``length`` of its tokens cached."""

@@ -441,6 +441,24 @@ def drain_waiting(backend: Engine) -> dict[str, list[Output]]:
     return drain(backend)
 
 
+def test_the_same_engine_runs_over_onnxruntime_genai():
+    """One generator a sequence where the graph cannot be rewritten: the same answers."""
+    model = LocalModel("g", str(DATA / "builder-fp32"), ExecutionProvider.CPU)
+    backend = load(model, EngineOptions(backend="genai", slots=2, step_tokens=BUDGET))
+    for number in range(4):
+        backend.add(str(number), greedy(words(20 + number, number), 10, ignore_eos=True))
+    backend.add("gone", greedy(words(20, 7), 10))
+    backend.abort("gone")
+    made = drain(backend)
+    for number in range(4):
+        prompt = codec().encode(words(20 + number, number))
+        tokens = plain_decoder("builder-fp32").generate(prompt, 10)
+        assert text(made[str(number)]) == decode(tokens)
+    assert "gone" not in made
+    with pytest.raises(RequestError):
+        backend.add("r", Work(Text("abc"), SamplingParams(logprobs=1), prompt_logprobs=True))
+
+
 def test_a_biased_token_is_always_said():
     backend = engine()
     letter = codec().encode("q")[0]
