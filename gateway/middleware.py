@@ -25,6 +25,7 @@ access = logging.getLogger("cupola.gateway.access")
 logger = logging.getLogger(__name__)
 
 CLIENT_CLOSED_REQUEST = 499  # nginx's number for the log: the client left before an answer
+KEPT = ("x-client-request-id", "traceparent")  # a client's own ids, sent back as they came
 _CLIENT_ID = re.compile(r"[\x21-\x7e]{1,512}")
 
 
@@ -40,9 +41,10 @@ class RequestLog:
         began = time.perf_counter()
         request_id = f"req_{uuid.uuid4().hex}"
         own = [(b"x-request-id", request_id.encode())]
-        client_id = Headers(scope=scope).get("x-client-request-id", "")
-        if _CLIENT_ID.fullmatch(client_id):
-            own.append((b"x-client-request-id", client_id.encode()))
+        headers = Headers(scope=scope)
+        for name in KEPT:
+            if _CLIENT_ID.fullmatch(value := headers.get(name, "")):
+                own.append((name.encode(), value.encode()))
         status = 0
 
         async def send_with_id(message: Message) -> None:

@@ -491,8 +491,9 @@ def test_async_client(gateway: RunningGateway, say: Say) -> None:
 def test_raw_response(gateway: RunningGateway) -> None:
     with gateway.openai() as client:
         raw = client.chat.completions.with_raw_response.create(
-            **HELLO, extra_headers={"x-client-request-id": "mine"}
+            **HELLO, extra_headers={"x-client-request-id": "mine", "traceparent": "00-a-b-01"}
         )
     assert raw.headers["x-request-id"].startswith("req_")
     assert raw.headers["x-client-request-id"] == "mine"
+    assert raw.headers["traceparent"] == "00-a-b-01"
     assert raw.parse().choices[0].message.content == "One two three."
