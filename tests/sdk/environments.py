@@ -24,8 +24,8 @@ _UNREACHABLE = re.compile(
 )
 
 
-def python_with(cache: Path, name: str, *arguments: str) -> Path:
-    """An interpreter with what ``pip install`` makes of ``arguments``, kept under ``name``."""
+def python_with(cache: Path, name: str, *steps: list[str]) -> Path:
+    """An interpreter after a ``pip install`` with each step's arguments, kept under ``name``."""
     major, minor = sys.version_info[:2]
     folder = cache / f"sdk-{name}-python{major}.{minor}"
     python = folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
@@ -34,7 +34,9 @@ def python_with(cache: Path, name: str, *arguments: str) -> Path:
             shutil.rmtree(folder, ignore_errors=True)
             venv.create(folder, with_pip=True)
             pip = [str(python), "-m", "pip", "--disable-pip-version-check", "--no-input"]
-            _install([*pip, "install", *arguments], folder)
+            for arguments in steps:
+                _install([*pip, "install", *arguments], folder)
+            (folder / "complete").touch()
     return python
 
 
@@ -50,6 +52,7 @@ def node_with(cache: Path, name: str, *packages: str) -> Path:
             folder.mkdir()
             (folder / "package.json").write_text('{"private": true, "type": "module"}')
             _install([npm, "install", "--no-audit", "--no-fund", *packages], folder)
+            (folder / "complete").touch()
     return folder
 
 
@@ -65,4 +68,3 @@ def _install(command: list[str], folder: Path) -> None:
         if _UNREACHABLE.search(said):
             pytest.skip(f"the package index cannot be reached, or lacks it: {said[-300:]}")
         raise AssertionError(said)
-    (folder / "complete").touch()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,7 +19,7 @@ def test_from_a_stopped_service_to_a_chat(
 ) -> None:
     folder = node_with(test_cache, "0.5.0", "foundry-local-sdk@0.5.0", "openai")
     model = place_fake(machine.home)
-    told = machine.program("node", "foundry_local_0.mjs", str(folder), ALIAS, QUESTION)
+    told = machine.program("node", "sdk_0.mjs", str(folder), ALIAS, QUESTION)
     assert told["running before"] is False
     assert told["downloaded"] == model
     assert told["progress"]
@@ -29,3 +30,18 @@ def test_from_a_stopped_service_to_a_chat(
     assert told["streamed"] == told["answer"]
     assert told["loaded after unload"] == [model]
     assert told["loaded after force"] == []
+
+
+def test_the_entry_for_browsers(
+    machine: Machine, place_fake: Callable[[Home], str], test_cache: Path
+) -> None:
+    folder = node_with(test_cache, "0.5.0", "foundry-local-sdk@0.5.0", "openai")
+    model = place_fake(machine.home)
+    url = json.loads(machine.foundry("service", "start", "-o", "json"))["webUrls"][0]
+    arguments = (str(folder), url, ALIAS)
+    told = machine.program("node", "browser.mjs", *arguments, "http://localhost:3000")
+    assert told["preflight"]
+    assert "POST" in told["methods"]
+    assert (told["catalog"], told["model"], told["loaded"]) == ([model], model, [model])
+    foreign = machine.program("node", "browser.mjs", *arguments, "https://example.org")
+    assert "error" in foreign

@@ -38,19 +38,19 @@ def check(told: dict[str, Any], home: Home) -> None:
 def test_from_a_stopped_service_to_a_chat(
     machine: Machine, place_fake: Callable[[Home], str], test_cache: Path, version: str
 ) -> None:
-    python = python_with(test_cache, version, f"foundry-local-sdk=={version}", "openai")
+    python = python_with(test_cache, version, [f"foundry-local-sdk=={version}", "openai"])
     place_fake(machine.home)
-    told = machine.program(python, "foundry_local_0.py", "foundry_local", ALIAS, QUESTION)
+    told = machine.program(python, "sdk_0.py", "foundry_local", ALIAS, QUESTION)
     check(told, machine.home)
     assert told["answer"].split()[:5] == QUESTION.split()
     assert told["streamed"] == told["answer"]
 
 
 def test_the_model_is_downloaded_and_answers(machine: Machine, test_cache: Path) -> None:
-    python = python_with(test_cache, "0.5.1", "foundry-local-sdk==0.5.1", "openai")
+    python = python_with(test_cache, "0.5.1", ["foundry-local-sdk==0.5.1", "openai"])
     real = machine.having(CUPOLA_BACKEND="onnx")
     question = "What is the capital of France?"
-    told = real.program(python, "foundry_local_0.py", "foundry_local", ALIAS, question)
+    told = real.program(python, "sdk_0.py", "foundry_local", ALIAS, question)
     check(told, machine.home)
     assert "Paris" in told["answer"]
     assert told["streamed"] == told["answer"]
@@ -62,6 +62,6 @@ def test_importing_cupola_instead_is_all_that_changes(
 ) -> None:
 
     place_fake(machine.home)
-    told = machine.program(sys.executable, "foundry_local_0.py", "cupola.client", ALIAS, QUESTION)
+    told = machine.program(sys.executable, "sdk_0.py", "cupola.client", ALIAS, QUESTION)
     check(told, machine.home)
     assert told["answer"].split()[:5] == QUESTION.split()

@@ -1,0 +1,18 @@
+"""Ask one question. With Foundry Local's SDK only the import is another."""
+
+import sys
+
+from openai import OpenAI
+
+from cupola.client import FoundryLocalManager
+
+manager = FoundryLocalManager(sys.argv[1] if len(sys.argv) > 1 else "smollm2-135m")
+client = OpenAI(base_url=manager.endpoint, api_key=manager.api_key)
+
+model = manager.list_loaded_models()[0]
+answer = client.chat.completions.create(
+    model=model.id,
+    messages=[{"role": "user", "content": "What is the capital of France?"}],
+    temperature=0,
+)
+print(answer.choices[0].message.content)
