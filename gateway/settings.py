@@ -122,8 +122,10 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="what the log holds"
     )
-    backend: Literal["onnx", "echo"] = Field(
-        default="onnx", description="what runs the models; 'echo' runs none and is meant for tests"
+    backend: Literal["onnx", "genai", "echo"] = Field(
+        default="onnx",
+        description="what runs the models: 'genai' is onnxruntime-genai, without batching; "
+        "'echo' runs none and is meant for tests",
     )
 
     @property
