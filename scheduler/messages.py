@@ -55,13 +55,16 @@ class LocalModel(msgspec.Struct, frozen=True):
 
 
 class SamplingParams(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
-    """How the tokens of an answer are chosen. The names are those of OpenAI's API and of vLLM."""
+    """How the tokens of an answer are chosen. The names are those of OpenAI's API and of vLLM.
+
+    None for temperature, top_p and top_k: what the model's makers advise, else 1, 1 and all.
+    """
 
     max_tokens: int | None = None  # None: as many as the context holds
     min_tokens: int = 0  # before which nothing may end the answer
-    temperature: float = 1.0  # 0: greedy
-    top_p: float = 1.0
-    top_k: int = 0  # 0: all
+    temperature: float | None = None  # 0: greedy
+    top_p: float | None = None
+    top_k: int | None = None  # 0: all
     min_p: float = 0.0  # of the best token's probability
     typical_p: float = 1.0
     frequency_penalty: float = 0.0

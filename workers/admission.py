@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from math import nan
 
+from msgspec import structs
+
 from cupola.scheduler.messages import (
     Chat,
     ErrorCode,
@@ -57,7 +59,7 @@ class Admission:
         return made
 
     def _sequence(self, job: Job, index: int, tokens: list[int], room: int, work: Work) -> Sequence:
-        params = work.sampling
+        params = self._with_advice(work.sampling)
         ends = frozenset(params.stop_token_ids)
         if not params.ignore_eos:
             ends |= self._folder.end_tokens
@@ -77,6 +79,16 @@ class Admission:
             salt=work.cache_salt,
             prompt_logprobs=logprobs,
             drafter=self._drafter(tokens, work),
+        )
+
+    def _with_advice(self, params: SamplingParams) -> SamplingParams:
+        """What the client leaves open is as the model's makers advise."""
+        advised = self._folder.advised
+        return structs.replace(
+            params,
+            temperature=_first(params.temperature, advised.temperature, 1.0),
+            top_p=_first(params.top_p, advised.top_p, 1.0),
+            top_k=_first(params.top_k, advised.top_k, 0),
         )
 
     def _drafter(self, tokens: list[int], work: Work) -> Drafter | None:
@@ -120,3 +132,7 @@ class Admission:
             )
             raise RequestError(ErrorCode.CONTEXT_LENGTH_EXCEEDED, text)
         return params.max_tokens or context - prompt
+
+
+def _first(*values: float | None) -> float | None:
+    return next((value for value in values if value is not None), None)

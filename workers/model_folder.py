@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from cupola.scheduler.messages import SamplingParams
 
 
 class ModelFolderError(ValueError):
@@ -18,11 +20,14 @@ class ModelFolder:
     context: int  # tokens of prompt and answer together
     end_tokens: frozenset[int]
     head_size: int  # of keys and values; 0: the graph says it
+    # Temperature, top_p and top_k that its makers advise.
+    advised: SamplingParams = field(default_factory=SamplingParams)
 
     @classmethod
     def read(cls, path: Path, context_limit: int = 0) -> ModelFolder:
         """``context_limit``: 0, or a cap on the model's context. Raises ModelFolderError."""
-        model = _model_config(path / "genai_config.json")
+        config = _read(path / "genai_config.json")
+        model = config["model"]
         context = model.get("context_length")
         if not isinstance(context, int) or context < 1:
             raise ModelFolderError(
@@ -31,15 +36,24 @@ class ModelFolder:
         end = model.get("eos_token_id", [])
         ends = frozenset(end if isinstance(end, list) else [end])
         head_size = model.get("decoder", {}).get("head_size", 0)
-        return cls(path, min(context, context_limit or context), ends, head_size)
+        limit = min(context, context_limit or context)
+        return cls(path, limit, ends, head_size, _advised(config.get("search")))
 
 
-def _model_config(file: Path) -> dict[str, Any]:
+def _advised(search: object) -> SamplingParams:
+    """The parameters of ``search``, which count only where sampling is switched on."""
+    if not isinstance(search, dict) or not search.get("do_sample"):
+        return SamplingParams()
+    names = ("temperature", "top_p", "top_k")
+    return SamplingParams(**{n: search[n] for n in names if isinstance(search.get(n), int | float)})
+
+
+def _read(file: Path) -> dict[str, Any]:
     name = f"{file.parent.name}/{file.name}"
     try:
-        model = json.loads(file.read_text("utf-8"))["model"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        config = json.loads(file.read_text("utf-8"))
+    except (OSError, ValueError) as error:
         raise ModelFolderError(f"{name} cannot be read: {error}") from error
-    if not isinstance(model, dict):
-        raise ModelFolderError(f"{name}: 'model' is not an object")
-    return model
+    if not isinstance(config, dict) or not isinstance(config.get("model"), dict):
+        raise ModelFolderError(f"{name}: 'model' is missing")
+    return config

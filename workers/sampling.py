@@ -27,8 +27,15 @@ class Sampler:
     stream: int = 0  # which of the request's answers: each has random numbers of its own
     penalties: Penalties | None = None
     random: np.random.Generator = field(init=False)
+    temperature: float = field(init=False)
+    top_p: float = field(init=False)
+    top_k: int = field(init=False)
 
     def __post_init__(self) -> None:
+        params = self.params
+        self.temperature = 1.0 if params.temperature is None else params.temperature
+        self.top_p = 1.0 if params.top_p is None else params.top_p
+        self.top_k = params.top_k or 0
         seed = self.params.seed
         # Clients send any integer, the generator takes those that are not negative.
         key = None if seed is None else np.random.SeedSequence([seed % 2**64, self.stream])
@@ -36,7 +43,7 @@ class Sampler:
 
     @property
     def greedy(self) -> bool:
-        return self.params.temperature == 0 or self.params.top_k == 1
+        return self.temperature == 0 or self.top_k == 1
 
 
 def penalize(logits: NDArray[np.float32], samplers: Sequence[Sampler]) -> None:
@@ -62,33 +69,34 @@ def sample(logits: NDArray[np.float32], samplers: Sequence[Sampler]) -> NDArray[
 
 
 def _draw(logits: NDArray[np.float32], samplers: Sequence[Sampler]) -> NDArray[np.int64]:
-    temperature = np.array([s.params.temperature for s in samplers], np.float32)
+    temperature = np.array([s.temperature for s in samplers], np.float32)
     uniform = np.array([s.random.random() for s in samplers])
     weights = logits / temperature[:, None]
     weights -= weights.max(axis=1, keepdims=True)
     np.exp(weights, out=weights)
     tokens = np.empty(len(samplers), np.int64)
     for row, sampler in enumerate(samplers):
-        tokens[row] = _pick(weights[row], sampler.params, uniform[row])
+        tokens[row] = _pick(weights[row], sampler, uniform[row])
     return tokens
 
 
-def _pick(weights: NDArray[np.float32], params: SamplingParams, uniform: float) -> int:
+def _pick(weights: NDArray[np.float32], sampler: Sampler, uniform: float) -> int:
     """A token drawn from one row's weights: the best one's is 1, and they add up to anything."""
+    params = sampler.params
     if params.min_p > 0:
         weights[weights < params.min_p] = 0
     if params.typical_p < 1.0:
         weights = _typical(weights, params.typical_p)
-    limited = 0 < params.top_k < weights.size
-    if not limited and params.top_p == 1.0:
+    limited = 0 < sampler.top_k < weights.size
+    if not limited and sampler.top_p == 1.0:
         return _invert(weights, uniform)
-    count = params.top_k if limited else _CANDIDATES
+    count = sampler.top_k if limited else _CANDIDATES
     total = None if limited else weights.sum(dtype=np.float64)
     while True:
         order = _largest(weights, count)
         kept = weights[order].astype(np.float64)
         cumulative = np.cumsum(kept)
-        enough = params.top_p * (cumulative[-1] if total is None else total)
+        enough = sampler.top_p * (cumulative[-1] if total is None else total)
         if limited or cumulative[-1] >= enough or order.size == weights.size:
             within = cumulative - kept < enough  # the first that reaches top_p is still in
             return int(order[within][_invert(kept[within], uniform)])

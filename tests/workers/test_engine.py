@@ -459,6 +459,17 @@ def test_the_same_engine_runs_over_onnxruntime_genai():
         backend.add("r", Work(Text("abc"), SamplingParams(logprobs=1), prompt_logprobs=True))
 
 
+def test_what_the_client_leaves_open_is_as_the_model_advises():
+    folder = replace(
+        ModelFolder.read(DATA / "builder-fp32"), advised=SamplingParams(temperature=0, top_k=7)
+    )
+    session = DecoderSession(folder, slots=1, width=16, threads=1)
+    backend = Engine(folder, codec(), session, Pace(1.0, 16), CONTEXT)
+    backend.add("r", Work(Text("abc"), SamplingParams(max_tokens=8, ignore_eos=True)))
+    tokens = plain_decoder("builder-fp32").generate(codec().encode("abc"), 8)
+    assert text(drain(backend)["r"]) == decode(tokens)
+
+
 def test_a_biased_token_is_always_said():
     backend = engine()
     letter = codec().encode("q")[0]

@@ -19,11 +19,12 @@ def logits(rows: int, seed: int = 0) -> np.ndarray:
 
 def allowed(row: np.ndarray, params: SamplingParams) -> set[int]:
     """The tokens that temperature, top_k and top_p leave, by a full sort."""
-    weights = np.exp((row / np.float32(params.temperature)).astype(np.float64))
+    temperature = 1.0 if params.temperature is None else params.temperature
+    weights = np.exp((row / np.float32(temperature)).astype(np.float64))
     order = np.argsort(-weights, kind="stable")[: params.top_k or None]
     share = weights[order] / weights[order].sum()
     before = np.cumsum(share) - share
-    return set(order[before < params.top_p].tolist())
+    return set(order[before < (1.0 if params.top_p is None else params.top_p)].tolist())
 
 
 def draws(row: np.ndarray, params: SamplingParams, count: int) -> np.ndarray:
