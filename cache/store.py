@@ -10,8 +10,8 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
@@ -83,6 +83,7 @@ class _InferenceModel(msgspec.Struct, rename="pascal"):
     display_name: str = ""
     license: str = ""
     source_sha256: str = ""
+    prompt_template: object = None  # texts by name; anything else counts as none
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,13 +93,21 @@ class CachedModel:
     variant: ModelVariant
     path: Path
     source_sha256: str = ""  # of the file it was converted from, where that is known
+    prompt_template: Mapping[str, str] = field(default_factory=dict)  # Foundry Local's old form
 
 
 class ModelCache:
-    """The models under a home folder. Methods block on the disk; any thread may call them."""
+    """The models under a home folder. Methods block on the disk; any thread may call them.
 
-    def __init__(self, home: Home) -> None:
+    ``providers``: what this machine can run; other variants are what a name means only if no
+    variant can be run.
+    """
+
+    def __init__(
+        self, home: Home, providers: Collection[ExecutionProvider] = tuple(ExecutionProvider)
+    ) -> None:
         self.home = home
+        self.providers = frozenset(providers)
 
     def scan(self) -> list[CachedModel]:
         """Every model on the disk, best first. A folder that cannot be read is logged and left
@@ -127,6 +136,7 @@ class ModelCache:
         cached = self.scan()
         by_id = {model.variant.id: model for model in cached}
         variants = self._catalog(cached).find(key)
+        variants.sort(key=lambda variant: variant.provider not in self.providers)
         for variant in variants:
             if variant.id in by_id:
                 return by_id[variant.id]
@@ -181,7 +191,8 @@ class ModelCache:
             max_output_tokens=min(config.search.max_length or context, context),
             file_size_mb=max(1, round(size / 1e6)),
         )
-        return CachedModel(variant, folder, described.source_sha256)
+        template = _texts(described.prompt_template)
+        return CachedModel(variant, folder, described.source_sha256, template)
 
 
 def alias_of(model_id: str) -> str:
@@ -225,6 +236,12 @@ def _decode(path: Path, kind: type[_T]) -> _T:
         return msgspec.json.decode(content.removeprefix(b"\xef\xbb\xbf"), type=kind)
     except msgspec.MsgspecError as error:
         raise ValueError(f"{path.name}: {error}") from None
+
+
+def _texts(value: object) -> dict[str, str]:
+    if not isinstance(value, dict):
+        return {}
+    return {key: text for key, text in value.items() if isinstance(text, str)}
 
 
 def _size_and_age(folder: Path) -> tuple[int, int]:

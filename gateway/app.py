@@ -76,7 +76,7 @@ def build_app(
             Route("/shutdown", health.shutdown, methods=["POST"]),
             Route("/", health.page),
             *refused_routes(),
-            *foundry_routes(client, directory, generator, config, remote, tell),
+            *foundry_routes(client, directory, families, config, remote, tell),
         ],
         middleware=[
             Middleware(RequestLog),

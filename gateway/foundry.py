@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from starlette.routing import Route
 
 from cupola.cache.home import Home
+from cupola.gateway.families.directory import FamilyDirectory
 from cupola.gateway.foundry_count import FoundryCountApi
 from cupola.gateway.foundry_download import FoundryDownloadApi
 from cupola.gateway.foundry_jobs import Downloads
@@ -16,7 +17,6 @@ from cupola.gateway.foundry_load import FoundryLoadApi
 from cupola.gateway.foundry_register import FoundryRegisterApi
 from cupola.gateway.foundry_remote import RemoteModels
 from cupola.gateway.foundry_status import FoundryStatusApi
-from cupola.gateway.generator import Generator
 from cupola.gateway.models import ModelDirectory
 from cupola.gateway.scheduler_client import SchedulerClient
 
@@ -27,16 +27,16 @@ if TYPE_CHECKING:
 def foundry_routes(
     client: SchedulerClient,
     models: ModelDirectory,
-    generator: Generator,
+    families: FamilyDirectory,
     config: GatewayConfig,
     remote: RemoteModels,
     tell: Callable[[str], None],
 ) -> list[Route]:
     """``remote``: where registered models go. ``tell`` sends a line to the supervisor."""
-    listing = FoundryListApi(models, remote)
+    listing = FoundryListApi(models, families, remote)
     loading = FoundryLoadApi(client, models, remote)
     downloading = FoundryDownloadApi(models, remote, Downloads(Home(config.home)))
-    counting = FoundryCountApi(generator)
+    counting = FoundryCountApi(client, models, families)
     registering = FoundryRegisterApi(remote, models, config.remote_hosts, tell)
     status = FoundryStatusApi(client, config.url, str(Home(config.home).models))
     return [

@@ -1,39 +1,37 @@
-"""POST /v1/chat/completions/tokenizer/encode/count: how many tokens a chat request's prompt has.
-
-Only workers have tokenizers, so a worker is asked for an answer of one token, whose usage says what
-the same request would be charged with.
-"""
+"""POST /v1/chat/completions/tokenizer/encode/count: how many tokens a chat request's prompt has."""
 
 from __future__ import annotations
-
-from contextlib import aclosing
-from dataclasses import replace
 
 from starlette.requests import Request
 from starlette.responses import Response
 
+from cupola.gateway.arrangement import arrange
+from cupola.gateway.asking import ask
 from cupola.gateway.chat import generation_of
-from cupola.gateway.events import UsageTotal
+from cupola.gateway.errors import ApiError
+from cupola.gateway.families.directory import FamilyDirectory
 from cupola.gateway.foundry_list import json_answer
-from cupola.gateway.generator import Generator
+from cupola.gateway.generator import new_call_id
+from cupola.gateway.models import ModelDirectory
+from cupola.gateway.scheduler_client import SchedulerClient
 from cupola.gateway.schemas.chat import ChatRequest
-from cupola.scheduler.messages import SamplingParams
-
-ONE_TOKEN = SamplingParams(max_tokens=1, temperature=0.0)
+from cupola.scheduler.messages import Encode, Tokens
 
 
 class FoundryCountApi:
-    def __init__(self, generator: Generator) -> None:
-        self._generator = generator
+    def __init__(
+        self, client: SchedulerClient, models: ModelDirectory, families: FamilyDirectory
+    ) -> None:
+        self._client = client
+        self._models = models
+        self._families = families
 
     async def count(self, request: Request) -> Response:
+        """Counts what POST /v1/chat/completions would put to the model for the same body."""
         asked = generation_of(ChatRequest.model_validate_json(await request.body()))
-        short = replace(asked, sampling=ONE_TOKEN, answers=1, constraint=None, prediction="")
-        generation = await self._generator.generate(short)
-        counted = 0
-        async with aclosing(generation.events) as events:
-            async for batch in events:
-                for event in batch:
-                    if isinstance(event, UsageTotal):
-                        counted = event.usage.prompt_tokens
-        return json_answer({"tokenCount": counted})
+        model = await self._models.find(asked.model, asked.provider)
+        prompt = arrange(asked, await self._families.of(model.path), new_call_id).work.prompt
+        if isinstance(prompt, Tokens):
+            raise ApiError(400, "invalid_value", "'messages' is missing", param="messages")
+        outputs = await ask(self._client, request, model, Encode(prompt), asked.ttl)
+        return json_answer({"tokenCount": len(outputs[-1].tokens)})

@@ -7,11 +7,15 @@ numbers and strings that are never null.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
 from cupola.cache.catalog import ModelVariant
+from cupola.cache.store import CachedModel
+from cupola.gateway.families.directory import FamilyDirectory
 from cupola.gateway.foundry_remote import RemoteModel, RemoteModels
 from cupola.gateway.models import ModelDirectory
 
@@ -74,17 +78,22 @@ class ModelRecord(
     test_model: bool = False
 
 
-def record(variant: ModelVariant) -> ModelRecord:
+def record(
+    variant: ModelVariant, template: Mapping[str, str], calls_tools: bool = False
+) -> ModelRecord:
+    """``template``: the model's prompts in the old form, as far as they are known."""
     return ModelRecord(
         name=variant.id,
         display_name=variant.display_name,
         uri=f"azureml://registries/cupola/models/{variant.name}/versions/{variant.version}",
         version=str(variant.version),
+        prompt_template=msgspec.convert(template, PromptTemplate),
         publisher=variant.publisher,
         task=variant.task,
         runtime=Runtime(str(variant.device), str(variant.provider)),
         file_size_mb=variant.file_size_mb,
         alias=variant.alias,
+        supports_tool_calling=calls_tools,
         license=variant.license,
         license_description=f"This model is under the license: {variant.license or 'unknown'}",
         max_output_tokens=variant.max_output_tokens,
@@ -111,19 +120,32 @@ def remote_record(model: RemoteModel) -> ModelRecord:
 
 
 class FoundryListApi:
-    def __init__(self, models: ModelDirectory, remote: RemoteModels) -> None:
+    def __init__(
+        self, models: ModelDirectory, families: FamilyDirectory, remote: RemoteModels
+    ) -> None:
         self._models = models
+        self._families = families
         self._remote = remote
 
     async def catalog(self, request: Request) -> Response:
-        """All that can be had, in the order in which clients take the first of an alias."""
-        local = [record(variant) for variant in await self._models.catalog()]
+        """All that can be had and run, in the order in which clients take the first of an alias."""
+        cached = {model.variant.id: model for model in await self._models.runnable()}
+        local = [
+            await self._record(variant, cached.get(variant.id))
+            for variant in await self._models.catalog()
+        ]
         return json_answer(local + [remote_record(model) for model in self._remote.all()])
 
     async def cached(self, request: Request) -> Response:
         """The ids of the models on this disk, and of those that need no download."""
-        local = [variant.id for variant in await self._models.variants()]
+        local = [model.variant.id for model in await self._models.runnable()]
         return json_answer(local + [model.name for model in self._remote.all()])
+
+    async def _record(self, variant: ModelVariant, cached: CachedModel | None) -> ModelRecord:
+        if cached is None:
+            return record(variant, {})
+        family = await self._families.of(str(cached.path))
+        return record(variant, cached.prompt_template, family.template_takes_tools)
 
 
 def json_answer(body: object, status: int = 200) -> Response:

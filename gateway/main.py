@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cupola.cache.catalog import ExecutionProvider
 from cupola.gateway.lifeline import Lifeline
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ class GatewayConfig:
     host: str
     port: int
     supervisor_pid: int
+    providers: tuple[ExecutionProvider, ...] = (ExecutionProvider.CPU,)  # that workers run
     cors_origins: tuple[str, ...] = ()  # besides the service's own
     remote_hosts: tuple[str, ...] = ()  # besides this machine: where registered models may be
 

@@ -72,13 +72,19 @@ class ModelDirectory:
         """Every model on the disk, best first."""
         return await anyio.to_thread.run_sync(self._cache.scan)
 
+    async def runnable(self) -> list[CachedModel]:
+        """Those that this machine can run."""
+        providers = self._cache.providers
+        return [cached for cached in await self.on_disk() if cached.variant.provider in providers]
+
     async def variants(self) -> list[ModelVariant]:
         """Their variants."""
         return [cached.variant for cached in await self.on_disk()]
 
     async def catalog(self) -> list[ModelVariant]:
-        """Every variant that can be had, on the disk or not, best first."""
-        return list(await anyio.to_thread.run_sync(self._cache.catalog))
+        """Every variant that can be had and run, on the disk or not, best first."""
+        catalog = await anyio.to_thread.run_sync(self._cache.catalog)
+        return [variant for variant in catalog if variant.provider in self._cache.providers]
 
 
 class ModelsApi:

@@ -45,7 +45,8 @@ async def _main(
     remote = RemoteModels()
     _obey(Commands(lifeline.watch()), stop, remote)
     async with SchedulerClient.connected(config.scheduler) as client, asyncio.TaskGroup() as tasks:
-        app = build_app(client, ModelCache(Home(config.home)), config, lifeline.tell, remote)
+        models = ModelCache(Home(config.home), config.providers)
+        app = build_app(client, models, config, lifeline.tell, remote)
         telling = tasks.create_task(_tell_ready(client, lifeline))
         await serve_app(app, client, listeners, stop, config.grace_seconds)
         telling.cancel()

@@ -7,7 +7,7 @@ import os
 import socket
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from cupola.cache.catalog import ExecutionProvider, UnknownModelError
@@ -71,6 +71,7 @@ def supervisor(
         host=settings.host,
         port=listener.getsockname()[1],
         supervisor_pid=os.getpid(),
+        providers=tuple({worker.provider: None for worker in workers}),
         cors_origins=listed(settings.cors_origins),
         remote_hosts=listed(settings.remote_hosts),
     )
@@ -120,7 +121,8 @@ def worker_configs(
 def first_models(settings: Settings, home: Home) -> list[LocalModel]:
     """The models to load at the start, those of them that are on the disk; no two the same."""
     names = [settings.model, *listed(settings.preload), *listed(settings.pinned)]
-    found = [default_model(name, home) for name in names]
+    providers = {_PROVIDERS[device.partition(":")[0]] for device in settings.devices}
+    found = [default_model(name, home, providers) for name in names]
     return list({model.id: model for model in found if model is not None}.values())
 
 
@@ -139,12 +141,14 @@ def pinned_ids(settings: Settings, home: Home) -> frozenset[str]:
     return frozenset(ids)
 
 
-def default_model(name: str, home: Home) -> LocalModel | None:
+def default_model(
+    name: str, home: Home, providers: Collection[ExecutionProvider]
+) -> LocalModel | None:
     """The model to load at the start, if it is on the disk."""
     if not name:
         return None
     try:
-        cached = ModelCache(home).find(name)
+        cached = ModelCache(home, providers).find(name)
     except NotCachedError:
         logger.warning("'%s' is not on this disk; run: cupola model download %s", name, name)
         return None

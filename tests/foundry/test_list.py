@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
@@ -11,6 +12,7 @@ import msgspec
 import pytest
 
 from cupola.cache.catalog import SMOLLM2_135M
+from cupola.cache.home import Home
 from tests.foundry.conftest import ALIAS, MODEL_ID, client, place
 from tests.service.running_service import Service
 
@@ -92,24 +94,86 @@ def test_a_model_that_is_not_downloaded_is_listed_but_not_cached(
         assert http.get("/openai/models").json() == []
 
 
+BEST_FIRST = [
+    ("phi-openvino-gpu:1", "cuda"),
+    ("phi-cuda-gpu:2", "cuda"),
+    ("phi-generic-gpu:9", "cuda"),
+    ("phi-generic-gpu:8", "cuda"),
+    ("phi-openvino-cpu:1", "cpu"),
+    ("phi-generic-cpu:7", "cpu"),
+    ("phi:1", "cpu"),
+]
+
+
+def phis(http: httpx2.Client) -> list[str]:
+    return [model.name for model in listed(http) if model.name != MODEL_ID]
+
+
 def test_the_order_is_the_order_in_which_clients_take_the_first_of_an_alias(
     start: Callable[..., Service], tmp_path: Path
 ) -> None:
-    best_first = [
-        ("phi-qnn-npu:3", "qnn"),
-        ("phi-openvino-gpu:1", "cuda"),
-        ("phi-cuda-gpu:2", "cuda"),
-        ("phi-generic-gpu:9", "webgpu"),
-        ("phi-generic-gpu:8", "webgpu"),
-        ("phi-openvino-cpu:1", "cpu"),
-        ("phi-generic-cpu:7", "cpu"),
-        ("phi:1", "cpu"),
-    ]
-    for model_id, provider in sorted(best_first):
+    for model_id, provider in sorted(BEST_FIRST):
         place(tmp_path, model_id, provider=provider)
+    with client(start(workers="cpu,cuda")) as http:
+        assert phis(http) == http.get("/openai/models").json()
+        assert phis(http) == [model_id for model_id, _ in BEST_FIRST]
+        assert http.get("/v1/models/phi").json()["id"] == "phi:1"  # a name goes before an alias
+
+
+def test_variants_that_no_worker_runs_are_neither_listed_nor_meant(
+    start: Callable[..., Service], tmp_path: Path
+) -> None:
+    for model_id, provider in [("phi-cuda-gpu:2", "cuda"), ("phi-generic-cpu:7", "cpu")]:
+        place(tmp_path, model_id, provider=provider)
+    place(tmp_path, "gpt-qnn-npu:1", provider="qnn")
     with client(start()) as http:
-        names = [model.name for model in listed(http) if model.name != MODEL_ID]
-    assert names == [model_id for model_id, _ in best_first]
+        assert phis(http) == ["phi-generic-cpu:7"] == http.get("/openai/models").json()
+        assert http.get("/openai/load/phi?ttl=600").status_code == 200
+        assert http.get("/openai/loadedmodels").json() == ["phi-generic-cpu:7"]
+        assert http.get("/openai/load/phi-cuda-gpu:2").status_code == 503
+        assert http.get("/openai/load/gpt").status_code == 503
+
+
+def test_the_variant_that_is_there_wins_over_a_better_one_that_is_not(
+    http: httpx2.Client, start: Callable[..., Service], tmp_path: Path
+) -> None:
+    place(tmp_path, "smollm2-135m-slow-cpu:1")
+    description = Home(tmp_path).model_folder("Microsoft", "smollm2-135m-slow-cpu:1")
+    (description / "inference_model.json").write_text(
+        json.dumps({"Name": "smollm2-135m-slow-cpu:1", "Alias": ALIAS})
+    )
+    with client(start()) as http:
+        assert {model.name for model in listed(http)} == {MODEL_ID, "smollm2-135m-slow-cpu:1"}
+        assert http.get(f"/v1/models/{ALIAS}").json()["id"] == "smollm2-135m-slow-cpu:1"
+
+
+@pytest.mark.parametrize(("given", "expected"), [
+    ({"system": "S{Content}", "user": "U{Content}"}, ("S{Content}", "U{Content}")),
+    (None, ("{Content}", "{Content}")),
+    ("text", ("{Content}", "{Content}")),
+    ({"system": 5, "other": "x"}, ("{Content}", "{Content}")),
+])  # fmt: skip
+def test_the_prompt_template_of_the_folder(
+    start: Callable[..., Service], tmp_path: Path, given: object, expected: tuple[str, str]
+) -> None:
+    place(tmp_path, "phi:1")
+    description = Home(tmp_path).model_folder("Microsoft", "phi:1") / "inference_model.json"
+    description.write_text(json.dumps({"Name": "phi:1", "PromptTemplate": given}))
+    with client(start()) as http:
+        [template] = [model.promptTemplate for model in listed(http) if model.name == "phi:1"]
+    assert (template.system, template.user) == expected
+
+
+def test_a_model_whose_template_knows_tools(start: Callable[..., Service], tmp_path: Path) -> None:
+    place(tmp_path, "phi:1")
+    folder = Home(tmp_path).model_folder("Microsoft", "phi:1")
+    (folder / "chat_template.jinja").write_text(
+        "{% if tools %}<tool_call>{{ tools }}</tool_call>{% endif %}{{ messages }}"
+    )
+    with client(start()) as http:
+        knows = {model.name: model.supportsToolCalling for model in listed(http)}
+        assert knows == {"phi:1": True, MODEL_ID: False}
+        assert http.get("/v1/models/phi:1").json()["toolCalling"] is True
 
 
 @pytest.mark.parametrize("name", [MODEL_ID, MODEL_ID.upper(), ALIAS, MODEL_ID.rpartition(":")[0]])

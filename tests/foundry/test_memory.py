@@ -33,7 +33,8 @@ def test_memory_is_given_back(
         for _ in range(rounds):
             http.get(f"/openai/load/{MODEL_ID}?ttl=600")
             answer = http.post("/v1/chat/completions", json=BODY | {"max_tokens": 20})
-            assert answer.status_code == 200
+            counted = http.post("/v1/chat/completions/tokenizer/encode/count", json=BODY)
+            assert counted.json() == {"tokenCount": answer.json()["usage"]["prompt_tokens"]}
             full = worker.memory_info().rss
             http.get(f"/openai/unload/{MODEL_ID}?force=true")
             assert http.get("/openai/loadedmodels").json() == []

@@ -140,6 +140,15 @@ class ResidencyMachine(RuleBasedStateMachine):
     def wait(self, seconds: float) -> None:
         self.now += seconds
 
+    @precondition(lambda self: self.worker.busy)
+    @rule(seconds=st.sampled_from([0.0, 7.0, 70.0]))
+    def work_long(self, seconds: float) -> None:
+        """Everything that runs takes some time and comes to its end."""
+        self.now += seconds
+        while self.worker.busy:
+            self.step()
+        self.expire()
+
     @rule()
     def expire(self) -> None:
         before = dict(self.residency.models)

@@ -46,7 +46,8 @@ def test_a_gpu_device_that_cannot_be(http: httpx2.Client, device: str) -> None:
 def test_tokens_of_a_chat_are_counted(http: httpx2.Client) -> None:
     body = {"model": ALIAS, "messages": [{"role": "user", "content": "one two three"}]}
     answer = http.post("/v1/chat/completions/tokenizer/encode/count", json=body)
-    assert answer.json() == {"tokenCount": 3}
+    assert answer.json() == {"tokenCount": http.post("/tokenize", json=body).json()["count"]}
+    assert answer.json()["tokenCount"] > 0
 
 
 @pytest.mark.parametrize(("method", "path"), [
