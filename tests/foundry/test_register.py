@@ -42,7 +42,7 @@ def far(http: httpx2.Client, provider: Provider) -> Iterator[httpx2.Client]:
 
 def test_it_is_in_every_list(far: httpx2.Client) -> None:
     assert far.get("/openai/models").json() == [MODEL_ID, "Far-Chat"]
-    [_, entry] = far.get("/foundry/list").json()
+    *_, entry = far.get("/foundry/list").json()
     assert (entry["name"], entry["alias"], entry["providerType"]) == ("Far-Chat", "Far-Chat", "far")
     assert None not in entry.values()
     assert [model["id"] for model in far.get("/v1/models").json()["data"]] == [MODEL_ID, "Far-Chat"]
