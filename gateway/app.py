@@ -13,6 +13,8 @@ from cupola.cache.home import Home
 from cupola.cache.store import ModelCache
 from cupola.gateway.chat import ChatApi
 from cupola.gateway.completions import CompletionsApi
+from cupola.gateway.doors.dialect import Dialects
+from cupola.gateway.doors.table import DIALECTS, door_routes
 from cupola.gateway.embeddings import Embedder, EmbeddingsApi
 from cupola.gateway.errors import HANDLERS
 from cupola.gateway.families.directory import FamilyDirectory
@@ -75,10 +77,12 @@ def build_app(
             Route("/status", health.status),
             Route("/shutdown", health.shutdown, methods=["POST"]),
             Route("/", health.page),
+            *door_routes(generator, client, directory, families),
             *refused_routes(),
             *foundry_routes(client, directory, families, config, remote, tell),
         ],
         middleware=[
+            Middleware(Dialects, dialects=DIALECTS),
             Middleware(RequestLog),
             Middleware(Cors, origins=origins),
             Middleware(BodyLimit, limit=config.max_body_bytes),

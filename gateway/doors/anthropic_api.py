@@ -1,0 +1,64 @@
+"""POST /v1/messages and /v1/messages/count_tokens. Any ``x-api-key`` will do."""
+
+from __future__ import annotations
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from cupola.gateway.answering import Answer
+from cupola.gateway.arrangement import arrange
+from cupola.gateway.asking import ask
+from cupola.gateway.doors.anthropic_body import CountRequest, MessagesRequest
+from cupola.gateway.doors.anthropic_frames import AnthropicFrames
+from cupola.gateway.errors import NO_RETRY, ApiError
+from cupola.gateway.families.directory import FamilyDirectory
+from cupola.gateway.generator import Generator, new_call_id
+from cupola.gateway.models import ModelDirectory
+from cupola.gateway.refused import METHODS
+from cupola.gateway.scheduler_client import SchedulerClient
+from cupola.scheduler.messages import Chat, Encode, SamplingParams
+
+
+class AnthropicApi:
+    def __init__(
+        self,
+        generator: Generator,
+        client: SchedulerClient,
+        models: ModelDirectory,
+        families: FamilyDirectory,
+    ) -> None:
+        self._generator = generator
+        self._client = client
+        self._models = models
+        self._families = families
+
+    def routes(self) -> list[Route]:
+        return [
+            Route("/v1/messages", self.create, methods=["POST"]),
+            Route("/v1/messages/count_tokens", self.count, methods=["POST"]),
+            Route("/v1/messages/batches", self.batches, methods=METHODS),
+            Route("/v1/messages/batches/{rest:path}", self.batches, methods=METHODS),
+        ]
+
+    async def create(self, request: Request) -> Answer:
+        asked = MessagesRequest.model_validate_json(await request.body())
+        generation = await self._generator.generate(asked.generation(asked.sampling))
+        frames = AnthropicFrames(
+            generation.model, max_tokens=asked.max_tokens, show_thinking=asked.shows_thinking
+        )
+        return Answer(generation.events, frames, stream=bool(asked.stream))
+
+    async def count(self, request: Request) -> Response:
+        asked = CountRequest.model_validate_json(await request.body())
+        model = await self._models.find(asked.model)
+        family = await self._families.of(model.path)
+        work = arrange(asked.generation(SamplingParams()), family, new_call_id).work
+        if not isinstance(work.prompt, Chat):
+            raise ApiError(400, "invalid_value", "'messages' is missing", param="messages")
+        (output,) = await ask(self._client, request, model, Encode(work.prompt))
+        return JSONResponse({"input_tokens": len(output.tokens)})
+
+    async def batches(self, request: Request) -> Response:
+        text = "There are no batches here: send the requests together, they share one run"
+        raise ApiError(501, "unsupported_endpoint", text, headers=NO_RETRY)
