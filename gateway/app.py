@@ -20,6 +20,7 @@ from cupola.gateway.errors import HANDLERS
 from cupola.gateway.families.directory import FamilyDirectory
 from cupola.gateway.foundry import foundry_routes
 from cupola.gateway.foundry_cors import Cors, Origins, is_loopback
+from cupola.gateway.foundry_legacy import LegacyKeys
 from cupola.gateway.foundry_proxy import Proxy
 from cupola.gateway.foundry_remote import RemoteModels
 from cupola.gateway.generator import Generator
@@ -89,6 +90,7 @@ def build_app(
             Middleware(TrustedHost, local=local),
             Middleware(SameOrigin, origins=origins),
             Middleware(Proxy, remote=remote),
+            *([Middleware(LegacyKeys)] if config.legacy_keys else []),
         ],
         exception_handlers=dict(HANDLERS),
     )

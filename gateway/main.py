@@ -27,6 +27,7 @@ class GatewayConfig:
     port: int
     supervisor_pid: int
     providers: tuple[ExecutionProvider, ...] = (ExecutionProvider.CPU,)  # that workers run
+    legacy_keys: bool = False
     cors_origins: tuple[str, ...] = ()  # besides the service's own
     remote_hosts: tuple[str, ...] = ()  # besides this machine: where registered models may be
 

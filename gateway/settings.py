@@ -115,6 +115,11 @@ class Settings(BaseSettings):
         description="web pages that may use the service besides this machine's: origins with "
         "commas, such as 'https://app.example.org,null'; '*' = all",
     )
+    legacy_keys: Literal["no", "yes"] = Field(
+        default="no",
+        description="'yes': chat completions also have the keys of Foundry Local 0.8, such as "
+        "'delta' beside 'message', which OpenAI's API has not",
+    )
     remote_hosts: str = Field(
         default="",
         description="where registered models may be besides this machine: host names with commas",

@@ -132,6 +132,18 @@ def test_load_and_unload_tell_what_they_did(http: httpx2.Client, name: str) -> N
     assert loaded(http) == []
 
 
+def test_a_model_that_cannot_be_loaded(start: Callable[..., Service], tmp_path: Path) -> None:
+    place(tmp_path, "broken-generic-cpu:1")
+    with client(start(backend="onnx")) as http:
+        answer = http.get("/models/load/broken-generic-cpu")
+        assert answer.status_code == 500
+        error = answer.json()["error"]
+        assert error["message"].startswith("Load failed: ")
+        assert error["type"] == "server_error"
+        assert http.get("/openai/load/broken-generic-cpu").status_code == 500
+        assert loaded(http) == []
+
+
 @pytest.mark.parametrize("path", ["load", "unload"])
 def test_a_model_that_does_not_exist(http: httpx2.Client, path: str) -> None:
     answer = http.get(f"/models/{path}/x")
