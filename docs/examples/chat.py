@@ -6,12 +6,12 @@ from openai import OpenAI
 
 from cupola.client import FoundryLocalManager
 
-manager = FoundryLocalManager(sys.argv[1] if len(sys.argv) > 1 else "smollm2-135m")
+name = sys.argv[1] if len(sys.argv) > 1 else "smollm2-135m"
+manager = FoundryLocalManager(name)
 client = OpenAI(base_url=manager.endpoint, api_key=manager.api_key)
 
-model = manager.list_loaded_models()[0]
 answer = client.chat.completions.create(
-    model=model.id,
+    model=name,
     messages=[{"role": "user", "content": "What is the capital of France?"}],
     temperature=0,
 )

@@ -6,7 +6,8 @@ from openai import OpenAI
 
 from cupola.client import FoundryLocalManager
 
-manager = FoundryLocalManager(sys.argv[1] if len(sys.argv) > 1 else "smollm2-135m")
+name = sys.argv[1] if len(sys.argv) > 1 else "smollm2-135m"
+manager = FoundryLocalManager(name)
 client = OpenAI(base_url=manager.endpoint, api_key=manager.api_key)
 
 grammar = r"""
@@ -15,7 +16,7 @@ YEAR: /[12][0-9]{3}/
 MONTH: /0[1-9]|1[0-2]/
 """
 answer = client.chat.completions.create(
-    model=manager.list_loaded_models()[0].id,
+    model=name,
     messages=[{"role": "user", "content": "When did people first walk on the moon?"}],
     extra_body={"response_format": {"type": "lark_grammar", "lark_grammar": grammar}},
     temperature=0,

@@ -7,7 +7,8 @@ from openai import OpenAI
 
 from cupola.client import FoundryLocalManager
 
-manager = FoundryLocalManager(sys.argv[1] if len(sys.argv) > 1 else "smollm2-135m")
+name = sys.argv[1] if len(sys.argv) > 1 else "smollm2-135m"
+manager = FoundryLocalManager(name)
 client = OpenAI(base_url=manager.endpoint, api_key=manager.api_key)
 
 schema = {
@@ -17,7 +18,7 @@ schema = {
     "additionalProperties": False,
 }
 answer = client.chat.completions.create(
-    model=manager.list_loaded_models()[0].id,
+    model=name,
     messages=[
         {"role": "system", "content": "Is the user's review positive or negative?"},
         {"role": "user", "content": "Wonderful! The best coffee I have had in years."},

@@ -6,11 +6,12 @@ from openai import OpenAI
 
 from cupola.client import FoundryLocalManager
 
-manager = FoundryLocalManager(sys.argv[1] if len(sys.argv) > 1 else "smollm2-135m")
+name = sys.argv[1] if len(sys.argv) > 1 else "smollm2-135m"
+manager = FoundryLocalManager(name)
 client = OpenAI(base_url=manager.endpoint, api_key=manager.api_key)
 
 stream = client.chat.completions.create(
-    model=manager.list_loaded_models()[0].id,
+    model=name,
     messages=[{"role": "user", "content": "Tell me about lighthouses in three sentences."}],
     stream=True,
     temperature=0,

@@ -8,11 +8,12 @@ from openai import OpenAI
 from cupola.client import FoundryLocalManager
 
 text = Path(sys.argv[1]).read_text("utf-8")
-manager = FoundryLocalManager(sys.argv[2] if len(sys.argv) > 2 else "smollm2-135m")
+name = sys.argv[2] if len(sys.argv) > 2 else "smollm2-135m"
+manager = FoundryLocalManager(name)
 client = OpenAI(base_url=manager.endpoint, api_key=manager.api_key)
 
 answer = client.chat.completions.create(
-    model=manager.list_loaded_models()[0].id,
+    model=name,
     messages=[
         {"role": "system", "content": "Summarise the user's text in two sentences."},
         {"role": "user", "content": text},

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from command_line import COMMAND, LONGEST, Cli
 
-from cupola.cache.catalog import SMOLLM2_135M
+from cupola.cache.catalog import ALL_MINILM_L6_V2, SMOLLM2_135M
 from cupola.cache.home import Home
 from cupola.cache.store import ModelCache
 
@@ -25,18 +25,22 @@ EXPECTED = {  # what must be in the answer; small models say little that can be 
     "translate": r"\w+",
     "sentiment": r"^(positive|negative)$",
     "grammar": r"^[12]\d{3}-(0[1-9]|1[0-2])$",
+    "embeddings_search": r"^Bread",
     "tools": r"^get_weather .+ (celsius|fahrenheit)$",
 }
 
 
 @pytest.fixture(scope="module")
-def reader(real_model: Home, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cli]:
-    """An environment with the model, and a service once an example has started it."""
+def reader(
+    real_model: Home, real_encoder: Home, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Cli]:
+    """An environment with the models, and a service once an example has started it."""
     home = Home(tmp_path_factory.mktemp("examples") / "home")
-    folder = ModelCache(real_model).find(SMOLLM2_135M.id).path
-    place = home.models / folder.relative_to(real_model.models)
-    place.parent.mkdir(parents=True)
-    place.symlink_to(folder, target_is_directory=True)
+    for source, variant in ((real_model, SMOLLM2_135M), (real_encoder, ALL_MINILM_L6_V2)):
+        folder = ModelCache(source).find(variant.id).path
+        place = home.models / folder.relative_to(source.models)
+        place.parent.mkdir(parents=True)
+        place.symlink_to(folder, target_is_directory=True)
     clean = {k: v for k, v in os.environ.items() if not k.startswith(("CUPOLA_", "OPENAI_"))}
     cli = Cli({**clean, "CUPOLA_HOME": str(home.root), "CUPOLA_PORT": "0"})
     yield cli
