@@ -42,11 +42,22 @@ def calls_schema(tools: Sequence[Tool], *, parallel: bool, only_strict: bool = F
     return {**call, "$defs": definitions} if definitions else call
 
 
+_OPEN = frozenset({
+    "additionalProperties", "unevaluatedProperties", "patternProperties", "allOf", "anyOf", "oneOf",
+    "if", "$ref",
+})  # fmt: skip
+
+
 def _parameters(tool: Tool) -> Any:
-    """OpenAI's default is an empty list of parameters. Arguments are always an object."""
-    if not tool.parameters:
-        return {"type": "object", "properties": {}, "additionalProperties": False}
-    return tool.parameters if "type" in tool.parameters else {"type": "object"} | tool.parameters
+    """OpenAI's default is an empty list of parameters. Arguments are always an object.
+
+    It has the parameters that are listed and no others, unless the schema says something about
+    others: small models never end an object that may hold anything.
+    """
+    parameters = {"type": "object", "properties": {}} | (tool.parameters or {})
+    if _OPEN.isdisjoint(parameters):
+        parameters["additionalProperties"] = False
+    return parameters
 
 
 def _rebased(schema: Any, root: str) -> Any:

@@ -147,6 +147,13 @@ def test_a_grammar_of_the_clients_own_stays() -> None:
 def test_arguments_are_always_an_object(parameters: dict[str, Any] | None) -> None:
     schema = calls_schema([Tool("f", parameters=parameters)], parallel=False)
     assert schema["$defs"]["tool0"]["type"] == "object"
+    assert schema["$defs"]["tool0"]["additionalProperties"] is False
+
+
+def test_further_arguments_where_the_schema_speaks_of_them() -> None:
+    parameters = {"type": "object", "additionalProperties": {"type": "integer"}}
+    schema = calls_schema([Tool("f", parameters=parameters)], parallel=False)
+    assert schema["$defs"]["tool0"]["additionalProperties"] == {"type": "integer"}
 
 
 def test_references_stay_within_their_tool() -> None:
