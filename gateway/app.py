@@ -28,6 +28,7 @@ from cupola.gateway.health import HealthApi
 from cupola.gateway.middleware import BodyLimit, RequestLog, SameOrigin, TrustedHost
 from cupola.gateway.models import ModelDirectory, ModelsApi
 from cupola.gateway.refused import refused_routes
+from cupola.gateway.responses.routes import responses_api
 from cupola.gateway.scheduler_client import SchedulerClient
 from cupola.gateway.tokens import TokensApi
 
@@ -51,6 +52,9 @@ def build_app(
     embeddings = EmbeddingsApi(Embedder(client, directory))
     chat = ChatApi(generator)
     completions = CompletionsApi(generator)
+    responses, lifespan = responses_api(
+        generator, config.home / "responses.sqlite", config.stored_responses
+    )
     catalog = ModelsApi(client, directory, families, remote)
     health = HealthApi(
         client,
@@ -68,6 +72,7 @@ def build_app(
             Route("/v1/chat/completions", chat.create, methods=["POST"]),
             Route("/v1/completions", completions.create, methods=["POST"]),
             Route("/v1/embeddings", embeddings.create, methods=["POST"]),
+            *responses,
             Route("/tokenize", tokens.tokenize, methods=["POST"]),
             Route("/detokenize", tokens.detokenize, methods=["POST"]),
             Route("/apply-template", tokens.apply_template, methods=["POST"]),
@@ -93,6 +98,7 @@ def build_app(
             *([Middleware(LegacyKeys)] if config.legacy_keys else []),
         ],
         exception_handlers=dict(HANDLERS),
+        lifespan=lifespan,
     )
     app.router.redirect_slashes = False
     return app

@@ -29,6 +29,7 @@ class GatewayConfig:
     providers: tuple[ExecutionProvider, ...] = (ExecutionProvider.CPU,)  # that workers run
     legacy_keys: bool = False
     cors_origins: tuple[str, ...] = ()  # besides the service's own
+    stored_responses: int = 1000  # at most; 0: none
     remote_hosts: tuple[str, ...] = ()  # besides this machine: where registered models may be
 
     @property

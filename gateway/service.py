@@ -75,6 +75,7 @@ def supervisor(
         legacy_keys=settings.legacy_keys == "yes",
         cors_origins=listed(settings.cors_origins),
         remote_hosts=listed(settings.remote_hosts),
+        stored_responses=settings.stored_responses,
     )
     return Supervisor(
         listeners,

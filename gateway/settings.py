@@ -110,6 +110,12 @@ class Settings(BaseSettings):
     max_body_bytes: int = Field(
         default=16 * 1024 * 1024, ge=1024, le=1024**3, description="largest body of a request"
     )
+    stored_responses: int = Field(
+        default=1000,
+        ge=0,
+        le=1_000_000,
+        description="responses of /v1/responses that are kept, for 30 days; 0 = none",
+    )
     cors_origins: str = Field(
         default="",
         description="web pages that may use the service besides this machine's: origins with "
