@@ -11,6 +11,7 @@ from running_gateway import HELLO, MODEL, MODEL_ID, RunningGateway
 from scripted_scheduler import WORKER, ScriptedScheduler
 
 from cupola.cache.catalog import SMOLLM2_135M
+from cupola.cache.home import Home
 from cupola.scheduler.messages import Status
 
 
@@ -32,6 +33,21 @@ def test_list(gateway: RunningGateway) -> None:
         "context_length": 8192,
         "loaded": False,
     }
+
+
+def test_a_model_that_knows_tools(gateway: RunningGateway, home: Path) -> None:
+    folder = Home(home).model_folder(SMOLLM2_135M.publisher, MODEL_ID)
+    (folder / "chat_template.jinja").write_text("{{ tools }}[TOOL_CALLS]", "utf-8")
+    with gateway.http() as http:
+        assert http.get(f"/v1/models/{MODEL}").json()["toolCalling"] is True
+
+
+def test_execution_provider(gateway: RunningGateway) -> None:
+    with gateway.http() as http:
+        for ep, status in (("cpu", 200), ("cuda", 404)):
+            answer = http.post("/v1/chat/completions", json=HELLO | {"ep": ep})
+            assert answer.status_code == status
+    assert answer.json()["error"]["param"] == "ep"
 
 
 def test_official_client(gateway: RunningGateway) -> None:
