@@ -8,9 +8,12 @@ from __future__ import annotations
 import enum
 from collections.abc import Callable, Iterable
 from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING
 
-from cupola.cache.catalog import ModelVariant
 from cupola.client.errors import ClientError
+
+if TYPE_CHECKING:
+    from cupola.cache.catalog import ModelVariant
 
 _FIELDS: dict[str, Callable[[ModelVariant], str]] = {
     "device": lambda variant: variant.device,
