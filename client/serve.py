@@ -50,6 +50,15 @@ def serve(
         float | None,
         typer.Option(show_default="600", help="Seconds an unused model stays loaded; -1 for ever."),
     ] = None,
+    preload: Annotated[
+        str | None, typer.Option(show_default="none", help="More models to load at the start.")
+    ] = None,
+    pinned: Annotated[
+        str | None, typer.Option(show_default="none", help="Models that stay loaded.")
+    ] = None,
+    uds: Annotated[
+        str | None, typer.Option(show_default="none", help="Unix socket to listen on as well.")
+    ] = None,
     log_level: Annotated[
         str | None, typer.Option(show_default="info", help="debug, info, warning or error.")
     ] = None,
