@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from cupola.gateway.errors import ApiError
 from cupola.gateway.families.describing import definition, described
 from cupola.gateway.families.description import Family
+from cupola.gateway.families.emitter import Emitter
 from cupola.gateway.families.enforcing import (
     ENFORCED,
     after_reasoning,
@@ -22,7 +23,7 @@ from cupola.gateway.families.enforcing import (
 )
 from cupola.gateway.families.harmony import HarmonyParser
 from cupola.gateway.families.known import HERMES
-from cupola.gateway.families.marked import Emitter, MarkedParser
+from cupola.gateway.families.marked import MarkedParser
 from cupola.gateway.families.parser import Parser
 from cupola.gateway.generation import Conversation, GenerationRequest, ToolOptions, ToolUse
 from cupola.scheduler.messages import Chat, Constraint, ConstraintKind, Text, Tokens, Work

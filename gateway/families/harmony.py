@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Collection
 
 from cupola.gateway.events import Event
-from cupola.gateway.families.marked import Emitter
+from cupola.gateway.families.emitter import Emitter
 from cupola.gateway.families.scanner import find_first, held_back
 
 START, CHANNEL, CONSTRAIN, MESSAGE = "<|start|>", "<|channel|>", "<|constrain|>", "<|message|>"

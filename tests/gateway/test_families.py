@@ -20,6 +20,7 @@ from cupola.gateway.events import (
     ToolCallStart,
 )
 from cupola.gateway.families.description import Family
+from cupola.gateway.families.emitter import Emitter
 from cupola.gateway.families.harmony import HarmonyParser
 from cupola.gateway.families.known import (
     DEEPSEEK,
@@ -35,7 +36,7 @@ from cupola.gateway.families.known import (
     QWEN_CODER,
     THINK,
 )
-from cupola.gateway.families.marked import Emitter, MarkedParser
+from cupola.gateway.families.marked import MarkedParser
 from cupola.gateway.families.parser import Parser
 
 NAMES = ("get_weather", "add", "functions")
