@@ -21,7 +21,7 @@ from cupola.workers.masks import MaskBatch
 
 TOKENIZER = Path(__file__).parent / "data" / "builder-fp32" / "tokenizer.json"
 TEXT = Tokenizer.from_file(str(TOKENIZER))
-SIZE, END = 260, 0  # 256 bytes, three special tokens, and a column that is no token
+SIZE, END = 260, 256  # 256 bytes, <|end|> and two more, and a column that is no token
 SCHEMA = {
     "type": "object",
     "properties": {"name": {"type": "string", "maxLength": 8}, "age": {"type": "integer"}},

@@ -13,7 +13,7 @@ from cupola.workers.grammar import MAX_NESTING, MAX_SOURCE, Vocabulary, compile_
 from cupola.workers.grammar_probe import GrammarProbe
 
 TOKENIZER = Path(__file__).parent / "data" / "builder-fp32" / "tokenizer.json"
-SIZE, END = 260, 0
+SIZE, END = 260, 256  # <|end|>
 
 
 @pytest.fixture(scope="module")
