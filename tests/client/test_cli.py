@@ -51,6 +51,7 @@ def test_flags_of_serve_are_settings_and_tell_their_defaults(cupola: Cli) -> Non
     for name, text in shown.items():
         default = getattr(defaults, name.replace("-", "_"))
         words = {"home": "~/.foundry", "threads": "one for each core", "context": "the model's own"}
+        words |= dict.fromkeys(("preload", "pinned", "uds"), "none")
         expected = words.get(name) or (f"{default:g}" if isinstance(default, float) else default)
         assert " ".join(text.split()) == str(expected)
 
