@@ -57,6 +57,9 @@ class Archive:
     async def page(
         self, limit: int, after: str | None, *, newest_first: bool
     ) -> tuple[list[Record], bool]:
+        """Empty where none are stored."""
+        if self._store is None:
+            return [], False
         page = await self._run(
             lambda store: store.page(limit, after, newest_first=newest_first, now=time.time())
         )

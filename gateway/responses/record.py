@@ -10,6 +10,7 @@ from typing import Any
 
 from cupola.gateway.errors import BAD_REQUEST, ApiError
 from cupola.gateway.events import UsageTotal
+from cupola.gateway.schemas.response_tools import ResponseTool
 from cupola.gateway.schemas.responses import ResponsesRequest
 
 Record = dict[str, Any]
@@ -26,7 +27,6 @@ _ECHOED: dict[str, Any] = {
     "safety_identifier": None,
     "temperature": None,
     "tool_choice": "auto",
-    "tools": [],
     "top_logprobs": 0,
     "top_p": None,
     "truncation": "disabled",
@@ -60,6 +60,7 @@ def new_record(
         "usage": None,
         **_ECHOED,
         **given,
+        "tools": [_tool(tool) for tool in asked.tools or ()],
         "reasoning": {"effort": reasoning.get("effort"), "summary": reasoning.get("summary")},
         "service_tier": "default",
         "store": stored,
@@ -67,6 +68,17 @@ def new_record(
             "format": text.get("format") or {"type": "text"},
             "verbosity": text.get("verbosity") or "medium",
         },
+    }
+
+
+def _tool(tool: ResponseTool) -> dict[str, Any]:
+    function = tool.definition()
+    return {
+        "type": "function",
+        "name": function.name,
+        "description": function.description,
+        "parameters": function.parameters,
+        "strict": bool(function.strict),
     }
 
 

@@ -357,7 +357,13 @@ def test_tool_choice(
     nested = {"type": "function", "function": {"name": "get_time"}}
     with gateway.http() as http:
         body = ASK | {"tools": [WEATHER, nested], "tool_choice": choice}
-        assert http.post("/v1/responses", json=body).status_code == 200
+        answer = http.post("/v1/responses", json=body)
+    assert answer.status_code == 200
+    response = Response.model_validate(answer.json())  # nested tools come back flat
+    assert [tool.name for tool in response.tools if tool.type == "function"] == [
+        "get_weather",
+        "get_time",
+    ]
     tools = asked(scheduler.next(Submit)).prompt.tools
     assert {tool["function"]["name"] for tool in tools} == names
 
