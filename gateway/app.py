@@ -49,7 +49,8 @@ def build_app(
     families = FamilyDirectory()
     generator = Generator(client, directory, families)
     tokens = TokensApi(client, directory, families, config.model)
-    embeddings = EmbeddingsApi(Embedder(client, directory))
+    embedder = Embedder(client, directory)
+    embeddings = EmbeddingsApi(embedder)
     chat = ChatApi(generator)
     completions = CompletionsApi(generator)
     responses, lifespan = responses_api(
@@ -83,7 +84,7 @@ def build_app(
             Route("/status", health.status),
             Route("/shutdown", health.shutdown, methods=["POST"]),
             Route("/", health.page),
-            *door_routes(generator, client, directory, families),
+            *door_routes(generator, client, directory, families, embedder, models),
             *refused_routes(),
             *foundry_routes(client, directory, families, config, remote, tell),
         ],

@@ -1,0 +1,141 @@
+"""POST /api/chat, /api/generate, /api/embed and /api/embeddings: what Ollama's models make."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from cupola.gateway.answering import Answer
+from cupola.gateway.calls import RequestFailed
+from cupola.gateway.doors.ollama_body import (
+    LATEST,
+    OllamaChat,
+    OllamaEmbed,
+    OllamaEmbeddings,
+    OllamaGenerate,
+)
+from cupola.gateway.doors.ollama_frames import NDJSON, OllamaFrames
+from cupola.gateway.embeddings import Embedded, Embedder, in_numbers
+from cupola.gateway.errors import ApiError, from_failure
+from cupola.gateway.events import Event
+from cupola.gateway.families.directory import FamilyDirectory
+from cupola.gateway.generator import Generator
+from cupola.gateway.models import ModelDirectory
+from cupola.gateway.scheduler_client import SchedulerClient
+from cupola.scheduler.messages import Embed, Text
+
+
+class OllamaApi:
+    def __init__(
+        self,
+        generator: Generator,
+        client: SchedulerClient,
+        models: ModelDirectory,
+        families: FamilyDirectory,
+        embedder: Embedder,
+    ) -> None:
+        self._generator = generator
+        self._client = client
+        self._models = models
+        self._families = families
+        self._embedder = embedder
+
+    def routes(self) -> list[Route]:
+        return [
+            Route("/api/chat", self.chat, methods=["POST"]),
+            Route("/api/generate", self.generate, methods=["POST"]),
+            Route("/api/embed", self.embed, methods=["POST"]),
+            Route("/api/embeddings", self.embeddings, methods=["POST"]),
+        ]
+
+    async def chat(self, request: Request) -> Answer | Response:
+        return await self._answer(OllamaChat.model_validate_json(await request.body()), chat=True)
+
+    async def generate(self, request: Request) -> Answer | Response:
+        asked = OllamaGenerate.model_validate_json(await request.body())
+        return await self._answer(asked, chat=False)
+
+    async def _answer(self, asked: OllamaChat | OllamaGenerate, *, chat: bool) -> Answer | Response:
+        frames = OllamaFrames(asked.model, chat=chat, show_thinking=asked.thinks is not False)
+        if (wanted := asked.request) is None:
+            return await self._keep(asked, frames)
+        if asked.thinks:
+            await self._check_thinking(asked.key)
+        generation = await self._generator.generate(wanted)
+        return Answer(_timed(generation.events, frames), frames, stream=asked.streamed)
+
+    async def _keep(self, asked: OllamaChat | OllamaGenerate, frames: OllamaFrames) -> Response:
+        """A request without a prompt loads a model, or with ``keep_alive`` 0 unloads it."""
+        model = await self._models.find(asked.key)
+        if asked.keep_alive == 0:
+            await self._client.unload(model.id)
+        else:
+            await self._client.load(model, asked.keep_alive)
+        told = frames.nothing("unload" if asked.keep_alive == 0 else "load")
+        line = msgspec.json.encode(told) + (b"\n" if asked.streamed else b"")
+        kind = NDJSON.decode() if asked.streamed else "application/json"
+        return Response(line, media_type=kind)
+
+    async def _check_thinking(self, key: str) -> None:
+        family = await self._families.of((await self._models.find(key)).path)
+        if not family.reasoning and not family.harmony:
+            text = f"The model '{key}' does not support thinking: leave 'think' out"
+            raise ApiError(400, "unsupported_parameter", text, param="think")
+
+    # -- vectors -----------------------------------------------------------------------------------
+
+    async def embed(self, request: Request) -> Response:
+        asked = OllamaEmbed.model_validate_json(await request.body())
+        began = time.perf_counter_ns()
+        texts = [asked.input] if isinstance(asked.input, str) else asked.input
+        task = Embed(tuple(map(Text, texts)), asked.dimensions, asked.truncate is not False)
+        made = await self._vectors(request, asked.model, task, asked.keep_alive)
+        return _json(
+            {
+                "model": asked.model,
+                "embeddings": [in_numbers(vector) for vector in made.vectors],
+                "total_duration": time.perf_counter_ns() - began,
+                "load_duration": 0,
+                "prompt_eval_count": made.tokens,
+            }
+        )
+
+    async def embeddings(self, request: Request) -> Response:
+        asked = OllamaEmbeddings.model_validate_json(await request.body())
+        task = Embed((Text(asked.prompt),) if asked.prompt else (), truncate=True)
+        made = await self._vectors(request, asked.model, task, asked.keep_alive)
+        vector = in_numbers(made.vectors[0]) if made.vectors else msgspec.Raw(b"[]")
+        return _json({"embedding": vector})
+
+    async def _vectors(
+        self, request: Request, model: str, task: Embed, ttl: float | None
+    ) -> Embedded:
+        key = model.removesuffix(LATEST)
+        if not task.texts:  # as a way to load the model
+            local = await self._models.find(key)
+            await self._client.load(local, ttl)
+            return Embedded(local.id, [], 0)
+        try:
+            return await self._embedder.embed(request, key, task, ttl)
+        except RequestFailed as failed:
+            raise from_failure(failed, "input") from None
+
+
+async def _timed(
+    events: AsyncGenerator[list[Event]], frames: OllamaFrames
+) -> AsyncGenerator[list[Event]]:
+    async with aclosing(events):
+        async for batch in events:
+            if batch:
+                frames.arrived()
+            yield batch
+
+
+def _json(body: object) -> Response:
+    return Response(msgspec.json.encode(body), media_type="application/json")

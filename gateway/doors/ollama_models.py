@@ -1,0 +1,161 @@
+"""Ollama's way to see, show and delete models: /api/tags, show, ps, delete, version."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import anyio.to_thread
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from cupola.cache.catalog import DeviceType
+from cupola.cache.errors import CacheError
+from cupola.cache.store import CachedModel, ModelCache
+from cupola.gateway.doors.ollama_body import Named
+from cupola.gateway.doors.ollama_frames import timestamp
+from cupola.gateway.errors import NO_RETRY, SERVER_ERROR, ApiError
+from cupola.gateway.families.directory import TEMPLATE, FamilyDirectory
+from cupola.gateway.models import ModelDirectory
+from cupola.gateway.refused import METHODS
+from cupola.gateway.scheduler_client import SchedulerClient
+
+API_VERSION = "0.12.6"  # of the Ollama whose API this is: clients ask for a least one
+_PARAMETERS = re.compile(r"(?<![a-z0-9])(\d+(?:\.\d+)?[mb])(?![a-z0-9])")
+# What is not here, and what to do instead.
+_REFUSED = {
+    "/api/copy": "Models have fixed names here: ask for one by its alias",
+    "/api/create": "Import a model instead: cupola model import FILE.gguf",
+    "/api/push": "Models are not published from here",
+    "/api/blobs/{digest}": "Import a model instead: cupola model import FILE.gguf",
+}
+
+
+class OllamaModelsApi:
+    def __init__(
+        self,
+        client: SchedulerClient,
+        models: ModelDirectory,
+        families: FamilyDirectory,
+        cache: ModelCache,
+    ) -> None:
+        self._client = client
+        self._models = models
+        self._families = families
+        self._cache = cache
+
+    def routes(self) -> list[Route]:
+        return [
+            Route("/api/tags", self.tags),
+            Route("/api/ps", self.ps),
+            Route("/api/show", self.show, methods=["POST"]),
+            Route("/api/delete", self.delete, methods=["DELETE"]),
+            Route("/api/version", self.version),
+            *(Route(path, _refuse(text), methods=METHODS) for path, text in _REFUSED.items()),
+        ]
+
+    async def version(self, request: Request) -> Response:
+        return JSONResponse({"version": API_VERSION, "cupola": version("cupola")})
+
+    async def tags(self, request: Request) -> Response:
+        cached = await self._models.on_disk()
+        return JSONResponse({"models": [await self._entry(model) for model in cached]})
+
+    async def ps(self, request: Request) -> Response:
+        workers = self._client.status.workers if self._client.status else ()
+        resident = {model_id for worker in workers for model_id in worker.resident}
+        loaded = [each for each in await self._models.on_disk() if each.variant.id in resident]
+        return JSONResponse({"models": [await self._running(model) for model in loaded]})
+
+    async def show(self, request: Request) -> Response:
+        asked = Named.model_validate_json(await request.body())
+        cached = await self._models.cached(asked.key)
+        variant, entry = cached.variant, await self._entry(cached)
+        family = entry["details"]["family"]
+        return JSONResponse(
+            {
+                "license": variant.license,
+                "modelfile": f"FROM {variant.id}\n",
+                "parameters": "",
+                "template": await anyio.to_thread.run_sync(_template, cached.path),
+                "details": entry["details"],
+                "model_info": {
+                    "general.architecture": family,
+                    "general.basename": variant.display_name,
+                    f"{family}.context_length": variant.context_length,
+                },
+                "capabilities": entry["capabilities"],
+                "modified_at": entry["modified_at"],
+            }
+        )
+
+    async def delete(self, request: Request) -> Response:
+        asked = Named.model_validate_json(await request.body())
+        variant = (await self._models.cached(asked.key)).variant
+        await self._client.unload(variant.id)
+        try:
+            await anyio.to_thread.run_sync(self._cache.remove, variant.id)
+        except CacheError:
+            text = f"The model '{variant.id}' cannot be removed: its files are in use"
+            raise ApiError(500, "model_in_use", text, kind=SERVER_ERROR, param="model") from None
+        return Response()
+
+    # -- parts -------------------------------------------------------------------------------------
+
+    async def _entry(self, cached: CachedModel) -> dict[str, Any]:
+        variant = cached.variant
+        family = await self._families.of(str(cached.path))
+        digest = cached.source_sha256 or hashlib.sha256(variant.id.encode()).hexdigest()
+        size = _PARAMETERS.search(variant.alias.lower())
+        if variant.task == "embeddings":
+            capabilities = ["embedding"]
+        else:
+            can = {
+                "completion": True,
+                "tools": family.template_takes_tools,
+                "thinking": bool(family.reasoning) or family.harmony,
+            }
+            capabilities = [name for name, able in can.items() if able]
+        return {
+            "name": variant.id,
+            "model": variant.id,
+            "modified_at": timestamp(datetime.fromtimestamp(variant.created_at, UTC)),
+            "size": variant.file_size_mb * 1_000_000,
+            "digest": digest,
+            "details": {
+                "parent_model": "",
+                "format": "onnx",
+                "family": family.name,
+                "families": [family.name],
+                "parameter_size": size[1].upper() if size else "",
+                "quantization_level": "",
+            },
+            "capabilities": capabilities,
+        }
+
+    async def _running(self, cached: CachedModel) -> dict[str, Any]:
+        entry = await self._entry(cached)
+        on_device = cached.variant.device is not DeviceType.CPU
+        return entry | {
+            "size_vram": entry["size"] if on_device else 0,
+            "context_length": cached.variant.context_length,
+        }
+
+
+def _template(folder: Path) -> str:
+    try:
+        return (folder / TEMPLATE).read_text("utf-8")
+    except (OSError, ValueError):
+        return ""
+
+
+def _refuse(text: str) -> Any:
+    async def refuse(request: Request) -> Response:
+        raise ApiError(501, "unsupported_endpoint", text, headers=NO_RETRY)
+
+    return refuse
