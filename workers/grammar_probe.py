@@ -114,11 +114,12 @@ def follow(matcher: LLMatcher, vocabulary: Vocabulary, constraint: Constraint) -
         matcher.unsafe_compute_mask_ptr(mask.ctypes.data, mask.nbytes)
         if time.process_time() - began > MASK_SECONDS:
             raise refused(constraint, TOO_COMPLEX)
-        allowed = np.flatnonzero(np.unpackbits(mask.view(np.uint8), bitorder="little"))
-        onward = np.setdiff1d(allowed, vocabulary.ends)
+        allowed = np.unpackbits(mask.view(np.uint8), bitorder="little")
+        allowed[list(vocabulary.ends)] = 0
+        onward = np.flatnonzero(allowed)
         if matcher.is_stopped() or not len(onward):
             break
-        matcher.consume_token(int(draw.choice(onward)))
+        matcher.consume_token(int(onward[draw.randrange(len(onward))]))
     if matcher.is_error():
         raise refused(constraint, matcher.get_error())
 
