@@ -46,7 +46,7 @@ def place(home: Home, folder: str, name: str = PHI, **files: Any) -> Path:
 def test_without_a_folder_there_are_no_models(home: Home) -> None:
     cache = ModelCache(home)
     assert cache.scan() == []
-    assert set(cache.catalog()) == set(BUILT_IN)
+    assert {v.id: v for v in cache.catalog()} == {v.id: v for v in BUILT_IN}
 
 
 def test_a_folder_of_foundry_locals(home: Home) -> None:
