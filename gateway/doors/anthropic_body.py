@@ -77,6 +77,14 @@ class OutputConfig(Body):
     format: OutputFormat | None = None
 
 
+class Edit(Body):
+    type: str
+
+
+class ContextManagement(Body):
+    edits: list[Edit] | None = None
+
+
 class Labels(Body):
     user_id: str | None = None
 
@@ -161,9 +169,7 @@ class MessagesRequest(Prompted):
         Refused(
             "context_management",
             lambda wanted: any(
-                not str(edit.get("type", "")).startswith("clear_thinking")
-                for edit in wanted.get("edits") or ()
-                if isinstance(edit, dict)
+                not edit.type.startswith("clear_thinking") for edit in wanted.edits or ()
             ),
             "shorten the messages in your app",
         ),
@@ -180,7 +186,7 @@ class MessagesRequest(Prompted):
     service_tier: Literal["auto", "standard_only"] | None = None
     container: Any = None
     mcp_servers: list[Any] | None = None
-    context_management: dict[str, Any] | None = None
+    context_management: ContextManagement | None = None
 
     @property
     def sampling(self) -> SamplingParams:

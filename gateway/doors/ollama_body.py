@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 
 from cupola.gateway.doors.ollama_options import OllamaOptions
 from cupola.gateway.generation import Conversation, GenerationRequest, ToolOptions
+from cupola.gateway.schemas.embeddings import MAX_INPUTS
 from cupola.gateway.schemas.formats import schema_constraint
 from cupola.gateway.schemas.sampling import Count, KeepAlive, Model, Natural
 from cupola.gateway.schemas.tools import Tools, options
@@ -214,7 +215,7 @@ class OllamaEmbed(Endpoint):
     labels: ClassVar[frozenset[str]] = frozenset({"options"})
 
     model: Model
-    input: str | list[str]
+    input: str | Annotated[list[str], Field(max_length=MAX_INPUTS)]
     truncate: bool | None = None
     dimensions: Count | None = None
     keep_alive: KeepAlive | None = None
