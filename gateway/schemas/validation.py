@@ -1,8 +1,9 @@
-"""How bodies of requests are checked: types are exact, and nothing is silently ignored.
+"""How bodies of requests are checked: types are exact, and no parameter of OpenAI's is ignored.
 
-A parameter is honoured, or refused by its name: because it is unknown, because its value is not
-allowed, or because it asks for what this service does not do (``refused``). The type of an error
-becomes its code.
+A parameter is honoured, or refused by its name: because it is a known one misspelled, because its
+value is not allowed, or because it asks for what this service does not do (``refused``). Fields
+that no API knows are accepted: clients send some of their own. The type of an error becomes its
+code.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from pydantic_core import PydanticCustomError
 UNSUPPORTED = "unsupported_parameter"
 UNKNOWN = "unknown_parameter"
 INVALID = "invalid_value"
+MISSPELLED = 0.8  # how alike two names are that are taken for one
 OWN_CODES = frozenset({UNSUPPORTED, UNKNOWN, INVALID})
 
 
@@ -43,7 +45,7 @@ class Body(BaseModel):
 
 
 class Endpoint(Body):
-    """Base of the body of an endpoint. An unknown parameter that is not null is refused."""
+    """Base of the body of an endpoint."""
 
     refused: ClassVar[tuple[Refused, ...]] = ()
     labels: ClassVar[frozenset[str]] = frozenset()  # taken, and changing nothing in the answer
@@ -51,10 +53,9 @@ class Endpoint(Body):
     @model_validator(mode="after")
     def _known(self) -> Endpoint:
         for param, value in (self.model_extra or {}).items():
-            if value is not None:
-                near = difflib.get_close_matches(param, type(self).model_fields, n=1)
-                hint = f"; did you mean '{near[0]}'?" if near else ""
-                message = f"Unknown parameter: '{param}'{hint}"
+            near = difflib.get_close_matches(param, type(self).model_fields, n=1, cutoff=MISSPELLED)
+            if value is not None and near:
+                message = f"Unknown parameter: '{param}'; did you mean '{near[0]}'?"
                 raise PydanticCustomError(
                     UNKNOWN, "{message}", {"message": message, "param": param}
                 )

@@ -205,7 +205,7 @@ def test_best_of(gateway: RunningGateway, scheduler: ScriptedScheduler) -> None:
         ({"best_of": 2, "stream": True}, "best_of", "invalid_value"),
         ({"logprobs": 6}, "logprobs", "invalid_value"),
         ({"max_tokens": 0}, "max_tokens", "invalid_value"),
-        ({"messages": []}, "messages", "unknown_parameter"),
+        ({"stopp": "x"}, "stopp", "unknown_parameter"),
     ],
 )
 def test_refusals(gateway: RunningGateway, fields: dict[str, Any], param: str, code: str) -> None:
