@@ -74,8 +74,8 @@ class OpenMessage(_OpenPart):
 
     def add(self, text: str, tokens: Sequence[TokenLogprob]) -> None:
         self._parts.append(text)
-        logprobs = msgspec.to_builtins(chat_logprobs(tokens).content)
-        self._part["logprobs"] = [*self._part["logprobs"], *logprobs]
+        logprobs = msgspec.to_builtins(chat_logprobs(tokens).content) if tokens else []
+        self._part["logprobs"] += logprobs
         self._tell(f"{self.delta}.delta", **self._at, delta=text, logprobs=logprobs)
 
     def _beside_done(self) -> dict[str, Any]:

@@ -19,6 +19,11 @@ from cupola.gateway.responses.archive import Archive
 from cupola.gateway.responses.background import Background
 from cupola.gateway.responses.store import ResponseStore
 
+# Endpoints of OpenAI's that are not here, and what to do instead.
+_INSTEAD = {
+    "compact": "send the part of the conversation that is to be read",
+    "input_tokens": "/v1/chat/completions/tokenizer/encode/count counts a conversation's tokens",
+}
 Lifespan = Callable[[Starlette], AbstractAsyncContextManager[None]]
 
 
@@ -42,7 +47,7 @@ def responses_api(generator: Generator, file: Path, limit: int) -> tuple[list[Ro
     routes = [
         Route("/v1/responses", api.create, methods=["POST"]),
         Route("/v1/responses", api.list),
-        Route("/v1/responses/compact", _no_compaction, methods=["POST"]),
+        *(Route(f"/v1/responses/{name}", _refuse, methods=["POST"]) for name in _INSTEAD),
         Route(one, api.show),
         Route(one, api.delete, methods=["DELETE"]),
         Route(f"{one}/input_items", api.input_items),
@@ -51,6 +56,7 @@ def responses_api(generator: Generator, file: Path, limit: int) -> tuple[list[Ro
     return routes, lifespan
 
 
-async def _no_compaction(request: Request) -> Response:
-    text = "Conversations are not compacted here. Instead: send the part that is to be read"
+async def _refuse(request: Request) -> Response:
+    instead = _INSTEAD[request.url.path.rpartition("/")[2]]
+    text = f"There is no such endpoint here. Instead: {instead}"
     raise ApiError(501, "unsupported_endpoint", text, headers=NO_RETRY)

@@ -70,14 +70,20 @@ class TextOptions(Endpoint):
 
 
 class ReasoningOptions(Endpoint):
-    refused: ClassVar[tuple[Refused, ...]] = tuple(
-        Refused(name, lambda wanted: wanted != "auto", "all reasoning comes, without a summary")
-        for name in ("summary", "generate_summary")
+    refused: ClassVar[tuple[Refused, ...]] = (
+        *(
+            Refused(name, lambda wanted: wanted != "auto", "all reasoning comes, without a summary")
+            for name in ("summary", "generate_summary")
+        ),
+        Refused("context", lambda turns: turns == "current_turn", "all that is sent is read"),
+        Refused("mode", lambda mode: mode != "standard", "use 'effort'"),
     )
 
     effort: Effort | None = None
     summary: Literal["auto", "concise", "detailed"] | None = None
     generate_summary: Literal["auto", "concise", "detailed"] | None = None
+    context: Literal["auto", "current_turn", "all_turns"] | None = None
+    mode: str | None = None
 
 
 def _always(_: Any) -> bool:
@@ -94,6 +100,15 @@ _NOT_HERE = (
     ("prompt_cache_options", "leave it out, prompts are cached by themselves"),
     ("access_programs", "leave it out"),
     ("image", "models here read and write text"),
+    # What other endpoints have under another name.
+    ("messages", "use 'input'"),
+    ("max_tokens", "use 'max_output_tokens'"),
+    ("max_completion_tokens", "use 'max_output_tokens'"),
+    ("response_format", "use 'text.format'"),
+    ("reasoning_effort", "use 'reasoning.effort'"),
+    ("verbosity", "use 'text.verbosity'"),
+    ("logprobs", "use 'include' with 'message.output_text.logprobs'"),
+    ("functions", "use 'tools'"),
 )
 
 
@@ -134,6 +149,14 @@ class ResponsesRequest(SamplingFields):
     prompt_cache_options: Any = None
     access_programs: Any = None
     image: Any = None
+    messages: Any = None
+    max_tokens: Any = None
+    max_completion_tokens: Any = None
+    response_format: Any = None
+    reasoning_effort: Any = None
+    verbosity: Any = None
+    logprobs: Any = None
+    functions: Any = None
 
     @property
     def best_logprobs(self) -> int | None:

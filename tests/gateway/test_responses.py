@@ -12,12 +12,15 @@ from typing import Any
 import openai
 import pytest
 from openai.types.responses import Response, ResponseFunctionToolCall, ResponseReasoningItem
+from openai.types.responses.response_create_params import ResponseCreateParamsStreaming
+from openai.types.shared_params import Reasoning
 from pydantic import BaseModel
 from running_gateway import MODEL, MODEL_ID, WAIT, RunningGateway
 from scripted_scheduler import ScriptedScheduler, asked, last
 
 from cupola.cache.catalog import SMOLLM2_135M
 from cupola.cache.home import Home
+from cupola.gateway.schemas.responses import ReasoningOptions, ResponsesRequest
 from cupola.scheduler.messages import (
     Abort,
     ConstraintKind,
@@ -295,6 +298,45 @@ def test_stream_helper(gateway: RunningGateway, say: Say) -> None:
     assert parts(answer) == ["message", "function_call"] and answer.output_text == "I look."
 
 
+@pytest.mark.usefixtures("thinker")
+@pytest.mark.parametrize("stored", [True, False])
+def test_a_call_and_its_result(
+    gateway: RunningGateway, scheduler: ScriptedScheduler, say: Say, stored: bool
+) -> None:
+    """The next request goes on from the store, or from the answer's items sent back as they are."""
+    say("<think>Hm.</think>I look." + CALL)
+    with gateway.openai() as client:
+        first = client.responses.create(**ASK, tools=[WEATHER], store=stored)  # type: ignore[list-item]
+        call = first.output[-1]
+        assert isinstance(call, ResponseFunctionToolCall)
+        result: Any = {"type": "function_call_output", "call_id": call.call_id, "output": "Rain"}
+        say("It rains.")
+        if stored:
+            again: dict[str, Any] = {"input": [result], "previous_response_id": first.id}
+        else:
+            items = [item.to_dict() for item in first.output]
+            again = {"input": [{"role": "user", "content": "Hello!"}, *items, result]}
+        second = client.responses.create(model=MODEL, store=stored, **again)
+    assert second.output_text == "It rains."
+    scheduler.next(Submit)
+    assert asked(scheduler.next(Submit)).prompt.messages == (
+        {"role": "user", "content": "Hello!"},
+        {
+            "role": "assistant",
+            "content": "I look.",
+            "reasoning_content": "Hm.",
+            "tool_calls": [
+                {
+                    "id": call.call_id,
+                    "type": "function",
+                    "function": {"name": "get_weather", "arguments": {"city": "Paris"}},
+                }
+            ],
+        },
+        {"role": "tool", "content": "Rain", "tool_call_id": call.call_id},
+    )
+
+
 class Town(BaseModel):
     name: str
 
@@ -370,13 +412,25 @@ def test_tool_choice(
 
 # -- refused ---------------------------------------------------------------------------------------
 
+
+def test_every_parameter_of_openai_is_known() -> None:
+    offered = ResponseCreateParamsStreaming.__annotations__
+    assert len(offered) > 30
+    assert set(offered) <= set(ResponsesRequest.model_fields)
+    assert set(Reasoning.__annotations__) <= set(ReasoningOptions.model_fields)
+
+
 REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"conversation": "conv_1"}, "conversation"),
     ({"prompt": {"id": "pmpt_1"}}, "prompt"),
     ({"truncation": "auto"}, "truncation"),
     ({"max_tool_calls": 1}, "max_tool_calls"),
     ({"n": 2}, "n"),
+    ({"max_tokens": 5}, "max_tokens"),
+    ({"response_format": {"type": "json_object"}}, "response_format"),
     ({"reasoning": {"summary": "detailed"}}, "reasoning.summary"),
+    ({"reasoning": {"mode": "pro"}}, "reasoning.mode"),
+    ({"reasoning": {"context": "current_turn"}}, "reasoning.context"),
     ({"tools": [{"type": "web_search"}]}, "tools[0].type"),
     ({"tool_choice": {"type": "file_search"}}, "tool_choice.type"),
     ({"input": [{"type": "item_reference", "id": "msg_1"}]}, "input[0].type"),

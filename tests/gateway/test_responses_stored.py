@@ -133,7 +133,7 @@ def test_list(gateway: RunningGateway) -> None:
         assert [one["id"] for one in rest["data"]] == [made[0]] and not rest["has_more"]
         oldest = http.get("/v1/responses", params={"order": "asc"}).json()
         assert [one["id"] for one in oldest["data"]] == made
-        for params in ({"limit": "0"}, {"limit": "x"}, {"order": "up"}, {"befor": "x"}):
+        for params in ({"limit": "0"}, {"limit": "x"}, {"order": "up"}, {"ordr": "asc"}):
             refused = http.get("/v1/responses", params=params)
             assert refused.status_code == 400
             assert refused.json()["error"]["param"] in params
@@ -150,11 +150,13 @@ def test_queries_of_one_response(gateway: RunningGateway) -> None:
         assert refused.value.param == "stream"
 
 
-def test_compaction_is_refused(gateway: RunningGateway) -> None:
+@pytest.mark.parametrize("name", ["compact", "input_tokens"])
+def test_what_is_not_here(gateway: RunningGateway, name: str) -> None:
     with gateway.http() as http:
-        answer = http.post("/v1/responses/compact", json={})
+        answer = http.post(f"/v1/responses/{name}", json={})
     assert answer.status_code == 501
-    assert answer.json()["error"]["code"] == "unsupported_endpoint"
+    error = answer.json()["error"]
+    assert error["code"] == "unsupported_endpoint" and "Instead:" in error["message"]
 
 
 def test_a_broken_store_loses_no_answer(gateway: RunningGateway, home: Path) -> None:
