@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import anthropic
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from running_gateway import MODEL, MODEL_ID, WAIT, RunningGateway
 from scripted_scheduler import ScriptedScheduler, asked
 
@@ -501,8 +504,8 @@ def test_whole_is_the_stream_put_together() -> None:
                 inputs[event["index"]] = inputs.get(event["index"], "") + value
             else:
                 blocks[event["index"]][field] += value
-    for index, given in inputs.items():
-        blocks[index]["input"] = json.loads(given)
+    for index, text_given in inputs.items():
+        blocks[index]["input"] = json.loads(text_given)
     assert whole["content"] == blocks
     assert [block["type"] for block in blocks] == ["thinking", "text", "tool_use", "tool_use"]
 
@@ -517,3 +520,42 @@ def test_arguments_that_were_cut() -> None:
     whole = json.loads(AnthropicFrames("m", max_tokens=9).whole(cut))
     assert whole["content"][0]["input"] == {"a": [1, 2]}
     assert whole["stop_reason"] == "max_tokens"
+
+
+PARTS = st.lists(
+    st.one_of(
+        st.builds(TextDelta, st.just(0), st.text(min_size=1)),
+        st.builds(ReasoningDelta, st.just(0), st.text(min_size=1)),
+        st.lists(st.text(), max_size=3),  # a call, by the pieces of its arguments
+    )
+)
+LETTERS = {
+    "message_start": "<", "ping": "p", "content_block_start": "(", "content_block_delta": "d",
+    "content_block_stop": ")", "message_delta": "u", "message_stop": ">",
+}  # fmt: skip
+
+
+@given(PARTS, st.booleans())
+def test_any_events_make_a_stream_in_order(parts: list[Any], show_thinking: bool) -> None:
+    events: list[Event] = []
+    calls = 0
+    for part in parts:
+        if isinstance(part, list):
+            events.append(ToolCallStart(0, calls, f"call_{calls}", "f"))
+            events += [ToolCallArguments(0, calls, piece) for piece in part]
+            calls += 1
+        else:
+            events.append(part)
+    events += [Finished(0, "stop"), UsageTotal(Usage(3, 2))]
+    frames = AnthropicFrames("m", max_tokens=9, show_thinking=show_thinking)
+    stream = frames.begin() + b"".join(frames.encode([event]) for event in events) + frames.end()
+    told = frames_of(stream.decode())
+    order = "".join(LETTERS[event["type"]] for event in told)
+    assert re.fullmatch(r"<p(\(d*\))*u>", order), order
+    open_at = -1
+    for event in told:
+        if event["type"] == "content_block_start":
+            open_at += 1
+        assert event.get("index", open_at) == open_at
+    texts = [event["delta"].get("text", "") for event in told if event["type"].endswith("k_delta")]
+    assert "".join(texts) == "".join(e.text for e in events if isinstance(e, TextDelta))
