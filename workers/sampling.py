@@ -1,4 +1,4 @@
-"""Chooses the next token of every row of a step in one vectorised pass.
+"""Chooses the next token of every row of a step, without a loop or a sort over the vocabulary.
 
 The order is that of vLLM: penalties and biases, temperature, min_p, top_k, typical_p, top_p on what
 is left. The draw is by inverse transform with one uniform number a token from the row's own
@@ -16,7 +16,10 @@ from numpy.typing import NDArray
 from cupola.scheduler.messages import SamplingParams
 from cupola.workers.penalties import Penalties
 
-_CANDIDATES = 256  # tokens sorted at first; nearly always enough for top_p
+# Tokens so much less likely than the best one, in nats, are left out: a whole vocabulary of them
+# weighs less than a millionth of it.
+_NEGLIGIBLE = np.float32(25.0)
+_WIDE = 0.6  # from this temperature on next to no token is negligible, and looking costs more
 
 
 @dataclass(slots=True)
@@ -62,69 +65,70 @@ def sample(logits: NDArray[np.float32], samplers: Sequence[Sampler]) -> NDArray[
     # argmax finds a NaN where there is one, so one look a row covers the whole row.
     if np.isnan(logits[np.arange(len(best)), best]).any():
         raise FloatingPointError("the model's logits are not numbers")
-    drawn = [row for row, sampler in enumerate(samplers) if not sampler.greedy]
-    if drawn:
-        best[drawn] = _draw(logits[drawn], [samplers[row] for row in drawn])
+    for row, sampler in enumerate(samplers):
+        if not sampler.greedy:
+            best[row] = _draw(logits[row], float(logits[row, best[row]]), sampler)
     return best
 
 
-def _draw(logits: NDArray[np.float32], samplers: Sequence[Sampler]) -> NDArray[np.int64]:
-    temperature = np.array([s.temperature for s in samplers], np.float32)
-    uniform = np.array([s.random.random() for s in samplers])
-    weights = logits / temperature[:, None]
-    weights -= weights.max(axis=1, keepdims=True)
-    np.exp(weights, out=weights)
-    tokens = np.empty(len(samplers), np.int64)
-    for row, sampler in enumerate(samplers):
-        tokens[row] = _pick(weights[row], sampler, uniform[row])
-    return tokens
-
-
-def _pick(weights: NDArray[np.float32], sampler: Sampler, uniform: float) -> int:
-    """A token drawn from one row's weights: the best one's is 1, and they add up to anything."""
+def _draw(row: NDArray[np.float32], highest: float, sampler: Sampler) -> int:
+    """A token of one row of logits ``[vocabulary]``, whose highest is given."""
+    temperature = np.float32(sampler.temperature)
+    if temperature < _WIDE:
+        tokens = np.flatnonzero(row >= highest - _NEGLIGIBLE * temperature)
+        row = row[tokens]
+    else:
+        tokens = np.arange(row.size)
+    weights = np.exp((row - np.float32(highest)) / temperature).astype(np.float64)
     params = sampler.params
     if params.min_p > 0:
-        weights[weights < params.min_p] = 0
+        tokens, weights = _keep(weights >= params.min_p, tokens, weights)
+    if 0 < sampler.top_k < tokens.size:
+        tokens, weights = _keep(_largest(weights, sampler.top_k), tokens, weights)
     if params.typical_p < 1.0:
-        weights = _typical(weights, params.typical_p)
-    limited = 0 < sampler.top_k < weights.size
-    if not limited and sampler.top_p == 1.0:
-        return _invert(weights, uniform)
-    count = sampler.top_k if limited else _CANDIDATES
-    total = None if limited else weights.sum(dtype=np.float64)
-    while True:
-        order = _largest(weights, count)
-        kept = weights[order].astype(np.float64)
-        cumulative = np.cumsum(kept)
-        enough = sampler.top_p * (cumulative[-1] if total is None else total)
-        if limited or cumulative[-1] >= enough or order.size == weights.size:
-            within = cumulative - kept < enough  # the first that reaches top_p is still in
-            return int(order[within][_invert(kept[within], uniform)])
-        count *= 8
+        tokens, weights = _keep(_typical(weights, params.typical_p), tokens, weights)
+    if sampler.top_p < 1.0:
+        tokens, weights = _keep(_nucleus(weights, sampler.top_p), tokens, weights)
+    cumulative = np.cumsum(weights)
+    # Inverse transform: the first place where the cumulative weight exceeds its share.
+    index = int(np.searchsorted(cumulative, sampler.random.random() * cumulative[-1], "right"))
+    return int(tokens[min(index, tokens.size - 1)])
 
 
-def _typical(weights: NDArray[np.float32], share: float) -> NDArray[np.float32]:
-    """Keep the tokens whose surprise is nearest to the expected one (arXiv 2202.00666)."""
-    probable = weights.astype(np.float64) / weights.sum(dtype=np.float64)
+Indices = NDArray[np.intp] | NDArray[np.bool_]
+
+
+def _keep(
+    which: Indices, tokens: NDArray[np.intp], weights: NDArray[np.float64]
+) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
+    return tokens[which], weights[which]
+
+
+def _largest(weights: NDArray[np.float64], count: int) -> NDArray[np.intp]:
+    """Indices of the ``count`` largest weights, without sorting the rest."""
+    return np.argpartition(weights, -count)[-count:]
+
+
+def _nucleus(weights: NDArray[np.float64], share: float) -> NDArray[np.intp]:
+    """Indices of the fewest weights that make ``share`` of the whole, largest first."""
+    enough = share * weights.sum()
+    threshold = weights.max() / 64
+    while True:  # until those above the threshold make the share: only they need to be sorted
+        likely = np.flatnonzero(weights >= threshold)
+        if likely.size == weights.size or weights[likely].sum() >= enough:
+            break
+        threshold /= 16
+    order = likely[np.argsort(-weights[likely], kind="stable")]
+    cumulative = np.cumsum(weights[order])
+    nucleus: NDArray[np.intp] = order[cumulative - weights[order] < enough]
+    return nucleus
+
+
+def _typical(weights: NDArray[np.float64], share: float) -> NDArray[np.intp]:
+    """Indices of those whose surprise is nearest to the expected one (arXiv 2202.00666)."""
+    probable = weights / weights.sum()
     surprise = -np.log(np.maximum(probable, 1e-300))
     order = np.argsort(np.abs(surprise - (probable * surprise).sum()), kind="stable")
     cumulative = np.cumsum(probable[order])
-    left = np.zeros_like(weights)
-    within = order[cumulative - probable[order] < share]
-    left[within] = weights[within]
-    return left
-
-
-def _largest(weights: NDArray[np.float32], count: int) -> NDArray[np.intp]:
-    """Indices of the ``count`` largest weights, largest first, without sorting the rest."""
-    if count >= weights.size:
-        return np.argsort(-weights, kind="stable")
-    order = np.argpartition(weights, -count)[-count:]
-    return order[np.argsort(-weights[order], kind="stable")]
-
-
-def _invert(weights: NDArray[np.floating], uniform: float) -> int:
-    """The first index at which the cumulative weight exceeds ``uniform`` of the total."""
-    cumulative = np.cumsum(weights, dtype=np.float64)
-    index = np.searchsorted(cumulative, uniform * cumulative[-1], "right")
-    return min(int(index), weights.size - 1)
+    typical: NDArray[np.intp] = order[cumulative - probable[order] < share]
+    return typical
