@@ -26,6 +26,9 @@ def main() -> int:
     try:
         listener = listen(settings.host, settings.port)
         more = [twin(settings.host, listener)]
+        if settings.ollama_port:
+            second = listen(settings.host, settings.ollama_port)
+            more += [second, twin(settings.host, second)]
         if settings.uds:
             from cupola.gateway.foundry_socket import listen_unix
 

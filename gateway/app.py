@@ -14,6 +14,7 @@ from cupola.cache.store import ModelCache
 from cupola.gateway.chat import ChatApi
 from cupola.gateway.completions import CompletionsApi
 from cupola.gateway.doors.dialect import Dialects
+from cupola.gateway.doors.ollama_port import OllamaPort
 from cupola.gateway.doors.table import DIALECTS, door_routes
 from cupola.gateway.embeddings import Embedder, EmbeddingsApi
 from cupola.gateway.errors import HANDLERS
@@ -95,6 +96,7 @@ def build_app(
             Middleware(BodyLimit, limit=config.max_body_bytes),
             Middleware(TrustedHost, local=local),
             Middleware(SameOrigin, origins=origins),
+            *([Middleware(OllamaPort, port=config.ollama_port)] if config.ollama_port else []),
             Middleware(Proxy, remote=remote),
             *([Middleware(LegacyKeys)] if config.legacy_keys else []),
         ],

@@ -27,6 +27,7 @@ class GatewayConfig:
     port: int
     supervisor_pid: int
     providers: tuple[ExecutionProvider, ...] = (ExecutionProvider.CPU,)  # that workers run
+    ollama_port: int = 0  # a second one, with Ollama's API only; 0: none
     legacy_keys: bool = False
     cors_origins: tuple[str, ...] = ()  # besides the service's own
     stored_responses: int = 1000  # at most; 0: none

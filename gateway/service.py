@@ -72,6 +72,7 @@ def supervisor(
         port=listener.getsockname()[1],
         supervisor_pid=os.getpid(),
         providers=tuple({worker.provider: None for worker in workers}),
+        ollama_port=settings.ollama_port,
         legacy_keys=settings.legacy_keys == "yes",
         cors_origins=listed(settings.cors_origins),
         remote_hosts=listed(settings.remote_hosts),

@@ -55,6 +55,12 @@ class Settings(BaseSettings):
     uds: str = Field(
         default="", description="path of a Unix socket to listen on as well; empty = none"
     )
+    ollama_port: int = Field(
+        default=0,
+        ge=0,
+        le=65535,
+        description="a second port, with Ollama's API only: its clients look at 11434; 0 = none",
+    )
     home: Path = Field(
         default_factory=lambda: Home.default().root,
         description="folder of models, logs and the settings file",
