@@ -27,7 +27,7 @@ def main() -> int:
         listener = listen(settings.host, settings.port)
         more = [twin(settings.host, listener)]
         if settings.ollama_port:
-            second = listen(settings.host, settings.ollama_port)
+            second = listen(settings.host, settings.ollama_port, "CUPOLA_OLLAMA_PORT")
             more += [second, twin(settings.host, second)]
         if settings.uds:
             from cupola.gateway.foundry_socket import listen_unix

@@ -12,10 +12,6 @@ from cupola.gateway.scheduler_client import SchedulerClient
 from cupola.scheduler.messages import Decode, Embed, Encode, LocalModel, Output, encode_work
 
 
-class ClientGone(Exception):
-    """Nobody waits for the answer any more."""
-
-
 async def ask(
     client: SchedulerClient,
     request: Request,
@@ -25,7 +21,7 @@ async def ask(
 ) -> list[Output]:
     """All outputs for ``task``. ``request``, whose body must have been read: its end ends the work.
 
-    Raises RequestFailed, ApiError, ClientGone.
+    Raises RequestFailed, ApiError.
     """
     try:
         work = encode_work(task)
@@ -40,5 +36,5 @@ async def ask(
         async for batch in batches:
             outputs += batch
     if not outputs or not outputs[-1].last:
-        raise ClientGone
+        raise ApiError(499, "client_closed_request", "The client went away")
     return outputs

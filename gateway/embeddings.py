@@ -38,7 +38,7 @@ class Embedder:
     async def embed(
         self, request: Request, name: str, task: Embed, ttl: float | None = None
     ) -> Embedded:
-        """``request``: whose client waits. Raises ApiError, RequestFailed, ClientGone."""
+        """``request``: whose client waits. Raises ApiError, RequestFailed."""
         model = await self._models.find(name)
         outputs = await ask(self._client, request, model, task, ttl)
         vectors = [output.embedding for output in sorted(outputs, key=lambda made: made.index)]

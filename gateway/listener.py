@@ -15,7 +15,7 @@ class PortError(OSError):
     """The address cannot be listened on; the text says why and what to do."""
 
 
-def listen(host: str, port: int) -> socket.socket:
+def listen(host: str, port: int, setting: str = "--port") -> socket.socket:
     """A listening socket. Raises PortError."""
     try:
         family, kind, proto, _, address = socket.getaddrinfo(
@@ -34,7 +34,7 @@ def listen(host: str, port: int) -> socket.socket:
         sock.listen(BACKLOG)
     except OSError as error:
         sock.close()
-        raise PortError(_reason(host, port, error)) from None
+        raise PortError(_reason(host, port, setting, error)) from None
     return sock
 
 
@@ -55,11 +55,11 @@ def url(sock: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def _reason(host: str, port: int, error: OSError) -> str:
+def _reason(host: str, port: int, setting: str, error: OSError) -> str:
     if error.errno == errno.EADDRINUSE:
         owner = listener(port)
         by = f" by {owner}" if owner else ""
-        return f"port {port} is in use{by}; stop that program or choose another port with --port"
+        return f"port {port} is in use{by}; stop that program or choose another port with {setting}"
     if error.errno == errno.EACCES:
-        return f"port {port} is not allowed for this user; choose one above 1023 with --port"
+        return f"port {port} is not allowed for this user; choose one above 1023 with {setting}"
     return f"cannot listen on {host}:{port}: {error.strerror}"
