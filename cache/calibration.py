@@ -74,16 +74,9 @@ def measure(
     ids = Tokenizer.from_str(json.dumps(tokenizer)).encode(_TEXT).ids
     ids = ids[: min(_MAX_TOKENS, shape.context_length)]
     names = _add_taps(model, shape.layers)
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3  # errors
-    options.add_session_config_entry(
-        "session.model_external_initializers_file_folder_path", str(folder)
-    )
+    session = open_session(model.SerializeToString(), folder)
     try:
-        session = onnxruntime.InferenceSession(
-            model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-        )
-        found = session.run(names, _feed(ids, shape))
+        found = session.run(names, decoder_feed(ids, shape))
     except Exception as error:  # the runtime's errors have no common base of their own
         raise UnsupportedError(f"ONNX Runtime cannot run the converted model: {error}") from error
     peaks = dict(zip(names, found, strict=True))
@@ -95,7 +88,21 @@ def measure(
     ]
 
 
-def _feed(ids: list[int], shape: DecoderShape) -> dict[str, np.ndarray[Any, Any]]:
+def open_session(model: bytes, folder: Path) -> onnxruntime.InferenceSession:
+    """``model`` with the weights in ``folder``. Raises UnsupportedError."""
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3  # errors
+    options.add_session_config_entry(
+        "session.model_external_initializers_file_folder_path", str(folder)
+    )
+    try:
+        return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # the runtime's errors have no common base of their own
+        raise UnsupportedError(f"ONNX Runtime cannot run the converted model: {error}") from error
+
+
+def decoder_feed(ids: list[int], shape: DecoderShape) -> dict[str, np.ndarray[Any, Any]]:
+    """Inputs for one sequence without a past."""
     empty = np.zeros((1, shape.kv_heads, 0, shape.head_size), np.float32)
     feed: dict[str, np.ndarray[Any, Any]] = {
         "input_ids": np.array([ids], np.int64),

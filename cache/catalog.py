@@ -8,6 +8,8 @@ from collections.abc import Iterable, Iterator
 
 import msgspec
 
+from cupola.cache.precision import Precision
+
 
 class ExecutionProvider(enum.StrEnum):
     """What runs a model, by ONNX Runtime's name."""
@@ -56,6 +58,7 @@ class ModelVariant(msgspec.Struct, frozen=True, kw_only=True):
     max_output_tokens: int = 0
     created_at: int = 0  # Unix seconds
     source: WheelSource | None = None  # None: not downloadable, known from the disk
+    precision: Precision = Precision.INT8  # of a decoder, when it is converted
 
     parameters: dict[str, float] = {}  # that its makers advise: temperature, top_p, top_k
 
@@ -80,7 +83,16 @@ class UnknownModelError(LookupError):
 
 
 # Foundry Local's order of an alias's variants: the vendor's accelerator first, the plain CPU last.
-_DEVICE_ORDER = ("-npu:", "-gpu:", "-cuda-gpu:", "-generic-gpu:", "-cpu:", "-generic-cpu:")
+# Behind it what is only taken when it is asked for: W8A8 is wrong on CPUs whose sums saturate.
+_DEVICE_ORDER = (
+    "-npu:",
+    "-gpu:",
+    "-cuda-gpu:",
+    "-generic-gpu:",
+    "-cpu:",
+    "-generic-cpu:",
+    "-w8a8-cpu:",
+)
 
 
 def preference(variant: ModelVariant) -> tuple[int, int, int, str]:
@@ -133,6 +145,13 @@ SMOLLM2_135M = ModelVariant(
     ),
 )
 
+SMOLLM2_135M_W8A8 = msgspec.structs.replace(
+    SMOLLM2_135M,
+    id="smollm2-135m-instruct-w8a8-cpu:1",
+    file_size_mb=148,
+    precision=Precision.W8A8,
+)
+
 ALL_MINILM_L6_V2 = ModelVariant(
     id="all-minilm-l6-v2-generic-cpu:1",
     alias="all-minilm-l6-v2",
@@ -167,4 +186,5 @@ ALL_MINILM_L6_V2 = ModelVariant(
     ),
 )
 
-BUILT_IN = (SMOLLM2_135M, ALL_MINILM_L6_V2)
+# Of several with the same source, an imported file becomes the first.
+BUILT_IN = (SMOLLM2_135M, SMOLLM2_135M_W8A8, ALL_MINILM_L6_V2)

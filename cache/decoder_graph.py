@@ -8,20 +8,20 @@ sequence, vocabulary]`` and ``present.N.key|value``. Weights go to the data file
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
-from cupola.cache.architecture import DecoderWeights, Matrix
+from cupola.cache.architecture import DecoderWeights
+from cupola.cache.graph_nodes import MICROSOFT, GraphNodes
 from cupola.cache.initializers import Initializers
-from cupola.cache.quantize import BLOCK, Precision
+from cupola.cache.precision import Precision
+from cupola.cache.projections import Projections
+from cupola.cache.quantize import BLOCK
 
-_MICROSOFT = "com.microsoft"
 _OPSET = 21
 _IR_VERSION = 10
-_INT8_ACTIVATIONS = 4  # MatMulNBits' accuracy_level of the fast kernels
 
 
 class DecoderGraph:
@@ -32,7 +32,8 @@ class DecoderGraph:
         self._shape = weights.shape
         self._stored = initializers
         self._precision = initializers.precision
-        self._nodes: list[onnx.NodeProto] = []
+        self._nodes = GraphNodes()
+        self._projections = Projections(self._nodes, initializers)
         self._inputs: list[onnx.ValueInfoProto] = []
         self._outputs: list[onnx.ValueInfoProto] = []
 
@@ -56,9 +57,9 @@ class DecoderGraph:
         self._head(hidden)
         self._weights.refuse_unused()
         graph = helper.make_graph(
-            self._nodes, "main_graph", self._inputs, self._outputs, self._stored.tensors
+            self._nodes.made, "main_graph", self._inputs, self._outputs, self._stored.tensors
         )
-        opsets = [helper.make_opsetid("", _OPSET), helper.make_opsetid(_MICROSOFT, 1)]
+        opsets = [helper.make_opsetid("", _OPSET), helper.make_opsetid(MICROSOFT, 1)]
         return helper.make_model(
             graph, opset_imports=opsets, ir_version=_IR_VERSION, producer_name="cupola"
         )
@@ -68,12 +69,12 @@ class DecoderGraph:
         at = "/model/attn_mask_reformat"
         one = self._stored.constant(f"{at}/one", np.array([1], np.int64))
         index = self._stored.constant(f"{at}/index", np.array(1, np.int64))
-        total = self._node("ReduceSum", ["attention_mask", one], f"{at}/ReduceSum", keepdims=0)
-        past = self._node("Sub", [total, one], f"{at}/Sub")
-        self._seqlens_k = self._node("Cast", [past], f"{at}/Sub/Cast", to=TensorProto.INT32)
-        mask_shape = self._node("Shape", ["attention_mask"], f"{at}/Shape")
-        length = self._node("Gather", [mask_shape, index], f"{at}/Gather", axis=0)
-        self._total = self._node("Cast", [length], f"{at}/Gather/Cast", to=TensorProto.INT32)
+        total = self._nodes.add("ReduceSum", ["attention_mask", one], f"{at}/ReduceSum", keepdims=0)
+        past = self._nodes.add("Sub", [total, one], f"{at}/Sub")
+        self._seqlens_k = self._nodes.add("Cast", [past], f"{at}/Sub/Cast", to=TensorProto.INT32)
+        mask_shape = self._nodes.add("Shape", ["attention_mask"], f"{at}/Shape")
+        length = self._nodes.add("Gather", [mask_shape, index], f"{at}/Gather", axis=0)
+        self._total = self._nodes.add("Cast", [length], f"{at}/Gather/Cast", to=TensorProto.INT32)
 
     def _rotary_caches(self) -> None:
         size = self._shape.head_size
@@ -98,13 +99,14 @@ class DecoderGraph:
             normed, residual = self._skip_norm(f"{at}/input_layernorm", residual, hidden, norm)
         else:
             normed, residual = self._first_norm(f"{at}/input_layernorm", hidden, norm), hidden
-        qkv = self._linear(normed, weights.qkv(layer), f"{at}/attn/qkv_proj")
+        qkv = self._projections.add(normed, weights.qkv(layer), f"{at}/attn/qkv_proj")
         bias = weights.qkv_bias(layer)
         if bias is not None:
             stored = self._stored.constant(f"{name}.attn.qkv_proj.Add.bias", bias)
-            qkv = self._node("Add", [qkv, stored], f"{at}/attn/qkv_proj/Add")
+            qkv = self._nodes.add("Add", [qkv, stored], f"{at}/attn/qkv_proj/Add")
         attention = self._attention(layer, qkv)
-        attended = self._linear(attention, weights.attention_output(layer), f"{at}/attn/o_proj")
+        output = weights.attention_output(layer)
+        attended = self._projections.add(attention, output, f"{at}/attn/o_proj")
         norm = self._stored.constant(
             f"{name}.post_attention_layernorm.weight", weights.norm(layer, "ffn")
         )
@@ -123,19 +125,17 @@ class DecoderGraph:
             pasts.append(past)
             presents.append(present)
         lengths = [self._seqlens_k, self._total]
-        self._nodes.append(
-            helper.make_node(
-                "GroupQueryAttention",
-                [qkv, "", "", *pasts, *lengths, self._cos, self._sin],
-                [f"{at}/output_0", *presents],
-                name=at,
-                domain=_MICROSOFT,
-                num_heads=shape.heads,
-                kv_num_heads=shape.kv_heads,
-                scale=shape.head_size**-0.5,
-                do_rotary=1,
-                rotary_interleaved=0,
-            )
+        self._nodes.add_many(
+            "GroupQueryAttention",
+            [qkv, "", "", *pasts, *lengths, self._cos, self._sin],
+            [f"{at}/output_0", *presents],
+            at,
+            domain=MICROSOFT,
+            num_heads=shape.heads,
+            kv_num_heads=shape.kv_heads,
+            scale=shape.head_size**-0.5,
+            do_rotary=1,
+            rotary_interleaved=0,
         )
         return f"{at}/output_0"
 
@@ -145,15 +145,20 @@ class DecoderGraph:
 
     def _mlp(self, layer: int, normed: str) -> str:
         weights, at = self._weights, f"/model/layers.{layer}/mlp"
-        gate = self._linear(normed, weights.gate(layer), f"{at}/gate_proj")
-        up = self._linear(normed, weights.up(layer), f"{at}/up_proj")
-        sigmoid = self._node("Sigmoid", [gate], f"{at}/act_fn/Sigmoid")
-        silu = self._node("Mul", [gate, sigmoid], f"{at}/act_fn/Mul")
-        product = self._node("Mul", [silu, up], f"{at}/Mul")
-        return self._linear(product, weights.down(layer), f"{at}/down_proj")
+        gate = self._projections.add(normed, weights.gate(layer), f"{at}/gate_proj")
+        up = self._projections.add(normed, weights.up(layer), f"{at}/up_proj")
+        product = self._nodes.add("Mul", [self._silu(gate, f"{at}/act_fn"), up], f"{at}/Mul")
+        # Its input has by far the widest spread.
+        return self._projections.add_in_blocks(product, weights.down(layer), f"{at}/down_proj")
+
+    def _silu(self, x: str, at: str) -> str:
+        if self._precision is Precision.W8A8:
+            return self._nodes.add("QuickGelu", [x], f"{at}/Mul", domain=MICROSOFT, alpha=1.0)
+        sigmoid = self._nodes.add("Sigmoid", [x], f"{at}/Sigmoid")
+        return self._nodes.add("Mul", [x, sigmoid], f"{at}/Mul")
 
     def _first_norm(self, at: str, hidden: str, weight: str) -> str:
-        return self._node(
+        return self._nodes.add(
             "SimplifiedLayerNormalization",
             [hidden, weight],
             f"{at}/LayerNorm",
@@ -167,15 +172,13 @@ class DecoderGraph:
     ) -> tuple[str, ...]:
         """(RMS norm of the sum, the sum); only the former after the last layer."""
         normed, total = f"{at}/output_0", f"{at}/output_3"
-        self._nodes.append(
-            helper.make_node(
-                "SkipSimplifiedLayerNormalization",
-                [residual, hidden, weight],
-                [normed] if last else [normed, "", "", total],
-                name=f"{at}/SkipLayerNorm",
-                domain=_MICROSOFT,
-                epsilon=self._shape.norm_epsilon,
-            )
+        self._nodes.add_many(
+            "SkipSimplifiedLayerNormalization",
+            [residual, hidden, weight],
+            [normed] if last else [normed, "", "", total],
+            f"{at}/SkipLayerNorm",
+            domain=MICROSOFT,
+            epsilon=self._shape.norm_epsilon,
         )
         return (normed,) if last else (normed, total)
 
@@ -189,8 +192,8 @@ class DecoderGraph:
                 table = self._stored.float_matrix(f"{name}.weight", matrix, transposed=False)
             else:
                 stored = self._stored.float_matrix(f"{name}.MatMul.weight", matrix, transposed=True)
-                table = self._node("Transpose", [stored], f"{at}/Transpose", perm=[1, 0])
-            return self._node("Gather", [table, "input_ids"], f"{at}/Gather")
+                table = self._nodes.add("Transpose", [stored], f"{at}/Transpose", perm=[1, 0])
+            return self._nodes.add("Gather", [table, "input_ids"], f"{at}/Gather")
         table, scales = self._stored.quantized_matrix(
             f"{name}.MatMul.weight", matrix, flat=not tied
         )
@@ -198,11 +201,11 @@ class DecoderGraph:
             rows, columns = matrix.shape
             flat = (rows, columns * self._precision.bits // 8)
             table = self._stored.view(table, "model.embed_tokens.weight", flat)
-        return self._node(
+        return self._nodes.add(
             "GatherBlockQuantized",
             [table, "input_ids", scales],
             f"{at}/GatherBlockQuantized",
-            domain=_MICROSOFT,
+            domain=MICROSOFT,
             bits=self._precision.bits,
             block_size=BLOCK,
             gather_axis=0,
@@ -211,57 +214,10 @@ class DecoderGraph:
 
     def _head(self, hidden: str) -> None:
         if not self._weights.tied:
-            self._linear(hidden, self._weights.head(), "/lm_head", "logits")
+            self._projections.add_in_blocks(hidden, self._weights.head(), "/lm_head", "logits")
             return
-        weight = "lm_head.MatMul.weight"
         shape = (self._shape.vocabulary, self._shape.hidden)
-        if self._precision is Precision.FP32:
-            self._node("MatMul", [hidden, weight], "/lm_head/MatMul", "logits")
-        else:
-            self._matmul_n_bits(hidden, weight, shape, "/lm_head", "logits")
-
-    def _linear(self, x: str, matrix: Matrix, at: str, output: str | None = None) -> str:
-        """``x [..., K]`` times the transposed ``[N, K]`` weights."""
-        weight = f"{at.lstrip('/').replace('/', '.')}.MatMul.weight"
-        if self._precision is Precision.FP32:
-            stored = self._stored.float_matrix(weight, matrix, transposed=True)
-            return self._node("MatMul", [x, stored], f"{at}/MatMul", output)
-        self._stored.quantized_matrix(weight, matrix)
-        return self._matmul_n_bits(x, weight, matrix.shape, at, output)
-
-    def _matmul_n_bits(
-        self, x: str, weight: str, shape: tuple[int, int], at: str, output: str | None
-    ) -> str:
-        bits = self._precision.bits
-        return self._node(
-            "MatMulNBits",
-            [x, f"{weight}_Q{bits}", f"{weight}_scales"],
-            f"{at}/MatMul_Q{bits}",
-            output,
-            domain=_MICROSOFT,
-            N=shape[0],
-            K=shape[1],
-            bits=bits,
-            block_size=BLOCK,
-            accuracy_level=_INT8_ACTIVATIONS,
-        )
-
-    def _node(
-        self,
-        operator: str,
-        inputs: list[str],
-        name: str,
-        output: str | None = None,
-        *,
-        domain: str = "",
-        **attributes: Any,
-    ) -> str:
-        """Adds a node of one output and returns its name."""
-        output = output or f"{name}/output_0"
-        self._nodes.append(
-            helper.make_node(operator, inputs, [output], name=name, domain=domain, **attributes)
-        )
-        return output
+        self._projections.add_stored(hidden, "lm_head.MatMul.weight", shape, "/lm_head", "logits")
 
 
 def _value(name: str, kind: int, shape: Sequence[str | int]) -> onnx.ValueInfoProto:

@@ -11,7 +11,8 @@ from onnx import numpy_helper
 
 from cupola.cache.architecture import Matrix
 from cupola.cache.errors import UnsupportedError
-from cupola.cache.quantize import BLOCK, Precision, quantize_rows
+from cupola.cache.precision import Precision
+from cupola.cache.quantize import BLOCK, quantize_channels, quantize_rows
 from cupola.cache.weights_file import WeightsFile, reshaped
 
 
@@ -71,6 +72,18 @@ class Initializers:
         stored_scales = self._data.write(f"{name}_scales", np.float32, (rows, blocks), scales)
         self.tensors += [stored, stored_scales]
         return stored.name, stored_scales.name
+
+    def channel_matrix(self, name: str, matrix: Matrix) -> tuple[str, str]:
+        """int8 codes ``[K, N]``, as integer products want their right side, and float32 scales
+        ``[N]``: two names."""
+        codes, scales = zip(
+            *(quantize_channels(piece.values) for piece in matrix.pieces()), strict=True
+        )
+        self._advance(matrix.stored_bytes)
+        transposed = np.concatenate(codes).T
+        stored = self._data.write(f"{name}_S8", np.int8, transposed.shape, [transposed])
+        self.tensors.append(stored)
+        return stored.name, self.constant(f"{name}_scales", np.concatenate(scales))
 
     def view(self, of: str, name: str, shape: tuple[int, ...]) -> str:
         """The bytes of the initializer ``of`` under a second name and shape."""

@@ -17,6 +17,7 @@ from cupola.cache.errors import CacheError, NoSpaceError, NotCachedError
 from cupola.cache.fetch import fetch, sha256_of
 from cupola.cache.home import Home
 from cupola.cache.locks import FileLock
+from cupola.cache.precision import Precision
 from cupola.cache.progress import Progress, silent
 from cupola.cache.staging import staging
 from cupola.cache.store import CachedModel, ModelCache
@@ -24,6 +25,7 @@ from cupola.cache.store import CachedModel, ModelCache
 # Of the model's size: the wheel and the GGUF in it, or the GGUF and the model, are on the disk at
 # the same time, and a GGUF is at most about as large as the model.
 _ROOM = 2.2
+_ROOM_FOR_FLOATS = 6.0  # W8A8 is measured against the model in float32, four times its size
 _QUANTISATION = re.compile(r"[.-](?:i?q\d\w*|b?f16|f32|mxfp4)$", re.IGNORECASE)
 _UNSAFE = re.compile(r"[^A-Za-z0-9._]+")
 _MAX_NAME = 100
@@ -47,7 +49,8 @@ def install(
         found = _cached(variant.id, home)  # another process may have been quicker
         if found is not None and not force:
             return found
-        _need_room(home, round(variant.file_size_mb * 1e6 * _ROOM))
+        room = _ROOM_FOR_FLOATS if variant.precision is Precision.W8A8 else _ROOM
+        _need_room(home, round(variant.file_size_mb * 1e6 * room))
         with staging(home) as folder:
             weights = fetch(variant.source, folder, progress)
             _convert(weights, folder, variant, variant.source.sha256, home, progress)
@@ -126,7 +129,14 @@ def _convert(
     else:
         from cupola.cache.convert import convert
 
-        convert(weights, built, variant, source_sha256=digest, progress=progress)
+        convert(
+            weights,
+            built,
+            variant,
+            precision=variant.precision,
+            source_sha256=digest,
+            progress=progress,
+        )
     place = home.model_folder(variant.publisher, variant.id)
     place.parent.mkdir(parents=True, exist_ok=True)
     if place.exists():

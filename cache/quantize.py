@@ -1,32 +1,21 @@
-"""Block-wise weight quantisation as ONNX Runtime's MatMulNBits and GatherBlockQuantized read it.
+"""Weight quantisation as ONNX Runtime's operators read it.
 
-Each row is cut into blocks of 32 values; a block has one float32 scale and a fixed zero point in
-the middle of the range (128 or 8), so ``w ≈ (q - zero_point) * scale``. Blocks of GGUF's Q8_0 and
-Q4_0 are of the same form and come through without loss.
+For MatMulNBits and GatherBlockQuantized each row is cut into blocks of 32 values; a block has one
+float32 scale and a fixed zero point in the middle of the range (128 or 8), so
+``w ≈ (q - zero_point) * scale``. Blocks of GGUF's Q8_0 and Q4_0 are of the same form and come
+through without loss. For MatMulIntegerToFloat a whole row has one scale.
 """
 
 from __future__ import annotations
 
-import enum
-
 import numpy as np
 import numpy.typing as npt
+
+from cupola.cache.precision import Precision as Precision
 
 BLOCK = 32
 
 _TINY = np.float32(1e-30)  # the scale of a block of zeros: any other than 0 will do
-
-
-class Precision(enum.StrEnum):
-    """How the weight matrices are stored. Norms, biases and activations are always float32."""
-
-    FP32 = "fp32"
-    INT8 = "int8"
-    INT4 = "int4"
-
-    @property
-    def bits(self) -> int:
-        return {Precision.FP32: 32, Precision.INT8: 8, Precision.INT4: 4}[self]
 
 
 def quantize_rows(
@@ -51,6 +40,14 @@ def dequantize_rows(
         packed = np.stack([packed & 15, packed >> 4], axis=-1).reshape(*scales.shape, BLOCK)
     centred = packed.astype(np.float32) - np.float32(1 << (bits - 1))
     return np.asarray((centred * scales[..., None]).reshape(len(packed), -1), dtype=np.float32)
+
+
+def quantize_channels(
+    rows: npt.NDArray[np.float32],
+) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.float32]]:
+    """``[N, K]`` weights to codes ``[N, K]`` of -127 to 127 and scales ``[N]``."""
+    scales = np.maximum(np.abs(rows).max(axis=1) / np.float32(127), _TINY)
+    return np.rint(rows / scales[:, None]).astype(np.int8), scales
 
 
 def _to_8_bits(

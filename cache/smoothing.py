@@ -18,7 +18,6 @@ import numpy.typing as npt
 
 from cupola.cache.architecture import DecoderWeights, Matrix
 
-_ACTIVATIONS_SHARE = 0.5  # a in the formula
 _TINY = 1e-5
 _MAX_EXPONENT = 20  # of two: no channel is moved further than that
 
@@ -36,10 +35,16 @@ class LayerRanges:
 
 
 class SmoothedWeights(DecoderWeights):
-    """The weights of the same decoder with activations of less spread."""
+    """The weights of the same decoder with activations of less spread.
 
-    def __init__(self, plain: DecoderWeights, ranges: Sequence[LayerRanges]) -> None:
+    ``share``, from 0 to 1: how much of the spread the weights take over, a in the formula.
+    """
+
+    def __init__(
+        self, plain: DecoderWeights, ranges: Sequence[LayerRanges], share: float = 0.5
+    ) -> None:
         super().__init__(plain.gguf)
+        self._share = share
         self._factors = [
             self._layer_factors(plain, layer, ranges[layer]) for layer in range(len(ranges))
         ]
@@ -72,16 +77,16 @@ class SmoothedWeights(DecoderWeights):
         return replace(super().down(layer), columns=self._factors[layer].down)
 
     def _layer_factors(self, plain: DecoderWeights, layer: int, seen: LayerRanges) -> _Factors:
-        shape = self.shape
+        shape, share = self.shape, self._share
         by_head = (shape.kv_heads, shape.heads // shape.kv_heads, shape.head_size)
         output = plain.attention_output(layer).column_peaks().reshape(by_head).max(axis=1)
         mlp = np.maximum(plain.gate(layer).column_peaks(), plain.up(layer).column_peaks())
         return _Factors(
-            qkv=_factors(seen.qkv, plain.qkv(layer).column_peaks()),
+            qkv=_factors(seen.qkv, plain.qkv(layer).column_peaks(), share),
             # One K/V head feeds several query heads.
-            value=_factors(seen.output.reshape(by_head).max(axis=1).ravel(), output.ravel()),
-            mlp=_factors(seen.mlp, mlp),
-            down=_factors(seen.down, plain.down(layer).column_peaks()),
+            value=_factors(seen.output.reshape(by_head).max(axis=1).ravel(), output.ravel(), share),
+            mlp=_factors(seen.mlp, mlp, share),
+            down=_factors(seen.down, plain.down(layer).column_peaks(), share),
         )
 
     def _qkv_outputs(self, value: Vector) -> Vector:
@@ -106,9 +111,8 @@ class _Factors:
     down: Vector  # [intermediate]
 
 
-def _factors(activations: Vector, weights: Vector) -> Vector:
-    """Powers of two near ``activations^a / weights^(1-a)``, around 1."""
-    share = _ACTIVATIONS_SHARE
+def _factors(activations: Vector, weights: Vector, share: float) -> Vector:
+    """Powers of two near ``activations^share / weights^(1-share)``, around 1."""
     wanted = share * np.log2(np.maximum(activations, _TINY))
     wanted -= (1 - share) * np.log2(np.maximum(weights, _TINY))
     exponents = np.clip(np.rint(wanted - wanted.mean()), -_MAX_EXPONENT, _MAX_EXPONENT)

@@ -3,7 +3,13 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from cupola.cache.catalog import BUILT_IN, SMOLLM2_135M, Catalog, UnknownModelError
+from cupola.cache.catalog import (
+    BUILT_IN,
+    SMOLLM2_135M,
+    SMOLLM2_135M_W8A8,
+    Catalog,
+    UnknownModelError,
+)
 from cupola.cache.home import Home
 
 
@@ -23,6 +29,12 @@ def test_names_go_before_aliases() -> None:
     assert [v.version for v in catalog.find("M-Generic-CPU")] == [2, 1]
     with pytest.raises(UnknownModelError, match=r"No model is called 'x'$"):
         catalog.find("x")
+
+
+def test_w8a8_is_only_taken_when_it_is_asked_for() -> None:
+    catalog = Catalog(BUILT_IN)
+    assert catalog.find("smollm2-135m") == [SMOLLM2_135M, SMOLLM2_135M_W8A8]
+    assert catalog.find("smollm2-135m-instruct-w8a8-cpu:1") == [SMOLLM2_135M_W8A8]
 
 
 def test_built_in_variants_can_be_stored() -> None:

@@ -11,7 +11,7 @@ from gguf.constants import GGMLQuantizationType
 from cupola.cache.catalog import SMOLLM2_135M
 from cupola.cache.convert import convert
 from cupola.cache.errors import BrokenFileError, UnsupportedError
-from cupola.cache.quantize import Precision
+from cupola.cache.precision import Precision
 from tests.cache.graph import Graph
 from tests.cache.reference import Reference
 from tests.cache.tiny_gguf import TinyModel
@@ -41,7 +41,10 @@ def test_fp32_is_the_same_function(model: TinyModel, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("model", SHAPES.values(), ids=SHAPES.keys())
-@pytest.mark.parametrize(("precision", "limit"), [(Precision.INT8, 0.05), (Precision.INT4, 0.7)])
+@pytest.mark.parametrize(
+    ("precision", "limit"),
+    [(Precision.INT8, 0.05), (Precision.INT4, 0.7), (Precision.W8A8, 0.05)],
+)
 def test_quantised_is_near(
     precision: Precision, limit: float, model: TinyModel, tmp_path: Path
 ) -> None:
@@ -94,9 +97,10 @@ def test_tied_embedding_is_stored_once(tmp_path: Path) -> None:
     assert sizes[1] - sizes[0] >= tied.vocabulary * tied.hidden
 
 
-def test_genai_loads_the_folder_and_agrees(tmp_path: Path) -> None:
+@pytest.mark.parametrize("precision", [Precision.INT8, Precision.W8A8])
+def test_genai_loads_the_folder_and_agrees(precision: Precision, tmp_path: Path) -> None:
     gguf = TinyModel().write(tmp_path / "m.gguf")
-    folder = converted(gguf, tmp_path, Precision.INT8)
+    folder = converted(gguf, tmp_path, precision)
     assert genai_greedy(folder, IDS, 8) == Graph(folder).greedy(IDS, 8, end=2)
 
 

@@ -7,12 +7,14 @@ import sys
 from pathlib import Path
 
 import msgspec
+import onnx
 import pytest
 
 from cupola.cache.catalog import SMOLLM2_135M, ModelVariant, WheelSource
 from cupola.cache.errors import BrokenFileError, CacheError, FetchError, NoSpaceError
 from cupola.cache.home import Home
 from cupola.cache.install import import_gguf, install
+from cupola.cache.precision import Precision
 from cupola.cache.staging import clean, staging
 from cupola.cache.store import ModelCache
 from tests.cache.test_fetch import MEMBER, SOURCE, write_wheel
@@ -104,6 +106,20 @@ def test_install(home: Home, variant: ModelVariant) -> None:
     described = json.loads((model.path / "inference_model.json").read_text())
     assert described["Name"] == "tiny-generic-cpu:1"
     assert described["PromptTemplate"]["prompt"].startswith("<|im_start|>user\n{Content}")
+
+
+def test_a_variant_is_converted_in_its_own_precision(home: Home, variant: ModelVariant) -> None:
+    default = install(variant, home)
+    integers = msgspec.structs.replace(variant, id="tiny-w8a8-cpu:1", precision=Precision.W8A8)
+    model = install(integers, home)
+    operators = {
+        found.path: {node.op_type for node in onnx.load(found.path / "model.onnx").graph.node}
+        for found in (default, model)
+    }
+    assert "MatMulIntegerToFloat" in operators[model.path]
+    assert "MatMulIntegerToFloat" not in operators[default.path]
+    assert ModelCache(home).find("tiny") == default  # both are on the disk
+    assert ModelCache(home).find("tiny-w8a8-cpu:1") == model
 
 
 def test_offline_with_a_full_cache(

@@ -9,7 +9,7 @@ from cupola.cache.architecture import DecoderWeights
 from cupola.cache.decoder_graph import DecoderGraph
 from cupola.cache.gguf_file import GgufFile
 from cupola.cache.initializers import Initializers
-from cupola.cache.quantize import Precision
+from cupola.cache.precision import Precision
 from cupola.cache.smoothing import LayerRanges, SmoothedWeights
 from cupola.cache.weights_file import DATA_FILE, WeightsFile
 from tests.cache.graph import Graph

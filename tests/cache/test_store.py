@@ -131,7 +131,7 @@ def test_provider_is_the_configs(
 
 def test_a_known_model_keeps_the_catalogs_words(home: Home) -> None:
     place(home, "elsewhere/x-1", SMOLLM2_135M.id.upper())
-    (variant,) = ModelCache(home).catalog().find(SMOLLM2_135M.alias)
+    variant, *_ = ModelCache(home).catalog().find(SMOLLM2_135M.alias)
     assert variant.id == SMOLLM2_135M.id
     assert variant.display_name == "SmolLM2 135M Instruct"
     assert variant.context_length == 4096  # what the disk has counts
