@@ -23,8 +23,10 @@ class Pace:
         if generating == 0 or self._token is None:
             return self._most
         spare = self._objective - (self._step or 0.0)
-        prompts = max(_LEAST, int(spare / self._token)) if spare > 0 else _LEAST
-        return min(self._most, generating + prompts)
+        if spare >= self._most * self._token:  # also where a token takes no time at all
+            return self._most
+        prompts = int(spare / self._token) if spare > 0 else 0
+        return min(self._most, generating + max(_LEAST, prompts))
 
     def observe(self, generating: int, prompt_tokens: int, seconds: float) -> None:
         """A step of so many generating sequences and prompt tokens took ``seconds``."""

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from cupola.workers.pace import Pace
@@ -29,6 +29,8 @@ def test_prompts_get_on_even_where_generating_alone_takes_too_long():
     assert pace.budget(generating=8) == 8 + 16
 
 
+@example([(0, 16, 0.0)], 1)
+@example([(0, 16, 0.0), (1, 0, 5.0)], 1)
 @given(
     st.lists(st.tuples(st.integers(0, 32), st.integers(0, 256), st.floats(0, 10)), max_size=30),
     st.integers(0, 32),
