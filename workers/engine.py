@@ -73,6 +73,11 @@ class Engine:
     def busy(self) -> bool:
         return bool(self._running) or any(sequence.admissible for sequence in self._waiting)
 
+    @property
+    def run_seconds(self) -> float:
+        """What the last run of the model took."""
+        return self._session.seconds
+
     def convert(self, request_id: str, task: Encode | Decode) -> Output:
         return convert(self._codec, request_id, task)
 

@@ -7,6 +7,7 @@ generator, so that a seeded sequence makes the same tokens whatever else is in t
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -18,8 +19,10 @@ from cupola.workers.penalties import Penalties
 
 # Tokens so much less likely than the best one, in nats, are left out: a whole vocabulary of them
 # weighs less than a millionth of it.
-_NEGLIGIBLE = np.float32(25.0)
+_NEGLIGIBLE = 25.0
 _WIDE = 0.6  # from this temperature on next to no token is negligible, and looking costs more
+_DEALT = 64  # values of a row in a group
+_BLOCK = 256  # weights summed together
 
 
 @dataclass(slots=True)
@@ -73,60 +76,79 @@ def sample(logits: NDArray[np.float32], samplers: Sequence[Sampler]) -> NDArray[
 
 def _draw(row: NDArray[np.float32], highest: float, sampler: Sampler) -> int:
     """A token of one row of logits ``[vocabulary]``, whose highest is given."""
-    temperature = np.float32(sampler.temperature)
-    if temperature < _WIDE:
-        tokens = np.flatnonzero(row >= highest - _NEGLIGIBLE * temperature)
-        row = row[tokens]
-    else:
-        tokens = np.arange(row.size)
-    weights = np.exp((row - np.float32(highest)) / temperature).astype(np.float64)
-    params = sampler.params
-    if params.min_p > 0:
-        tokens, weights = _keep(weights >= params.min_p, tokens, weights)
-    if 0 < sampler.top_k < tokens.size:
-        tokens, weights = _keep(_largest(weights, sampler.top_k), tokens, weights)
-    if params.typical_p < 1.0:
-        tokens, weights = _keep(_typical(weights, params.typical_p), tokens, weights)
-    if sampler.top_p < 1.0:
-        tokens, weights = _keep(_nucleus(weights, sampler.top_p), tokens, weights)
-    cumulative = np.cumsum(weights)
-    # Inverse transform: the first place where the cumulative weight exceeds its share.
-    index = int(np.searchsorted(cumulative, sampler.random.random() * cumulative[-1], "right"))
-    return int(tokens[min(index, tokens.size - 1)])
+    params, temperature = sampler.params, sampler.temperature
+    # What min_p and top_k leave can be told from the logits, before anything is exponentiated.
+    depth = min(_NEGLIGIBLE, -math.log(params.min_p) if params.min_p > 0 else math.inf)
+    tokens: NDArray[np.intp] | None = None  # None: all
+    if 0 < sampler.top_k < row.size:
+        tokens = largest(row, sampler.top_k)
+        if params.min_p > 0:
+            tokens = tokens[row[tokens] >= highest - depth * temperature]
+    elif params.min_p > 0 or temperature < _WIDE:
+        tokens = np.flatnonzero(row >= highest - depth * temperature)
+    left = row if tokens is None else row[tokens]
+    weights = np.exp((left - np.float32(highest)) * np.float32(1 / temperature))
+    for keep, share in ((_typical, params.typical_p), (_nucleus, sampler.top_p)):
+        if share < 1.0:
+            kept = keep(weights, share)
+            tokens = kept if tokens is None else tokens[kept]
+            weights = weights[kept]
+    index = _place(weights, sampler.random.random())
+    return index if tokens is None else int(tokens[index])
 
 
-Indices = NDArray[np.intp] | NDArray[np.bool_]
+def largest(row: NDArray[np.float32], count: int) -> NDArray[np.intp]:
+    """Indices of the ``count`` largest of a row, in no order, without a partition of all of it.
+
+    The row is dealt into groups. The ``count``-th largest of the groups' maxima is a bound that at
+    least ``count`` values reach, and few more do.
+    """
+    groups = row.size // _DEALT
+    if count > groups // 2:
+        return np.argpartition(row, -count)[-count:]
+    maxima = row[: groups * _DEALT].reshape(_DEALT, groups).max(axis=0)
+    candidates = np.flatnonzero(row >= np.partition(maxima, -count)[-count])
+    if candidates.size == count:
+        return candidates
+    return candidates[np.argpartition(row[candidates], -count)[-count:]]
 
 
-def _keep(
-    which: Indices, tokens: NDArray[np.intp], weights: NDArray[np.float64]
-) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
-    return tokens[which], weights[which]
+def _place(weights: NDArray[np.float32], share: float) -> int:
+    """Inverse transform: the first place where the cumulative weight exceeds its share.
+
+    In two steps, over blocks and within one, so that a long row needs no sum for each place.
+    """
+    begin = 0
+    if weights.size > 2 * _BLOCK:
+        sums = np.add.reduceat(weights, np.arange(0, weights.size, _BLOCK)).astype(np.float64)
+        cumulative = np.cumsum(sums)
+        wanted = share * cumulative[-1]
+        block = min(int(np.searchsorted(cumulative, wanted, "right")), sums.size - 1)
+        begin, share = block * _BLOCK, (wanted - (cumulative[block] - sums[block])) / sums[block]
+        weights = weights[begin : begin + _BLOCK]
+    cumulative = np.cumsum(weights, dtype=np.float64)
+    place = int(np.searchsorted(cumulative, share * cumulative[-1], "right"))
+    return begin + min(place, weights.size - 1)
 
 
-def _largest(weights: NDArray[np.float64], count: int) -> NDArray[np.intp]:
-    """Indices of the ``count`` largest weights, without sorting the rest."""
-    return np.argpartition(weights, -count)[-count:]
-
-
-def _nucleus(weights: NDArray[np.float64], share: float) -> NDArray[np.intp]:
+def _nucleus(weights: NDArray[np.float32], share: float) -> NDArray[np.intp]:
     """Indices of the fewest weights that make ``share`` of the whole, largest first."""
-    enough = share * weights.sum()
-    threshold = weights.max() / 64
+    enough = share * weights.sum(dtype=np.float64)
+    threshold = np.float32(1 / 64)  # the largest weight is 1
     while True:  # until those above the threshold make the share: only they need to be sorted
         likely = np.flatnonzero(weights >= threshold)
-        if likely.size == weights.size or weights[likely].sum() >= enough:
+        if likely.size == weights.size or weights[likely].sum(dtype=np.float64) >= enough:
             break
         threshold /= 16
     order = likely[np.argsort(-weights[likely], kind="stable")]
-    cumulative = np.cumsum(weights[order])
-    nucleus: NDArray[np.intp] = order[cumulative - weights[order] < enough]
+    sorted_ = weights[order].astype(np.float64)
+    nucleus: NDArray[np.intp] = order[np.cumsum(sorted_) - sorted_ < enough]
     return nucleus
 
 
-def _typical(weights: NDArray[np.float64], share: float) -> NDArray[np.intp]:
+def _typical(weights: NDArray[np.float32], share: float) -> NDArray[np.intp]:
     """Indices of those whose surprise is nearest to the expected one (arXiv 2202.00666)."""
-    probable = weights / weights.sum()
+    probable = weights / weights.sum(dtype=np.float64)
     surprise = -np.log(np.maximum(probable, 1e-300))
     order = np.argsort(np.abs(surprise - (probable * surprise).sum()), kind="stable")
     cumulative = np.cumsum(probable[order])
