@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cupola.scheduler.messages import TokenLogprob
+from cupola.workers.sampling import largest
 
 TokenBytes = Callable[[int], bytes]
 
@@ -20,7 +21,7 @@ def logprob(
     total = highest + np.log(np.exp(logits - highest).sum(dtype=np.float64))
     top: NDArray[np.intp] = np.empty(0, np.intp)
     if best:
-        top = np.argpartition(logits, -best)[-best:]
+        top = largest(logits, best)
         top = top[np.argsort(-logits[top], kind="stable")]
     return TokenLogprob(
         to_bytes(token),

@@ -68,13 +68,16 @@ def sample(logits: NDArray[np.float32], samplers: Sequence[Sampler]) -> NDArray[
     # argmax finds a NaN where there is one, so one look a row covers the whole row.
     if np.isnan(logits[np.arange(len(best)), best]).any():
         raise FloatingPointError("the model's logits are not numbers")
+    scratch = np.empty(logits.shape[1], np.float32)  # once: fresh memory costs more than the sums
     for row, sampler in enumerate(samplers):
         if not sampler.greedy:
-            best[row] = _draw(logits[row], float(logits[row, best[row]]), sampler)
+            best[row] = _draw(logits[row], logits[row, best[row]], sampler, scratch)
     return best
 
 
-def _draw(row: NDArray[np.float32], highest: float, sampler: Sampler) -> int:
+def _draw(
+    row: NDArray[np.float32], highest: np.float32, sampler: Sampler, scratch: NDArray[np.float32]
+) -> int:
     """A token of one row of logits ``[vocabulary]``, whose highest is given."""
     params, temperature = sampler.params, sampler.temperature
     # What min_p and top_k leave can be told from the logits, before anything is exponentiated.
@@ -87,7 +90,9 @@ def _draw(row: NDArray[np.float32], highest: float, sampler: Sampler) -> int:
     elif params.min_p > 0 or temperature < _WIDE:
         tokens = np.flatnonzero(row >= highest - depth * temperature)
     left = row if tokens is None else row[tokens]
-    weights = np.exp((left - np.float32(highest)) * np.float32(1 / temperature))
+    weights = np.subtract(left, highest, out=scratch[: left.size])
+    weights *= np.float32(1 / temperature)
+    np.exp(weights, out=weights)
     for keep, share in ((_typical, params.typical_p), (_nucleus, sampler.top_p)):
         if share < 1.0:
             kept = keep(weights, share)
