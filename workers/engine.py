@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from collections.abc import Callable
 
@@ -17,6 +18,7 @@ from cupola.scheduler.messages import (
     Rejected,
     Work,
 )
+from cupola.workers.accounting import violations
 from cupola.workers.admission import Admission
 from cupola.workers.backend import RequestError
 from cupola.workers.constraints import Constraints
@@ -26,16 +28,20 @@ from cupola.workers.masks import MaskBatch
 from cupola.workers.model_folder import ModelFolder
 from cupola.workers.pace import Pace
 from cupola.workers.plan import Step, plan
-from cupola.workers.sampling import penalize, sample
+from cupola.workers.recovery import Recovery
+from cupola.workers.sampling import NOTHING, penalize, sample
 from cupola.workers.seating import Seating
 from cupola.workers.sequence import Sequence
 from cupola.workers.session import Row, Session
 from cupola.workers.text import TextCodec
 
+logger = logging.getLogger(__name__)
+
 # Verifying guesses is nearly free while the run is bound by reading the weights, and costs like any
 # other token when it is not: so few sequences guess, and few tokens together.
 DRAFTING_SEQUENCES = 4
 DRAFTED_TOKENS = 8
+RUN_FAILED = "the model failed while it ran this request"
 
 Logits = NDArray[np.float32]
 Told = Output | Rejected
@@ -68,6 +74,7 @@ class Engine:
         self._seating = Seating(session.cache, session.slots, max(positions, folder.context))
         self._waiting: deque[Sequence] = deque()
         self._running: list[Sequence] = []  # in order of arrival
+        self._recovery: Recovery[Sequence] = Recovery()
 
     @property
     def busy(self) -> bool:
@@ -93,7 +100,13 @@ class Engine:
     def abort(self, request_id: str) -> None:
         for sequence in [s for s in self._running if s.job.request_id == request_id]:
             self._retire(sequence)
-        self._waiting = deque(s for s in self._waiting if s.job.request_id != request_id)
+        for sequence in [s for s in self._waiting if s.job.request_id == request_id]:
+            self._waiting.remove(sequence)
+            self._recovery.forget(sequence)
+
+    def violations(self) -> list[str]:
+        """What is wrong with the books between two steps; for tests and for debugging."""
+        return list(violations(self._running, self._waiting, self._seating))
 
     def step(self) -> list[Told]:
         told: list[Told] = [*self._admit()]
@@ -104,7 +117,10 @@ class Engine:
         self._draft(steps, budget)
         completing = [step.sequence for step in steps if step.completes]
         self._masks.begin([sequence.matcher for sequence in completing])
-        logits = self._session.run([_row(step) for step in steps])
+        try:
+            logits = self._session.run([_row(step) for step in steps])
+        except Exception as error:  # of whatever kind the runtime raises
+            return told + self._recover(steps, error)
         self._observe(steps)
         told += self._advance(steps, logits)
         for sequence in completing:
@@ -114,6 +130,8 @@ class Engine:
                 told.append(self._fail(sequence, sequence.failure))
             elif sequence.finish_reason is not None:
                 self._retire(sequence)
+        if (acquitted := self._recovery.passed(lambda s: s.cached)) is not None:
+            self._stand_aside(acquitted)
         return told
 
     # -- the beginning and the end of a sequence ---------------------------------------------------
@@ -129,28 +147,66 @@ class Engine:
             if (error := sequence.refusal) is not None:
                 request_id = sequence.job.request_id
                 failed[request_id] = Rejected(request_id, error.code, str(error))
-            elif sequence.admissible and self._seating.seat(sequence, self._running):
+            elif self._admits(sequence) and self._seating.seat(sequence, self._running):
                 self._running.append(sequence)
             else:
                 postponed.append(sequence)
         self._waiting = postponed + self._waiting
         return list(failed.values())
 
+    def _admits(self, sequence: Sequence) -> bool:
+        return sequence.admissible and self._recovery.admits(sequence)
+
     def _retire(self, sequence: Sequence) -> None:
         self._running.remove(sequence)
         self._seating.leave(sequence)
+        self._recovery.forget(sequence)
 
-    def _fail(self, sequence: Sequence, text: str) -> Rejected:
+    def _stand_aside(self, sequence: Sequence) -> None:
+        """It waits, first in the queue; what it has computed stays in the cache."""
+        self._running.remove(sequence)
+        self._seating.leave(sequence)
+        self._waiting.appendleft(sequence)
+
+    def _preempt(self, sequence: Sequence) -> None:
+        """It waits, first in the queue, and gives its memory back."""
+        self._running.remove(sequence)
+        self._seating.preempt(sequence)
+        self._waiting.appendleft(sequence)
+
+    def _fail(self, sequence: Sequence, error: RequestError) -> Rejected:
         request_id = sequence.job.request_id
+        for other in self._running:
+            if other.job is sequence.job:
+                self._seating.preempt(other)  # what it has cached may be no numbers
         self.abort(request_id)
-        return Rejected(request_id, ErrorCode.INVALID_REQUEST, text)
+        return Rejected(request_id, error.code, str(error))
+
+    def _recover(self, steps: list[Step[Sequence]], error: Exception) -> list[Rejected]:
+        """Start over after a run that failed; who failed alone is out, the others run again.
+
+        Raises ``error``, or what the session has against starting again: the engine is lost.
+        """
+        logger.error("a run of %d sequences failed: %s", len(steps), error)
+        counts = {step.sequence: step.count for step in steps}
+        guilty = self._recovery.failed(
+            (sequence, max(1, sequence.cached + counts.get(sequence, 0)))
+            for sequence in self._running
+        )
+        if self._recovery.hopeless:
+            raise error
+        self._masks.drop()
+        for sequence in reversed(list(self._running)):
+            self._preempt(sequence)
+        self._seating.forget_all()
+        self._session.rebuild()
+        return [self._fail(guilty, RequestError(ErrorCode.INTERNAL, RUN_FAILED))] if guilty else []
 
     def _within_memory(self, steps: list[Step[Sequence]]) -> list[Step[Sequence]]:
         """The steps for which there is memory; the youngest sequences wait for it."""
         while not self._seating.make_room(steps):
-            youngest = self._running.pop()
-            self._seating.preempt(youngest)
-            self._waiting.appendleft(youngest)
+            youngest = self._running[-1]
+            self._preempt(youngest)
             steps = [step for step in steps if step.sequence is not youngest]
         return steps
 
@@ -190,6 +246,8 @@ class Engine:
             place += wanted
             self._seating.computed(step)
         drafts = {step.sequence: step.draft for step in steps if step.draft}
+        for sequence, draft in drafts.items():
+            sequence.job.drafted_tokens += len(draft)
         outputs = self._draw(ready, places, logits, masked=True)
         for depth in range(max(map(len, drafts.values()), default=0)):
             right = [
@@ -222,6 +280,9 @@ class Engine:
         tokens = sample(rows, samplers).tolist()
         outputs = []
         for sequence, place, token in zip(sequences, places, tokens, strict=True):
+            if token == NOTHING:
+                sequence.broken = True
+                continue
             best, entry = sequence.params.logprobs, None
             if best is not None:
                 entry = logprob(logits[place], token, best, self._codec.token_bytes)
@@ -235,7 +296,8 @@ class Engine:
         begin = sequence.slot.length + 1  # the logits of a token are about the one behind it
         following = sequence.tokens[begin : min(begin + step.count, sequence.job.prompt_tokens)]
         best = sequence.params.logprobs or 0
-        sequence.prompt_logprobs += [
+        # In their places: a prompt that is read again after a preemption is not told twice.
+        sequence.prompt_logprobs[begin:] = [
             logprob(row, token, best, self._codec.token_bytes)
             for row, token in zip(rows, following, strict=False)
         ]

@@ -39,10 +39,8 @@ class GenaiSession:
 
     def __init__(self, folder: ModelFolder, *, slots: int) -> None:
         """Raises ModelFolderError."""
-        try:
-            self._model = og.Model(str(folder.path))
-        except Exception as error:  # og's errors have no tree
-            raise ModelFolderError(f"onnxruntime-genai refuses the model: {error}") from error
+        self._path = folder.path
+        self._model = self._open()
         self._context = folder.context
         self._generators: list[og.Generator | None] = [None] * slots
         self.slots = slots
@@ -57,6 +55,17 @@ class GenaiSession:
         self.seconds = time.perf_counter() - began
         wanted = [made for row, made in zip(rows, logits, strict=True) if row.logits]
         return np.stack(wanted) if wanted else np.empty((0, self.vocabulary), np.float32)
+
+    def rebuild(self) -> None:
+        self._generators = [None] * self.slots
+        del self._model  # first: there may be no memory for two
+        self._model = self._open()
+
+    def _open(self) -> og.Model:
+        try:
+            return og.Model(str(self._path))
+        except Exception as error:  # og's errors have no tree
+            raise ModelFolderError(f"onnxruntime-genai refuses the model: {error}") from error
 
     def _advance(self, row: Row) -> NDArray[np.float32]:
         generator = self._generators[row.slot]

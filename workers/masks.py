@@ -33,6 +33,11 @@ class MaskBatch:
         self._thread: _MaskThread | None = None
         self._end: Callable[[], object] = lambda: None
 
+    @property
+    def pending(self) -> int:
+        """Masks that were begun and neither applied nor dropped."""
+        return len(self._masked)
+
     def begin(self, matchers: Sequence[Matcher | None]) -> None:
         """Start on the masks of a step's rows; None: a row that is free."""
         self._masked = [(row, m) for row, m in enumerate(matchers) if m is not None]
@@ -46,11 +51,7 @@ class MaskBatch:
 
         A matcher whose mask does not come has ``failure`` set, and its row is left free.
         """
-        for row, matcher in self._masked:
-            if self._thread is None or not self._thread.wait(LATE_SECONDS):
-                self._give_up(row, matcher)
-        good = [row for row, matcher in self._masked if matcher.failure is None]
-        self._masked = []
+        good = self._collect()
         if not good:
             return
         forbidden = np.unpackbits(
@@ -60,6 +61,19 @@ class MaskBatch:
             np.putmask(logits[row], mask, -np.inf)
             if not (self._bits[row] & self._not_ends).any():
                 logits[row, ~mask] = 0.0  # whoever forbade the end before us: nothing else is left
+
+    def drop(self) -> None:
+        """The run failed: the masks that were begun are waited for and not used."""
+        self._collect()
+
+    def _collect(self) -> list[int]:
+        """Wait for the masks; the rows whose masks came."""
+        for row, matcher in self._masked:
+            if self._thread is None or not self._thread.wait(LATE_SECONDS):
+                self._give_up(row, matcher)
+        good = [row for row, matcher in self._masked if matcher.failure is None]
+        self._masked = []
+        return good
 
     def _give_up(self, row: int, matcher: Matcher) -> None:
         """``matcher`` is stuck, and its thread with it: the rows behind it get another one."""

@@ -20,6 +20,7 @@ from cupola.workers.penalties import Penalties
 # Tokens so much less likely than the best one, in nats, are left out: a whole vocabulary of them
 # weighs less than a millionth of it.
 _NEGLIGIBLE = 25.0
+NOTHING = -1  # no token
 _WIDE = 0.6  # from this temperature on next to no token is negligible, and looking costs more
 _DEALT = 64  # values of a row in a group
 _BLOCK = 256  # weights summed together
@@ -62,16 +63,16 @@ def penalize(logits: NDArray[np.float32], samplers: Sequence[Sampler]) -> None:
 def sample(logits: NDArray[np.float32], samplers: Sequence[Sampler]) -> NDArray[np.int64]:
     """Next tokens ``[R]`` for logits ``[R, vocabulary]``.
 
-    Raises FloatingPointError for logits that are no numbers.
+    NOTHING for a row whose logits are not numbers, or whose best one is not finite.
     """
     best: NDArray[np.int64] = logits.argmax(axis=1)
     # argmax finds a NaN where there is one, so one look a row covers the whole row.
-    if np.isnan(logits[np.arange(len(best)), best]).any():
-        raise FloatingPointError("the model's logits are not numbers")
+    highest = logits[np.arange(len(best)), best]
+    best[~np.isfinite(highest)] = NOTHING
     scratch = np.empty(logits.shape[1], np.float32)  # once: fresh memory costs more than the sums
     for row, sampler in enumerate(samplers):
-        if not sampler.greedy:
-            best[row] = _draw(logits[row], logits[row, best[row]], sampler, scratch)
+        if not sampler.greedy and best[row] != NOTHING:
+            best[row] = _draw(logits[row], highest[row], sampler, scratch)
     return best
 
 

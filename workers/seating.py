@@ -77,6 +77,11 @@ class Seating:
         if sequence.slot is not None:
             self.table.extend(sequence.slot, right)
 
+    def forget_all(self) -> None:
+        """Nothing is cached any more. For when nobody runs."""
+        for slot in self.table.slots:
+            self.forget(slot)
+
     def forget(self, slot: Slot) -> None:
         self.table.forget(slot)
         self._cache.forget(slot.index)

@@ -7,7 +7,14 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from itertools import takewhile
 
-from cupola.scheduler.messages import FinishReason, Output, SamplingParams, TokenLogprob, Usage
+from cupola.scheduler.messages import (
+    ErrorCode,
+    FinishReason,
+    Output,
+    SamplingParams,
+    TokenLogprob,
+    Usage,
+)
 from cupola.workers.backend import RequestError
 from cupola.workers.constraints import Grammar, Matcher
 from cupola.workers.drafting import Drafter
@@ -60,12 +67,18 @@ class Sequence:
     matcher: Matcher | None = field(default=None, init=False)
     slot: Slot | None = None
     finish_reason: FinishReason | None = field(default=None, init=False)
+    broken: bool = field(default=False, init=False)  # its logits are no numbers
     _held: HeldLogprobs = field(default_factory=HeldLogprobs, init=False)
+
+    @property
+    def cached(self) -> int:
+        """Tokens whose keys and values are computed."""
+        return self.slot.length if self.slot else 0
 
     @property
     def pending(self) -> int:
         """Tokens whose keys and values are yet to be computed."""
-        return len(self.tokens) - (self.slot.length if self.slot else 0)
+        return len(self.tokens) - self.cached
 
     @property
     def generated(self) -> int:
@@ -93,17 +106,20 @@ class Sequence:
         return None
 
     @property
-    def failure(self) -> str | None:
-        return self.matcher.failure if self.matcher is not None else None
+    def failure(self) -> RequestError | None:
+        """Why it cannot go on."""
+        if self.broken:
+            return RequestError(ErrorCode.INTERNAL, "the model's logits are not numbers")
+        if self.matcher is not None and self.matcher.failure is not None:
+            return RequestError(ErrorCode.INVALID_REQUEST, self.matcher.failure)
+        return None
 
     # -- guesses -----------------------------------------------------------------------------------
 
     def guess(self, limit: int) -> tuple[int, ...]:
         """Tokens that may follow the pending one."""
         left = min(limit, self.max_tokens - self.generated - 1)
-        draft = self.drafter.guess(left) if self.drafter is not None else ()
-        self.job.drafted_tokens += len(draft)
-        return draft
+        return self.drafter.guess(left) if self.drafter is not None else ()
 
     def accepts(self, draft: tuple[int, ...], depth: int) -> bool:
         """Whether the token drawn last is the guess at ``depth``, and another one may follow."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 import numpy as np
@@ -69,6 +70,10 @@ class Session(Protocol):
     def run(self, rows: Sequence[Row]) -> NDArray[np.float32]:
         """One run; logits ``[R, vocabulary]`` of the tokens that are wanted, in order."""
 
+    def rebuild(self) -> None:
+        """Start over after a run that failed, which can leave a session unusable. The keys and
+        values that it may have written are not to be used. Raises ModelFolderError."""
+
 
 class DecoderSession:
     """A decoder with the keys and values of ``slots`` sequences, bound in place."""
@@ -82,12 +87,8 @@ class DecoderSession:
         options.add_session_config_entry(
             "session.model_external_initializers_file_folder_path", str(folder.path)
         )
-        providers = ["CPUExecutionProvider"]
-        try:
-            self._session = ort.InferenceSession(graph.model, options, providers=providers)
-        except Exception as error:  # onnxruntime's own tree, which names no file
-            text = f"onnxruntime refuses model.onnx or model.onnx.data: {error}"
-            raise ModelFolderError(text) from error
+        self._open = partial(_open, graph.model, options)
+        self._session = self._open()
         # A row's unused places lie behind its end, so a row is one grid wider than the context.
         self.cache = KeyValueCache(graph.kv, slots, folder.context + width)
         self.slots = slots
@@ -118,6 +119,11 @@ class DecoderSession:
         self.seconds = time.perf_counter() - began
         return logits[: sum(row.logits for row in rows)]
 
+    def rebuild(self) -> None:
+        self._bindings.clear()
+        del self._session  # first: there may be no memory for two
+        self._session = self._open()
+
     def _binding(self, depth: int) -> ort.IOBinding:
         if binding := self._bindings.get(depth):
             return binding
@@ -129,6 +135,14 @@ class DecoderSession:
                 binding.bind_input(f"past_key_values.{layer}.{name}", *at)
                 binding.bind_output(f"present.{layer}.{name}", *at)
         return binding
+
+
+def _open(model: bytes, options: ort.SessionOptions) -> ort.InferenceSession:
+    try:
+        return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime's own tree, which names no file
+        text = f"onnxruntime refuses model.onnx or model.onnx.data: {error}"
+        raise ModelFolderError(text) from error
 
 
 def pack(rows: Sequence[Row], depth: int) -> dict[str, NDArray[np.generic]]:

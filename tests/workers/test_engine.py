@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import random
 import re
-from concurrent.futures import wait
 from dataclasses import replace
-from functools import cache
 
 import msgspec
 import numpy as np
@@ -38,49 +35,22 @@ from cupola.workers.model_folder import ModelFolder
 from cupola.workers.pace import Pace
 from cupola.workers.seating import WORTH_WAITING
 from cupola.workers.session import DecoderSession, Row
-from cupola.workers.text import TextCodec
 from tests.workers.reference import DATA, plain_decoder
-
-SLOTS, BUDGET, CONTEXT = 4, 16, 256
-LETTERS = "abcdefghijklmnopqrstuvwxyz "
-
-
-@cache
-def engine(name: str = "builder-fp32") -> Engine:
-    model = LocalModel(name, str(DATA / name), ExecutionProvider.CPU)
-    backend = load(model, EngineOptions(slots=SLOTS, step_tokens=BUDGET))
-    assert isinstance(backend, Engine)
-    return backend
-
-
-@cache
-def codec() -> TextCodec:
-    return TextCodec(DATA / "builder-fp32")
-
-
-def words(count: int, seed: int) -> str:
-    return "".join(random.Random(seed).choices(LETTERS, k=count))
-
-
-def decode(tokens: list[int]) -> str:
-    detokenizer = codec().detokenizer()
-    return "".join(map(detokenizer.feed, tokens)) + detokenizer.flush()
-
-
-def greedy(prompt: str, count: int, **options) -> Work:
-    return Work(Text(prompt), SamplingParams(temperature=0, max_tokens=count, **options))
-
-
-def drain(backend: Engine) -> dict[str, list[Output]]:
-    made: dict[str, list[Output]] = {}
-    while backend.busy:
-        for output in backend.step():
-            made.setdefault(output.request_id, []).append(output)
-    return made
-
-
-def text(outputs: list[Output]) -> str:
-    return "".join(output.text for output in outputs)
+from tests.workers.tiny import (
+    BUDGET,
+    CONTEXT,
+    LETTERS,
+    SLOTS,
+    codec,
+    decode,
+    drain,
+    drain_waiting,
+    engine,
+    greedy,
+    small_memory,
+    text,
+    words,
+)
 
 
 @st.composite
@@ -256,15 +226,6 @@ def test_little_memory_and_shared_prompts_change_no_token(requests, positions):
     assert backend._seating.table.free == SLOTS
 
 
-def small_memory(positions: int) -> Engine:
-    """The engine with nothing cached and room for so many positions."""
-    backend = engine()
-    backend._seating.positions = positions
-    for slot in backend._seating.table.slots:
-        backend._seating.forget(slot)
-    return backend
-
-
 SHARED = words(100, 99)
 
 
@@ -431,14 +392,6 @@ def test_a_grammar_that_is_none_is_refused():
     (rejected,) = drain_waiting(backend)["r"]
     assert isinstance(rejected, Rejected)
     assert rejected.code is ErrorCode.INVALID_REQUEST
-
-
-def drain_waiting(backend: Engine) -> dict[str, list[Output]]:
-    """Step until nothing is left, waiting for grammars to be compiled."""
-    for sequence in list(backend._waiting):
-        if sequence.grammar is not None:
-            wait([sequence.grammar])
-    return drain(backend)
 
 
 def test_the_same_engine_runs_over_onnxruntime_genai():

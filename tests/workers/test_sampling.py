@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cupola.scheduler.messages import SamplingParams
-from cupola.workers.sampling import Sampler, sample
+from cupola.workers.sampling import NOTHING, Sampler, sample
 
 VOCABULARY = 1000
 
@@ -85,11 +85,14 @@ def test_unseeded_rows_differ():
     assert draws(row, SamplingParams(), 20).tolist() != draws(row, SamplingParams(), 20).tolist()
 
 
-def test_logits_that_are_no_numbers_are_an_error():
-    rows = logits(2)
-    rows[1, 3] = np.nan
-    with pytest.raises(FloatingPointError):
-        sample(rows, [Sampler(SamplingParams(temperature=0))] * 2)
+@pytest.mark.parametrize("wrong", [[np.nan], [np.inf], [-np.inf] * VOCABULARY])
+@pytest.mark.parametrize("temperature", [0.0, 0.5, 1.0])
+def test_logits_that_are_no_numbers_make_no_token_in_their_own_row(wrong, temperature):
+    rows = logits(3)
+    rows[1, : len(wrong)] = wrong
+    samplers = [Sampler(SamplingParams(temperature=temperature, seed=1)) for _ in rows]
+    tokens = sample(rows, samplers)
+    assert (tokens == NOTHING).tolist() == [False, True, False]
 
 
 def test_infinite_logits_forbid_and_force():

@@ -1,0 +1,96 @@
+"""A tiny engine for the tests, what is asked of it, and what it should answer."""
+
+from __future__ import annotations
+
+import random
+from concurrent.futures import wait
+from functools import cache
+
+from cupola.cache.catalog import ExecutionProvider
+from cupola.scheduler.messages import LocalModel, Output, SamplingParams, Text, Work
+from cupola.workers.engine import Engine
+from cupola.workers.loading import EngineOptions, load
+from cupola.workers.model_folder import ModelFolder
+from cupola.workers.pace import Pace
+from cupola.workers.session import DecoderSession, Session
+from cupola.workers.text import TextCodec
+from tests.workers.reference import DATA, plain_decoder
+
+NAME = "builder-fp32"
+SLOTS, BUDGET, CONTEXT = 4, 16, 256
+LETTERS = "abcdefghijklmnopqrstuvwxyz "
+
+
+@cache
+def engine(name: str = NAME) -> Engine:
+    """Made once and shared by the tests, which leave it idle."""
+    model = LocalModel(name, str(DATA / name), ExecutionProvider.CPU)
+    backend = load(model, EngineOptions(slots=SLOTS, step_tokens=BUDGET))
+    assert isinstance(backend, Engine)
+    return backend
+
+
+@cache
+def folder() -> ModelFolder:
+    return ModelFolder.read(DATA / NAME)
+
+
+@cache
+def codec() -> TextCodec:
+    return TextCodec(DATA / NAME)
+
+
+def session(slots: int = SLOTS, width: int = BUDGET) -> DecoderSession:
+    return DecoderSession(folder(), slots=slots, width=width, threads=1)
+
+
+def engine_over(model: Session, positions: int = 10**9, of: ModelFolder | None = None) -> Engine:
+    """An engine of the test's own."""
+    return Engine(of or folder(), codec(), model, Pace(1.0, BUDGET), positions)
+
+
+def small_memory(positions: int) -> Engine:
+    """The shared engine with nothing cached and room for so many positions."""
+    backend = engine()
+    backend._seating.positions = positions
+    backend._seating.forget_all()
+    return backend
+
+
+def words(count: int, seed: int) -> str:
+    return "".join(random.Random(seed).choices(LETTERS, k=count))
+
+
+def decode(tokens: list[int]) -> str:
+    detokenizer = codec().detokenizer()
+    return "".join(map(detokenizer.feed, tokens)) + detokenizer.flush()
+
+
+def alone(prompt: str, count: int) -> str:
+    """The greedy answer to a prompt by the plainest means."""
+    return decode(plain_decoder(NAME).generate(codec().encode(prompt), count))
+
+
+def greedy(prompt: str, count: int, **options) -> Work:
+    return Work(Text(prompt), SamplingParams(temperature=0, max_tokens=count, **options))
+
+
+def drain(backend: Engine) -> dict[str, list[Output]]:
+    """Step until nothing is left."""
+    made: dict[str, list[Output]] = {}
+    while backend.busy:
+        for output in backend.step():
+            made.setdefault(output.request_id, []).append(output)
+    return made
+
+
+def drain_waiting(backend: Engine) -> dict[str, list[Output]]:
+    """The same, waiting for grammars to be compiled."""
+    for sequence in list(backend._waiting):
+        if sequence.grammar is not None:
+            wait([sequence.grammar])
+    return drain(backend)
+
+
+def text(outputs: list[Output]) -> str:
+    return "".join(output.text for output in outputs)
