@@ -24,7 +24,6 @@ class Frames(Protocol):
     """How one API says what happens in a generation: what a door has to write. No I/O."""
 
     stream_type: bytes  # the content-type of a streamed answer
-    prompt_param: str  # what the API calls the prompt, for errors
 
     def whole(self, events: list[Event]) -> bytes:
         """The JSON body of an answer that is not streamed."""
@@ -66,7 +65,7 @@ class Answer:
                 if not self._streamed:
                     response = await self._collect(batch)
             except RequestFailed as failed:
-                response = self._frames.refusal(self._error(failed))
+                response = self._frames.refusal(from_failure(failed))
                 await response(scope, receive, send)
                 return
             if self._streamed:
@@ -94,11 +93,8 @@ class Answer:
                 await send({"type": "http.response.body", "body": body, "more_body": True})
             end = self._frames.end()
         except RequestFailed as failed:
-            end = self._frames.failure(self._error(failed))
+            end = self._frames.failure(from_failure(failed))
         await send({"type": "http.response.body", "body": end})
 
     def _encode(self, batch: list[Event]) -> bytes:
         return self._frames.encode(batch) if batch else self._frames.idle()
-
-    def _error(self, failed: RequestFailed) -> ApiError:
-        return from_failure(failed, self._frames.prompt_param)

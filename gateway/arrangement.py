@@ -26,6 +26,7 @@ from cupola.gateway.families.known import HERMES
 from cupola.gateway.families.marked import MarkedParser
 from cupola.gateway.families.parser import Parser
 from cupola.gateway.generation import Conversation, GenerationRequest, ToolOptions, ToolUse
+from cupola.gateway.naming import Names
 from cupola.scheduler.messages import Chat, Constraint, ConstraintKind, Text, Tokens, Work
 
 NewId = Callable[[], str]
@@ -35,6 +36,7 @@ _SHORT_ID = 9
 @dataclass(frozen=True, slots=True)
 class Arrangement:
     work: Work
+    names: Names  # of the request, and who is to blame for the constraint
     parser: Callable[[int], Parser] | None = None  # for the answer with this index; None: all text
 
 
@@ -54,7 +56,21 @@ def arrange(asked: GenerationRequest, family: Family, new_id: NewId) -> Arrangem
         prompt_logprobs=asked.prompt_logprobs,
         cache_salt=asked.cache_salt,
     )
-    return Arrangement(work, _parser(asked, family, new_id) if parsed else None)
+    parser = _parser(asked, family, new_id) if parsed else None
+    return Arrangement(work, _names(asked, work), parser)
+
+
+def _names(asked: GenerationRequest, work: Work) -> Names:
+    of_tools = asked.constraint is None and work.constraint is not None
+    return {**asked.names, "constraint": "tools"} if of_tools else asked.names
+
+
+def chat_prompt(asked: GenerationRequest, family: Family, new_id: NewId) -> Chat:
+    """What ``arrange`` would put to the model for a conversation. Raises ApiError."""
+    prompt = arrange(asked, family, new_id).work.prompt
+    if not isinstance(prompt, Chat):
+        raise TypeError(type(prompt))
+    return prompt
 
 
 # -- prompt ----------------------------------------------------------------------------------------
@@ -120,7 +136,7 @@ def _constraint(asked: GenerationRequest, family: Family) -> Constraint | None:
     if tools.tools and tools.use is ToolUse.REQUIRED:
         if asked.constraint is not None:
             text = "A required call leaves no room for an answer of another form"
-            raise ApiError(400, "invalid_value", text, param="response_format")
+            raise ApiError(400, "invalid_value", text, param="constraint")
         return required_calls(tools.tools, parallel=tools.parallel, think=thinking)
     if _is_mixed(asked):
         return _mixed(asked.constraint, tools, family)
@@ -133,7 +149,7 @@ def _mixed(wanted: Constraint | None, tools: ToolOptions, family: Family) -> Con
     form = family.tools
     if form is None or not can_be_mixed(form) or (family.special and form.markers):
         text = f"Models of the family '{family.name}' can be held to a schema only where a call is "
-        param = "tools" if wanted is None else "response_format"
+        param = "tools" if wanted is None else "constraint"
         raise ApiError(
             400, "unsupported_parameter", text + "required: set 'tool_choice'", param=param
         )
@@ -141,7 +157,7 @@ def _mixed(wanted: Constraint | None, tools: ToolOptions, family: Family) -> Con
         return strict_calls(tools.tools, form)
     if wanted.kind is ConstraintKind.LARK:
         text = "A grammar and tools exclude each other: put the calls into the grammar"
-        raise ApiError(400, "invalid_value", text, param="response_format")
+        raise ApiError(400, "invalid_value", text, param="constraint")
     return calls_or(wanted, tools.tools, form)
 
 

@@ -7,9 +7,10 @@ from contextlib import aclosing
 from starlette.requests import Request
 
 from cupola.gateway.disconnect import cancelled_on_disconnect
+from cupola.gateway.encoding import encoded
 from cupola.gateway.errors import ApiError
 from cupola.gateway.scheduler_client import SchedulerClient
-from cupola.scheduler.messages import Decode, Embed, Encode, LocalModel, Output, encode_work
+from cupola.scheduler.messages import Decode, Embed, Encode, LocalModel, Output
 
 
 async def ask(
@@ -21,13 +22,9 @@ async def ask(
 ) -> list[Output]:
     """All outputs for ``task``. ``request``, whose body must have been read: its end ends the work.
 
-    Raises RequestFailed, ApiError.
+    Raises RequestFailed, ApiError; their ``param`` is as ``naming`` has it.
     """
-    try:
-        work = encode_work(task)
-    except (OverflowError, RecursionError):
-        text = "The body holds a number or a nesting that is too large"
-        raise ApiError(400, "invalid_value", text) from None
+    work = encoded(task)
     outputs: list[Output] = []
     async with (
         cancelled_on_disconnect(request.receive),

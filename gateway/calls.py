@@ -30,11 +30,15 @@ PATIENCE = 10.0  # seconds without a word after which the scheduler counts as lo
 
 
 class RequestFailed(Exception):
-    """The scheduler or a worker could not do what was asked."""
+    """The scheduler or a worker could not do what was asked.
 
-    def __init__(self, code: ErrorCode, message: str) -> None:
+    ``param``: the part that is to blame, see ``naming``; empty: none.
+    """
+
+    def __init__(self, code: ErrorCode, message: str, param: str = "") -> None:
         self.code = code
         self.message = message
+        self.param = param
         super().__init__(f"{code}: {message}")
 
 
@@ -97,9 +101,9 @@ class Calls:
             case Outputs(outputs):
                 for output in outputs:
                     self._output(output)
-            case Rejected(request_id, code, text):
+            case Rejected(request_id, code, text, param):
                 if call := self._open.pop(request_id, None):
-                    call.deliver(RequestFailed(code, text))
+                    call.deliver(RequestFailed(code, text, param))
             case Done(request_id):
                 if call := self._open.pop(request_id, None):
                     call.deliver(_end(call, message))

@@ -47,4 +47,10 @@ def generation_of(asked: ChatRequest) -> GenerationRequest:
         cache_salt=asked.cache_salt or "",
         ttl=asked.seconds_loaded,
         provider=asked.ep,
+        names={
+            "prompt": "messages",
+            "max_tokens": "max_completion_tokens" if asked.max_completion_tokens else "max_tokens",
+            "constraint": asked.constraint_param,
+            "template_options": "chat_template_kwargs",
+        },
     )

@@ -43,7 +43,6 @@ class ChatFrames:
     """See ``answering.Frames``. ``legacy``: calls are told as ``function_call``."""
 
     stream_type = SSE
-    prompt_param = "messages"
 
     def __init__(
         self,

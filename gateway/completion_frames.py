@@ -57,7 +57,6 @@ class CompletionFrames:
     """See ``answering.Frames``. Answer ``index`` belongs to prompt ``index // candidates``."""
 
     stream_type = SSE
-    prompt_param = "prompt"
 
     def __init__(self, model: str, asked: Asked) -> None:
         self._id = f"cmpl-{uuid.uuid4().hex}"

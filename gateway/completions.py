@@ -57,4 +57,5 @@ def generation_of(
         cache_salt=asked.cache_salt or "",
         ttl=asked.seconds_loaded,
         provider=asked.ep,
+        names={"constraint": asked.constraint_param, "prompt_logprobs": "echo"},
     )

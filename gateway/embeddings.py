@@ -12,12 +12,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from cupola.gateway.asking import ask
-from cupola.gateway.calls import RequestFailed
-from cupola.gateway.errors import ApiError, from_failure
+from cupola.gateway.errors import ApiError
 from cupola.gateway.models import ModelDirectory
+from cupola.gateway.naming import in_words_of
 from cupola.gateway.scheduler_client import SchedulerClient
 from cupola.gateway.schemas.embeddings import EmbeddingsRequest
 from cupola.scheduler.messages import Embed
+
+NAMES = {"texts": "input"}
 
 
 class Embedded(NamedTuple):
@@ -74,10 +76,8 @@ class EmbeddingsApi:
     async def create(self, request: Request) -> Response:
         asked = EmbeddingsRequest.model_validate_json(await request.body())
         task = Embed(asked.texts, asked.dimensions, bool(asked.truncate))
-        try:
+        with in_words_of(NAMES):
             made = await self._embedder.embed(request, asked.model, task, asked.seconds_loaded)
-        except RequestFailed as failed:
-            raise from_failure(failed, "input") from None
         told = in_base64 if asked.encoding_format == "base64" else in_numbers
         answer = EmbeddingList(
             [Embedding(told(vector), index) for index, vector in enumerate(made.vectors)],

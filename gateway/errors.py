@@ -22,7 +22,6 @@ from cupola.scheduler.messages import ErrorCode
 
 BAD_REQUEST = "invalid_request_error"
 SERVER_ERROR = "server_error"
-PROMPT = "<prompt>"  # stands for the prompt's name, which differs between endpoints
 RETRY_SOON = {"retry-after": "1"}
 NO_RETRY = {"x-should-retry": "false"}  # OpenAI's clients repeat a 5xx unless they are told not to
 
@@ -64,7 +63,7 @@ class ApiError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """How one ErrorCode looks in HTTP."""
+    """How one ErrorCode looks in HTTP. ``param``: what is to blame where nobody says it."""
 
     status: int
     kind: str
@@ -75,7 +74,7 @@ class Shape:
 
 TABLE: Mapping[ErrorCode, Shape] = {
     ErrorCode.INVALID_REQUEST: Shape(400, BAD_REQUEST, "invalid_request"),
-    ErrorCode.CONTEXT_LENGTH_EXCEEDED: Shape(400, BAD_REQUEST, "context_length_exceeded", PROMPT),
+    ErrorCode.CONTEXT_LENGTH_EXCEEDED: Shape(400, BAD_REQUEST, "context_length_exceeded", "prompt"),
     ErrorCode.MODEL_NOT_FOUND: Shape(404, BAD_REQUEST, "model_not_found", "model"),
     ErrorCode.MODEL_LOAD_FAILED: Shape(500, SERVER_ERROR, "model_load_failed", "model", NO_RETRY),
     ErrorCode.QUEUE_FULL: Shape(503, SERVER_ERROR, "server_overloaded", None, RETRY_SOON),
@@ -88,8 +87,7 @@ TABLE: Mapping[ErrorCode, Shape] = {
 }
 
 
-def from_failure(failed: RequestFailed, prompt_param: str = "messages") -> ApiError:
-    """``prompt_param``: what the endpoint that was used calls the prompt."""
+def from_failure(failed: RequestFailed) -> ApiError:
     shape = TABLE[failed.code]
     message = failed.message[:1].upper() + failed.message[1:]
     return ApiError(
@@ -97,7 +95,7 @@ def from_failure(failed: RequestFailed, prompt_param: str = "messages") -> ApiEr
         shape.code,
         message,
         kind=shape.kind,
-        param=prompt_param if shape.param == PROMPT else shape.param,
+        param=failed.param or shape.param,
         headers=shape.headers,
     )
 

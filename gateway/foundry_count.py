@@ -5,17 +5,17 @@ from __future__ import annotations
 from starlette.requests import Request
 from starlette.responses import Response
 
-from cupola.gateway.arrangement import arrange
+from cupola.gateway.arrangement import chat_prompt
 from cupola.gateway.asking import ask
 from cupola.gateway.chat import generation_of
-from cupola.gateway.errors import ApiError
 from cupola.gateway.families.directory import FamilyDirectory
 from cupola.gateway.foundry_list import json_answer
 from cupola.gateway.generator import new_call_id
 from cupola.gateway.models import ModelDirectory
+from cupola.gateway.naming import in_words_of
 from cupola.gateway.scheduler_client import SchedulerClient
 from cupola.gateway.schemas.chat import ChatRequest
-from cupola.scheduler.messages import Encode, Tokens
+from cupola.scheduler.messages import Encode
 
 
 class FoundryCountApi:
@@ -30,8 +30,8 @@ class FoundryCountApi:
         """Counts what POST /v1/chat/completions would put to the model for the same body."""
         asked = generation_of(ChatRequest.model_validate_json(await request.body()))
         model = await self._models.find(asked.model, asked.provider)
-        prompt = arrange(asked, await self._families.of(model.path), new_call_id).work.prompt
-        if isinstance(prompt, Tokens):
-            raise ApiError(400, "invalid_value", "'messages' is missing", param="messages")
-        outputs = await ask(self._client, request, model, Encode(prompt), asked.ttl)
+        family = await self._families.of(model.path)
+        with in_words_of(asked.names):
+            prompt = chat_prompt(asked, family, new_call_id)
+            outputs = await ask(self._client, request, model, Encode(prompt), asked.ttl)
         return json_answer({"tokenCount": len(outputs[-1].tokens)})

@@ -9,6 +9,7 @@ neither the scheduler nor the markers of model families. ``generator.Generator``
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -70,3 +71,4 @@ class GenerationRequest:
     cache_salt: str = ""
     ttl: float | None = None  # seconds that the model stays loaded; -1: for ever; None: default
     provider: ExecutionProvider | None = None  # None: the best that there is
+    names: Mapping[str, str] = field(default_factory=dict)  # see ``naming``: for errors only

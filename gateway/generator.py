@@ -6,17 +6,16 @@ import secrets
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
-import msgspec
-
 from cupola.gateway.arrangement import Arrangement, arrange
-from cupola.gateway.errors import ApiError
+from cupola.gateway.encoding import encoded
 from cupola.gateway.events import Event
 from cupola.gateway.families.directory import FamilyDirectory
 from cupola.gateway.generation import GenerationRequest
 from cupola.gateway.models import ModelDirectory
+from cupola.gateway.naming import in_words_of
 from cupola.gateway.scheduler_client import SchedulerClient
 from cupola.gateway.translator import Translator
-from cupola.scheduler.messages import Chat, Output, Work, encode, encode_work
+from cupola.scheduler.messages import Output
 
 
 class Generation:
@@ -44,8 +43,11 @@ class Generator:
     async def generate(self, asked: GenerationRequest) -> Generation:
         """Begin. Raises ApiError when the request cannot be served by this model or machine."""
         model = await self._models.find(asked.model, asked.provider)
-        arrangement = arrange(asked, await self._families.of(model.path), new_call_id)
-        outputs = self._client.generate(model, _encoded(arrangement.work), asked.ttl)
+        family = await self._families.of(model.path)
+        with in_words_of(asked.names):
+            arrangement = arrange(asked, family, new_call_id)
+            work = encoded(arrangement.work)
+        outputs = self._client.generate(model, work, asked.ttl)
         return Generation(model.id, _events(outputs, arrangement))
 
 
@@ -53,36 +55,13 @@ def new_call_id() -> str:
     return f"call_{secrets.token_hex(12)}"
 
 
-def _encoded(work: Work) -> msgspec.Raw:
-    """Raises ApiError when something that is passed on as it came has no place in a message."""
-    try:
-        return encode_work(work)
-    except (OverflowError, RecursionError):
-        param = "messages"
-        if isinstance(work.prompt, Chat):
-            further = {
-                "tools": work.prompt.tools,
-                "chat_template_kwargs": work.prompt.template_options,
-            }
-            param = next((name for name, part in further.items() if _too_large(part)), param)
-        text = f"'{param}' holds a number or a nesting that is too large"
-        raise ApiError(400, "invalid_value", text, param=param) from None
-
-
-def _too_large(part: object) -> bool:
-    try:
-        encode(part)
-    except (OverflowError, RecursionError):
-        return True
-    return False
-
-
 async def _events(
     outputs: AsyncGenerator[list[Output]], arrangement: Arrangement
 ) -> AsyncGenerator[list[Event]]:
     translator = Translator(arrangement.parser)
-    async with aclosing(outputs):
-        async for batch in outputs:
-            events = [event for output in batch for event in translator.translate(output)]
-            if events or not batch:  # text that is held back is no silence
-                yield events
+    with in_words_of(arrangement.names):
+        async with aclosing(outputs):
+            async for batch in outputs:
+                events = [event for output in batch for event in translator.translate(output)]
+                if events or not batch:  # text that is held back is no silence
+                    yield events

@@ -7,13 +7,13 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from cupola.gateway.arrangement import arrange
+from cupola.gateway.arrangement import chat_prompt
 from cupola.gateway.asking import ask
 from cupola.gateway.chat import generation_of
-from cupola.gateway.errors import ApiError
 from cupola.gateway.families.directory import FamilyDirectory
 from cupola.gateway.generator import new_call_id
 from cupola.gateway.models import ModelDirectory
+from cupola.gateway.naming import in_words_of
 from cupola.gateway.scheduler_client import SchedulerClient
 from cupola.gateway.schemas.tokens import (
     Conversation,
@@ -22,7 +22,7 @@ from cupola.gateway.schemas.tokens import (
     TokenizeChat,
     TokenizeText,
 )
-from cupola.scheduler.messages import Chat, Decode, Encode, LocalModel, Output, Text
+from cupola.scheduler.messages import Decode, Encode, LocalModel, Output, Text
 
 
 class TokensApi:
@@ -45,7 +45,8 @@ class TokensApi:
         asked = TokenizeText.model_validate_json(body)
         model = await self._model(asked.model)
         task = Encode(Text(asked.text), asked.adds_special, asked.parse_special is not False)
-        (output,) = await ask(self._client, request, model, task)
+        with in_words_of({"prompt": "prompt" if asked.content is None else "content"}):
+            (output,) = await ask(self._client, request, model, task)
         if asked.prompt is not None:
             return await self._counted(output, model, pieces=asked.wants_pieces)
         if not asked.wants_pieces:
@@ -56,7 +57,8 @@ class TokensApi:
     async def detokenize(self, request: Request) -> Response:
         asked = DetokenizeRequest.model_validate_json(await request.body())
         model = await self._model(asked.model)
-        (output,) = await ask(self._client, request, model, Decode(tuple(asked.tokens)))
+        with in_words_of({"ids": "tokens"}):
+            (output,) = await ask(self._client, request, model, Decode(tuple(asked.tokens)))
         return JSONResponse({"content": output.text, "prompt": output.text})
 
     async def apply_template(self, request: Request) -> Response:
@@ -71,10 +73,10 @@ class TokensApi:
     async def _encoded(self, request: Request, asked: Conversation) -> tuple[Output, LocalModel]:
         """The conversation exactly as POST /v1/chat/completions would put it to the model."""
         model = await self._model(asked.model)
-        work = arrange(generation_of(asked), await self._families.of(model.path), new_call_id).work
-        if not isinstance(work.prompt, Chat):
-            raise ApiError(400, "invalid_value", "'messages' is missing", param="messages")
-        (output,) = await ask(self._client, request, model, Encode(work.prompt))
+        wanted, family = generation_of(asked), await self._families.of(model.path)
+        with in_words_of(wanted.names):
+            prompt = chat_prompt(wanted, family, new_call_id)
+            (output,) = await ask(self._client, request, model, Encode(prompt))
         return output, model
 
     async def _model(self, name: str | None) -> LocalModel:

@@ -248,6 +248,7 @@ class Rejected(Message, frozen=True):
     request_id: str
     code: ErrorCode
     message: str
+    param: str = ""  # the field of the Task or of its sampling that is to blame; empty: none
 
 
 class Done(Message, frozen=True):

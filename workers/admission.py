@@ -46,6 +46,7 @@ class Admission:
 
     def sequences(self, request_id: str, work: Work) -> list[Sequence]:
         """One for each answer asked for. Raises RequestError."""
+        self._check_bias(work.sampling)
         tokens = self._tokens(work)
         room = self._room(len(tokens), work.sampling)
         grammar = None
@@ -107,13 +108,20 @@ class Admission:
                 case Tokens(ids):
                     tokens = list(ids)
         except TemplateError as error:
-            raise RequestError(ErrorCode.INVALID_REQUEST, str(error)) from error
+            raise RequestError(ErrorCode.INVALID_REQUEST, str(error), "prompt") from error
         if not tokens:
-            raise RequestError(ErrorCode.INVALID_REQUEST, "the prompt is empty")
+            raise RequestError(ErrorCode.INVALID_REQUEST, "the prompt is empty", "prompt")
         if not all(0 <= token < self._vocabulary for token in tokens):
             text = f"the prompt has token ids outside the vocabulary of {self._vocabulary}"
-            raise RequestError(ErrorCode.INVALID_REQUEST, text)
+            raise RequestError(ErrorCode.INVALID_REQUEST, text, "prompt")
         return tokens
+
+    def _check_bias(self, params: SamplingParams) -> None:
+        """A bias for a token that this model has not was meant for another model."""
+        unknown = [token for token in params.logit_bias if token >= self._vocabulary]
+        if unknown:
+            text = f"logit_bias has token {unknown[0]}, but the highest is {self._vocabulary - 1}"
+            raise RequestError(ErrorCode.INVALID_REQUEST, text, "logit_bias")
 
     def _room(self, prompt: int, params: SamplingParams) -> int:
         """How many tokens may be generated behind a prompt of so many."""
@@ -123,14 +131,14 @@ class Admission:
                 f"the prompt has {prompt} tokens, but this model's context holds {context} tokens "
                 "together with the answer; shorten the messages"
             )
-            raise RequestError(ErrorCode.CONTEXT_LENGTH_EXCEEDED, text)
+            raise RequestError(ErrorCode.CONTEXT_LENGTH_EXCEEDED, text, "prompt")
         if params.max_tokens is not None and prompt + params.max_tokens > context:
             text = (
                 f"the prompt's {prompt} tokens and max_tokens {params.max_tokens} make "
                 f"{prompt + params.max_tokens}, but this model's context holds {context} tokens; "
                 f"ask for at most {context - prompt}"
             )
-            raise RequestError(ErrorCode.CONTEXT_LENGTH_EXCEEDED, text)
+            raise RequestError(ErrorCode.CONTEXT_LENGTH_EXCEEDED, text, "max_tokens")
         return params.max_tokens or context - prompt
 
 

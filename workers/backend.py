@@ -9,11 +9,18 @@ from cupola.scheduler.messages import Decode, Embed, Encode, ErrorCode, Output, 
 
 
 class RequestError(ValueError):
-    """A request that this model cannot serve; the text is for the client."""
+    """A request that this model cannot serve; the text is for the client.
 
-    def __init__(self, code: ErrorCode, message: str) -> None:
+    ``param``: the field of the Task or of its sampling that is to blame, by its name there.
+    """
+
+    def __init__(self, code: ErrorCode, message: str, param: str = "") -> None:
         self.code = code
+        self.param = param
         super().__init__(message)
+
+    def rejected(self, request_id: str) -> Rejected:
+        return Rejected(request_id, self.code, str(self), self.param)
 
 
 class Backend(Protocol):

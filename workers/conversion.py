@@ -32,7 +32,7 @@ def _text(codec: TextCodec, task: Encode) -> str:
         try:
             return codec.render(task.prompt)
         except TemplateError as error:
-            raise RequestError(ErrorCode.INVALID_REQUEST, str(error)) from error
+            raise RequestError(ErrorCode.INVALID_REQUEST, str(error), "prompt") from error
     return task.prompt.text
 
 
@@ -40,6 +40,6 @@ def _decoded(codec: TextCodec, request_id: str, task: Decode) -> Output:
     for token in task.ids:
         if not codec.has(token):
             text = f"the model has no token {token}"
-            raise RequestError(ErrorCode.INVALID_REQUEST, text)
+            raise RequestError(ErrorCode.INVALID_REQUEST, text, "ids")
     text = codec.decode(task.ids, keep_special=task.keep_special)
     return Output(request_id, text, usage=Usage(len(task.ids), 0))

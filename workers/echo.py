@@ -52,10 +52,12 @@ class EchoBackend:
 
     def add(self, request_id: str, work: Work | Embed) -> None:
         if isinstance(work, Embed):
-            raise RequestError(ErrorCode.INVALID_REQUEST, "the echo backend makes no embeddings")
+            text = "the echo backend makes no embeddings"
+            raise RequestError(ErrorCode.INVALID_REQUEST, text, "model")
         text = _said(work)
         if text.startswith(FORBIDDEN):
-            raise RequestError(ErrorCode.INVALID_REQUEST, "the echo backend was told to refuse")
+            refusal = "the echo backend was told to refuse"
+            raise RequestError(ErrorCode.INVALID_REQUEST, refusal, "prompt")
         self._answers[request_id] = _Answer(text, work)
 
     def abort(self, request_id: str) -> None:

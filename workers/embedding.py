@@ -62,10 +62,10 @@ class EmbeddingBackend:
     def add(self, request_id: str, work: Work | Embed) -> None:
         if isinstance(work, Work):
             text = "this model makes embeddings and generates no text: use POST /v1/embeddings"
-            raise RequestError(ErrorCode.INVALID_REQUEST, text)
+            raise RequestError(ErrorCode.INVALID_REQUEST, text, "model")
         texts = [self._tokens(index, text, work.truncate) for index, text in enumerate(work.texts)]
         if not texts:
-            raise RequestError(ErrorCode.INVALID_REQUEST, "there is no text to embed")
+            raise RequestError(ErrorCode.INVALID_REQUEST, "there is no text to embed", "texts")
         self._jobs[request_id] = _Job(
             request_id,
             self._dimensions(work.dimensions),
@@ -115,7 +115,7 @@ class EmbeddingBackend:
     def _tokens(self, index: int, text: Text | Tokens, truncate: bool) -> list[int]:
         tokens = self._codec.encode(text.text) if isinstance(text, Text) else self._known(text.ids)
         if not tokens:
-            raise RequestError(ErrorCode.INVALID_REQUEST, f"input {index} is empty")
+            raise RequestError(ErrorCode.INVALID_REQUEST, f"input {index} is empty", "texts")
         if len(tokens) <= self._context:
             return tokens
         if truncate:
@@ -126,7 +126,7 @@ class EmbeddingBackend:
             f"input {index} has {len(tokens)} tokens, but this model reads {self._context} at "
             "most; shorten it, or ask for truncation"
         )
-        raise RequestError(ErrorCode.CONTEXT_LENGTH_EXCEEDED, message)
+        raise RequestError(ErrorCode.CONTEXT_LENGTH_EXCEEDED, message, "texts")
 
     @property
     def _ends(self) -> bool:
@@ -137,7 +137,8 @@ class EmbeddingBackend:
     def _known(self, ids: Sequence[int]) -> list[int]:
         for token in ids:
             if not self._codec.has(token):
-                raise RequestError(ErrorCode.INVALID_REQUEST, f"the model has no token {token}")
+                text = f"the model has no token {token}"
+                raise RequestError(ErrorCode.INVALID_REQUEST, text, "texts")
         return list(ids)
 
     def _dimensions(self, wanted: int | None) -> int:
@@ -146,10 +147,10 @@ class EmbeddingBackend:
             return full
         if not self._pooling.matryoshka:
             text = f"this model's vectors have {full} dimensions and cannot be shortened"
-            raise RequestError(ErrorCode.INVALID_REQUEST, text)
+            raise RequestError(ErrorCode.INVALID_REQUEST, text, "dimensions")
         sizes = self._pooling.sizes
         if wanted > full or (sizes and wanted not in sizes):
             allowed = ", ".join(map(str, sizes)) or f"at most {full}"
             text = f"this model's vectors cannot have {wanted} dimensions: {allowed}"
-            raise RequestError(ErrorCode.INVALID_REQUEST, text)
+            raise RequestError(ErrorCode.INVALID_REQUEST, text, "dimensions")
         return wanted

@@ -91,10 +91,10 @@ class Engine:
     def add(self, request_id: str, work: Work | Embed) -> None:
         if isinstance(work, Embed):
             text = "this model generates text; for embeddings use a model whose task they are"
-            raise RequestError(ErrorCode.INVALID_REQUEST, text)
+            raise RequestError(ErrorCode.INVALID_REQUEST, text, "model")
         if work.prompt_logprobs and not self._session.verifies:
             text = "this model cannot tell the log-probabilities of a prompt; leave 'echo' out"
-            raise RequestError(ErrorCode.INVALID_REQUEST, text)
+            raise RequestError(ErrorCode.INVALID_REQUEST, text, "prompt_logprobs")
         self._waiting.extend(self._admission.sequences(request_id, work))
 
     def abort(self, request_id: str) -> None:
@@ -145,8 +145,7 @@ class Engine:
             if sequence.job.request_id in failed:
                 continue
             if (error := sequence.refusal) is not None:
-                request_id = sequence.job.request_id
-                failed[request_id] = Rejected(request_id, error.code, str(error))
+                failed[sequence.job.request_id] = error.rejected(sequence.job.request_id)
             elif self._admits(sequence) and self._seating.seat(sequence, self._running):
                 self._running.append(sequence)
             else:
@@ -180,7 +179,7 @@ class Engine:
             if other.job is sequence.job:
                 self._seating.preempt(other)  # what it has cached may be no numbers
         self.abort(request_id)
-        return Rejected(request_id, error.code, str(error))
+        return error.rejected(request_id)
 
     def _recover(self, steps: list[Step[Sequence]], error: Exception) -> list[Rejected]:
         """Start over after a run that failed; who failed alone is out, the others run again.

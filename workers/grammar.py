@@ -102,7 +102,7 @@ def refused(constraint: Constraint, reason: str) -> RequestError:
         )
     else:
         text = f"the {name} cannot be used: {_short(reason)}"
-    return RequestError(ErrorCode.INVALID_REQUEST, text)
+    return RequestError(ErrorCode.INVALID_REQUEST, text, "constraint")
 
 
 def _grammar(constraint: Constraint) -> str:

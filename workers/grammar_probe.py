@@ -57,7 +57,7 @@ class GrammarProbe:
             raise refused(constraint, TOO_COMPLEX)
         error = msgspec.json.decode(line, type=Verdict).error
         if error is not None:
-            raise RequestError(ErrorCode.INVALID_REQUEST, error)
+            raise RequestError(ErrorCode.INVALID_REQUEST, error, "constraint")
 
     def close(self) -> None:
         self._end()

@@ -111,7 +111,7 @@ class Sequence:
         if self.broken:
             return RequestError(ErrorCode.INTERNAL, "the model's logits are not numbers")
         if self.matcher is not None and self.matcher.failure is not None:
-            return RequestError(ErrorCode.INVALID_REQUEST, self.matcher.failure)
+            return RequestError(ErrorCode.INVALID_REQUEST, self.matcher.failure, "constraint")
         return None
 
     # -- guesses -----------------------------------------------------------------------------------

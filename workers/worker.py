@@ -173,7 +173,7 @@ class Worker:
                 return [Outputs((resident.backend.convert(order.request_id, task),))]
             resident.backend.add(order.request_id, task)
         except RequestError as error:
-            return [Rejected(order.request_id, error.code, str(error))]
+            return [error.rejected(order.request_id)]
         except Exception:  # an unforeseen input must cost its own request only
             logger.exception("could not add a request")
             text = "the worker could not read this request"

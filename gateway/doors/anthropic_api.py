@@ -7,7 +7,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from cupola.gateway.answering import Answer
-from cupola.gateway.arrangement import arrange
+from cupola.gateway.arrangement import chat_prompt
 from cupola.gateway.asking import ask
 from cupola.gateway.doors.anthropic_body import CountRequest, MessagesRequest
 from cupola.gateway.doors.anthropic_frames import AnthropicFrames
@@ -15,9 +15,10 @@ from cupola.gateway.errors import NO_RETRY, ApiError
 from cupola.gateway.families.directory import FamilyDirectory
 from cupola.gateway.generator import Generator, new_call_id
 from cupola.gateway.models import ModelDirectory
+from cupola.gateway.naming import in_words_of
 from cupola.gateway.refused import METHODS
 from cupola.gateway.scheduler_client import SchedulerClient
-from cupola.scheduler.messages import Chat, Encode, SamplingParams
+from cupola.scheduler.messages import Encode, SamplingParams
 
 
 class AnthropicApi:
@@ -53,10 +54,10 @@ class AnthropicApi:
         asked = CountRequest.model_validate_json(await request.body())
         model = await self._models.find(asked.model)
         family = await self._families.of(model.path)
-        work = arrange(asked.generation(SamplingParams()), family, new_call_id).work
-        if not isinstance(work.prompt, Chat):
-            raise ApiError(400, "invalid_value", "'messages' is missing", param="messages")
-        (output,) = await ask(self._client, request, model, Encode(work.prompt))
+        wanted = asked.generation(SamplingParams())
+        with in_words_of(wanted.names):
+            prompt = chat_prompt(wanted, family, new_call_id)
+            (output,) = await ask(self._client, request, model, Encode(prompt))
         return JSONResponse({"input_tokens": len(output.tokens)})
 
     async def batches(self, request: Request) -> Response:

@@ -15,6 +15,12 @@ from cupola.gateway.schemas.tools import MAX_TOOLS, FunctionDefinition, Name, Na
 from cupola.gateway.schemas.validation import Body, Endpoint, Refused, invalid, unsupported
 from cupola.scheduler.messages import Constraint, SamplingParams
 
+NAMES = {
+    "prompt": "messages",
+    "constraint": "output_config.format",
+    "template_options": "thinking",
+}
+
 
 class AnthropicTool(Body):
     name: Name
@@ -150,6 +156,7 @@ class Prompted(Endpoint):
             tools=self.tool_options,
             constraint=self.constraint,
             reasoning=self.wants_thinking,
+            names=NAMES,
         )
 
     @model_validator(mode="after")

@@ -39,7 +39,6 @@ class AnthropicFrames:
     """See ``answering.Frames``."""
 
     stream_type = SSE
-    prompt_param = "messages"
 
     def __init__(self, model: str, *, max_tokens: int, show_thinking: bool = True) -> None:
         self._id = f"msg_{uuid.uuid4().hex}"

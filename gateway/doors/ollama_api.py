@@ -12,7 +12,6 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from cupola.gateway.answering import Answer
-from cupola.gateway.calls import RequestFailed
 from cupola.gateway.doors.ollama_body import (
     LATEST,
     OllamaChat,
@@ -22,11 +21,12 @@ from cupola.gateway.doors.ollama_body import (
 )
 from cupola.gateway.doors.ollama_frames import NDJSON, OllamaFrames
 from cupola.gateway.embeddings import Embedded, Embedder, in_numbers
-from cupola.gateway.errors import ApiError, from_failure
+from cupola.gateway.errors import ApiError
 from cupola.gateway.events import Event
 from cupola.gateway.families.directory import FamilyDirectory
 from cupola.gateway.generator import Generator
 from cupola.gateway.models import ModelDirectory
+from cupola.gateway.naming import in_words_of
 from cupola.gateway.scheduler_client import SchedulerClient
 from cupola.scheduler.messages import Embed, Text
 
@@ -95,7 +95,8 @@ class OllamaApi:
         began = time.perf_counter_ns()
         texts = [asked.input] if isinstance(asked.input, str) else asked.input
         task = Embed(tuple(map(Text, texts)), asked.dimensions, asked.truncate is not False)
-        made = await self._vectors(request, asked.model, task, asked.keep_alive)
+        with in_words_of({"texts": "input"}):
+            made = await self._vectors(request, asked.model, task, asked.keep_alive)
         return _json(
             {
                 "model": asked.model,
@@ -109,7 +110,8 @@ class OllamaApi:
     async def embeddings(self, request: Request) -> Response:
         asked = OllamaEmbeddings.model_validate_json(await request.body())
         task = Embed((Text(asked.prompt),) if asked.prompt else (), truncate=True)
-        made = await self._vectors(request, asked.model, task, asked.keep_alive)
+        with in_words_of({"texts": "prompt"}):
+            made = await self._vectors(request, asked.model, task, asked.keep_alive)
         vector = in_numbers(made.vectors[0]) if made.vectors else msgspec.Raw(b"[]")
         return _json({"embedding": vector})
 
@@ -121,10 +123,7 @@ class OllamaApi:
             local = await self._models.find(key)
             await self._client.load(local, ttl)
             return Embedded(local.id, [], 0)
-        try:
-            return await self._embedder.embed(request, key, task, ttl)
-        except RequestFailed as failed:
-            raise from_failure(failed, "input") from None
+        return await self._embedder.embed(request, key, task, ttl)
 
 
 async def _timed(

@@ -17,6 +17,11 @@ from cupola.gateway.schemas.validation import Body, Endpoint, Refused, invalid
 from cupola.scheduler.messages import Constraint, ConstraintKind, Text
 
 LATEST = ":latest"  # Ollama's clients add it to names without a tag
+NAMES = {
+    "max_tokens": "options.num_predict",
+    "constraint": "format",
+    "template_options": "think",
+}
 
 
 class Named(Endpoint):
@@ -53,6 +58,8 @@ class Prompted(Endpoint):
         Refused("shift", bool, "an answer ends where the context does"),
         Refused("truncate", bool, "a prompt that is too long is refused"),
     )
+
+    prompt_param: ClassVar[str] = "prompt"
 
     model: Model
     stream: bool | None = None
@@ -104,6 +111,7 @@ class Prompted(Endpoint):
             constraint=self.constraint,
             reasoning=self.thinks,
             ttl=self.keep_alive,
+            names=NAMES | {"prompt": self.prompt_param},
         )
 
     @model_validator(mode="after")
@@ -152,6 +160,8 @@ class OllamaMessage(Endpoint):
 
 
 class OllamaChat(Prompted):
+    prompt_param: ClassVar[str] = "messages"
+
     messages: list[OllamaMessage] = Field(default_factory=list)
     tools: Tools | None = None
 

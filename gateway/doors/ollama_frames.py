@@ -63,7 +63,6 @@ class OllamaFrames:
         show_thinking: bool = True,
         clock: Callable[[], int] = time.perf_counter_ns,
     ) -> None:
-        self.prompt_param = "messages" if chat else "prompt"
         self._model = model
         self._chat = chat
         self._show_thinking = show_thinking

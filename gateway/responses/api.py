@@ -12,7 +12,7 @@ from starlette.responses import JSONResponse, Response
 from cupola.gateway.answering import Answer
 from cupola.gateway.errors import ApiError
 from cupola.gateway.generation import Conversation, GenerationRequest
-from cupola.gateway.generator import Generation, Generator
+from cupola.gateway.generator import Generator
 from cupola.gateway.responses.archive import Archive
 from cupola.gateway.responses.background import Background
 from cupola.gateway.responses.frames import ResponseFrames
@@ -23,11 +23,11 @@ from cupola.gateway.responses.record import UNFINISHED, Record, new_record
 from cupola.gateway.responses.recording import recorded
 from cupola.gateway.schemas.responses import ResponsesRequest
 
-# What the other endpoints call what is called otherwise here.
-_PARAMS = {
-    "messages": "input",
-    "response_format": "text.format",
-    "chat_template_kwargs": "reasoning",
+NAMES = {
+    "prompt": "input",
+    "max_tokens": "max_output_tokens",
+    "constraint": "text.format",
+    "template_options": "reasoning",
 }
 
 
@@ -44,7 +44,7 @@ class ResponsesApi:
         earlier: list[dict[str, Any]] = []
         if asked.previous_response_id is not None:
             earlier = await self._archive.conversation(asked.previous_response_id)
-        generation = await self._generate(asked, earlier)
+        generation = await self._generator.generate(generation_of(asked, earlier))
         given = json.loads(body)
         record = new_record(asked, given, generation.model, int(time.time()), stored=stored)
         items = input_items(given["input"], record["id"])
@@ -72,13 +72,6 @@ class ResponsesApi:
             text = f"'{param}' is not supported here: the setting 'stored_responses' is 0"
             raise ApiError(400, "unsupported_parameter", text, param=param)
         return False
-
-    async def _generate(self, asked: ResponsesRequest, earlier: list[dict[str, Any]]) -> Generation:
-        try:
-            return await self._generator.generate(generation_of(asked, earlier))
-        except ApiError as error:
-            error.param = _PARAMS.get(error.param or "", error.param)
-            raise
 
     # -- stored ------------------------------------------------------------------------------------
 
@@ -148,6 +141,7 @@ def generation_of(
         cache_salt=asked.cache_salt or "",
         ttl=asked.seconds_loaded,
         provider=asked.ep,
+        names=NAMES,
     )
 
 

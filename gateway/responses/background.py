@@ -55,7 +55,7 @@ class Background:
         try:
             await self._read(generation, progress)
         except RequestFailed as failed:
-            progress.fail(from_failure(failed, "input"))
+            progress.fail(from_failure(failed))
         except ApiError as error:
             progress.fail(error)
         except Exception:

@@ -17,7 +17,6 @@ class ResponseFrames:
     by then."""
 
     stream_type = SSE
-    prompt_param = "input"
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress

@@ -27,6 +27,6 @@ async def recorded(
                 yield batch
         except RequestFailed as failed:
             if progress.begun and progress.streamed:
-                progress.fail(from_failure(failed, "input"))
+                progress.fail(from_failure(failed))
                 await keep(progress.record)
             raise

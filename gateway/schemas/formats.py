@@ -124,13 +124,22 @@ class FormatFields(Body):
     guided_grammar: Grammar | None = None
     lark_grammar: Grammar | None = None
 
-    @cached_property
+    @property
     def constraint(self) -> Constraint | None:
         """What they say together. Raises an error of validation when there are two."""
+        return self._wanted[1]
+
+    @property
+    def constraint_param(self) -> str:
+        """Which of them said it; the usual one where none did."""
+        return self._wanted[0]
+
+    @cached_property
+    def _wanted(self) -> tuple[str, Constraint | None]:
         given = [(param, found) for param, found in self._given() if found is not None]
         if len(given) > 1:
             raise invalid(f"'{given[1][0]}' and '{given[0][0]}' exclude each other", given[1][0])
-        return given[0][1] if given else None
+        return given[0] if given else ("response_format", None)
 
     def _given(self) -> list[tuple[str, Constraint | None]]:
         structured = self.structured_outputs or StructuredOutputs()

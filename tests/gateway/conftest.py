@@ -12,10 +12,9 @@ from cupola.cache.catalog import SMOLLM2_135M
 from cupola.cache.home import Home
 
 
-@pytest.fixture
-def home(tmp_path: Path) -> Path:
+def furnished(home: Path) -> Path:
     """A data folder in which the default model looks downloaded. Its weights are never read."""
-    folder = Home(tmp_path).model_folder(SMOLLM2_135M.publisher, MODEL_ID)
+    folder = Home(home).model_folder(SMOLLM2_135M.publisher, MODEL_ID)
     folder.mkdir(parents=True)
     search = {"max_length": 8192}
     (folder / "genai_config.json").write_text(
@@ -25,7 +24,12 @@ def home(tmp_path: Path) -> Path:
         json.dumps({"Name": MODEL_ID, "PromptTemplate": None})
     )
     (folder / "model.onnx").write_bytes(b"not read here")
-    return tmp_path
+    return home
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    return furnished(tmp_path)
 
 
 @pytest.fixture
@@ -37,4 +41,20 @@ def scheduler() -> Iterator[ScriptedScheduler]:
 @pytest.fixture
 def gateway(scheduler: ScriptedScheduler, home: Path) -> Iterator[RunningGateway]:
     with RunningGateway(scheduler.endpoint, home) as gateway:
+        yield gateway
+
+
+@pytest.fixture(scope="module")
+def shared_scheduler() -> Iterator[ScriptedScheduler]:
+    """For modules of many small tests, each of which sets the script that it needs."""
+    with ScriptedScheduler() as scheduler:
+        yield scheduler
+
+
+@pytest.fixture(scope="module")
+def shared_gateway(
+    shared_scheduler: ScriptedScheduler, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[RunningGateway]:
+    home = furnished(tmp_path_factory.mktemp("home"))
+    with RunningGateway(shared_scheduler.endpoint, home) as gateway:
         yield gateway

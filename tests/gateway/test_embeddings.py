@@ -118,7 +118,7 @@ def test_a_text_that_is_too_long_is_named_as_the_input(
     gateway: RunningGateway, scheduler: ScriptedScheduler
 ) -> None:
     scheduler.script = lambda submit: [
-        Rejected(submit.request_id, ErrorCode.CONTEXT_LENGTH_EXCEEDED, "input 0 has 300 tokens")
+        Rejected(submit.request_id, ErrorCode.CONTEXT_LENGTH_EXCEEDED, "too long", "texts")
     ]
     answer = post(gateway, input="a")
     assert answer.status_code == 400

@@ -287,7 +287,7 @@ def test_strict_is_a_grammar(
     [
         ({"tool_choice": "required", "response_format": {"type": "json_object"}},
          "response_format"),
-        ({"lark_grammar": 'start: "a"'}, "response_format"),
+        ({"lark_grammar": 'start: "a"'}, "lark_grammar"),
     ],
 )  # fmt: skip
 def test_what_excludes_each_other(

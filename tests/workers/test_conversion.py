@@ -48,10 +48,12 @@ def test_a_conversation_is_told_as_the_template_writes_it(codec):
 
 @pytest.mark.parametrize("token", [100_000, 2**31, 2**40, -1])
 def test_a_token_that_does_not_exist_is_named(codec, token):
-    with pytest.raises(RequestError, match=str(token)):
+    with pytest.raises(RequestError, match=str(token)) as caught:
         convert(codec, "r", Decode((token,)))
+    assert caught.value.param == "ids"
 
 
 def test_a_template_that_refuses_is_an_error_for_the_client(codec):
-    with pytest.raises(RequestError, match="template"):
+    with pytest.raises(RequestError, match="template") as caught:
         convert(codec, "r", Encode(Chat((), template_options={"messages": 7})))
+    assert caught.value.param == "prompt"

@@ -131,6 +131,7 @@ def test_a_long_text_is_refused_with_both_numbers(backend):
     with pytest.raises(RequestError, match=r"input 1 has 22 tokens.*reads 16") as caught:
         backend.add("r", Embed((Text("a"), Text("cat " * 20))))
     assert caught.value.code is ErrorCode.CONTEXT_LENGTH_EXCEEDED
+    assert caught.value.param == "texts"
     assert not backend.busy
 
 
@@ -148,8 +149,9 @@ def test_shorter_vectors_only_where_the_model_was_trained_for_them(backend, tmp_
     nested = load_tiny(tmp_path, matryoshka_dimensions=[8, 16])
     whole, short = embed(nested, "a cat")[0], embed(nested, "a cat", dimensions=8)[0]
     np.testing.assert_allclose(short, whole[:8] / np.linalg.norm(whole[:8]), atol=1e-6)
-    with pytest.raises(RequestError, match="8, 16"):
+    with pytest.raises(RequestError, match="8, 16") as caught:
         nested.add("r", Embed((Text("a"),), dimensions=9))
+    assert caught.value.param == "dimensions"
 
 
 @pytest.mark.parametrize(

@@ -194,6 +194,7 @@ def test_what_does_not_fit_the_context_is_refused_with_the_numbers(length, count
     with pytest.raises(RequestError) as error:
         backend.add("r", work)
     assert error.value.code is ErrorCode.CONTEXT_LENGTH_EXCEEDED
+    assert error.value.param == ("max_tokens" if length + (count or 0) > 256 > length else "prompt")
     assert all(number in str(error.value) for number in numbers)
     assert not backend.busy
 
@@ -431,8 +432,15 @@ def test_a_biased_token_is_always_said():
 
 
 def test_token_ids_outside_the_vocabulary_are_refused():
-    with pytest.raises(RequestError, match="vocabulary"):
+    with pytest.raises(RequestError, match="vocabulary") as caught:
         engine().add("r", Work(Tokens((1, 99999))))
+    assert caught.value.param == "prompt"
+
+
+def test_a_bias_for_a_token_that_does_not_exist_is_refused():
+    with pytest.raises(RequestError, match="99999") as caught:
+        engine().add("r", greedy("abc", 5, logit_bias={1: 1.0, 99999: 1.0}))
+    assert caught.value.param == "logit_bias"
 
 
 def test_more_requests_than_slots_wait_their_turn():

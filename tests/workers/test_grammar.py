@@ -102,7 +102,7 @@ def test_what_is_wrong_is_named(vocabulary: Vocabulary, constraint: object, name
     with pytest.raises(RequestError) as caught:
         compile_constraint(constraint, vocabulary)
     assert named in str(caught.value)
-    assert caught.value.code is ErrorCode.INVALID_REQUEST
+    assert (caught.value.code, caught.value.param) == (ErrorCode.INVALID_REQUEST, "constraint")
     assert len(str(caught.value)) < 500
 
 
