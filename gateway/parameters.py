@@ -6,18 +6,43 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from cupola.gateway.errors import PROMPT, TABLE
+from cupola.gateway.doors.anthropic_body import CountRequest, MessagesRequest
+from cupola.gateway.doors.ollama_body import (
+    OllamaChat,
+    OllamaEmbed,
+    OllamaEmbeddings,
+    OllamaGenerate,
+)
+from cupola.gateway.doors.ollama_options import OllamaOptions
+from cupola.gateway.errors import TABLE
 from cupola.gateway.schemas.chat import ChatRequest
 from cupola.gateway.schemas.completion import CompletionRequest
+from cupola.gateway.schemas.embeddings import EmbeddingsRequest
+from cupola.gateway.schemas.responses import ResponsesRequest
 from cupola.gateway.schemas.validation import Endpoint
 
-# The bodies of requests, by the column that they have in the table.
-ENDPOINTS: tuple[tuple[str, type[Endpoint]], ...] = (
-    ("/v1/chat/completions", ChatRequest),
-    ("/v1/completions", CompletionRequest),
-)
+Columns = Mapping[str, type[Endpoint]]
+# The bodies of requests, by the column that they have in a table.
+OPENAI: Columns = {
+    "/v1/chat/completions": ChatRequest,
+    "/v1/completions": CompletionRequest,
+    "/v1/responses": ResponsesRequest,
+    "/v1/embeddings": EmbeddingsRequest,
+}
+ANTHROPIC: Columns = {
+    "/v1/messages": MessagesRequest,
+    "/v1/messages/count_tokens": CountRequest,
+}
+OLLAMA: Columns = {
+    "/api/chat": OllamaChat,
+    "/api/generate": OllamaGenerate,
+    "/api/embed": OllamaEmbed,
+    "/api/embeddings": OllamaEmbeddings,
+}
+OPTIONS: Columns = {"`options` of `/api/chat` and `/api/generate`": OllamaOptions}
 HONOURED, LABEL, UNKNOWN = "yes", "label", ""
 BEGIN, END = "<!-- {} begins: made by cupola.gateway.parameters -->", "<!-- {} ends -->"
 
@@ -36,19 +61,20 @@ def names(body: type[Endpoint]) -> list[str]:
     return [field.alias or name for name, field in body.model_fields.items()]
 
 
-def parameter_table() -> str:
-    every = sorted({name for _, body in ENDPOINTS for name in names(body)})
-    rows = [[f"`{name}`", *(treatment(body, name) for _, body in ENDPOINTS)] for name in every]
-    return _table(["parameter", *(f"`{path}`" for path, _ in ENDPOINTS)], rows)
+def parameter_table(columns: Columns) -> str:
+    every = sorted({name for body in columns.values() for name in names(body)})
+    bodies = columns.values()
+    rows = [[f"`{name}`", *(treatment(body, name) for body in bodies)] for name in every]
+    heads = [head if "`" in head else f"`{head}`" for head in columns]
+    return _table(["parameter", *heads], rows)
 
 
 def error_table() -> str:
     rows = []
     for code, shape in TABLE.items():
-        param = "the prompt's name" if shape.param == PROMPT else shape.param or ""
         again = " ".join(f"`{name}: {value}`" for name, value in (shape.headers or {}).items())
-        rows.append([code.value, str(shape.status), shape.kind, f"`{shape.code}`", param, again])
-    return _table(["what failed", "status", "type", "code", "param", "headers"], rows)
+        rows.append([code.value, str(shape.status), shape.kind, f"`{shape.code}`", again])
+    return _table(["what failed", "status", "type", "code", "headers"], rows)
 
 
 def _table(head: list[str], rows: list[list[str]]) -> str:
@@ -56,7 +82,13 @@ def _table(head: list[str], rows: list[list[str]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
-TABLES = {"parameters": parameter_table, "errors": error_table}
+TABLES: Mapping[str, Callable[[], str]] = {
+    "parameters": lambda: parameter_table(OPENAI),
+    "parameters of Anthropic's API": lambda: parameter_table(ANTHROPIC),
+    "parameters of Ollama's API": lambda: parameter_table(OLLAMA),
+    "options of Ollama's API": lambda: parameter_table(OPTIONS),
+    "errors": error_table,
+}
 
 
 def written(text: str) -> str:
