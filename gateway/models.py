@@ -17,7 +17,6 @@ from cupola.gateway.families.directory import FamilyDirectory
 from cupola.gateway.foundry_remote import RemoteModels
 from cupola.gateway.scheduler_client import SchedulerClient
 from cupola.gateway.schemas.answers import ModelEntry, ModelList
-from cupola.gateway.timestamps import rfc3339
 from cupola.scheduler.messages import LocalModel
 
 FRESH = 5.0  # seconds for which a name that was found need not be looked for again
@@ -103,9 +102,7 @@ class ModelsApi:
 
     async def list(self, request: Request) -> Response:
         local = [await self._entry(cached) for cached in await self._models.on_disk()]
-        every = (*local, *(model.entry for model in self._remote.all()))
-        ids = [entry.id for entry in every]
-        return _json(ModelList(every, ids[0] if ids else None, ids[-1] if ids else None))
+        return _json(ModelList(tuple(local) + tuple(model.entry for model in self._remote.all())))
 
     async def show(self, request: Request) -> Response:
         name = request.path_params["id"]
@@ -127,8 +124,6 @@ class ModelsApi:
             max_output_tokens=variant.max_output_tokens,
             context_length=variant.context_length,
             loaded=any(variant.id in worker.resident for worker in workers),
-            display_name=variant.display_name,
-            created_at=rfc3339(variant.created_at),
             tool_calling=family.template_takes_tools,  # others are told of tools in words
         )
 

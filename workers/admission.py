@@ -77,7 +77,7 @@ class Admission:
             sampler=Sampler(params, index, Penalties(params, tokens, ends)),
             detokenizer=self._codec.detokenizer(keep_special=work.keep_special),
             stops=StopMatcher(params.stop),
-            salt=work.cache_salt,
+            cache_salt=work.cache_salt,
             prompt_logprobs=logprobs,
             drafter=self._drafter(tokens, work),
         )

@@ -8,9 +8,8 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
+from cupola.workers.device import CPU, Device, ProviderError
 from cupola.workers.model_folder import ModelFolder, ModelFolderError
-
-ort.disable_telemetry_events()
 
 _INPUTS = {"input_ids", "attention_mask", "token_type_ids"}
 
@@ -18,13 +17,15 @@ _INPUTS = {"input_ids", "attention_mask", "token_type_ids"}
 class EncoderSession:
     """A model that makes hidden states of token ids: BERT and its kin."""
 
-    def __init__(self, folder: ModelFolder, threads: int) -> None:
-        """Raises ModelFolderError."""
+    def __init__(self, folder: ModelFolder, threads: int, device: Device = CPU) -> None:
+        """Raises ModelFolderError, ProviderError."""
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
         path = str(folder.path / "model.onnx")
         try:
-            self._session = ort.InferenceSession(path, options, ["CPUExecutionProvider"])
+            self._session = device.start(path, options)
+        except ProviderError:
+            raise
         except Exception as error:  # onnxruntime's own tree, which names no file
             text = f"onnxruntime refuses model.onnx or model.onnx.data: {error}"
             raise ModelFolderError(text) from error

@@ -109,6 +109,7 @@ class Engine:
         return list(violations(self._running, self._waiting, self._seating))
 
     def step(self) -> list[Told]:
+        self._lengthen()
         told: list[Told] = [*self._admit()]
         budget = self._pace.budget(sum(sequence.pending == 1 for sequence in self._running))
         steps = self._within_memory(plan(self._running, budget))
@@ -155,6 +156,16 @@ class Engine:
 
     def _admits(self, sequence: Sequence) -> bool:
         return sequence.admissible and self._recovery.admits(sequence)
+
+    def _lengthen(self) -> None:
+        """Who has outgrown the model's first rotary table begins anew with the second: it changes
+        the keys of all tokens."""
+        if short := self._session.short_context:
+            outgrown = [s for s in (*self._running, *self._waiting) if s.outgrows(short)]
+            for sequence in reversed(outgrown):
+                if sequence.slot is not None:
+                    self._stand_aside(sequence)
+                sequence.long = True
 
     def _retire(self, sequence: Sequence) -> None:
         self._running.remove(sequence)
@@ -223,10 +234,16 @@ class Engine:
         for step in steps:
             if step.sequence.drafter is None or not step.completes or step.sequence.reading:
                 continue
-            step.draft = step.sequence.guess(min(left, self._context - len(step.sequence.tokens)))
+            room = self._reach(step.sequence) - len(step.sequence.tokens)
+            step.draft = step.sequence.guess(min(left, room))
             if step.draft and not self._seating.make_room(steps):
                 step.draft = ()
             left -= len(step.draft)
+
+    def _reach(self, sequence: Sequence) -> int:
+        """How many tokens the sequence may have, as it is read now."""
+        short = self._session.short_context
+        return short if short and not sequence.long else self._context
 
     # -- logits ------------------------------------------------------------------------------------
 
@@ -306,7 +323,9 @@ def _row(step: Step[Sequence]) -> Row:
     slot = step.sequence.slot
     assert slot is not None
     tokens = step.sequence.tokens[slot.length : slot.length + step.count]
-    return Row(slot.index, slot.length, [*tokens, *step.draft], _wanted(step))
+    return Row(
+        slot.index, slot.length, [*tokens, *step.draft], _wanted(step), long=step.sequence.long
+    )
 
 
 def _wanted(step: Step[Sequence]) -> int:

@@ -36,6 +36,7 @@ class GenaiSession:
     """See ``session.DecoderSession``. Only the logits of a row's last token can be had."""
 
     verifies = False
+    short_context = 0  # og itself begins anew where it must
 
     def __init__(self, folder: ModelFolder, *, slots: int) -> None:
         """Raises ModelFolderError."""

@@ -6,8 +6,8 @@ import math
 
 import numpy as np
 
+from cupola.workers.attention_layers import KeyValueShape
 from cupola.workers.machine import PAGE_BYTES, anonymous_memory, give_back
-from cupola.workers.serving_graph import KeyValueShape
 
 
 class KeyValueCache:
@@ -40,6 +40,13 @@ class KeyValueCache:
             )
             for layer in range(shape.layers)
         )
+
+    def place(
+        self, layer: int, part: int, depth: int
+    ) -> tuple[str, int, type[np.generic], tuple[int, ...], int]:
+        """Where the keys (part 0) or values (1) of the first ``depth`` rows lie, for a binding."""
+        head = self.arrays[layer][part][:depth]
+        return "cpu", 0, head.dtype.type, head.shape, head.ctypes.data
 
     def copy(self, source: int, target: int, length: int) -> None:
         """Copy the first ``length`` positions of one row to another."""

@@ -8,14 +8,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cupola.cache.catalog import ExecutionProvider
 from cupola.scheduler.messages import LocalModel
 from cupola.workers.backend import Backend
 
 if TYPE_CHECKING:
+    from cupola.workers.device import Device
     from cupola.workers.model_folder import ModelFolder
     from cupola.workers.session import Session
 
 logger = logging.getLogger(__name__)
+
+# The providers whose attention takes rows that bring different numbers of tokens.
+RAGGED = (ExecutionProvider.CPU, ExecutionProvider.CUDA)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +34,7 @@ class EngineOptions:
     context: int = 0  # cap on a model's context; 0: the model's own
     threads: int = 1
     kv_bytes: int = 2**30  # memory for keys and values
+    device: int = 0  # which of the provider's devices
 
 
 def load(
@@ -43,7 +49,8 @@ def load(
 
         return EchoBackend()
     if (Path(model.path) / "modules.json").exists():
-        return _load_encoder(Path(model.path), options)
+        return _load_encoder(Path(model.path), model.provider, options)
+    from cupola.workers.device import Device
     from cupola.workers.engine import Engine
     from cupola.workers.model_folder import ModelFolder
     from cupola.workers.pace import Pace
@@ -51,7 +58,7 @@ def load(
 
     folder = ModelFolder.read(Path(model.path), options.context)
     codec = TextCodec(folder.path)
-    session = _session(folder, options)
+    session = _session(folder, options, Device(model.provider, options.device))
     # Where a runtime does not tell what a token costs, the slots are the only limit.
     everything = options.slots * (folder.context + options.step_tokens)
     bytes_per_token = session.cache.bytes_per_token
@@ -60,23 +67,24 @@ def load(
     return Engine(folder, codec, session, pace, positions, wake)
 
 
-def _session(folder: ModelFolder, options: EngineOptions) -> Session:
+def _session(folder: ModelFolder, options: EngineOptions, device: Device) -> Session:
     """The serving graph where the model's own can be rewritten, else onnxruntime-genai."""
-    from cupola.workers.serving_graph import UnservableGraphError
+    from cupola.workers.attention_layers import UnservableGraphError
     from cupola.workers.session import DecoderSession
 
-    width, threads = options.step_tokens, options.threads
-    if options.backend == "onnx":
+    width, threads, slots = options.step_tokens, options.threads, options.slots
+    if options.backend == "onnx" and device.provider in RAGGED:
         try:
-            return DecoderSession(folder, slots=options.slots, width=width, threads=threads)
+            return DecoderSession(folder, slots=slots, width=width, threads=threads, device=device)
         except UnservableGraphError as error:
             logger.warning("%s: no batching across requests, because %s", folder.path.name, error)
     from cupola.workers.genai_session import GenaiSession
 
-    return GenaiSession(folder, slots=options.slots)
+    return GenaiSession(folder, slots=slots)
 
 
-def _load_encoder(path: Path, options: EngineOptions) -> Backend:
+def _load_encoder(path: Path, provider: ExecutionProvider, options: EngineOptions) -> Backend:
+    from cupola.workers.device import Device
     from cupola.workers.embedding import EmbeddingBackend
     from cupola.workers.encoder_session import EncoderSession
     from cupola.workers.model_folder import ModelFolder
@@ -85,5 +93,5 @@ def _load_encoder(path: Path, options: EngineOptions) -> Backend:
 
     folder = ModelFolder.read(path)
     pooling = Pooling.read(path)
-    session = EncoderSession(folder, options.threads)
+    session = EncoderSession(folder, options.threads, Device(provider, options.device))
     return EmbeddingBackend(folder, TextCodec(path), session, pooling)

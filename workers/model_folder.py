@@ -17,6 +17,7 @@ class ModelFolderError(ValueError):
 @dataclass(frozen=True, slots=True)
 class ModelFolder:
     path: Path
+    decoder: Path  # its graph
     context: int  # tokens of prompt and answer together
     end_tokens: frozenset[int]
     head_size: int  # of keys and values; 0: the graph says it
@@ -35,9 +36,11 @@ class ModelFolder:
             )
         end = model.get("eos_token_id", [])
         ends = frozenset(end if isinstance(end, list) else [end])
-        head_size = model.get("decoder", {}).get("head_size", 0)
+        decoder = model.get("decoder", {})
+        graph = path / decoder.get("filename", "model.onnx")
         limit = min(context, context_limit or context)
-        return cls(path, limit, ends, head_size, _advised(config.get("search")))
+        head_size = decoder.get("head_size", 0)
+        return cls(path, graph, limit, ends, head_size, _advised(config.get("search")))
 
 
 def _advised(search: object) -> SamplingParams:

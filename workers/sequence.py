@@ -60,7 +60,8 @@ class Sequence:
     sampler: Sampler
     detokenizer: Detokenizer
     stops: StopMatcher
-    salt: str = ""
+    cache_salt: str = ""
+    long: bool = False  # read with the model's second rotary table
     prompt_logprobs: list[TokenLogprob] | None = None  # None: not wanted
     grammar: Future[Grammar] | None = None  # what the answer must follow, once it is compiled
     drafter: Drafter | None = None  # None: nothing is guessed
@@ -74,6 +75,15 @@ class Sequence:
     def cached(self) -> int:
         """Tokens whose keys and values are computed."""
         return self.slot.length if self.slot else 0
+
+    @property
+    def salt(self) -> str:
+        """Sequences share cached keys and values only with those of the same salt."""
+        return self.cache_salt + "\0long" if self.long else self.cache_salt
+
+    def outgrows(self, short: int) -> bool:
+        """Whether it is too long for a table that serves so many tokens, and read with it."""
+        return not self.long and len(self.tokens) > short
 
     @property
     def pending(self) -> int:

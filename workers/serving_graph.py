@@ -15,13 +15,15 @@ Inputs of the serving graph, besides past keys and values ``[B, heads, capacity,
     seqlens_k       [B]    int32   length of each row after this step, minus one
     query_seqlens   [B]    int32   new tokens of each row; 0: the row is idle
     total_len       []     int32   an upper bound of the rows' lengths
+    position_ids    [1, T] int64   where each packed token stands; only in graphs that ask for it
 
-Output: ``logits [1, R, vocabulary]`` and the present keys and values, bound over the past ones.
+Output: ``logits [1, R, vocabulary]`` (float32) and the present keys and values, bound over the past
+ones.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,40 +32,28 @@ import onnx
 from google.protobuf.message import DecodeError
 from onnx import TensorProto, helper, numpy_helper
 
+from cupola.workers import attention_layers as attention
+from cupola.workers.attention_layers import CacheNames, KeyValueShape, UnservableGraphError
 from cupola.workers.model_folder import ModelFolderError
+from cupola.workers.rotary import join_tables, pad_tables
 
-ATTENTION = "GroupQueryAttention"
-# Places of GroupQueryAttention's inputs, by its schema.
-SEQLENS_K, TOTAL_LEN, COS_CACHE, SIN_CACHE, POSITION_IDS, QUERY_SEQLENS = 5, 6, 7, 8, 9, 16
-
-
-class UnservableGraphError(ValueError):
-    """This graph cannot be rewritten; the text says why."""
-
-
-@dataclass(frozen=True, slots=True)
-class KeyValueShape:
-    """The K/V tensors of one layer and sequence."""
-
-    layers: int
-    heads: int
-    head_size: int
-    dtype: np.dtype[np.generic]
-
-    @property
-    def bytes_per_token(self) -> int:
-        return 2 * self.layers * self.heads * self.head_size * self.dtype.itemsize
+POSITIONS = "position_ids"
 
 
 @dataclass(frozen=True, slots=True)
 class ServingGraph:
     model: bytes  # an onnx.ModelProto whose external data lie in the original folder
     kv: KeyValueShape
+    caches: tuple[CacheNames, ...]  # of each layer
     vocabulary: int
+    # Tokens that a sequence may have to be read with the first rotary table. The positions of one
+    # that is longer are so much higher, and so lead to the second. 0: there is one table only.
+    short_context: int
+    has_positions: bool  # whether it has the input ``position_ids``
 
 
 def serving_graph(path: Path, head_size: int, padding: int) -> ServingGraph:
-    """Read ``model.onnx`` and rewrite it.
+    """Read the graph and rewrite it.
 
     ``head_size``: of keys and values, which newer exports leave symbolic in the graph.
     ``padding`` is the widest grid: rotary caches are extended by so many rows, because the unused
@@ -74,29 +64,22 @@ def serving_graph(path: Path, head_size: int, padding: int) -> ServingGraph:
         model = onnx.load(str(path), load_external_data=False)
     except DecodeError as error:
         raise ModelFolderError(f"{path.name} is damaged: {error}") from error
+    except OSError as error:
+        raise ModelFolderError(f"{path.name} cannot be read: {error}") from error
     graph = model.graph
-    attentions = [node for node in graph.node if node.op_type == ATTENTION]
-    if not attentions:
-        raise UnservableGraphError(f"{path.name} has no {ATTENTION}")
-    kv = _kv_shape(graph, len(attentions), head_size)
+    layers = attention.attention_layers(graph)
+    names = attention.cache_names(layers)
+    kv = attention.key_value_shape(graph, names, head_size)
+    short_context = join_tables(graph, path.parent)
     _select_last(graph)
-    _lay_out(graph, padding)
-    _declare_inputs(graph)
+    _lay_out(graph, padding, by_position=short_context > 0)
+    _declare_inputs(graph, names)
     _drop_dead_nodes(graph)
-    return ServingGraph(model.SerializeToString(), kv, _vocabulary(graph))
-
-
-def _kv_shape(graph: onnx.GraphProto, layers: int, head_size: int) -> KeyValueShape:
-    past = [value for value in graph.input if value.name.startswith("past_key_values.")]
-    if len(past) != 2 * layers:
-        raise UnservableGraphError(f"{len(past)} K/V inputs for {layers} attention nodes")
-    tensor = past[0].type.tensor_type
-    heads = tensor.shape.dim[1].dim_value
-    head_size = tensor.shape.dim[3].dim_value or head_size
-    if not heads or not head_size:
-        raise UnservableGraphError("the K/V inputs do not say their heads or head size")
-    dtype = np.dtype(helper.tensor_dtype_to_np_dtype(tensor.elem_type))
-    return KeyValueShape(layers, heads, head_size, dtype)
+    _tell_float32(graph)
+    has_positions = _drop_unused_positions(graph)
+    return ServingGraph(
+        model.SerializeToString(), kv, names, _vocabulary(graph), short_context, has_positions
+    )
 
 
 def _vocabulary(graph: onnx.GraphProto) -> int:
@@ -123,33 +106,42 @@ def _select_last(graph: onnx.GraphProto) -> None:
     graph.node.insert(list(graph.node).index(head), gather)
 
 
-def _lay_out(graph: onnx.GraphProto, padding: int) -> None:
-    """Put Gather before and GatherND after every attention, and feed it the rows' lengths."""
+def _lay_out(graph: onnx.GraphProto, padding: int, *, by_position: bool) -> None:
+    """Put Gather before and GatherND after every attention, and feed it the rows' lengths.
+
+    ``by_position``: the rotary tables are read at the given positions, else where the rows' lengths
+    say.
+    """
     nodes: list[onnx.NodeProto] = []
     padded: dict[str, str] = {}
     for node in graph.node:
-        if node.op_type != ATTENTION:
+        if node.op_type != attention.ATTENTION:
             nodes.append(node)
             continue
-        inputs = list(node.input) + [""] * (QUERY_SEQLENS + 1 - len(node.input))
+        inputs = list(node.input) + [""] * (attention.QUERY_SEQLENS + 1 - len(node.input))
         for place in (0, 1, 2):  # query, key, value; packed into the first where the rest is empty
             if inputs[place]:
                 nodes += _to_grid(inputs[place])
                 inputs[place] = inputs[place] + ".grid"
-        for place in (COS_CACHE, SIN_CACHE):
-            if inputs[place]:
+        for place in (attention.COS_CACHE, attention.SIN_CACHE):
+            if inputs[place] and not by_position:
                 inputs[place] = padded.setdefault(inputs[place], inputs[place] + ".padded")
-        inputs[SEQLENS_K], inputs[TOTAL_LEN] = "seqlens_k", "total_len"
-        inputs[POSITION_IDS] = ""  # they follow from the lengths
-        inputs[QUERY_SEQLENS] = "query_seqlens"
+        inputs[attention.SEQLENS_K], inputs[attention.TOTAL_LEN] = "seqlens_k", "total_len"
+        inputs[attention.POSITION_IDS] = POSITIONS + ".grid" if by_position else ""
+        inputs[attention.QUERY_SEQLENS] = "query_seqlens"
         del node.input[:]
         node.input.extend(inputs)
+        # Its keys and values have room for the whole context here: any row can be cut and copied.
+        kept = [each for each in node.attribute if each.name != "sliding_window_cache"]
+        del node.attribute[:]
+        node.attribute.extend(kept)
         output = node.output[0]
         node.output[0] = output + ".grid"
         nodes.append(node)
         nodes += _from_grid(output)
+    first = [*_to_grid(POSITIONS)] if by_position else []
     del graph.node[:]
-    graph.node.extend([*_pad_rotary(graph, padded, padding), *nodes])
+    graph.node.extend([*first, *pad_tables(graph, padded, padding), *nodes])
     graph.initializer.append(numpy_helper.from_array(np.array([0], np.int64), "cupola.axis_0"))
 
 
@@ -165,24 +157,9 @@ def _from_grid(packed: str) -> Iterator[onnx.NodeProto]:
     yield helper.make_node("Unsqueeze", [packed + ".rows", "cupola.axis_0"], [packed])
 
 
-def _pad_rotary(
-    graph: onnx.GraphProto, padded: dict[str, str], padding: int
-) -> Iterator[onnx.NodeProto]:
-    caches = {tensor.name: tensor for tensor in graph.initializer if tensor.name in padded}
-    for name, longer in padded.items():
-        if name not in caches:
-            raise UnservableGraphError(f"the rotary cache '{name}' is not a constant")
-        cache = caches[name]
-        dtype = helper.tensor_dtype_to_np_dtype(cache.data_type)
-        zeros = numpy_helper.from_array(
-            np.zeros((padding, cache.dims[1]), dtype), longer + ".zeros"
-        )
-        graph.initializer.append(zeros)
-        yield helper.make_node("Concat", [name, longer + ".zeros"], [longer], axis=0)
-
-
-def _declare_inputs(graph: onnx.GraphProto) -> None:
-    kept = [value for value in graph.input if value.name.startswith("past_key_values.")]
+def _declare_inputs(graph: onnx.GraphProto, names: Sequence[CacheNames]) -> None:
+    pasts = {past for layer in names for past, _ in layer.parts}
+    kept = [value for value in graph.input if value.name in pasts]
     ids = next((value for value in graph.input if value.name == "input_ids"), None)
     if ids is None:
         raise UnservableGraphError("no input is called 'input_ids'")
@@ -196,6 +173,7 @@ def _declare_inputs(graph: onnx.GraphProto) -> None:
         ("seqlens_k", int32, ["B"]),
         ("query_seqlens", int32, ["B"]),
         ("total_len", int32, []),
+        (POSITIONS, int64, [1, "T"]),
     ]
     graph.input.extend(helper.make_tensor_value_info(*declared) for declared in inputs)
     graph.input.extend(kept)
@@ -224,3 +202,23 @@ def _drop_dead_nodes(graph: onnx.GraphProto) -> None:
     known.update(output for node in alive for output in node.output)
     if unmet := sorted(name for name in wanted - known if name):
         raise UnservableGraphError(f"the graph also needs {', '.join(unmet)}")
+
+
+def _tell_float32(graph: onnx.GraphProto) -> None:
+    """Logits of half precision are made float32 in the graph: where they are used, they must be."""
+    logits = next(value for value in graph.output if value.name == "logits")
+    if logits.type.tensor_type.elem_type == TensorProto.FLOAT:
+        return
+    maker = next(node for node in graph.node if "logits" in node.output)
+    maker.output[list(maker.output).index("logits")] = "cupola.logits"
+    cast = helper.make_node("Cast", ["cupola.logits"], ["logits"], to=TensorProto.FLOAT)
+    graph.node.append(cast)
+    logits.type.tensor_type.elem_type = TensorProto.FLOAT
+
+
+def _drop_unused_positions(graph: onnx.GraphProto) -> bool:
+    """Whether any node reads the positions; if none does, they are no input."""
+    if any(POSITIONS in node.input for node in graph.node):
+        return True
+    graph.input.remove(next(value for value in graph.input if value.name == POSITIONS))
+    return False

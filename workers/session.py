@@ -12,11 +12,11 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
+from cupola.workers.device import CPU, Device, ProviderError
+from cupola.workers.device_cache import DeviceCache
 from cupola.workers.kv_cache import KeyValueCache
 from cupola.workers.model_folder import ModelFolder, ModelFolderError
 from cupola.workers.serving_graph import serving_graph
-
-ort.disable_telemetry_events()
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +27,7 @@ class Row:
     past: int
     tokens: Sequence[int]
     logits: int  # of how many of the last tokens
+    long: bool = False  # with the second rotary table, where the model has two
 
 
 class Cache(Protocol):
@@ -67,6 +68,10 @@ class Session(Protocol):
     def verifies(self) -> bool:
         """Whether the logits of several tokens of a row can be had."""
 
+    @property
+    def short_context(self) -> int:
+        """Tokens that a sequence may have before it must be read as ``long``; 0: it never must."""
+
     def run(self, rows: Sequence[Row]) -> NDArray[np.float32]:
         """One run; logits ``[R, vocabulary]`` of the tokens that are wanted, in order."""
 
@@ -78,19 +83,38 @@ class Session(Protocol):
 class DecoderSession:
     """A decoder with the keys and values of ``slots`` sequences, bound in place."""
 
-    def __init__(self, folder: ModelFolder, *, slots: int, width: int, threads: int) -> None:
-        """``width``: the most tokens a run takes. Raises UnservableGraphError, ModelFolderError."""
+    def __init__(
+        self,
+        folder: ModelFolder,
+        *,
+        slots: int,
+        width: int,
+        threads: int,
+        device: Device = CPU,
+    ) -> None:
+        """``width``: the most tokens a run takes.
+
+        Raises UnservableGraphError, ModelFolderError, ProviderError.
+        """
         self.verifies = True
-        graph = serving_graph(folder.path / "model.onnx", folder.head_size, padding=width)
+        graph = serving_graph(folder.decoder, folder.head_size, padding=width)
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
         options.add_session_config_entry(
             "session.model_external_initializers_file_folder_path", str(folder.path)
         )
-        self._open = partial(_open, graph.model, options)
+        self._open = partial(_open, device, graph.model, options)
         self._session = self._open()
         # A row's unused places lie behind its end, so a row is one grid wider than the context.
-        self.cache = KeyValueCache(graph.kv, slots, folder.context + width)
+        capacity = folder.context + width
+        self.cache: KeyValueCache | DeviceCache
+        if device.memory == "cpu":
+            self.cache = KeyValueCache(graph.kv, slots, capacity)
+        else:
+            self.cache = DeviceCache(graph.kv, slots, capacity, device)
+        self._caches = graph.caches
+        self._has_positions = graph.has_positions
+        self.short_context = graph.short_context
         self.slots = slots
         self.seconds = 0.0  # that the last run took
         self.vocabulary = graph.vocabulary
@@ -105,6 +129,8 @@ class DecoderSession:
         below the highest one used that has no row stays as it is.
         """
         inputs = pack(rows, depth=max(row.slot for row in rows) + 1)
+        if self._has_positions:
+            inputs["position_ids"] = positions(rows, self.short_context)
         binding = self._binding(len(inputs["seqlens_k"]))
         for name, array in inputs.items():
             binding.bind_input(name, "cpu", 0, array.dtype.type, array.shape, array.ctypes.data)
@@ -128,20 +154,21 @@ class DecoderSession:
         if binding := self._bindings.get(depth):
             return binding
         binding = self._bindings[depth] = self._session.io_binding()
-        for layer, parts in enumerate(self.cache.arrays):
-            for part, name in zip(parts, ("key", "value"), strict=True):
-                head = part[:depth]
-                at = ("cpu", 0, head.dtype.type, head.shape, head.ctypes.data)
-                binding.bind_input(f"past_key_values.{layer}.{name}", *at)
-                binding.bind_output(f"present.{layer}.{name}", *at)
+        for layer, names in enumerate(self._caches):
+            for part, (past, present) in enumerate(names.parts):
+                at = self.cache.place(layer, part, depth)
+                binding.bind_input(past, *at)
+                binding.bind_output(present, *at)
         return binding
 
 
-def _open(model: bytes, options: ort.SessionOptions) -> ort.InferenceSession:
+def _open(device: Device, model: bytes, options: ort.SessionOptions) -> ort.InferenceSession:
     try:
-        return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        return device.start(model, options)
+    except ProviderError:
+        raise
     except Exception as error:  # onnxruntime's own tree, which names no file
-        text = f"onnxruntime refuses model.onnx or model.onnx.data: {error}"
+        text = f"onnxruntime refuses the model's graph or its external data: {error}"
         raise ModelFolderError(text) from error
 
 
@@ -182,3 +209,13 @@ def pack(rows: Sequence[Row], depth: int) -> dict[str, NDArray[np.generic]]:
         "query_seqlens": query,
         "total_len": np.array(max(int(lengths.max()), width), np.int32),
     }
+
+
+def positions(rows: Sequence[Row], shift: int) -> NDArray[np.int64]:
+    """Where each packed token stands in its sequence: ``[1, T]``.
+
+    ``shift``: how much higher the positions of long rows are, whose table lies behind the other.
+    """
+    starts = [row.past + shift * row.long for row in rows]
+    spans = [np.arange(len(row.tokens)) + start for row, start in zip(rows, starts, strict=True)]
+    return np.concatenate(spans)[None].astype(np.int64)

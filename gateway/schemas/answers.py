@@ -121,7 +121,7 @@ class ModelEntry(msgspec.Struct, frozen=True, rename={
     "max_output_tokens": "maxOutputTokens",
     "tool_calling": "toolCalling",
 }):  # fmt: skip
-    """A model as GET /v1/models shows it: OpenAI's fields, Foundry Local's and Anthropic's."""
+    """A model as GET /v1/models shows it: OpenAI's fields and those of Foundry Local."""
 
     id: str
     created: int
@@ -131,19 +131,11 @@ class ModelEntry(msgspec.Struct, frozen=True, rename={
     max_output_tokens: int
     context_length: int
     loaded: bool
-    display_name: str
-    created_at: str  # as RFC 3339 has it
     tool_calling: bool = False
     vision: bool = False
     object: Literal["model"] = "model"
-    type: Literal["model"] = "model"
 
 
 class ModelList(msgspec.Struct, frozen=True):
-    """All of them are on the first page."""
-
     data: tuple[ModelEntry, ...]
-    first_id: str | None
-    last_id: str | None
-    has_more: bool = False
     object: Literal["list"] = "list"

@@ -18,6 +18,7 @@ def never(rows: Sequence[Row]) -> bool:
 
 class FaultySession:
     verifies = True
+    short_context = 0
 
     def __init__(self, fails: Told = never, poisons: Callable[[Row], bool] | None = None) -> None:
         """``fails``: which runs raise. ``poisons``: which rows' logits are no numbers."""
