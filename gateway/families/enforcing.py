@@ -12,6 +12,7 @@ from typing import Any
 
 from cupola.gateway.families.description import Family, Payload, ToolFormat
 from cupola.gateway.generation import Tool
+from cupola.gateway.schemas.closing import closed, is_open
 from cupola.scheduler.messages import Constraint, ConstraintKind
 
 MAX_CALLS = 16  # of one answer
@@ -42,22 +43,10 @@ def calls_schema(tools: Sequence[Tool], *, parallel: bool, only_strict: bool = F
     return {**call, "$defs": definitions} if definitions else call
 
 
-_OPEN = frozenset({
-    "additionalProperties", "unevaluatedProperties", "patternProperties", "allOf", "anyOf", "oneOf",
-    "if", "$ref",
-})  # fmt: skip
-
-
 def _parameters(tool: Tool) -> Any:
-    """OpenAI's default is an empty list of parameters. Arguments are always an object.
-
-    It has the parameters that are listed and no others, unless the schema says something about
-    others: small models never end an object that may hold anything.
-    """
-    parameters = {"type": "object", "properties": {}} | (tool.parameters or {})
-    if _OPEN.isdisjoint(parameters):
-        parameters["additionalProperties"] = False
-    return parameters
+    """OpenAI's default is an empty list of parameters. Arguments are always an object."""
+    parameters = closed({"type": "object", "properties": {}} | (tool.parameters or {}))
+    return parameters if is_open(parameters) else parameters | {"additionalProperties": False}
 
 
 def _rebased(schema: Any, root: str) -> Any:

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, StringConstraints
 
+from cupola.gateway.schemas.closing import closed
 from cupola.gateway.schemas.validation import Body, invalid
 from cupola.scheduler.messages import Constraint, ConstraintKind
 
@@ -86,7 +87,7 @@ def schema_constraint(schema: Any, param: str) -> Constraint:
         raise invalid("A JSON Schema is an object", param)
     if _deeper_than(schema, MAX_NESTING):
         raise invalid(f"The schema is nested more than {MAX_NESTING} levels deep", param)
-    source = json.dumps(schema, ensure_ascii=False)
+    source = json.dumps(closed(schema), ensure_ascii=False)
     if len(source) > MAX_SCHEMA:
         raise invalid(f"The schema is longer than {MAX_SCHEMA} characters", param)
     return Constraint(ConstraintKind.JSON_SCHEMA, source)

@@ -339,7 +339,7 @@ def test_form_of_the_answer(client: anthropic.Anthropic, scheduler: ScriptedSche
     )
     constraint = asked(scheduler.next(Submit)).constraint
     assert constraint.kind is ConstraintKind.JSON_SCHEMA
-    assert json.loads(constraint.source) == SCHEMA
+    assert json.loads(constraint.source) == SCHEMA | {"additionalProperties": False}
 
 
 def test_count_tokens(client: anthropic.Anthropic, scheduler: ScriptedScheduler) -> None:

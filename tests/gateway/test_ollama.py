@@ -214,7 +214,7 @@ def test_format(client: ollama.Client, scheduler: ScriptedScheduler, format: Any
     if format == "json":
         assert constraint.kind is ConstraintKind.JSON_OBJECT
     else:
-        assert json.loads(constraint.source) == SCHEMA
+        assert json.loads(constraint.source) == SCHEMA | {"additionalProperties": False}
 
 
 @pytest.mark.parametrize(

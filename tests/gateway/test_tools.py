@@ -380,6 +380,7 @@ def test_parse_tools(gateway: RunningGateway, say: Say) -> None:
 
 
 SCHEMA = {"type": "object", "properties": {"x": {"type": "integer"}}}
+SHUT = SCHEMA | {"additionalProperties": False}
 WRAPPED = {"name": "x", "schema": SCHEMA, "strict": True}
 
 
@@ -387,21 +388,21 @@ WRAPPED = {"name": "x", "schema": SCHEMA, "strict": True}
     ("fields", "kind", "source"),
     [
         ({"response_format": {"type": "json_schema", "json_schema": WRAPPED}}, "json_schema",
-         SCHEMA),
+         SHUT),
         ({"response_format": {"type": "json_schema", "json_schema": SCHEMA}}, "json_schema",
-         SCHEMA),
-        ({"response_format": {"type": "json_object", "schema": SCHEMA}}, "json_schema", SCHEMA),
+         SHUT),
+        ({"response_format": {"type": "json_object", "schema": SCHEMA}}, "json_schema", SHUT),
         ({"response_format": {"type": "json_object"}}, "json_object", None),
         ({"response_format": {"type": "regex", "regex": "a+"}}, "regex", "a+"),
         ({"response_format": {"type": "lark_grammar", "lark_grammar": 'start: "a"'}}, "lark",
          'start: "a"'),
-        ({"guided_json": SCHEMA}, "json_schema", SCHEMA),
-        ({"guided_json": json.dumps(SCHEMA)}, "json_schema", SCHEMA),
+        ({"guided_json": SCHEMA}, "json_schema", SHUT),
+        ({"guided_json": json.dumps(SCHEMA)}, "json_schema", SHUT),
         ({"guided_regex": "a+"}, "regex", "a+"),
         ({"guided_choice": ["yes", 'n"o']}, "lark", 'start: "yes" | "n\\"o"'),
         ({"guided_grammar": 'start: "a"'}, "lark", 'start: "a"'),
         ({"lark_grammar": 'start: "a"'}, "lark", 'start: "a"'),
-        ({"structured_outputs": {"json": SCHEMA}}, "json_schema", SCHEMA),
+        ({"structured_outputs": {"json": SCHEMA}}, "json_schema", SHUT),
         ({"structured_outputs": {"choice": ["a"]}}, "lark", 'start: "a"'),
         ({"structured_outputs": {"regex": "a+"}}, "regex", "a+"),
         ({"structured_outputs": {"grammar": 'start: "a"'}}, "lark", 'start: "a"'),
