@@ -67,6 +67,10 @@ class Connection:
         """The ids of the models in memory."""
         return [str(model) for model in self.get("/openai/loadedmodels") or []]
 
+    def model(self, model_id: str) -> dict[str, Any]:
+        """What the service says of a model."""
+        return dict(self.get(f"/v1/models/{quote(model_id, safe=':')}") or {})
+
     def _unreachable(self, error: OSError) -> UnreachableError:
         return UnreachableError(
             f"The service at {self.url} cannot be asked: {error}",

@@ -105,11 +105,13 @@ def info(
     except NotCachedError:
         path = ""
     about = record(variant, bool(path)) | {"path": path}
-    if output is Form.JSON:
-        print_json(about)
-        return
-    if license:
+    if license and output is Form.TEXT:
         print(variant.license or "unknown")
+        return
+    told = _told(variant.id) if path else {}
+    about |= {"engine": told.get("engine"), "engineReason": told.get("engineReason")}
+    if output is Form.JSON:
+        print_json(about | {"loaded": bool(told.get("loaded"))})
         return
     titles = {
         "id": "Model ID",
@@ -126,6 +128,8 @@ def info(
         print(f"{title:<20}{about[key]}")
     print(f"{'File size':<20}{_size(variant)}")
     print(f"{'On this disk':<20}{path or 'no; to fetch it: cupola model download ' + name}")
+    reason = f", because {about['engineReason']}" if about["engineReason"] else ""
+    print(f"{'Engine':<20}{about['engine'] or 'known once the model is loaded'}{reason}")
 
 
 def download(
@@ -209,6 +213,18 @@ def remove(
         print_json({"success": True, "message": told})
     else:
         print(told)
+
+
+def _told(model_id: str) -> dict[str, Any]:
+    """What the running service says of a model; nothing when none runs."""
+    from cupola.client.api import find
+    from cupola.client.connection import Connection
+
+    try:
+        service = find(home.current())
+        return Connection(service.url, 5.0).model(model_id) if service else {}
+    except (ClientError, ValueError):
+        return {}
 
 
 def _by_alias(variants: list[ModelVariant]) -> list[ModelVariant]:

@@ -115,6 +115,7 @@ class ModelsApi:
         variant = cached.variant
         family = await self._families.of(str(cached.path))
         workers = self._client.status.workers if self._client.status else ()
+        told = [w.serving[variant.id] for w in workers if variant.id in w.serving]
         return ModelEntry(
             id=variant.id,
             created=variant.created_at,
@@ -125,6 +126,8 @@ class ModelsApi:
             context_length=variant.context_length,
             loaded=any(variant.id in worker.resident for worker in workers),
             tool_calling=family.template_takes_tools,  # others are told of tools in words
+            engine=told[0].engine if told else msgspec.UNSET,
+            engine_reason=(told[0].why if told else "") or msgspec.UNSET,
         )
 
 

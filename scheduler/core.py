@@ -164,6 +164,7 @@ class Scheduler:
             expires_at=now + self.policy.lease,
             resident=frozenset(message.resident),
             loading=frozenset(message.loading),
+            serving=message.serving,
         )
         self._changed = True
         return sends
@@ -178,6 +179,7 @@ class Scheduler:
         self._changed |= resident != worker.resident
         worker.resident = resident
         worker.loading = frozenset(message.loading)
+        worker.serving = message.serving
         return []
 
     @_on.register

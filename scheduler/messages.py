@@ -54,6 +54,13 @@ class LocalModel(msgspec.Struct, frozen=True):
     provider: ExecutionProvider
 
 
+class Serving(msgspec.Struct, frozen=True, omit_defaults=True):
+    """How a worker runs a model that it has loaded."""
+
+    engine: str  # "batching"; else "onnxruntime-genai", "encoder" or "echo"
+    why: str = ""  # it is not the batching engine; for people
+
+
 class SamplingParams(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """How the tokens of an answer are chosen. The names are those of OpenAI's API and of vLLM.
 
@@ -264,6 +271,7 @@ class WorkerStatus(msgspec.Struct, frozen=True, omit_defaults=True):
     running: int = 0
     memory_bytes: int = 0
     resident: tuple[str, ...] = ()  # the models that are loaded
+    serving: dict[str, Serving] = {}  # how, by the model's id
 
 
 class Status(Message, frozen=True):
@@ -288,12 +296,14 @@ class Ready(Message, frozen=True):
     slots: int  # requests that it takes at once
     resident: tuple[str, ...] = ()
     loading: tuple[str, ...] = ()
+    serving: dict[str, Serving] = {}
 
 
 class Heartbeat(Message, frozen=True):
     memory_bytes: int = 0  # 0: as before
     resident: tuple[str, ...] = ()  # the models that are loaded
     loading: tuple[str, ...] = ()  # those that will be
+    serving: dict[str, Serving] = {}  # how those run that are loaded
 
 
 class Goodbye(Message, frozen=True):

@@ -10,6 +10,7 @@ from cupola.scheduler.messages import (
     Load,
     LoadModel,
     LocalModel,
+    Serving,
     Submit,
     WorkerStatus,
 )
@@ -61,6 +62,7 @@ class Worker:
     memory_bytes: int = 0
     resident: frozenset[str] = frozenset()  # loaded
     loading: frozenset[str] = frozenset()  # going to be
+    serving: dict[str, Serving] = field(default_factory=dict)  # how those run that are loaded
     running: set[str] = field(default_factory=set)
 
     @property
@@ -80,4 +82,5 @@ class Worker:
             running=len(self.running),
             memory_bytes=self.memory_bytes,
             resident=tuple(sorted(self.resident)),
+            serving=self.serving,
         )

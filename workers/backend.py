@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from cupola.scheduler.messages import Decode, Embed, Encode, ErrorCode, Output, Rejected, Work
+from cupola.scheduler.messages import (
+    Decode,
+    Embed,
+    Encode,
+    ErrorCode,
+    Output,
+    Rejected,
+    Serving,
+    Work,
+)
 
 
 class RequestError(ValueError):
@@ -39,6 +48,10 @@ class Backend(Protocol):
         """One run of the model over everything that is ready. A request ends with the output that
         has its usage, or by being rejected: then the backend has forgotten it. An exception means
         that the engine is lost, and all its requests with it."""
+
+    @property
+    def serving(self) -> Serving:
+        """How the model runs; for people."""
 
     @property
     def busy(self) -> bool:

@@ -16,6 +16,7 @@ from cupola.scheduler.messages import (
     ErrorCode,
     FinishReason,
     Output,
+    Serving,
     Text,
     Tokens,
     Usage,
@@ -30,6 +31,8 @@ FATAL = "echo:crash"  # a prompt that starts so makes the step fail
 
 class EchoBackend:
     """Says the last message's words over and over, one a step, up to max_tokens."""
+
+    serving = Serving("echo")
 
     def __init__(self) -> None:
         self._answers: dict[str, _Answer] = {}

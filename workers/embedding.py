@@ -14,6 +14,7 @@ from cupola.scheduler.messages import (
     Encode,
     ErrorCode,
     Output,
+    Serving,
     Text,
     Tokens,
     Usage,
@@ -42,6 +43,8 @@ class _Job:
 
 class EmbeddingBackend:
     """See ``backend.Backend`` for the contract."""
+
+    serving = Serving("encoder")
 
     def __init__(
         self, folder: ModelFolder, codec: TextCodec, session: EncoderSession, pooling: Pooling

@@ -16,6 +16,7 @@ from cupola.scheduler.messages import (
     ErrorCode,
     Output,
     Rejected,
+    Serving,
     Work,
 )
 from cupola.workers.accounting import violations
@@ -75,6 +76,10 @@ class Engine:
         self._waiting: deque[Sequence] = deque()
         self._running: list[Sequence] = []  # in order of arrival
         self._recovery: Recovery[Sequence] = Recovery()
+
+    @property
+    def serving(self) -> Serving:
+        return self._session.serving
 
     @property
     def busy(self) -> bool:

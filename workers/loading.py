@@ -73,14 +73,20 @@ def _session(folder: ModelFolder, options: EngineOptions, device: Device) -> Ses
     from cupola.workers.session import DecoderSession
 
     width, threads, slots = options.step_tokens, options.threads, options.slots
+    why = ""
     if options.backend == "onnx" and device.provider in RAGGED:
         try:
             return DecoderSession(folder, slots=slots, width=width, threads=threads, device=device)
         except UnservableGraphError as error:
-            logger.warning("%s: no batching across requests, because %s", folder.path.name, error)
+            why = str(error)
+    elif options.backend == "onnx":
+        why = f"{device.provider} cannot run requests of different lengths together"
+    else:
+        why = f"the setting 'backend' is {options.backend}"
+    logger.warning("%s: requests do not share runs, because %s", folder.path.name, why)
     from cupola.workers.genai_session import GenaiSession
 
-    return GenaiSession(folder, slots=slots)
+    return GenaiSession(folder, slots=slots, threads=threads, device=device, why=why)
 
 
 def _load_encoder(path: Path, provider: ExecutionProvider, options: EngineOptions) -> Backend:

@@ -21,6 +21,9 @@ class ModelFolder:
     context: int  # tokens of prompt and answer together
     end_tokens: frozenset[int]
     head_size: int  # of keys and values; 0: the graph says it
+    # Of keys and values as onnxruntime-genai keeps them, at most; 0: the folder does not say.
+    cache_bytes_per_token: int = 0
+    window: int = 0  # tokens of a sliding window, before which onnxruntime-genai forgets; 0: none
     # Temperature, top_p and top_k that its makers advise.
     advised: SamplingParams = field(default_factory=SamplingParams)
 
@@ -40,7 +43,17 @@ class ModelFolder:
         graph = path / decoder.get("filename", "model.onnx")
         limit = min(context, context_limit or context)
         head_size = decoder.get("head_size", 0)
-        return cls(path, graph, limit, ends, head_size, _advised(config.get("search")))
+        cache = _cache_bytes(decoder)
+        window = decoder.get("sliding_window", {}).get("window_size", 0)
+        advised = _advised(config.get("search"))
+        return cls(path, graph, limit, ends, head_size, cache, window, advised)
+
+
+def _cache_bytes(decoder: dict[str, Any]) -> int:
+    """Of one token's keys and values in float32."""
+    names = ("num_hidden_layers", "num_key_value_heads", "head_size")
+    layers, heads, size = (int(decoder.get(name, 0)) for name in names)
+    return 2 * 4 * layers * heads * size
 
 
 def _advised(search: object) -> SamplingParams:

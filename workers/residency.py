@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass, field
 
-from cupola.scheduler.messages import Generate, Load, LocalModel
+from cupola.scheduler.messages import Generate, Load, LocalModel, Serving
 from cupola.workers.backend import Backend
 
 FOREVER = -1.0
@@ -102,3 +102,9 @@ class Residency:
     @property
     def loading(self) -> tuple[str, ...]:
         return tuple(sorted(i for i, model in self.models.items() if model.backend is None))
+
+    @property
+    def serving(self) -> dict[str, Serving]:
+        """How the models run that are loaded."""
+        backends = ((i, model.backend) for i, model in sorted(self.models.items()))
+        return {i: backend.serving for i, backend in backends if backend is not None}

@@ -12,6 +12,7 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
+from cupola.scheduler.messages import Serving
 from cupola.workers.device import CPU, Device, ProviderError
 from cupola.workers.device_cache import DeviceCache
 from cupola.workers.kv_cache import KeyValueCache
@@ -52,6 +53,10 @@ class Session(Protocol):
     """A model that runs rows. ``DecoderSession`` here, ``GenaiSession`` where it cannot."""
 
     @property
+    def serving(self) -> Serving:
+        """How the model runs; for people."""
+
+    @property
     def slots(self) -> int: ...
 
     @property
@@ -82,6 +87,8 @@ class Session(Protocol):
 
 class DecoderSession:
     """A decoder with the keys and values of ``slots`` sequences, bound in place."""
+
+    serving = Serving("batching")
 
     def __init__(
         self,

@@ -132,10 +132,13 @@ class Worker:
     def ready(self) -> Ready:
         me = self._identity
         held = self._residency
-        return Ready(me.name, me.provider, me.pid, me.slots, held.loaded, held.loading)
+        return Ready(
+            me.name, me.provider, me.pid, me.slots, held.loaded, held.loading, held.serving
+        )
 
     def heartbeat(self, memory_bytes: int = 0) -> Heartbeat:
-        return Heartbeat(memory_bytes, self._residency.loaded, self._residency.loading)
+        held = self._residency
+        return Heartbeat(memory_bytes, held.loaded, held.loading, held.serving)
 
     def goodbye(self) -> list[ToScheduler]:
         """End what runs: the process is about to stop."""

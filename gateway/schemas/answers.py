@@ -120,6 +120,7 @@ class ModelEntry(msgspec.Struct, frozen=True, rename={
     "max_input_tokens": "maxInputTokens",
     "max_output_tokens": "maxOutputTokens",
     "tool_calling": "toolCalling",
+    "engine_reason": "engineReason",
 }):  # fmt: skip
     """A model as GET /v1/models shows it: OpenAI's fields and those of Foundry Local."""
 
@@ -133,6 +134,8 @@ class ModelEntry(msgspec.Struct, frozen=True, rename={
     loaded: bool
     tool_calling: bool = False
     vision: bool = False
+    engine: str | msgspec.UnsetType = msgspec.UNSET  # that runs it; known once it is loaded
+    engine_reason: str | msgspec.UnsetType = msgspec.UNSET  # why it is not the batching one
     object: Literal["model"] = "model"
 
 

@@ -81,7 +81,7 @@ def test_model_list_tells_what_is_on_the_disk(cupola: Cli, model: str) -> None:
 
 def test_model_info(cupola: Cli, model: str, home: Home) -> None:
     record = json.loads(cupola.ok("model", "info", "SmolLM2-135M", "-o", "json"))
-    assert (record["id"], record["cached"]) == (model, True)
+    assert (record["id"], record["cached"], record["engine"]) == (model, True, None)
     assert str(home.models) in cupola.ok("model", "info", model)
 
 

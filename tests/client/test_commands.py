@@ -29,6 +29,9 @@ def test_load_ps_unload(echoing: Cli, model: str) -> None:
     assert quiet.ok("service", "list") == quiet.ok("service", "ps")
     (record,) = json.loads(quiet.ok("model", "list", "--loaded", "-o", "json"))["models"]
     assert (record["id"], record["loaded"]) == (model, True)
+    record = json.loads(quiet.ok("model", "info", model, "-o", "json"))
+    assert (record["loaded"], record["engine"], record["engineReason"]) == (True, "echo", None)
+    assert re.search(r"^Engine +echo$", quiet.ok("model", "info", model), re.M)
     (record,) = json.loads(quiet.ok("cache", "ls", "-o", "json"))["models"]
     assert record["loaded"]
     assert (

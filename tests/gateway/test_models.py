@@ -12,7 +12,7 @@ from scripted_scheduler import WORKER, ScriptedScheduler
 
 from cupola.cache.catalog import SMOLLM2_135M
 from cupola.cache.home import Home
-from cupola.scheduler.messages import Status
+from cupola.scheduler.messages import Serving, Status
 
 
 def test_list(gateway: RunningGateway) -> None:
@@ -68,6 +68,18 @@ def test_loaded(gateway: RunningGateway, scheduler: ScriptedScheduler) -> None:
     with gateway.http() as http:
         while not http.get(f"/v1/models/{MODEL}").json()["loaded"]:
             pass
+
+
+def test_the_engine_of_a_loaded_model(
+    gateway: RunningGateway, scheduler: ScriptedScheduler
+) -> None:
+    serving = {MODEL_ID: Serving("onnxruntime-genai", "it is a test")}
+    worker = msgspec.structs.replace(WORKER, resident=(MODEL_ID,), serving=serving)
+    scheduler.status = Status("first", workers=(worker,))
+    with gateway.http() as http:
+        while "engine" not in (entry := http.get(f"/v1/models/{MODEL}").json()):
+            pass
+    assert (entry["engine"], entry["engineReason"]) == ("onnxruntime-genai", "it is a test")
 
 
 @pytest.mark.parametrize("path", ["smolm2-135m", "", "a/b", "..%2f..%2fetc"])

@@ -144,7 +144,8 @@ def test_an_unknown_model_lists_near_names(service: Service):
 
 def test_the_models_are_listed(service: Service):
     assert MODEL_ID in [model.id for model in service.openai().models.list().data]
-    assert service.openai().models.retrieve(MODEL).id == MODEL_ID
+    model = service.openai().models.retrieve(MODEL)
+    assert (model.id, model.engine) == (MODEL_ID, "batching")
 
 
 def test_the_front_page_shows_a_command_that_works(service: Service):

@@ -10,6 +10,7 @@ The first family has a tokenizer, which serves all of them.
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -29,9 +30,12 @@ TEMPLATE = (
     "{% for message in messages %}{{ '<|' + message.role + '|>' + message.content }}{% endfor %}"
     "{{ '<|assistant|>' }}"
 )
-# Gemma 3's builder reads the configuration as transformers 4 had it.
+# Gemma 3's builder reads the configuration as transformers 4 had it. MultiHeadAttention is what the
+# builder chose before it knew GroupQueryAttention.
 BUILDER = """
-import runpy, transformers
+import os, runpy, sys
+import onnxruntime_genai, transformers
+sys.path.insert(0, os.path.join(os.path.dirname(onnxruntime_genai.__file__), "models"))
 read = transformers.AutoConfig.from_pretrained
 def flat(*args, **options):
     config = read(*args, **options)
@@ -42,6 +46,9 @@ def flat(*args, **options):
         config.rope_parameters = rope["full_attention"]
     return config
 transformers.AutoConfig.from_pretrained = flat
+if os.environ.get("PLAIN_ATTENTION"):
+    from builders.base import Model
+    Model.is_gqa_supported = Model.is_packed_attn_supported = lambda self: False
 runpy.run_module("onnxruntime_genai.models.builder", run_name="__main__")
 """
 WINDOW = 24  # tokens, where attention slides: far fewer than the tests' texts have
@@ -54,6 +61,7 @@ class Family:
     options: dict[str, Any] = field(default_factory=dict)
     config: str = ""  # the class, where its name is another
     precisions: tuple[str, ...] = ("fp32", "int4")
+    plain: bool = False  # MultiHeadAttention in place of GroupQueryAttention
 
 
 SMALL = {
@@ -109,6 +117,7 @@ FAMILIES = {
         "Mistral",
         SMALL | {"sliding_window": WINDOW, "layer_types": ["sliding_attention"] * 2},
     ),
+    "plain": Family("Llama", SMALL, precisions=("fp32",), plain=True),
     "gpt-oss": Family(  # its int4 weights can be built from the original's MXFP4 only
         "GptOss",
         SMALL
@@ -161,7 +170,7 @@ def weights(family: Family, tokens: PreTrainedTokenizerFast, target: Path) -> No
     tokens.save_pretrained(target)
 
 
-def build(source: Path, target: Path, precision: str, cache: Path) -> None:
+def build(source: Path, target: Path, precision: str, cache: Path, *, plain: bool) -> None:
     shutil.rmtree(target, ignore_errors=True)
     command = [sys.executable, "-c", BUILDER]
     command += [
@@ -178,7 +187,7 @@ def build(source: Path, target: Path, precision: str, cache: Path) -> None:
     ]
     if precision == "int4":
         command += ["--extra_options", "int4_accuracy_level=4", "int4_block_size=32"]
-    subprocess.run(command, check=True)
+    subprocess.run(command, check=True, env=os.environ | {"PLAIN_ATTENTION": "1" if plain else ""})
 
 
 def main() -> None:
@@ -190,7 +199,7 @@ def main() -> None:
             weights(family, tokens, source)
             for precision in family.precisions:
                 target = DATA / f"{name}-{precision}"
-                build(source, target, precision, Path(work) / "cache")
+                build(source, target, precision, Path(work) / "cache", plain=family.plain)
                 if name != next(iter(FAMILIES)):
                     for file in (*target.glob("tokenizer*"), *target.glob("chat_template*")):
                         file.unlink()

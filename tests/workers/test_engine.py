@@ -12,14 +12,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cupola.cache.catalog import ExecutionProvider
 from cupola.scheduler.messages import (
     Chat,
     Constraint,
     ConstraintKind,
     ErrorCode,
     FinishReason,
-    LocalModel,
     Output,
     Rejected,
     SamplingParams,
@@ -30,7 +28,6 @@ from cupola.scheduler.messages import (
 )
 from cupola.workers.backend import RequestError
 from cupola.workers.engine import Engine
-from cupola.workers.loading import EngineOptions, load
 from cupola.workers.model_folder import ModelFolder
 from cupola.workers.pace import Pace
 from cupola.workers.seating import WORTH_WAITING
@@ -393,24 +390,6 @@ def test_a_grammar_that_is_none_is_refused():
     (rejected,) = drain_waiting(backend)["r"]
     assert isinstance(rejected, Rejected)
     assert rejected.code is ErrorCode.INVALID_REQUEST
-
-
-def test_the_same_engine_runs_over_onnxruntime_genai():
-    """One generator a sequence where the graph cannot be rewritten: the same answers."""
-    model = LocalModel("g", str(DATA / "builder-fp32"), ExecutionProvider.CPU)
-    backend = load(model, EngineOptions(backend="genai", slots=2, step_tokens=BUDGET))
-    for number in range(4):
-        backend.add(str(number), greedy(words(20 + number, number), 10, ignore_eos=True))
-    backend.add("gone", greedy(words(20, 7), 10))
-    backend.abort("gone")
-    made = drain(backend)
-    for number in range(4):
-        prompt = codec().encode(words(20 + number, number))
-        tokens = plain_decoder("builder-fp32").generate(prompt, 10)
-        assert text(made[str(number)]) == decode(tokens)
-    assert "gone" not in made
-    with pytest.raises(RequestError):
-        backend.add("r", Work(Text("abc"), SamplingParams(logprobs=1), prompt_logprobs=True))
 
 
 def test_what_the_client_leaves_open_is_as_the_model_advises():
