@@ -11,6 +11,7 @@ from urllib.parse import quote
 import msgspec
 
 from cupola.gateway.schemas.answers import ModelEntry
+from cupola.gateway.timestamps import rfc3339
 
 VERB = "remote"  # of the lines between gateways and supervisor
 
@@ -40,6 +41,8 @@ class RemoteModel(msgspec.Struct, frozen=True, omit_defaults=True):
             max_output_tokens=0,
             context_length=0,
             loaded=True,
+            display_name=self.name,
+            created_at=rfc3339(self.since),
         )
 
 

@@ -17,6 +17,7 @@ from cupola.gateway.families.directory import FamilyDirectory
 from cupola.gateway.foundry_remote import RemoteModels
 from cupola.gateway.scheduler_client import SchedulerClient
 from cupola.gateway.schemas.answers import ModelEntry, ModelList
+from cupola.gateway.timestamps import rfc3339
 from cupola.scheduler.messages import LocalModel
 
 FRESH = 5.0  # seconds for which a name that was found need not be looked for again
@@ -102,7 +103,9 @@ class ModelsApi:
 
     async def list(self, request: Request) -> Response:
         local = [await self._entry(cached) for cached in await self._models.on_disk()]
-        return _json(ModelList(tuple(local) + tuple(model.entry for model in self._remote.all())))
+        every = (*local, *(model.entry for model in self._remote.all()))
+        ids = [entry.id for entry in every] or [None]
+        return _json(ModelList(every, ids[0], ids[-1]))
 
     async def show(self, request: Request) -> Response:
         name = request.path_params["id"]
@@ -125,6 +128,8 @@ class ModelsApi:
             max_output_tokens=variant.max_output_tokens,
             context_length=variant.context_length,
             loaded=any(variant.id in worker.resident for worker in workers),
+            display_name=variant.display_name,
+            created_at=rfc3339(variant.created_at),
             tool_calling=family.template_takes_tools,  # others are told of tools in words
             engine=told[0].engine if told else msgspec.UNSET,
             engine_reason=(told[0].why if told else "") or msgspec.UNSET,

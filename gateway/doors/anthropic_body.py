@@ -78,9 +78,12 @@ class OutputFormat(Body):
     schema_: Any = Field(alias="schema")
 
 
-class OutputConfig(Body):
+class OutputConfig(Endpoint):
+    refused: ClassVar[tuple[Refused, ...]] = (Refused("task_budget", bool, "use 'max_tokens'"),)
+
     effort: Literal["low", "medium", "high", "xhigh", "max"] | None = None
     format: OutputFormat | None = None
+    task_budget: dict[str, Any] | None = None
 
 
 class Edit(Body):
@@ -98,7 +101,19 @@ class Labels(Body):
 class Prompted(Endpoint):
     """What both bodies have: all that the prompt is made of."""
 
-    labels: ClassVar[frozenset[str]] = frozenset({"cache_control"})
+    refused: ClassVar[tuple[Refused, ...]] = (
+        Refused("mcp_servers", bool, "call the servers in your app, and send 'tools'"),
+        Refused("compaction", bool, "shorten the messages in your app"),
+        Refused(
+            "context_management",
+            lambda wanted: any(
+                not edit.type.startswith("clear_thinking") for edit in wanted.edits or ()
+            ),
+            "shorten the messages in your app",
+        ),
+        Refused("speed", lambda wanted: wanted != "standard", "leave it out"),
+    )
+    labels: ClassVar[frozenset[str]] = frozenset({"cache_control", "billing_policy"})
 
     model: Model
     messages: Messages
@@ -108,6 +123,11 @@ class Prompted(Endpoint):
     thinking: Thinking | None = None
     output_config: OutputConfig | None = None
     cache_control: dict[str, Any] | None = None  # all prompts are cached
+    mcp_servers: list[Any] | None = None
+    compaction: dict[str, Any] | None = None
+    context_management: ContextManagement | None = None
+    speed: Literal["standard", "fast"] | None = None
+    billing_policy: dict[str, Any] | None = None
 
     @cached_property
     def tool_options(self) -> ToolOptions:
@@ -171,17 +191,14 @@ class CountRequest(Prompted):
 
 class MessagesRequest(Prompted):
     refused: ClassVar[tuple[Refused, ...]] = (
+        *Prompted.refused,
         Refused("container", bool, "run the tools in your app"),
-        Refused("mcp_servers", bool, "call the servers in your app, and send 'tools'"),
-        Refused(
-            "context_management",
-            lambda wanted: any(
-                not edit.type.startswith("clear_thinking") for edit in wanted.edits or ()
-            ),
-            "shorten the messages in your app",
-        ),
+        Refused("thread", bool, "send the whole conversation"),
     )
-    labels: ClassVar[frozenset[str]] = frozenset({"cache_control", "metadata", "service_tier"})
+    labels: ClassVar[frozenset[str]] = Prompted.labels | {
+        "metadata", "service_tier", "inference_geo", "diagnostics", "fallbacks",
+        "fallback_credit_token",
+    }  # fmt: skip
 
     max_tokens: Count
     stream: bool | None = None
@@ -192,8 +209,11 @@ class MessagesRequest(Prompted):
     metadata: Labels | None = None
     service_tier: Literal["auto", "standard_only"] | None = None
     container: Any = None
-    mcp_servers: list[Any] | None = None
-    context_management: ContextManagement | None = None
+    thread: dict[str, Any] | None = None
+    inference_geo: str | None = None
+    diagnostics: dict[str, Any] | None = None
+    fallbacks: Any = None
+    fallback_credit_token: Any = None
 
     @property
     def sampling(self) -> SamplingParams:

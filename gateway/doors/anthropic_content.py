@@ -32,6 +32,22 @@ class DocumentBlock(Body):
         return f"{self.title}\n{self.source.data}" if self.title else self.source.data
 
 
+class SearchResultBlock(Body):
+    """What an app has found by itself."""
+
+    type: Literal["search_result"]
+    source: str
+    title: str
+    content: list[TextBlock]
+
+    @property
+    def text(self) -> str:
+        return joined((self.title, self.source, *(block.text for block in self.content)))
+
+
+_TEXTS = (TextBlock, DocumentBlock, SearchResultBlock)
+
+
 class ThinkingBlock(Body):
     type: Literal["thinking"]
     thinking: str
@@ -78,16 +94,19 @@ def _kind(block: Any) -> str:
 
 
 Readable = Annotated[
-    Annotated[TextBlock, Tag("<text>")] | Annotated[DocumentBlock, Tag("<document>")],
+    Annotated[TextBlock, Tag("<text>")]
+    | Annotated[DocumentBlock, Tag("<document>")]
+    | Annotated[SearchResultBlock, Tag("<search_result>")],
     Discriminator(_kind),
 ]
+_READABLE = ("text", "document", "search_result")
 System = Annotated[list[TextBlock], _known(["text"])]
 
 
 class ToolResultBlock(Body):
     type: Literal["tool_result"]
     tool_use_id: str
-    content: Annotated[list[Readable], _known(["text", "document"])] | None = None
+    content: Annotated[list[Readable], _known(_READABLE)] | None = None
     is_error: bool | None = None
 
     def for_template(self, name: str | None) -> dict[str, Any]:
@@ -101,13 +120,14 @@ class ToolResultBlock(Body):
 Block = Annotated[
     Annotated[TextBlock, Tag("<text>")]
     | Annotated[DocumentBlock, Tag("<document>")]
+    | Annotated[SearchResultBlock, Tag("<search_result>")]
     | Annotated[ThinkingBlock, Tag("<thinking>")]
     | Annotated[RedactedThinkingBlock, Tag("<redacted_thinking>")]
     | Annotated[ToolUseBlock, Tag("<tool_use>")]
     | Annotated[ToolResultBlock, Tag("<tool_result>")],
     Discriminator(_kind),
 ]
-_KINDS = ("text", "document", "thinking", "redacted_thinking", "tool_use", "tool_result")
+_KINDS = (*_READABLE, "thinking", "redacted_thinking", "tool_use", "tool_result")
 
 
 class AnthropicMessage(Body):
@@ -142,7 +162,7 @@ def for_template(
 
 
 def _answer(blocks: list[Block]) -> dict[str, Any]:
-    texts = [block.text for block in blocks if isinstance(block, (TextBlock, DocumentBlock))]
+    texts = [block.text for block in blocks if isinstance(block, _TEXTS)]
     answer: dict[str, Any] = {"role": "assistant", "content": joined(texts)}
     if thoughts := [block.thinking for block in blocks if isinstance(block, ThinkingBlock)]:
         answer["reasoning_content"] = joined(thoughts)
@@ -156,7 +176,7 @@ def _asked(message: AnthropicMessage, names: dict[str, str]) -> list[dict[str, A
     blocks = message.content
     results = [block for block in blocks if isinstance(block, ToolResultBlock)]
     told = [result.for_template(names.get(result.tool_use_id)) for result in results]
-    texts = [block.text for block in blocks if isinstance(block, (TextBlock, DocumentBlock))]
+    texts = [block.text for block in blocks if isinstance(block, _TEXTS)]
     if texts or not told:
         told.append({"role": message.role, "content": joined(texts)})
     return told

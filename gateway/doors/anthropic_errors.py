@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import msgspec
 from starlette.datastructures import MutableHeaders
@@ -20,6 +21,11 @@ _KINDS: Mapping[int, str] = {
     504: "timeout_error",
     OVERLOADED: "overloaded_error",
 }
+# What the official client's own helpers act on, by the parameter that is refused: those that would
+# keep the conversation on the server send all of it instead.
+_DETAILS: Mapping[str, Mapping[str, str]] = {
+    "thread": {"error_code": "thread_unsupported_request"},
+}
 
 
 class AnthropicErrors:
@@ -32,12 +38,14 @@ class AnthropicErrors:
 
     def body(self, status: int, failure: Failure, request_id: str = "") -> bytes:
         status = self.status(status, failure)
-        error = {
+        error: dict[str, Any] = {
             "type": _KINDS.get(status, "api_error" if status >= 500 else "invalid_request_error"),
             "message": failure.message,
             "code": failure.code,
             "param": failure.param,
         }
+        if details := _DETAILS.get(failure.param or ""):
+            error["details"] = details
         body = {"type": "error", "error": error, "request_id": request_id or None}
         return msgspec.json.encode(body)
 

@@ -28,6 +28,7 @@ from cupola.gateway.events import (
     ToolCallStart,
     UsageTotal,
 )
+from cupola.gateway.timestamps import rfc3339
 from cupola.scheduler.messages import TokenLogprob
 
 NDJSON = b"application/x-ndjson"
@@ -156,7 +157,7 @@ class OllamaFrames:
             further["thinking"] = answer.reasoning
         if answer and answer.calls:
             further["tool_calls"] = [self._whole_call(call) for call in answer.calls]
-        told: dict[str, Any] = {"model": self._model, "created_at": timestamp(datetime.now(UTC))}
+        told: dict[str, Any] = {"model": self._model, "created_at": rfc3339(datetime.now(UTC))}
         if self._chat:
             told["message"] = {"role": "assistant", "content": text, **further}
         else:
@@ -182,10 +183,6 @@ class OllamaFrames:
             "eval_count": total.usage.completion_tokens,
             "eval_duration": max(1, now - first),  # clients divide by it
         }
-
-
-def timestamp(when: datetime) -> str:
-    return when.isoformat().replace("+00:00", "Z")
 
 
 def _object(arguments: str) -> dict[str, Any]:

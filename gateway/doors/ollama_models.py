@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -18,12 +17,12 @@ from cupola.cache.catalog import DeviceType
 from cupola.cache.errors import CacheError
 from cupola.cache.store import CachedModel, ModelCache
 from cupola.gateway.doors.ollama_body import Named
-from cupola.gateway.doors.ollama_frames import timestamp
 from cupola.gateway.errors import NO_RETRY, SERVER_ERROR, ApiError
 from cupola.gateway.families.directory import TEMPLATE, FamilyDirectory
 from cupola.gateway.models import ModelDirectory
 from cupola.gateway.refused import METHODS
 from cupola.gateway.scheduler_client import SchedulerClient
+from cupola.gateway.timestamps import rfc3339
 
 API_VERSION = "0.12.6"  # of the Ollama whose API this is: clients ask for a least one
 _PARAMETERS = re.compile(r"(?<![a-z0-9])(\d+(?:\.\d+)?[mb])(?![a-z0-9])")
@@ -124,7 +123,7 @@ class OllamaModelsApi:
         return {
             "name": variant.id,
             "model": variant.id,
-            "modified_at": timestamp(datetime.fromtimestamp(variant.created_at, UTC)),
+            "modified_at": rfc3339(variant.created_at),
             "size": variant.file_size_mb * 1_000_000,
             "digest": digest,
             "details": {

@@ -122,7 +122,7 @@ class ModelEntry(msgspec.Struct, frozen=True, rename={
     "tool_calling": "toolCalling",
     "engine_reason": "engineReason",
 }):  # fmt: skip
-    """A model as GET /v1/models shows it: OpenAI's fields and those of Foundry Local."""
+    """A model as GET /v1/models shows it: OpenAI's fields, Foundry Local's and Anthropic's."""
 
     id: str
     created: int
@@ -132,13 +132,21 @@ class ModelEntry(msgspec.Struct, frozen=True, rename={
     max_output_tokens: int
     context_length: int
     loaded: bool
+    display_name: str
+    created_at: str  # as RFC 3339 has it
     tool_calling: bool = False
     vision: bool = False
     engine: str | msgspec.UnsetType = msgspec.UNSET  # that runs it; known once it is loaded
     engine_reason: str | msgspec.UnsetType = msgspec.UNSET  # why it is not the batching one
     object: Literal["model"] = "model"
+    type: Literal["model"] = "model"
 
 
 class ModelList(msgspec.Struct, frozen=True):
+    """All of them are on the first page."""
+
     data: tuple[ModelEntry, ...]
+    first_id: str | None
+    last_id: str | None
+    has_more: bool = False
     object: Literal["list"] = "list"

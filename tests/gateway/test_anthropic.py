@@ -10,6 +10,8 @@ from typing import Any
 
 import anthropic
 import pytest
+from anthropic.types.beta.message_count_tokens_params import MessageCountTokensParams
+from anthropic.types.beta.message_create_params import MessageCreateParamsStreaming
 from hypothesis import given
 from hypothesis import strategies as st
 from running_gateway import MODEL, MODEL_ID, WAIT, RunningGateway
@@ -17,6 +19,7 @@ from scripted_scheduler import ScriptedScheduler, asked
 
 from cupola.cache.catalog import SMOLLM2_135M
 from cupola.cache.home import Home
+from cupola.gateway.doors.anthropic_body import CountRequest, MessagesRequest
 from cupola.gateway.doors.anthropic_frames import AnthropicFrames
 from cupola.gateway.events import (
     Event,
@@ -359,6 +362,42 @@ def test_count_tokens(client: anthropic.Anthropic, scheduler: ScriptedScheduler)
     assert isinstance(task, Encode)
 
 
+@pytest.mark.parametrize(
+    ("offered", "body"),
+    [
+        (MessageCreateParamsStreaming, MessagesRequest),
+        (MessageCountTokensParams, CountRequest),
+    ],
+)
+def test_every_parameter_of_the_client_is_known(offered: Any, body: Any) -> None:
+    in_headers = {"betas", "user_profile_id", "workspace_id"}
+    assert len(offered.__annotations__) > 10
+    assert set(offered.__annotations__) - in_headers <= set(body.model_fields)
+
+
+def test_what_an_app_has_found(client: anthropic.Anthropic, scheduler: ScriptedScheduler) -> None:
+    found: Any = {
+        "type": "search_result",
+        "source": "notes.txt",
+        "title": "Notes",
+        "content": [{"type": "text", "text": "Rain."}],
+    }
+    client.messages.create(**HELLO | {"messages": [{"role": "user", "content": [found]}]})
+    [message] = asked(scheduler.next(Submit)).prompt.messages
+    assert message["content"] == "Notes\nnotes.txt\nRain."
+
+
+def test_models(client: anthropic.Anthropic) -> None:
+    [model] = client.models.list()
+    assert (model.type, model.id, model.display_name) == (
+        "model",
+        MODEL_ID,
+        "SmolLM2 135M Instruct",
+    )
+    assert model.created_at is not None and model.created_at.year == 2024
+    assert client.models.retrieve(MODEL) == model
+
+
 def test_what_coding_agents_send(gateway: RunningGateway) -> None:
     body = {
         **HELLO,
@@ -400,6 +439,10 @@ def refused(gateway: RunningGateway, path: str = "/v1/messages", **more: Any) ->
         ({"tool_choice": {"type": "tool"}}, "tool_choice.name"),
         ({"mcp_servers": [{"url": "x"}]}, "mcp_servers"),
         ({"container": "x"}, "container"),
+        ({"thread": {"type": "create"}}, "thread"),
+        ({"speed": "fast"}, "speed"),
+        ({"compaction": {"type": "auto"}}, "compaction"),
+        ({"output_config": {"task_budget": {"total": 9}}}, "output_config.task_budget"),
         (
             {"context_management": {"edits": [{"type": "clear_tool_uses_20250919"}]}},
             "context_management",
@@ -414,6 +457,12 @@ def refused(gateway: RunningGateway, path: str = "/v1/messages", **more: Any) ->
 def test_refused_parameters(gateway: RunningGateway, more: dict[str, Any], param: str) -> None:
     status, error = refused(gateway, **more)
     assert (status, error["type"], error["param"]) == (400, "invalid_request_error", param)
+
+
+def test_a_conversation_is_not_kept_and_the_client_is_told_so(client: anthropic.Anthropic) -> None:
+    with pytest.raises(anthropic.BadRequestError) as caught:
+        client.beta.messages.create(**HELLO, thread={"type": "create"})
+    assert caught.value.error_code == "thread_unsupported_request"
 
 
 def test_unknown_model(client: anthropic.Anthropic) -> None:

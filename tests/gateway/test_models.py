@@ -32,7 +32,11 @@ def test_list(gateway: RunningGateway) -> None:
         "vision": False,
         "context_length": 8192,
         "loaded": False,
+        "type": "model",
+        "display_name": SMOLLM2_135M.display_name,
+        "created_at": "2024-11-01T00:00:00Z",
     }
+    assert (body["first_id"], body["last_id"], body["has_more"]) == (MODEL_ID, MODEL_ID, False)
 
 
 def test_a_model_that_knows_tools(gateway: RunningGateway, home: Path) -> None:
