@@ -15,12 +15,14 @@ from cupola.gateway.chat import ChatApi
 from cupola.gateway.completions import CompletionsApi
 from cupola.gateway.doors.dialect import Dialects
 from cupola.gateway.doors.ollama_port import OllamaPort
+from cupola.gateway.doors.service import Service
 from cupola.gateway.doors.table import DIALECTS, door_routes
 from cupola.gateway.embeddings import Embedder, EmbeddingsApi
 from cupola.gateway.errors import HANDLERS
 from cupola.gateway.families.directory import FamilyDirectory
 from cupola.gateway.foundry import foundry_routes
 from cupola.gateway.foundry_cors import Cors, Origins, is_loopback
+from cupola.gateway.foundry_jobs import Downloads
 from cupola.gateway.foundry_legacy import LegacyKeys
 from cupola.gateway.foundry_proxy import Proxy
 from cupola.gateway.foundry_remote import RemoteModels
@@ -52,6 +54,8 @@ def build_app(
     tokens = TokensApi(client, directory, families, config.model)
     embedder = Embedder(client, directory)
     embeddings = EmbeddingsApi(embedder)
+    downloads = Downloads(models.home)
+    service = Service(generator, client, directory, families, embedder, models, downloads)
     chat = ChatApi(generator)
     completions = CompletionsApi(generator)
     responses, lifespan = responses_api(
@@ -85,9 +89,9 @@ def build_app(
             Route("/status", health.status),
             Route("/shutdown", health.shutdown, methods=["POST"]),
             Route("/", health.page),
-            *door_routes(generator, client, directory, families, embedder, models),
+            *door_routes(service),
             *refused_routes(),
-            *foundry_routes(client, directory, families, config, remote, tell),
+            *foundry_routes(client, directory, families, config, remote, downloads, tell),
         ],
         middleware=[
             Middleware(Dialects, dialects=DIALECTS),

@@ -30,12 +30,13 @@ def foundry_routes(
     families: FamilyDirectory,
     config: GatewayConfig,
     remote: RemoteModels,
+    downloads: Downloads,
     tell: Callable[[str], None],
 ) -> list[Route]:
     """``remote``: where registered models go. ``tell`` sends a line to the supervisor."""
     listing = FoundryListApi(models, families, remote)
     loading = FoundryLoadApi(client, models, remote)
-    downloading = FoundryDownloadApi(models, remote, Downloads(Home(config.home)))
+    downloading = FoundryDownloadApi(models, remote, downloads)
     counting = FoundryCountApi(client, models, families)
     registering = FoundryRegisterApi(remote, models, config.remote_hosts, tell)
     status = FoundryStatusApi(client, config.url, str(Home(config.home).models))

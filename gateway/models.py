@@ -104,8 +104,8 @@ class ModelsApi:
     async def list(self, request: Request) -> Response:
         local = [await self._entry(cached) for cached in await self._models.on_disk()]
         every = (*local, *(model.entry for model in self._remote.all()))
-        ids = [entry.id for entry in every] or [None]
-        return _json(ModelList(every, ids[0], ids[-1]))
+        ids = [entry.id for entry in every]
+        return _json(ModelList(every, ids[0] if ids else None, ids[-1] if ids else None))
 
     async def show(self, request: Request) -> Response:
         name = request.path_params["id"]

@@ -11,28 +11,17 @@ from cupola.gateway.arrangement import chat_prompt
 from cupola.gateway.asking import ask
 from cupola.gateway.doors.anthropic_body import CountRequest, MessagesRequest
 from cupola.gateway.doors.anthropic_frames import AnthropicFrames
+from cupola.gateway.doors.service import Service
 from cupola.gateway.errors import NO_RETRY, ApiError
-from cupola.gateway.families.directory import FamilyDirectory
-from cupola.gateway.generator import Generator, new_call_id
-from cupola.gateway.models import ModelDirectory
+from cupola.gateway.generator import new_call_id
 from cupola.gateway.naming import in_words_of
 from cupola.gateway.refused import METHODS
-from cupola.gateway.scheduler_client import SchedulerClient
 from cupola.scheduler.messages import Encode, SamplingParams
 
 
 class AnthropicApi:
-    def __init__(
-        self,
-        generator: Generator,
-        client: SchedulerClient,
-        models: ModelDirectory,
-        families: FamilyDirectory,
-    ) -> None:
-        self._generator = generator
-        self._client = client
-        self._models = models
-        self._families = families
+    def __init__(self, service: Service) -> None:
+        self._service = service
 
     def routes(self) -> list[Route]:
         return [
@@ -44,7 +33,7 @@ class AnthropicApi:
 
     async def create(self, request: Request) -> Answer:
         asked = MessagesRequest.model_validate_json(await request.body())
-        generation = await self._generator.generate(asked.generation(asked.sampling))
+        generation = await self._service.generator.generate(asked.generation(asked.sampling))
         frames = AnthropicFrames(
             generation.model, max_tokens=asked.max_tokens, show_thinking=asked.shows_thinking
         )
@@ -52,12 +41,12 @@ class AnthropicApi:
 
     async def count(self, request: Request) -> Response:
         asked = CountRequest.model_validate_json(await request.body())
-        model = await self._models.find(asked.model)
-        family = await self._families.of(model.path)
+        model = await self._service.models.find(asked.model)
+        family = await self._service.families.of(model.path)
         wanted = asked.generation(SamplingParams())
         with in_words_of(wanted.names):
             prompt = chat_prompt(wanted, family, new_call_id)
-            (output,) = await ask(self._client, request, model, Encode(prompt))
+            (output,) = await ask(self._service.client, request, model, Encode(prompt))
         return JSONResponse({"input_tokens": len(output.tokens)})
 
     async def batches(self, request: Request) -> Response:

@@ -20,31 +20,17 @@ from cupola.gateway.doors.ollama_body import (
     OllamaGenerate,
 )
 from cupola.gateway.doors.ollama_frames import NDJSON, OllamaFrames
-from cupola.gateway.embeddings import Embedded, Embedder, in_numbers
+from cupola.gateway.doors.service import Service
+from cupola.gateway.embeddings import Embedded, in_numbers
 from cupola.gateway.errors import ApiError
 from cupola.gateway.events import Event
-from cupola.gateway.families.directory import FamilyDirectory
-from cupola.gateway.generator import Generator
-from cupola.gateway.models import ModelDirectory
 from cupola.gateway.naming import in_words_of
-from cupola.gateway.scheduler_client import SchedulerClient
 from cupola.scheduler.messages import Embed, Text
 
 
 class OllamaApi:
-    def __init__(
-        self,
-        generator: Generator,
-        client: SchedulerClient,
-        models: ModelDirectory,
-        families: FamilyDirectory,
-        embedder: Embedder,
-    ) -> None:
-        self._generator = generator
-        self._client = client
-        self._models = models
-        self._families = families
-        self._embedder = embedder
+    def __init__(self, service: Service) -> None:
+        self._service = service
 
     def routes(self) -> list[Route]:
         return [
@@ -67,23 +53,23 @@ class OllamaApi:
             return await self._keep(asked, frames)
         if asked.thinks:
             await self._check_thinking(asked.key)
-        generation = await self._generator.generate(wanted)
+        generation = await self._service.generator.generate(wanted)
         return Answer(_timed(generation.events, frames), frames, stream=asked.streamed)
 
     async def _keep(self, asked: OllamaChat | OllamaGenerate, frames: OllamaFrames) -> Response:
         """A request without a prompt loads a model, or with ``keep_alive`` 0 unloads it."""
-        model = await self._models.find(asked.key)
+        model = await self._service.models.find(asked.key)
         if asked.keep_alive == 0:
-            await self._client.unload(model.id)
+            await self._service.client.unload(model.id)
         else:
-            await self._client.load(model, asked.keep_alive)
+            await self._service.client.load(model, asked.keep_alive)
         told = frames.nothing("unload" if asked.keep_alive == 0 else "load")
         line = msgspec.json.encode(told) + (b"\n" if asked.streamed else b"")
         kind = NDJSON.decode() if asked.streamed else "application/json"
         return Response(line, media_type=kind)
 
     async def _check_thinking(self, key: str) -> None:
-        family = await self._families.of((await self._models.find(key)).path)
+        family = await self._service.families.of((await self._service.models.find(key)).path)
         if not family.reasoning and not family.harmony:
             text = f"The model '{key}' does not support thinking: leave 'think' out"
             raise ApiError(400, "unsupported_parameter", text, param="think")
@@ -120,10 +106,10 @@ class OllamaApi:
     ) -> Embedded:
         key = model.removesuffix(LATEST)
         if not task.texts:  # as a way to load the model
-            local = await self._models.find(key)
-            await self._client.load(local, ttl)
+            local = await self._service.models.find(key)
+            await self._service.client.load(local, ttl)
             return Embedded(local.id, [], 0)
-        return await self._embedder.embed(request, key, task, ttl)
+        return await self._service.embedder.embed(request, key, task, ttl)
 
 
 async def _timed(

@@ -15,13 +15,12 @@ from starlette.routing import Route
 
 from cupola.cache.catalog import DeviceType
 from cupola.cache.errors import CacheError
-from cupola.cache.store import CachedModel, ModelCache
+from cupola.cache.store import CachedModel
 from cupola.gateway.doors.ollama_body import Named
+from cupola.gateway.doors.service import Service
 from cupola.gateway.errors import NO_RETRY, SERVER_ERROR, ApiError
-from cupola.gateway.families.directory import TEMPLATE, FamilyDirectory
-from cupola.gateway.models import ModelDirectory
+from cupola.gateway.families.directory import TEMPLATE
 from cupola.gateway.refused import METHODS
-from cupola.gateway.scheduler_client import SchedulerClient
 from cupola.gateway.timestamps import rfc3339
 
 API_VERSION = "0.12.6"  # of the Ollama whose API this is: clients ask for a least one
@@ -36,17 +35,8 @@ _REFUSED = {
 
 
 class OllamaModelsApi:
-    def __init__(
-        self,
-        client: SchedulerClient,
-        models: ModelDirectory,
-        families: FamilyDirectory,
-        cache: ModelCache,
-    ) -> None:
-        self._client = client
-        self._models = models
-        self._families = families
-        self._cache = cache
+    def __init__(self, service: Service) -> None:
+        self._service = service
 
     def routes(self) -> list[Route]:
         return [
@@ -62,18 +52,20 @@ class OllamaModelsApi:
         return JSONResponse({"version": API_VERSION, "cupola": version("cupola")})
 
     async def tags(self, request: Request) -> Response:
-        cached = await self._models.on_disk()
+        cached = await self._service.models.on_disk()
         return JSONResponse({"models": [await self._entry(model) for model in cached]})
 
     async def ps(self, request: Request) -> Response:
-        workers = self._client.status.workers if self._client.status else ()
+        status = self._service.client.status
+        workers = status.workers if status else ()
         resident = {model_id for worker in workers for model_id in worker.resident}
-        loaded = [each for each in await self._models.on_disk() if each.variant.id in resident]
-        return JSONResponse({"models": [await self._running(model) for model in loaded]})
+        every = await self._service.models.on_disk()
+        loaded = [await self._running(each) for each in every if each.variant.id in resident]
+        return JSONResponse({"models": loaded})
 
     async def show(self, request: Request) -> Response:
         asked = Named.model_validate_json(await request.body())
-        cached = await self._models.cached(asked.key)
+        cached = await self._service.models.cached(asked.key)
         variant, entry = cached.variant, await self._entry(cached)
         family = entry["details"]["family"]
         return JSONResponse(
@@ -95,10 +87,10 @@ class OllamaModelsApi:
 
     async def delete(self, request: Request) -> Response:
         asked = Named.model_validate_json(await request.body())
-        variant = (await self._models.cached(asked.key)).variant
-        await self._client.unload(variant.id)
+        variant = (await self._service.models.cached(asked.key)).variant
+        await self._service.client.unload(variant.id)
         try:
-            await anyio.to_thread.run_sync(self._cache.remove, variant.id)
+            await anyio.to_thread.run_sync(self._service.cache.remove, variant.id)
         except CacheError:
             text = f"The model '{variant.id}' cannot be removed: its files are in use"
             raise ApiError(500, "model_in_use", text, kind=SERVER_ERROR, param="model") from None
@@ -108,7 +100,7 @@ class OllamaModelsApi:
 
     async def _entry(self, cached: CachedModel) -> dict[str, Any]:
         variant = cached.variant
-        family = await self._families.of(str(cached.path))
+        family = await self._service.families.of(str(cached.path))
         digest = cached.source_sha256 or hashlib.sha256(variant.id.encode()).hexdigest()
         size = _PARAMETERS.search(variant.alias.lower())
         if variant.task == "embeddings":

@@ -10,7 +10,7 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from cupola.cache.catalog import ModelVariant, UnknownModelError
 from cupola.cache.download import Told
@@ -18,9 +18,8 @@ from cupola.cache.errors import NotCachedError
 from cupola.gateway.disconnect import cancelled_on_disconnect
 from cupola.gateway.doors.ollama_body import Named
 from cupola.gateway.doors.ollama_frames import NDJSON
+from cupola.gateway.doors.service import Service
 from cupola.gateway.errors import SERVER_ERROR, ApiError, unknown_model
-from cupola.gateway.foundry_jobs import Downloads
-from cupola.gateway.models import ModelDirectory
 
 STEPS = 400  # of a stage: smaller progress is not worth a line
 _STAGES = {"check": "verifying sha256 digest", "convert": "converting to onnx"}
@@ -62,9 +61,8 @@ class PullLines:
 
 
 class OllamaPullApi:
-    def __init__(self, models: ModelDirectory, downloads: Downloads) -> None:
-        self._models = models
-        self._downloads = downloads
+    def __init__(self, service: Service) -> None:
+        self._service = service
 
     def routes(self) -> list[Route]:
         return [Route("/api/pull", self.pull, methods=["POST"])]
@@ -72,11 +70,11 @@ class OllamaPullApi:
     async def pull(self, request: Request) -> PullAnswer:
         asked = Named.model_validate_json(await request.body())
         try:
-            variant = (await self._models.lookup(asked.key)).variant
+            variant = (await self._service.models.lookup(asked.key)).variant
         except UnknownModelError as unknown:
             raise unknown_model(unknown) from None
         except NotCachedError as missing:
-            news = self._downloads.follow(missing.variant.id, force=False)
+            news = self._service.downloads.follow(missing.variant.id, force=False)
             return PullAnswer(news, PullLines(missing.variant), stream=asked.stream is not False)
         return PullAnswer(_there(), PullLines(variant), stream=asked.stream is not False)
 
@@ -107,13 +105,10 @@ class PullAnswer:
             (b"x-accel-buffering", b"no"),  # nginx would hold the stream back
         ]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
-        told = self._lines.begin()
+        await send(_piece(self._lines.begin()))
         async for batch in self._news:
-            told += self._told(batch)
-            if told:
-                body = b"".join(msgspec.json.encode(line) + b"\n" for line in told)
-                await send({"type": "http.response.body", "body": body, "more_body": True})
-            told = []
+            if told := self._told(batch):
+                await send(_piece(told))
         await send({"type": "http.response.body", "body": b""})
 
     async def _whole(self) -> Response:
@@ -129,3 +124,8 @@ class PullAnswer:
         for news in batch:
             told += self._lines.end(news.error) if news.done else self._lines.feed(news)
         return told
+
+
+def _piece(lines: list[dict[str, Any]]) -> Message:
+    body = b"".join(msgspec.json.encode(line) + b"\n" for line in lines)
+    return {"type": "http.response.body", "body": body, "more_body": True}

@@ -184,10 +184,12 @@ def test_a_real_download_as_every_sdk_reads_it(
     assert index.downloads == 1
 
 
-def begin(service: Service, index: PackageIndex) -> socket.socket:
+def begin(
+    service: Service, index: PackageIndex, path: str = "/openai/download", asked: Any = None
+) -> socket.socket:
     """A download that is half done and gets no further."""
     connection = wire.connect(service.url)
-    connection.sendall(wire.request("POST", "/openai/download", body(MODEL_ID)))
+    connection.sendall(wire.request("POST", path, asked or body(MODEL_ID)))
     assert index.halfway.wait(wire.PATIENCE)
     return connection
 
@@ -209,13 +211,15 @@ def test_two_clients_share_a_download_and_one_may_leave(
     start: Callable[..., Service], index: PackageIndex, tmp_path: Path
 ) -> None:
     service = start()
-    with begin(service, index) as second:
+    with begin(service, index, "/api/pull", {"model": ALIAS}) as second:  # as Ollama's clients do
         with wire.connect(service.url) as first:
             first.sendall(wire.request("POST", "/openai/download", body(MODEL_ID)))
             assert first.recv(15) == b"HTTP/1.1 200 \r\n"[:15]
         index.go_on.set()
-        assert wire.read(second).chunks[-1] == OK
+        assert wire.read(second).body.endswith(b'{"status":"success"}\n')
     assert index.downloads == 1
+    service.process.terminate()
+    assert service.rest_of_log().count(f"downloading {MODEL_ID}") == 1
 
 
 def test_a_service_that_is_killed_ends_its_downloads(
