@@ -17,6 +17,8 @@ from cupola.client import home
 from cupola.client.errors import ClientError, NoAnswerError
 from cupola.client.output import Form, Output, print_json
 
+_PROBING_SECONDS = 90.0
+
 
 def status(output: Output = Form.TEXT) -> None:
     """Show how the machine, the service, the models and the connection are.
@@ -96,10 +98,12 @@ def _look() -> dict[str, dict[str, Any]]:
     except NoAnswerError as error:
         service, silent = None, str(error)
     loaded: list[str] = []
+    providers: dict[str, str] = {}
     problem = silent
     if service is not None:
         try:
             loaded = Connection(service.url, 5.0).loaded()
+            providers = _providers(service.url)
         except ClientError as error:
             problem = str(error)
     return {
@@ -120,8 +124,17 @@ def _look() -> dict[str, dict[str, Any]]:
             "cached": [model.variant.id for model in ModelCache(folder).scan()],
             "loaded": loaded,
         },
+        "executionProviders": providers,
         "connectivity": {"service": problem or ("ok" if service else "not running")},
     }
+
+
+def _providers(url: str) -> dict[str, str]:
+    """Of the runtime, whether they work or why they do not. Asked for the first time it is slow."""
+    from cupola.client.connection import Connection
+
+    told = Connection(url, _PROBING_SECONDS).get("/openai/providers") or []
+    return {each["name"]: each["problem"] or "works" for each in told}
 
 
 def _words(name: str) -> str:

@@ -18,6 +18,7 @@ from cupola.gateway.foundry_register import FoundryRegisterApi
 from cupola.gateway.foundry_remote import RemoteModels
 from cupola.gateway.foundry_status import FoundryStatusApi
 from cupola.gateway.models import ModelDirectory
+from cupola.gateway.providers import ProvidersApi
 from cupola.gateway.scheduler_client import SchedulerClient
 
 if TYPE_CHECKING:
@@ -39,11 +40,13 @@ def foundry_routes(
     downloading = FoundryDownloadApi(models, remote, downloads)
     counting = FoundryCountApi(client, models, families)
     registering = FoundryRegisterApi(remote, models, config.remote_hosts, tell)
+    providers = ProvidersApi(client)
     status = FoundryStatusApi(client, config.url, str(Home(config.home).models))
     return [
         Route("/foundry/list", listing.catalog),
         Route("/foundry/cache", status.cache),
         Route("/openai/status", status.status),
+        Route("/openai/providers", providers.list),
         Route("/openai/models", listing.cached),
         Route("/openai/download", downloading.download, methods=["POST"]),
         Route("/openai/loadedmodels", loading.loaded),

@@ -8,6 +8,7 @@ import socket
 import sys
 from collections import Counter
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from cupola.cache.catalog import ExecutionProvider, UnknownModelError
@@ -19,17 +20,18 @@ from cupola.gateway.foundry_socket import remove_dead
 from cupola.gateway.listener import url
 from cupola.gateway.main import GatewayConfig
 from cupola.gateway.settings import Settings, listed
-from cupola.gateway.supervisor import ChildSpec, Supervisor
+from cupola.gateway.supervisor import ChildSpec, GaveUpError, Supervisor
 from cupola.scheduler.core import SchedulerPolicy
 from cupola.scheduler.endpoint import Endpoint, local_endpoint, remove
 from cupola.scheduler.messages import LocalModel
+from cupola.workers.discovery import discover
 from cupola.workers.loading import EngineOptions
 from cupola.workers.machine import available_bytes, cores
 from cupola.workers.main import WorkerConfig
 
 logger = logging.getLogger(__name__)
 
-_PROVIDERS = {"cpu": ExecutionProvider.CPU, "cuda": ExecutionProvider.CUDA}
+_PROVIDERS = {provider.name.lower(): provider for provider in ExecutionProvider}
 
 
 def serve(settings: Settings, listeners: Sequence[socket.socket]) -> None:
@@ -37,6 +39,7 @@ def serve(settings: Settings, listeners: Sequence[socket.socket]) -> None:
 
     The first of the listeners is the port; the others lead to the same service.
     """
+    check_devices(settings)
     home = Home(settings.home)
     endpoint = local_endpoint()
     try:
@@ -46,6 +49,24 @@ def serve(settings: Settings, listeners: Sequence[socket.socket]) -> None:
         if settings.uds:
             remove_dead(Path(settings.uds))
         daemon_file.remove(home.daemon_file)
+
+
+def check_devices(settings: Settings) -> None:
+    """See that the devices can be used, which takes seconds for others than CPUs.
+
+    Raises GaveUpError: workers that cannot start would let their requests wait.
+    """
+    names = tuple({str(provider_of(device)): None for device in settings.devices})
+    others = tuple(name for name in names if name != ExecutionProvider.CPU)
+    if others and settings.backend != "echo":
+        for state in discover(others):
+            if state.problem:
+                raise GaveUpError(f"no worker can run {state.name}: {state.problem}")
+
+
+def provider_of(device: str) -> ExecutionProvider:
+    """Of a device as the settings name it, e.g. "cuda:0"."""
+    return _PROVIDERS[device.partition(":")[0]]
 
 
 def supervisor(
@@ -113,18 +134,19 @@ def worker_configs(
     seen: Counter[str] = Counter()
     configs = []
     for device in devices:
-        provider = _PROVIDERS[device.partition(":")[0]]
+        provider = provider_of(device)
         wanted = tuple(model for model in preload if model.provider is provider)
         name = f"{device}/{seen[device]}"
         seen[device] += 1
-        configs.append(WorkerConfig(name, provider, engine, settings.model_ttl, wanted, pinned))
+        own = replace(engine, device=int(device.partition(":")[2]))
+        configs.append(WorkerConfig(name, provider, own, settings.model_ttl, wanted, pinned))
     return configs
 
 
 def first_models(settings: Settings, home: Home) -> list[LocalModel]:
     """The models to load at the start, those of them that are on the disk; no two the same."""
     names = [settings.model, *listed(settings.preload), *listed(settings.pinned)]
-    providers = {_PROVIDERS[device.partition(":")[0]] for device in settings.devices}
+    providers = {provider_of(device) for device in settings.devices}
     found = [default_model(name, home, providers) for name in names]
     return list({model.id: model for model in found if model is not None}.values())
 

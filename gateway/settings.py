@@ -26,13 +26,14 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from cupola.cache.catalog import ExecutionProvider
 from cupola.cache.home import Home
 
 PREFIX = "CUPOLA_"
 DEFAULT = "default"
 # Variables of the same prefix that are not settings: for the tests, and for comparing with peers.
 _FOREIGN = re.compile(r"CUPOLA_(TEST_.*|PEERS)")
-_DEVICE = re.compile(r"(cpu|cuda)(:\d{1,3})?")
+_DEVICE = re.compile(rf"({'|'.join(each.name.lower() for each in ExecutionProvider)})(:\d{{1,3}})?")
 _MAX_WORKERS = 64
 _WORKERS = f"a count from 1 to {_MAX_WORKERS}, or a list of devices such as 'cpu:0,cuda:0'"
 

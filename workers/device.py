@@ -10,16 +10,9 @@ from dataclasses import dataclass
 import onnxruntime as ort
 
 from cupola.cache.catalog import ExecutionProvider
+from cupola.workers.discovery import missing
 
 ort.disable_telemetry_events()
-
-# What pip installs for a provider that the runtime of the default install does not have.
-_PACKAGES = {
-    ExecutionProvider.CUDA: "onnxruntime-gpu",
-    ExecutionProvider.DML: "onnxruntime-directml",
-    ExecutionProvider.OPENVINO: "onnxruntime-openvino",
-    ExecutionProvider.QNN: "onnxruntime-qnn",
-}
 
 
 class ProviderError(RuntimeError):
@@ -42,8 +35,8 @@ class Device:
         Raises ProviderError; and onnxruntime's own errors, which have no tree, for the model.
         """
         name = str(self.provider)
-        if name not in ort.get_available_providers():
-            raise ProviderError(missing(self.provider))
+        if name not in (installed := ort.get_available_providers()):
+            raise ProviderError(f"{name} cannot be used: {missing(name, installed)}")
         if self.provider is ExecutionProvider.CPU:
             return ort.InferenceSession(model, options, providers=[name])
         asked = [(name, {"device_id": str(self.index)}), str(ExecutionProvider.CPU)]
@@ -54,11 +47,3 @@ class Device:
 
 
 CPU = Device()
-
-
-def missing(provider: ExecutionProvider) -> str:
-    """What to tell when the installed runtime does not have the provider."""
-    has = ", ".join(ort.get_available_providers())
-    text = f"the installed onnxruntime has no {provider}, only {has}"
-    package = _PACKAGES.get(provider)
-    return f"{text}; pip install {package} in place of onnxruntime brings it" if package else text

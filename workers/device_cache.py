@@ -8,9 +8,22 @@ from __future__ import annotations
 
 import numpy as np
 import onnxruntime as ort
+from numpy.typing import NDArray
 
 from cupola.workers.attention_layers import KeyValueShape
 from cupola.workers.device import Device
+from cupola.workers.model_folder import ModelFolderError
+
+
+def fitting(slots: int, slot_bytes: int, cache_bytes: int) -> int:
+    """How many of the slots there is memory for. Raises ModelFolderError if for none."""
+    if cache_bytes < slot_bytes:
+        text = (
+            f"the keys and values of one request need {slot_bytes >> 20} MB and may have "
+            f"{cache_bytes >> 20} MB: set a smaller 'context' or more 'kv_memory_mb'"
+        )
+        raise ModelFolderError(text)
+    return min(slots, cache_bytes // slot_bytes)
 
 
 class DeviceCache:
@@ -23,12 +36,9 @@ class DeviceCache:
         self.bytes_per_token = shape.bytes_per_token
         self._device = device
         self._dims = (shape.heads, capacity, shape.head_size)
-        # Zeros, because what has never been written must not be a NaN.
+        # What has never been written must not be a NaN.
         zeros = np.zeros((slots, *self._dims), shape.dtype)
-        self._parts = [
-            [ort.OrtValue.ortvalue_from_numpy(zeros, device.memory, device.index) for _ in range(2)]
-            for _ in range(shape.layers)
-        ]
+        self._parts = [[_filled(zeros, device) for _ in range(2)] for _ in range(shape.layers)]
 
     def place(
         self, layer: int, part: int, depth: int
@@ -43,3 +53,12 @@ class DeviceCache:
 
     def forget(self, slot: int) -> None:
         """The memory stays: the next sequence of the slot writes over it."""
+
+
+def _filled(values: NDArray[np.generic], device: Device) -> ort.OrtValue:
+    """Memory of the device that holds ``values``."""
+    part = ort.OrtValue.ortvalue_from_shape_and_type(
+        values.shape, values.dtype, device.memory, device.index
+    )
+    part.update_inplace(values)
+    return part

@@ -76,7 +76,14 @@ def _session(folder: ModelFolder, options: EngineOptions, device: Device) -> Ses
     why = ""
     if options.backend == "onnx" and device.provider in RAGGED:
         try:
-            return DecoderSession(folder, slots=slots, width=width, threads=threads, device=device)
+            return DecoderSession(
+                folder,
+                slots=slots,
+                width=width,
+                threads=threads,
+                device=device,
+                cache_bytes=options.kv_bytes,
+            )
         except UnservableGraphError as error:
             why = str(error)
     elif options.backend == "onnx":

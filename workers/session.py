@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from cupola.scheduler.messages import Serving
 from cupola.workers.device import CPU, Device, ProviderError
-from cupola.workers.device_cache import DeviceCache
+from cupola.workers.device_cache import DeviceCache, fitting
 from cupola.workers.kv_cache import KeyValueCache
 from cupola.workers.model_folder import ModelFolder, ModelFolderError
 from cupola.workers.serving_graph import serving_graph
@@ -98,8 +98,10 @@ class DecoderSession:
         width: int,
         threads: int,
         device: Device = CPU,
+        cache_bytes: int = 0,
     ) -> None:
-        """``width``: the most tokens a run takes.
+        """``width``: the most tokens a run takes. ``cache_bytes``: on a device that commits all of
+        its memory at once, for keys and values; there are fewer slots where it is little.
 
         Raises UnservableGraphError, ModelFolderError, ProviderError.
         """
@@ -118,6 +120,7 @@ class DecoderSession:
         if device.memory == "cpu":
             self.cache = KeyValueCache(graph.kv, slots, capacity)
         else:
+            slots = fitting(slots, graph.kv.bytes_per_token * capacity, cache_bytes)
             self.cache = DeviceCache(graph.kv, slots, capacity, device)
         self._caches = graph.caches
         self._has_positions = graph.has_positions

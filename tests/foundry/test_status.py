@@ -30,6 +30,12 @@ def test_generation_d(shared: Service, http: httpx2.Client) -> None:
     }
 
 
+def test_the_providers_are_tried(http: httpx2.Client) -> None:
+    found = {each["name"]: each for each in http.get("/openai/providers").json()}
+    cpu = found["CPUExecutionProvider"]
+    assert (cpu["works"], cpu["problem"], cpu["workers"]) == (True, "", ["cpu:0/0"])
+
+
 def test_the_gpu_device_is_a_number_that_can_be_set(http: httpx2.Client) -> None:
     answer = http.get("/openai/setgpudevice/1")
     assert (answer.status_code, answer.content) == (200, b"")

@@ -172,6 +172,7 @@ def test_a_broken_file_is_named(toml: WriteToml) -> None:
         ("2", ("cpu:0", "cpu:0")),
         ("cpu,cuda", ("cpu:0", "cuda:0")),
         ("cpu:0, cpu:0 ,cuda:1", ("cpu:0", "cpu:0", "cuda:1")),
+        ("dml,tensorrt_rtx:1", ("dml:0", "tensorrt_rtx:1")),
     ],
 )
 def test_devices(workers: str, devices: tuple[str, ...]) -> None:

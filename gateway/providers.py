@@ -1,0 +1,38 @@
+"""GET /openai/providers: what the installed runtime can run on, and what is wrong with the rest."""
+
+from __future__ import annotations
+
+import anyio
+import anyio.to_thread
+from starlette.requests import Request
+from starlette.responses import Response
+
+from cupola.gateway.foundry_list import json_answer
+from cupola.gateway.scheduler_client import SchedulerClient
+from cupola.workers.discovery import ProviderState, discover
+
+
+class ProvidersApi:
+    """Trying them takes seconds, so it is done once, when somebody asks."""
+
+    def __init__(self, client: SchedulerClient) -> None:
+        self._client = client
+        self._lock = anyio.Lock()
+        self._found: tuple[ProviderState, ...] = ()
+
+    async def list(self, request: Request) -> Response:
+        async with self._lock:
+            if not self._found:
+                self._found = await anyio.to_thread.run_sync(discover)
+        workers = self._client.status.workers if self._client.status else ()
+        return json_answer(
+            [
+                {
+                    "name": state.name,
+                    "works": not state.problem,
+                    "problem": state.problem,
+                    "workers": [each.name for each in workers if each.provider == state.name],
+                }
+                for state in self._found
+            ]
+        )

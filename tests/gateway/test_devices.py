@@ -1,0 +1,28 @@
+"""What the service makes of the devices in its settings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from cupola.cache.catalog import ExecutionProvider
+from cupola.gateway.service import check_devices, worker_configs
+from cupola.gateway.settings import Settings
+from cupola.gateway.supervisor import GaveUpError
+
+
+def test_a_provider_that_does_not_start_ends_the_service_with_a_reason(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path, workers="cpu,vitisai")
+    with pytest.raises(GaveUpError, match="no worker can run VitisAIExecutionProvider"):
+        check_devices(settings)
+    check_devices(Settings(home=tmp_path, workers="cpu,vitisai", backend="echo"))
+    check_devices(Settings(home=tmp_path, workers="2"))
+
+
+def test_each_worker_has_its_provider_and_its_device(tmp_path: Path) -> None:
+    configs = worker_configs(Settings(home=tmp_path, workers="cpu,cuda:1"), [], frozenset())
+    assert [(c.name, c.provider, c.engine.device) for c in configs] == [
+        ("cpu:0/0", ExecutionProvider.CPU, 0),
+        ("cuda:1/0", ExecutionProvider.CUDA, 1),
+    ]
