@@ -84,12 +84,12 @@ def _prompt(
     messages = prompt.messages
     given: tuple[dict[str, Any], ...] = ()
     if family.template_takes_tools:
-        given = tuple(definition(tool) for tool in tools.tools)
+        given = tuple(definition(tool) for tool in tools.told)
         if family.short_ids:
             messages = tuple(_with_short_ids(message) for message in messages)
     else:
         form = family.tools if family.tools and family.tools.markers else HERMES
-        messages = described(messages, tools.tools, form.markers[0])
+        messages = described(messages, tools.told, form.markers[0])
     return Chat(messages, given, prompt.template_options, prompt.continue_last)
 
 

@@ -17,7 +17,7 @@ from cupola.gateway.models import ModelDirectory
 from cupola.gateway.naming import in_words_of
 from cupola.gateway.scheduler_client import SchedulerClient
 from cupola.gateway.schemas.embeddings import EmbeddingsRequest
-from cupola.scheduler.messages import Embed
+from cupola.scheduler.messages import Embed, Usage
 
 NAMES = {"texts": "input"}
 
@@ -28,6 +28,7 @@ class Embedded(NamedTuple):
     model: str
     vectors: list[bytes]
     tokens: int
+    load_seconds: float = 0.0  # of waiting for the model to be loaded
 
 
 class Embedder:
@@ -47,8 +48,8 @@ class Embedder:
         if len(vectors) != len(task.texts) or not all(vectors):
             text = f"The model '{model.id}' makes no embeddings"
             raise ApiError(400, "invalid_request", text, param="model")
-        usage = outputs[-1].usage
-        return Embedded(model.id, vectors, usage.prompt_tokens if usage else 0)
+        usage = outputs[-1].usage or Usage(0, 0)
+        return Embedded(model.id, vectors, usage.prompt_tokens, usage.load_seconds)
 
 
 class Embedding(msgspec.Struct, frozen=True):

@@ -38,11 +38,16 @@ class Tool:
 
 @dataclass(frozen=True, slots=True)
 class ToolOptions:
-    """The tools that may be called, and how. A tool that may not be called is not in here."""
+    """The tools that may be called, and how.
+
+    ``told``: those that the model is told of. A choice that is enforced does not change them, so
+    that the prompt, and what the cache holds of it, stays the same from turn to turn.
+    """
 
     tools: tuple[Tool, ...] = ()
     use: ToolUse = ToolUse.AUTO
     parallel: bool = True  # whether one answer may hold several calls
+    told: tuple[Tool, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -59,6 +59,7 @@ class Serving(msgspec.Struct, frozen=True, omit_defaults=True):
 
     engine: str  # "batching"; else "onnxruntime-genai", "encoder" or "echo"
     why: str = ""  # it is not the batching engine; for people
+    leaves_in: float | None = None  # seconds until it is unloaded if unused; None: not by time
 
 
 class SamplingParams(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
@@ -167,6 +168,7 @@ class Usage(msgspec.Struct, frozen=True, omit_defaults=True):
     cached_tokens: int = 0  # of the prompt's, those that were not computed again
     accepted_prediction_tokens: int = 0
     rejected_prediction_tokens: int = 0
+    load_seconds: float = 0.0  # that the request waited for its model to be loaded
 
 
 # -- gateway -> scheduler --------------------------------------------------------------------------

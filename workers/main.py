@@ -111,7 +111,7 @@ class Loop:
 
     def run(self) -> None:
         self._preload()
-        self._send([self.worker.ready()])
+        self._send([self.worker.ready(time.monotonic())])
         while "stop" not in self.commands.read():
             self._send(self.worker.step(time.monotonic()))
             self._expire()
@@ -160,7 +160,7 @@ class Loop:
     def _beat(self, now: float) -> None:
         if now >= self.next_heartbeat:
             self.next_heartbeat = now + HEARTBEAT_SECONDS
-            self._send([self.worker.heartbeat(memory_bytes())])
+            self._send([self.worker.heartbeat(now, memory_bytes())])
 
     def _timeout_ms(self, now: float) -> int:
         if self.worker.busy:

@@ -12,6 +12,8 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass, field
 
+from msgspec.structs import replace
+
 from cupola.scheduler.messages import Generate, Load, LocalModel, Serving
 from cupola.workers.backend import Backend
 
@@ -29,6 +31,8 @@ class Resident:
     promised: bool = False  # the time to live was asked for
     backend: Backend | None = None
     waiting: list[Generate | Load] = field(default_factory=list)  # until it is loaded
+    came: dict[str, float] = field(default_factory=dict)  # when those came, by request
+    waited: dict[str, float] = field(default_factory=dict)  # for how long those did that run
     running: set[str] = field(default_factory=set)
     leaving: list[str] = field(default_factory=list)  # ids of unload requests to confirm
     afterwards: list[Generate | Load] = field(default_factory=list)  # came while it was leaving
@@ -43,6 +47,12 @@ class Resident:
         if self.in_use or self.pinned or self.ttl == FOREVER:
             return None
         return self.last_used + self.ttl
+
+    def leaves_in(self, now: float) -> float | None:
+        """Seconds until it is unloaded if nobody uses it from now on; None: not by time."""
+        if self.pinned or self.ttl == FOREVER:
+            return None
+        return max(0.0, (now if self.in_use else self.last_used) + self.ttl - now)
 
     @property
     def orders(self) -> list[str]:
@@ -75,6 +85,7 @@ class Residency:
         for resident in self.models.values():
             if request_id in resident.running:
                 resident.running.discard(request_id)
+                resident.waited.pop(request_id, None)
                 resident.last_used = now
 
     def may_leave(self, model_id: str, force: bool) -> bool:
@@ -103,8 +114,10 @@ class Residency:
     def loading(self) -> tuple[str, ...]:
         return tuple(sorted(i for i, model in self.models.items() if model.backend is None))
 
-    @property
-    def serving(self) -> dict[str, Serving]:
+    def serving(self, now: float) -> dict[str, Serving]:
         """How the models run that are loaded."""
-        backends = ((i, model.backend) for i, model in sorted(self.models.items()))
-        return {i: backend.serving for i, backend in backends if backend is not None}
+        return {
+            model_id: replace(resident.backend.serving, leaves_in=resident.leaves_in(now))
+            for model_id, resident in sorted(self.models.items())
+            if resident.backend is not None
+        }

@@ -10,6 +10,8 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from msgspec.structs import replace
+
 from cupola.cache.catalog import ExecutionProvider
 from cupola.scheduler.messages import (
     Abort,
@@ -79,12 +81,14 @@ class Worker:
             ids = [order.request_id for order in (*waiting, *resident.afterwards)]
             ids += resident.leaving
             rejected = [Rejected(i, ErrorCode.MODEL_LOAD_FAILED, text) for i in ids]
-            return [self.heartbeat(), *rejected]
+            return [self.heartbeat(now), *rejected]
         resident.backend = result
         resident.last_used = now
+        resident.waited = {request_id: now - came for request_id, came in resident.came.items()}
+        resident.came.clear()
         answers = [answer for order in waiting for answer in self._begin(resident, order)]
         # First of all what is loaded: a load that is done must show in the lists.
-        return [self.heartbeat(), *answers]
+        return [self.heartbeat(now), *answers]
 
     def step(self, now: float) -> list[ToScheduler]:
         """One run of every model that has work; all it made is one message."""
@@ -103,7 +107,7 @@ class Worker:
                 if isinstance(output, Rejected):
                     failures.append(output)
                 else:
-                    outputs.append(output)
+                    outputs.append(_with_wait(output, resident))
                 if isinstance(output, Rejected) or output.last:
                     self._residency.finish(output.request_id, now)
         return [*([Outputs(tuple(outputs))] if outputs else []), *failures]
@@ -116,7 +120,7 @@ class Worker:
             logger.info("unloaded %s", resident.model.id)
             answers += [Done(request_id) for request_id in resident.leaving]
             self._replace(resident, now)
-        return [self.heartbeat(), *answers] if over else []
+        return [self.heartbeat(now), *answers] if over else []
 
     # -- what the loop wants to know ---------------------------------------------------------------
 
@@ -129,16 +133,14 @@ class Worker:
     def next_deadline(self) -> float | None:
         return self._residency.next_deadline()
 
-    def ready(self) -> Ready:
-        me = self._identity
-        held = self._residency
-        return Ready(
-            me.name, me.provider, me.pid, me.slots, held.loaded, held.loading, held.serving
-        )
+    def ready(self, now: float) -> Ready:
+        me, held = self._identity, self._residency
+        held_now = (held.loaded, held.loading, held.serving(now))
+        return Ready(me.name, me.provider, me.pid, me.slots, *held_now)
 
-    def heartbeat(self, memory_bytes: int = 0) -> Heartbeat:
+    def heartbeat(self, now: float, memory_bytes: int = 0) -> Heartbeat:
         held = self._residency
-        return Heartbeat(memory_bytes, held.loaded, held.loading, held.serving)
+        return Heartbeat(memory_bytes, held.loaded, held.loading, held.serving(now))
 
     def goodbye(self) -> list[ToScheduler]:
         """End what runs: the process is about to stop."""
@@ -163,6 +165,7 @@ class Worker:
         self._residency.touch(resident, order.ttl, now)
         if resident.backend is None:
             resident.waiting.append(order)
+            resident.came[order.request_id] = now
             return []
         return self._begin(resident, order)
 
@@ -206,7 +209,7 @@ class Worker:
             for request_id in resident.orders:
                 self._abort(request_id, now)
             resident.leaving.clear()
-        return [self.ready()]
+        return [self.ready(now)]
 
     def _discard(self, resident: Resident, now: float) -> list[ToScheduler]:
         """An engine is lost, and with it what it ran."""
@@ -214,7 +217,7 @@ class Worker:
         failed = [Rejected(i, ErrorCode.INTERNAL, text) for i in sorted(resident.running)]
         left = [Done(request_id) for request_id in resident.leaving]
         self._replace(resident, now)
-        return [self.heartbeat(), *failed, *left]
+        return [self.heartbeat(now), *failed, *left]
 
     def _replace(self, resident: Resident, now: float) -> None:
         """Forget a model; it is loaded again for those who asked for it while it was leaving."""
@@ -225,3 +228,11 @@ class Worker:
 
 def _without(request_id: str, orders: list[Generate | Load]) -> list[Generate | Load]:
     return [order for order in orders if order.request_id != request_id]
+
+
+def _with_wait(output: Output, resident: Resident) -> Output:
+    """The output; the last one of a request that waited for a load says for how long."""
+    waited = resident.waited.get(output.request_id)
+    if output.usage is None or waited is None:
+        return output
+    return replace(output, usage=replace(output.usage, load_seconds=waited))

@@ -88,7 +88,7 @@ class OllamaApi:
                 "model": asked.model,
                 "embeddings": [in_numbers(vector) for vector in made.vectors],
                 "total_duration": time.perf_counter_ns() - began,
-                "load_duration": 0,
+                "load_duration": int(made.load_seconds * 1e9),
                 "prompt_eval_count": made.tokens,
             }
         )

@@ -173,13 +173,14 @@ class OllamaFrames:
     def _end(self, total: UsageTotal) -> dict[str, Any]:
         now = self._clock()
         first = self._first or now
+        loading = min(int(total.usage.load_seconds * 1e9), first - self._began)
         return {
             "done": True,
             "done_reason": "length" if self._reason == "length" else "stop",
             "total_duration": now - self._began,
-            "load_duration": 0,  # part of the prompt's: only workers know
+            "load_duration": loading,
             "prompt_eval_count": total.usage.prompt_tokens,
-            "prompt_eval_duration": first - self._began,
+            "prompt_eval_duration": first - self._began - loading,
             "eval_count": total.usage.completion_tokens,
             "eval_duration": max(1, now - first),  # clients divide by it
         }

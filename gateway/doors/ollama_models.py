@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,9 @@ from cupola.gateway.errors import NO_RETRY, SERVER_ERROR, ApiError
 from cupola.gateway.families.directory import TEMPLATE
 from cupola.gateway.refused import METHODS
 from cupola.gateway.timestamps import rfc3339
+from cupola.scheduler.messages import Serving
 
+FOREVER = timedelta(days=292 * 365)  # as long as Ollama's "for ever"
 API_VERSION = "0.12.6"  # of the Ollama whose API this is: clients ask for a least one
 _PARAMETERS = re.compile(r"(?<![a-z0-9])(\d+(?:\.\d+)?[mb])(?![a-z0-9])")
 # What is not here, and what to do instead.
@@ -58,10 +61,13 @@ class OllamaModelsApi:
     async def ps(self, request: Request) -> Response:
         status = self._service.client.status
         workers = status.workers if status else ()
-        resident = {model_id for worker in workers for model_id in worker.resident}
-        every = await self._service.models.on_disk()
-        loaded = [await self._running(each) for each in every if each.variant.id in resident]
-        return JSONResponse({"models": loaded})
+        running = []
+        for cached in await self._service.models.on_disk():
+            holders = [each for each in workers if cached.variant.id in each.resident]
+            known = (holder.serving.get(cached.variant.id) for holder in holders)
+            if holders:
+                running.append(await self._running(cached, [one for one in known if one]))
+        return JSONResponse({"models": running})
 
     async def show(self, request: Request) -> Response:
         asked = Named.model_validate_json(await request.body())
@@ -129,13 +135,22 @@ class OllamaModelsApi:
             "capabilities": capabilities,
         }
 
-    async def _running(self, cached: CachedModel) -> dict[str, Any]:
+    async def _running(self, cached: CachedModel, servings: list[Serving]) -> dict[str, Any]:
+        """``servings``: how each worker runs it that holds it."""
         entry = await self._entry(cached)
         on_device = cached.variant.device is not DeviceType.CPU
         return entry | {
+            "expires_at": rfc3339(datetime.now(UTC) + _left(servings)),
             "size_vram": entry["size"] if on_device else 0,
             "context_length": cached.variant.context_length,
         }
+
+
+def _left(servings: list[Serving]) -> timedelta:
+    """How long a model stays at the longest if nobody uses it."""
+    times = [serving.leaves_in for serving in servings]
+    known = [seconds for seconds in times if seconds is not None]
+    return timedelta(seconds=max(known)) if known and len(known) == len(times) else FOREVER
 
 
 def _template(folder: Path) -> str:

@@ -84,7 +84,8 @@ def options(
         use = ToolUse(choice or "auto")
         if use is ToolUse.REQUIRED and not tools:
             raise invalid("A call is required, but there are no tools", param)
-        return ToolOptions(() if use is ToolUse.NONE else tools, use, parallel)
+        callable_ = () if use is ToolUse.NONE else tools
+        return ToolOptions(callable_, use, parallel, callable_)
     if isinstance(choice, AllowedToolsChoice):
         allowed = {tool.function.name for tool in choice.allowed_tools.tools}
         use = ToolUse(choice.allowed_tools.mode)
@@ -93,4 +94,5 @@ def options(
         use, parallel = ToolUse.REQUIRED, False
     if unknown := allowed - set(names) or (not allowed and {""}):
         raise invalid(f"There is no tool called '{min(unknown)}'", param)
-    return ToolOptions(tuple(tool for tool in tools if tool.name in allowed), use, parallel)
+    callable_ = tuple(tool for tool in tools if tool.name in allowed)
+    return ToolOptions(callable_, use, parallel, tools if use is ToolUse.REQUIRED else callable_)

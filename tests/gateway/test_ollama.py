@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from array import array
 from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime, timedelta
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,7 @@ from cupola.scheduler.messages import (
     Output,
     Outputs,
     Rejected,
+    Serving,
     Status,
     Submit,
     Text,
@@ -314,11 +316,19 @@ def test_running(
     gateway: RunningGateway, client: ollama.Client, scheduler: ScriptedScheduler
 ) -> None:
     assert client.ps().models == []
-    worker = msgspec.structs.replace(WORKER, resident=(MODEL_ID,))
-    scheduler.status = Status("first", workers=(worker,))
-    gateway.until(lambda: bool(client.ps().models))
-    [model] = client.ps().models
-    assert (model.model, model.context_length) == (MODEL_ID, 8192)
+    for leaves_in in (3600.0, None):
+        serving = {MODEL_ID: Serving("batching", leaves_in=leaves_in)}
+        worker = msgspec.structs.replace(WORKER, resident=(MODEL_ID,), serving=serving)
+        scheduler.status = Status("first", workers=(worker,))
+        gateway.until(lambda: bool(client.ps().models))
+        [model] = client.ps().models
+        assert (model.model, model.context_length) == (MODEL_ID, 8192)
+        assert model.expires_at is not None
+        left = model.expires_at - datetime.now(UTC)
+        if leaves_in is None:
+            gateway.until(lambda: client.ps().models[0].expires_at.year > 2200)
+        else:
+            assert timedelta(minutes=58) < left <= timedelta(hours=1)
 
 
 def test_delete(client: ollama.Client, scheduler: ScriptedScheduler, home: Path) -> None:
@@ -509,6 +519,17 @@ def test_whole_is_the_stream_put_together() -> None:
         10,
         10,
     )
+
+
+def test_the_wait_for_a_load_is_no_part_of_the_prompt() -> None:
+    ticks = iter([0, 5_000_000_000, 7_000_000_000])
+    frames = OllamaFrames("m", chat=True, clock=lambda: next(ticks))
+    frames.arrived()
+    usage = UsageTotal(Usage(3, 2, load_seconds=4.0))
+    [line] = frames.encode([usage]).splitlines()
+    told = json.loads(line)
+    names = ("load_duration", "prompt_eval_duration", "eval_duration", "total_duration")
+    assert [told[name] // 10**9 for name in names] == [4, 1, 2, 7]
 
 
 def test_silence_is_told_in_json() -> None:

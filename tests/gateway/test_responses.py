@@ -376,7 +376,7 @@ def test_forms(
     [
         ("none", set()),
         ("auto", {"get_weather", "get_time"}),
-        ({"type": "function", "name": "get_time"}, {"get_time"}),
+        ({"type": "function", "name": "get_time"}, {"get_weather", "get_time"}),  # enforced
         (
             {
                 "type": "allowed_tools",

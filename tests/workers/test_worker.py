@@ -224,6 +224,33 @@ def test_a_request_can_set_the_time_to_live(bench):
     assert bench.worker.next_deadline() is None
 
 
+def left(bench: Bench, now: float) -> float | None:
+    return bench.worker.heartbeat(now).serving[MODEL.id].leaves_in
+
+
+def test_a_heartbeat_says_how_long_a_model_stays(bench):
+    bench.load(now=0)
+    assert left(bench, 100) == 500
+    bench.generate("r1", now=100, ttl=50)
+    assert left(bench, 400) == 50  # it is in use
+    bench.finish(now=500)
+    assert left(bench, 510) == 40
+    bench.generate("r2", now=510, ttl=FOREVER)
+    assert left(bench, 510) is None
+
+
+def test_who_waited_for_a_load_is_told_how_long(bench):
+    bench.generate("r1", "a", now=1)
+    bench.generate("r2", "b", now=3)
+    bench.worker.loaded(MODEL.id, EchoBackend(), now=5)
+    bench.generate("r3", "c", now=6)
+    waits = {}
+    while bench.worker.busy:
+        (message,) = bench.worker.step(7)
+        waits |= {o.request_id: o.usage.load_seconds for o in message.outputs if o.usage}
+    assert waits == {"r1": 4, "r2": 2, "r3": 0}
+
+
 def test_unload_waits_for_running_requests_and_is_confirmed(bench):
     bench.load()
     bench.generate("r1")
