@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -14,6 +16,7 @@ from cupola.cache.store import ModelCache
 from tests.service.running_service import MODEL, Service
 
 ENCODER = "all-minilm-l6-v2"
+THINKER = "smollm2-thinker"
 
 
 @pytest.fixture(scope="session")
@@ -36,11 +39,26 @@ def service(
 ) -> Iterator[Service]:
     """One service with the real models, for tests that do not hurt it."""
     home = tmp_path_factory.mktemp("home")
-    place_model(home)
+    place_thinker(place_model(home))
     encoder = ModelCache(real_encoder).find(ENCODER).path
     shutil.copytree(encoder, Home(home).models / encoder.relative_to(real_encoder.models))
     with Service(home) as running:
         yield running.ready()
+
+
+def place_thinker(model: Path) -> None:
+    """The same model once more, as one that thinks: its first sentence counts as reasoning."""
+    folder = model.parent / f"{THINKER}-generic-cpu-1"
+    shutil.copytree(model, folder, copy_function=os.link)
+    for name, content in (
+        ("inference_model.json", {"Name": f"{THINKER}-generic-cpu:1", "PromptTemplate": None}),
+        (
+            "cupola.json",
+            {"reasoning": [{"start": "<think>", "end": "."}], "starts_in_reasoning": True},
+        ),
+    ):
+        (folder / name).unlink(missing_ok=True)
+        (folder / name).write_text(json.dumps(content), "utf-8")
 
 
 @pytest.fixture
