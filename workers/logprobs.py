@@ -18,7 +18,8 @@ def logprob(
 ) -> TokenLogprob:
     """Of ``token`` in one row of logits ``[vocabulary]``, with the ``best`` most probable ones."""
     highest = logits.max()
-    total = highest + np.log(np.exp(logits - highest).sum(dtype=np.float64))
+    weights = logits - highest
+    total = highest + np.log(np.exp(weights, out=weights).sum())  # summed pairwise
     top: NDArray[np.intp] = np.empty(0, np.intp)
     if best:
         top = largest(logits, best)

@@ -5,13 +5,39 @@ Only the tokens concerned are touched: no pass over the vocabulary, however many
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cupola.scheduler.messages import SamplingParams
+
+
+class _Tally:
+    """How often each token has come, in arrays that are ready for use."""
+
+    def __init__(self, tokens: Iterable[int] = ()) -> None:
+        seen = np.fromiter(tokens, np.int64)
+        self._ids, counts = np.unique(seen, return_counts=True)
+        self._counts = counts.astype(np.float32)
+        self._places = {token: place for place, token in enumerate(self._ids.tolist())}
+
+    def add(self, token: int) -> None:
+        place = self._places.setdefault(token, len(self._places))
+        if place == self._ids.size:  # none is free: twice as many
+            more = np.zeros(place + 16, np.int64)
+            self._ids = np.concatenate([self._ids, more])
+            self._counts = np.concatenate([self._counts, more.astype(np.float32)])
+        self._ids[place] = token
+        self._counts[place] += 1
+
+    @property
+    def ids(self) -> NDArray[np.int64]:
+        return self._ids[: len(self._places)]
+
+    @property
+    def counts(self) -> NDArray[np.float32]:
+        return self._counts[: len(self._places)]
 
 
 class Penalties:
@@ -29,8 +55,8 @@ class Penalties:
         self._bias = np.array(list(params.logit_bias.values()), np.float32)
         self._repeats = params.repetition_penalty != 1.0
         self._counts_answer = bool(params.frequency_penalty or params.presence_penalty)
-        self._seen: set[int] = set(prompt) if self._repeats else set()
-        self._counts: Counter[int] = Counter()
+        self._seen = _Tally(prompt if self._repeats else ())
+        self._answer = _Tally()
         self._made = 0
 
     @property
@@ -46,23 +72,20 @@ class Penalties:
         """The answer has one more token."""
         self._made += 1
         if self._counts_answer:
-            self._counts[token] += 1
+            self._answer.add(token)
         if self._repeats:
             self._seen.add(token)
 
     def apply(self, row: NDArray[np.float32]) -> None:
         """Change one row of logits ``[vocabulary]`` in place."""
         params = self._params
-        if self._seen:
-            ids = np.fromiter(self._seen, np.int64, len(self._seen))
+        if (ids := self._seen.ids).size:
             seen = row[ids]
             factor = np.float32(params.repetition_penalty)
             row[ids] = np.where(seen > 0, seen / factor, seen * factor)
-        if self._counts:
-            ids = np.fromiter(self._counts, np.int64, len(self._counts))
-            counts = np.fromiter(self._counts.values(), np.float32, len(self._counts))
-            row[ids] -= counts * np.float32(params.frequency_penalty)
-            row[ids] -= np.float32(params.presence_penalty)
+        if (ids := self._answer.ids).size:
+            penalty = self._answer.counts * np.float32(params.frequency_penalty)
+            row[ids] -= penalty + np.float32(params.presence_penalty)
         if self._bias_ids.size:
             known = self._bias_ids < row.size
             row[self._bias_ids[known]] += self._bias[known]

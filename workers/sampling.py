@@ -17,13 +17,19 @@ from numpy.typing import NDArray
 from cupola.scheduler.messages import SamplingParams
 from cupola.workers.penalties import Penalties
 
+NOTHING = -1  # no token
+
 # Tokens so much less likely than the best one, in nats, are left out: a whole vocabulary of them
 # weighs less than a millionth of it.
 _NEGLIGIBLE = 25.0
-NOTHING = -1  # no token
 _WIDE = 0.6  # from this temperature on next to no token is negligible, and looking costs more
 _DEALT = 64  # values of a row in a group
 _BLOCK = 256  # weights summed together
+_NEAR = np.float32(4.0)  # nats within which the tokens that decide mostly are
+_SORTED = 512  # numbers that are sorted at most, as far as that can be told before
+_FIRST_BIN = 0x3C00  # the upper bits of 1/128; what is nearer goes with it
+_LOWEST = np.float32(-1e4)  # for the logarithm of nothing, in a product with nothing
+_GREEDY = 1e-5  # temperatures below it are none (vLLM's limit)
 
 
 @dataclass(slots=True)
@@ -50,7 +56,7 @@ class Sampler:
 
     @property
     def greedy(self) -> bool:
-        return self.temperature == 0 or self.top_k == 1
+        return self.temperature < _GREEDY or self.top_k == 1
 
 
 def penalize(logits: NDArray[np.float32], samplers: Sequence[Sampler]) -> None:
@@ -69,7 +75,8 @@ def sample(logits: NDArray[np.float32], samplers: Sequence[Sampler]) -> NDArray[
     # argmax finds a NaN where there is one, so one look a row covers the whole row.
     highest = logits[np.arange(len(best)), best]
     best[~np.isfinite(highest)] = NOTHING
-    scratch = np.empty(logits.shape[1], np.float32)  # once: fresh memory costs more than the sums
+    # Once for all rows: fresh memory costs more than the sums.
+    scratch = np.empty((2, logits.shape[1]), np.float32)
     for row, sampler in enumerate(samplers):
         if not sampler.greedy and best[row] != NOTHING:
             best[row] = _draw(logits[row], highest[row], sampler, scratch)
@@ -91,14 +98,14 @@ def _draw(
     elif params.min_p > 0 or temperature < _WIDE:
         tokens = np.flatnonzero(row >= highest - depth * temperature)
     left = row if tokens is None else row[tokens]
-    weights = np.subtract(left, highest, out=scratch[: left.size])
-    weights *= np.float32(1 / temperature)
-    np.exp(weights, out=weights)
+    levels = np.subtract(left, highest, out=scratch[0, : left.size])
+    levels *= np.float32(1 / temperature)
+    weights = np.exp(levels, out=scratch[1, : left.size])
     for keep, share in ((_typical, params.typical_p), (_nucleus, sampler.top_p)):
         if share < 1.0:
-            kept = keep(weights, share)
+            kept = keep(levels, weights, share)
             tokens = kept if tokens is None else tokens[kept]
-            weights = weights[kept]
+            levels, weights = levels[kept], weights[kept]
     index = _place(weights, sampler.random.random())
     return index if tokens is None else int(tokens[index])
 
@@ -137,26 +144,44 @@ def _place(weights: NDArray[np.float32], share: float) -> int:
     return begin + min(place, weights.size - 1)
 
 
-def _nucleus(weights: NDArray[np.float32], share: float) -> NDArray[np.intp]:
-    """Indices of the fewest weights that make ``share`` of the whole, largest first."""
-    enough = share * weights.sum(dtype=np.float64)
-    threshold = np.float32(1 / 64)  # the largest weight is 1
-    while True:  # until those above the threshold make the share: only they need to be sorted
-        likely = np.flatnonzero(weights >= threshold)
-        if likely.size == weights.size or weights[likely].sum(dtype=np.float64) >= enough:
-            break
-        threshold /= 16
-    order = likely[np.argsort(-weights[likely], kind="stable")]
-    sorted_ = weights[order].astype(np.float64)
-    nucleus: NDArray[np.intp] = order[np.cumsum(sorted_) - sorted_ < enough]
-    return nucleus
+def _nucleus(
+    levels: NDArray[np.float32], weights: NDArray[np.float32], share: float
+) -> NDArray[np.intp]:
+    """Indices of the fewest weights that make ``share`` of the whole. ``levels``: their logs."""
+    return _nearest(np.abs(levels), weights, share)
 
 
-def _typical(weights: NDArray[np.float32], share: float) -> NDArray[np.intp]:
+def _typical(
+    levels: NDArray[np.float32], weights: NDArray[np.float32], share: float
+) -> NDArray[np.intp]:
     """Indices of those whose surprise is nearest to the expected one (arXiv 2202.00666)."""
-    probable = weights / weights.sum(dtype=np.float64)
-    surprise = -np.log(np.maximum(probable, 1e-300))
-    order = np.argsort(np.abs(surprise - (probable * surprise).sum()), kind="stable")
-    cumulative = np.cumsum(probable[order])
-    typical: NDArray[np.intp] = order[cumulative - probable[order] < share]
-    return typical
+    # Surprise is -level and a constant, which falls out of the difference to what is expected.
+    expected = np.dot(weights, np.maximum(levels, _LOWEST)) / weights.sum(dtype=np.float64)
+    return _nearest(np.abs(levels - np.float32(expected)), weights, share)
+
+
+def _nearest(
+    distances: NDArray[np.float32], weights: NDArray[np.float32], share: float
+) -> NDArray[np.intp]:
+    """Indices of the fewest weights that make ``share`` of the whole, nearest first; one at least.
+
+    Only those that decide are sorted. Where the near ones are too few or too many for that, they
+    are found by counting: floats that are not negative have the order of their upper bits, which
+    are sign, exponent and seven bits of the fraction.
+    """
+    enough = share * float(weights.sum(dtype=np.float64))
+    deciding = np.flatnonzero(distances <= _NEAR)
+    surely: NDArray[np.intp] | None = None
+    if deciding.size > _SORTED or weights[deciding].sum(dtype=np.float64) < enough:
+        bins = (distances.view(np.int32) >> 16).astype(np.intp)  # else bincount does so slowly
+        bins -= _FIRST_BIN
+        np.maximum(bins, 0, out=bins)
+        masses = np.bincount(bins, weights)
+        cumulative = np.cumsum(masses)
+        edge = min(int(np.searchsorted(cumulative, enough)), masses.size - 1)
+        surely, deciding = np.flatnonzero(bins < edge), np.flatnonzero(bins == edge)
+        enough -= cumulative[edge] - masses[edge]
+    deciding = deciding[np.argsort(distances[deciding], kind="stable")]
+    cumulative = np.cumsum(weights[deciding], dtype=np.float64)
+    deciding = deciding[: int(np.searchsorted(cumulative, enough)) + 1]
+    return deciding if surely is None else np.concatenate([surely, deciding])

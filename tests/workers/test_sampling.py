@@ -4,27 +4,20 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cupola.scheduler.messages import SamplingParams
-from cupola.workers.sampling import NOTHING, Sampler, sample
+from cupola.workers.penalties import Penalties
+from cupola.workers.sampling import NOTHING, Sampler, largest, penalize, sample
+from tests.workers.sampling_reference import distribution
 
 VOCABULARY = 1000
+GRID = 300  # draws that stand for the whole distribution
 
 
-def logits(rows: int, seed: int = 0) -> np.ndarray:
-    return np.random.default_rng(seed).normal(0, 3, (rows, VOCABULARY)).astype(np.float32)
-
-
-def allowed(row: np.ndarray, params: SamplingParams) -> set[int]:
-    """The tokens that temperature, top_k and top_p leave, by a full sort."""
-    temperature = 1.0 if params.temperature is None else params.temperature
-    weights = np.exp((row / np.float32(temperature)).astype(np.float64))
-    order = np.argsort(-weights, kind="stable")[: params.top_k or None]
-    share = weights[order] / weights[order].sum()
-    before = np.cumsum(share) - share
-    return set(order[before < (1.0 if params.top_p is None else params.top_p)].tolist())
+def logits(rows: int, seed: int = 0, size: int = VOCABULARY, spread: float = 3) -> np.ndarray:
+    return np.random.default_rng(seed).normal(0, spread, (rows, size)).astype(np.float32)
 
 
 def draws(row: np.ndarray, params: SamplingParams, count: int) -> np.ndarray:
@@ -32,22 +25,85 @@ def draws(row: np.ndarray, params: SamplingParams, count: int) -> np.ndarray:
     return np.array([sample(row[None], [sampler])[0] for _ in range(count)])
 
 
-def test_temperature_zero_and_top_k_one_take_the_best():
-    rows = logits(2)
-    samplers = [Sampler(SamplingParams(temperature=0)), Sampler(SamplingParams(top_k=1))]
-    assert sample(rows, samplers).tolist() == rows.argmax(axis=1).tolist()
+class EvenlySpaced:
+    """In place of a generator: all numbers between 0 and 1, so to speak."""
+
+    def __init__(self) -> None:
+        self.left = iter((np.arange(GRID) + 0.5) / GRID)
+
+    def random(self) -> float:
+        return next(self.left)
 
 
+def drawn_distribution(row: np.ndarray, sampler: Sampler) -> np.ndarray:
+    """By inverse transform each token has one interval, so it is off by 1/GRID at most."""
+    sampler.random = EvenlySpaced()  # type: ignore[assignment]
+    counts = np.zeros(row.size)
+    for _ in range(GRID):
+        changed = row[None].copy()
+        penalize(changed, [sampler])
+        counts[sample(changed, [sampler])[0]] += 1
+    return counts / GRID
+
+
+@st.composite
+def parameters(draw: st.DrawFn) -> SamplingParams:
+    tokens = st.integers(0, 12)
+    return SamplingParams(
+        temperature=draw(st.sampled_from([None, 0.0, 0.1, 0.3, 0.59, 0.7, 1.0, 2.0])),
+        top_k=draw(st.sampled_from([None, 0, 1, 2, 7, 40, 5000])),
+        top_p=draw(st.sampled_from([None, 0.001, 0.5, 0.9, 0.999, 1.0])),
+        min_p=draw(st.sampled_from([0.0, 0.0, 0.02, 0.3, 1.0])),
+        typical_p=draw(st.sampled_from([1.0, 1.0, 0.1, 0.6, 0.95])),
+        frequency_penalty=draw(st.sampled_from([0.0, 0.7, -0.5])),
+        presence_penalty=draw(st.sampled_from([0.0, 1.5, -2.0])),
+        repetition_penalty=draw(st.sampled_from([1.0, 1.3, 0.7])),
+        logit_bias=draw(st.dictionaries(tokens, st.sampled_from([-100.0, 2.0, 100.0]), max_size=2)),
+        min_tokens=draw(st.sampled_from([0, 3])),
+    )
+
+
+@settings(max_examples=80, deadline=None)
 @given(
-    temperature=st.floats(0.2, 2),
-    top_k=st.sampled_from([0, 2, 40, 999, 5000]),
-    top_p=st.sampled_from([0.05, 0.5, 0.9, 0.999, 1.0]),
-    seed=st.integers(0, 2**32),
+    params=parameters(),
+    size=st.sampled_from([5, 64, 3000]),
+    spread=st.sampled_from([0.3, 1.0, 4.0]),
+    seed=st.integers(0, 2**16),
+    prompt=st.lists(st.integers(0, 4), max_size=4),
+    answer=st.lists(st.integers(0, 4), max_size=4),
 )
-def test_draws_stay_within_what_the_parameters_leave(temperature, top_k, top_p, seed):
-    params = SamplingParams(temperature=temperature, top_k=top_k, top_p=top_p, seed=seed)
-    row = logits(1, seed % 100)[0]
-    assert set(draws(row, params, 20).tolist()) <= allowed(row, params)
+def test_every_combination_makes_the_distribution_of_the_definitions(
+    params, size, spread, seed, prompt, answer
+):
+    row = logits(1, seed, size, spread)[0]
+    penalties = Penalties(params, prompt, [3])
+    for token in answer:
+        penalties.add(token)
+    found = drawn_distribution(row, Sampler(params, penalties=penalties))
+    expected = distribution(row, params, prompt, answer, [3])
+    assert np.abs(found - expected).max() <= 1 / GRID + 1e-4
+
+
+@pytest.mark.parametrize("spread", [0.0, 0.001, 3.0])
+@pytest.mark.parametrize("typical_p", [0.3, 1.0])
+@pytest.mark.parametrize("top_p", [0.02, 0.98])
+def test_what_is_left_of_a_large_vocabulary_is_the_fewest_tokens(spread, typical_p, top_p):
+    """Where too many tokens decide to sort them all, and where all are alike."""
+    row = logits(1, 5, 5_000, spread)[0]
+    params = SamplingParams(top_p=top_p, typical_p=typical_p)
+    left = np.flatnonzero(distribution(row, params))
+    seen = np.array(sorted(set(np.flatnonzero(drawn_distribution(row, Sampler(params))).tolist())))
+    if spread == 0:  # which of equals are left is open, how many is not
+        assert seen.size <= left.size
+    else:
+        assert np.isin(seen, left).mean() > 0.99  # float32 puts a token of the edge in or out
+
+
+def test_temperature_zero_and_top_k_one_take_the_best():
+    rows = logits(3)
+    params = [SamplingParams(temperature=0), SamplingParams(top_k=1)]
+    samplers = [Sampler(one) for one in (*params, SamplingParams(temperature=1e-300))]
+    assert sample(rows, samplers).tolist() == rows.argmax(axis=1).tolist()
 
 
 @pytest.mark.parametrize("top_k", [0, 8])
@@ -56,12 +112,11 @@ def test_draws_follow_the_distribution(top_k: int, top_p: float):
     """Chi-square over the tokens left; 24.3 is its 99.99th percentile at 5 degrees of freedom."""
     row = np.log(np.array([0.3, 0.25, 0.2, 0.1, 0.1, 0.05], np.float32))
     params = SamplingParams(seed=7, top_k=top_k, top_p=top_p)
-    left = sorted(allowed(row, params))
-    expected = np.exp(row[left].astype(np.float64))
-    expected *= 4000 / expected.sum()
-    counts = np.bincount(draws(row, params, 4000), minlength=row.size)[left]
-    assert counts.sum() == 4000
-    assert ((counts - expected) ** 2 / expected).sum() < 24.3
+    expected = 4000 * distribution(row, params)
+    counts = np.bincount(draws(row, params, 4000), minlength=row.size)
+    left = expected > 0
+    assert counts[left].sum() == 4000
+    assert ((counts - expected)[left] ** 2 / expected[left]).sum() < 24.3
 
 
 def test_a_flat_distribution_with_top_p_reaches_beyond_the_first_candidates():
@@ -70,14 +125,18 @@ def test_a_flat_distribution_with_top_p_reaches_beyond_the_first_candidates():
     assert len(set(draws(row, params, 3000).tolist())) > 700
 
 
-def test_a_seeded_row_draws_the_same_alone_and_in_company():
-    row = logits(1)[0]
-    params = SamplingParams(seed=11, temperature=0.9, top_p=0.95)
-    alone = draws(row, params, 30).tolist()
-    sampler, others = Sampler(params), [Sampler(SamplingParams()) for _ in range(3)]
-    rows = np.stack([logits(1, 5)[0], row, *logits(2, 6)])
-    samplers = [others[0], sampler, *others[1:]]
-    assert [int(sample(rows, samplers)[1]) for _ in range(30)] == alone
+@settings(max_examples=30, deadline=None)
+@given(st.lists(parameters(), min_size=1, max_size=5), st.integers(0, 2**16))
+def test_a_seeded_row_draws_the_same_alone_and_in_company(params, seed):
+    rows = logits(len(params), seed)
+    together = [Sampler(one, 0, None) for one in params]
+    apart = [Sampler(one, 0, None) for one in params]
+    for sampler, twin in zip(together, apart, strict=True):
+        sampler.random, twin.random = (np.random.default_rng(seed) for _ in range(2))
+    for _ in range(5):
+        tokens = sample(rows, together).tolist()
+        for row, sampler, token in zip(rows, apart, tokens, strict=True):
+            assert sample(row[None], [sampler])[0] == token
 
 
 def test_unseeded_rows_differ():
@@ -95,11 +154,11 @@ def test_logits_that_are_no_numbers_make_no_token_in_their_own_row(wrong, temper
     assert (tokens == NOTHING).tolist() == [False, True, False]
 
 
-def test_infinite_logits_forbid_and_force():
-    rows = np.full((2, VOCABULARY), -np.inf, np.float32)
+@pytest.mark.parametrize("options", [{}, {"top_p": 0.5}, {"typical_p": 0.5}, {"top_k": 3}])
+def test_infinite_logits_forbid_and_force(options):
+    rows = np.full((1, VOCABULARY), -np.inf, np.float32)
     rows[:, 5] = 1.0
-    samplers = [Sampler(SamplingParams(seed=1)), Sampler(SamplingParams(seed=1, top_p=0.5))]
-    assert sample(rows, samplers).tolist() == [5, 5]
+    assert sample(rows, [Sampler(SamplingParams(seed=1, **options))]).tolist() == [5]
 
 
 def test_a_negative_seed_is_a_seed():
@@ -108,3 +167,23 @@ def test_a_negative_seed_is_a_seed():
         draws(row, SamplingParams(seed=-3), 9).tolist()
         == draws(row, SamplingParams(seed=-3), 9).tolist()
     )
+
+
+def test_seeds_and_answers_have_numbers_of_their_own():
+    row = np.zeros(VOCABULARY, np.float32)
+    made = set()
+    for seed, stream in ((1, 0), (1, 1), (2, 0)):
+        sampler = Sampler(SamplingParams(seed=seed), stream)
+        made.add(tuple(int(sample(row[None], [sampler])[0]) for _ in range(8)))
+    assert len(made) == 3
+
+
+@given(st.integers(1, 2000), st.integers(1, 64), st.integers(0, 2**16), st.booleans())
+def test_the_largest_are_found_without_sorting(size, count, seed, few_values):
+    row = logits(1, seed, size)[0]
+    if few_values:  # many are alike
+        row = np.round(row)
+    count = min(count, size)
+    found = largest(row, count)
+    assert len(set(found.tolist())) == count
+    assert np.sort(row[found]).tolist() == np.sort(row)[-count:].tolist()
