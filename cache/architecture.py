@@ -6,7 +6,6 @@ An architecture is one entry in ``ARCHITECTURES``; everything after this file se
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,9 +13,9 @@ import numpy.typing as npt
 
 from cupola.cache.errors import BrokenFileError, UnsupportedError
 from cupola.cache.gguf_file import GgufFile, GgufTensor
+from cupola.cache.matrix import Matrix as Matrix
 
 _MAX_SIZE = 1 << 20  # of anything: no model has a longer context or wider layers
-_VALUES_AT_ONCE = 1 << 20  # read, dequantised and written in one piece: 4 MB as float32
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,56 +48,6 @@ class DecoderShape:
     context_length: int
     norm_epsilon: float
     rope_base: float
-
-
-@dataclass(frozen=True, slots=True)
-class Matrix:
-    """A linear layer's weights ``[N, K]``: one tensor, or several stacked along N."""
-
-    parts: tuple[GgufTensor, ...]
-    orders: tuple[npt.NDArray[np.int64] | None, ...]  # of each part's rows; None: as they are
-    rows: npt.NDArray[np.float32] | None = None  # what each row is multiplied by, [N]
-    columns: npt.NDArray[np.float32] | None = None  # and each column, [K]
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        return sum(part.row_count for part in self.parts), self.parts[0].shape[-1]
-
-    @property
-    def stored_bytes(self) -> int:
-        return sum(part.data.nbytes for part in self.parts)
-
-    def pieces(self) -> Iterator[MatrixPiece]:
-        """The matrix in a few MB at a time, from its first row to its last."""
-        step = max(1, _VALUES_AT_ONCE // self.shape[1])
-        done = 0
-        for part, order in zip(self.parts, self.orders, strict=True):
-            # Rows that change places are read with their whole tensor.
-            size = step if order is None else part.row_count
-            for start in range(0, part.row_count, size):
-                stop = min(start + size, part.row_count)
-                values = part.rows(start, stop)
-                if order is not None:
-                    values = values[order]
-                if self.columns is not None:
-                    values = values * self.columns
-                if self.rows is not None:
-                    values = values * self.rows[done : done + len(values), None]
-                done += len(values)
-                yield MatrixPiece(values, part.data[start:stop].nbytes)
-
-    def column_peaks(self) -> npt.NDArray[np.float32]:
-        """The largest magnitude in each column, ``[K]``."""
-        peaks = np.zeros(self.shape[1], np.float32)
-        for piece in self.pieces():
-            np.maximum(peaks, np.abs(piece.values).max(axis=0), out=peaks)
-        return peaks
-
-
-@dataclass(frozen=True, slots=True)
-class MatrixPiece:
-    values: npt.NDArray[np.float32]  # [some rows, K]
-    stored_bytes: int  # that they take in the GGUF
 
 
 class DecoderWeights:
@@ -136,6 +85,10 @@ class DecoderWeights:
 
     def head(self) -> Matrix:
         return self._matrix("output", self.shape.vocabulary, self.shape.hidden)
+
+    def head_turn(self) -> npt.NDArray[np.float32] | None:
+        """What the last norm's output is multiplied by before a tied head, ``[hidden, hidden]``."""
+        return None
 
     def final_norm(self) -> npt.NDArray[np.float32]:
         return self._vector("output_norm.weight", self.shape.hidden)

@@ -1,4 +1,4 @@
-"""Sees how large a decoder's activations get, by running it over a text of many kinds."""
+"""Sees what a decoder's projections read, by running it over a text of many kinds."""
 
 from __future__ import annotations
 
@@ -14,16 +14,11 @@ from tokenizers import Tokenizer
 
 from cupola.cache.architecture import DecoderShape
 from cupola.cache.errors import BrokenFileError, UnsupportedError
-from cupola.cache.smoothing import LayerRanges
+from cupola.cache.smoothing import LayerInputs
 
 _MAX_TOKENS = 1024
-# The fields of LayerRanges, and the projections whose inputs they are about.
-_TAPPED = {
-    "qkv": "attn/qkv_proj",
-    "output": "attn/o_proj",
-    "mlp": "mlp/up_proj",
-    "down": "mlp/down_proj",
-}
+# Whose inputs the fields of LayerInputs are, in their order.
+_TAPPED = ("attn/qkv_proj", "attn/o_proj", "mlp/up_proj", "mlp/down_proj")
 
 # Prose, dialogue, code, lists, numbers and other languages: what matters is that every channel is
 # excited about as much as it will be in use.
@@ -63,29 +58,27 @@ Let x be a real number with x² + 2x = 15. Then (x + 1)² = 16, so x = 3 or x = 
 """
 
 
-def measure(
+def observe(
     model: onnx.ModelProto, folder: Path, shape: DecoderShape, tokenizer: dict[str, Any]
-) -> list[LayerRanges]:
+) -> list[LayerInputs]:
     """Runs ``model``, whose weights are in ``folder``, over the calibration text.
 
-    ``tokenizer`` is the content of tokenizer.json. Returns one LayerRanges a layer. Raises
+    ``tokenizer`` is the content of tokenizer.json. Returns one LayerInputs a layer. Raises
     UnsupportedError or BrokenFileError for a model that does not run.
     """
     ids = Tokenizer.from_str(json.dumps(tokenizer)).encode(_TEXT).ids
     ids = ids[: min(_MAX_TOKENS, shape.context_length)]
-    names = _add_taps(model, shape.layers)
+    tapped = _tap(model)
+    names = [tapped[f"/model/layers.{n}/{at}"] for n in range(shape.layers) for at in _TAPPED]
     session = open_session(model.SerializeToString(), folder)
     try:
         found = session.run(names, decoder_feed(ids, shape))
     except Exception as error:  # the runtime's errors have no common base of their own
         raise UnsupportedError(f"ONNX Runtime cannot run the converted model: {error}") from error
-    peaks = dict(zip(names, found, strict=True))
-    if not all(np.isfinite(peak).all() for peak in found):
+    if not all(np.isfinite(inputs).all() for inputs in found):
         raise BrokenFileError("The model computes values that are not finite: damaged weights?")
-    return [
-        LayerRanges(**{field: peaks[_tap(layer, field)] for field in _TAPPED})
-        for layer in range(shape.layers)
-    ]
+    by_layer = (found[start : start + len(_TAPPED)] for start in range(0, len(found), len(_TAPPED)))
+    return [LayerInputs(*(inputs[0] for inputs in layer)) for layer in by_layer]
 
 
 def open_session(model: bytes, folder: Path) -> onnxruntime.InferenceSession:
@@ -114,29 +107,15 @@ def decoder_feed(ids: list[int], shape: DecoderShape) -> dict[str, np.ndarray[An
     return feed
 
 
-def _tap(layer: int, field: str) -> str:
-    return f"calibration.{layer}.{field}"
-
-
-def _add_taps(model: onnx.ModelProto, layers: int) -> list[str]:
-    """Makes the largest magnitude of each projection's input an output of the graph."""
+def _tap(model: onnx.ModelProto) -> dict[str, str]:
+    """Makes the inputs of all projections outputs of the graph: their names by the projection's."""
     graph = model.graph
     inputs = {
         node.name.rpartition("/")[0]: node.input[0]
         for node in graph.node
         if node.op_type.startswith("MatMul")
     }
-    axes = "calibration.axes"
-    graph.initializer.append(onnx.numpy_helper.from_array(np.array([0, 1], np.int64), axes))
-    names = []
     del graph.output[:]  # what only the logits need is then left out of the run
-    for layer in range(layers):
-        for field, projection in _TAPPED.items():
-            tapped, name = inputs[f"/model/layers.{layer}/{projection}"], _tap(layer, field)
-            graph.node.append(helper.make_node("Abs", [tapped], [f"{name}.abs"]))
-            graph.node.append(
-                helper.make_node("ReduceMax", [f"{name}.abs", axes], [name], keepdims=0)
-            )
-            graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, None))
-            names.append(name)
-    return names
+    for name in dict.fromkeys(inputs.values()):
+        graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, None))
+    return inputs

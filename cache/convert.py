@@ -18,13 +18,14 @@ from cupola.cache.initializers import Initializers
 from cupola.cache.model_files import genai_config, inference_model
 from cupola.cache.precision import Precision
 from cupola.cache.progress import Progress, silent
+from cupola.cache.rotated import RotatedWeights
 from cupola.cache.smoothing import SmoothedWeights
 from cupola.cache.tokenizer_files import TokenizerFiles
 from cupola.cache.weights_file import DATA_FILE, WeightsFile
 
 # How much of the activations' spread goes into the weights; tried were 0.5, 0.6 and 0.7. Integer
 # products have one scale for all channels, blocks one for 32.
-_SHARE_OF_INTEGERS = 0.6
+_SHARE_OF_INTEGERS = 0.3
 
 
 def convert(
@@ -88,27 +89,28 @@ class _Work:
 
     def write_smoothed(self, precision: Precision) -> None:
         """A first graph shows where the activations are large, the second makes them less so."""
-        from cupola.cache.calibration import measure
+        from cupola.cache.calibration import observe
 
         self._total *= 2
         first = self.write(self._weights, precision)
-        ranges = measure(first, self._target, self._weights.shape, self._tokenizer_json)
-        self.write(SmoothedWeights(self._weights, ranges), precision)
+        seen = observe(first, self._target, self._weights.shape, self._tokenizer_json)
+        self.write(SmoothedWeights(self._weights, seen), precision)
 
     def write_measured(self, precision: Precision) -> None:
         """The same with the first graph in float32, four times as large while it is there.
 
         So the second one can be compared with it; ``quality.json`` says how well it does.
         """
-        from cupola.cache.calibration import measure
+        from cupola.cache.calibration import observe
         from cupola.cache.quality import Quality
 
         self._total *= 2
         shape = self._weights.shape
-        first = self.write(self._weights, Precision.FP32)
-        ranges = measure(first, self._target, shape, self._tokenizer_json)
+        first = self.write(RotatedWeights(self._weights), Precision.FP32)
+        seen = observe(first, self._target, shape, self._tokenizer_json)
         quality = Quality(self._target, shape, self._tokenizer_json)
-        self.write(SmoothedWeights(self._weights, ranges, _SHARE_OF_INTEGERS), precision)
+        smoothed = SmoothedWeights(self._weights, seen, _SHARE_OF_INTEGERS)
+        self.write(RotatedWeights(smoothed, seen), precision)
         _write_json(self._target / "quality.json", quality.compare(self._target))
 
     def _advance(self, size: int) -> None:

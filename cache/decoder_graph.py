@@ -216,6 +216,10 @@ class DecoderGraph:
         if not self._weights.tied:
             self._projections.add_in_blocks(hidden, self._weights.head(), "/lm_head", "logits")
             return
+        turn = self._weights.head_turn()
+        if turn is not None:
+            stored = self._stored.table("lm_head.turn", turn)
+            hidden = self._nodes.add("MatMul", [hidden, stored], "/lm_head/turn/MatMul")
         shape = (self._shape.vocabulary, self._shape.hidden)
         self._projections.add_stored(hidden, "lm_head.MatMul.weight", shape, "/lm_head", "logits")
 

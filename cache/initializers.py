@@ -11,6 +11,7 @@ from onnx import numpy_helper
 
 from cupola.cache.architecture import Matrix
 from cupola.cache.errors import UnsupportedError
+from cupola.cache.feedback import round_channels
 from cupola.cache.precision import Precision
 from cupola.cache.quantize import BLOCK, quantize_channels, quantize_rows
 from cupola.cache.weights_file import WeightsFile, reshaped
@@ -42,7 +43,7 @@ class Initializers:
 
     def float_matrix(self, name: str, matrix: Matrix, *, transposed: bool) -> str:
         """float32 ``[N, K]``, or ``[K, N]`` as MatMul wants its right side."""
-        whole = np.concatenate([piece.values for piece in matrix.pieces()])
+        whole = matrix.whole()
         self._advance(matrix.stored_bytes)
         return self.table(name, np.ascontiguousarray(whole.T) if transposed else whole)
 
@@ -76,14 +77,16 @@ class Initializers:
     def channel_matrix(self, name: str, matrix: Matrix) -> tuple[str, str]:
         """int8 codes ``[K, N]``, as integer products want their right side, and float32 scales
         ``[N]``: two names."""
-        codes, scales = zip(
-            *(quantize_channels(piece.values) for piece in matrix.pieces()), strict=True
-        )
+        values = matrix.whole()
+        if matrix.inputs is None:
+            codes, scales = quantize_channels(values)
+        else:
+            codes, scales = round_channels(values, matrix.inputs)
         self._advance(matrix.stored_bytes)
-        transposed = np.concatenate(codes).T
+        transposed = codes.T
         stored = self._data.write(f"{name}_S8", np.int8, transposed.shape, [transposed])
         self.tensors.append(stored)
-        return stored.name, self.constant(f"{name}_scales", np.concatenate(scales))
+        return stored.name, self.constant(f"{name}_scales", scales)
 
     def view(self, of: str, name: str, shape: tuple[int, ...]) -> str:
         """The bytes of the initializer ``of`` under a second name and shape."""

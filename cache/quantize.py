@@ -46,8 +46,14 @@ def quantize_channels(
     rows: npt.NDArray[np.float32],
 ) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.float32]]:
     """``[N, K]`` weights to codes ``[N, K]`` of -127 to 127 and scales ``[N]``."""
-    scales = np.maximum(np.abs(rows).max(axis=1) / np.float32(127), _TINY)
+    scales = channel_scales(rows)
     return np.rint(rows / scales[:, None]).astype(np.int8), scales
+
+
+def channel_scales(rows: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """``[N]``: a row's largest magnitude becomes 127."""
+    scales: npt.NDArray[np.float32] = np.maximum(np.abs(rows).max(axis=1) / np.float32(127), _TINY)
+    return scales
 
 
 def _to_8_bits(

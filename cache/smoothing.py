@@ -25,13 +25,13 @@ Vector = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
-class LayerRanges:
-    """The largest magnitudes that the inputs of a layer's projections had, by channel."""
+class LayerInputs:
+    """What a layer's projections read in a text, ``[tokens, channels]``."""
 
-    qkv: Vector  # [hidden]
-    output: Vector  # [heads * head_size]
-    mlp: Vector  # [hidden], the input of gate and up
-    down: Vector  # [intermediate]
+    qkv: Vector  # [tokens, hidden]
+    output: Vector  # [tokens, heads * head_size]
+    mlp: Vector  # [tokens, hidden], the input of gate and up
+    down: Vector  # [tokens, intermediate]
 
 
 class SmoothedWeights(DecoderWeights):
@@ -41,12 +41,12 @@ class SmoothedWeights(DecoderWeights):
     """
 
     def __init__(
-        self, plain: DecoderWeights, ranges: Sequence[LayerRanges], share: float = 0.5
+        self, plain: DecoderWeights, seen: Sequence[LayerInputs], share: float = 0.5
     ) -> None:
         super().__init__(plain.gguf)
         self._share = share
         self._factors = [
-            self._layer_factors(plain, layer, ranges[layer]) for layer in range(len(ranges))
+            self._layer_factors(plain, layer, inputs) for layer, inputs in enumerate(seen)
         ]
 
     def norm(self, layer: int, which: str) -> Vector:
@@ -76,17 +76,18 @@ class SmoothedWeights(DecoderWeights):
     def down(self, layer: int) -> Matrix:
         return replace(super().down(layer), columns=self._factors[layer].down)
 
-    def _layer_factors(self, plain: DecoderWeights, layer: int, seen: LayerRanges) -> _Factors:
+    def _layer_factors(self, plain: DecoderWeights, layer: int, seen: LayerInputs) -> _Factors:
         shape, share = self.shape, self._share
         by_head = (shape.kv_heads, shape.heads // shape.kv_heads, shape.head_size)
         output = plain.attention_output(layer).column_peaks().reshape(by_head).max(axis=1)
         mlp = np.maximum(plain.gate(layer).column_peaks(), plain.up(layer).column_peaks())
+        values = _peaks(seen.output).reshape(by_head).max(axis=1)
         return _Factors(
-            qkv=_factors(seen.qkv, plain.qkv(layer).column_peaks(), share),
+            qkv=_factors(_peaks(seen.qkv), plain.qkv(layer).column_peaks(), share),
             # One K/V head feeds several query heads.
-            value=_factors(seen.output.reshape(by_head).max(axis=1).ravel(), output.ravel(), share),
-            mlp=_factors(seen.mlp, mlp, share),
-            down=_factors(seen.down, plain.down(layer).column_peaks(), share),
+            value=_factors(values.ravel(), output.ravel(), share),
+            mlp=_factors(_peaks(seen.mlp), mlp, share),
+            down=_factors(_peaks(seen.down), plain.down(layer).column_peaks(), share),
         )
 
     def _qkv_outputs(self, value: Vector) -> Vector:
@@ -109,6 +110,11 @@ class _Factors:
     value: Vector  # [kv_heads * head_size]
     mlp: Vector  # [hidden]
     down: Vector  # [intermediate]
+
+
+def _peaks(inputs: Vector) -> Vector:
+    peaks: Vector = np.abs(inputs).max(axis=0)
+    return peaks
 
 
 def _factors(activations: Vector, weights: Vector, share: float) -> Vector:

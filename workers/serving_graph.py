@@ -100,6 +100,9 @@ def _select_last(graph: onnx.GraphProto) -> None:
         if not head.input or head.input[0] not in makers:
             raise UnservableGraphError("no MatMul makes the logits")
         head = makers[head.input[0]]
+    # The head of a decoder that is turned at import is two products in a row.
+    while (before := makers.get(head.input[0])) is not None and before.op_type == "MatMul":
+        head = before
     hidden = head.input[0]
     head.input[0] = "cupola.last_hidden"
     gather = helper.make_node("Gather", [hidden, "last"], ["cupola.last_hidden"], axis=1)

@@ -1,7 +1,7 @@
 """The default model in integers: near to float32 on three kinds of text.
 
-``pytest -rP`` prints what is measured. With AVX-512 VNNI: perplexity +0.8%, +1.2% and +0.5%, where
-1,500 tokens say it to a third of a percent. The aim is 1.2%; the limit leaves room for processors.
+``pytest -rP`` prints what is measured. With AVX-512 VNNI: perplexity +0.4%, +0.8% and +0.7%, where
+1,500 tokens say it to a third of a percent; KL divergence 0.004, 0.007 and 0.004.
 """
 
 import argparse
@@ -26,6 +26,13 @@ TEXTS = {
     "a licence": ROOT / "LICENSE",
     "a program": Path(argparse.__file__),
 }
+FRANCE = """\
+<|im_start|>system
+You are a helpful AI assistant named SmolLM, trained by Hugging Face<|im_end|>
+<|im_start|>user
+What is the capital of France?<|im_end|>
+<|im_start|>assistant
+"""
 
 
 @pytest.fixture(scope="module")
@@ -59,6 +66,13 @@ def test_is_near_to_float32(kind: str, real_model_fp32: Path, w8a8: Path) -> Non
         f"({after / before - 1:+.2%}), KL divergence {np.mean(divergences):.4f}, "
         f"same best token {np.mean(same):.3f}"
     )
-    assert abs(after / before - 1) < 0.015
-    assert np.mean(divergences) < 0.02
-    assert np.mean(same) > 0.92
+    assert abs(after / before - 1) < 0.012
+    assert np.mean(divergences) < 0.01
+    assert np.mean(same) > 0.93
+
+
+def test_answers_as_float32_does(real_model_fp32: Path, w8a8: Path) -> None:
+    tokenizer = Tokenizer.from_file(str(w8a8 / "tokenizer.json"))
+    prompt = tokenizer.encode(FRANCE).ids
+    exact, rounded = (Graph(folder).greedy(prompt, 24, 2) for folder in (real_model_fp32, w8a8))
+    assert tokenizer.decode(exact) == tokenizer.decode(rounded) == "The capital of France is Paris."

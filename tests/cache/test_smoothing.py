@@ -10,7 +10,7 @@ from cupola.cache.decoder_graph import DecoderGraph
 from cupola.cache.gguf_file import GgufFile
 from cupola.cache.initializers import Initializers
 from cupola.cache.precision import Precision
-from cupola.cache.smoothing import LayerRanges, SmoothedWeights
+from cupola.cache.smoothing import LayerInputs, SmoothedWeights
 from cupola.cache.weights_file import DATA_FILE, WeightsFile
 from tests.cache.graph import Graph
 from tests.cache.tiny_gguf import TinyModel
@@ -23,7 +23,7 @@ IDS = [1, 72, 5, 260, 33, 99, 100]
 )
 def test_the_function_stays_the_same(model: TinyModel, tmp_path: Path) -> None:
     plain = DecoderWeights(GgufFile(model.write(tmp_path / "m.gguf")))
-    smoothed = SmoothedWeights(plain, random_ranges(plain))
+    smoothed = SmoothedWeights(plain, random_inputs(plain))
     before = written(plain, tmp_path / "plain").logits(IDS)
     after = written(smoothed, tmp_path / "smoothed").logits(IDS)
     assert not np.array_equal(plain.norm(0, "attn"), smoothed.norm(0, "attn"))
@@ -32,19 +32,19 @@ def test_the_function_stays_the_same(model: TinyModel, tmp_path: Path) -> None:
 
 def test_a_loud_channel_is_made_quieter(tmp_path: Path) -> None:
     plain = DecoderWeights(GgufFile(TinyModel().write(tmp_path / "m.gguf")))
-    ranges = random_ranges(plain)
-    ranges[0].qkv[:] = 1
-    ranges[0].qkv[7] = 1000
-    factors = plain.norm(0, "attn") / SmoothedWeights(plain, ranges).norm(0, "attn")
+    inputs = random_inputs(plain)
+    inputs[0].qkv[:] = 1
+    inputs[0].qkv[0, 7] = 1000
+    factors = plain.norm(0, "attn") / SmoothedWeights(plain, inputs).norm(0, "attn")
     assert factors[7] >= 16 * np.delete(factors, 7).max()
     assert (np.log2(factors) % 1 == 0).all()  # powers of two: exact in floating point
 
 
-def random_ranges(weights: DecoderWeights) -> list[LayerRanges]:
+def random_inputs(weights: DecoderWeights) -> list[LayerInputs]:
     random, shape = np.random.default_rng(1), weights.shape
     sizes = (shape.hidden, shape.heads * shape.head_size, shape.hidden, shape.intermediate)
     return [
-        LayerRanges(*(np.exp(2 * random.standard_normal(size, np.float32)) for size in sizes))
+        LayerInputs(*(np.exp(2 * random.standard_normal((1, size), np.float32)) for size in sizes))
         for _ in range(shape.layers)
     ]
 
