@@ -8,6 +8,7 @@ input ends, the asker has gone or has lost interest: the work stops and leaves n
 from __future__ import annotations
 
 import _thread
+import os
 import signal
 import sys
 import threading
@@ -63,7 +64,8 @@ def _tell(told: Told) -> None:
 
 
 def _end_with_input() -> None:
-    sys.stdin.buffer.read()
+    while os.read(sys.stdin.fileno(), 4096):  # not its buffer's: the interpreter could not end
+        pass
     if hasattr(signal, "pthread_kill"):  # also out of a blocking read, which the other is not
         main = threading.main_thread().ident
         signal.pthread_kill(main or 0, signal.SIGINT)
