@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
-from starlette.routing import Route
 
 from cupola.cache.home import Home
 from cupola.cache.store import ModelCache
@@ -30,6 +29,7 @@ from cupola.gateway.generator import Generator
 from cupola.gateway.health import HealthApi
 from cupola.gateway.middleware import BodyLimit, RequestLog, SameOrigin, TrustedHost
 from cupola.gateway.models import ModelDirectory, ModelsApi
+from cupola.gateway.openapi.api import Description
 from cupola.gateway.refused import refused_routes
 from cupola.gateway.responses.routes import responses_api
 from cupola.gateway.scheduler_client import SchedulerClient
@@ -75,23 +75,16 @@ def build_app(
     origins = Origins(local, config.cors_origins)
     app = Starlette(
         routes=[
-            Route("/v1/chat/completions", chat.create, methods=["POST"]),
-            Route("/v1/completions", completions.create, methods=["POST"]),
-            Route("/v1/embeddings", embeddings.create, methods=["POST"]),
+            *chat.routes(),
+            *completions.routes(),
             *responses,
-            Route("/tokenize", tokens.tokenize, methods=["POST"]),
-            Route("/detokenize", tokens.detokenize, methods=["POST"]),
-            Route("/apply-template", tokens.apply_template, methods=["POST"]),
-            Route("/v1/models", catalog.list),
-            Route("/v1/models/{id:path}", catalog.show),
-            Route("/health", health.health),
-            Route("/ready", health.ready),
-            Route("/status", health.status),
-            Route("/shutdown", health.shutdown, methods=["POST"]),
-            Route("/", health.page),
+            *embeddings.routes(),
+            *catalog.routes(),
             *door_routes(service),
-            *refused_routes(),
             *foundry_routes(client, directory, families, config, remote, downloads, tell),
+            *tokens.routes(),
+            *health.routes(),
+            *refused_routes(),
         ],
         middleware=[
             Middleware(Dialects, dialects=DIALECTS),
@@ -108,4 +101,5 @@ def build_app(
         lifespan=lifespan,
     )
     app.router.redirect_slashes = False
+    app.router.routes += Description(app.router.routes, DIALECTS).routes()
     return app

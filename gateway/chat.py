@@ -3,17 +3,33 @@
 from __future__ import annotations
 
 from starlette.requests import Request
+from starlette.routing import Route
 
 from cupola.gateway.answering import Answer
 from cupola.gateway.chat_frames import ChatFrames
+from cupola.gateway.error_codes import WORK
 from cupola.gateway.generation import Conversation, GenerationRequest
 from cupola.gateway.generator import Generator
+from cupola.gateway.openapi.described import SSE, Operation, Section, post
+from cupola.gateway.schemas.answers import ChatCompletion
 from cupola.gateway.schemas.chat import ChatRequest
 
 
 class ChatApi:
     def __init__(self, generator: Generator) -> None:
         self._generator = generator
+
+    def routes(self) -> list[Route]:
+        about = Operation(
+            Section.OPENAI,
+            "Answers to a conversation",
+            "With tools, structured output and reasoning. A stream ends with `[DONE]`.",
+            body=ChatRequest,
+            answer=ChatCompletion,
+            stream=SSE,
+            errors=WORK,
+        )
+        return [post("/v1/chat/completions", self.create, about)]
 
     async def create(self, request: Request) -> Answer:
         asked = ChatRequest.model_validate_json(await request.body())

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from starlette.requests import Request
+from starlette.routing import Route
 
 from cupola.gateway.answering import Answer
 from cupola.gateway.completion_frames import Asked, CompletionFrames
+from cupola.gateway.error_codes import WORK
 from cupola.gateway.generation import GenerationRequest
 from cupola.gateway.generator import Generator
 from cupola.gateway.merging import merged
+from cupola.gateway.openapi.described import SSE, Operation, Section, post
+from cupola.gateway.schemas.answers import TextCompletion
 from cupola.gateway.schemas.completion import CompletionRequest
 from cupola.scheduler.messages import Text, Tokens
 
@@ -16,6 +20,18 @@ from cupola.scheduler.messages import Text, Tokens
 class CompletionsApi:
     def __init__(self, generator: Generator) -> None:
         self._generator = generator
+
+    def routes(self) -> list[Route]:
+        about = Operation(
+            Section.OPENAI,
+            "Continuations of plain prompts",
+            "Texts or token ids, one or several. A stream ends with `[DONE]`.",
+            body=CompletionRequest,
+            answer=TextCompletion,
+            stream=SSE,
+            errors=WORK,
+        )
+        return [post("/v1/completions", self.create, about)]
 
     async def create(self, request: Request) -> Answer:
         asked = CompletionRequest.model_validate_json(await request.body())

@@ -5,16 +5,19 @@ from __future__ import annotations
 import base64
 import sys
 from array import array
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import Route
 
 from cupola.gateway.asking import ask
+from cupola.gateway.error_codes import WORK
 from cupola.gateway.errors import ApiError
 from cupola.gateway.models import ModelDirectory
 from cupola.gateway.naming import in_words_of
+from cupola.gateway.openapi.described import Operation, Section, post
 from cupola.gateway.scheduler_client import SchedulerClient
 from cupola.gateway.schemas.embeddings import EmbeddingsRequest
 from cupola.scheduler.messages import Embed, Usage
@@ -52,8 +55,11 @@ class Embedder:
         return Embedded(model.id, vectors, usage.prompt_tokens, usage.load_seconds)
 
 
+_NUMBERS = {"type": "array", "items": {"type": "number"}}
+
+
 class Embedding(msgspec.Struct, frozen=True):
-    embedding: str | msgspec.Raw
+    embedding: str | Annotated[msgspec.Raw, msgspec.Meta(extra_json_schema=_NUMBERS)]
     index: int
     object: str = "embedding"
 
@@ -73,6 +79,16 @@ class EmbeddingList(msgspec.Struct, frozen=True):
 class EmbeddingsApi:
     def __init__(self, embedder: Embedder) -> None:
         self._embedder = embedder
+
+    def routes(self) -> list[Route]:
+        about = Operation(
+            Section.OPENAI,
+            "Vectors of texts",
+            body=EmbeddingsRequest,
+            answer=EmbeddingList,
+            errors=WORK,
+        )
+        return [post("/v1/embeddings", self.create, about)]
 
     async def create(self, request: Request) -> Response:
         asked = EmbeddingsRequest.model_validate_json(await request.body())

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from starlette.routing import Route
 
 from cupola.cache.home import Home
+from cupola.gateway import foundry_operations as said
 from cupola.gateway.families.directory import FamilyDirectory
 from cupola.gateway.foundry_count import FoundryCountApi
 from cupola.gateway.foundry_download import FoundryDownloadApi
@@ -18,6 +19,7 @@ from cupola.gateway.foundry_register import FoundryRegisterApi
 from cupola.gateway.foundry_remote import RemoteModels
 from cupola.gateway.foundry_status import FoundryStatusApi
 from cupola.gateway.models import ModelDirectory
+from cupola.gateway.openapi.described import delete, get, post
 from cupola.gateway.providers import ProvidersApi
 from cupola.gateway.scheduler_client import SchedulerClient
 
@@ -42,23 +44,24 @@ def foundry_routes(
     registering = FoundryRegisterApi(remote, models, config.remote_hosts, tell)
     providers = ProvidersApi(client)
     status = FoundryStatusApi(client, config.url, str(Home(config.home).models))
+
     return [
-        Route("/foundry/list", listing.catalog),
-        Route("/foundry/cache", status.cache),
-        Route("/openai/status", status.status),
-        Route("/openai/providers", providers.list),
-        Route("/openai/models", listing.cached),
-        Route("/openai/download", downloading.download, methods=["POST"]),
-        Route("/openai/loadedmodels", loading.loaded),
-        Route("/openai/load/{name:path}", loading.load),
-        Route("/openai/unload/{name:path}", loading.unload),
-        Route("/openai/unloadall", loading.unload_all),
-        Route("/openai/getgpudevice", status.gpu_device),
-        Route("/openai/setgpudevice/{device}", status.set_gpu_device),
-        Route("/v1/chat/completions/tokenizer/encode/count", counting.count, methods=["POST"]),
-        Route("/openai/register", registering.register, methods=["POST"]),
-        Route("/openai/register/{name:path}", registering.unregister, methods=["DELETE"]),
-        Route("/models/loaded", loading.loaded),
-        Route("/models/load/{name:path}", loading.load_now),
-        Route("/models/unload/{name:path}", loading.unload_now),
+        get("/foundry/list", listing.catalog, said.LIST),
+        get("/foundry/cache", status.cache, said.LOCATION),
+        get("/openai/status", status.status, said.STATUS),
+        get("/openai/providers", providers.list, said.PROVIDERS),
+        get("/openai/models", listing.cached, said.CACHED),
+        post("/openai/download", downloading.download, said.DOWNLOAD),
+        get("/openai/loadedmodels", loading.loaded, said.LOADED),
+        get("/openai/load/{name:path}", loading.load, said.LOAD),
+        get("/openai/unload/{name:path}", loading.unload, said.UNLOAD),
+        get("/openai/unloadall", loading.unload_all, said.UNLOAD_ALL),
+        get("/openai/getgpudevice", status.gpu_device, said.GPU),
+        get("/openai/setgpudevice/{device}", status.set_gpu_device, said.SET_GPU),
+        post("/v1/chat/completions/tokenizer/encode/count", counting.count, said.COUNT),
+        post("/openai/register", registering.register, said.REGISTER),
+        delete("/openai/register/{name:path}", registering.unregister, said.UNREGISTER),
+        get("/models/loaded", loading.loaded, said.LOADED),
+        get("/models/load/{name:path}", loading.load_now, said.LOAD_NOW),
+        get("/models/unload/{name:path}", loading.unload_now, said.UNLOAD_NOW),
     ]

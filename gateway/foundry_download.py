@@ -113,7 +113,10 @@ def wanted(body: bytes) -> tuple[str, bool]:
     if not isinstance(name, str) or not name:
         message = "The body needs a model with a Name: {'model': {'Name': '...'}}"
         raise ApiError(400, "missing_required_parameter", message, param="model")
-    return name, fields.get("force") is True
+    force = fields.get("force")
+    if not isinstance(force, bool | None):
+        raise ApiError(400, "invalid_type", "'force' is true or false", param="force")
+    return name, bool(force)
 
 
 def _folded(fields: dict[str, Any]) -> dict[str, Any]:

@@ -135,17 +135,23 @@ def ttl_of(query: QueryParams) -> float | None:
     A ``ttl`` above 0 wins over ``unload``; C# clients call it ``timeout``. Without one,
     ``unload=false`` means for ever. Empty values count as not given. Raises ApiError.
     """
-    text = query.get("ttl") or query.get("timeout") or "0"
+    ttl, timeout = _seconds(query, "ttl"), _seconds(query, "timeout")
+    unload = flag(query, "unload", default=True)
+    return (timeout if ttl is None else ttl) or (None if unload else FOREVER)
+
+
+def _seconds(query: QueryParams, name: str) -> float | None:
+    text = query.get(name, "")
+    if not text:
+        return None
     try:
-        ttl = float(text)
+        seconds = float(text)
     except ValueError:
-        ttl = math.nan
-    if not math.isfinite(ttl) or (ttl < 0 and ttl != FOREVER):
-        message = "ttl is a number of seconds, or -1 = keep for ever"
-        raise ApiError(400, "invalid_value", message, param="ttl")
-    if ttl:
-        return ttl
-    return None if flag(query, "unload", default=True) else FOREVER
+        seconds = math.nan
+    if not math.isfinite(seconds) or (seconds < 0 and seconds != FOREVER):
+        message = f"{name} is a number of seconds, or -1 = keep for ever"
+        raise ApiError(400, "invalid_value", message, param=name)
+    return seconds
 
 
 def flag(query: QueryParams, name: str, *, default: bool) -> bool:

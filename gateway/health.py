@@ -6,17 +6,42 @@ import html
 import ipaddress
 import os
 from collections.abc import Callable
+from typing import Any, Literal, NotRequired, TypedDict
 
 import msgspec
 from starlette.background import BackgroundTask
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
+from starlette.routing import Route
 
 from cupola.gateway.errors import ApiError
 from cupola.gateway.models import ModelDirectory
+from cupola.gateway.openapi.described import HTML, Operation, Section, get, post
 from cupola.gateway.scheduler_client import SchedulerClient
 
 STALE = 3.0  # seconds after which the scheduler's last word says nothing any more
+
+
+class HealthAnswer(TypedDict):
+    status: Literal["ok", "shutting_down"]
+
+
+class ReadyAnswer(TypedDict):
+    status: Literal["ready", "unavailable"]
+    missing: list[str]
+    queued: NotRequired[int]
+    running: NotRequired[int]
+    processes: NotRequired[dict[str, int]]  # their ids
+
+
+class StatusAnswer(TypedDict):
+    endpoints: list[str]
+    modelCachePath: str
+    pid: int
+
+
+def about(summary: str, answer: Any) -> Operation:
+    return Operation(Section.SERVICE, summary, answer=answer)
 
 
 class HealthApi:
@@ -38,6 +63,40 @@ class HealthApi:
         self._default_model = default_model
         self._supervisor_pid = supervisor_pid
         self._tell = tell
+
+    def routes(self) -> list[Route]:
+        machine = "Only for clients on the same machine. Running answers get time to finish."
+        return [
+            get("/health", self.health, about("Whether the gateway lives", HealthAnswer)),
+            get(
+                "/ready",
+                self.ready,
+                Operation(
+                    Section.SERVICE,
+                    "Whether requests can be served",
+                    "503 with the same object while they cannot.",
+                    answer=ReadyAnswer,
+                    also={503: ReadyAnswer},
+                ),
+            ),
+            get("/status", self.status, about("Where the service and its files are", StatusAnswer)),
+            post(
+                "/shutdown",
+                self.shutdown,
+                Operation(
+                    Section.SERVICE,
+                    "End the service",
+                    machine,
+                    answer=HealthAnswer,
+                    errors=("forbidden",),
+                ),
+            ),
+            get(
+                "/",
+                self.page,
+                Operation(Section.SERVICE, "A page for people", answer=str, media=HTML),
+            ),
+        ]
 
     async def health(self, request: Request) -> Response:
         return _json({"status": "ok"})
@@ -122,6 +181,6 @@ It speaks OpenAI's API at <code>{url}/v1</code>; any key will do.</p>
 <h2>Models on this machine</h2>
 <ul>{models}</ul>
 <p><a href="/v1/models">/v1/models</a> · <a href="/health">/health</a> ·
-<a href="/ready">/ready</a> · <a href="/status">/status</a></p>
+<a href="/ready">/ready</a> · <a href="/status">/status</a> · <a href="/docs">/docs</a></p>
 </html>
 """

@@ -8,13 +8,16 @@ import anyio.to_thread
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import Route
 
 from cupola.cache.catalog import ExecutionProvider, ModelVariant, UnknownModelError
 from cupola.cache.errors import NotCachedError
 from cupola.cache.store import CachedModel, ModelCache
+from cupola.gateway.error_codes import MODEL
 from cupola.gateway.errors import ApiError, not_cached, unknown_model
 from cupola.gateway.families.directory import FamilyDirectory
 from cupola.gateway.foundry_remote import RemoteModels
+from cupola.gateway.openapi.described import Operation, Query, Section, get
 from cupola.gateway.scheduler_client import SchedulerClient
 from cupola.gateway.schemas.answers import ModelEntry, ModelList
 from cupola.gateway.timestamps import rfc3339
@@ -101,7 +104,18 @@ class ModelsApi:
         self._families = families
         self._remote = remote
 
-    async def list(self, request: Request) -> Response:
+    def routes(self) -> list[Route]:
+        every = Operation(Section.OPENAI, "The models that are ready to use", answer=ModelList)
+        one = Operation(
+            Section.OPENAI,
+            "One model",
+            path={"id": Query(str, "id, name or alias")},
+            answer=ModelEntry,
+            errors=MODEL,
+        )
+        return [get("/v1/models", self.every, every), get("/v1/models/{id:path}", self.show, one)]
+
+    async def every(self, request: Request) -> Response:
         local = [await self._entry(cached) for cached in await self._models.on_disk()]
         every = (*local, *(model.entry for model in self._remote.all()))
         ids = [entry.id for entry in every]

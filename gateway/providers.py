@@ -7,6 +7,7 @@ import anyio.to_thread
 from starlette.requests import Request
 from starlette.responses import Response
 
+from cupola.gateway.foundry_answers import ProviderAnswer
 from cupola.gateway.foundry_list import json_answer
 from cupola.gateway.scheduler_client import SchedulerClient
 from cupola.workers.discovery import ProviderState, discover
@@ -25,14 +26,13 @@ class ProvidersApi:
             if not self._found:
                 self._found = await anyio.to_thread.run_sync(discover)
         workers = self._client.status.workers if self._client.status else ()
-        return json_answer(
-            [
-                {
-                    "name": state.name,
-                    "works": not state.problem,
-                    "problem": state.problem,
-                    "workers": [each.name for each in workers if each.provider == state.name],
-                }
-                for state in self._found
-            ]
-        )
+        told: list[ProviderAnswer] = [
+            {
+                "name": state.name,
+                "works": not state.problem,
+                "problem": state.problem,
+                "workers": [each.name for each in workers if each.provider == state.name],
+            }
+            for state in self._found
+        ]
+        return json_answer(told)

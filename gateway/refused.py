@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection
+from typing import Any
+
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 from cupola.gateway.errors import NO_RETRY, ApiError
+from cupola.gateway.openapi.described import DescribedRoute, Operation, Section
 
 METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"]
 _TEXT = "models here read and write text: /v1/chat/completions, /v1/completions, /v1/responses"
@@ -38,8 +42,18 @@ def refused_routes() -> list[Route]:
     for name, what, instead in REFUSED:
         refuse = _Refusal(what, instead)
         for path in (f"/v1/{name}", f"/v1/{name}/{{rest:path}}"):
-            routes.append(Route(path, refuse.answer, methods=METHODS))
+            routes.append(absent(path, refuse.answer, what))
     return routes
+
+
+def absent(
+    path: str, endpoint: Callable[..., Any], what: str, methods: Collection[str] = METHODS
+) -> Route:
+    """A route that refuses whatever comes."""
+    about = Operation(
+        Section.ABSENT, f"Not here: {what}", errors=("unsupported_endpoint",), succeeds=False
+    )
+    return DescribedRoute(path, endpoint, about, methods)
 
 
 class _Refusal:

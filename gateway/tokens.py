@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
 
 from cupola.gateway.arrangement import chat_prompt
 from cupola.gateway.asking import ask
 from cupola.gateway.chat import generation_of
+from cupola.gateway.error_codes import WORK
 from cupola.gateway.families.directory import FamilyDirectory
 from cupola.gateway.generator import new_call_id
 from cupola.gateway.models import ModelDirectory
 from cupola.gateway.naming import in_words_of
+from cupola.gateway.openapi.described import Operation, Section, post
 from cupola.gateway.scheduler_client import SchedulerClient
 from cupola.gateway.schemas.tokens import (
     Conversation,
+    DetokenizeAnswer,
     DetokenizeRequest,
     Peek,
+    TemplateAnswer,
+    TokenizeAnswer,
     TokenizeChat,
     TokenizeText,
+    TokenList,
 )
 from cupola.scheduler.messages import Decode, Encode, LocalModel, Output, Text
 
@@ -37,6 +42,44 @@ class TokensApi:
         self._models = models
         self._families = families
         self._default_model = default_model
+
+    def routes(self) -> list[Route]:
+        return [
+            post(
+                "/tokenize",
+                self.tokenize,
+                Operation(
+                    Section.TOKENS,
+                    "The tokens of a text or a conversation",
+                    "With `content` as llama-server has it, with `prompt` or `messages` as vLLM.",
+                    body=(TokenizeText, TokenizeChat),
+                    answer=(TokenList, TokenizeAnswer),
+                    errors=WORK,
+                ),
+            ),
+            post(
+                "/detokenize",
+                self.detokenize,
+                Operation(
+                    Section.TOKENS,
+                    "The text of tokens",
+                    body=DetokenizeRequest,
+                    answer=DetokenizeAnswer,
+                    errors=WORK,
+                ),
+            ),
+            post(
+                "/apply-template",
+                self.apply_template,
+                Operation(
+                    Section.TOKENS,
+                    "A conversation as the model reads it",
+                    body=Conversation,
+                    answer=TemplateAnswer,
+                    errors=WORK,
+                ),
+            ),
+        ]
 
     async def tokenize(self, request: Request) -> Response:
         body = await request.body()
@@ -85,10 +128,10 @@ class TokensApi:
     async def _counted(self, output: Output, model: LocalModel, *, pieces: bool) -> Response:
         """vLLM's answer."""
         cached = await self._models.cached(model.id)
-        body: dict[str, Any] = {
+        body: TokenizeAnswer = {
             "count": len(output.tokens),
             "max_model_len": cached.variant.context_length,
-            "tokens": output.tokens,
+            "tokens": list(output.tokens),
             "token_strs": None,
         }
         if pieces:

@@ -9,13 +9,16 @@ from starlette.routing import Route
 from cupola.gateway.answering import Answer
 from cupola.gateway.arrangement import chat_prompt
 from cupola.gateway.asking import ask
+from cupola.gateway.doors.anthropic_answers import AnthropicAnswer, TokenCount
 from cupola.gateway.doors.anthropic_body import CountRequest, MessagesRequest
 from cupola.gateway.doors.anthropic_frames import AnthropicFrames
 from cupola.gateway.doors.service import Service
+from cupola.gateway.error_codes import WORK
 from cupola.gateway.errors import NO_RETRY, ApiError
 from cupola.gateway.generator import new_call_id
 from cupola.gateway.naming import in_words_of
-from cupola.gateway.refused import METHODS
+from cupola.gateway.openapi.described import SSE, Operation, Section, post
+from cupola.gateway.refused import absent
 from cupola.scheduler.messages import Encode, SamplingParams
 
 
@@ -24,11 +27,26 @@ class AnthropicApi:
         self._service = service
 
     def routes(self) -> list[Route]:
+        message = Operation(
+            Section.ANTHROPIC,
+            "The next message of a conversation",
+            body=MessagesRequest,
+            answer=AnthropicAnswer,
+            stream=SSE,
+            errors=WORK,
+        )
+        count = Operation(
+            Section.ANTHROPIC,
+            "How many tokens a conversation has",
+            body=CountRequest,
+            answer=TokenCount,
+            errors=WORK,
+        )
         return [
-            Route("/v1/messages", self.create, methods=["POST"]),
-            Route("/v1/messages/count_tokens", self.count, methods=["POST"]),
-            Route("/v1/messages/batches", self.batches, methods=METHODS),
-            Route("/v1/messages/batches/{rest:path}", self.batches, methods=METHODS),
+            post("/v1/messages", self.create, message),
+            post("/v1/messages/count_tokens", self.count, count),
+            absent("/v1/messages/batches", self.batches, "batches of messages"),
+            absent("/v1/messages/batches/{rest:path}", self.batches, "batches of messages"),
         ]
 
     async def create(self, request: Request) -> Answer:

@@ -72,8 +72,8 @@ class ToolUseBlock(Body):
         return {"id": self.id, "type": "function", "function": function}
 
 
-def _known(kinds: Iterable[str]) -> Any:
-    """Content of ``kinds``; a text counts as one block of text."""
+def _known(kinds: Iterable[str], blocks: Any) -> Any:
+    """Content of ``kinds``; a text counts as one block of text. ``blocks``: their type."""
     readable = frozenset(kinds)
 
     def check(content: Any) -> Any:
@@ -85,7 +85,7 @@ def _known(kinds: Iterable[str]) -> Any:
                 raise unsupported("", f"Content of type '{kind}' cannot be read here")
         return content
 
-    return BeforeValidator(check)
+    return BeforeValidator(check, json_schema_input_type=str | list[blocks])
 
 
 def _kind(block: Any) -> str:
@@ -100,13 +100,13 @@ Readable = Annotated[
     Discriminator(_kind),
 ]
 _READABLE = ("text", "document", "search_result")
-System = Annotated[list[TextBlock], _known(["text"])]
+System = Annotated[list[TextBlock], _known(["text"], TextBlock)]
 
 
 class ToolResultBlock(Body):
     type: Literal["tool_result"]
     tool_use_id: str
-    content: Annotated[list[Readable], _known(_READABLE)] | None = None
+    content: Annotated[list[Readable], _known(_READABLE, Readable)] | None = None
     is_error: bool | None = None
 
     def for_template(self, name: str | None) -> dict[str, Any]:
@@ -132,7 +132,7 @@ _KINDS = (*_READABLE, "thinking", "redacted_thinking", "tool_use", "tool_result"
 
 class AnthropicMessage(Body):
     role: Literal["user", "assistant", "system"]
-    content: Annotated[list[Block], _known(_KINDS)]
+    content: Annotated[list[Block], _known(_KINDS, Block)]
 
 
 Messages = Annotated[list[AnthropicMessage], Field(min_length=1)]

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 from starlette.datastructures import MutableHeaders
 
+from cupola.gateway.doors.anthropic_answers import AnthropicErrorAnswer
 from cupola.gateway.doors.dialect import Failure
 
 OVERLOADED = 529
@@ -32,6 +33,7 @@ class AnthropicErrors:
     """See ``dialect.Dialect``. Beside Anthropic's fields stand the code and the parameter."""
 
     prefix = "/v1/messages"
+    answer = AnthropicErrorAnswer
 
     def status(self, status: int, failure: Failure) -> int:
         return OVERLOADED if failure.code in _OVERLOADED_CODES else status

@@ -7,7 +7,7 @@ middleware tells it again, whoever refused: a route, the body limit, the router,
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import msgspec
 from starlette.datastructures import Headers, MutableHeaders
@@ -26,6 +26,7 @@ class Dialect(Protocol):
     """How one API tells what went wrong. Pure."""
 
     prefix: str  # of the paths it is for
+    answer: type[Any]  # what ``body`` makes
 
     def status(self, status: int, failure: Failure) -> int:
         """The HTTP status of an answer that would have had ``status``."""

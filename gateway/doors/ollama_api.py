@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from typing import Any
 
 import msgspec
 from starlette.requests import Request
@@ -12,6 +13,12 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from cupola.gateway.answering import Answer
+from cupola.gateway.doors.ollama_answers import (
+    OllamaChatAnswer,
+    OllamaEmbedAnswer,
+    OllamaEmbeddingsAnswer,
+    OllamaGenerateAnswer,
+)
 from cupola.gateway.doors.ollama_body import (
     LATEST,
     OllamaChat,
@@ -19,12 +26,14 @@ from cupola.gateway.doors.ollama_body import (
     OllamaEmbeddings,
     OllamaGenerate,
 )
-from cupola.gateway.doors.ollama_frames import NDJSON, OllamaFrames
+from cupola.gateway.doors.ollama_frames import OllamaFrames
 from cupola.gateway.doors.service import Service
 from cupola.gateway.embeddings import Embedded, in_numbers
+from cupola.gateway.error_codes import WORK
 from cupola.gateway.errors import ApiError
 from cupola.gateway.events import Event
 from cupola.gateway.naming import in_words_of
+from cupola.gateway.openapi.described import JSON, NDJSON, Operation, Section, post
 from cupola.scheduler.messages import Embed, Text
 
 
@@ -33,11 +42,20 @@ class OllamaApi:
         self._service = service
 
     def routes(self) -> list[Route]:
+        def makes(summary: str, body: Any, answer: Any, stream: str = "") -> Operation:
+            return Operation(
+                Section.OLLAMA, summary, body=body, answer=answer, stream=stream, errors=WORK
+            )
+
+        chat = makes("The next message of a conversation", OllamaChat, OllamaChatAnswer, NDJSON)
+        text = makes("An answer to a prompt", OllamaGenerate, OllamaGenerateAnswer, NDJSON)
+        vectors = makes("Vectors of texts", OllamaEmbed, OllamaEmbedAnswer)
+        vector = makes("The vector of a text", OllamaEmbeddings, OllamaEmbeddingsAnswer)
         return [
-            Route("/api/chat", self.chat, methods=["POST"]),
-            Route("/api/generate", self.generate, methods=["POST"]),
-            Route("/api/embed", self.embed, methods=["POST"]),
-            Route("/api/embeddings", self.embeddings, methods=["POST"]),
+            post("/api/chat", self.chat, chat),
+            post("/api/generate", self.generate, text),
+            post("/api/embed", self.embed, vectors),
+            post("/api/embeddings", self.embeddings, vector),
         ]
 
     async def chat(self, request: Request) -> Answer | Response:
@@ -65,7 +83,7 @@ class OllamaApi:
             await self._service.client.load(model, asked.keep_alive)
         told = frames.nothing("unload" if asked.keep_alive == 0 else "load")
         line = msgspec.json.encode(told) + (b"\n" if asked.streamed else b"")
-        kind = NDJSON.decode() if asked.streamed else "application/json"
+        kind = NDJSON if asked.streamed else JSON
         return Response(line, media_type=kind)
 
     async def _check_thinking(self, key: str) -> None:

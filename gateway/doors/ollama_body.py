@@ -122,14 +122,14 @@ class Prompted(Endpoint):
         return self
 
 
-class CalledFunction(Body):
+class OllamaFunction(Body):
     name: str
     arguments: dict[str, Any] = Field(default_factory=dict)
 
 
 class OllamaCall(Body):
     id: str | None = None
-    function: CalledFunction
+    function: OllamaFunction
 
     def for_template(self) -> dict[str, Any]:
         function = {"name": self.function.name, "arguments": self.function.arguments}

@@ -16,6 +16,7 @@ from starlette.responses import Response
 
 from cupola.gateway.collected import CollectedAnswer, CollectedCall, collect
 from cupola.gateway.doors.dialect import Failure
+from cupola.gateway.doors.ollama_answers import OllamaErrorAnswer
 from cupola.gateway.errors import ApiError
 from cupola.gateway.events import (
     Event,
@@ -28,10 +29,10 @@ from cupola.gateway.events import (
     ToolCallStart,
     UsageTotal,
 )
+from cupola.gateway.openapi.described import NDJSON
 from cupola.gateway.timestamps import rfc3339
 from cupola.scheduler.messages import TokenLogprob
 
-NDJSON = b"application/x-ndjson"
 _encode = msgspec.json.encode
 
 
@@ -39,6 +40,7 @@ class OllamaErrors:
     """See ``dialect.Dialect``. Beside Ollama's text stand the code and the parameter."""
 
     prefix = "/api/"
+    answer = OllamaErrorAnswer
 
     def status(self, status: int, failure: Failure) -> int:
         return status
@@ -54,7 +56,7 @@ class OllamaErrors:
 class OllamaFrames:
     """See ``answering.Frames``. ``chat``: answers are messages, else plain texts."""
 
-    stream_type = NDJSON
+    stream_type = NDJSON.encode()
 
     def __init__(
         self,

@@ -17,11 +17,21 @@ from starlette.routing import Route
 from cupola.cache.catalog import DeviceType
 from cupola.cache.errors import CacheError
 from cupola.cache.store import CachedModel
+from cupola.gateway.doors.ollama_answers import (
+    OllamaModel,
+    OllamaRunning,
+    OllamaRunningModel,
+    OllamaShown,
+    OllamaTags,
+    OllamaVersion,
+)
 from cupola.gateway.doors.ollama_body import Named
 from cupola.gateway.doors.service import Service
-from cupola.gateway.errors import NO_RETRY, SERVER_ERROR, ApiError
+from cupola.gateway.error_codes import MODEL, WORK
+from cupola.gateway.errors import NO_RETRY, ApiError
 from cupola.gateway.families.directory import TEMPLATE
-from cupola.gateway.refused import METHODS
+from cupola.gateway.openapi.described import Operation, Section, delete, get, post
+from cupola.gateway.refused import absent
 from cupola.gateway.timestamps import rfc3339
 from cupola.scheduler.messages import Serving
 
@@ -42,13 +52,26 @@ class OllamaModelsApi:
         self._service = service
 
     def routes(self) -> list[Route]:
+        tags = Operation(Section.OLLAMA, "The models on this machine", answer=OllamaTags)
+        running = Operation(Section.OLLAMA, "The models that are loaded", answer=OllamaRunning)
+        shown = Operation(
+            Section.OLLAMA, "About a model", body=Named, answer=OllamaShown, errors=MODEL
+        )
+        deleted = Operation(
+            Section.OLLAMA, "Remove a model from the disk", body=Named,
+            errors=(*WORK, "model_in_use"),
+        )  # fmt: skip
+        version = Operation(Section.OLLAMA, "Of which Ollama this is the API", answer=OllamaVersion)
         return [
-            Route("/api/tags", self.tags),
-            Route("/api/ps", self.ps),
-            Route("/api/show", self.show, methods=["POST"]),
-            Route("/api/delete", self.delete, methods=["DELETE"]),
-            Route("/api/version", self.version),
-            *(Route(path, _refuse(text), methods=METHODS) for path, text in _REFUSED.items()),
+            get("/api/tags", self.tags, tags),
+            get("/api/ps", self.ps, running),
+            post("/api/show", self.show, shown),
+            delete("/api/delete", self.delete, deleted),
+            get("/api/version", self.version, version),
+            *(
+                absent(path, _refuse(text), f"{path.split('/')[2]} of Ollama's")
+                for path, text in _REFUSED.items()
+            ),
         ]
 
     async def version(self, request: Request) -> Response:
@@ -99,12 +122,12 @@ class OllamaModelsApi:
             await anyio.to_thread.run_sync(self._service.cache.remove, variant.id)
         except CacheError:
             text = f"The model '{variant.id}' cannot be removed: its files are in use"
-            raise ApiError(500, "model_in_use", text, kind=SERVER_ERROR, param="model") from None
+            raise ApiError(409, "model_in_use", text, param="model") from None
         return Response()
 
     # -- parts -------------------------------------------------------------------------------------
 
-    async def _entry(self, cached: CachedModel) -> dict[str, Any]:
+    async def _entry(self, cached: CachedModel) -> OllamaModel:
         variant = cached.variant
         family = await self._service.families.of(str(cached.path))
         digest = cached.source_sha256 or hashlib.sha256(variant.id.encode()).hexdigest()
@@ -135,11 +158,12 @@ class OllamaModelsApi:
             "capabilities": capabilities,
         }
 
-    async def _running(self, cached: CachedModel, servings: list[Serving]) -> dict[str, Any]:
+    async def _running(self, cached: CachedModel, servings: list[Serving]) -> OllamaRunningModel:
         """``servings``: how each worker runs it that holds it."""
         entry = await self._entry(cached)
         on_device = cached.variant.device is not DeviceType.CPU
-        return entry | {
+        return {
+            **entry,
             "expires_at": rfc3339(datetime.now(UTC) + _left(servings)),
             "size_vram": entry["size"] if on_device else 0,
             "context_length": cached.variant.context_length,

@@ -16,10 +16,12 @@ from cupola.cache.catalog import ModelVariant, UnknownModelError
 from cupola.cache.download import Told
 from cupola.cache.errors import NotCachedError
 from cupola.gateway.disconnect import cancelled_on_disconnect
+from cupola.gateway.doors.ollama_answers import OllamaProgress
 from cupola.gateway.doors.ollama_body import Named
-from cupola.gateway.doors.ollama_frames import NDJSON
 from cupola.gateway.doors.service import Service
+from cupola.gateway.error_codes import MODEL
 from cupola.gateway.errors import SERVER_ERROR, ApiError, unknown_model
+from cupola.gateway.openapi.described import NDJSON, Operation, Section, post
 
 STEPS = 400  # of a stage: smaller progress is not worth a line
 _STAGES = {"check": "verifying sha256 digest", "convert": "converting to onnx"}
@@ -65,7 +67,16 @@ class OllamaPullApi:
         self._service = service
 
     def routes(self) -> list[Route]:
-        return [Route("/api/pull", self.pull, methods=["POST"])]
+        about = Operation(
+            Section.OLLAMA,
+            "Download a model",
+            "A download goes on while somebody follows it.",
+            body=Named,
+            answer=OllamaProgress,
+            stream=NDJSON,
+            errors=(*MODEL, "download_failed"),
+        )
+        return [post("/api/pull", self.pull, about)]
 
     async def pull(self, request: Request) -> PullAnswer:
         asked = Named.model_validate_json(await request.body())
@@ -100,7 +111,7 @@ class PullAnswer:
 
     async def _stream(self, send: Send) -> None:
         headers = [
-            (b"content-type", NDJSON),
+            (b"content-type", NDJSON.encode()),
             (b"cache-control", b"no-cache"),
             (b"x-accel-buffering", b"no"),  # nginx would hold the stream back
         ]

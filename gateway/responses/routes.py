@@ -3,21 +3,41 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
+from typing import Annotated, Any, Literal
 
+from msgspec import Meta
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from cupola.gateway.error_codes import WORK
 from cupola.gateway.errors import NO_RETRY, ApiError
 from cupola.gateway.generator import Generator
+from cupola.gateway.openapi.described import (
+    SSE,
+    Operation,
+    Query,
+    Section,
+    delete,
+    get,
+    post,
+)
+from cupola.gateway.refused import absent
+from cupola.gateway.responses.answers import (
+    DeletedResponse,
+    InputItemPage,
+    ResponseObject,
+    ResponsePage,
+)
 from cupola.gateway.responses.api import ResponsesApi
 from cupola.gateway.responses.archive import Archive
 from cupola.gateway.responses.background import Background
 from cupola.gateway.responses.store import ResponseStore
+from cupola.gateway.schemas.responses import ResponsesRequest
 
 # Endpoints of OpenAI's that are not here, and what to do instead.
 _INSTEAD = {
@@ -43,17 +63,68 @@ def responses_api(generator: Generator, file: Path, limit: int) -> tuple[list[Ro
             if store is not None:
                 await asyncio.to_thread(store.close)
 
-    one = "/v1/responses/{id}"
+    one, stored = "/v1/responses/{id}", ("response_not_found", "store_unavailable")
     routes = [
-        Route("/v1/responses", api.create, methods=["POST"]),
-        Route("/v1/responses", api.list),
-        *(Route(f"/v1/responses/{name}", _refuse, methods=["POST"]) for name in _INSTEAD),
-        Route(one, api.show),
-        Route(one, api.delete, methods=["DELETE"]),
-        Route(f"{one}/input_items", api.input_items),
-        Route(f"{one}/cancel", api.cancel, methods=["POST"]),
+        post(
+            "/v1/responses",
+            api.create,
+            Operation(
+                Section.OPENAI,
+                "A response to some input",
+                "Stored unless `store` is false, and then the beginning of others. Made while "
+                "nobody waits with `background`. A stream ends with `[DONE]`.",
+                body=ResponsesRequest,
+                answer=ResponseObject,
+                stream=SSE,
+                errors=(*WORK, "previous_response_not_found", "store_unavailable"),
+            ),
+        ),
+        get(
+            "/v1/responses",
+            api.list,
+            _about("The stored responses", ResponsePage, stored, _PAGE),
+        ),
+        *(absent(f"/v1/responses/{name}", _refuse, name, ["POST"]) for name in _INSTEAD),
+        get(one, api.show, _about("A stored response", ResponseObject, stored, _SHOWN)),
+        delete(one, api.delete, _about("Forget a response", DeletedResponse, stored)),
+        get(
+            f"{one}/input_items",
+            api.input_items,
+            _about(
+                "The input of a stored response", InputItemPage, (*stored, "item_not_found"), _PAGE
+            ),
+        ),
+        post(
+            f"{one}/cancel",
+            api.cancel,
+            _about("End a response in the background", ResponseObject, (*stored, "invalid_value")),
+        ),
     ]
     return routes, lifespan
+
+
+_PAGE = {
+    "limit": Query(Annotated[int, Meta(ge=1, le=100)], "how many, 20 where nothing is said"),
+    "order": Query(Literal["asc", "desc"], "by the time, newest first where nothing is said"),
+    "after": Query(str, "the id that comes before the first one wanted"),
+}
+_SHOWN = {
+    "stream": Query(Literal["false"], "stored responses are not streamed"),
+    "include_obfuscation": Query(str, "changes nothing"),
+}
+
+
+def _about(
+    summary: str, answer: Any, errors: Sequence[str], query: Mapping[str, Query] | None = None
+) -> Operation:
+    return Operation(
+        Section.OPENAI,
+        summary,
+        query=query or {},
+        path={"id": Query(str, "id of a response")},
+        answer=answer,
+        errors=errors,
+    )
 
 
 async def _refuse(request: Request) -> Response:

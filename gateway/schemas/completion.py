@@ -28,10 +28,10 @@ Prompt = Annotated[
     Annotated[str, Tag("<text>")] | Annotated[list[Natural], Field(min_length=1), Tag("<tokens>")],
     Discriminator(lambda prompt: "<text>" if isinstance(prompt, str) else "<tokens>"),
 ]
+ListOfPrompts = Annotated[list[Prompt], Field(min_length=1, max_length=MAX_PROMPTS)]
 Prompts = Annotated[
-    list[Prompt],
-    Field(min_length=1, max_length=MAX_PROMPTS),
-    BeforeValidator(as_prompts),
+    ListOfPrompts,
+    BeforeValidator(as_prompts, json_schema_input_type=Prompt | ListOfPrompts),
 ]
 
 

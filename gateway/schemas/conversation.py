@@ -32,7 +32,15 @@ def join_parts(content: Any) -> Any:
     return "".join(texts)
 
 
-Text = Annotated[str, BeforeValidator(join_parts)]
+class ContentPart(Body):
+    """What a list of parts may hold, for the description of the API."""
+
+    type: Literal["text", "refusal"]
+    text: str | None = None
+    refusal: str | None = None
+
+
+Text = Annotated[str, BeforeValidator(join_parts, json_schema_input_type=str | list[ContentPart])]
 Role = Literal["system", "developer", "user", "assistant", "tool", "function"]
 
 

@@ -6,7 +6,7 @@ import json
 from functools import cached_property
 from typing import Annotated, Any
 
-from pydantic import Field, StringConstraints
+from pydantic import Field, StringConstraints, WithJsonSchema
 
 from cupola.gateway.schemas.closing import closed
 from cupola.gateway.schemas.validation import Body, invalid
@@ -14,6 +14,7 @@ from cupola.scheduler.messages import Constraint, ConstraintKind
 
 MAX_SCHEMA = 256 * 1024  # characters
 MAX_NESTING = 64
+KINDS = ("text", "json_object", "json_schema", "lark_grammar", "regex")
 Grammar = Annotated[str, StringConstraints(min_length=1, max_length=MAX_SCHEMA)]
 Choices = Annotated[
     list[Annotated[str, StringConstraints(min_length=1)]], Field(min_length=1, max_length=1000)
@@ -24,7 +25,7 @@ Schema = dict[str, Any] | bool
 class ResponseFormat(Body):
     """``type`` decides which of the others is read."""
 
-    type: str
+    type: Annotated[str, WithJsonSchema({"enum": KINDS})]
     json_schema: Any = None
     json_schema_alias: Any = Field(default=None, alias="schema")  # llama-server's way
     lark_grammar: Grammar | None = None
@@ -48,8 +49,7 @@ class ResponseFormat(Body):
             case "lark_grammar" | "regex":
                 name = f"response_format.{self.type}"
                 raise invalid(f"'{name}' is missing", name)
-        kinds = "text, json_object, json_schema, lark_grammar, regex"
-        raise invalid(f"'{self.type}' is not one of: {kinds}", "response_format.type")
+        raise invalid(f"'{self.type}' is not one of: {', '.join(KINDS)}", "response_format.type")
 
     def _schema(self) -> Any:
         """OpenAI wraps the schema ({"name", "schema", "strict"}), Foundry Local does not."""

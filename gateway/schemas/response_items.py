@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Discriminator, Tag, model_validator
+from pydantic.json_schema import SkipJsonSchema
 from pydantic_core import PydanticCustomError
 
 from cupola.gateway.schemas.validation import UNSUPPORTED, Body, invalid
@@ -30,7 +31,15 @@ def joined(content: Any) -> Any:
     return "".join(texts)
 
 
-Joined = Annotated[str, BeforeValidator(joined)]
+class ItemPart(Body):
+    """What a list of parts may hold, for the description of the API."""
+
+    type: Literal["input_text", "output_text", "text", "summary_text", "reasoning_text", "refusal"]
+    text: str | None = None
+    refusal: str | None = None
+
+
+Joined = Annotated[str, BeforeValidator(joined, json_schema_input_type=str | list[ItemPart])]
 Status = Literal["in_progress", "completed", "incomplete"]
 
 
@@ -114,7 +123,7 @@ Item = Annotated[
     | Annotated[CallItem, Tag("<function_call>")]
     | Annotated[CallOutputItem, Tag("<function_call_output>")]
     | Annotated[ReasoningItem, Tag("<reasoning>")]
-    | Annotated[ForeignItem, Tag("<foreign>")],
+    | Annotated[SkipJsonSchema[ForeignItem], Tag("<foreign>")],
     Discriminator(_kind),
 ]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Discriminator, Field, Tag, model_validator
+from pydantic import Discriminator, Field, Tag, WithJsonSchema, model_validator
 from pydantic_core import PydanticCustomError
 
 from cupola.gateway.generation import ToolOptions
@@ -28,8 +28,12 @@ def _refuse(kind: Any, what: str) -> PydanticCustomError:
     return PydanticCustomError(UNSUPPORTED, "{message}", {"message": message, "param": "type"})
 
 
+# Whatever else it is, is refused with its name.
+FunctionType = Annotated[Any, WithJsonSchema({"const": "function"})]
+
+
 class ResponseTool(Body):
-    type: Any = None
+    type: FunctionType
     name: Name | None = None
     description: str | None = None
     parameters: dict[str, Any] | None = None
@@ -56,7 +60,7 @@ class ResponseTool(Body):
 
 
 class NamedChoice(Body):
-    type: Any = None
+    type: FunctionType
     name: str | None = None
     function: NamedFunction | None = None
 

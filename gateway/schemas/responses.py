@@ -5,18 +5,17 @@ from __future__ import annotations
 from functools import cached_property
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 
 from cupola.gateway.generation import ToolOptions
 from cupola.gateway.schemas.chat import Effort
-from cupola.gateway.schemas.formats import Grammar, schema_constraint
+from cupola.gateway.schemas.formats import KINDS, Grammar, schema_constraint
 from cupola.gateway.schemas.response_items import Item, as_items
 from cupola.gateway.schemas.response_tools import ResponseToolChoice, ResponseTools, tool_options
 from cupola.gateway.schemas.sampling import Count, SamplingFields
 from cupola.gateway.schemas.validation import Endpoint, Refused, invalid
 from cupola.scheduler.messages import Constraint, ConstraintKind
 
-_FORMATS = "text, json_object, json_schema, lark_grammar, regex"
 LOGPROBS = "message.output_text.logprobs"
 Includable = Literal[
     "message.output_text.logprobs",
@@ -32,10 +31,13 @@ Includable = Literal[
 ]
 
 
+Items = Annotated[list[Item], Field(min_length=1)]
+
+
 class TextFormat(Endpoint):
     """``type`` decides which of the others is read."""
 
-    type: str
+    type: Annotated[str, WithJsonSchema({"enum": KINDS})]
     name: str | None = None
     description: str | None = None
     strict: bool | None = None
@@ -61,7 +63,7 @@ class TextFormat(Endpoint):
             case "lark_grammar" | "regex":
                 name = "grammar" if self.type == "lark_grammar" else "regex"
                 raise invalid(f"'text.format.{name}' is missing", f"text.format.{name}")
-        raise invalid(f"'{self.type}' is not one of: {_FORMATS}", "text.format.type")
+        raise invalid(f"'{self.type}' is not one of: {', '.join(KINDS)}", "text.format.type")
 
 
 class TextOptions(Endpoint):
@@ -122,7 +124,7 @@ class ResponsesRequest(SamplingFields):
         {"user", "safety_identifier", "prompt_cache_key", "prompt_cache_retention", "service_tier"}
     )
 
-    input: Annotated[list[Item], Field(min_length=1), BeforeValidator(as_items)]
+    input: Annotated[Items, BeforeValidator(as_items, json_schema_input_type=str | Items)]
     instructions: str | None = None
     previous_response_id: str | None = None
     max_output_tokens: Count | None = None

@@ -5,7 +5,14 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, ClassVar
 
-from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    StringConstraints,
+    WithJsonSchema,
+    model_validator,
+)
 
 from cupola.cache.catalog import ExecutionProvider
 from cupola.gateway.schemas.validation import Body, Endpoint, Refused, invalid
@@ -26,11 +33,9 @@ def as_list(stop: Any) -> Any:
     return [stop] if isinstance(stop, str) else stop
 
 
-Stop = Annotated[
-    list[Annotated[str, StringConstraints(min_length=1)]],
-    Field(max_length=MAX_STOPS),
-    BeforeValidator(as_list),
-]
+StopText = Annotated[str, StringConstraints(min_length=1)]
+Stops = Annotated[list[StopText], Field(max_length=MAX_STOPS)]
+Stop = Annotated[Stops, BeforeValidator(as_list, json_schema_input_type=StopText | Stops)]
 
 
 def check_ttl(ttl: float) -> float:
@@ -62,7 +67,7 @@ def seconds_of(keep_alive: Any) -> Any:
     return keep_alive
 
 
-KeepAlive = Annotated[float, BeforeValidator(seconds_of)]
+KeepAlive = Annotated[float, BeforeValidator(seconds_of, json_schema_input_type=str | float)]
 
 _PROVIDERS = {provider.name.lower(): provider for provider in ExecutionProvider} | {
     provider.value.lower(): provider for provider in ExecutionProvider
@@ -79,6 +84,9 @@ def provider_of(ep: Any) -> Any:
     return provider
 
 
+Provider = Annotated[ExecutionProvider, BeforeValidator(provider_of, json_schema_input_type=str)]
+
+
 def token_ids(bias: dict[str, float]) -> dict[str, float]:
     for token in bias:
         if not re.fullmatch(r"\d{1,9}", token):
@@ -86,11 +94,14 @@ def token_ids(bias: dict[str, float]) -> dict[str, float]:
     return bias
 
 
+_NUMBER_OR_TEXT = WithJsonSchema({"type": ["integer", "string", "null"]})
+
+
 class Metadata(Body):
     """Free strings, two of which Foundry Local's SDKs use for parameters that OpenAI lacks."""
 
-    top_k: Annotated[Natural | None, Field(strict=False)] = None
-    random_seed: Annotated[Seed | None, Field(strict=False)] = None
+    top_k: Annotated[Natural | None, Field(strict=False), _NUMBER_OR_TEXT] = None
+    random_seed: Annotated[Seed | None, Field(strict=False), _NUMBER_OR_TEXT] = None
 
 
 class StreamOptions(Body):
@@ -136,7 +147,7 @@ class SamplingFields(Endpoint):
     cache_salt: Annotated[str, StringConstraints(min_length=1, max_length=512)] | None = None
     keep_alive: KeepAlive | None = None
     ttl: Ttl | None = None
-    ep: Annotated[ExecutionProvider, BeforeValidator(provider_of)] | None = None
+    ep: Provider | None = None
 
     @property
     def answers(self) -> int:

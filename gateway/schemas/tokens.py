@@ -2,13 +2,42 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, TypedDict
 
 from pydantic import Field, model_validator
 
 from cupola.gateway.schemas.chat import ChatRequest
 from cupola.gateway.schemas.sampling import Model, Natural
 from cupola.gateway.schemas.validation import Body, Endpoint, invalid
+
+
+class TokenPiece(TypedDict):
+    id: int
+    piece: str | list[int]  # bytes, where the token holds only a part of a character
+
+
+class TokenList(TypedDict):
+    """llama-server's answer; with pieces when ``with_pieces`` asks for them."""
+
+    tokens: list[int | TokenPiece]
+
+
+class TokenizeAnswer(TypedDict):
+    """vLLM's answer."""
+
+    count: int
+    max_model_len: int
+    tokens: list[int]
+    token_strs: list[str] | None
+
+
+class DetokenizeAnswer(TypedDict):
+    content: str
+    prompt: str
+
+
+class TemplateAnswer(TypedDict):
+    prompt: str
 
 
 class Peek(Body):
@@ -50,10 +79,15 @@ class TokenizeText(Endpoint):
         return bool(self.with_pieces or self.return_token_strs)
 
 
+def _without_default(schema: dict[str, Any]) -> None:
+    """The empty name stands for no name: it is not one that can be given."""
+    del schema["default"]
+
+
 class Conversation(ChatRequest):
     """A chat request of which only the prompt counts. Without a model: the default model."""
 
-    model: Model = ""
+    model: Model = Field(default="", json_schema_extra=_without_default)
 
 
 class TokenizeChat(Conversation):

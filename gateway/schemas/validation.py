@@ -15,6 +15,8 @@ from typing import Any, ClassVar, NamedTuple
 from pydantic import BaseModel, ConfigDict, model_validator
 from pydantic_core import PydanticCustomError
 
+from cupola.gateway.schemas.meanings import MEANINGS
+
 UNSUPPORTED = "unsupported_parameter"
 UNKNOWN = "unknown_parameter"
 INVALID = "invalid_value"
@@ -44,8 +46,22 @@ class Body(BaseModel):
     model_config = ConfigDict(strict=True, extra="allow", allow_inf_nan=False, frozen=True)
 
 
+def _tell_treatment(schema: dict[str, Any], body: type[Any]) -> None:
+    """Write into a schema what each parameter means, and what the service does with it."""
+    for param in MEANINGS.keys() & schema["properties"].keys():
+        schema["properties"][param]["description"] = MEANINGS[param]
+    for param, _, hint in body.refused:
+        if param in schema["properties"]:
+            schema["properties"][param]["description"] = f"Refused: {hint}."
+            schema["properties"][param]["deprecated"] = True
+    for param in body.labels & schema["properties"].keys():
+        schema["properties"][param]["description"] = "Taken, and changes nothing in the answer."
+
+
 class Endpoint(Body):
     """Base of the body of an endpoint."""
+
+    model_config = ConfigDict(json_schema_extra=_tell_treatment)
 
     refused: ClassVar[tuple[Refused, ...]] = ()
     labels: ClassVar[frozenset[str]] = frozenset()  # taken, and changing nothing in the answer

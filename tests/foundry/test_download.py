@@ -97,7 +97,10 @@ def test_bodies_that_ask_for_nothing(sent: bytes, code: str) -> None:
 
 def test_force() -> None:
     assert wanted(b'{"Model": {"NAME": "x"}, "Force": true}') == ("x", True)
-    assert wanted(b'{"model": "x", "force": "yes"}') == ("x", False)
+    assert wanted(b'{"model": "x", "force": null}') == ("x", False)
+    with pytest.raises(ApiError) as caught:
+        wanted(b'{"model": "x", "force": "yes"}')
+    assert (caught.value.code, caught.value.param) == ("invalid_type", "force")
 
 
 TOLD = st.builds(

@@ -97,7 +97,7 @@ def test_a_model_that_is_known_but_not_downloaded(start: Callable[..., Service])
 
 
 @pytest.mark.parametrize(("query", "param"), [
-    ("ttl=abc", "ttl"), ("ttl=nan", "ttl"), ("ttl=-5", "ttl"), ("timeout=1e999", "ttl"),
+    ("ttl=abc", "ttl"), ("ttl=nan", "ttl"), ("ttl=-5", "ttl"), ("timeout=1e999", "timeout"),
     ("unload=maybe", "unload"), ("ep=tpu", "ep"),
 ])  # fmt: skip
 def test_values_that_cannot_be(http: httpx2.Client, query: str, param: str) -> None:

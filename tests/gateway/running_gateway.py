@@ -69,9 +69,11 @@ class RunningGateway:
         async with SchedulerClient.connected(self.config.scheduler) as client:
             self.client = client
             models = ModelCache(Home(self.config.home))
-            app = build_app(client, models, self.config, self.told.append)
+            self.app = build_app(client, models, self.config, self.told.append)
             self._up.set()
-            await serve_app(app, client, [self._listener], self._stop, self.config.grace_seconds)
+            await serve_app(
+                self.app, client, [self._listener], self._stop, self.config.grace_seconds
+            )
 
     def stop(self) -> None:
         self._loop.call_soon_threadsafe(self._stop.set)

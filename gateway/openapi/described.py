@@ -1,0 +1,85 @@
+"""A route together with what is said of it. Pure data; ``document`` makes OpenAPI of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from starlette.routing import Route
+
+JSON = "application/json"
+TEXT = "text/plain"
+HTML = "text/html"
+SSE = "text/event-stream"
+NDJSON = "application/x-ndjson"
+
+
+class Section(StrEnum):
+    """The parts of the document, in its order."""
+
+    OPENAI = "OpenAI"
+    ANTHROPIC = "Anthropic"
+    OLLAMA = "Ollama"
+    FOUNDRY = "Foundry Local"
+    TOKENS = "Tokens"
+    SERVICE = "Service"
+    ABSENT = "Not here"
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """A parameter in the URL. ``kind``: a type, as those of answers."""
+
+    kind: Any
+    about: str
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """What a route does.
+
+    Types of bodies and answers are pydantic models, msgspec structs, typed dicts, or what these are
+    made of.
+    """
+
+    section: Section
+    summary: str
+    about: str = ""
+    body: Any = None  # None: none is read
+    query: Mapping[str, Query] = field(default_factory=dict)
+    path: Mapping[str, Query] = field(default_factory=dict)  # what the parts in braces are
+    answer: Any = None  # None: an empty one
+    media: str = JSON  # of the answer
+    stream: str = ""  # of the answer when it is streamed; empty: it never is
+    also: Mapping[int, Any] = field(default_factory=dict)  # answers with other statuses, by these
+    errors: Sequence[str] = ()  # codes, besides those that a body and every request can have
+    succeeds: bool = True
+
+
+class DescribedRoute(Route):
+    """A route of Starlette's that knows its ``operation``."""
+
+    def __init__(
+        self,
+        path: str,
+        endpoint: Callable[..., Any],
+        operation: Operation,
+        methods: Collection[str] = ("GET",),
+    ) -> None:
+        super().__init__(path, endpoint, methods=list(methods))
+        self.operation = operation
+        self.described_methods = tuple(methods)
+
+
+def get(path: str, endpoint: Callable[..., Any], operation: Operation) -> DescribedRoute:
+    return DescribedRoute(path, endpoint, operation)
+
+
+def post(path: str, endpoint: Callable[..., Any], operation: Operation) -> DescribedRoute:
+    return DescribedRoute(path, endpoint, operation, ["POST"])
+
+
+def delete(path: str, endpoint: Callable[..., Any], operation: Operation) -> DescribedRoute:
+    return DescribedRoute(path, endpoint, operation, ["DELETE"])

@@ -1,0 +1,262 @@
+"""The document at /openapi.json says what the routes are, and the page says the same."""
+
+from __future__ import annotations
+
+import ast
+import html.parser
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+from running_gateway import HELLO, MODEL, RunningGateway
+from starlette.routing import Route
+
+import cupola.gateway
+from cupola.gateway.doors.ollama_body import Named
+from cupola.gateway.error_codes import OWN, STATUS
+from cupola.gateway.errors import TABLE
+from cupola.gateway.openapi.described import DescribedRoute
+from cupola.gateway.openapi.document import openapi_path
+from cupola.gateway.openapi.types import words
+from cupola.gateway.parameters import ANTHROPIC, HONOURED, OLLAMA, OPENAI, OPTIONS, names, treatment
+from cupola.gateway.schemas.meanings import MEANINGS
+from cupola.gateway.schemas.tokens import DetokenizeRequest, TokenizeChat, TokenizeText
+
+GOLDEN = Path(__file__).parent / "golden"
+SOURCES = sorted(Path(cupola.gateway.__path__[0]).rglob("*.py"))
+
+
+@pytest.fixture(scope="module")
+def document(shared_gateway: RunningGateway) -> dict[str, Any]:
+    with shared_gateway.http() as http:
+        answer = http.get("/openapi.json")
+    assert answer.headers["content-type"] == "application/json"
+    return dict(answer.json())
+
+
+def operations(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    for path, methods in document["paths"].items():
+        for method, told in methods.items():
+            yield path, method.upper(), told
+
+
+def resolved(document: dict[str, Any], part: dict[str, Any]) -> dict[str, Any]:
+    while "$ref" in part:
+        steps = part["$ref"].removeprefix("#/").split("/")
+        part = document
+        for step in steps:
+            part = part[step]
+    return part
+
+
+def test_every_route_is_in_it_and_nothing_else(
+    shared_gateway: RunningGateway, document: dict[str, Any]
+) -> None:
+    routes = shared_gateway.app.routes
+    assert all(isinstance(route, DescribedRoute) for route in routes)
+    served = {
+        (openapi_path(route.path), method)
+        for route in routes
+        if isinstance(route, Route)
+        for method in (route.methods or set()) - {"HEAD"}
+    }
+    assert {(path, method) for path, method, _ in operations(document)} == served
+
+
+def test_every_operation_is_whole(document: dict[str, Any]) -> None:
+    ids = [told["operationId"] for _, _, told in operations(document)]
+    assert len(ids) == len(set(ids))
+    sections = {tag["name"] for tag in document["tags"]}
+    for path, _, told in operations(document):
+        assert told["summary"] and set(told["tags"]) <= sections
+        in_path = {each["name"] for each in told.get("parameters", ()) if each["in"] == "path"}
+        assert in_path == set(re.findall(r"{(\w+)}", path))
+        for status, response in told["responses"].items():
+            response = resolved(document, response)
+            assert "x-request-id" in response["headers"]
+            assert int(status) < 400 or response["content"]["application/json"]["schema"]
+        assert "400" in told["responses"] and "403" in told["responses"]
+
+
+def test_every_reference_leads_somewhere(document: dict[str, Any]) -> None:
+    for reference in re.findall(r'"(#/components/[^"]+)"', json.dumps(document)):
+        assert resolved(document, {"$ref": reference})
+
+
+def test_every_schema_is_one(document: dict[str, Any]) -> None:
+    for schema in document["components"]["schemas"].values():
+        jsonschema.Draft202012Validator.check_schema(schema)
+
+
+def test_streams_have_their_own_type(document: dict[str, Any]) -> None:
+    def kinds(path: str) -> set[str]:
+        return set(document["paths"][path]["post"]["responses"]["200"]["content"])
+
+    for path in ("/v1/chat/completions", "/v1/completions", "/v1/responses", "/v1/messages"):
+        assert kinds(path) == {"application/json", "text/event-stream"}
+    for path in ("/api/chat", "/api/generate", "/api/pull"):
+        assert kinds(path) == {"application/json", "application/x-ndjson"}
+
+
+@pytest.mark.parametrize(
+    ("path", "schema"),
+    [
+        ("/v1/chat/completions", "ErrorAnswer"),
+        ("/v1/messages", "AnthropicErrorAnswer"),
+        ("/api/chat", "OllamaErrorAnswer"),
+        ("/api/copy", "OllamaErrorAnswer"),
+    ],
+)
+def test_errors_are_in_the_words_of_the_door(
+    document: dict[str, Any], path: str, schema: str
+) -> None:
+    responses = document["paths"][path]["post"]["responses"]
+    for status, response in responses.items():
+        if int(status) >= 400:
+            content = resolved(document, response)["content"]["application/json"]
+            assert content["schema"] == {"$ref": f"#/components/schemas/{schema}"}
+    assert ("529" in responses) == (path == "/v1/messages")
+
+
+def test_what_becomes_of_a_parameter_is_told(document: dict[str, Any]) -> None:
+    properties = document["components"]["schemas"]["ChatRequest"]["properties"]
+    assert properties["audio"]["deprecated"] and "Refused" in properties["audio"]["description"]
+    assert "changes nothing" in properties["user"]["description"]
+    assert properties["temperature"]["description"] == MEANINGS["temperature"]
+
+
+def test_every_parameter_has_a_meaning() -> None:
+    bodies = [
+        *(body for table in (OPENAI, ANTHROPIC, OLLAMA, OPTIONS) for body in table.values()),
+        *(Named, TokenizeText, TokenizeChat, DetokenizeRequest),
+    ]
+    honoured = {n for body in bodies for n in names(body) if treatment(body, n) == HONOURED}
+    assert honoured == set(MEANINGS)
+
+
+@pytest.mark.parametrize(
+    ("file", "schema"),
+    [
+        ("chat", "ChatCompletion"),
+        ("chat-tools", "ChatCompletion"),
+        ("chat-logprobs", "ChatCompletion"),
+        ("completions", "TextCompletion"),
+        ("models", "ModelList"),
+        ("error-parameter", "ErrorAnswer"),
+        ("error-endpoint", "ErrorAnswer"),
+    ],
+)
+def test_golden_answers_are_as_described(document: dict[str, Any], file: str, schema: str) -> None:
+    text = (GOLDEN / f"{file}.txt").read_text("utf-8")
+    body = json.loads(text[text.index("{") :])
+    described = {"$ref": f"#/components/schemas/{schema}", "components": document["components"]}
+    jsonschema.Draft202012Validator(described).validate(body)
+
+
+# -- codes -----------------------------------------------------------------------------------------
+
+
+def raised() -> Iterator[tuple[str, int, str]]:
+    """Every ``ApiError(status, code, ...)`` in the gateway that has both as they are."""
+    for path in SOURCES:
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "ApiError":
+                values = [arg.value for arg in node.args[:2] if isinstance(arg, ast.Constant)]
+                if len(values) == 2:
+                    yield f"{path.name}:{node.lineno}", *values  # type: ignore[misc]
+
+
+def test_every_code_has_one_status() -> None:
+    found = list(raised())
+    assert found
+    assert [one for one in found if STATUS.get(one[2]) != one[1]] == []
+    assert not OWN.keys() & {shape.code for shape in TABLE.values()}
+
+
+# -- the page --------------------------------------------------------------------------------------
+
+
+class Reader(html.parser.HTMLParser):
+    """Collects what a page fetches, and what its parts are called."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.fetched: list[str] = []
+        self.ids: list[str] = []
+        self.links: list[str] = []
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        for name, value in attrs:
+            if name in ("src", "srcset", "data") or (tag == "link" and name == "href"):
+                self.fetched.append(value or "")
+            elif name == "id":
+                self.ids.append(value or "")
+            elif name == "href":
+                self.links.append(value or "")
+
+
+@pytest.fixture(scope="module")
+def page(shared_gateway: RunningGateway) -> str:
+    with shared_gateway.http() as http:
+        answer = http.get("/docs")
+    assert answer.headers["content-type"] == "text/html; charset=utf-8"
+    return answer.text
+
+
+def test_the_page_has_every_path(page: str, document: dict[str, Any]) -> None:
+    for path in document["paths"]:
+        assert f"<code>{path}</code>" in page
+    for param in names(OPENAI["/v1/chat/completions"]):
+        assert f"<code>{param}</code>" in page
+
+
+def test_the_page_fetches_nothing(page: str) -> None:
+    assert Reader(page).fetched == []
+    assert "@import" not in page and "url(" not in page and "fetch(" not in page
+
+
+def test_its_links_lead_somewhere(page: str) -> None:
+    read = Reader(page)
+    assert len(read.ids) == len(set(read.ids))
+    for link in read.links:
+        assert link == "/openapi.json" or link.removeprefix("#") in read.ids
+
+
+@pytest.mark.parametrize(
+    ("schema", "text"),
+    [
+        ({"type": "string", "minLength": 1, "maxLength": 5}, "string, at most 5"),
+        ({"anyOf": [{"type": "number", "maximum": 5}, {"type": "null"}]}, "number to 5"),
+        ({"type": "number", "exclusiveMinimum": 0}, "number above 0"),
+        ({"type": "integer", "minimum": 0, "maximum": 2**31 - 1}, "integer from 0"),
+        ({"type": "array", "items": {"enum": ["a", "<"]}},
+         "list of (<code>&quot;a&quot;</code> or <code>&quot;&lt;&quot;</code>)"),
+        ({"$ref": "#/components/schemas/A"}, '<a href="#schema-A">A</a>'),
+        ({"type": "object", "additionalProperties": {"type": "integer"}}, "object of integer"),
+        ({"const": "x"}, "<code>&quot;x&quot;</code>"),
+        ({"type": ["string", "null"]}, "string"),
+        ({}, "anything"),
+    ],
+)  # fmt: skip
+def test_schemas_in_words(schema: dict[str, Any], text: str) -> None:
+    assert words(schema) == text
+
+
+def test_both_are_made_once(shared_gateway: RunningGateway) -> None:
+    with shared_gateway.http() as http:
+        for path in ("/openapi.json", "/docs"):
+            assert http.get(path).content == http.get(path).content
+
+
+def test_an_answer_is_as_described(
+    shared_gateway: RunningGateway, document: dict[str, Any]
+) -> None:
+    with shared_gateway.http() as http:
+        body = http.post("/v1/chat/completions", json=HELLO | {"model": MODEL}).json()
+    schema = {"$ref": "#/components/schemas/ChatCompletion", "components": document["components"]}
+    jsonschema.Draft202012Validator(schema).validate(body)
