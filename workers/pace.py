@@ -6,7 +6,9 @@ beside them. Both are learnt from the steps that were run; the budget is what fi
 
 from __future__ import annotations
 
-_WEIGHT = 0.2  # of the newest step in the averages
+# Of the newest step in the averages. More where it was slower: the deeper a prompt is read, the
+# more each of its tokens costs, and an average that lags behind would hold the others up.
+_WEIGHT, _SLOWER = 0.2, 0.5
 _LEAST = 16  # prompt tokens a step takes however slow it is, so that prompts get on
 
 
@@ -38,4 +40,6 @@ class Pace:
 
 
 def _average(known: float | None, new: float) -> float:
-    return new if known is None else known + _WEIGHT * (new - known)
+    if known is None:
+        return new
+    return known + (_SLOWER if new > known else _WEIGHT) * (new - known)

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from cupola.workers.pace import Pace
+from cupola.workers.plan import plan
+from tests.workers.test_plan import Waiting
 
 
 def test_alone_a_prompt_takes_all_there_is():
@@ -55,3 +57,37 @@ def test_a_machine_of_any_speed_meets_the_objective_within_one_step(base, each):
         if step > 40:
             worst = max(worst, seconds)
     assert worst <= max(0.1, base + 16 * each) * 1.05
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    base=st.floats(0.002, 0.12),
+    each=st.floats(0.00005, 0.003),
+    growth=st.floats(0, 1.5),
+    generating=st.integers(1, 15),
+)
+def test_a_prompt_of_4000_tokens_holds_the_others_up_for_one_step_at_most(
+    base, each, growth, generating
+):
+    """On a clock of its own: a token takes ``each`` seconds, and more the more stand before it.
+
+    The step that exceeds the objective is the first, when nothing is known of prompts.
+    """
+    pace = Pace(0.1, 256)
+    others = [Waiting("other", 1)] * generating
+    for _ in range(20):
+        pace.observe(generating, 0, base)
+    prompt = Waiting("long", 4000)
+    over = []
+    while prompt.pending > 1:
+        steps = plan([*others, prompt], pace.budget(generating))
+        assert steps[:-1] == plan(others, generating)  # nobody who generates is left out
+        count = steps[-1].count
+        cost = each * (1 + growth * (4000 - prompt.pending) / 4000)
+        least = base + 16 * cost  # so many are always read
+        seconds = base + count * cost
+        if seconds > 1.15 * max(0.1, least):  # what is learnt is a step old
+            over.append(seconds)
+        pace.observe(generating, count, seconds)
+        prompt.pending -= count
+    assert len(over) <= 1
