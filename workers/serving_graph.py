@@ -23,7 +23,7 @@ ones.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -103,10 +103,21 @@ def _select_last(graph: onnx.GraphProto) -> None:
     # The head of a decoder that is turned at import is two products in a row.
     while (before := makers.get(head.input[0])) is not None and before.op_type == "MatMul":
         head = before
-    hidden = head.input[0]
+    hidden = _of_all_tokens(head.input[0], makers)
     head.input[0] = "cupola.last_hidden"
     gather = helper.make_node("Gather", [hidden, "last"], ["cupola.last_hidden"], axis=1)
     graph.node.insert(list(graph.node).index(head), gather)
+
+
+def _of_all_tokens(hidden: str, makers: Mapping[str, onnx.NodeProto]) -> str:
+    """The hidden states that ``hidden`` is the last of, in graphs that make one token's logits."""
+    maker = makers.get(hidden)
+    if maker is not None and maker.op_type == "Unsqueeze":
+        maker = makers.get(maker.input[0])
+    if maker is None or maker.op_type != "Gather":
+        return hidden
+    axis = next((each.i for each in maker.attribute if each.name == "axis"), 0)
+    return maker.input[0] if axis == 1 else hidden
 
 
 def _lay_out(graph: onnx.GraphProto, padding: int, *, by_position: bool) -> None:

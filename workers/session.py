@@ -13,6 +13,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from cupola.scheduler.messages import Serving
+from cupola.workers.attention_layers import UnservableGraphError
 from cupola.workers.device import CPU, Device, ProviderError
 from cupola.workers.device_cache import DeviceCache, fitting
 from cupola.workers.kv_cache import KeyValueCache
@@ -131,6 +132,17 @@ class DecoderSession:
         self._logits = np.empty((slots, graph.vocabulary), np.float32)
         # Binding all keys and values costs a millisecond, so each number of rows is bound once.
         self._bindings: dict[int, ort.IOBinding] = {}
+        self._try_out()
+
+    def _try_out(self) -> None:
+        """One run, so that a graph that loads and cannot run is found now."""
+        rows = [Row(slot, 0, [0] * (2 - slot), 1) for slot in range(min(2, self.slots))]
+        try:
+            self.run(rows)
+        except Exception as error:  # onnxruntime's own tree
+            raise UnservableGraphError(f"its first run failed: {error}") from error
+        for row in rows:
+            self.cache.forget(row.slot)
 
     def run(self, rows: Sequence[Row]) -> NDArray[np.float32]:
         """One run; logits ``[R, vocabulary]`` of the tokens that are wanted, in order of ``rows``.

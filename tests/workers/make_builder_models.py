@@ -61,6 +61,7 @@ class Family:
     options: dict[str, Any] = field(default_factory=dict)
     config: str = ""  # the class, where its name is another
     precisions: tuple[str, ...] = ("fp32", "int4")
+    provider: str = "cpu"
     plain: bool = False  # MultiHeadAttention in place of GroupQueryAttention
 
 
@@ -117,6 +118,7 @@ FAMILIES = {
         "Mistral",
         SMALL | {"sliding_window": WINDOW, "layer_types": ["sliding_attention"] * 2},
     ),
+    "directml": Family("Qwen3", SMALL, precisions=("fp16",), provider="dml"),
     "plain": Family("Llama", SMALL, precisions=("fp32",), plain=True),
     "gpt-oss": Family(  # its int4 weights can be built from the original's MXFP4 only
         "GptOss",
@@ -170,24 +172,14 @@ def weights(family: Family, tokens: PreTrainedTokenizerFast, target: Path) -> No
     tokens.save_pretrained(target)
 
 
-def build(source: Path, target: Path, precision: str, cache: Path, *, plain: bool) -> None:
+def build(source: Path, target: Path, precision: str, cache: Path, family: Family) -> None:
     shutil.rmtree(target, ignore_errors=True)
-    command = [sys.executable, "-c", BUILDER]
-    command += [
-        "-m",
-        str(source),
-        "-o",
-        str(target),
-        "-p",
-        precision,
-        "-e",
-        "cpu",
-        "-c",
-        str(cache),
-    ]
+    command = [sys.executable, "-c", BUILDER, "-m", str(source), "-o", str(target)]
+    command += ["-p", precision, "-e", family.provider, "-c", str(cache)]
     if precision == "int4":
         command += ["--extra_options", "int4_accuracy_level=4", "int4_block_size=32"]
-    subprocess.run(command, check=True, env=os.environ | {"PLAIN_ATTENTION": "1" if plain else ""})
+    plain = {"PLAIN_ATTENTION": "1" if family.plain else ""}
+    subprocess.run(command, check=True, env=os.environ | plain)
 
 
 def main() -> None:
@@ -199,7 +191,7 @@ def main() -> None:
             weights(family, tokens, source)
             for precision in family.precisions:
                 target = DATA / f"{name}-{precision}"
-                build(source, target, precision, Path(work) / "cache", plain=family.plain)
+                build(source, target, precision, Path(work) / "cache", family)
                 if name != next(iter(FAMILIES)):
                     for file in (*target.glob("tokenizer*"), *target.glob("chat_template*")):
                         file.unlink()

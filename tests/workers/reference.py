@@ -24,8 +24,11 @@ class PlainDecoder:
         ids = np.array([tokens], np.int64)
         feed = {"input_ids": ids, "attention_mask": np.ones_like(ids)}
         for value in self.session.get_inputs():
+            if value.name == "position_ids":
+                feed[value.name] = np.arange(len(tokens), dtype=np.int64)[None]
             if value.name.startswith("past_key_values."):
-                feed[value.name] = np.zeros((1, value.shape[1], 0, HEAD_SIZE), np.float32)
+                dtype = np.float16 if value.type == "tensor(float16)" else np.float32
+                feed[value.name] = np.zeros((1, value.shape[1], 0, HEAD_SIZE), dtype)
         return self.session.run(["logits"], feed)[0][0, -1]
 
     def next(self, tokens: list[int]) -> int:
