@@ -114,14 +114,16 @@ def largest(row: NDArray[np.float32], count: int) -> NDArray[np.intp]:
     """Indices of the ``count`` largest of a row, in no order, without a partition of all of it.
 
     The row is dealt into groups. The ``count``-th largest of the groups' maxima is a bound that at
-    least ``count`` values reach, and few more do.
+    least ``count`` values reach, and few more do. What is forbidden (-inf) is never among them.
     """
     groups = row.size // _DEALT
     if count > groups // 2:
         return np.argpartition(row, -count)[-count:]
     maxima = row[: groups * _DEALT].reshape(_DEALT, groups).max(axis=0)
-    candidates = np.flatnonzero(row >= np.partition(maxima, -count)[-count])
-    if candidates.size == count:
+    bound = np.partition(maxima, -count)[-count]
+    # A grammar may leave few tokens: to part all those that it forbids takes a millisecond.
+    candidates = np.flatnonzero(row > bound if bound == -np.inf else row >= bound)
+    if candidates.size <= count:
         return candidates
     return candidates[np.argpartition(row[candidates], -count)[-count:]]
 

@@ -187,3 +187,12 @@ def test_the_largest_are_found_without_sorting(size, count, seed, few_values):
     found = largest(row, count)
     assert len(set(found.tolist())) == count
     assert np.sort(row[found]).tolist() == np.sort(row)[-count:].tolist()
+
+
+@given(st.integers(1, 2000), st.integers(1, 64), st.integers(0, 2**16), st.integers(1, 80))
+def test_the_largest_are_among_those_that_a_grammar_leaves(size, count, seed, left):
+    row = logits(1, seed, size)[0]
+    row[np.random.default_rng(seed).permutation(size)[left:]] = -np.inf
+    values = row[largest(row, min(count, size))]
+    expected = np.sort(row)[-min(count, size) :]
+    assert np.sort(values[np.isfinite(values)]).tolist() == expected[np.isfinite(expected)].tolist()
