@@ -27,12 +27,14 @@ from cupola.gateway.foundry_proxy import Proxy
 from cupola.gateway.foundry_remote import RemoteModels
 from cupola.gateway.generator import Generator
 from cupola.gateway.health import HealthApi
+from cupola.gateway.metrics import MetricsApi
 from cupola.gateway.middleware import BodyLimit, RequestLog, SameOrigin, TrustedHost
 from cupola.gateway.models import ModelDirectory, ModelsApi
 from cupola.gateway.openapi.api import Description
 from cupola.gateway.refused import refused_routes
 from cupola.gateway.responses.routes import responses_api
 from cupola.gateway.scheduler_client import SchedulerClient
+from cupola.gateway.tenants import Tenants
 from cupola.gateway.tokens import TokensApi
 
 if TYPE_CHECKING:
@@ -84,6 +86,7 @@ def build_app(
             *foundry_routes(client, directory, families, config, remote, downloads, tell),
             *tokens.routes(),
             *health.routes(),
+            *MetricsApi(client).routes(),
             *refused_routes(),
         ],
         middleware=[
@@ -95,6 +98,7 @@ def build_app(
             Middleware(SameOrigin, origins=origins),
             *([Middleware(OllamaPort, port=config.ollama_port)] if config.ollama_port else []),
             Middleware(Proxy, remote=remote),
+            *([Middleware(Tenants)] if config.separate_tenants else []),
             *([Middleware(LegacyKeys)] if config.legacy_keys else []),
         ],
         exception_handlers=dict(HANDLERS),

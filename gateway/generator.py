@@ -14,6 +14,7 @@ from cupola.gateway.generation import GenerationRequest
 from cupola.gateway.models import ModelDirectory
 from cupola.gateway.naming import in_words_of
 from cupola.gateway.scheduler_client import SchedulerClient
+from cupola.gateway.tenants import of_tenant
 from cupola.gateway.translator import Translator
 from cupola.scheduler.messages import Output
 
@@ -46,7 +47,7 @@ class Generator:
         family = await self._families.of(model.path)
         with in_words_of(asked.names):
             arrangement = arrange(asked, family, new_call_id)
-            work = encoded(arrangement.work)
+            work = encoded(of_tenant(arrangement.work))
         outputs = self._client.generate(model, work, asked.ttl)
         return Generation(model.id, _events(outputs, arrangement))
 

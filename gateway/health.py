@@ -17,9 +17,7 @@ from starlette.routing import Route
 from cupola.gateway.errors import ApiError
 from cupola.gateway.models import ModelDirectory
 from cupola.gateway.openapi.described import HTML, Operation, Section, get, post
-from cupola.gateway.scheduler_client import SchedulerClient
-
-STALE = 3.0  # seconds after which the scheduler's last word says nothing any more
+from cupola.gateway.scheduler_client import STALE, SchedulerClient
 
 
 class HealthAnswer(TypedDict):

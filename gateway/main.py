@@ -31,6 +31,7 @@ class GatewayConfig:
     legacy_keys: bool = False
     cors_origins: tuple[str, ...] = ()  # besides the service's own
     stored_responses: int = 1000  # at most; 0: none
+    separate_tenants: bool = False  # clients with different keys share no cache
     remote_hosts: tuple[str, ...] = ()  # besides this machine: where registered models may be
 
     @property

@@ -36,6 +36,7 @@ from cupola.scheduler.messages import (
 logger = logging.getLogger(__name__)
 
 BEAT = 1.0  # seconds between queries
+STALE = 3.0  # seconds after which the scheduler's last word says nothing any more
 IDLE = 15.0  # seconds of silence after which a reader of outputs gets an empty batch
 FRAMES_AT_ONCE = 64  # handled before other tasks of the loop get their turn
 

@@ -98,6 +98,7 @@ def supervisor(
         cors_origins=listed(settings.cors_origins),
         remote_hosts=listed(settings.remote_hosts),
         stored_responses=settings.stored_responses,
+        separate_tenants=settings.tenants == "keys",
     )
     return Supervisor(
         listeners,

@@ -128,6 +128,11 @@ class Settings(BaseSettings):
         description="web pages that may use the service besides this machine's: origins with "
         "commas, such as 'https://app.example.org,null'; '*' = all",
     )
+    tenants: Literal["one", "keys"] = Field(
+        default="one",
+        description="who shares cached beginnings of prompts: 'one': all clients; 'keys': only "
+        "those with the same API key, so that none learns from the time what others have sent",
+    )
     legacy_keys: Literal["no", "yes"] = Field(
         default="no",
         description="'yes': chat completions also have the keys of Foundry Local 0.8, such as "

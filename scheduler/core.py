@@ -30,12 +30,14 @@ from cupola.scheduler.messages import (
     Submit,
     ToGateway,
     ToScheduler,
+    Totals,
     ToWorker,
     Unload,
     UnloadModel,
 )
 from cupola.scheduler.placement import place
 from cupola.scheduler.records import Peer, Request, Unloading, Worker
+from cupola.scheduler.totals import counted
 
 MAX_ATTEMPTS = 3  # a request that kills every worker it meets must not meet them all
 
@@ -65,6 +67,7 @@ class Scheduler:
         self.workers: dict[Peer, Worker] = {}
         self.gateways: dict[Peer, float] = {}  # until when their lease runs
         self.unloading: dict[str, Unloading] = {}
+        self._totals = Totals()
         self._changed = False  # what Status says differs from what gateways were told
 
     # -- inputs ------------------------------------------------------------------------------------
@@ -215,6 +218,7 @@ class Scheduler:
     def _settle(self, sends: list[Send]) -> list[Send]:
         """What follows from any event: dispatch, and news for the gateways."""
         sends += self._dispatch()
+        self._totals = counted(self._totals, (send.message for send in sends))
         if self._changed:
             self._changed = False
             status = self.status()
@@ -300,4 +304,5 @@ class Scheduler:
             queued=len(self.queue),
             workers=tuple(sorted((w.status for w in self.workers.values()), key=lambda w: w.name)),
             missing=tuple(sorted(self.policy.workers.keys() - present)),
+            totals=self._totals,
         )

@@ -276,6 +276,18 @@ class WorkerStatus(msgspec.Struct, frozen=True, omit_defaults=True):
     serving: dict[str, Serving] = {}  # how, by the model's id
 
 
+class Totals(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What the requests came to that have ended in this life of the scheduler."""
+
+    answered: int = 0
+    failed: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cached_tokens: int = 0
+    accepted_prediction_tokens: int = 0
+    rejected_prediction_tokens: int = 0
+
+
 class Status(Message, frozen=True):
     """The scheduler's view. ``epoch`` differs between lives of the scheduler."""
 
@@ -284,6 +296,7 @@ class Status(Message, frozen=True):
     queued: int = 0
     workers: tuple[WorkerStatus, ...] = ()
     missing: tuple[str, ...] = ()  # names of workers that should be there and are not
+    totals: Totals = Totals()
 
 
 # -- worker -> scheduler ---------------------------------------------------------------------------

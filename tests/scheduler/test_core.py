@@ -26,6 +26,7 @@ from cupola.scheduler.messages import (
     Status,
     Submit,
     Text,
+    Totals,
     Unload,
     UnloadModel,
     Usage,
@@ -67,6 +68,29 @@ def test_a_request_waits_for_a_worker_and_ends_with_its_last_output(scheduler):
     assert scheduler.receive(b"w", Outputs((last,)), now=3) == [Send(b"g", Outputs((last,)))]
     assert not scheduler.requests
     assert scheduler.workers[b"w"].free == 1
+
+
+def test_status_tells_what_the_requests_came_to(scheduler):
+    scheduler.receive(b"w", ready(slots=4), now=0)
+    for name in ("r1", "r2", "r3", "gone"):
+        scheduler.receive(b"g", submit(name), now=0)
+    ends = [
+        Output("r1", "a"),
+        Output("r1", "b", FinishReason.STOP, Usage(10, 5, 4, 2, 1)),
+        Output("r2", "c", FinishReason.LENGTH, Usage(3, 7)),
+    ]
+    scheduler.receive(b"w", Outputs(tuple(ends)), now=1)
+    scheduler.receive(b"w", Rejected("r3", ErrorCode.INTERNAL, "why"), now=1)
+    scheduler.receive(b"g", Abort("gone"), now=1)
+    assert scheduler.status().totals == Totals(
+        answered=2,
+        failed=1,
+        prompt_tokens=13,
+        completion_tokens=12,
+        cached_tokens=4,
+        accepted_prediction_tokens=2,
+        rejected_prediction_tokens=1,
+    )
 
 
 def test_outputs_go_to_the_gateway_that_asked(scheduler):
