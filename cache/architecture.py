@@ -26,11 +26,13 @@ class Architecture:
     # llama.cpp reorders the rows of q and k so that the two halves of a rotary pair are
     # neighbours; only for the architectures that it rotates in its "normal" way.
     paired_rotary: bool
+    head_norms: bool = False  # each head's queries and keys are normed before they are rotated
 
 
 ARCHITECTURES = {
     "llama": Architecture(genai_type="llama", paired_rotary=True),
     "qwen2": Architecture(genai_type="qwen2", paired_rotary=False),
+    "qwen3": Architecture(genai_type="qwen3", paired_rotary=False, head_norms=True),
 }
 
 
@@ -115,6 +117,12 @@ class DecoderWeights:
             bias = self._vector(names[which], rows)
             biases.append(bias if order is None else bias[order])
         return np.concatenate(biases)
+
+    def head_norm(self, layer: int, which: str) -> npt.NDArray[np.float32] | None:
+        """``which``: "q" or "k"; ``[head_size]``, the same for all heads. None: no such norm."""
+        if not self.architecture.head_norms:
+            return None
+        return self._vector(f"blk.{layer}.attn_{which}_norm.weight", self.shape.head_size)
 
     def attention_output(self, layer: int) -> Matrix:
         width = self.shape.heads * self.shape.head_size

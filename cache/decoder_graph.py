@@ -127,7 +127,7 @@ class DecoderGraph:
         lengths = [self._seqlens_k, self._total]
         self._nodes.add_many(
             "GroupQueryAttention",
-            [qkv, "", "", *pasts, *lengths, self._cos, self._sin],
+            [*self._head_norms(layer, qkv), *pasts, *lengths, self._cos, self._sin],
             [f"{at}/output_0", *presents],
             at,
             domain=MICROSOFT,
@@ -138,6 +138,35 @@ class DecoderGraph:
             rotary_interleaved=0,
         )
         return f"{at}/output_0"
+
+    def _head_norms(self, layer: int, qkv: str) -> list[str]:
+        """What attention reads: all in one, or three where queries and keys have norms of their
+        own, which the operator does not know on a CPU."""
+        if self._weights.head_norm(layer, "q") is None:
+            return [qkv, "", ""]
+        shape, at = self._shape, f"/model/layers.{layer}/attn"
+        sizes = [heads * shape.head_size for heads in (shape.heads, shape.kv_heads, shape.kv_heads)]
+        stored = self._stored.constant(f"{at}/qkv_proj/sizes", np.array(sizes, np.int64))
+        parts = [f"{at}/qkv_proj/Split/output_{place}" for place in range(3)]
+        self._nodes.add_many("Split", [qkv, stored], parts, f"{at}/qkv_proj/Split", axis=-1)
+        normed = [
+            self._head_norm(layer, which, part, size)
+            for which, part, size in zip("qk", parts, sizes, strict=False)
+        ]
+        return [*normed, parts[2]]
+
+    def _head_norm(self, layer: int, which: str, part: str, size: int) -> str:
+        weight, at = (
+            self._weights.head_norm(layer, which),
+            f"/model/layers.{layer}/attn/{which}_norm",
+        )
+        assert weight is not None
+        name = f"model.layers.{layer}.attn.{which}_norm.weight"
+        by_head = self._stored.constant(f"{at}/by_head", np.array([0, -1, len(weight)], np.int64))
+        together = self._stored.constant(f"{at}/together", np.array([0, -1, size], np.int64))
+        heads = self._nodes.add("Reshape", [part, by_head], f"{at}/Reshape_1")
+        normed = self._first_norm(at, heads, self._stored.constant(name, weight))
+        return self._nodes.add("Reshape", [normed, together], f"{at}/Reshape_2")
 
     def _cache(self, name: str, length: str) -> onnx.ValueInfoProto:
         sizes = (self._shape.kv_heads, self._shape.head_size)

@@ -64,6 +64,16 @@ _QWEN2 = _sequence(
     _split(rf"{_CONTRACTIONS}|{_WORDS}|\p{{N}}|{_SYMBOLS_AND_SPACE}"),
     _byte_level(use_regex=False),
 )
+_UPPER = r"\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}"
+_LOWER = r"\p{Ll}\p{Lm}\p{Lo}\p{M}"
+_BEFORE = r"[^\r\n\p{L}\p{N}]?"
+_TEKKEN = _sequence(
+    _split(
+        rf"{_BEFORE}[{_UPPER}]*[{_LOWER}]+|{_BEFORE}[{_UPPER}]+[{_LOWER}]*|\p{{N}}"
+        r"| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+    ),
+    _byte_level(use_regex=False),
+)
 
 _PRE_TOKENIZERS: Mapping[str, Json] = {
     "gpt-2": _GPT2,
@@ -73,10 +83,11 @@ _PRE_TOKENIZERS: Mapping[str, Json] = {
     "llama3": _LLAMA3,
     "qwen2": _QWEN2,
     "deepseek-r1-qwen": _QWEN2,
+    "tekken": _TEKKEN,
 }
 _NORMALIZERS: Mapping[str, Json] = {"qwen2": {"type": "NFC"}, "deepseek-r1-qwen": {"type": "NFC"}}
 # A whole word that is in the vocabulary is one token, even where the merges do not lead to it.
-_IGNORE_MERGES = frozenset({"llama-bpe", "llama3"})
+_IGNORE_MERGES = frozenset({"llama-bpe", "llama3", "tekken"})
 
 
 class TokenizerFiles:

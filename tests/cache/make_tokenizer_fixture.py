@@ -21,7 +21,7 @@ import numpy as np
 import xllamacpp
 
 DATA = Path(__file__).parent / "data"
-PRE_TOKENIZERS = ("smollm", "gpt-2", "llama-bpe", "qwen2")
+PRE_TOKENIZERS = ("smollm", "gpt-2", "llama-bpe", "qwen2", "tekken")
 HIDDEN, HEADS = 32, 2
 
 

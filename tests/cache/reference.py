@@ -54,8 +54,12 @@ class Reference:
             self._field("attention.head_count_kv"),
         )
         length = len(x)
-        q = self._rotate(self._linear(f"{at}attn_q", x).reshape(length, heads, -1))
-        k = self._rotate(self._linear(f"{at}attn_k", x).reshape(length, kv_heads, -1))
+        q = self._linear(f"{at}attn_q", x).reshape(length, heads, -1)
+        k = self._linear(f"{at}attn_k", x).reshape(length, kv_heads, -1)
+        if f"{at}attn_q_norm.weight" in self._weights:
+            q = self._norm(f"{at}attn_q_norm.weight", q)
+            k = self._norm(f"{at}attn_k_norm.weight", k)
+        q, k = self._rotate(q), self._rotate(k)
         v = self._linear(f"{at}attn_v", x).reshape(length, kv_heads, -1)
         k, v = k.repeat(heads // kv_heads, axis=1), v.repeat(heads // kv_heads, axis=1)
         scores = np.einsum("qhd,khd->hqk", q, k) / np.float32(np.sqrt(q.shape[-1]))
@@ -66,7 +70,7 @@ class Reference:
         return self._linear(f"{at}attn_output", mixed)
 
     def _rotate(self, x: Array) -> Array:
-        """``[length, heads, size]``; llama's pairs are neighbours, qwen2's half a head apart."""
+        """``[length, heads, size]``; llama's pairs are neighbours, qwen's half a head apart."""
         length, _, size = x.shape
         frequencies = self._field("rope.freq_base") ** -(np.arange(0, size, 2) / size)
         if "rope_freqs.weight" in self._weights:

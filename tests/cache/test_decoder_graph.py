@@ -26,6 +26,8 @@ SHAPES = {
     "one head for all": TinyModel(kv_heads=1),
     "no grouping": TinyModel(kv_heads=4),
     "qwen2": TinyModel(architecture="qwen2", biases=True),
+    "wider heads": TinyModel(head_size=32),
+    "qwen3": TinyModel(architecture="qwen3", head_norms=True, head_size=32),
     "stored as Q8_0": TinyModel(kind=GGMLQuantizationType.Q8_0),
     "stored as F16": TinyModel(kind=GGMLQuantizationType.F16),
     "stored as BF16": TinyModel(kind=GGMLQuantizationType.BF16),
@@ -109,6 +111,7 @@ def test_genai_loads_the_folder_and_agrees(precision: Precision, tmp_path: Path)
     [
         (TinyModel(architecture="mamba"), UnsupportedError, "'mamba'.*llama"),
         (TinyModel(extra_tensors=("blk.0.attn_q_norm.weight",)), UnsupportedError, "attn_q_norm"),
+        (TinyModel(architecture="qwen3"), BrokenFileError, "blk.0.attn_q_norm"),
         (TinyModel(missing_tensors=("blk.1.ffn_up.weight",)), BrokenFileError, "blk.1.ffn_up"),
         (TinyModel(missing_tensors=("token_embd.weight",)), BrokenFileError, "token_embd"),
         (TinyModel(metadata={"llama.expert_count": 8}), UnsupportedError, "8 experts"),

@@ -22,7 +22,13 @@ def test_the_matrix_is_orthogonal_and_even(size: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "model", [TinyModel(), TinyModel(architecture="qwen2", biases=True), TinyModel(tied=False)]
+    "model",
+    [
+        TinyModel(),
+        TinyModel(architecture="qwen2", biases=True),
+        TinyModel(architecture="qwen3", head_norms=True),
+        TinyModel(tied=False),
+    ],
 )
 def test_the_function_stays_the_same(model: TinyModel, tmp_path: Path) -> None:
     plain = DecoderWeights(GgufFile(model.write(tmp_path / "m.gguf")))

@@ -19,7 +19,13 @@ IDS = [1, 72, 5, 260, 33, 99, 100]
 
 
 @pytest.mark.parametrize(
-    "model", [TinyModel(), TinyModel(architecture="qwen2", biases=True), TinyModel(biases=True)]
+    "model",
+    [
+        TinyModel(),
+        TinyModel(architecture="qwen2", biases=True),
+        TinyModel(architecture="qwen3", head_norms=True),
+        TinyModel(biases=True),
+    ],
 )
 def test_the_function_stays_the_same(model: TinyModel, tmp_path: Path) -> None:
     plain = DecoderWeights(GgufFile(model.write(tmp_path / "m.gguf")))

@@ -31,6 +31,8 @@ class TinyModel:
     context: int = 128
     tied: bool = True
     biases: bool = False
+    head_norms: bool = False
+    head_size: int = 0  # 0: the hidden size over the heads
     rope_factors: bool = False
     kind: GGMLQuantizationType = GGMLQuantizationType.F32
     seed: int = 0
@@ -65,8 +67,8 @@ class TinyModel:
     def tensors(self) -> dict[str, npt.NDArray[np.float32]]:
         """The weights before they are stored, by their names in the file."""
         random = np.random.default_rng(self.seed)
-        head_size = self.hidden // self.heads
-        kv_rows = self.kv_heads * head_size
+        head_size = self.head_size or self.hidden // self.heads
+        rows, kv_rows = self.heads * head_size, self.kv_heads * head_size
         shapes: dict[str, tuple[int, ...]] = {
             "token_embd.weight": (self.vocabulary, self.hidden),
             "output_norm.weight": (self.hidden,),
@@ -79,10 +81,10 @@ class TinyModel:
             at = f"blk.{layer}."
             shapes |= {
                 f"{at}attn_norm.weight": (self.hidden,),
-                f"{at}attn_q.weight": (self.hidden, self.hidden),
+                f"{at}attn_q.weight": (rows, self.hidden),
                 f"{at}attn_k.weight": (kv_rows, self.hidden),
                 f"{at}attn_v.weight": (kv_rows, self.hidden),
-                f"{at}attn_output.weight": (self.hidden, self.hidden),
+                f"{at}attn_output.weight": (self.hidden, rows),
                 f"{at}ffn_norm.weight": (self.hidden,),
                 f"{at}ffn_gate.weight": (self.intermediate, self.hidden),
                 f"{at}ffn_up.weight": (self.intermediate, self.hidden),
@@ -90,10 +92,12 @@ class TinyModel:
             }
             if self.biases:
                 shapes |= {
-                    f"{at}attn_q.bias": (self.hidden,),
+                    f"{at}attn_q.bias": (rows,),
                     f"{at}attn_k.bias": (kv_rows,),
                     f"{at}attn_v.bias": (kv_rows,),
                 }
+            if self.head_norms:
+                shapes |= {f"{at}attn_{which}_norm.weight": (head_size,) for which in "qk"}
         shapes |= {name: (self.hidden,) for name in self.extra_tensors}
         values = {}
         for name, shape in shapes.items():
@@ -110,7 +114,8 @@ class TinyModel:
 
     def _metadata(self) -> dict[str, Any]:
         at = self.architecture
-        return {
+        sizes = {f"{at}.attention.{each}_length": self.head_size for each in ("key", "value")}
+        return (sizes if self.head_size else {}) | {
             "general.name": "Tiny Model",
             f"{at}.context_length": self.context,
             f"{at}.embedding_length": self.hidden,
