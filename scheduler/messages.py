@@ -235,6 +235,7 @@ class Output(msgspec.Struct, frozen=True, omit_defaults=True):
     logprobs: tuple[TokenLogprob, ...] = ()
     prompt_logprobs: tuple[TokenLogprob, ...] = ()  # in the first output; the first one's is NaN
     stopped_by: str | int | None = None  # the stop string or the stop token id that ended it
+    made: int = 0  # tokens that were generated since the answer's last output
     tokens: tuple[int, ...] = ()  # what Encode asks for
     pieces: tuple[bytes, ...] = ()  # what each of the tokens stands for; it may cut a character
     embedding: bytes = b""  # what Embed asks for: float32, little-endian

@@ -103,7 +103,7 @@ class _Answer:
             return self._end(request_id, text, FinishReason.STOP)
         if not self._words:
             return self._end(request_id, text + self._stops.flush(), FinishReason.LENGTH)
-        return Output(request_id, text)
+        return Output(request_id, text, made=1)
 
     def _end(self, request_id: str, text: str, reason: FinishReason) -> Output:
-        return Output(request_id, text, reason, Usage(self._prompt_tokens, self._made))
+        return Output(request_id, text, reason, Usage(self._prompt_tokens, self._made), made=1)

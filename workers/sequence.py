@@ -70,6 +70,7 @@ class Sequence:
     finish_reason: FinishReason | None = field(default=None, init=False)
     broken: bool = field(default=False, init=False)  # its logits are no numbers
     _held: HeldLogprobs = field(default_factory=HeldLogprobs, init=False)
+    _untold: int = field(default=0, init=False)  # tokens of which no output has told yet
 
     @property
     def cached(self) -> int:
@@ -156,6 +157,7 @@ class Sequence:
         """Take the next token; what to tell the client, if anything."""
         self.tokens.append(token)
         self.job.completion_tokens += 1
+        self._untold += 1
         if self.sampler.penalties is not None:
             self.sampler.penalties.add(token)
         if self.drafter is not None:
@@ -199,6 +201,7 @@ class Sequence:
             self._held.take(text, all_=not isinstance(by, str)),
             self._take_prompt_logprobs(),
             by,
+            self._take_untold(),
         )
 
     def _output(self, text: str) -> Output | None:
@@ -207,8 +210,17 @@ class Sequence:
         if not (text or logprobs or prompt):
             return None
         return Output(
-            self.job.request_id, text, index=self.index, logprobs=logprobs, prompt_logprobs=prompt
+            self.job.request_id,
+            text,
+            index=self.index,
+            logprobs=logprobs,
+            prompt_logprobs=prompt,
+            made=self._take_untold(),
         )
+
+    def _take_untold(self) -> int:
+        taken, self._untold = self._untold, 0
+        return taken
 
     def _take_prompt_logprobs(self) -> tuple[TokenLogprob, ...]:
         taken, self.prompt_logprobs = tuple(self.prompt_logprobs or ()), None

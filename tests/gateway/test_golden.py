@@ -66,9 +66,11 @@ def answers(request: Any) -> Iterable[Any]:
             top = ((piece.encode(), -0.25),) if work.sampling.logprobs else ()
             logprobs = (TokenLogprob(piece.encode(), -0.25, top),)
             wanted = logprobs if work.sampling.logprobs is not None else ()
-            yield Outputs((Output(request.request_id, piece, index=index, logprobs=wanted),))
-        made = len(pieces) * work.answers
-        usage = Usage(7, made, 3) if index == work.answers - 1 else None
+            yield Outputs(
+                (Output(request.request_id, piece, index=index, logprobs=wanted, made=1),)
+            )
+        total = len(pieces) * work.answers
+        usage = Usage(7, total, 3) if index == work.answers - 1 else None
         yield Outputs((Output(request.request_id, "", FinishReason.STOP, usage, index),))
 
 

@@ -61,7 +61,7 @@ def say(scheduler: ScriptedScheduler) -> Say:
                 piece = answer[at : at + 3]
                 token = TokenLogprob(piece.encode(), -0.5, ((piece.encode(), -0.5),))
                 logprobs = (token,) if wanted else ()
-                yield Outputs((Output(request.request_id, piece, logprobs=logprobs),))
+                yield Outputs((Output(request.request_id, piece, logprobs=logprobs, made=1),))
             yield Outputs((Output(request.request_id, "", reason, Usage(5, 8, 2)),))
 
         scheduler.script = script

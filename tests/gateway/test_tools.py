@@ -60,7 +60,9 @@ def say(scheduler: ScriptedScheduler) -> Say:
                     token = TokenLogprob(piece.encode(), -0.5, ((piece.encode(), -0.5),))
                     wanted = asked(request).sampling.logprobs is not None
                     logprobs = (token,) if wanted else ()
-                    output = Output(request.request_id, piece, index=index, logprobs=logprobs)
+                    output = Output(
+                        request.request_id, piece, index=index, logprobs=logprobs, made=1
+                    )
                     yield Outputs((output,))
                 usage = Usage(5, len("".join(answers)) // 3 + 1) if last else None
                 yield Outputs((Output(request.request_id, "", reason, usage, index),))

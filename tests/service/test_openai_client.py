@@ -7,10 +7,12 @@ import json
 from itertools import groupby
 from typing import Any, Literal
 
+import httpx2
 import openai
 from pydantic import BaseModel, Field
 
-from tests.service.running_service import MODEL, Service
+from tests.service.conftest import THINKER
+from tests.service.running_service import MODEL, PATIENCE, Service
 
 ASK: dict[str, Any] = {
     "model": MODEL,
@@ -90,6 +92,16 @@ def test_raw_answers(service: Service) -> None:
     with chat.with_streaming_response.create(**ASK | {"max_tokens": 2}, stream=True) as streamed:
         lines = [line for line in streamed.iter_lines() if line]
     assert lines[-1] == "data: [DONE]"
+
+
+def test_tokens_of_reasoning(service: Service) -> None:
+    asked = ASK | {"model": THINKER, "max_tokens": 60}
+    answer = service.openai().chat.completions.create(**asked)
+    thought = answer.choices[0].message.reasoning_content  # type: ignore[attr-defined]
+    body = {"model": THINKER, "content": thought}
+    tokens = httpx2.post(f"{service.url}/tokenize", json=body, timeout=PATIENCE).json()["tokens"]
+    assert answer.usage and answer.usage.completion_tokens_details
+    assert answer.usage.completion_tokens_details.reasoning_tokens == len(tokens)
 
 
 # -- responses -------------------------------------------------------------------------------------
