@@ -1,0 +1,129 @@
+"""Every route of a running gateway, fuzzed with its own document; the models' side is scripted.
+
+Nothing here fails on the service's side, every status is one that is documented, bodies and headers
+are as described, and what the document forbids is refused. ``CUPOLA_TEST_FUZZ`` has how many times
+the usual cases are tried.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import pytest
+from conftest import furnished
+from running_gateway import MODEL, MODEL_ID, RunningGateway
+from schemathesis import Case, GenerationMode
+from scripted_scheduler import ScriptedScheduler
+
+from cupola.gateway import foundry_jobs
+from cupola.gateway.openapi.described import Section
+from cupola.scheduler.messages import (
+    Decode,
+    Done,
+    Embed,
+    Encode,
+    FinishReason,
+    LoadModel,
+    Output,
+    Outputs,
+    Submit,
+    UnloadModel,
+    Usage,
+    Work,
+    decode_work,
+)
+from tests.fuzzing import NEGATIVE, POSITIVE, Fuzzer
+
+TIMES = int(os.environ.get("CUPOLA_TEST_FUZZ", "1"))
+VECTOR = b"\0\0\x80?" * 4
+REMOVES = {"/api/delete"}  # asked about models that are not there, or there would be none
+HEAVY = {"/tokenize": 2}  # cases, where making them is slow
+
+
+def able(request: Any) -> Iterable[Any]:
+    """Does whatever a worker can be asked to do."""
+    match request:
+        case Submit(request_id):
+            match decode_work(request.work):
+                case Work(answers=answers):
+                    for index in range(answers):
+                        usage = Usage(5, 3 * answers) if index == answers - 1 else None
+                        output = Output(request_id, "One two", FinishReason.STOP, usage, index)
+                        yield Outputs((output,))
+                case Encode():
+                    told = Output(request_id, "text", usage=Usage(2, 0), tokens=(1, 2),
+                                  pieces=(b"te", b"\xff"))  # fmt: skip
+                    yield Outputs((told,))
+                case Decode(ids):
+                    yield Outputs((Output(request_id, "text", usage=Usage(len(ids), 0)),))
+                case Embed(texts):
+                    last = len(texts) - 1
+                    yield Outputs(
+                        tuple(
+                            Output(
+                                request_id,
+                                usage=Usage(9, 0) if index == last else None,
+                                index=index,
+                                embedding=VECTOR,
+                            )
+                            for index in range(len(texts))
+                        )
+                    )
+        case LoadModel(request_id) | UnloadModel(request_id):
+            yield Done(request_id)
+
+
+def spare(case: Case, mode: GenerationMode) -> None:
+    if case.path in REMOVES and isinstance(case.body, dict):
+        for name in ("model", "name"):
+            if case.body.get(name) in (MODEL, MODEL_ID):
+                case.body[name] = "nowhere"
+
+
+@pytest.fixture(scope="module")
+def fuzzer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fuzzer]:
+    home = furnished(tmp_path_factory.mktemp("home"))
+    script = """print('{"stage": "download", "amount": 1, "total": 2}\\n{"done": true}')"""
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        ScriptedScheduler() as scheduler,
+        # Longer than any body here: schemathesis takes 413 for no refusal.
+        RunningGateway(scheduler.endpoint, home, max_body_bytes=10_000_000) as gateway,
+    ):
+        # Nothing is downloaded: a process that says so takes the place.
+        patch.setattr(foundry_jobs, "command", lambda *_: [sys.executable, "-c", script])
+        scheduler.script = able
+        with gateway.http() as http:
+            asked = {"model": MODEL, "input": "Hello!"}
+            ids = [http.post("/v1/responses", json=asked).json()["id"] for _ in range(20)]
+        known = {
+            "model": [MODEL, MODEL_ID],
+            "name": [MODEL, MODEL_ID],
+            "id": [MODEL, *ids],
+            "after": ids,
+            "previous_response_id": ids,
+            "BaseUri": ["http://localhost:9/v1"],
+        }
+        with Fuzzer(gateway.url, known, spare) as running:
+            yield running
+            print(f"\n{sum(running.statuses.values())} cases: {dict(running.statuses)}")
+
+
+@pytest.mark.parametrize("section", [each for each in Section if each is not Section.ABSENT])
+def test_every_route(fuzzer: Fuzzer, section: Section) -> None:
+    for operation in fuzzer.operations():
+        if section not in operation.tags:
+            continue
+        bare = not operation.body and not operation.query and not operation.path_parameters
+        fuzzer.ask(operation, POSITIVE, 1 if bare else 6 * TIMES)
+        if operation.body or operation.query:
+            fuzzer.ask(operation, NEGATIVE, HEAVY.get(operation.path, 4) * TIMES)
+
+
+def test_what_is_not_here(fuzzer: Fuzzer) -> None:
+    for operation in fuzzer.operations():
+        if Section.ABSENT in operation.tags:
+            fuzzer.ask(operation, POSITIVE, TIMES)
