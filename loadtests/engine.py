@@ -1,0 +1,98 @@
+"""Measures the engine alone, in this process: what HTTP and the other processes may take from it.
+
+    python loadtests/engine.py FOLDER FOLDER ... --clients 1,16 --rounds 3
+
+The requests are those of bench.py. The folders take turns in every round; printed are medians of
+tokens/s, of a step's time, and of the part of it in which the model does not run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import statistics
+import time
+from pathlib import Path
+
+from bench import Workload
+
+from cupola.cache.catalog import ExecutionProvider
+from cupola.scheduler.messages import Chat, LocalModel, SamplingParams, Work
+from cupola.workers.engine import Engine
+from cupola.workers.loading import EngineOptions, load
+
+
+def work(workload: Workload, chance: random.Random) -> Work:
+    body = workload.body(chance)
+    sampling = SamplingParams(
+        max_tokens=workload.max_tokens, temperature=body["temperature"], ignore_eos=True
+    )
+    return Work(Chat(tuple(body["messages"])), sampling)
+
+
+def measure(engine: Engine, workload: Workload, clients: int, requests: int, seed: int) -> dict:
+    """``clients`` apps at once, each asking ``requests`` times, one after the other."""
+    chances = {str(number): random.Random(seed * 10_000 + number) for number in range(clients)}
+    left = dict.fromkeys(chances, requests)
+    tokens, steps, outside = 0, [], []
+    began = time.perf_counter()
+    for client, chance in chances.items():
+        engine.add(client, work(workload, chance))
+    while engine.busy:
+        at = time.perf_counter()
+        outputs = engine.step()
+        for output in outputs:
+            if output.usage is None:
+                continue
+            tokens += output.usage.completion_tokens
+            left[output.request_id] -= 1
+            if left[output.request_id]:
+                engine.add(output.request_id, work(workload, chances[output.request_id]))
+        steps.append(time.perf_counter() - at)
+        outside.append(steps[-1] - engine.run_seconds)
+    return {
+        "tokens_s": tokens / (time.perf_counter() - began),
+        "step_ms": statistics.median(steps) * 1e3,
+        "outside_ms": statistics.median(outside) * 1e3,
+    }
+
+
+def main() -> None:
+    options = arguments()
+    workload = Workload("", options.max_tokens, options.shared_prefix, options.prompt_words)
+    settings = EngineOptions(slots=options.slots, threads=options.threads)
+    engines = {}
+    for folder in options.folders:
+        engine = load(LocalModel(folder.name, str(folder), ExecutionProvider.CPU), settings)
+        measure(engine, workload, clients=2, requests=1, seed=0)
+        engines[folder.name] = engine
+    for clients in map(int, options.clients.split(",")):
+        rounds: dict[str, list[dict]] = {name: [] for name in engines}
+        for number in range(1, options.rounds + 1):
+            for name, engine in engines.items():
+                rounds[name].append(measure(engine, workload, clients, options.requests, number))
+        for name, found in rounds.items():
+            row = {key: statistics.median(each[key] for each in found) for key in found[0]}
+            print(
+                f"{name}  {clients:>3} clients  {row['tokens_s']:7.1f} tokens/s  "
+                f"step {row['step_ms']:6.2f} ms, {row['outside_ms']:5.2f} of it outside the run",
+                flush=True,
+            )
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("folders", nargs="+", type=Path)
+    parser.add_argument("--clients", default="1,16", help="numbers of apps at once")
+    parser.add_argument("--requests", type=int, default=2, help="requests of each app")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--max-tokens", type=int, default=64)
+    parser.add_argument("--slots", type=int, default=16)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--shared-prefix", action="store_true", help="one long system prompt")
+    parser.add_argument("--prompt-words", type=int, default=0, help="long prompts that all differ")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
