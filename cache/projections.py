@@ -1,9 +1,13 @@
 """The products with weight matrices in a decoder's graph, in each precision.
 
-W8A8 is one integer product for all tokens of a run. Each token's activations are divided by a
-scale of their own, the largest magnitude / 127, and rounded to unsigned bytes around 128, which is
-the kind that ONNX Runtime's VNNI and AMX kernels take (signed ones are ten times slower). Without
-these instructions the sums of two products saturate at 16 bits; INT8 is the variant for such CPUs.
+W8A8 is one integer product for all tokens of a run. Activations are divided by a scale and rounded
+to unsigned bytes around 128, which is the kind that ONNX Runtime's VNNI and AMX kernels take:
+signed ones are ten times slower. Without these instructions the sums of two products saturate at
+16 bits; INT8 is the variant for such CPUs.
+
+A norm gives all tokens the same length, and in a turned residual stream no channel is louder than
+the others: so what reads it can do with one scale, the largest magnitude seen / 127. Elsewhere each
+token has a scale of its own.
 """
 
 from __future__ import annotations
@@ -35,13 +39,11 @@ class Projections:
         if self._precision is not Precision.W8A8:
             return self.add_in_blocks(x, matrix, at, output)
         codes, scales = self._stored.channel_matrix(_weight(at), matrix)
+        if matrix.turned_inputs and matrix.inputs is not None:
+            rounded, scale = self._round_alike(x, float(np.abs(matrix.inputs).max()))
+            return self._integer_product([rounded, codes, scale, scales], at, output)
         rounded, token_scales = self._round(x)
-        product = self._nodes.add(
-            "MatMulIntegerToFloat",
-            [rounded, codes, _ONE, scales, _MIDDLE],
-            f"{at}/MatMulIntegerToFloat",
-            domain=MICROSOFT,
-        )
+        product = self._integer_product([rounded, codes, _ONE, scales], at)
         return self._nodes.add("Mul", [product, token_scales], f"{at}/Mul", output)
 
     def add_in_blocks(self, x: str, matrix: Matrix, at: str, output: str | None = None) -> str:
@@ -72,11 +74,26 @@ class Projections:
             accuracy_level=_INT8_ACTIVATIONS,
         )
 
+    def _integer_product(self, inputs: list[str], at: str, output: str | None = None) -> str:
+        at = f"{at}/MatMulIntegerToFloat"
+        return self._nodes.add(
+            "MatMulIntegerToFloat", [*inputs, _MIDDLE], at, output, domain=MICROSOFT
+        )
+
     def _constants(self) -> None:
         self._stored.constant(_ONE, np.array(1, np.float32))
         self._stored.constant(_STEP, np.array(1 / 127, np.float32))
         self._stored.constant(_MIDDLE, np.array(128, np.uint8))
         self._stored.constant(_LAST_AXIS, np.array([-1], np.int64))
+
+    def _round_alike(self, x: str, peak: float) -> tuple[str, str]:
+        """(bytes ``[..., K]``, the scale of all tokens), once for each ``x``."""
+        if x not in self._rounded:
+            at = f"{x}/round"
+            scale = self._stored.constant(f"{at}/scale", np.array(peak / 127, np.float32))
+            rounded = self._nodes.add("QuantizeLinear", [x, scale, _MIDDLE], f"{at}/QuantizeLinear")
+            self._rounded[x] = rounded, scale
+        return self._rounded[x]
 
     def _round(self, x: str) -> tuple[str, str]:
         """(bytes ``[..., K]``, the tokens' scales ``[..., 1]``), once for each ``x``.
