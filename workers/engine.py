@@ -143,8 +143,12 @@ class Engine:
     # -- the beginning and the end of a sequence ---------------------------------------------------
 
     def _admit(self) -> list[Rejected]:
-        """Seat waiting sequences; those whose grammar turned out to be wrong end here."""
+        """Seat waiting sequences; those whose grammar turned out to be wrong end here.
+
+        For whom there is no memory the others behind wait, too: small ones must not pass for ever.
+        """
         failed: dict[str, Rejected] = {}
+        full = False
         postponed: deque[Sequence] = deque()
         while self._waiting and self._seating.free:
             sequence = self._waiting.popleft()
@@ -152,7 +156,10 @@ class Engine:
                 continue
             if (error := sequence.refusal) is not None:
                 failed[sequence.job.request_id] = error.rejected(sequence.job.request_id)
-            elif self._admits(sequence) and self._seating.seat(sequence, self._running):
+                continue
+            ready = not full and self._admits(sequence)
+            full |= ready and not self._seating.has_room(sequence, self._running)
+            if ready and not full and self._seating.seat(sequence, self._running):
                 self._running.append(sequence)
             else:
                 postponed.append(sequence)

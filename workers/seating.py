@@ -13,6 +13,9 @@ from cupola.workers.sequence import Sequence
 from cupola.workers.session import Cache
 from cupola.workers.slots import Match, Slot, SlotTable, common_prefix
 
+# Tokens of each answer for which there must be room when one more sequence begins.
+HEADROOM = 32
+
 # Tokens that a neighbour must be about to compute for a prompt to wait for them (SGLang's choice).
 WORTH_WAITING = 32
 
@@ -27,6 +30,14 @@ class Seating:
     @property
     def free(self) -> int:
         return self.table.free
+
+    def has_room(self, sequence: Sequence, running: Iterable[Sequence]) -> bool:
+        """Whether there is memory for all tokens there are, and some more; for one there always is.
+
+        Who was seated without would soon be preempted, and read its prompt again and again.
+        """
+        others = [max(s.slot.touched, _soon(s)) for s in running if s.slot is not None]
+        return not others or sum(others) + _soon(sequence) <= self.positions
 
     def seat(self, sequence: Sequence, running: Iterable[Sequence]) -> bool:
         """Give the sequence a slot; False: another is about to compute much of its prompt.
@@ -112,3 +123,8 @@ class Seating:
                 if common_prefix(sequence.tokens, other.tokens, known) >= match.length + worth:
                     return True
         return False
+
+
+def _soon(sequence: Sequence) -> int:
+    """How many tokens the sequence will soon have."""
+    return len(sequence.tokens) + min(HEADROOM, sequence.max_tokens - sequence.generated)
