@@ -55,6 +55,9 @@ class SchedulerPolicy:
     queue_limit: int = 256
     queue_timeout: float = 300.0  # seconds
     lease: float = 10.0  # seconds of silence after which a peer is given up
+    # As many more for a worker that loads a model: onnxruntime-genai stops the whole process while
+    # it reads one. Of a worker that dies meanwhile the supervisor tells.
+    loading_lease: float = 600.0
 
 
 class Scheduler:
@@ -90,7 +93,7 @@ class Scheduler:
 
     def tick(self, now: float) -> list[Send]:
         sends: list[Send] = []
-        for worker in [w for w in self.workers.values() if w.expires_at <= now]:
+        for worker in [w for w in self.workers.values() if self._expires_at(w) <= now]:
             sends += self._lose(worker)
         for gateway in [peer for peer, expires_at in self.gateways.items() if expires_at <= now]:
             sends += self._forget(gateway)
@@ -100,7 +103,7 @@ class Scheduler:
         return self._settle(sends)
 
     def next_deadline(self) -> float | None:
-        deadlines = [w.expires_at for w in self.workers.values()]
+        deadlines = [self._expires_at(worker) for worker in self.workers.values()]
         deadlines += self.gateways.values()
         if self.queue:
             deadlines.append(self.requests[next(iter(self.queue))].deadline)
@@ -214,6 +217,11 @@ class Scheduler:
         return self._lose(worker) if worker else []
 
     # -- transitions -------------------------------------------------------------------------------
+
+    def _expires_at(self, worker: Worker) -> float:
+        """When the worker is given up if it says nothing until then."""
+        loads = bool(worker.loading - worker.resident)
+        return worker.expires_at + (self.policy.loading_lease if loads else 0.0)
 
     def _settle(self, sends: list[Send]) -> list[Send]:
         """What follows from any event: dispatch, and news for the gateways."""

@@ -113,7 +113,7 @@ class DecoderSession:
         options.add_session_config_entry(
             "session.model_external_initializers_file_folder_path", str(folder.path)
         )
-        self._open = partial(_open, device, graph.model, options)
+        self._open = partial(_open, device, graph.model, options, folder.decoder.name)
         self._session = self._open()
         # A row's unused places lie behind its end, so a row is one grid wider than the context.
         capacity = folder.context + width
@@ -184,13 +184,15 @@ class DecoderSession:
         return binding
 
 
-def _open(device: Device, model: bytes, options: ort.SessionOptions) -> ort.InferenceSession:
+def _open(
+    device: Device, model: bytes, options: ort.SessionOptions, name: str
+) -> ort.InferenceSession:
     try:
         return device.start(model, options)
     except ProviderError:
         raise
     except Exception as error:  # onnxruntime's own tree, which names no file
-        text = f"onnxruntime refuses the model's graph or its external data: {error}"
+        text = f"onnxruntime refuses {name} or {name}.data: {error}"
         raise ModelFolderError(text) from error
 
 

@@ -194,6 +194,19 @@ def test_a_silent_worker_loses_its_lease_and_any_frame_renews_it(scheduler):
     assert b"w" not in scheduler.workers
 
 
+def test_a_worker_that_loads_a_model_may_be_silent_for_longer(scheduler):
+    """onnxruntime-genai lets no other thread run while it reads a model."""
+    scheduler.receive(b"w", ready(), now=0)
+    scheduler.receive(b"g", submit("r1"), now=0)
+    scheduler.tick(now=609)
+    assert b"w" in scheduler.workers
+    scheduler.receive(b"w", Heartbeat(resident=(MODEL.id,)), now=609)
+    scheduler.tick(now=618.9)
+    assert b"w" in scheduler.workers
+    scheduler.tick(now=619)
+    assert b"w" not in scheduler.workers
+
+
 def test_an_unknown_worker_is_asked_to_rejoin(scheduler):
     assert scheduler.receive(b"w", Heartbeat(), now=0) == [Send(b"w", Rejoin())]
 
