@@ -17,6 +17,7 @@ from cupola.gateway.doors.ollama_body import (
     OllamaGenerate,
 )
 from cupola.gateway.doors.ollama_options import OllamaOptions
+from cupola.gateway.error_codes import OWN
 from cupola.gateway.errors import TABLE
 from cupola.gateway.schemas.chat import ChatRequest
 from cupola.gateway.schemas.completion import CompletionRequest
@@ -77,6 +78,11 @@ def error_table() -> str:
     return _table(["what failed", "status", "type", "code", "headers"], rows)
 
 
+def code_table() -> str:
+    rows = [[str(own.status), f"`{code}`", own.meaning] for code, own in OWN.items()]
+    return _table(["status", "code", "what it means"], rows)
+
+
 def _table(head: list[str], rows: list[list[str]]) -> str:
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
@@ -88,6 +94,7 @@ TABLES: Mapping[str, Callable[[], str]] = {
     "parameters of Ollama's API": lambda: parameter_table(OLLAMA),
     "options of Ollama's API": lambda: parameter_table(OPTIONS),
     "errors": error_table,
+    "codes": code_table,
 }
 
 

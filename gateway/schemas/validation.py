@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable
+from functools import lru_cache
+from itertools import islice
 from typing import Any, ClassVar, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, model_validator
@@ -21,6 +23,9 @@ UNSUPPORTED = "unsupported_parameter"
 UNKNOWN = "unknown_parameter"
 INVALID = "invalid_value"
 MISSPELLED = 0.8  # how alike two names are that are taken for one
+# Comparing names takes time, in which nobody else is served.
+MAX_NAME = 64  # no parameter has a name as long
+MAX_LOOKED_AT = 100  # unknown names of one object
 OWN_CODES = frozenset({UNSUPPORTED, UNKNOWN, INVALID})
 
 
@@ -46,6 +51,19 @@ class Body(BaseModel):
     model_config = ConfigDict(strict=True, extra="allow", allow_inf_nan=False, frozen=True)
 
 
+def _meant_by(param: str, body: type[BaseModel]) -> str | None:
+    """The parameter that an unknown one looks like."""
+    if len(param) > MAX_NAME:
+        return None
+    return _nearest(param, body)
+
+
+@lru_cache(maxsize=4096)
+def _nearest(param: str, body: type[BaseModel]) -> str | None:
+    near = difflib.get_close_matches(param, body.model_fields, n=1, cutoff=MISSPELLED)
+    return near[0] if near else None
+
+
 def _tell_treatment(schema: dict[str, Any], body: type[Any]) -> None:
     """Write into a schema what each parameter means, and what the service does with it."""
     for param in MEANINGS.keys() & schema["properties"].keys():
@@ -68,10 +86,9 @@ class Endpoint(Body):
 
     @model_validator(mode="after")
     def _known(self) -> Endpoint:
-        for param, value in (self.model_extra or {}).items():
-            near = difflib.get_close_matches(param, type(self).model_fields, n=1, cutoff=MISSPELLED)
-            if value is not None and near:
-                message = f"Unknown parameter: '{param}'; did you mean '{near[0]}'?"
+        for param, value in islice((self.model_extra or {}).items(), MAX_LOOKED_AT):
+            if value is not None and (meant := _meant_by(param, type(self))):
+                message = f"Unknown parameter: '{param}'; did you mean '{meant}'?"
                 raise PydanticCustomError(
                     UNKNOWN, "{message}", {"message": message, "param": param}
                 )

@@ -89,6 +89,13 @@ def test_unknown_parameter_is_refused_by_name() -> None:
     assert "did you mean 'repetition_penalty'?" in error.message
 
 
+def test_many_and_long_unknown_names_are_not_compared_with_ours() -> None:
+    many = {f"own{number}": number for number in range(10_000)}
+    parse(**many)
+    parse(**{"temperature" * 10_000: 1})
+    assert refused(**{"temprature": 1} | many).code == "unknown_parameter"
+
+
 def test_fields_that_no_api_knows_are_accepted() -> None:
     parse(anything=None)
     parse(trace_of_some_client={"id": 7})
