@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
 
+import numpy as np
+import onnx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -20,9 +25,13 @@ from cupola.scheduler.messages import (
 from cupola.workers.genai_session import GenaiSession
 from cupola.workers.model_folder import ModelFolderError
 from cupola.workers.recovery import MOST_IN_VAIN, Recovery
-from cupola.workers.session import Row
+from cupola.workers.session import DecoderSession, Row
 from tests.workers.faulty_session import FaultySession
+from tests.workers.reference import DATA
 from tests.workers.tiny import (
+    BUDGET,
+    NAME,
+    SLOTS,
     alone,
     codec,
     drain,
@@ -266,3 +275,31 @@ def test_what_made_no_numbers_is_not_kept_as_cache():
     made = drain(backend)["r"]
     assert made[-1].usage.cached_tokens == 0
     assert text(made) == alone(words(60, 1), 5)
+
+
+def test_a_model_that_yields_nan_for_one_token_serves_the_others(tmp_path: Path):
+    """The weights themselves: the embedding of one token is no number, in a batch with others."""
+    shutil.copytree(DATA / NAME, tmp_path / "model")
+    spoil_embedding(tmp_path / "model", BAD)
+    spoiled = replace(folder(), path=tmp_path / "model")
+    backend = engine_over(DecoderSession(spoiled, slots=SLOTS, width=BUDGET, threads=1))
+    for round_ in range(2):  # in the second the slots have been used
+        for number in range(SLOTS):
+            prompt = words(20, number) + ("#" if number == 1 else "") + words(20, 9)
+            backend.add(str(number), greedy(prompt, 6 + round_, ignore_eos=True))
+        made = drain(backend)
+        (rejected,) = made.pop("1")
+        assert isinstance(rejected, Rejected)
+        for number in (0, 2, 3):
+            expected = alone(words(20, number) + words(20, 9), 6 + round_)
+            assert text(made[str(number)]) == expected
+
+
+def spoil_embedding(path: Path, token: int) -> None:
+    model = onnx.load(str(path / "model.onnx"), load_external_data=False)
+    (table,) = (t for t in model.graph.initializer if "embed_tokens" in t.name)
+    at = {entry.key: entry.value for entry in table.external_data}
+    row = table.dims[1] * 4
+    with (path / at["location"]).open("r+b") as data:
+        data.seek(int(at.get("offset", 0)) + token * row)
+        data.write(np.full(table.dims[1], np.nan, np.float32).tobytes())
