@@ -50,7 +50,8 @@ class FoundryRegisterApi:
     async def unregister(self, request: Request) -> Response:
         model = self._remote.find(request.path_params["name"])
         if model is None:
-            raise ApiError(404, "model_not_found", "No model of this name is registered", param="name")
+            text = "No model of this name is registered"
+            raise ApiError(404, "model_not_found", text, param="name")
         return self._share(RemoteModel(model.name))
 
     def _share(self, model: RemoteModel) -> Response:

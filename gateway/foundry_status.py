@@ -43,6 +43,6 @@ class FoundryStatusApi:
         text = request.path_params["device"]
         if not text.isdecimal() or len(text) > 3:
             message = "The device must be a number from 0 to 999"
-            raise ApiError(400, "invalid_value", message, param="deviceId")
+            raise ApiError(400, "invalid_value", message, param="device")
         self._gpu_device = int(text)
         return Response()
