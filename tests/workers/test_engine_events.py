@@ -1,8 +1,8 @@
 """Whatever happens around a sequence, it is as if it ran alone, token for token.
 
-Arrivals, lengths, cancellations, stops, several answers, seeds, guesses, cached beginnings,
-preemptions and runs that fail, all drawn at random, on a model of float32. That the books are in
-order after every step and nothing is left at the end is looked after in ``conftest``.
+Arrivals, lengths, cancellations, stops, several answers, seeds, guesses, log-probabilities, cached
+beginnings, preemptions and runs that fail, all drawn at random, on a model of float32. That the
+books are in order after every step and nothing is left at the end is looked after in ``conftest``.
 """
 
 from __future__ import annotations
@@ -19,8 +19,9 @@ from tests.workers.tiny import CONTEXT, SLOTS, codec, drain, engine_over, sessio
 LAST_STEP = 14  # at which something arrives or is aborted
 SHARED = words(70, 99)
 
-# (text, finish reason) of each answer.
-Answers = list[tuple[str, FinishReason | None]]
+# Of each answer: text, finish reason, the tokens whose log-probabilities were told, and those of
+# the prompt.
+Answers = list[tuple[str, FinishReason | None, bytes, bytes]]
 
 
 @cache
@@ -38,14 +39,17 @@ def work(kind: int) -> Work:
     if kind % 7 == 3:
         whole = alone(kind + 60)[0][0]
         options |= {"stop": (whole[2:4],)}
+    if kind % 6 == 5:
+        options |= {"logprobs": 2}
     params = SamplingParams(ignore_eos=True, **options)  # type: ignore[arg-type]
-    return Work(Text(prompt), params, answers=3 if kind % 8 == 4 else 1)
+    answers = 3 if kind % 8 == 4 else 1
+    return Work(Text(prompt), params, answers=answers, prompt_logprobs=kind % 12 == 5)
 
 
 @cache
 def alone(kind: int) -> Answers:
     model = session()
-    model.verifies = False  # so nothing is guessed
+    model.verifies = work(kind).prompt_logprobs  # so nothing is guessed
     backend = engine_over(model)
     backend.add("r", work(kind))
     return answers(drain(backend)["r"], work(kind).answers)
@@ -57,7 +61,9 @@ def answers(outputs: list[Output], count: int) -> Answers:
         of_it = [output for output in outputs if output.index == index]
         ends = [output.finish_reason for output in of_it if output.finish_reason]
         assert len(ends) <= 1
-        found.append((text(of_it), ends[0] if ends else None))
+        told = b"".join(entry.token for output in of_it for entry in output.logprobs)
+        prompt = b"".join(entry.token for output in of_it for entry in output.prompt_logprobs)
+        found.append((text(of_it), ends[0] if ends else None, told, prompt))
     return found
 
 
@@ -119,6 +125,8 @@ def test_the_requests_above_are_of_all_kinds():
                 made[int(output.request_id)] = output.usage
     assert sum(usage.accepted_prediction_tokens for usage in made.values()) > 20
     assert sum(usage.cached_tokens > 60 for usage in made.values()) > 10
-    reasons = [reason for kind in range(60) for _, reason in alone(kind)]
-    assert {FinishReason.STOP, FinishReason.LENGTH} <= set(reasons)
+    each = [answer for kind in range(60) for answer in alone(kind)]
+    assert {FinishReason.STOP, FinishReason.LENGTH} <= {reason for _, reason, _, _ in each}
+    assert sum(bool(told) for _, _, told, _ in each) > 5
+    assert sum(bool(prompt) for _, _, _, prompt in each) > 3
     assert SLOTS < 60
