@@ -58,6 +58,20 @@ class Stream:
             self.begun.set()
 
 
+def stream_while(service: Service, tokens: int, happens: Callable[[], object]) -> Stream:
+    """A streamed answer, to its end; ``happens`` is called once it has begun."""
+
+    async def scenario() -> Stream:
+        async with service.async_openai() as client:
+            stream = Stream(client, tokens)
+            await stream.begun.wait()
+            happens()
+            await stream.task
+            return stream
+
+    return asyncio.run(scenario())
+
+
 def test_a_killed_worker_ends_what_had_begun_and_the_rest_is_answered(start: Start):
     service = start(slots=4).ready()
 
@@ -102,15 +116,7 @@ def test_ready_tells_the_truth_while_a_worker_is_away(start: Start):
 def test_a_killed_scheduler_comes_back_and_requests_end_once(start: Start):
     service = start().ready()
 
-    async def scenario() -> Stream:
-        async with service.async_openai() as client:
-            stream = Stream(client, 4000)
-            await stream.begun.wait()
-            service.child("scheduler").kill()
-            await stream.task
-            return stream
-
-    stream = asyncio.run(scenario())
+    stream = stream_while(service, 4000, lambda: service.child("scheduler").kill())
     assert isinstance(stream.error, openai.APIError)
     assert stream.finish_reason is None
     eventually(service.is_ready)
@@ -121,15 +127,7 @@ def test_a_killed_scheduler_comes_back_and_requests_end_once(start: Start):
 def test_a_killed_gateway_comes_back_on_the_same_port(start: Start):
     service = start().ready()
 
-    async def scenario() -> Stream:
-        async with service.async_openai() as client:
-            stream = Stream(client, 4000)
-            await stream.begun.wait()
-            service.child("gateway").kill()
-            await stream.task
-            return stream
-
-    stream = asyncio.run(scenario())
+    stream = stream_while(service, 4000, lambda: service.child("gateway").kill())
     assert isinstance(stream.error, openai.APIError)
     # The port stays open meanwhile: this connection waits for the new gateway.
     answer = service.openai().chat.completions.create(**story(5, stream=False))
@@ -151,15 +149,7 @@ def test_streams_finish_within_the_grace_time_of_a_sigterm(start: Start):
     service = start(grace_seconds=60).ready()
     family = service.family()
 
-    async def scenario() -> Stream:
-        async with service.async_openai() as client:
-            stream = Stream(client, 60)
-            await stream.begun.wait()
-            service.process.terminate()
-            await stream.task
-            return stream
-
-    stream = asyncio.run(scenario())
+    stream = stream_while(service, 60, lambda: service.process.terminate())
     assert stream.error is None
     assert stream.finish_reason == "length"
     assert service.process.wait(PATIENCE) == 0
@@ -170,15 +160,7 @@ def test_streams_finish_within_the_grace_time_of_a_sigterm(start: Start):
 def test_streams_that_outlast_the_grace_time_get_an_error(start: Start):
     service = start(grace_seconds=0).ready()
 
-    async def scenario() -> Stream:
-        async with service.async_openai() as client:
-            stream = Stream(client, 6000)
-            await stream.begun.wait()
-            service.process.send_signal(signal.SIGINT)
-            await stream.task
-            return stream
-
-    stream = asyncio.run(scenario())
+    stream = stream_while(service, 6000, lambda: service.process.send_signal(signal.SIGINT))
     assert isinstance(stream.error, openai.APIError)
     assert service.process.wait(PATIENCE) == 0
 
