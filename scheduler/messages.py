@@ -69,6 +69,7 @@ class SamplingParams(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=Tr
     """
 
     max_tokens: int | None = None  # None: as many as the context holds
+    fewer: bool = False  # fewer will do where the context does not hold ``max_tokens``
     min_tokens: int = 0  # before which nothing may end the answer
     temperature: float | None = None  # 0: greedy
     top_p: float | None = None

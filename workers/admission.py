@@ -132,14 +132,16 @@ class Admission:
                 "together with the answer; shorten the messages"
             )
             raise RequestError(ErrorCode.CONTEXT_LENGTH_EXCEEDED, text, "prompt")
-        if params.max_tokens is not None and prompt + params.max_tokens > context:
+        if params.max_tokens is None or params.fewer:
+            return min(params.max_tokens or context, context - prompt)
+        if prompt + params.max_tokens > context:
             text = (
                 f"the prompt's {prompt} tokens and max_tokens {params.max_tokens} make "
                 f"{prompt + params.max_tokens}, but this model's context holds {context} tokens; "
                 f"ask for at most {context - prompt}"
             )
             raise RequestError(ErrorCode.CONTEXT_LENGTH_EXCEEDED, text, "max_tokens")
-        return params.max_tokens or context - prompt
+        return params.max_tokens
 
 
 def _first(*values: float | None) -> float | None:

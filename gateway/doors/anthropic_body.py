@@ -219,6 +219,7 @@ class MessagesRequest(Prompted):
     def sampling(self) -> SamplingParams:
         given: dict[str, Any] = {
             "max_tokens": self.max_tokens,
+            "fewer": True,  # as with Anthropic, where agents ask for what the largest models can
             "stop": tuple(self.stop_sequences or ()),
             "temperature": self.temperature,
             "top_p": self.top_p,

@@ -12,7 +12,7 @@ from cupola.gateway.generation import Conversation, GenerationRequest, ToolOptio
 from cupola.gateway.schemas.embeddings import MAX_INPUTS
 from cupola.gateway.schemas.formats import schema_constraint
 from cupola.gateway.schemas.sampling import Count, KeepAlive, Model, Natural
-from cupola.gateway.schemas.tools import Tools, options
+from cupola.gateway.schemas.tools import ToolChoice, Tools, options
 from cupola.gateway.schemas.validation import Body, Endpoint, Refused, invalid
 from cupola.scheduler.messages import Constraint, ConstraintKind, Text
 
@@ -164,11 +164,12 @@ class OllamaChat(Prompted):
 
     messages: list[OllamaMessage] = Field(default_factory=list)
     tools: Tools | None = None
+    tool_choice: ToolChoice | None = None  # OpenAI's: Ollama has none
 
     @cached_property
     def tool_options(self) -> ToolOptions:
         functions = [tool.function for tool in self.tools or ()]
-        return options(functions, None, parallel=True, param="tools")
+        return options(functions, self.tool_choice, parallel=True, param="tool_choice")
 
     @property
     def request(self) -> GenerationRequest | None:

@@ -79,6 +79,7 @@ class OllamaOptions(Endpoint):
             "frequency_penalty": self.frequency_penalty,
             "seed": None if self.seed is None or self.seed < 0 else self.seed,
             "max_tokens": None if (self.num_predict or -1) < 0 else self.num_predict,
+            "fewer": True,
             "stop": tuple(self.stop or ()),
             "logprobs": logprobs,
         }

@@ -1,7 +1,9 @@
-"""Objects that list their properties have no others, unless their JSON Schema says so. Pure.
+"""What a JSON Schema leaves open and small models never end: further properties and digits. Pure.
 
-A schema that says nothing about further properties allows any, and a small model then goes on
-adding some until its tokens are used up. Every document of the closed schema is one of that given.
+A schema that says nothing about further properties allows any, one that sets an integer no bounds
+allows any number of digits, and a small model goes on until its tokens are used up. So objects that
+list their properties have no others, and integers are those that every reader of JSON holds
+exactly, unless the schema says more. Every document of the closed schema is one of that given.
 """
 
 from __future__ import annotations
@@ -16,13 +18,17 @@ _OPEN = _TOGETHER | _ELSEWHERE | {
     "additionalProperties", "unevaluatedProperties", "patternProperties", "propertyNames",
     "minProperties",
 }  # fmt: skip
+# An integer with one of these needs no bounds, or not these.
+_BOUND = frozenset({"multipleOf", "enum", "const", "format"})
+LARGEST = 2**53 - 1
+_LOW, _HIGH = ("minimum", "exclusiveMinimum"), ("maximum", "exclusiveMaximum")
 _NAMED = ("properties", "$defs", "definitions")  # keywords with a schema for each of some names
 _LISTED = ("anyOf", "prefixItems")
 _SINGLE = ("items", "additionalProperties")
 
 
 def closed(schema: Any) -> Any:
-    """The schema with ``additionalProperties: false`` wherever that leaves it its meaning."""
+    """The schema with an end to what it leaves open, wherever that leaves it its meaning."""
     return schema if _combines(schema) else _close(schema)
 
 
@@ -67,7 +73,21 @@ def _close(schema: Any) -> Any:
             made[keyword] = _close(schema[keyword])
     if schema.get("properties") and not is_open(schema):
         made["additionalProperties"] = False
-    return made
+    return made | _bounds(schema)
+
+
+def _bounds(schema: dict[str, Any]) -> dict[str, int]:
+    """Those that an integer lacks."""
+    kinds = schema.get("type")
+    kinds = kinds if isinstance(kinds, list) else [kinds]
+    if "integer" not in kinds or "number" in kinds or not _BOUND.isdisjoint(schema):
+        return {}
+    given = [schema[name] for name in (*_LOW, *_HIGH) if name in schema]
+    if not all(isinstance(limit, (int, float)) and abs(limit) < LARGEST for limit in given):
+        return {}
+    low = {} if any(name in schema for name in _LOW) else {"minimum": -LARGEST}
+    high = {} if any(name in schema for name in _HIGH) else {"maximum": LARGEST}
+    return low | high
 
 
 def _required(schema: dict[str, Any]) -> set[str]:

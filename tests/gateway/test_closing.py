@@ -1,4 +1,4 @@
-"""Which objects of a schema are closed, and that documents stay valid."""
+"""Which parts of a schema get an end, and that documents stay valid."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from typing import Any
 import jsonschema
 import pytest
 
-from cupola.gateway.schemas.closing import closed
+from cupola.gateway.schemas.closing import LARGEST, closed
 
 NAME = {"properties": {"name": {"type": "string"}}}
 SHUT = NAME | {"additionalProperties": False}
+INTEGER = {"type": "integer", "minimum": -LARGEST, "maximum": LARGEST}
 
 
 @pytest.mark.parametrize(
@@ -23,6 +24,13 @@ SHUT = NAME | {"additionalProperties": False}
             {"properties": {"a": {"$ref": "#/$defs/a"}}, "$defs": {"a": NAME}},
             {"properties": {"a": {"$ref": "#/$defs/a"}}, "$defs": {"a": SHUT}}
             | {"additionalProperties": False},
+        ),
+        ({"type": "integer"}, INTEGER),
+        ({"type": ["integer", "null"]}, INTEGER | {"type": ["integer", "null"]}),
+        ({"type": "integer", "minimum": 0}, INTEGER | {"minimum": 0}),
+        (
+            {"type": "integer", "exclusiveMaximum": 9},
+            {"type": "integer", "exclusiveMaximum": 9, "minimum": -LARGEST},
         ),
         (  # a property that is called as a keyword
             {"properties": {"properties": NAME}},
@@ -42,6 +50,13 @@ def test_closed(schema: Any, made: Any) -> None:
         {"type": "object"},
         {"const": NAME},
         {"enum": [NAME]},
+        {"type": "integer", "minimum": 0, "maximum": 9},
+        {"type": "integer", "minimum": 2**60},
+        {"type": "integer", "minimum": "x"},
+        {"type": "integer", "multipleOf": 3},
+        {"type": "integer", "const": 10**30},
+        {"type": ["integer", "number"]},
+        {"type": "number"},
         {"properties": {}},
         {"properties": None},
         NAME | {"additionalProperties": True},

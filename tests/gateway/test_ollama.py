@@ -173,6 +173,14 @@ def test_streamed_thinking_and_tools(gateway: RunningGateway, scheduler: Scripte
 
 
 @pytest.mark.usefixtures("qwen3")
+def test_required_call(gateway: RunningGateway, scheduler: ScriptedScheduler) -> None:
+    body = {"messages": HELLO, "tools": [WEATHER], "tool_choice": "required", "stream": False}
+    with gateway.http() as http:
+        assert http.post("/api/chat", json={"model": MODEL, **body}).status_code == 200
+    assert asked(scheduler.next(Submit)).constraint is not None
+
+
+@pytest.mark.usefixtures("qwen3")
 def test_no_thinking(client: ollama.Client, scheduler: ScriptedScheduler) -> None:
     say(scheduler, "<think>\nWhere?\n</think>\n\nHere.")
     answer = client.chat(MODEL, HELLO, think=False)

@@ -18,6 +18,7 @@ from scripted_scheduler import ScriptedScheduler, asked
 
 from cupola.cache.catalog import SMOLLM2_135M
 from cupola.cache.home import Home
+from cupola.gateway.schemas.closing import closed
 from cupola.scheduler.messages import (
     ConstraintKind,
     FinishReason,
@@ -385,7 +386,7 @@ def test_parse_tools(gateway: RunningGateway, say: Say) -> None:
 
 
 SCHEMA = {"type": "object", "properties": {"x": {"type": "integer"}}}
-SHUT = SCHEMA | {"additionalProperties": False}
+SHUT = closed(SCHEMA)
 WRAPPED = {"name": "x", "schema": SCHEMA, "strict": True}
 
 

@@ -67,6 +67,11 @@ def test_stop_sequence(client: anthropic.Anthropic) -> None:
     assert (answer.stop_reason, answer.stop_sequence) == ("stop_sequence", ",")
 
 
+def test_more_tokens_than_the_context_holds(client: anthropic.Anthropic) -> None:
+    answer = client.messages.create(**ASK | {"max_tokens": 32_000}, stop_sequences=["."])
+    assert answer.stop_reason == "stop_sequence"
+
+
 def test_begun_answer(client: anthropic.Anthropic) -> None:
     begun = {"role": "assistant", "content": "The capital of France is"}
     messages = [{"role": "user", "content": "What is the capital of France?"}, begun]

@@ -196,6 +196,13 @@ def test_what_does_not_fit_the_context_is_refused_with_the_numbers(length, count
     assert not backend.busy
 
 
+def test_fewer_tokens_will_do_for_who_says_so():
+    backend = engine()
+    work = Work(Text(words(200, 0)), SamplingParams(max_tokens=5000, fewer=True, ignore_eos=True))
+    backend.add("r", work)
+    assert drain(backend)["r"][-1].usage.completion_tokens == 56
+
+
 def test_without_max_tokens_the_context_is_the_limit():
     backend = engine()
     prompt = words(CONTEXT - 5, 3)
