@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from cupola.scheduler.messages import (
     Encode,
     ErrorCode,
     Output,
+    Rejected,
     Serving,
     Text,
     Tokens,
@@ -26,6 +28,8 @@ from cupola.workers.encoder_session import EncoderSession
 from cupola.workers.model_folder import ModelFolder
 from cupola.workers.pooling import Pooling, Vectors, normalized
 from cupola.workers.text import TextCodec
+
+logger = logging.getLogger(__name__)
 
 BUDGET = 2048  # tokens of a run, with the padding
 
@@ -80,15 +84,35 @@ class EmbeddingBackend:
     def abort(self, request_id: str) -> None:
         self._jobs.pop(request_id, None)
 
-    def step(self) -> list[Output]:
+    def step(self) -> list[Output | Rejected]:
         batch = self._batch()
-        if not batch:
-            return []
-        vectors = self._pooling(*self._session.run([tokens for _, _, tokens in batch]))
-        return [
-            self._told(job, index, vector)
-            for (job, index, _), vector in zip(batch, vectors, strict=True)
-        ]
+        vectors = self._vectors([tokens for _, _, tokens in batch]) if batch else []
+        told: list[Output | Rejected] = []
+        for (job, index, _), vector in zip(batch, vectors, strict=True):
+            if job.request_id not in self._jobs:
+                continue  # another of its texts has failed
+            if vector is not None:
+                told.append(self._told(job, index, vector))
+            else:
+                del self._jobs[job.request_id]
+                text = f"the model failed on input {index}"
+                told.append(Rejected(job.request_id, ErrorCode.INTERNAL, text))
+        return told
+
+    def _vectors(self, texts: list[list[int]]) -> list[Vectors | None]:
+        """One for each text; None where the model fails on it or its vector is not numbers.
+
+        Raises ModelFolderError when the model cannot be started anew after a failure.
+        """
+        try:
+            vectors = self._pooling(*self._session.run(texts))
+        except Exception as error:  # of whatever kind the runtime raises
+            logger.error("a run of %d texts failed: %s", len(texts), error)
+            self._session.rebuild()
+            if len(texts) == 1:
+                return [None]
+            return [vector for text in texts for vector in self._vectors([text])]
+        return [vector if np.isfinite(vector).all() else None for vector in vectors]
 
     def _batch(self) -> list[tuple[_Job, int, list[int]]]:
         """Texts for one run, by turns from every request."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 import onnxruntime as ort
@@ -21,14 +22,8 @@ class EncoderSession:
         """Raises ModelFolderError, ProviderError."""
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
-        path = str(folder.path / "model.onnx")
-        try:
-            self._session = device.start(path, options)
-        except ProviderError:
-            raise
-        except Exception as error:  # onnxruntime's own tree, which names no file
-            text = f"onnxruntime refuses model.onnx or model.onnx.data: {error}"
-            raise ModelFolderError(text) from error
+        self._open = partial(_open, device, str(folder.path / "model.onnx"), options)
+        self._session = self._open()
         self._inputs = {given.name for given in self._session.get_inputs()}
         output = self._session.get_outputs()[0]
         if not self._inputs <= _INPUTS or len(output.shape) != 3:
@@ -50,3 +45,21 @@ class EncoderSession:
         feed = {name: given[name] for name in self._inputs}
         (hidden,) = self._session.run([self._output], feed)
         return hidden, lengths
+
+    def rebuild(self) -> None:
+        """Start over after a run that failed, which can leave a session unusable.
+
+        Raises ModelFolderError.
+        """
+        del self._session  # first: there may be no memory for two
+        self._session = self._open()
+
+
+def _open(device: Device, path: str, options: ort.SessionOptions) -> ort.InferenceSession:
+    try:
+        return device.start(path, options)
+    except ProviderError:
+        raise
+    except Exception as error:  # onnxruntime's own tree, which names no file
+        text = f"onnxruntime refuses model.onnx or model.onnx.data: {error}"
+        raise ModelFolderError(text) from error

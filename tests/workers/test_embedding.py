@@ -15,6 +15,7 @@ from cupola.scheduler.messages import (
     ErrorCode,
     LocalModel,
     Output,
+    Rejected,
     Text,
     Tokens,
     Work,
@@ -178,3 +179,39 @@ def test_broken_files_of_the_model_are_named(tmp_path):
     (tmp_path / "model" / "modules.json").write_text("{")
     with pytest.raises(ModelFolderError, match=r"modules\.json"):
         load(model, EngineOptions())
+
+
+@pytest.mark.parametrize("others", [0, 2])
+def test_a_text_that_the_runtime_refuses_costs_its_own_request_only(backend, others: int):
+    """A token that is not in the embedding's table, behind the back of the admission."""
+    expected = embed(backend, *TEXTS)
+    for number in range(others):
+        backend.add(str(number), Embed(tuple(map(Text, TEXTS))))
+    backend.add("bad", Embed(tuple(map(Text, TEXTS))))
+    backend._jobs["bad"].waiting[1][1][1] = 10**6
+    made = finish(backend)
+    (rejected,) = [told for told in made if isinstance(told, Rejected)]
+    assert (rejected.request_id, rejected.code) == ("bad", ErrorCode.INTERNAL)
+    assert "input 1" in rejected.message
+    for number in range(others):
+        found = [told for told in made if told.request_id == str(number)]
+        for output in found:
+            np.testing.assert_allclose(vector(output), expected[output.index], atol=1e-5)
+        assert [output.last for output in found].count(True) == 1
+    np.testing.assert_allclose(embed(backend, TEXTS[0])[0], expected[0], atol=1e-5)
+
+
+def test_a_vector_that_is_no_numbers_costs_its_own_request_only(backend, monkeypatch):
+    pooling = backend._pooling
+
+    def spoilt(hidden, lengths):
+        vectors = pooling(hidden, lengths).copy()
+        vectors[1] = np.nan
+        return vectors
+
+    monkeypatch.setattr(backend, "_pooling", spoilt)
+    for name, text in zip("abc", TEXTS, strict=True):
+        backend.add(name, Embed((Text(text),)))
+    told = backend.step()
+    assert [isinstance(one, Rejected) for one in told] == [False, True, False]
+    assert not backend.busy
