@@ -75,7 +75,9 @@ class Admission:
             end_tokens=ends,
             params=params,
             sampler=Sampler(params, index, Penalties(params, tokens, ends)),
-            detokenizer=self._codec.detokenizer(keep_special=work.keep_special),
+            detokenizer=self._codec.detokenizer(
+                keep_special=work.keep_special, goes_on=_goes_on(work.prompt)
+            ),
             stops=StopMatcher(params.stop),
             cache_salt=work.cache_salt,
             prompt_logprobs=logprobs,
@@ -142,6 +144,11 @@ class Admission:
             )
             raise RequestError(ErrorCode.CONTEXT_LENGTH_EXCEEDED, text, "max_tokens")
         return params.max_tokens
+
+
+def _goes_on(prompt: Chat | Text | Tokens) -> bool:
+    """Whether the answer continues text, and is no turn of its own."""
+    return not isinstance(prompt, Chat) or prompt.continue_last
 
 
 def _first(*values: float | None) -> float | None:

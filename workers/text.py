@@ -128,8 +128,11 @@ class TextCodec:
         # The template writes the special tokens, so the tokenizer must not add them once more.
         return self.encode(self.render(chat), add_special=False)
 
-    def detokenizer(self, *, keep_special: bool = False) -> Detokenizer:
-        return Detokenizer(self._tokenizer, keep_special)
+    def detokenizer(self, *, keep_special: bool = False, goes_on: bool = False) -> Detokenizer:
+        """``goes_on``: the answer is behind other text, so that a space at its beginning counts."""
+        # Byte-level tokenizers never drop one; the others do at the beginning of all text.
+        before = self.encode("a", add_special=False) if goes_on and not self._byte_level else []
+        return Detokenizer(self._tokenizer, keep_special, before)
 
     def token_bytes(self, token: int) -> bytes:
         """What one token stands for; it may be a part of a character."""
@@ -149,10 +152,13 @@ def _read_json(path: Path) -> dict[str, Any]:
 class Detokenizer:
     """Turns the tokens of one answer into text as they come, never half a character."""
 
-    def __init__(self, tokenizer: Tokenizer, keep_special: bool = False) -> None:
+    def __init__(
+        self, tokenizer: Tokenizer, keep_special: bool = False, before: Sequence[int] = ()
+    ) -> None:
+        """``before``: tokens of any text that is taken to stand before the answer."""
         self._tokenizer = tokenizer
         self._skip_special = not keep_special
-        self._stream = DecodeStream(skip_special_tokens=self._skip_special)
+        self._stream = DecodeStream(ids=list(before), skip_special_tokens=self._skip_special)
         self._held: list[int] = []  # tokens that so far make an incomplete character
 
     def feed(self, token: int) -> str:

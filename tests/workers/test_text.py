@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
 
 from cupola.scheduler.messages import Chat
 from cupola.workers.text import ChatTemplate, StopMatcher, TemplateError, TextCodec
@@ -135,3 +135,34 @@ def test_a_broken_tokenizer_is_named(tmp_path: Path):
     (tmp_path / "tokenizer.json").write_text("{}")
     with pytest.raises(ValueError, match=r"tokenizer\.json"):
         TextCodec(tmp_path)
+
+
+@pytest.fixture
+def spaced_codec(tmp_path: Path) -> TextCodec:
+    """As SentencePiece has it: words begin with a visible space, other characters are bytes."""
+    pieces = ["<unk>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256)), "▁", "a", "▁a"]
+    vocabulary = {piece: number for number, piece in enumerate(pieces)}
+    made = Tokenizer(models.BPE(vocabulary, [("▁", "a")], unk_token="<unk>", byte_fallback=True))
+    made.normalizer = normalizers.Sequence(
+        [normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")]
+    )
+    made.decoder = decoders.Sequence(
+        [
+            decoders.Replace("▁", " "),
+            decoders.ByteFallback(),
+            decoders.Fuse(),
+            decoders.Strip(" ", 1, 0),
+        ]
+    )
+    made.add_special_tokens(["</s>"])
+    made.save(str(tmp_path / "tokenizer.json"))
+    return TextCodec(tmp_path)
+
+
+def test_a_space_before_the_first_word_counts_where_the_answer_goes_on(spaced_codec: TextCodec):
+    answer = spaced_codec.encode("a aé")
+    for goes_on, expected in ((False, "a aé"), (True, " a aé")):
+        detokenizer = spaced_codec.detokenizer(goes_on=goes_on)
+        assert "".join(map(detokenizer.feed, answer)) + detokenizer.flush() == expected
+    inside_a_word = spaced_codec.detokenizer(goes_on=True)
+    assert inside_a_word.feed(spaced_codec.encode("aa")[-1]) == "a"
