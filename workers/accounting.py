@@ -47,5 +47,5 @@ def _of_a_seat(sequence: Sequence) -> Iterator[str]:
         yield f"{name}'s slot has the tokens of another"
     if sequence.pending < 1:
         yield f"{name} has nothing to run"
-    if sequence.finish_reason is not None or sequence.broken:
+    if sequence.finish_reason is not None or sequence.broken is not None:
         yield f"{name} is over and still runs"

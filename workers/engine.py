@@ -309,14 +309,23 @@ class Engine:
         outputs = []
         for sequence, place, token in zip(sequences, places, tokens, strict=True):
             if token == NOTHING:
-                sequence.broken = True
+                sequence.broken = "the model's logits are not numbers"
                 continue
-            best, entry = sequence.params.logprobs, None
-            if best is not None:
-                entry = logprob(logits[place], token, best, self._codec.token_bytes)
-            if (output := sequence.advance(token, entry)) is not None:
+            try:
+                output = self._take(sequence, token, logits[place])
+            except Exception:  # whatever its text or its grammar does is its own failure
+                logger.exception("%s: a token could not be told", sequence.job.request_id)
+                sequence.broken = "the worker could not go on with this answer"
+                continue
+            if output is not None:
                 outputs.append(output)
         return outputs
+
+    def _take(self, sequence: Sequence, token: int, row: NDArray[np.float32]) -> Output | None:
+        best, entry = sequence.params.logprobs, None
+        if best is not None:
+            entry = logprob(row, token, best, self._codec.token_bytes)
+        return sequence.advance(token, entry)
 
     def _tell_prompt(self, step: Step[Sequence], rows: Logits) -> None:
         sequence = step.sequence

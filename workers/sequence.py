@@ -68,7 +68,7 @@ class Sequence:
     matcher: Matcher | None = field(default=None, init=False)
     slot: Slot | None = None
     finish_reason: FinishReason | None = field(default=None, init=False)
-    broken: bool = field(default=False, init=False)  # its logits are no numbers
+    broken: str | None = field(default=None, init=False)  # what went wrong here, if anything did
     _held: HeldLogprobs = field(default_factory=HeldLogprobs, init=False)
     _untold: int = field(default=0, init=False)  # tokens of which no output has told yet
 
@@ -119,8 +119,8 @@ class Sequence:
     @property
     def failure(self) -> RequestError | None:
         """Why it cannot go on."""
-        if self.broken:
-            return RequestError(ErrorCode.INTERNAL, "the model's logits are not numbers")
+        if self.broken is not None:
+            return RequestError(ErrorCode.INTERNAL, self.broken)
         if self.matcher is not None and self.matcher.failure is not None:
             return RequestError(ErrorCode.INVALID_REQUEST, self.matcher.failure, "constraint")
         return None
@@ -135,7 +135,9 @@ class Sequence:
     def accepts(self, draft: tuple[int, ...], depth: int) -> bool:
         """Whether the token drawn last is the guess at ``depth``, and another one may follow."""
         drawn = self._drawn
-        if self.finish_reason is not None or depth >= len(draft) or len(drawn) != depth + 1:
+        if self.finish_reason is not None or self.broken is not None:
+            return False
+        if depth >= len(draft) or len(drawn) != depth + 1:
             return False
         self.job.accepted_tokens += drawn[depth] == draft[depth]
         return drawn[depth] == draft[depth]

@@ -162,6 +162,17 @@ class Detokenizer:
         self._held: list[int] = []  # tokens that so far make an incomplete character
 
     def feed(self, token: int) -> str:
+        try:
+            return self._step(token)
+        except Exception:  # tokenizers has no class for it
+            pass
+        # Single bytes that make no character took back a character before them, whose text is sent.
+        # What is held goes on without it.
+        tokens, self._held = [*self._held, token], []
+        self._stream = DecodeStream(skip_special_tokens=self._skip_special)
+        return "".join(map(self.feed, tokens))
+
+    def _step(self, token: int) -> str:
         text = self._stream.step(self._tokenizer, token)
         if text is None:
             self._held.append(token)

@@ -246,6 +246,19 @@ def test_whenever_runs_fail_every_answer_is_as_if_nothing_had_been(lengths, fail
         assert text(made[str(number)]) == alone(words(length, number), count)
 
 
+def test_what_fails_in_the_telling_costs_its_own_request_only(monkeypatch: pytest.MonkeyPatch):
+    def refuse(token: int) -> str:
+        raise ValueError("told to fail")
+
+    backend = engine_over(session())
+    backend.add("bad", greedy(words(20, 1), 9, ignore_eos=True))
+    backend.add("fine", greedy(words(20, 2), 9, ignore_eos=True))
+    monkeypatch.setattr(backend._waiting[0].detokenizer, "feed", refuse)
+    made = drain(backend)
+    assert isinstance(made["bad"][0], Rejected)
+    assert text(made["fine"]) == alone(words(20, 2), 9)
+
+
 # -- logits that are no numbers --------------------------------------------------------------------
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
 
 from cupola.scheduler.messages import Chat
-from cupola.workers.text import ChatTemplate, StopMatcher, TemplateError, TextCodec
+from cupola.workers.text import ChatTemplate, Detokenizer, StopMatcher, TemplateError, TextCodec
 
 
 def feed(stops: list[str], pieces: list[str]) -> tuple[list[str], bool]:
@@ -116,6 +116,38 @@ def test_a_character_cut_off_by_the_end_is_marked_not_lost(byte_codec: TextCodec
     sent = [detokenizer.feed(token) for token in byte_codec.encode("a🙂")[:-1]]
     assert "".join(sent) == "a"
     assert detokenizer.flush() == "\N{REPLACEMENT CHARACTER}"
+
+
+def byte_fallback() -> Tokenizer:
+    """As sentencepiece's models spell what they have no token for: byte by byte."""
+    pieces = ["<unk>", *(f"<0x{byte:02X}>" for byte in range(256)), "▁", "a", "▁a", "é"]
+    vocabulary = {piece: number for number, piece in enumerate(pieces)}
+    tokenizer = Tokenizer(models.BPE(vocabulary, [], unk_token="<unk>", byte_fallback=True))
+    parts = [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()]
+    tokenizer.decoder = decoders.Sequence([*parts, decoders.Strip(" ", 1, 0)])
+    return tokenizer
+
+
+@given(st.lists(st.integers(0, 260), max_size=40))
+def test_no_tokens_are_too_strange_for_the_detokenizer(tokens: list[int]):
+    """tokenizers' own stream refuses bytes that make no character behind those that do."""
+    tokenizer = byte_fallback()
+    detokenizer = Detokenizer(tokenizer)
+    text = "".join(map(detokenizer.feed, tokens)) + detokenizer.flush()
+    plain = tokenizer.decode(tokens)
+    for letter in "aé":  # what was sent before is not taken back
+        assert text.count(letter) >= plain.count(letter)
+    if "\N{REPLACEMENT CHARACTER}" not in plain:
+        assert text == plain
+
+
+def test_what_follows_strange_bytes_is_text_again():
+    tokenizer = byte_fallback()
+    detokenizer = Detokenizer(tokenizer)
+    strange = [0xE6, 0x97, 0xA5, 0x80]  # a whole character and a byte that begins none
+    tokens = [byte + 1 for byte in strange] + [258, 259, 260]  # then "a", " a" and "é"
+    text = "".join(map(detokenizer.feed, tokens)) + detokenizer.flush()
+    assert text == "日\N{REPLACEMENT CHARACTER}a aé"
 
 
 def test_the_template_of_tokenizer_config_is_used(byte_codec: TextCodec):
