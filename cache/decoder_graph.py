@@ -18,7 +18,7 @@ from cupola.cache.graph_nodes import MICROSOFT, GraphNodes
 from cupola.cache.initializers import Initializers
 from cupola.cache.precision import Precision
 from cupola.cache.projections import Projections
-from cupola.cache.quantize import BLOCK
+from cupola.cache.quantize import block_size
 
 _OPSET = 21
 _IR_VERSION = 10
@@ -236,7 +236,7 @@ class DecoderGraph:
             f"{at}/GatherBlockQuantized",
             domain=MICROSOFT,
             bits=self._precision.bits,
-            block_size=BLOCK,
+            block_size=block_size(matrix.shape[1], self._precision),
             gather_axis=0,
             quantize_axis=1,
         )

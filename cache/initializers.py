@@ -13,7 +13,7 @@ from cupola.cache.architecture import Matrix
 from cupola.cache.errors import UnsupportedError
 from cupola.cache.feedback import round_channels
 from cupola.cache.precision import Precision
-from cupola.cache.quantize import BLOCK, quantize_channels, quantize_rows
+from cupola.cache.quantize import BLOCK, block_size, quantize_channels, quantize_rows
 from cupola.cache.weights_file import WeightsFile, reshaped
 
 
@@ -48,25 +48,26 @@ class Initializers:
         return self.table(name, np.ascontiguousarray(whole.T) if transposed else whole)
 
     def quantized_matrix(self, name: str, matrix: Matrix, *, flat: bool = False) -> tuple[str, str]:
-        """Codes ``[N, K/32, bytes of a block]`` and float32 scales ``[N, K/32]``: two names.
+        """Codes ``[N, K/block, bytes of a block]`` and float32 scales ``[N, K/block]``: two names.
 
         ``flat`` codes are ``[N, bytes of a row]``. Raises UnsupportedError when K is no multiple
-        of the block.
+        of a block.
         """
         bits = self.precision.bits
         rows, columns = matrix.shape
-        if columns % BLOCK:
+        block = block_size(columns, self.precision)
+        if not block:
             raise UnsupportedError(f"{name} has rows of {columns} values, no multiple of {BLOCK}")
         scales: list[npt.NDArray[np.float32]] = []
 
         def codes() -> Iterator[npt.NDArray[np.uint8]]:
             for piece in matrix.pieces():
-                packed, its_scales = quantize_rows(piece.values, bits)
+                packed, its_scales = quantize_rows(piece.values, bits, block)
                 scales.append(its_scales)
                 yield packed
                 self._advance(piece.stored_bytes)
 
-        blocks = columns // BLOCK
+        blocks = columns // block
         row_bytes = columns * bits // 8
         shape = (rows, row_bytes) if flat else (rows, blocks, row_bytes // blocks)
         stored = self._data.write(f"{name}_Q{bits}", np.uint8, shape, codes())

@@ -18,7 +18,7 @@ from cupola.cache.architecture import Matrix
 from cupola.cache.graph_nodes import MICROSOFT, GraphNodes
 from cupola.cache.initializers import Initializers
 from cupola.cache.precision import Precision
-from cupola.cache.quantize import BLOCK
+from cupola.cache.quantize import block_size
 
 _INT8_ACTIVATIONS = 4  # MatMulNBits' accuracy_level of the fast kernels
 
@@ -70,7 +70,7 @@ class Projections:
             N=shape[0],
             K=shape[1],
             bits=bits,
-            block_size=BLOCK,
+            block_size=block_size(shape[1], self._precision),
             accuracy_level=_INT8_ACTIVATIONS,
         )
 
