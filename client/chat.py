@@ -160,7 +160,7 @@ def _print_answer(pieces: Iterator[str]) -> None:
 
 
 def _default_model() -> str:
-    from cupola.gateway.settings import load
+    from cupola.gateway.setting_sources import load
 
     if model := load().settings.model:
         return model

@@ -28,7 +28,8 @@ def show(
     Example: CUPOLA_PORT=8080 cupola config show
     """
     from cupola.client import models_folder
-    from cupola.gateway.settings import DEFAULT, Settings, load
+    from cupola.gateway.setting_sources import DEFAULT, load
+    from cupola.gateway.settings import Settings
 
     resolved = load()
     values: dict[str, Any] = resolved.settings.model_dump(mode="json")
@@ -91,7 +92,7 @@ def reset(key: Key, output: Output = Form.TEXT) -> None:
 def store(key: str, value: str) -> None:
     """Put a setting into the file, if it is one and may have this value. Raises SettingsError."""
     from cupola.client import settings_file
-    from cupola.gateway.settings import load
+    from cupola.gateway.setting_sources import load
 
     if key == "home":
         raise ClientError("The data folder is not set in its own file", "Set CUPOLA_HOME instead")
@@ -112,7 +113,8 @@ def _meant(key: str, value: str) -> tuple[str, str]:
 
 def _known(key: str) -> str:
     """A setting's name. Raises SettingsError, with near names, when there is none."""
-    from cupola.gateway.settings import Settings, load
+    from cupola.gateway.setting_sources import load
+    from cupola.gateway.settings import Settings
 
     name = "model_ttl" if _name(key) == _name(_IDLE) else _name(key)
     if name not in Settings.model_fields:

@@ -77,7 +77,7 @@ def serve(
     """
     flags = locals().copy()  # the options are named after the settings
     from cupola.cache.home import Home
-    from cupola.gateway.settings import environment, load
+    from cupola.gateway.setting_sources import environment, load
 
     settings = load(flags).settings
     if settings.model and settings.backend != "echo":

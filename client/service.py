@@ -202,12 +202,12 @@ def _start(flags: dict[str, Any], output: Form) -> None:
     try:
         service, is_new = daemon.ensure_running(folder, given)
     except ClientError:
-        from cupola.gateway.settings import load
+        from cupola.gateway.setting_sources import load
 
         load(flags)  # so that what is wrong with the settings is told as such
         raise
     if output is Form.JSON:
-        from cupola.gateway.settings import load
+        from cupola.gateway.setting_sources import load
 
         idle = load(flags).settings.model_ttl / 60
         record = {"running": True, "webUrls": [service.url], "port": service.port}
@@ -232,7 +232,7 @@ def _providers(service: Service) -> str:
 def _shown() -> dict[str, Any]:
     """The settings as Foundry Local's first generation prints them."""
     from cupola.client import models_folder
-    from cupola.gateway.settings import load
+    from cupola.gateway.setting_sources import load
 
     settings = load().settings
     levels = {"debug": 1, "info": 2, "warning": 3, "error": 4}

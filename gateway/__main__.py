@@ -9,7 +9,8 @@ import logging
 import sys
 from pathlib import Path
 
-from cupola.gateway.settings import SettingsError, load
+from cupola.gateway.setting_sources import load
+from cupola.gateway.settings import SettingsError
 
 
 def main() -> int:

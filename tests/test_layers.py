@@ -20,7 +20,12 @@ ALLOWED = {
     "scheduler": ("cupola.cache",),
     "workers": ("cupola.cache", "cupola.scheduler"),
     "gateway": ("cupola.cache", "cupola.scheduler", "cupola.workers"),
-    "client": ("cupola.cache", "cupola.gateway.schemas", "cupola.gateway.settings"),
+    "client": (
+        "cupola.cache",
+        "cupola.gateway.schemas",
+        "cupola.gateway.settings",
+        "cupola.gateway.setting_sources",
+    ),
 }
 
 # Libraries that only these files may use. A package's name stands for all of its files.
@@ -58,7 +63,7 @@ BORDERS = {
     "httpx2": ("client/", "gateway/foundry_proxy.py"),
     "typer": ("client/",),
     "rich": ("client/",),
-    "pydantic_settings": ("gateway/settings.py",),
+    "pydantic_settings": ("gateway/settings.py", "gateway/setting_sources.py"),
 }
 
 # Whoever can write such bytes can run code where they are read.

@@ -10,16 +10,8 @@ from typing import Any
 import pytest
 
 from cupola.client import home as client_home
-from cupola.gateway.settings import (
-    DEFAULT,
-    Settings,
-    SettingsError,
-    allowed,
-    environment,
-    flag,
-    load,
-    variable,
-)
+from cupola.gateway.setting_sources import DEFAULT, environment, load
+from cupola.gateway.settings import Settings, SettingsError, allowed, flag, variable
 
 WriteToml = Callable[[str], Path]
 
