@@ -22,7 +22,7 @@ def logprob(
     total = highest + np.log(np.exp(weights, out=weights).sum())  # summed pairwise
     top: NDArray[np.intp] = np.empty(0, np.intp)
     if best:
-        top = largest(logits, best)
+        top = largest(logits, min(best, logits.size))
         top = top[np.argsort(-logits[top], kind="stable")]
     return TokenLogprob(
         to_bytes(token),

@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 
 from cupola.scheduler.messages import SamplingParams
 
+_LEAST = 1e-3  # repetition penalty: a smaller one makes no numbers
+
 
 class _Tally:
     """How often each token has come, in arrays that are ready for use."""
@@ -81,7 +83,7 @@ class Penalties:
         params = self._params
         if (ids := self._seen.ids).size:
             seen = row[ids]
-            factor = np.float32(params.repetition_penalty)
+            factor = np.float32(max(params.repetition_penalty, _LEAST))
             row[ids] = np.where(seen > 0, seen / factor, seen * factor)
         if (ids := self._answer.ids).size:
             penalty = self._answer.counts * np.float32(params.frequency_penalty)
@@ -90,4 +92,4 @@ class Penalties:
             known = self._bias_ids < row.size
             row[self._bias_ids[known]] += self._bias[known]
         if self._made < params.min_tokens:
-            row[self._end] = -np.inf
+            row[self._end[self._end < row.size]] = -np.inf  # a client may name any id
