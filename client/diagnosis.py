@@ -30,10 +30,10 @@ def status(output: Output = Form.TEXT) -> None:
         print_json(found)
         return
     for title, rows in found.items():
-        print(title.capitalize())
+        print(_words(title).capitalize())
         for name, value in rows.items():
             shown = ", ".join(map(str, value)) if isinstance(value, list) else value
-            print(f"  {_words(name):<18}{'none' if shown in ('', None) else shown}")
+            print(f"  {_words(name):<17} {'none' if shown in ('', None) else shown}")
 
 
 def report(output: Output = Form.TEXT) -> None:
@@ -48,7 +48,7 @@ def report(output: Output = Form.TEXT) -> None:
     print("## What happened\n\n(what you did, what you expected, what came instead)\n")
     print("## State\n")
     for title, rows in found.items():
-        print(f"- {title}: " + "; ".join(f"{_words(name)} {rows[name]}" for name in rows))
+        print(f"- {_words(title)}: " + "; ".join(f"{_words(name)} {rows[name]}" for name in rows))
     print("\n## Log\n\n(the lines of `cupola service logs` around it)")
 
 
@@ -138,4 +138,7 @@ def _providers(url: str) -> dict[str, str]:
 
 
 def _words(name: str) -> str:
+    """A key as words; names that begin with a capital letter are names and stay."""
+    if name[:1].isupper():
+        return name
     return "".join(f" {letter.lower()}" if letter.isupper() else letter for letter in name)

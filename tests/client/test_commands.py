@@ -67,6 +67,10 @@ def test_server_verbs(echoing: Cli) -> None:
     state = json.loads(echoing.ok("-o", "json", "status"))
     assert state["service"]["webUrls"] == record["webUrls"]
     assert state["connectivity"] == {"service": "ok"}
+    assert state["executionProviders"]["CPUExecutionProvider"] == "works"
+    shown = echoing.ok("status")
+    assert re.search(r"^Execution providers$", shown, re.M)
+    assert re.search(r"^  CPUExecutionProvider works$", shown, re.M)
     stopped = json.loads(echoing.ok("server", "stop", "-o", "json"))
     assert stopped == {"success": True, "message": "Server stopped."}
     assert not URL.search(echoing.ok("server", "status"))
