@@ -37,6 +37,9 @@ class Components:
         if both := bodies.keys() & told.keys():
             raise ValueError(f"two types are called {min(both)}")
         self.schemas: Schema = dict(sorted({**bodies, **told}.items()))
+        for schema in self.schemas.values():
+            if "description" in schema:  # a docstring
+                schema["description"] = " ".join(schema["description"].replace("``", "`").split())
         self._of: dict[Any, Schema] = dict(zip(others, schemas, strict=True))
         self._of |= {model: read[0][(model, "validation")] for model in models}
 

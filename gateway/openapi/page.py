@@ -58,7 +58,10 @@ def _operation(document: dict[str, Any], path: str, method: str, told: Schema) -
         parts += ["<h3>In the URL</h3>", _table(rows)]
     if body := told.get("requestBody"):
         parts.append("<h3>Body</h3>")
-        for schema in _choices(body["content"][JSON]["schema"]):
+        choices = _choices(body["content"][JSON]["schema"])
+        for number, schema in enumerate(choices):
+            if len(choices) > 1:
+                parts.append(f"<p>{'Or: ' if number else ''}{words(schema)}</p>")
             parts.append(_fields(document["components"]["schemas"], schema))
     parts += ["<h3>Answers</h3>", _table([*_answers(document, told["responses"])])]
     return _details(f"{method}-{_slug(path)}", method, path, told["summary"], "".join(parts))

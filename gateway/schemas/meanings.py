@@ -8,7 +8,7 @@ MEANINGS: Mapping[str, str] = {
     "model": "Id, name or alias of a model.",
     "name": "The same as `model`.",
     "messages": "The conversation.",
-    "prompt": "What the answer goes on with.",
+    "prompt": "The text that the model is to read.",
     "input": "What the model is to read.",
     "instructions": "A system message before the input.",
     "system": "What the model is told before the conversation.",

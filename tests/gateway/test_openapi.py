@@ -122,6 +122,12 @@ def test_errors_are_in_the_words_of_the_door(
     assert ("529" in responses) == (path == "/v1/messages")
 
 
+def test_descriptions_are_for_people(document: dict[str, Any]) -> None:
+    for text in re.findall(r'"description": "((?:[^"\\]|\\.)*)"', json.dumps(document)):
+        assert text and "``" not in text and "\\n" not in text
+        assert text.count("`") % 2 == 0
+
+
 def test_what_becomes_of_a_parameter_is_told(document: dict[str, Any]) -> None:
     properties = document["components"]["schemas"]["ChatRequest"]["properties"]
     assert properties["audio"]["deprecated"] and "Refused" in properties["audio"]["description"]
