@@ -122,7 +122,7 @@ class Admission:
         """A bias for a token that this model has not was meant for another model."""
         unknown = [token for token in params.logit_bias if token >= self._vocabulary]
         if unknown:
-            text = f"logit_bias has token {unknown[0]}, but the highest is {self._vocabulary - 1}"
+            text = f"the highest token is {self._vocabulary - 1}, but logit_bias has {unknown[0]}"
             raise RequestError(ErrorCode.INVALID_REQUEST, text, "logit_bias")
 
     def _room(self, prompt: int, params: SamplingParams) -> int:
