@@ -99,6 +99,24 @@ def test_schema_that_cannot_be_enforced(service: Service) -> None:
         )
 
 
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        ({"max_completion_tokens": 100_000}, "max_completion_tokens"),
+        ({"max_tokens": 100_000}, "max_tokens"),
+        ({"messages": [{"role": "user", "content": "word " * 9000}]}, "messages"),
+        ({"logit_bias": {"999999": 1}}, "logit_bias"),
+        ({"extra_body": {"guided_regex": "("}}, "guided_regex"),
+    ],
+)
+def test_what_the_worker_refuses_has_the_name_that_was_written(
+    service: Service, fields: dict[str, Any], param: str
+) -> None:
+    with pytest.raises(openai.BadRequestError) as caught:
+        service.openai().chat.completions.create(**(ASK | fields))
+    assert caught.value.param == param
+
+
 def test_several_answers_with_logprobs(service: Service) -> None:
     asked = ASK | {"temperature": 1, "seed": 7, "n": 3, "max_tokens": 8}
     answer = service.openai().chat.completions.create(**asked, logprobs=True, top_logprobs=2)
