@@ -39,6 +39,7 @@ class Workload:
     max_tokens: int
     shared_prefix: bool
     prompt_words: int  # of a long prompt that differs for every request; 0: a short one
+    copy: bool = False  # a given text is to be written once more, at temperature 0
 
     def body(self, chance: random.Random) -> dict[str, object]:
         system = SYSTEM if self.shared_prefix else ""
@@ -46,15 +47,27 @@ class Workload:
             system = " ".join(chance.choices(WORDS, k=self.prompt_words))
         messages = [{"role": "system", "content": system}] if system else []
         text = f"Write a long story about {chance.choice(WORDS)} number {chance.randint(0, 9999)}."
+        if self.copy:
+            text = f"Repeat this text, word for word, and nothing else:\n\n{_letter(chance)}"
         return {
             "model": self.model,
             "messages": [*messages, {"role": "user", "content": text}],
             "max_tokens": self.max_tokens,
-            "temperature": 0.8,
+            "temperature": 0.0 if self.copy else 0.8,
             "stream": True,
             "stream_options": {"include_usage": True},
             "ignore_eos": True,
         }
+
+
+def _letter(chance: random.Random) -> str:
+    """About 200 tokens of plain sentences, of which no two are alike."""
+    a = chance.choice
+    return " ".join(
+        f"The {a(WORDS)} of the {a(WORDS)} will be at the {a(WORDS)} until {number} o'clock, and "
+        f"every {a(WORDS)} of your {a(WORDS)} may come."
+        for number in range(1, 9)
+    )
 
 
 @dataclass(slots=True)
@@ -144,6 +157,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--max-tokens", type=int, default=64)
     parser.add_argument("--shared-prefix", action="store_true", help="one long system prompt")
     parser.add_argument("--prompt-words", type=int, default=0, help="long prompts that all differ")
+    parser.add_argument("--copy", action="store_true", help="a text to be written once more")
     parser.add_argument("--json", action="store_true", help="a line of JSON for every row")
     return parser.parse_args()
 
@@ -152,7 +166,11 @@ def main() -> None:
     options = arguments()
     urls = options.url or ["http://127.0.0.1:5273"]
     workload = Workload(
-        options.model, options.max_tokens, options.shared_prefix, options.prompt_words
+        options.model,
+        options.max_tokens,
+        options.shared_prefix,
+        options.prompt_words,
+        options.copy,
     )
     for url in urls:  # the first request may load the model
         asyncio.run(load(url, workload, clients=2, requests=1, seed=0))
