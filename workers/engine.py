@@ -6,9 +6,6 @@ import logging
 from collections import deque
 from collections.abc import Callable
 
-import numpy as np
-from numpy.typing import NDArray
-
 from cupola.scheduler.messages import (
     Decode,
     Embed,
@@ -24,13 +21,12 @@ from cupola.workers.admission import Admission
 from cupola.workers.backend import RequestError
 from cupola.workers.constraints import Constraints
 from cupola.workers.conversion import convert
-from cupola.workers.logprobs import logprob
+from cupola.workers.drawing import Drawing, wanted_of
 from cupola.workers.masks import MaskBatch
 from cupola.workers.model_folder import ModelFolder
 from cupola.workers.pace import Pace
 from cupola.workers.plan import Step, plan
 from cupola.workers.recovery import Recovery
-from cupola.workers.sampling import NOTHING, penalize, sample
 from cupola.workers.seating import Seating
 from cupola.workers.sequence import Sequence
 from cupola.workers.session import Row, Session
@@ -44,7 +40,6 @@ DRAFTING_SEQUENCES = 4
 DRAFTED_TOKENS = 8
 RUN_FAILED = "the model failed while it ran this request"
 
-Logits = NDArray[np.float32]
 Told = Output | Rejected
 
 
@@ -73,6 +68,7 @@ class Engine:
         self._admission = Admission(folder, codec, session.vocabulary, constraints, wake)
         self._masks = MaskBatch(session.slots, session.vocabulary, ends)
         self._seating = Seating(session.cache, session.slots, max(positions, folder.context))
+        self._drawing = Drawing(self._masks, self._seating, codec.token_bytes)
         self._waiting: deque[Sequence] = deque()
         self._running: list[Sequence] = []  # in order of arrival
         self._recovery: Recovery[Sequence] = Recovery()
@@ -128,7 +124,7 @@ class Engine:
         except Exception as error:  # of whatever kind the runtime raises
             return told + self._recover(steps, error)
         self._observe(steps)
-        told += self._advance(steps, logits)
+        told += self._drawing.advance(steps, logits)
         for sequence in completing:
             if sequence.slot is None:
                 continue  # it left with another answer of its request
@@ -257,100 +253,11 @@ class Engine:
         short = self._session.short_context
         return short if short and not sequence.long else self._context
 
-    # -- logits ------------------------------------------------------------------------------------
-
-    def _advance(self, steps: list[Step[Sequence]], logits: Logits) -> list[Output]:
-        """Note what is cached now, and give every sequence that is ready its next tokens."""
-        ready: list[Sequence] = []
-        places: list[int] = []  # of the logits of each one's next token
-        place = 0
-        for step in steps:
-            wanted = _wanted(step)
-            if step.sequence.prompt_logprobs is not None and wanted:
-                self._tell_prompt(step, logits[place : place + wanted])
-            if step.completes:
-                ready.append(step.sequence)
-                places.append(place + wanted - 1 - len(step.draft))
-            place += wanted
-            self._seating.computed(step)
-        drafts = {step.sequence: step.draft for step in steps if step.draft}
-        for sequence, draft in drafts.items():
-            sequence.job.drafted_tokens += len(draft)
-        outputs = self._draw(ready, places, logits, masked=True)
-        for depth in range(max(map(len, drafts.values()), default=0)):
-            right = [
-                (sequence, place + depth + 1)
-                for sequence, place in zip(ready, places, strict=True)
-                if sequence.accepts(drafts.get(sequence, ()), depth)
-            ]
-            if not right:
-                break
-            sequences, following = zip(*right, strict=True)
-            outputs += self._draw(list(sequences), list(following), logits, masked=False)
-        for sequence, draft in drafts.items():
-            self._seating.accept(sequence, sequence.learn(draft))
-        return outputs
-
-    def _draw(
-        self, sequences: list[Sequence], places: list[int], logits: Logits, *, masked: bool
-    ) -> list[Output]:
-        """One more token for each of ``sequences``, from its row of the logits."""
-        if not sequences:
-            return []
-        whole = len(places) == len(logits)
-        telling = any(sequence.params.logprobs is not None for sequence in sequences)
-        # Penalties and masks write into the rows; log-probabilities are of the model's own.
-        rows = logits if whole and not telling else logits[places]
-        samplers = [sequence.sampler for sequence in sequences]
-        penalize(rows, samplers)
-        if masked:
-            self._masks.apply(rows)
-        tokens = sample(rows, samplers).tolist()
-        outputs = []
-        for sequence, place, token in zip(sequences, places, tokens, strict=True):
-            if token == NOTHING:
-                sequence.broken = "the model's logits are not numbers"
-                continue
-            try:
-                output = self._take(sequence, token, logits[place])
-            except Exception:  # whatever its text or its grammar does is its own failure
-                logger.exception("%s: a token could not be told", sequence.job.request_id)
-                sequence.broken = "the worker could not go on with this answer"
-                continue
-            if output is not None:
-                outputs.append(output)
-        return outputs
-
-    def _take(self, sequence: Sequence, token: int, row: NDArray[np.float32]) -> Output | None:
-        best, entry = sequence.params.logprobs, None
-        if best is not None:
-            entry = logprob(row, token, best, self._codec.token_bytes)
-        return sequence.advance(token, entry)
-
-    def _tell_prompt(self, step: Step[Sequence], rows: Logits) -> None:
-        sequence = step.sequence
-        assert sequence.slot is not None and sequence.prompt_logprobs is not None
-        begin = sequence.slot.length + 1  # the logits of a token are about the one behind it
-        following = sequence.tokens[begin : min(begin + step.count, sequence.job.prompt_tokens)]
-        best = sequence.params.logprobs or 0
-        # In their places: a prompt that is read again after a preemption is not told twice.
-        sequence.prompt_logprobs[begin:] = [
-            logprob(row, token, best, self._codec.token_bytes)
-            for row, token in zip(rows, following, strict=False)
-        ]
-
 
 def _row(step: Step[Sequence]) -> Row:
     slot = step.sequence.slot
     assert slot is not None
     tokens = step.sequence.tokens[slot.length : slot.length + step.count]
     return Row(
-        slot.index, slot.length, [*tokens, *step.draft], _wanted(step), long=step.sequence.long
+        slot.index, slot.length, [*tokens, *step.draft], wanted_of(step), long=step.sequence.long
     )
-
-
-def _wanted(step: Step[Sequence]) -> int:
-    """Of how many of the step's last tokens the logits are wanted."""
-    if step.sequence.prompt_logprobs is not None and step.sequence.reading:
-        return step.count
-    return 1 + len(step.draft) if step.completes else 0
