@@ -1,4 +1,4 @@
-"""What models exist, in which variants, and how a name finds one. Pure data: no network or disk."""
+"""What models exist, in which variants, and how a name finds one: no network, no model's files."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 import msgspec
 
 from cupola.cache.precision import Precision
+from cupola.cache.processor import multiplies_integers
 
 
 class ExecutionProvider(enum.StrEnum):
@@ -83,31 +84,32 @@ class UnknownModelError(LookupError):
 
 
 # Foundry Local's order of an alias's variants: the vendor's accelerator first, the plain CPU last.
-# Behind it what is only taken when it is asked for: W8A8 is wrong on CPUs whose sums saturate.
-_DEVICE_ORDER = (
-    "-npu:",
-    "-gpu:",
-    "-cuda-gpu:",
-    "-generic-gpu:",
-    "-cpu:",
-    "-generic-cpu:",
-    "-w8a8-cpu:",
-)
+_DEVICE_ORDER = ("-npu:", "-gpu:", "-cuda-gpu:", "-generic-gpu:", "-cpu:")
+_INTEGERS, _FLOATS = "-w8a8-cpu:", "-generic-cpu:"
 
 
-def preference(variant: ModelVariant) -> tuple[int, int, int, str]:
-    """Sort key: best device first, then the newest version, then the newest model, then the id."""
+def preference(variant: ModelVariant, integers: bool) -> tuple[int, int, int, str]:
+    """Sort key: best device first, then the newest version, then the newest model, then the id.
+
+    ``integers``: whether the processor has integer products. Elsewhere W8A8 is only taken when it
+    is asked for: it would be slow and, where sums saturate, wrong.
+    """
+    order = (*_DEVICE_ORDER, *((_INTEGERS, _FLOATS) if integers else (_FLOATS, _INTEGERS)))
     # The last match wins because "-gpu:" is also the end of "-cuda-gpu:".
-    ranks = [rank for rank, mark in enumerate(_DEVICE_ORDER) if mark in variant.id]
-    rank = ranks[-1] if ranks else len(_DEVICE_ORDER)
+    ranks = [rank for rank, mark in enumerate(order) if mark in variant.id]
+    rank = ranks[-1] if ranks else len(order)
     return (rank, -variant.version, -variant.created_at, variant.id)
 
 
 class Catalog:
-    """An immutable set of variants, in order of preference."""
+    """An immutable set of variants, in order of preference.
 
-    def __init__(self, variants: Iterable[ModelVariant]) -> None:
-        self.variants = tuple(sorted(variants, key=preference))
+    ``integers``: as in ``preference``; this machine's processor without.
+    """
+
+    def __init__(self, variants: Iterable[ModelVariant], integers: bool | None = None) -> None:
+        fast = multiplies_integers() if integers is None else integers
+        self.variants = tuple(sorted(variants, key=lambda variant: preference(variant, fast)))
 
     def __iter__(self) -> Iterator[ModelVariant]:
         return iter(self.variants)
@@ -186,5 +188,4 @@ ALL_MINILM_L6_V2 = ModelVariant(
     ),
 )
 
-# Of several with the same source, an imported file becomes the first.
 BUILT_IN = (SMOLLM2_135M, SMOLLM2_135M_W8A8, ALL_MINILM_L6_V2)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import msgspec
 
-from cupola.cache.catalog import BUILT_IN, ModelVariant, UnknownModelError
+from cupola.cache.catalog import BUILT_IN, Catalog, ModelVariant, UnknownModelError
 from cupola.cache.errors import CacheError, NoSpaceError, NotCachedError
 from cupola.cache.fetch import fetch, sha256_of
 from cupola.cache.home import Home
@@ -49,8 +49,7 @@ def install(
         found = _cached(variant.id, home)  # another process may have been quicker
         if found is not None and not force:
             return found
-        room = _ROOM_FOR_FLOATS if variant.precision is Precision.W8A8 else _ROOM
-        _need_room(home, round(variant.file_size_mb * 1e6 * room))
+        _need_room(home, round(variant.file_size_mb * 1e6 * _room(variant)))
         with staging(home) as folder:
             weights = fetch(variant.source, folder, progress)
             _convert(weights, folder, variant, variant.source.sha256, home, progress)
@@ -62,13 +61,14 @@ def import_gguf(
 ) -> CachedModel:
     """Makes a model of the file ``path``, which stays where it is.
 
-    The file of a catalog entry becomes that model. Otherwise the model is called ``alias`` or,
-    without one, what the file calls itself. The same file again is returned at once; another
-    file of the same name becomes the next version. Raises CacheError, OSError.
+    The file of a catalog entry becomes that model, in the variant that is best here. Otherwise the
+    model is called ``alias`` or, without one, what the file calls itself. The same file again is
+    returned at once; another file of the same name becomes the next version. Raises CacheError,
+    OSError.
     """
     digest = sha256_of(path, progress)
     if alias is None:
-        for variant in BUILT_IN:
+        for variant in Catalog(BUILT_IN):
             if variant.source is not None and variant.source.sha256 == digest:
                 return _import(path, variant, digest, home, progress)
     return _import(path, _describe(path, alias), digest, home, progress)
@@ -88,7 +88,7 @@ def _import(
                 return model
         newest = max((model.variant.version for model in same_name), default=0)
         variant = msgspec.structs.replace(variant, id=f"{variant.name}:{newest + 1}")
-        _need_room(home, path.stat().st_size * 2)
+        _need_room(home, round(path.stat().st_size * _room(variant)))
         with staging(home) as folder:
             _convert(path, folder, variant, digest, home, progress)
     return ModelCache(home).find(variant.id)
@@ -107,6 +107,10 @@ def _exclusive(variant: ModelVariant, home: Home, progress: Progress) -> FileLoc
     name = home.model_folder(variant.publisher, variant.id).name.rpartition("-")[0]
     progress("wait", 0, None)
     return FileLock(home.downloads / f"{variant.publisher}-{name}.lock")
+
+
+def _room(variant: ModelVariant) -> float:
+    return _ROOM_FOR_FLOATS if variant.precision is Precision.W8A8 else _ROOM
 
 
 def _need_room(home: Home, needed: int) -> None:

@@ -12,14 +12,22 @@ import platformdirs
 import pytest
 
 import cupola.cache
-from cupola.cache.catalog import ALL_MINILM_L6_V2, SMOLLM2_135M, WheelSource
+from cupola.cache.catalog import (
+    ALL_MINILM_L6_V2,
+    SMOLLM2_135M,
+    SMOLLM2_135M_W8A8,
+    ModelVariant,
+    WheelSource,
+)
 from cupola.cache.fetch import fetch
 from cupola.cache.home import Home
 from cupola.cache.install import import_gguf
 from cupola.cache.locks import FileLock
+from cupola.cache.precision import Precision
 from cupola.cache.staging import staging
+from cupola.cache.store import ModelCache
 
-_KEPT = 2  # states of the converter, 700 MB each
+_KEPT = 2  # states of the converter, 900 MB each
 _IN_USE_SECONDS = 3600  # another checkout's tests may be running
 _NOT_OF_THE_CONVERTER = {"errors", "fetch", "install", "locks", "progress", "staging", "store"}
 
@@ -81,7 +89,7 @@ def converted(test_cache: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def real_model(real_gguf: Path, converted: Path) -> Home:
-    """A home folder that holds the default model, int8, as ``cupola serve`` installs it.
+    """A home folder that holds the default model as ``cupola serve`` installs it here.
 
     Shared between runs: read it, do not write to it.
     """
@@ -101,14 +109,36 @@ def real_encoder(real_encoder_weights: Path, converted: Path) -> Home:
 @pytest.fixture(scope="session")
 def real_model_fp32(real_gguf: Path, converted: Path) -> Path:
     """The same model's folder with float32 weights, for tests that compare token for token."""
-    from cupola.cache.convert import convert
-    from cupola.cache.quantize import Precision
+    return _converted(real_gguf, converted, SMOLLM2_135M, Precision.FP32)
 
-    folder = converted / "fp32"
-    with FileLock(converted / "fp32.lock"):
+
+@pytest.fixture(scope="session")
+def real_model_int8(real_model: Home, real_gguf: Path, converted: Path) -> Path:
+    """The variant for processors without integer products; on others it is no default."""
+    return _variant(real_model, real_gguf, converted, SMOLLM2_135M)
+
+
+@pytest.fixture(scope="session")
+def real_model_w8a8(real_model: Home, real_gguf: Path, converted: Path) -> Path:
+    """The variant for processors with integer products."""
+    return _variant(real_model, real_gguf, converted, SMOLLM2_135M_W8A8)
+
+
+def _variant(home: Home, gguf: Path, converted: Path, variant: ModelVariant) -> Path:
+    default = ModelCache(home).find(variant.alias)
+    if default.variant.id == variant.id:
+        return default.path
+    return _converted(gguf, converted, variant, variant.precision)
+
+
+def _converted(gguf: Path, converted: Path, variant: ModelVariant, precision: Precision) -> Path:
+    from cupola.cache.convert import convert
+
+    folder = converted / precision.value
+    with FileLock(converted / f"{precision.value}.lock"):
         if not folder.exists():
             with staging(Home(converted)) as work:
                 built = work / "model"
-                convert(real_gguf, built, SMOLLM2_135M, precision=Precision.FP32)
+                convert(gguf, built, variant, precision=precision)
                 built.rename(folder)
     return folder

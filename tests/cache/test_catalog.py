@@ -11,6 +11,7 @@ from cupola.cache.catalog import (
     UnknownModelError,
 )
 from cupola.cache.home import Home
+from cupola.cache.processor import has_integer_products
 
 
 def variants(*ids: str) -> Catalog:
@@ -31,10 +32,28 @@ def test_names_go_before_aliases() -> None:
         catalog.find("x")
 
 
-def test_w8a8_is_only_taken_when_it_is_asked_for() -> None:
-    catalog = Catalog(BUILT_IN)
-    assert catalog.find("smollm2-135m") == [SMOLLM2_135M, SMOLLM2_135M_W8A8]
+@pytest.mark.parametrize("integers", [True, False])
+def test_w8a8_is_for_processors_with_integer_products(integers: bool) -> None:
+    catalog = Catalog(BUILT_IN, integers)
+    best = [SMOLLM2_135M_W8A8, SMOLLM2_135M] if integers else [SMOLLM2_135M, SMOLLM2_135M_W8A8]
+    assert catalog.find("smollm2-135m") == best
     assert catalog.find("smollm2-135m-instruct-w8a8-cpu:1") == [SMOLLM2_135M_W8A8]
+
+
+@pytest.mark.parametrize(
+    ("cpu_info", "integers"),
+    [
+        ("processor\t: 0\nflags\t\t: fpu sse2 avx2 fma\n", False),
+        ("processor\t: 0\nflags\t\t: fpu avx512f avx512_vnni\n", True),
+        ("flags\t\t: avx2 avx_vnni\n", True),
+        ("flags\t\t: amx_tile amx_int8\n", True),
+        ("model name\t: avx512_vnni\nflags\t\t: avx2\n", False),
+        ("processor\t: 0\nFeatures\t: fp asimd asimddp\n", False),
+        ("", False),
+    ],
+)
+def test_processors(cpu_info: str, integers: bool) -> None:
+    assert has_integer_products(cpu_info) is integers
 
 
 def test_built_in_variants_can_be_stored() -> None:

@@ -28,8 +28,8 @@ CHAT = [{"role": "user", "content": "What is the capital of France?"}]
 
 
 @pytest.fixture(scope="module")
-def int8(real_model: Home) -> Path:
-    return ModelCache(real_model).find("smollm2-135m").path
+def int8(real_model_int8: Path) -> Path:
+    return real_model_int8
 
 
 @pytest.fixture(scope="module")

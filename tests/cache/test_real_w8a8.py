@@ -11,12 +11,6 @@ import numpy as np
 import pytest
 from tokenizers import Tokenizer
 
-from cupola.cache.catalog import SMOLLM2_135M_W8A8
-from cupola.cache.convert import convert
-from cupola.cache.home import Home
-from cupola.cache.locks import FileLock
-from cupola.cache.precision import Precision
-from cupola.cache.staging import staging
 from tests.cache.graph import Graph, log_softmax
 
 CHUNK = 512
@@ -35,23 +29,11 @@ What is the capital of France?<|im_end|>
 """
 
 
-@pytest.fixture(scope="module")
-def w8a8(real_gguf: Path, converted: Path) -> Path:
-    folder = converted / "w8a8"
-    with FileLock(converted / "w8a8.lock"):
-        if not folder.exists():
-            with staging(Home(converted)) as work:
-                built = work / "model"
-                convert(real_gguf, built, SMOLLM2_135M_W8A8, precision=Precision.W8A8)
-                built.rename(folder)
-    return folder
-
-
 @pytest.mark.parametrize("kind", TEXTS)
-def test_is_near_to_float32(kind: str, real_model_fp32: Path, w8a8: Path) -> None:
-    tokenizer = Tokenizer.from_file(str(w8a8 / "tokenizer.json"))
+def test_is_near_to_float32(kind: str, real_model_fp32: Path, real_model_w8a8: Path) -> None:
+    tokenizer = Tokenizer.from_file(str(real_model_w8a8 / "tokenizer.json"))
     ids = tokenizer.encode(TEXTS[kind].read_text("utf-8")).ids[: 3 * CHUNK]
-    exact, rounded = Graph(real_model_fp32), Graph(w8a8)
+    exact, rounded = Graph(real_model_fp32), Graph(real_model_w8a8)
     losses, divergences, same = [], [], []
     for start in range(0, len(ids), CHUNK):
         chunk = ids[start : start + CHUNK]
@@ -71,8 +53,10 @@ def test_is_near_to_float32(kind: str, real_model_fp32: Path, w8a8: Path) -> Non
     assert np.mean(same) > 0.92
 
 
-def test_answers_as_float32_does(real_model_fp32: Path, w8a8: Path) -> None:
-    tokenizer = Tokenizer.from_file(str(w8a8 / "tokenizer.json"))
+def test_answers_as_float32_does(real_model_fp32: Path, real_model_w8a8: Path) -> None:
+    tokenizer = Tokenizer.from_file(str(real_model_w8a8 / "tokenizer.json"))
     prompt = tokenizer.encode(FRANCE).ids
-    exact, rounded = (Graph(folder).greedy(prompt, 24, 2) for folder in (real_model_fp32, w8a8))
+    exact, rounded = (
+        Graph(folder).greedy(prompt, 24, 2) for folder in (real_model_fp32, real_model_w8a8)
+    )
     assert tokenizer.decode(exact) == tokenizer.decode(rounded) == "The capital of France is Paris."

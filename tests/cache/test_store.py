@@ -7,7 +7,6 @@ import pytest
 
 from cupola.cache.catalog import (
     BUILT_IN,
-    SMOLLM2_135M,
     DeviceType,
     ExecutionProvider,
     UnknownModelError,
@@ -15,6 +14,7 @@ from cupola.cache.catalog import (
 from cupola.cache.errors import NotCachedError
 from cupola.cache.home import Home
 from cupola.cache.store import ModelCache, alias_of
+from tests.default_model import DEFAULT_MODEL
 
 PHI = "Phi-4-mini-instruct-generic-cpu:5"
 
@@ -130,12 +130,12 @@ def test_provider_is_the_configs(
 
 
 def test_a_known_model_keeps_the_catalogs_words(home: Home) -> None:
-    place(home, "elsewhere/x-1", SMOLLM2_135M.id.upper())
-    variant, *_ = ModelCache(home).catalog().find(SMOLLM2_135M.alias)
-    assert variant.id == SMOLLM2_135M.id
+    place(home, "elsewhere/x-1", DEFAULT_MODEL.id.upper())
+    variant, *_ = ModelCache(home).catalog().find(DEFAULT_MODEL.alias)
+    assert variant.id == DEFAULT_MODEL.id
     assert variant.display_name == "SmolLM2 135M Instruct"
     assert variant.context_length == 4096  # what the disk has counts
-    assert variant.source == SMOLLM2_135M.source
+    assert variant.source == DEFAULT_MODEL.source
 
 
 @pytest.mark.parametrize(
@@ -156,9 +156,9 @@ def test_a_cached_variant_wins_over_a_better_one(home: Home) -> None:
 def test_what_is_not_there(home: Home) -> None:
     place(home, "Microsoft/Phi-4-mini-instruct-generic-cpu-5")
     cache = ModelCache(home)
-    with pytest.raises(NotCachedError, match=SMOLLM2_135M.id) as missing:
+    with pytest.raises(NotCachedError, match=DEFAULT_MODEL.id) as missing:
         cache.find("smollm2-135m")
-    assert missing.value.variant == SMOLLM2_135M
+    assert missing.value.variant == DEFAULT_MODEL
     with pytest.raises(UnknownModelError, match="did you mean phi-4-mini"):
         cache.find("phi-4-mimi")
 

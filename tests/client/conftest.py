@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from command_line import Cli
 
-from cupola.cache.catalog import SMOLLM2_135M
 from cupola.cache.home import Home
+from tests.default_model import DEFAULT_MODEL
 
 
 @pytest.fixture
@@ -34,11 +34,11 @@ def echoing(cupola: Cli) -> Iterator[Cli]:
 @pytest.fixture
 def model(home: Home) -> str:
     """A folder that looks like the default model, as far as the echo backend and lists see it."""
-    folder = home.model_folder(SMOLLM2_135M.publisher, SMOLLM2_135M.id)
+    folder = home.model_folder(DEFAULT_MODEL.publisher, DEFAULT_MODEL.id)
     folder.mkdir(parents=True)
     (folder / "genai_config.json").write_text(
         '{"model": {"type": "llama", "context_length": 8192}, "search": {"max_length": 8192}}'
     )
-    (folder / "inference_model.json").write_text(f'{{"Name": "{SMOLLM2_135M.id}"}}')
+    (folder / "inference_model.json").write_text(f'{{"Name": "{DEFAULT_MODEL.id}"}}')
     (folder / "model.onnx").write_bytes(b"not read here")
-    return SMOLLM2_135M.id
+    return DEFAULT_MODEL.id

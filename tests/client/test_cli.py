@@ -15,8 +15,7 @@ from typer.main import get_command
 from cupola.cache.home import Home
 from cupola.client import cli
 from cupola.gateway.settings import Settings
-
-DEFAULT_MODEL = "smollm2-135m-instruct-generic-cpu:1"
+from tests.default_model import DEFAULT_MODEL
 
 
 def test_version(cupola: Cli) -> None:
@@ -68,7 +67,7 @@ def test_model_list(cupola: Cli, home: Home) -> None:
     assert set(lines[1]) == {"-"}
     row = re.split(r"\s{2,}", lines[2])
     assert row[0] == "smollm2-135m"
-    assert row[-1] == DEFAULT_MODEL
+    assert row[-1] == DEFAULT_MODEL.id
     assert "cupola model download" in lines[-1]
     assert not home.root.exists()  # a look leaves no trace
 

@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 from command_line import COMMAND, LONGEST, Cli
 
-from cupola.cache.catalog import ALL_MINILM_L6_V2, SMOLLM2_135M
+from cupola.cache.catalog import ALL_MINILM_L6_V2
 from cupola.cache.home import Home
 from cupola.cache.store import ModelCache
+from tests.default_model import DEFAULT_MODEL
 
 EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
 EXPECTED = {  # what must be in the answer; small models say little that can be relied on
@@ -36,7 +37,7 @@ def reader(
 ) -> Iterator[Cli]:
     """An environment with the models, and a service once an example has started it."""
     home = Home(tmp_path_factory.mktemp("examples") / "home")
-    for source, variant in ((real_model, SMOLLM2_135M), (real_encoder, ALL_MINILM_L6_V2)):
+    for source, variant in ((real_model, DEFAULT_MODEL), (real_encoder, ALL_MINILM_L6_V2)):
         folder = ModelCache(source).find(variant.id).path
         place = home.models / folder.relative_to(source.models)
         place.parent.mkdir(parents=True)

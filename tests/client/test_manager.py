@@ -17,7 +17,6 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from cupola.cache.catalog import SMOLLM2_135M
 from cupola.cache.home import Home
 from cupola.client import (
     AsyncFoundryLocalManager,
@@ -34,8 +33,9 @@ from cupola.client import (
     UnreachableError,
 )
 from cupola.client.connection import Connection
+from tests.default_model import DEFAULT_MODEL
 
-ALIAS, MODEL = SMOLLM2_135M.alias, SMOLLM2_135M.id
+ALIAS, MODEL = DEFAULT_MODEL.alias, DEFAULT_MODEL.id
 DOCUMENT = Path(__file__).parents[2] / "docs" / "foundry-local.md"
 
 
@@ -43,7 +43,7 @@ DOCUMENT = Path(__file__).parents[2] / "docs" / "foundry-local.md"
 def settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
     """A data folder with a model, and settings for services without one's inference."""
     home = Home(tmp_path_factory.mktemp("sdk") / "home")
-    folder = home.model_folder(SMOLLM2_135M.publisher, MODEL)
+    folder = home.model_folder(DEFAULT_MODEL.publisher, MODEL)
     folder.mkdir(parents=True)
     (folder / "genai_config.json").write_text(
         '{"model": {"type": "llama", "context_length": 8192}, "search": {"max_length": 8192}}'
@@ -232,7 +232,7 @@ def test_load_model(manager: FoundryLocalManager, settings: Home) -> None:
 def test_a_model_that_is_not_on_the_disk_is_not_loaded(
     manager: FoundryLocalManager, settings: Home
 ) -> None:
-    folder = settings.model_folder(SMOLLM2_135M.publisher, MODEL)
+    folder = settings.model_folder(DEFAULT_MODEL.publisher, MODEL)
     aside = folder.rename(settings.root / "aside")
     try:
         with pytest.raises(ModelNotDownloadedError, match="has not been downloaded yet"):

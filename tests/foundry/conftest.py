@@ -10,13 +10,13 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from cupola.cache.catalog import SMOLLM2_135M
 from cupola.cache.home import Home
+from tests.default_model import DEFAULT_MODEL
 from tests.foundry.wire import PATIENCE
 from tests.service.running_service import Service
 
-MODEL_ID = SMOLLM2_135M.id
-ALIAS = SMOLLM2_135M.alias
+MODEL_ID = DEFAULT_MODEL.id
+ALIAS = DEFAULT_MODEL.alias
 
 
 def place(home: Path, model_id: str, publisher: str = "Microsoft", provider: str = "cpu") -> None:
@@ -53,7 +53,7 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Service]]:
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """One service with the default model, for tests that leave it as it was."""
     home = tmp_path_factory.mktemp("home")
-    place(home, MODEL_ID, SMOLLM2_135M.publisher)
+    place(home, MODEL_ID, DEFAULT_MODEL.publisher)
     with Service(home, backend="echo", model="") as service:
         yield service.ready()
 

@@ -11,9 +11,10 @@ import zipfile
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-from cupola.cache.catalog import SMOLLM2_135M, WheelSource
+from cupola.cache.catalog import WheelSource
+from tests.default_model import DEFAULT_MODEL
 
-SOURCE = SMOLLM2_135M.source
+SOURCE = DEFAULT_MODEL.source
 assert isinstance(SOURCE, WheelSource)
 PROJECT, VERSION = SOURCE.requirement.split("==")
 WHEEL = f"{PROJECT.replace('-', '_')}-{VERSION}-py3-none-any.whl"

@@ -16,6 +16,7 @@ from cupola.cache.download import Told
 from cupola.cache.home import Home
 from cupola.gateway.errors import ApiError
 from cupola.gateway.foundry_download import ProgressLines, wanted
+from tests.default_model import DEFAULT_MODEL
 from tests.foundry import sdk_parsers, wire
 from tests.foundry.conftest import ALIAS, MODEL_ID, client
 from tests.foundry.package_index import PackageIndex, build_wheel
@@ -51,7 +52,7 @@ def download(service: Service, asked: Any) -> wire.Answer:
     body(MODEL_ID, Force=False),  # Rust
     {"MODEL": {"name": MODEL_ID.upper()}},
     {"model": MODEL_ID},  # very old documents
-    {"model": {"Uri": "azureml://registries/x/models/smollm2-135m-instruct-generic-cpu/versions/1"}},
+    {"model": {"Uri": f"azureml://registries/x/models/{DEFAULT_MODEL.name}/versions/1"}},
 ])  # fmt: skip
 def test_a_model_that_is_there_is_a_success_at_once(shared: Service, asked: Any) -> None:
     answer = download(shared, asked)

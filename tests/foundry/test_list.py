@@ -11,8 +11,9 @@ import httpx2
 import msgspec
 import pytest
 
-from cupola.cache.catalog import BUILT_IN, SMOLLM2_135M
+from cupola.cache.catalog import BUILT_IN
 from cupola.cache.home import Home
+from tests.default_model import DEFAULT_MODEL
 from tests.foundry.conftest import ALIAS, MODEL_ID, client, place
 from tests.service.running_service import Service
 
@@ -70,11 +71,11 @@ def test_every_field_is_as_the_strictest_client_wants_it(http: httpx2.Client) ->
     [model] = [model for model in listed(http) if model.name == MODEL_ID]
     assert model.alias == ALIAS
     assert model.version == "1"
-    assert model.uri.endswith("/models/smollm2-135m-instruct-generic-cpu/versions/1")
+    assert model.uri.endswith(f"/models/{DEFAULT_MODEL.name}/versions/1")
     assert model.providerType == "AzureFoundry"
     assert model.modelType == "ONNX"
     assert model.modelSettings == {"parameters": []}
-    assert model.publisher == SMOLLM2_135M.publisher
+    assert model.publisher == DEFAULT_MODEL.publisher
     assert 0 < model.maxOutputTokens < 2**31
     assert 0 < model.fileSizeMb < 2**31
 

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from cupola.cache.catalog import SMOLLM2_135M
 from cupola.cache.home import Home
+from tests.default_model import DEFAULT_MODEL
 
 SECONDS = 300  # for any program, so that a test that waits in vain ends
 PROGRAMS = Path(__file__).parent / "programs"
@@ -58,14 +58,14 @@ def place_fake() -> Callable[[Home], str]:
     """Puts a folder that looks like the default model where the echo backend finds it."""
 
     def place(home: Home) -> str:
-        folder = home.model_folder(SMOLLM2_135M.publisher, SMOLLM2_135M.id)
+        folder = home.model_folder(DEFAULT_MODEL.publisher, DEFAULT_MODEL.id)
         folder.mkdir(parents=True)
         (folder / "genai_config.json").write_text(
             '{"model": {"type": "llama", "context_length": 8192}, "search": {"max_length": 8192}}'
         )
-        (folder / "inference_model.json").write_text(f'{{"Name": "{SMOLLM2_135M.id}"}}')
+        (folder / "inference_model.json").write_text(f'{{"Name": "{DEFAULT_MODEL.id}"}}')
         (folder / "model.onnx").write_bytes(b"not read here")
-        return SMOLLM2_135M.id
+        return DEFAULT_MODEL.id
 
     return place
 

@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 
 from cupola.cache.home import Home
+from tests.default_model import DEFAULT_MODEL
 from tests.sdk.conftest import Machine
 from tests.sdk.environments import python_with
 
 ALIAS = "smollm2-135m"
-MODEL = "smollm2-135m-instruct-generic-cpu:1"
+MODEL = DEFAULT_MODEL.id
 QUESTION = "five words for an echo"
 
 

@@ -15,9 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from cupola.cache.catalog import SMOLLM2_135M as MODEL
 from cupola.cache.home import Home
 from cupola.cache.store import ModelCache
+from tests.default_model import DEFAULT_MODEL as MODEL
 from tests.sdk.conftest import Machine
 from tests.sdk.environments import python_with
 

@@ -11,6 +11,7 @@ import ollama
 import pytest
 from pydantic import BaseModel
 
+from tests.default_model import DEFAULT_MODEL
 from tests.service.conftest import ENCODER, THINKER
 from tests.service.running_service import MODEL, PATIENCE, Service
 
@@ -53,7 +54,7 @@ def test_chat(client: ollama.Client) -> None:
 
 def test_generate(client: ollama.Client) -> None:
     question = "What is the capital of France?"
-    answer = client.generate(MODEL, question, system="Answer.", options=LONG)
+    answer = client.generate(MODEL, question, system="Answer in one sentence.", options=LONG)
     assert "Paris" in answer.response
     raw = client.generate(MODEL, "One, two,", raw=True, options=SHORT, stream=True)
     assert "".join(part.response for part in raw)
@@ -97,7 +98,7 @@ def test_vectors(client: ollama.Client) -> None:
 
 def test_models(client: ollama.Client) -> None:
     ids = {model.model for model in client.list().models}
-    assert {"smollm2-135m-instruct-generic-cpu:1", "all-minilm-l6-v2-generic-cpu:1"} <= ids
+    assert {DEFAULT_MODEL.id, "all-minilm-l6-v2-generic-cpu:1"} <= ids
     assert "completion" in (client.show(MODEL).capabilities or ())
     assert [line.status for line in client.pull(MODEL, stream=True)][-1] == "success"
     with pytest.raises(ollama.ResponseError) as refused:
