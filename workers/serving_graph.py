@@ -8,14 +8,14 @@ of a row's columns are real. Weights are not touched: they stay in their externa
 
 Inputs of the serving graph, besides past keys and values ``[B, heads, capacity, head size]``:
 
-    input_ids       [1, T] int64   the packed tokens
-    grid            [B, S] int64   which packed token stands at each place of the grid
-    ungrid          [T, 2] int64   at which place of the grid each packed token stands
-    last            [R]    int64   the packed tokens whose logits are wanted
-    seqlens_k       [B]    int32   length of each row after this step, minus one
-    query_seqlens   [B]    int32   new tokens of each row; 0: the row is idle
-    total_len       []     int32   an upper bound of the rows' lengths
-    position_ids    [1, T] int64   where each packed token stands; only in graphs that ask for it
+    input_ids       [1, T]     int64   the packed tokens
+    grid            [B, S, 2]  int64   0, and which packed token stands at each place of the grid
+    ungrid          [1, T, 2]  int64   at which place of the grid each packed token stands
+    last            [R]        int64   the packed tokens whose logits are wanted
+    seqlens_k       [B]        int32   length of each row after this step, minus one
+    query_seqlens   [B]        int32   new tokens of each row; 0: the row is idle
+    total_len       []         int32   an upper bound of the rows' lengths
+    position_ids    [1, T]     int64   where each packed token stands, in graphs that ask for it
 
 Output: ``logits [1, R, vocabulary]`` (float32) and the present keys and values, bound over the past
 ones.
@@ -23,14 +23,13 @@ ones.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import onnx
 from google.protobuf.message import DecodeError
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 
 from cupola.workers import attention_layers as attention
 from cupola.workers.attention_layers import CacheNames, KeyValueShape, UnservableGraphError
@@ -121,7 +120,7 @@ def _of_all_tokens(hidden: str, makers: Mapping[str, onnx.NodeProto]) -> str:
 
 
 def _lay_out(graph: onnx.GraphProto, padding: int, *, by_position: bool) -> None:
-    """Put Gather before and GatherND after every attention, and feed it the rows' lengths.
+    """Put a GatherND before and one after every attention, and feed it the rows' lengths.
 
     ``by_position``: the rotary tables are read at the given positions, else where the rows' lengths
     say.
@@ -135,7 +134,7 @@ def _lay_out(graph: onnx.GraphProto, padding: int, *, by_position: bool) -> None
         inputs = list(node.input) + [""] * (attention.QUERY_SEQLENS + 1 - len(node.input))
         for place in (0, 1, 2):  # query, key, value; packed into the first where the rest is empty
             if inputs[place]:
-                nodes += _to_grid(inputs[place])
+                nodes.append(_to_grid(inputs[place]))
                 inputs[place] = inputs[place] + ".grid"
         for place in (attention.COS_CACHE, attention.SIN_CACHE):
             if inputs[place] and not by_position:
@@ -152,23 +151,20 @@ def _lay_out(graph: onnx.GraphProto, padding: int, *, by_position: bool) -> None
         output = node.output[0]
         node.output[0] = output + ".grid"
         nodes.append(node)
-        nodes += _from_grid(output)
-    first = [*_to_grid(POSITIONS)] if by_position else []
+        nodes.append(_from_grid(output))
+    first = [_to_grid(POSITIONS)] if by_position else []
     del graph.node[:]
     graph.node.extend([*first, *pad_tables(graph, padded, padding), *nodes])
-    graph.initializer.append(numpy_helper.from_array(np.array([0], np.int64), "cupola.axis_0"))
 
 
-def _to_grid(packed: str) -> Iterator[onnx.NodeProto]:
+def _to_grid(packed: str) -> onnx.NodeProto:
     """[1, T, width] to [B, S, width]."""
-    yield helper.make_node("Squeeze", [packed, "cupola.axis_0"], [packed + ".rows"])
-    yield helper.make_node("Gather", [packed + ".rows", "grid"], [packed + ".grid"], axis=0)
+    return helper.make_node("GatherND", [packed, "grid"], [packed + ".grid"])
 
 
-def _from_grid(packed: str) -> Iterator[onnx.NodeProto]:
+def _from_grid(packed: str) -> onnx.NodeProto:
     """[B, S, width] to [1, T, width]."""
-    yield helper.make_node("GatherND", [packed + ".grid", "ungrid"], [packed + ".rows"])
-    yield helper.make_node("Unsqueeze", [packed + ".rows", "cupola.axis_0"], [packed])
+    return helper.make_node("GatherND", [packed + ".grid", "ungrid"], [packed])
 
 
 def _declare_inputs(graph: onnx.GraphProto, names: Sequence[CacheNames]) -> None:
@@ -181,8 +177,8 @@ def _declare_inputs(graph: onnx.GraphProto, names: Sequence[CacheNames]) -> None
     int32, int64 = TensorProto.INT32, TensorProto.INT64
     inputs: list[tuple[str, int, list[str | int | None]]] = [
         ("input_ids", ids.type.tensor_type.elem_type, [1, "T"]),
-        ("grid", int64, ["B", "S"]),
-        ("ungrid", int64, ["T", 2]),
+        ("grid", int64, ["B", "S", 2]),
+        ("ungrid", int64, [1, "T", 2]),
         ("last", int64, ["R"]),
         ("seqlens_k", int32, ["B"]),
         ("query_seqlens", int32, ["B"]),

@@ -214,11 +214,11 @@ def pack(rows: Sequence[Row], depth: int) -> dict[str, NDArray[np.generic]]:
 
     # Every place of the grid names some packed token; those behind a row's end are never used.
     columns = np.arange(width)
-    grid = np.zeros((depth, width), np.int64)
-    grid[slots] = starts[:, None] + np.minimum(columns, counts[:, None] - 1)
-    ungrid = np.empty((total, 2), np.int64)
-    ungrid[:, 0] = np.repeat(slots, counts)
-    ungrid[:, 1] = np.arange(total) - np.repeat(starts, counts)
+    grid = np.zeros((depth, width, 2), np.int64)
+    grid[slots, :, 1] = starts[:, None] + np.minimum(columns, counts[:, None] - 1)
+    ungrid = np.empty((1, total, 2), np.int64)
+    ungrid[0, :, 0] = np.repeat(slots, counts)
+    ungrid[0, :, 1] = np.arange(total) - np.repeat(starts, counts)
 
     ends = (starts + counts).tolist()
     last = [
