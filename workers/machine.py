@@ -12,9 +12,11 @@ import sys
 import psutil
 
 # glibc keeps freed memory for the next allocation; other systems' allocators give it back.
-_malloc_trim = (
-    getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform.startswith("linux") else None
-)
+_libc = ctypes.CDLL(None) if sys.platform.startswith("linux") else None
+_malloc_trim = getattr(_libc, "malloc_trim", None)
+_mallopt = getattr(_libc, "mallopt", None)
+_M_MMAP_THRESHOLD = -3  # malloc.h
+_MAPPED_BYTES = 16 * 1024 * 1024
 
 PAGE_BYTES = mmap.PAGESIZE
 
@@ -29,6 +31,16 @@ def release_memory() -> None:
     gc.collect()
     if _malloc_trim is not None:
         _malloc_trim(0)
+
+
+def map_large_blocks() -> None:
+    """Have large blocks mapped each by itself, so that to free one is to give it back.
+
+    glibc raises its bound when such a block is freed, and then keeps the next one at the end of a
+    thread's heap, where ``release_memory`` does not reach.
+    """
+    if _mallopt is not None:
+        _mallopt(_M_MMAP_THRESHOLD, _MAPPED_BYTES)
 
 
 def available_bytes() -> int:

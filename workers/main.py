@@ -20,7 +20,7 @@ from cupola.scheduler.endpoint import Endpoint
 from cupola.scheduler.messages import LocalModel, ToScheduler, decode_to_worker, encode
 from cupola.workers.backend import Backend
 from cupola.workers.loading import EngineOptions, load
-from cupola.workers.machine import memory_bytes, release_memory
+from cupola.workers.machine import map_large_blocks, memory_bytes, release_memory
 from cupola.workers.residency import Residency
 from cupola.workers.worker import Identity, Worker
 
@@ -40,6 +40,7 @@ class WorkerConfig:
 
 def run(config: WorkerConfig, endpoint: Endpoint, commands: Commands) -> None:
     """Serve until the supervisor says ``stop``."""
+    map_large_blocks()
     with zmq.Context() as context, context.socket(zmq.DEALER) as scheduler:
         # A fresh identity in every life: the scheduler must not take us for our predecessor.
         scheduler.identity = f"worker-{config.name}-{uuid.uuid4().hex[:8]}".encode()

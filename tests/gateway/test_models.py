@@ -13,6 +13,7 @@ from scripted_scheduler import WORKER, ScriptedScheduler
 from cupola.cache.catalog import SMOLLM2_135M
 from cupola.cache.home import Home
 from cupola.scheduler.messages import Serving, Status
+from tests.default_model import DEFAULT_MODEL
 
 
 def test_list(gateway: RunningGateway) -> None:
@@ -102,7 +103,7 @@ def test_near_names(gateway: RunningGateway) -> None:
 
 def test_known_but_not_here(scheduler: ScriptedScheduler, tmp_path: Path) -> None:
     with RunningGateway(scheduler.endpoint, tmp_path) as gateway, gateway.openai() as client:
-        with pytest.raises(openai.NotFoundError, match=f"cupola model download {MODEL_ID}"):
+        with pytest.raises(openai.NotFoundError, match=f"cupola model download {DEFAULT_MODEL.id}"):
             client.chat.completions.create(**HELLO)
         assert client.models.list().data == []
 

@@ -63,8 +63,8 @@ def test_stream(client: anthropic.Anthropic) -> None:
 
 
 def test_stop_sequence(client: anthropic.Anthropic) -> None:
-    answer = client.messages.create(**ASK, stop_sequences=[","], extra_body=GREEDY)
-    assert (answer.stop_reason, answer.stop_sequence) == ("stop_sequence", ",")
+    answer = client.messages.create(**ASK, stop_sequences=["e"], extra_body=GREEDY)
+    assert (answer.stop_reason, answer.stop_sequence) == ("stop_sequence", "e")
 
 
 def test_more_tokens_than_the_context_holds(client: anthropic.Anthropic) -> None:
