@@ -41,8 +41,9 @@ class Workload:
     prompt_words: int  # of a long prompt that differs for every request; 0: a short one
     copy: bool = False  # a given text is to be written once more, at temperature 0
 
-    def body(self, chance: random.Random) -> dict[str, object]:
-        system = SYSTEM if self.shared_prefix else ""
+    def body(self, chance: random.Random, round_: int = 0) -> dict[str, object]:
+        # Another one in every round: it is shared by those who come together, and known to nobody.
+        system = f"It is day {round_}. {SYSTEM}" if self.shared_prefix else ""
         if self.prompt_words:
             system = " ".join(chance.choices(WORDS, k=self.prompt_words))
         messages = [{"role": "system", "content": system}] if system else []
@@ -132,7 +133,7 @@ async def load(url: str, workload: Workload, clients: int, requests: int, seed: 
         async def app(number: int) -> None:
             chance = random.Random(seed * 10_000 + number)
             for _ in range(requests):
-                await ask(client, url, workload.body(chance), measured)
+                await ask(client, url, workload.body(chance, seed), measured)
 
         began = time.perf_counter()
         await asyncio.gather(*(app(number) for number in range(clients)))

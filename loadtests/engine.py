@@ -22,8 +22,8 @@ from cupola.workers.engine import Engine
 from cupola.workers.loading import EngineOptions, load
 
 
-def work(workload: Workload, chance: random.Random) -> Work:
-    body = workload.body(chance)
+def work(workload: Workload, chance: random.Random, round_: int) -> Work:
+    body = workload.body(chance, round_)
     sampling = SamplingParams(
         max_tokens=workload.max_tokens, temperature=body["temperature"], ignore_eos=True
     )
@@ -37,7 +37,7 @@ def measure(engine: Engine, workload: Workload, clients: int, requests: int, see
     tokens, steps, outside = 0, [], []
     began = time.perf_counter()
     for client, chance in chances.items():
-        engine.add(client, work(workload, chance))
+        engine.add(client, work(workload, chance, seed))
     while engine.busy:
         at = time.perf_counter()
         outputs = engine.step()
@@ -47,7 +47,7 @@ def measure(engine: Engine, workload: Workload, clients: int, requests: int, see
             tokens += output.usage.completion_tokens
             left[output.request_id] -= 1
             if left[output.request_id]:
-                engine.add(output.request_id, work(workload, chances[output.request_id]))
+                engine.add(output.request_id, work(workload, chances[output.request_id], seed))
         steps.append(time.perf_counter() - at)
         outside.append(steps[-1] - engine.run_seconds)
     return {
