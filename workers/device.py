@@ -11,6 +11,7 @@ import onnxruntime as ort
 
 from cupola.cache.catalog import ExecutionProvider
 from cupola.workers.discovery import missing
+from cupola.workers.model_folder import ModelFolderError
 
 ort.disable_telemetry_events()
 
@@ -29,11 +30,22 @@ class Device:
         """The name that onnxruntime has for the memory in which keys and values lie."""
         return "cuda" if self.provider is ExecutionProvider.CUDA else "cpu"
 
-    def start(self, model: bytes | str, options: ort.SessionOptions) -> ort.InferenceSession:
-        """A session of a model (its bytes or its path).
+    def open(
+        self, model: bytes | str, options: ort.SessionOptions, file: str
+    ) -> ort.InferenceSession:
+        """A session of a model (its bytes or its path), which came from ``file``.
 
-        Raises ProviderError; and onnxruntime's own errors, which have no tree, for the model.
+        Raises ProviderError, ModelFolderError.
         """
+        try:
+            return self._start(model, options)
+        except ProviderError:
+            raise
+        except Exception as error:  # onnxruntime's own tree, which names no file
+            text = f"onnxruntime refuses {file} or {file}.data: {error}"
+            raise ModelFolderError(text) from error
+
+    def _start(self, model: bytes | str, options: ort.SessionOptions) -> ort.InferenceSession:
         name = str(self.provider)
         if name not in (installed := ort.get_available_providers()):
             raise ProviderError(f"{name} cannot be used: {missing(name, installed)}")

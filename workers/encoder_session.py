@@ -9,7 +9,7 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from cupola.workers.device import CPU, Device, ProviderError
+from cupola.workers.device import CPU, Device
 from cupola.workers.model_folder import ModelFolder, ModelFolderError
 
 _INPUTS = {"input_ids", "attention_mask", "token_type_ids"}
@@ -22,7 +22,7 @@ class EncoderSession:
         """Raises ModelFolderError, ProviderError."""
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
-        self._open = partial(_open, device, str(folder.path / "model.onnx"), options)
+        self._open = partial(device.open, str(folder.path / "model.onnx"), options, "model.onnx")
         self._session = self._open()
         self._inputs = {given.name for given in self._session.get_inputs()}
         output = self._session.get_outputs()[0]
@@ -53,13 +53,3 @@ class EncoderSession:
         """
         del self._session  # first: there may be no memory for two
         self._session = self._open()
-
-
-def _open(device: Device, path: str, options: ort.SessionOptions) -> ort.InferenceSession:
-    try:
-        return device.start(path, options)
-    except ProviderError:
-        raise
-    except Exception as error:  # onnxruntime's own tree, which names no file
-        text = f"onnxruntime refuses model.onnx or model.onnx.data: {error}"
-        raise ModelFolderError(text) from error

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 
 from cupola.scheduler.messages import Serving
 from cupola.workers.attention_layers import UnservableGraphError
-from cupola.workers.device import CPU, Device, ProviderError
+from cupola.workers.device import CPU, Device
 from cupola.workers.device_cache import DeviceCache, fitting
 from cupola.workers.kv_cache import KeyValueCache
-from cupola.workers.model_folder import ModelFolder, ModelFolderError
+from cupola.workers.model_folder import ModelFolder
 from cupola.workers.serving_graph import serving_graph
 
 
@@ -113,7 +113,7 @@ class DecoderSession:
         options.add_session_config_entry(
             "session.model_external_initializers_file_folder_path", str(folder.path)
         )
-        self._open = partial(_open, device, graph.model, options, folder.decoder.name)
+        self._open = partial(device.open, graph.model, options, folder.decoder.name)
         self._session = self._open()
         # A row's unused places lie behind its end, so a row is one grid wider than the context.
         capacity = folder.context + width
@@ -182,18 +182,6 @@ class DecoderSession:
                 binding.bind_input(past, *at)
                 binding.bind_output(present, *at)
         return binding
-
-
-def _open(
-    device: Device, model: bytes, options: ort.SessionOptions, name: str
-) -> ort.InferenceSession:
-    try:
-        return device.start(model, options)
-    except ProviderError:
-        raise
-    except Exception as error:  # onnxruntime's own tree, which names no file
-        text = f"onnxruntime refuses {name} or {name}.data: {error}"
-        raise ModelFolderError(text) from error
 
 
 def pack(rows: Sequence[Row], depth: int) -> dict[str, NDArray[np.generic]]:

@@ -61,7 +61,7 @@ def test_a_probe_that_dies_or_hangs_is_told(code: str, words: str, monkeypatch: 
 
 def test_no_session_falls_back_to_the_cpu_in_silence():
     with pytest.raises(ProviderError, match="VitisAIExecutionProvider cannot be used"):
-        Device(NOWHERE).start(str(DATA / NAME / "model.onnx"), ort.SessionOptions())
+        Device(NOWHERE).open(str(DATA / NAME / "model.onnx"), ort.SessionOptions(), "model.onnx")
 
 
 def test_a_model_for_a_provider_without_ragged_attention_goes_to_onnxruntime_genai():
