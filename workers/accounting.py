@@ -28,8 +28,8 @@ def violations(
         yield "a sequence is there twice"
     if (held := len(table.slots) - table.free) != len(running):
         yield f"{held} slots are held by {len(running)} sequences"
-    if table.touched > seating.positions:
-        yield f"{table.touched} positions are in memory, of {seating.positions}"
+    if seating.committed > seating.positions:
+        yield f"{seating.committed} positions are in memory, of {seating.positions}"
     for slot in table.slots:
         if not slot.length <= min(slot.touched, len(slot.tokens)):
             yield f"slot {slot.index} holds more tokens than it has memory or names for"

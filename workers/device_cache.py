@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from cupola.workers.attention_layers import KeyValueShape
 from cupola.workers.device import Device
 from cupola.workers.model_folder import ModelFolderError
+from cupola.workers.rows import Rows
 
 
 def fitting(slots: int, slot_bytes: int, cache_bytes: int) -> int:
@@ -26,10 +27,8 @@ def fitting(slots: int, slot_bytes: int, cache_bytes: int) -> int:
     return min(slots, cache_bytes // slot_bytes)
 
 
-class DeviceCache:
+class DeviceCache(Rows):
     """See ``kv_cache.KeyValueCache``."""
-
-    copies = False
 
     def __init__(self, shape: KeyValueShape, slots: int, capacity: int, device: Device) -> None:
         self.shape = shape
@@ -48,10 +47,7 @@ class DeviceCache:
         dims = (depth, *self._dims)
         return self._device.memory, self._device.index, self.shape.dtype.type, dims, pointer
 
-    def copy(self, source: int, target: int, length: int) -> None:
-        raise NotImplementedError("keys and values on a device cannot be copied")
-
-    def forget(self, slot: int) -> None:
+    def forget(self, row: int) -> None:
         """The memory stays: the next sequence of the slot writes over it."""
 
 

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from cupola.scheduler.messages import Serving
 from cupola.workers.device import CPU, Device
 from cupola.workers.model_folder import ModelFolder, ModelFolderError
+from cupola.workers.rows import Rows
 from cupola.workers.session import Row
 
 og.disable_telemetry_events()
@@ -39,20 +40,15 @@ class Reader:
     room: int = 0  # tokens that the generator may have
 
 
-class Readers:
+class Readers(Rows):
     """The slots as the cache that they are: they can be cut and forgotten, not copied."""
-
-    copies = False
 
     def __init__(self, slots: int, bytes_per_token: int) -> None:
         self.bytes_per_token = bytes_per_token
         self.all = [Reader() for _ in range(slots)]
 
-    def copy(self, source: int, target: int, length: int) -> None:
-        raise NotImplementedError("a generator's keys and values cannot be copied")
-
-    def forget(self, slot: int) -> None:
-        self.all[slot] = Reader()
+    def forget(self, row: int) -> None:
+        self.all[row] = Reader()
 
 
 class GenaiSession:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import gc
-import mmap
 import os
 import signal
 import sys
@@ -17,8 +16,6 @@ _malloc_trim = getattr(_libc, "malloc_trim", None)
 _mallopt = getattr(_libc, "mallopt", None)
 _M_MMAP_THRESHOLD = -3  # malloc.h
 _MAPPED_BYTES = 16 * 1024 * 1024
-
-PAGE_BYTES = mmap.PAGESIZE
 
 
 def memory_bytes() -> int:
@@ -64,23 +61,6 @@ def listener(port: int) -> str | None:
     except (psutil.Error, OSError, TypeError):
         return None
     return None
-
-
-def anonymous_memory(size: int) -> mmap.mmap:
-    """``size`` bytes of zeroed memory that cost nothing until they are touched, page by page."""
-    if os.name == "posix":  # private: pages of shared memory could not be given back
-        memory = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    else:
-        memory = mmap.mmap(-1, size)
-    if hasattr(mmap, "MADV_NOHUGEPAGE"):
-        memory.madvise(mmap.MADV_NOHUGEPAGE)
-    return memory
-
-
-def give_back(memory: mmap.mmap, start: int, size: int) -> None:
-    """Return the pages of a range to the system where it takes them. They read as zeros then."""
-    if hasattr(mmap, "MADV_DONTNEED"):
-        memory.madvise(mmap.MADV_DONTNEED, start, size)
 
 
 def leave_signals_to_supervisor() -> None:

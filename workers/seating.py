@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from cupola.workers.plan import Step
+from cupola.workers.rows import Rows
 from cupola.workers.sequence import Sequence
-from cupola.workers.session import Cache
 from cupola.workers.slots import Match, Slot, SlotTable, common_prefix
 
 # Tokens of each answer for which there must be room when one more sequence begins.
@@ -21,7 +21,7 @@ WORTH_WAITING = 32
 
 
 class Seating:
-    def __init__(self, cache: Cache, slots: int, positions: int) -> None:
+    def __init__(self, cache: Rows, slots: int, positions: int) -> None:
         """``positions``: of keys and values that may be in memory at once."""
         self._cache = cache
         self.table = SlotTable(slots)
@@ -31,13 +31,20 @@ class Seating:
     def free(self) -> int:
         return self.table.free
 
+    @property
+    def committed(self) -> int:
+        """Positions of all slots in memory."""
+        touched = {slot.index: slot.touched for slot in self.table.slots}
+        return self._cache.positions(touched)
+
     def has_room(self, sequence: Sequence, running: Iterable[Sequence]) -> bool:
         """Whether there is memory for all tokens there are, and some more; for one there always is.
 
         Who was seated without would soon be preempted, and read its prompt again and again.
         """
-        others = [max(s.slot.touched, _soon(s)) for s in running if s.slot is not None]
-        return not others or sum(others) + _soon(sequence) <= self.positions
+        seated = ((s.slot, _soon(s)) for s in running if s.slot is not None)
+        others = {slot.index: max(slot.touched, soon) for slot, soon in seated}
+        return not others or self._cache.positions(others) + _soon(sequence) <= self.positions
 
     def seat(self, sequence: Sequence, running: Iterable[Sequence]) -> bool:
         """Give the sequence a slot; False: another is about to compute much of its prompt.
@@ -48,8 +55,12 @@ class Seating:
         if self._worth_waiting(sequence, match, running):
             return False
         slot = self.table.take(match)
+        if slot is not match.slot and self._cache.borrows(slot.index, match.length):
+            self.forget(slot)  # what lay in the memory of others would count as touched
         if slot is not match.slot and match.length:
             self._cache.copy(match.slot.index, slot.index, match.length)
+        else:
+            self._cache.claim(slot.index, match.length)
         self.table.start(slot, sequence.tokens, match.length, sequence.salt)
         sequence.slot = slot
         if sequence.job.cached_tokens is None:
@@ -72,7 +83,9 @@ class Seating:
     def make_room(self, steps: Iterable[Step[Sequence]]) -> bool:
         """Give back old caches until a run fits; False: there are none left and it does not."""
         growth = sum(self._growth(step) for step in steps)
-        while self.table.touched + growth > self.positions:
+        if sum(slot.touched for slot in self.table.slots) + growth <= self.positions:
+            return True  # even if nothing was shared
+        while self.committed + growth > self.positions:
             if (stale := self.table.stale()) is None:
                 return False
             self.forget(stale)

@@ -18,7 +18,9 @@ from cupola.workers.device import CPU, Device
 from cupola.workers.device_cache import DeviceCache, fitting
 from cupola.workers.kv_cache import KeyValueCache
 from cupola.workers.model_folder import ModelFolder
+from cupola.workers.rows import Rows
 from cupola.workers.serving_graph import serving_graph
+from cupola.workers.sharing_cache import SharingCache
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,24 +32,6 @@ class Row:
     tokens: Sequence[int]
     logits: int  # of how many of the last tokens
     long: bool = False  # with the second rotary table, where the model has two
-
-
-class Cache(Protocol):
-    """What the engine may do with keys and values."""
-
-    @property
-    def copies(self) -> bool:
-        """Whether ``copy`` works."""
-
-    @property
-    def bytes_per_token(self) -> int:
-        """0: unknown, and not counted."""
-
-    def copy(self, source: int, target: int, length: int) -> None:
-        """Copy the first ``length`` positions of one slot to another."""
-
-    def forget(self, slot: int) -> None:
-        """Give a slot's memory back."""
 
 
 class Session(Protocol):
@@ -64,7 +48,7 @@ class Session(Protocol):
     def vocabulary(self) -> int: ...
 
     @property
-    def cache(self) -> Cache: ...
+    def cache(self) -> Rows: ...
 
     @property
     def seconds(self) -> float:
@@ -119,7 +103,8 @@ class DecoderSession:
         capacity = folder.context + width
         self.cache: KeyValueCache | DeviceCache
         if device.memory == "cpu":
-            self.cache = KeyValueCache(graph.kv, slots, capacity)
+            shares = SharingCache.possible(graph.kv, slots)
+            self.cache = (SharingCache if shares else KeyValueCache)(graph.kv, slots, capacity)
         else:
             slots = fitting(slots, graph.kv.bytes_per_token * capacity, cache_bytes)
             self.cache = DeviceCache(graph.kv, slots, capacity, device)

@@ -48,11 +48,6 @@ class SlotTable:
     def free(self) -> int:
         return sum(not slot.running for slot in self.slots)
 
-    @property
-    def touched(self) -> int:
-        """Positions of all slots whose memory is committed."""
-        return sum(slot.touched for slot in self.slots)
-
     def match(self, tokens: Sequence[int], salt: str) -> Match:
         """The slot that shares the longest beginning; of equal ones a free one, the lowest."""
         shared = ((slot.common(tokens, salt), not slot.running, -slot.index) for slot in self.slots)

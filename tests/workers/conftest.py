@@ -38,4 +38,4 @@ def idle_in_the_end(stepped: set[Engine]) -> Iterator[None]:
         assert not engine._masks.pending
         assert engine._recovery.suspect is None
         engine._seating.forget_all()
-        assert engine._seating.table.touched == 0
+        assert engine._seating.committed == 0

@@ -223,7 +223,7 @@ def test_little_memory_and_shared_prompts_change_no_token(requests, positions):
     while backend.busy:
         for output in backend.step():
             made.setdefault(output.request_id, []).append(output)
-        assert backend._seating.table.touched <= positions
+        assert backend._seating.committed <= positions
     for number, (_, length, count, _) in enumerate(requests):
         prompt = codec().encode(SHARED + words(length, number % 3))
         tokens = plain_decoder("builder-fp32").generate(prompt, count)

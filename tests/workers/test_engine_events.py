@@ -101,7 +101,7 @@ def test_every_sequence_is_as_if_it_ran_alone(requests, positions, failures):
             assert isinstance(output, Output)
             assert output.request_id not in gone
             made[output.request_id].append(output)
-        assert backend._seating.table.touched <= positions
+        assert backend._seating.committed <= positions
         step += 1
     for number, (kind, start, aborted) in enumerate(requests):
         outputs, expected = made[str(number)], alone(kind)

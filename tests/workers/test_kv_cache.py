@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import os
+import sys
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from cupola.workers.attention_layers import KeyValueShape
 from cupola.workers.kv_cache import KeyValueCache
 from cupola.workers.machine import memory_bytes
+from cupola.workers.sharing_cache import SharingCache
 
 SLOTS, CAPACITY = 4, 8192
 SHAPE = KeyValueShape(layers=2, heads=2, head_size=64, dtype=np.dtype(np.float32))
 SLOT_BYTES = SHAPE.bytes_per_token * CAPACITY  # 16 MB
 
-
-@pytest.fixture
-def cache() -> KeyValueCache:
-    return KeyValueCache(SHAPE, SLOTS, CAPACITY)
+linux = pytest.mark.skipif(sys.platform != "linux", reason="pages are shared on Linux only")
+kinds = pytest.mark.parametrize(
+    "kind", [KeyValueCache, pytest.param(SharingCache, marks=linux)], ids=["plain", "sharing"]
+)
 
 
 def write(cache: KeyValueCache, slot: int, length: int = CAPACITY) -> None:
@@ -27,7 +31,9 @@ def write(cache: KeyValueCache, slot: int, length: int = CAPACITY) -> None:
             part[slot, :, :length] = 1 + slot + number
 
 
-def test_a_copy_is_of_all_layers_and_of_no_more_than_was_asked_for(cache: KeyValueCache):
+@kinds
+def test_a_copy_is_of_all_layers_and_of_no_more_than_was_asked_for(kind: type[KeyValueCache]):
+    cache = kind(SHAPE, SLOTS, CAPACITY)
     write(cache, 0)
     cache.copy(0, 3, 100)
     for parts in cache.arrays:
@@ -38,7 +44,9 @@ def test_a_copy_is_of_all_layers_and_of_no_more_than_was_asked_for(cache: KeyVal
 
 
 @pytest.mark.skipif(os.name != "posix", reason="elsewhere pages stay with the process")
-def test_memory_is_taken_by_use_and_given_back(cache: KeyValueCache):
+@kinds
+def test_memory_is_taken_by_use_and_given_back(kind: type[KeyValueCache]):
+    cache = kind(SHAPE, SLOTS, CAPACITY)
     empty = memory_bytes()
     write(cache, 0, CAPACITY // 8)
     assert memory_bytes() - empty < SLOT_BYTES // 2
@@ -56,3 +64,57 @@ def test_memory_is_taken_by_use_and_given_back(cache: KeyValueCache):
     for slot in range(SLOTS):
         cache.forget(slot)
     assert full - memory_bytes() > (SLOTS - 1) * SLOT_BYTES
+
+
+@linux
+def test_rows_that_begin_alike_hold_the_beginning_once():
+    cache = SharingCache(SHAPE, SLOTS, CAPACITY)
+    write(cache, 0, 1000)
+    alone = cache.committed_bytes
+    for slot in (1, 2, 3):
+        cache.copy(0, slot, 1000)
+    shared, copied = divmod(1000, cache.page)
+    assert shared * cache.page >= 990
+    assert cache.committed_bytes <= alone + 3 * SHAPE.bytes_per_token * cache.page
+    assert cache.positions(dict.fromkeys(range(SLOTS), 1000)) == 1000 + 3 * copied
+    cache.forget(0)
+    assert cache.positions(dict.fromkeys((1, 2, 3), 1000)) == 1000 + 2 * copied
+    for slot in (1, 2, 3):
+        assert (cache.arrays[1][0][slot, :, :1000] == 1).all()
+        cache.forget(slot)
+    assert cache.committed_bytes == 0
+
+
+SMALL = KeyValueShape(layers=1, heads=2, head_size=64, dtype=np.dtype(np.float32))
+LENGTH = 100
+
+steps = st.tuples(
+    st.sampled_from(["write", "copy", "forget"]),
+    st.integers(0, SLOTS - 1),
+    st.integers(0, SLOTS - 1),
+    st.integers(0, LENGTH),
+)
+
+
+@linux
+@settings(max_examples=200, deadline=None)
+@given(st.lists(steps, max_size=25))
+def test_rows_that_share_pages_hold_what_rows_of_their_own_would(todo):
+    cache = SharingCache(SMALL, SLOTS, LENGTH)
+    rows = np.zeros((SLOTS, LENGTH))
+    lengths = [0] * SLOTS
+    for stamp, (what, row, other, count) in enumerate(todo, 1):
+        if what == "forget":
+            cache.forget(row)
+            lengths[row] = 0
+        elif what == "copy" and row != other:
+            length = min(count, lengths[row])
+            cache.copy(row, other, length)
+            rows[other, :length], lengths[other] = rows[row, :length], length
+        else:
+            start = min(count, lengths[row])
+            cache.claim(row, start)
+            cache.arrays[0][1][row, :, start:LENGTH] = rows[row, start:] = stamp
+            lengths[row] = LENGTH
+        for each, length in enumerate(lengths):
+            assert (cache.arrays[0][1][each, :, :length] == rows[each, :length, None]).all()

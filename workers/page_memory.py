@@ -1,0 +1,79 @@
+"""Memory that costs nothing until it is touched, page by page, and that can be given back."""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+import os
+import sys
+import weakref
+
+PAGE_BYTES = mmap.PAGESIZE
+
+_FALLOC_FL_KEEP_SIZE, _FALLOC_FL_PUNCH_HOLE = 1, 2  # linux/falloc.h
+_MAP_FIXED = 0x10  # linux/mman.h
+_MAP_FAILED = ctypes.c_void_p(-1).value
+
+
+class AnonymousMemory:
+    """``buffer``: zeroed bytes, in small pages."""
+
+    def __init__(self, size: int) -> None:
+        if os.name == "posix":  # private: pages of shared memory could not be given back
+            self.buffer = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        else:
+            self.buffer = mmap.mmap(-1, size)
+        _keep_small(self.buffer)
+
+    def give_back(self, start: int, size: int) -> None:
+        """Return a range's pages to the system where it takes them. They read as zeros then."""
+        if hasattr(mmap, "MADV_DONTNEED"):
+            self.buffer.madvise(mmap.MADV_DONTNEED, start, size)
+
+
+class SharedMemory:
+    """``buffer`` as above, whose pages can be shown at several places. Only on Linux.
+
+    It is a file without a name, and gone with the process. Each place of the buffer shows the page
+    of the file at the same offset until it is told otherwise.
+    """
+
+    def __init__(self, size: int) -> None:
+        """Raises OSError."""
+        self._file = os.memfd_create("cupola-keys-and-values")
+        weakref.finalize(self, os.close, self._file)
+        os.ftruncate(self._file, size)
+        self.buffer = mmap.mmap(self._file, size)
+        _keep_small(self.buffer)
+        self._base = ctypes.addressof(ctypes.c_char.from_buffer(self.buffer))
+        libc = ctypes.CDLL(None, use_errno=True)
+        self._map = libc.mmap
+        self._map.restype = ctypes.c_void_p
+        self._map.argtypes = [ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_int] * 3, ctypes.c_int64]
+        self._allocate = libc.fallocate
+        self._allocate.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64]
+
+    @staticmethod
+    def available() -> bool:
+        return sys.platform == "linux" and hasattr(os, "memfd_create")
+
+    @property
+    def committed_bytes(self) -> int:
+        return os.fstat(self._file).st_blocks * 512
+
+    def show(self, at: int, offset: int, size: int) -> None:
+        """At ``at`` of the buffer appear the pages of the file at ``offset``. Raises OSError."""
+        access, flags = mmap.PROT_READ | mmap.PROT_WRITE, mmap.MAP_SHARED | _MAP_FIXED
+        if self._map(self._base + at, size, access, flags, self._file, offset) == _MAP_FAILED:
+            raise OSError(ctypes.get_errno(), "keys and values cannot be mapped")
+
+    def give_back(self, start: int, size: int) -> None:
+        """Return pages of the file to the system, wherever they are shown. They read as zeros
+        then. Raises OSError."""
+        if self._allocate(self._file, _FALLOC_FL_PUNCH_HOLE | _FALLOC_FL_KEEP_SIZE, start, size):
+            raise OSError(ctypes.get_errno(), "memory of keys and values cannot be given back")
+
+
+def _keep_small(memory: mmap.mmap) -> None:
+    if hasattr(mmap, "MADV_NOHUGEPAGE"):
+        memory.madvise(mmap.MADV_NOHUGEPAGE)
