@@ -16,11 +16,12 @@ from cupola.cache.errors import NotCachedError
 from cupola.cache.home import Home
 from cupola.cache.store import ModelCache
 from cupola.gateway import children, daemon_file
+from cupola.gateway.child import ChildSpec
 from cupola.gateway.foundry_socket import remove_dead
 from cupola.gateway.listener import url
 from cupola.gateway.main import GatewayConfig
 from cupola.gateway.settings import Settings, listed
-from cupola.gateway.supervisor import ChildSpec, GaveUpError, Supervisor
+from cupola.gateway.supervisor import GaveUpError, Supervisor
 from cupola.scheduler.core import SchedulerPolicy
 from cupola.scheduler.endpoint import Endpoint, local_endpoint, remove
 from cupola.scheduler.messages import LocalModel
@@ -30,6 +31,10 @@ from cupola.workers.machine import available_bytes, cores
 from cupola.workers.main import WorkerConfig
 
 logger = logging.getLogger(__name__)
+
+# Weights that lie in huge pages are found sooner by the processor. glibc asks for them where the
+# system leaves that to the programs; the K/V cache wants small ones, and says so.
+_HUGE_PAGES = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
 
 _PROVIDERS = {provider.name.lower(): provider for provider in ExecutionProvider}
 
@@ -103,7 +108,12 @@ def supervisor(
     return Supervisor(
         listeners,
         ChildSpec("scheduler", children.scheduler, (level, policy, endpoint)),
-        [ChildSpec(w.name, children.worker, (level, w, peer), vital=False) for w in workers],
+        [
+            ChildSpec(
+                w.name, children.worker, (level, w, peer), vital=False, environment=_HUGE_PAGES
+            )
+            for w in workers
+        ],
         [
             ChildSpec(
                 f"gateway/{number}",

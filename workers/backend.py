@@ -54,5 +54,9 @@ class Backend(Protocol):
         """How the model runs; for people."""
 
     @property
+    def shared_bytes(self) -> int:
+        """What the system counts more than once as resident memory of this process."""
+
+    @property
     def busy(self) -> bool:
         """Whether ``step`` has something to do."""

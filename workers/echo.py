@@ -33,6 +33,7 @@ class EchoBackend:
     """Says the last message's words over and over, one a step, up to max_tokens."""
 
     serving = Serving("echo")
+    shared_bytes = 0
 
     def __init__(self) -> None:
         self._answers: dict[str, _Answer] = {}

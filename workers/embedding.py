@@ -49,6 +49,7 @@ class EmbeddingBackend:
     """See ``backend.Backend`` for the contract."""
 
     serving = Serving("encoder")
+    shared_bytes = 0
 
     def __init__(
         self, folder: ModelFolder, codec: TextCodec, session: EncoderSession, pooling: Pooling

@@ -78,6 +78,10 @@ class Engine:
         return self._session.serving
 
     @property
+    def shared_bytes(self) -> int:
+        return self._session.cache.shared_bytes
+
+    @property
     def busy(self) -> bool:
         return bool(self._running) or any(sequence.admissible for sequence in self._waiting)
 

@@ -54,6 +54,11 @@ class PageTable:
         self.pages = pages
         self._owner = np.repeat(np.arange(rows)[:, None], pages, axis=1)
 
+    @property
+    def borrowed(self) -> int:
+        """Pages that all rows together show of others."""
+        return int((self._owner != np.arange(len(self._owner))[:, None]).sum())
+
     def borrows(self, row: int, first: int) -> bool:
         """Whether the row shows pages from ``first`` on that are not its own."""
         return bool((self._owner[row, first:] != row).any())
@@ -63,7 +68,7 @@ class PageTable:
 
         ``counts``: rows, and how many of its first pages each has in use.
         """
-        if not (self._owner != np.arange(len(self._owner))[:, None]).any():
+        if not self.borrowed:
             return 0
         shown = [
             self._owner[row, :count] * self.pages + np.arange(count)

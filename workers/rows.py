@@ -29,6 +29,11 @@ class Rows(ABC):
         """Whether positions from ``position`` on lie in the memory of another row."""
         return False
 
+    @property
+    def shared_bytes(self) -> int:
+        """How much memory the system counts as resident once more for each row that shares it."""
+        return 0
+
     def positions(self, lengths: Mapping[int, int]) -> int:
         """Positions that rows of such lengths have in memory; what they share counts once."""
         return sum(lengths.values())

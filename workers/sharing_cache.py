@@ -40,6 +40,11 @@ class SharingCache(KeyValueCache):
     def committed_bytes(self) -> int:
         return self._memory.committed_bytes
 
+    @property
+    def shared_bytes(self) -> int:
+        heads = 2 * self.shape.layers * self.shape.heads
+        return self._table.borrowed * heads * self._page_bytes
+
     def copy(self, source: int, target: int, length: int) -> None:
         """Whole pages are shared, and the rest is copied."""
         pages, changes = self._table.share(source, target, length // self.page)

@@ -138,8 +138,11 @@ class Worker:
         held_now = (held.loaded, held.loading, held.serving(now))
         return Ready(me.name, me.provider, me.pid, me.slots, *held_now)
 
-    def heartbeat(self, now: float, memory_bytes: int = 0) -> Heartbeat:
+    def heartbeat(self, now: float, resident_bytes: int = 0) -> Heartbeat:
         held = self._residency
+        backends = [resident.backend for resident in held.models.values()]
+        twice = sum(backend.shared_bytes for backend in backends if backend is not None)
+        memory_bytes = max(0, resident_bytes - twice)
         return Heartbeat(memory_bytes, held.loaded, held.loading, held.serving(now))
 
     def goodbye(self) -> list[ToScheduler]:

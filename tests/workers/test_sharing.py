@@ -5,6 +5,8 @@ Counted are the tokens that the runs of the model held.
 
 from __future__ import annotations
 
+import sys
+
 import msgspec
 import pytest
 
@@ -19,6 +21,7 @@ from tests.workers.tiny import (
     drain,
     engine_over,
     greedy,
+    small_memory,
     text,
     words,
 )
@@ -116,3 +119,20 @@ def test_no_salt_sees_what_another_has_read(model: FaultySession):
     assert model.tokens == 3 * (80 + 1)
     backend.add("mine", mine)
     assert drain(backend)["mine"][-1].usage.cached_tokens == 79
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="pages are shared on Linux only")
+def test_what_several_share_is_in_memory_once():
+    backend = small_memory(10**9)
+    page = backend._session.cache.page
+    prefix = words(2 * page, 60)
+    for number in range(3):
+        backend.add(str(number), greedy(prefix + LETTERS[number], 4, ignore_eos=True))
+    backend.add("other", greedy(words(20, 61), 4, ignore_eos=True))
+    drain(backend)
+    table = backend._seating.table
+    saved = sum(slot.touched for slot in table.slots) - backend._seating.committed
+    assert 2 * page <= saved <= 4 * page
+    assert backend.shared_bytes == saved * backend._session.cache.bytes_per_token
+    backend._seating.forget_all()
+    assert backend.shared_bytes == 0
