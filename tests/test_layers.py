@@ -46,7 +46,10 @@ BORDERS = {
     ),
     "onnxruntime_genai": ("workers/genai_session.py",),
     "psutil": ("workers/machine.py",),
-    "multiprocessing": ("gateway/child.py", "gateway/supervisor.py",),
+    "multiprocessing": (
+        "gateway/child.py",
+        "gateway/supervisor.py",
+    ),
     "starlette": ("gateway/",),
     "hypercorn": ("gateway/",),
     "tokenizers": ("workers/", "cache/"),
