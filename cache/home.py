@@ -33,6 +33,11 @@ class Home:
         return self.root / "cache" / "tmp"
 
     @property
+    def prepacked(self) -> Path:
+        """What workers derive from models. The dot keeps it from being taken for a publisher."""
+        return self.models / ".prepacked"
+
+    @property
     def logs(self) -> Path:
         return self.root / "logs"
 
@@ -40,6 +45,10 @@ class Home:
     def daemon_file(self) -> Path:
         """Who serves, and where: read by clients to find the running service."""
         return self.root / "daemon.json"
+
+    def prepacked_folder(self, model: Path) -> Path:
+        """Of a model's folder. Raises ValueError for one that does not lie in ``models``."""
+        return self.prepacked / model.relative_to(self.models)
 
     def model_folder(self, publisher: str, model_id: str) -> Path:
         """``models/<publisher>/<name>-<version>``, the one place where a name becomes a path.

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+import shutil
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -156,6 +157,7 @@ class ModelCache:
                     path.rename(folder / "removed")
         except OSError as error:
             raise CacheError(f"{path} cannot be removed: {error.strerror}") from error
+        shutil.rmtree(self.home.prepacked_folder(path), ignore_errors=True)
         for parent in (path.parent, path.parent.parent):
             if parent in (self.home.models, self.home.models.parent) or any(parent.iterdir()):
                 break

@@ -142,6 +142,7 @@ def worker_configs(
         context=settings.context,
         threads=threads,
     )
+    sharing = shares_weights(settings)
     seen: Counter[str] = Counter()
     configs = []
     for device in devices:
@@ -150,8 +151,17 @@ def worker_configs(
         name = f"{device}/{seen[device]}"
         seen[device] += 1
         own = replace(engine, device=int(device.partition(":")[2]))
+        if sharing and provider is ExecutionProvider.CPU:
+            own = replace(own, shared=Home(settings.home))
         configs.append(WorkerConfig(name, provider, own, settings.model_ttl, wanted, pinned))
     return configs
+
+
+def shares_weights(settings: Settings) -> bool:
+    """Whether workers on CPUs map one copy of a model's weights."""
+    if settings.shared_weights == "auto":
+        return [*map(provider_of, settings.devices)].count(ExecutionProvider.CPU) > 1
+    return settings.shared_weights == "yes"
 
 
 def first_models(settings: Settings, home: Home) -> list[LocalModel]:

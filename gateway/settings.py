@@ -130,6 +130,11 @@ class Settings(BaseSettings):
         default="",
         description="where registered models may be besides this machine: host names with commas",
     )
+    shared_weights: Literal["auto", "yes", "no"] = Field(
+        default="auto",
+        description="'yes': workers on CPUs map a model's weights from one file in the models' "
+        "folder; 'no': each has its own copy; 'auto' = 'yes' where there are several",
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="what the log holds"
     )

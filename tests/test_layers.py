@@ -41,6 +41,7 @@ BORDERS = {
         "workers/device.py",
         "workers/device_cache.py",
         "workers/encoder_session.py",
+        "workers/prepacked.py",
         "workers/provider_probe.py",
         "cache/calibration.py",
     ),

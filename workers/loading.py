@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cupola.cache.catalog import ExecutionProvider
+from cupola.cache.home import Home
 from cupola.scheduler.messages import LocalModel
 from cupola.workers.backend import Backend
 
@@ -35,6 +36,7 @@ class EngineOptions:
     threads: int = 1
     kv_bytes: int = 2**30  # memory for keys and values
     device: int = 0  # which of the provider's devices
+    shared: Home | None = None  # in whose cache weights lie that workers share; None: nowhere
 
 
 def load(
@@ -70,8 +72,11 @@ def load(
 def _session(folder: ModelFolder, options: EngineOptions, device: Device) -> Session:
     """The serving graph where the model's own can be rewritten, else onnxruntime-genai."""
     from cupola.workers.attention_layers import UnservableGraphError
+    from cupola.workers.prepacked import PrepackedWeights
     from cupola.workers.session import DecoderSession
 
+    home = options.shared
+    prepacked = PrepackedWeights(home, folder.path, device) if home else None
     width, threads, slots = options.step_tokens, options.threads, options.slots
     why = ""
     if options.backend == "onnx" and device.provider in RAGGED:
@@ -83,6 +88,7 @@ def _session(folder: ModelFolder, options: EngineOptions, device: Device) -> Ses
                 threads=threads,
                 device=device,
                 cache_bytes=options.kv_bytes,
+                prepacked=prepacked,
             )
         except UnservableGraphError as error:
             why = str(error)

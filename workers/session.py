@@ -18,6 +18,7 @@ from cupola.workers.device import CPU, Device
 from cupola.workers.device_cache import DeviceCache, fitting
 from cupola.workers.kv_cache import KeyValueCache
 from cupola.workers.model_folder import ModelFolder
+from cupola.workers.prepacked import PrepackedWeights
 from cupola.workers.rows import Rows
 from cupola.workers.serving_graph import serving_graph
 from cupola.workers.sharing_cache import SharingCache
@@ -84,9 +85,11 @@ class DecoderSession:
         threads: int,
         device: Device = CPU,
         cache_bytes: int = 0,
+        prepacked: PrepackedWeights | None = None,
     ) -> None:
         """``width``: the most tokens a run takes. ``cache_bytes``: on a device that commits all of
         its memory at once, for keys and values; there are fewer slots where it is little.
+        ``prepacked``: weights to share with other workers.
 
         Raises UnservableGraphError, ModelFolderError, ProviderError.
         """
@@ -97,7 +100,8 @@ class DecoderSession:
         options.add_session_config_entry(
             "session.model_external_initializers_file_folder_path", str(folder.path)
         )
-        self._open = partial(device.open, graph.model, options, folder.decoder.name)
+        opened = (prepacked or device).open
+        self._open = partial(opened, graph.model, options, folder.decoder.name)
         self._session = self._open()
         # A row's unused places lie behind its end, so a row is one grid wider than the context.
         capacity = folder.context + width

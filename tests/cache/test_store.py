@@ -1,5 +1,6 @@
 import json
 import logging
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -173,6 +174,17 @@ def test_remove(home: Home) -> None:
     assert list(home.downloads.iterdir()) == []
     with pytest.raises(UnknownModelError):
         cache.remove(PHI)
+
+
+def test_what_workers_derive_is_no_model_and_goes_with_its_model(home: Home) -> None:
+    path = place(home, "Microsoft/phi")
+    derived = home.prepacked_folder(path) / "0123456789abcdef"
+    shutil.copytree(path, derived)
+    cache = ModelCache(home)
+    assert [model.path for model in cache.scan()] == [path]
+    cache.remove(PHI)
+    assert not derived.exists()
+    assert cache.scan() == []
 
 
 def test_removing_a_link_keeps_what_it_points_to(home: Home, tmp_path: Path) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
 from cupola.cache.catalog import ExecutionProvider
+from cupola.cache.home import Home
 from cupola.gateway.service import check_devices, worker_configs
 from cupola.gateway.settings import Settings
 from cupola.gateway.supervisor import GaveUpError
@@ -26,3 +28,22 @@ def test_each_worker_has_its_provider_and_its_device(tmp_path: Path) -> None:
         ("cpu:0/0", ExecutionProvider.CPU, 0),
         ("cuda:1/0", ExecutionProvider.CUDA, 1),
     ]
+
+
+@pytest.mark.parametrize(
+    ("workers", "shared_weights", "sharing"),
+    [
+        ("1", "auto", [False]),
+        ("2", "auto", [True, True]),
+        ("cpu,cuda", "auto", [False, False]),
+        ("cpu,cuda,cpu", "auto", [True, False, True]),
+        ("2", "no", [False, False]),
+        ("cpu,cuda", "yes", [True, False]),
+    ],
+)
+def test_workers_on_cpus_share_weights(
+    workers: str, shared_weights: Literal["auto", "yes", "no"], sharing: list[bool], tmp_path: Path
+) -> None:
+    settings = Settings(home=tmp_path, workers=workers, shared_weights=shared_weights)
+    configs = worker_configs(settings, [], frozenset())
+    assert [config.engine.shared == Home(tmp_path) for config in configs] == sharing
