@@ -26,7 +26,7 @@ from cupola.cache.home import Home
 from cupola.cache.locks import FileLock
 from cupola.cache.staging import staging
 from cupola.workers.device import Device
-from cupola.workers.machine import processor
+from cupola.workers.machine import processor, release_memory
 
 logger = logging.getLogger(__name__)
 
@@ -55,7 +55,9 @@ class PrepackedWeights:
             entry = self.home.prepacked_folder(self.model) / self._key(graph)
             if not _is_whole(entry):
                 self._make(entry, graph, options.intra_op_num_threads, file)
-            return self._map(entry, options.intra_op_num_threads)
+            session = self._map(entry, options.intra_op_num_threads)
+            release_memory()  # of what was freed here, no weights will take the place
+            return session
         except (OSError, ValueError) as error:
             logger.warning("%s: its weights are not shared: %s", self.model.name, error)
             if entry is not None:
@@ -78,7 +80,8 @@ class PrepackedWeights:
     def _map(self, entry: Path, threads: int) -> ort.InferenceSession:
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
-        # What it would change has been changed, and a node that it changed had other weights.
+        # The graph was optimised when it was written: a node that changed now would not find the
+        # layout of its weights.
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
         return self.device.open(str(entry / _GRAPH), options, f"{entry.name}/{_GRAPH}")
 
