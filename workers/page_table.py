@@ -15,7 +15,7 @@ import numpy as np
 
 # Owners whose pages a row shows in turn. Every change of owner cuts the row's mappings in two, and
 # a process may have some 65,000 mappings (Linux's vm.max_map_count).
-MOST_OWNERS = 4
+MOST_OWNERS = 2
 
 
 class Show(NamedTuple):

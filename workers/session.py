@@ -21,7 +21,7 @@ from cupola.workers.model_folder import ModelFolder
 from cupola.workers.prepacked import PrepackedWeights
 from cupola.workers.rows import Rows
 from cupola.workers.serving_graph import serving_graph
-from cupola.workers.sharing_cache import SharingCache
+from cupola.workers.sharing_cache import key_value_cache
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,8 +107,7 @@ class DecoderSession:
         capacity = folder.context + width
         self.cache: KeyValueCache | DeviceCache
         if device.memory == "cpu":
-            shares = SharingCache.possible(graph.kv, slots)
-            self.cache = (SharingCache if shares else KeyValueCache)(graph.kv, slots, capacity)
+            self.cache = key_value_cache(graph.kv, slots, capacity)
         else:
             slots = fitting(slots, graph.kv.bytes_per_token * capacity, cache_bytes)
             self.cache = DeviceCache(graph.kv, slots, capacity, device)

@@ -7,6 +7,7 @@ into the processor's caches once for all rows.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator, Mapping
 
 from cupola.workers.attention_layers import KeyValueShape
@@ -14,8 +15,21 @@ from cupola.workers.kv_cache import KeyValueCache
 from cupola.workers.page_memory import SharedMemory
 from cupola.workers.page_table import MOST_OWNERS, Change, Copy, PageTable, Show
 
-# Mappings that a process may have is vm.max_map_count, 65,530 by default; half of it for one model.
-_MOST_MAPPINGS = 32_000
+logger = logging.getLogger(__name__)
+
+# A process may have 65,530 mappings (Linux's vm.max_map_count), and a worker may hold some models.
+_MOST_MAPPINGS = 16_000
+
+
+def key_value_cache(shape: KeyValueShape, rows: int, capacity: int) -> KeyValueCache:
+    """Rows that share memory where the system can do that, and plain ones elsewhere."""
+    mappings = 2 * shape.layers * shape.heads * rows * (MOST_OWNERS + 1)
+    if SharedMemory.available() and mappings <= _MOST_MAPPINGS:
+        try:
+            return SharingCache(shape, rows, capacity)
+        except OSError as error:
+            logger.warning("prompts that begin alike do not share memory: %s", error)
+    return KeyValueCache(shape, rows, capacity)
 
 
 class SharingCache(KeyValueCache):
@@ -29,12 +43,6 @@ class SharingCache(KeyValueCache):
         self._table = PageTable(rows, self.capacity // self.page)
         self._head_bytes = self._row_bytes // shape.heads
         self._page_bytes = self._head_bytes // self._table.pages
-
-    @staticmethod
-    def possible(shape: KeyValueShape, rows: int) -> bool:
-        """Whether the system can do it for so many rows."""
-        mappings = 2 * shape.layers * shape.heads * rows * (MOST_OWNERS + 1)
-        return SharedMemory.available() and mappings <= _MOST_MAPPINGS
 
     @property
     def committed_bytes(self) -> int:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from cupola.workers.attention_layers import KeyValueShape
 from cupola.workers.kv_cache import KeyValueCache
 from cupola.workers.machine import memory_bytes
-from cupola.workers.sharing_cache import SharingCache
+from cupola.workers.sharing_cache import SharingCache, key_value_cache
 
 SLOTS, CAPACITY = 4, 8192
 SHAPE = KeyValueShape(layers=2, heads=2, head_size=64, dtype=np.dtype(np.float32))
@@ -118,3 +118,15 @@ def test_rows_that_share_pages_hold_what_rows_of_their_own_would(todo):
             lengths[row] = LENGTH
         for each, length in enumerate(lengths):
             assert (cache.arrays[0][1][each, :, :length] == rows[each, :length, None]).all()
+
+
+@linux
+def test_too_many_mappings_or_a_system_that_refuses_make_plain_rows(monkeypatch):
+    assert isinstance(key_value_cache(SMALL, 4, LENGTH), SharingCache)
+    assert not isinstance(key_value_cache(SMALL, 4000, LENGTH), SharingCache)
+
+    def refuse(name: str) -> int:
+        raise OSError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "memfd_create", refuse)
+    assert not isinstance(key_value_cache(SMALL, 4, LENGTH), SharingCache)
