@@ -6,6 +6,7 @@ An architecture is one entry in ``ARCHITECTURES``; everything after this file se
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -76,6 +77,12 @@ class DecoderWeights:
         """Size of all matrices in the file, for progress."""
         tensors = self.gguf.tensors.values()
         return sum(tensor.data.nbytes for tensor in tensors if len(tensor.shape) == 2)
+
+    @property
+    def float_bytes(self) -> int:
+        """Size of all matrices in float32."""
+        tensors = self.gguf.tensors.values()
+        return sum(4 * math.prod(tensor.shape) for tensor in tensors if len(tensor.shape) == 2)
 
     @property
     def tied(self) -> bool:

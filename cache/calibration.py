@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime
 from onnx import TensorProto, helper
 from tokenizers import Tokenizer
 
 from cupola.cache.architecture import DecoderShape
 from cupola.cache.errors import BrokenFileError, UnsupportedError
+from cupola.cache.runtime import decoder_feed, open_session
 from cupola.cache.smoothing import LayerInputs
 
 _MAX_TOKENS = 1024
@@ -79,32 +79,6 @@ def observe(
         raise BrokenFileError("The model computes values that are not finite: damaged weights?")
     by_layer = (found[start : start + len(_TAPPED)] for start in range(0, len(found), len(_TAPPED)))
     return [LayerInputs(*(inputs[0] for inputs in layer)) for layer in by_layer]
-
-
-def open_session(model: bytes, folder: Path) -> onnxruntime.InferenceSession:
-    """``model`` with the weights in ``folder``. Raises UnsupportedError."""
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3  # errors
-    options.add_session_config_entry(
-        "session.model_external_initializers_file_folder_path", str(folder)
-    )
-    try:
-        return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # the runtime's errors have no common base of their own
-        raise UnsupportedError(f"ONNX Runtime cannot run the converted model: {error}") from error
-
-
-def decoder_feed(ids: list[int], shape: DecoderShape) -> dict[str, np.ndarray[Any, Any]]:
-    """Inputs for one sequence without a past."""
-    empty = np.zeros((1, shape.kv_heads, 0, shape.head_size), np.float32)
-    feed: dict[str, np.ndarray[Any, Any]] = {
-        "input_ids": np.array([ids], np.int64),
-        "attention_mask": np.ones((1, len(ids)), np.int64),
-    }
-    for layer in range(shape.layers):
-        feed[f"past_key_values.{layer}.key"] = empty
-        feed[f"past_key_values.{layer}.value"] = empty
-    return feed
 
 
 def _tap(model: onnx.ModelProto) -> dict[str, str]:

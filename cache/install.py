@@ -15,9 +15,9 @@ import msgspec
 from cupola.cache.catalog import BUILT_IN, Catalog, ModelVariant, UnknownModelError
 from cupola.cache.errors import CacheError, NoSpaceError, NotCachedError
 from cupola.cache.fetch import fetch, sha256_of
+from cupola.cache.figures import MAX_FLOATS
 from cupola.cache.home import Home
 from cupola.cache.locks import FileLock
-from cupola.cache.precision import Precision
 from cupola.cache.progress import Progress, silent
 from cupola.cache.staging import staging
 from cupola.cache.store import CachedModel, ModelCache
@@ -25,7 +25,10 @@ from cupola.cache.store import CachedModel, ModelCache
 # Of the model's size: the wheel and the GGUF in it, or the GGUF and the model, are on the disk at
 # the same time, and a GGUF is at most about as large as the model.
 _ROOM = 2.2
-_ROOM_FOR_FLOATS = 6.0  # W8A8 is measured against the model in float32, four times its size
+# For a while the model is there in float32, to be compared with: four times a model of 8 bits a
+# weight, and eight times a GGUF of 4.
+_FLOATS_OF_MODEL = 4.0
+_FLOATS_OF_GGUF = 8.0
 _QUANTISATION = re.compile(r"[.-](?:i?q\d\w*|b?f16|f32|mxfp4)$", re.IGNORECASE)
 _UNSAFE = re.compile(r"[^A-Za-z0-9._]+")
 _MAX_NAME = 100
@@ -49,7 +52,7 @@ def install(
         found = _cached(variant.id, home)  # another process may have been quicker
         if found is not None and not force:
             return found
-        _need_room(home, round(variant.file_size_mb * 1e6 * _room(variant)))
+        _need_room(home, _room(variant, variant.file_size_mb * 1e6, _FLOATS_OF_MODEL))
         with staging(home) as folder:
             weights = fetch(variant.source, folder, progress)
             _convert(weights, folder, variant, variant.source.sha256, home, progress)
@@ -88,7 +91,7 @@ def _import(
                 return model
         newest = max((model.variant.version for model in same_name), default=0)
         variant = msgspec.structs.replace(variant, id=f"{variant.name}:{newest + 1}")
-        _need_room(home, round(path.stat().st_size * _room(variant)))
+        _need_room(home, _room(variant, path.stat().st_size, _FLOATS_OF_GGUF))
         with staging(home) as folder:
             _convert(path, folder, variant, digest, home, progress)
     return ModelCache(home).find(variant.id)
@@ -109,8 +112,10 @@ def _exclusive(variant: ModelVariant, home: Home, progress: Progress) -> FileLoc
     return FileLock(home.downloads / f"{variant.publisher}-{name}.lock")
 
 
-def _room(variant: ModelVariant) -> float:
-    return _ROOM_FOR_FLOATS if variant.precision is Precision.W8A8 else _ROOM
+def _room(variant: ModelVariant, size: float, floats: float) -> int:
+    """Bytes on the disk to make a model of a file of ``size``, as far as that can be told."""
+    decoder = variant.task != "embeddings"
+    return round(size * _ROOM + (min(size * floats, MAX_FLOATS) if decoder else 0))
 
 
 def _need_room(home: Home, needed: int) -> None:

@@ -1,7 +1,6 @@
-"""How near a rounded model comes to itself in float32: the numbers of ``quality.json``.
+"""Takes the figures of a rounded model: how near it is to itself in float32, and how fast.
 
-They are from a text that calibration does not see, of prose, legal prose and code. Speed is not
-among them: it belongs to a machine and not to a model, and at import a machine is busy.
+They are from a text that calibration does not see, of prose, legal prose and code.
 """
 
 from __future__ import annotations
@@ -10,12 +9,17 @@ import json
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 from tokenizers import Tokenizer
 
 from cupola.cache.architecture import DecoderShape
-from cupola.cache.calibration import decoder_feed, open_session
+from cupola.cache.figures import Figures
+from cupola.cache.runtime import Session, decoder_feed, open_session
+from cupola.cache.speed import tokens_per_second
+
+Array = npt.NDArray[np.float32]
 
 _MAX_TOKENS = 384  # a row of logits for each is kept: 75 MB where the vocabulary is 49,152
 
@@ -45,38 +49,52 @@ class Shelf:
 
 
 class Quality:
-    """Holds what the exact model says of the text, to compare other graphs with it."""
+    """Measures a model, and compares it with what it was in float32 if that was remembered."""
 
     def __init__(self, folder: Path, shape: DecoderShape, tokenizer: dict[str, Any]) -> None:
-        """``folder``: where ``model.onnx`` is the model in float32, for now."""
+        """``folder``: where ``model.onnx`` is, one after the other. ``tokenizer``: its JSON."""
         encoded: list[int] = Tokenizer.from_str(json.dumps(tokenizer)).encode(_TEXT).ids
         self._ids = encoded[: min(_MAX_TOKENS, shape.context_length)]
+        self._folder = folder
         self._shape = shape
-        self._exact = self._log_probabilities(folder)
+        self._exact: Array | None = None
 
-    def compare(self, folder: Path) -> dict[str, float]:
-        """Of the ``model.onnx`` that is in ``folder`` by now."""
-        exact, rounded = self._exact, self._log_probabilities(folder)
-        divergence = (np.exp(exact) * (exact - rounded)).sum(axis=-1).mean()
-        same = (exact.argmax(axis=-1) == rounded.argmax(axis=-1)).mean()
-        return {
-            "perplexity": round(self._perplexity(rounded), 4),
-            "perplexity_fp32": round(self._perplexity(exact), 4),
-            "kl_divergence": round(float(divergence), 5),
-            "same_best_token": round(float(same), 4),
-            "tokens": len(self._ids),
-            "size_bytes": sum(path.stat().st_size for path in folder.glob("model.onnx*")),
-        }
+    def remember(self) -> None:
+        """The model in the folder is the one in float32, for now."""
+        self._exact = self._log_probabilities(self._open())
 
-    def _log_probabilities(self, folder: Path) -> npt.NDArray[np.float32]:
-        session = open_session((folder / "model.onnx").read_bytes(), folder)
+    def measure(self) -> Figures:
+        """Of the model that is in the folder by now."""
+        session = self._open()
+        found = self._log_probabilities(session)
+        figures = Figures(
+            perplexity=round(self._perplexity(found), 4),
+            tokens=len(self._ids),
+            size_bytes=sum(path.stat().st_size for path in self._folder.glob("model.onnx*")),
+            tokens_per_second_1=round(tokens_per_second(session, self._shape, 1), 1),
+            tokens_per_second_16=round(tokens_per_second(session, self._shape, 16), 1),
+        )
+        return figures if self._exact is None else self._compared(figures, self._exact, found)
+
+    def _compared(self, figures: Figures, exact: Array, found: Array) -> Figures:
+        divergence = (np.exp(exact) * (exact - found)).sum(axis=-1).mean()
+        same = (exact.argmax(axis=-1) == found.argmax(axis=-1)).mean()
+        return msgspec.structs.replace(
+            figures,
+            perplexity_fp32=round(self._perplexity(exact), 4),
+            kl_divergence=round(float(divergence), 5),
+            same_best_token=round(float(same), 4),
+        )
+
+    def _open(self) -> Session:
+        return open_session((self._folder / "model.onnx").read_bytes(), self._folder)
+
+    def _log_probabilities(self, session: Session) -> Array:
         (logits,) = session.run(["logits"], decoder_feed(self._ids, self._shape))
         shifted = logits[0] - logits[0].max(axis=-1, keepdims=True)
-        found: npt.NDArray[np.float32] = shifted - np.log(
-            np.exp(shifted).sum(axis=-1, keepdims=True)
-        )
+        found: Array = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
         return found
 
-    def _perplexity(self, log_probabilities: npt.NDArray[np.float32]) -> float:
+    def _perplexity(self, log_probabilities: Array) -> float:
         following = log_probabilities[np.arange(len(self._ids) - 1), self._ids[1:]]
         return float(np.exp(-following.mean(dtype=np.float64)))

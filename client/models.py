@@ -95,21 +95,26 @@ def info(
 
     Example: cupola model info smollm2-135m
     """
+    from msgspec import to_builtins
+
     from cupola.cache.errors import NotCachedError
     from cupola.cache.store import ModelCache
+    from cupola.client.figures import in_words
 
     cache = ModelCache(home.current())
     variant = cache.catalog().find(name)[0]
     try:
-        path = str(cache.find(variant.id).path)
+        cached = cache.find(variant.id)
+        path, figures = str(cached.path), cached.figures
     except NotCachedError:
-        path = ""
+        path, figures = "", None
     about = record(variant, bool(path)) | {"path": path}
     if license and output is Form.TEXT:
         print(variant.license or "unknown")
         return
     told = _told(variant.id) if path else {}
     about |= {"engine": told.get("engine"), "engineReason": told.get("engineReason")}
+    about["quality"] = to_builtins(figures)
     if output is Form.JSON:
         print_json(about | {"loaded": bool(told.get("loaded"))})
         return
@@ -130,6 +135,8 @@ def info(
     print(f"{'On this disk':<20}{path or 'no; to fetch it: cupola model download ' + name}")
     reason = f", because {about['engineReason']}" if about["engineReason"] else ""
     print(f"{'Engine':<20}{about['engine'] or 'known once the model is loaded'}{reason}")
+    for title, words in in_words(figures).items():
+        print(f"{title:<20}{words}")
 
 
 def download(

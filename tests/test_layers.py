@@ -43,7 +43,7 @@ BORDERS = {
         "workers/encoder_session.py",
         "workers/prepacked.py",
         "workers/provider_probe.py",
-        "cache/calibration.py",
+        "cache/runtime.py",
     ),
     "onnxruntime_genai": ("workers/genai_session.py",),
     "psutil": ("workers/machine.py",),

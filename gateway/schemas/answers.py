@@ -6,6 +6,8 @@ from typing import Literal
 
 import msgspec
 
+from cupola.cache.figures import Figures
+
 
 class PromptTokensDetails(msgspec.Struct, frozen=True):
     cached_tokens: int = 0
@@ -138,6 +140,7 @@ class ModelEntry(msgspec.Struct, frozen=True, rename={
     vision: bool = False
     engine: str | msgspec.UnsetType = msgspec.UNSET  # that runs it; known once it is loaded
     engine_reason: str | msgspec.UnsetType = msgspec.UNSET  # why it is not the batching one
+    quality: Figures | msgspec.UnsetType = msgspec.UNSET  # what was measured when it was imported
     object: Literal["model"] = "model"
     type: Literal["model"] = "model"
 

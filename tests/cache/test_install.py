@@ -97,6 +97,7 @@ def test_install(home: Home, variant: ModelVariant) -> None:
         "inference_model.json",
         "model.onnx",
         "model.onnx.data",
+        "quality.json",
         "tokenizer.json",
         "tokenizer_config.json",
     ]

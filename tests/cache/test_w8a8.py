@@ -1,7 +1,5 @@
 """Integer products on both sides: a scale for each token, whatever else is in the batch."""
 
-import json
-import math
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +9,6 @@ import pytest
 from onnx import TensorProto, helper
 
 from cupola.cache.architecture import DecoderWeights
-from cupola.cache.calibration import decoder_feed, open_session
 from cupola.cache.catalog import SMOLLM2_135M_W8A8
 from cupola.cache.convert import convert
 from cupola.cache.gguf_file import GgufFile
@@ -19,6 +16,7 @@ from cupola.cache.graph_nodes import GraphNodes
 from cupola.cache.initializers import Initializers
 from cupola.cache.precision import Precision
 from cupola.cache.projections import Projections
+from cupola.cache.runtime import decoder_feed, open_session
 from cupola.cache.weights_file import DATA_FILE, WeightsFile
 from cupola.workers.model_folder import ModelFolder
 from cupola.workers.session import DecoderSession, Row
@@ -69,17 +67,6 @@ def test_the_workers_serving_graph_is_the_same_function(folder: Path) -> None:
     plain = Graph(folder)
     assert distance(np.concatenate([started[:4], gone_on]), plain.logits(FIRST)) < 0.01
     assert distance(started[4:], plain.logits(SECOND)) < 0.01
-
-
-def test_quality_is_said_beside_the_model(folder: Path) -> None:
-    quality = json.loads((folder / "quality.json").read_text())
-    # A random model's perplexity is all but infinite: it is the logarithm that is near.
-    logarithms = [math.log(quality[name]) for name in ("perplexity", "perplexity_fp32")]
-    assert logarithms[0] == pytest.approx(logarithms[1], rel=0.05)
-    assert 0 < quality["kl_divergence"] < 0.05
-    assert quality["same_best_token"] > 0.8
-    sizes = [(folder / name).stat().st_size for name in ("model.onnx", DATA_FILE)]
-    assert quality["size_bytes"] == sum(sizes)
 
 
 def projected(weights: DecoderWeights, x: Array, folder: Path) -> Array:

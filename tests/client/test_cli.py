@@ -84,6 +84,28 @@ def test_model_info(cupola: Cli, model: str, home: Home) -> None:
     assert str(home.models) in cupola.ok("model", "info", model)
 
 
+def test_model_info_tells_what_an_import_measured(cupola: Cli, model: str, home: Home) -> None:
+    (config,) = home.models.rglob("genai_config.json")
+    file = config.parent / "quality.json"
+    figures = {
+        "perplexity": 20.06,
+        "perplexity_fp32": 20.0,
+        "kl_divergence": 0.0071,
+        "size_bytes": 141_440_861,
+        "tokens_per_second_1": 110.4,
+        "tokens_per_second_16": 600.0,
+    }
+    file.write_text(json.dumps(figures))
+    text = cupola.ok("model", "info", model)
+    assert "\nQuality             perplexity +0.3% against float32, KL divergence 0.007\n" in text
+    assert "\nWeights             141 MB\n" in text
+    assert "\nSpeed               about 110 / 600 tokens/s at 1 / 16 sequences, " in text
+    assert json.loads(cupola.ok("model", "info", model, "-o", "json"))["quality"] == figures
+    file.write_text("damaged")
+    assert "Quality" not in cupola.ok("model", "info", model)
+    assert json.loads(cupola.ok("model", "info", model, "-o", "json"))["quality"] is None
+
+
 def test_an_unknown_model_is_told_with_near_names(cupola: Cli) -> None:
     text = cupola.refused("model", "info", "smollm")
     assert "did you mean smollm2-135m?" in text

@@ -87,6 +87,16 @@ def test_the_engine_of_a_loaded_model(
     assert (entry["engine"], entry["engineReason"]) == ("onnxruntime-genai", "it is a test")
 
 
+def test_what_an_import_measured(gateway: RunningGateway, home: Path) -> None:
+    file = Home(home).model_folder(SMOLLM2_135M.publisher, MODEL_ID) / "quality.json"
+    with gateway.http() as http:
+        file.write_text('{"kl_divergence": 0.007, "tokens": 264}', "utf-8")
+        entry = http.get(f"/v1/models/{MODEL}").json()
+        assert entry["quality"] == {"kl_divergence": 0.007, "tokens": 264}
+        file.write_text("damaged", "utf-8")
+        assert "quality" not in http.get(f"/v1/models/{MODEL}").json()
+
+
 @pytest.mark.parametrize("path", ["smolm2-135m", "", "a/b", "..%2f..%2fetc"])
 def test_unknown(gateway: RunningGateway, path: str) -> None:
     with gateway.http() as http:

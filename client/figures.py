@@ -1,0 +1,34 @@
+"""What was measured of a model when it was imported, in words."""
+
+from __future__ import annotations
+
+from cupola.cache.figures import Figures
+
+
+def in_words(figures: Figures | None) -> dict[str, str]:
+    """Titles and what stands beside them; only of what is known."""
+    if figures is None:
+        return {}
+    words = {"Quality": _quality(figures), "Weights": "", "Speed": _speed(figures)}
+    if figures.size_bytes is not None:
+        words["Weights"] = f"{figures.size_bytes / 1e6:.0f} MB"
+    return {title: text for title, text in words.items() if text}
+
+
+def _quality(figures: Figures) -> str:
+    parts = []
+    if figures.perplexity is not None and figures.perplexity_fp32 is not None:
+        change = figures.perplexity / figures.perplexity_fp32 - 1
+        parts.append(f"perplexity {change:+.1%} against float32")
+    if figures.kl_divergence is not None:
+        parts.append(f"KL divergence {figures.kl_divergence:.3f}")
+    if figures.same_best_token is not None:
+        parts.append(f"the same best token in {figures.same_best_token:.0%} of the places")
+    return ", ".join(parts)
+
+
+def _speed(figures: Figures) -> str:
+    one, sixteen = figures.tokens_per_second_1, figures.tokens_per_second_16
+    if one is None or sixteen is None:
+        return ""
+    return f"about {one:.0f} / {sixteen:.0f} tokens/s at 1 / 16 sequences, when it was imported"
