@@ -37,13 +37,14 @@ class Workload:
 
     model: str
     max_tokens: int
-    shared_prefix: bool
+    shared_prefix: str | None  # "new" in every round or "known"
     prompt_words: int  # of a long prompt that differs for every request; 0: a short one
     copy: bool = False  # a given text is to be written once more, at temperature 0
 
     def body(self, chance: random.Random, round_: int = 0) -> dict[str, object]:
-        # Another one in every round: it is shared by those who come together, and known to nobody.
-        system = f"It is day {round_}. {SYSTEM}" if self.shared_prefix else ""
+        # A new one is shared by those who come together, and known to nobody before.
+        day = round_ if self.shared_prefix == "new" else 0
+        system = f"It is day {day}. {SYSTEM}" if self.shared_prefix else ""
         if self.prompt_words:
             system = " ".join(chance.choices(WORDS, k=self.prompt_words))
         messages = [{"role": "system", "content": system}] if system else []
@@ -156,7 +157,13 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--requests", type=int, default=2, help="requests of each app")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--max-tokens", type=int, default=64)
-    parser.add_argument("--shared-prefix", action="store_true", help="one long system prompt")
+    parser.add_argument(
+        "--shared-prefix",
+        nargs="?",
+        const="new",
+        choices=["new", "known"],
+        help="one long system prompt: a new one in every round, or always the same",
+    )
     parser.add_argument("--prompt-words", type=int, default=0, help="long prompts that all differ")
     parser.add_argument("--copy", action="store_true", help="a text to be written once more")
     parser.add_argument("--json", action="store_true", help="a line of JSON for every row")

@@ -89,7 +89,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--max-tokens", type=int, default=64)
     parser.add_argument("--slots", type=int, default=16)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--shared-prefix", action="store_true", help="one long system prompt")
+    parser.add_argument(
+        "--shared-prefix", nargs="?", const="new", choices=["new", "known"], help="as of bench.py"
+    )
     parser.add_argument("--prompt-words", type=int, default=0, help="long prompts that all differ")
     return parser.parse_args()
 
