@@ -33,8 +33,9 @@ from cupola.workers.main import WorkerConfig
 logger = logging.getLogger(__name__)
 
 # Weights that lie in huge pages are found sooner by the processor. glibc asks for them where the
-# system leaves that to the programs; the K/V cache wants small ones, and says so.
-_HUGE_PAGES = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
+# system leaves that to the programs, but hardly in the arenas that it makes for further threads,
+# and models are loaded on one. The K/V cache wants small pages, and says so.
+_HUGE_PAGES = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1:glibc.malloc.arena_max=1"}
 
 _PROVIDERS = {provider.name.lower(): provider for provider in ExecutionProvider}
 
