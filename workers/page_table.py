@@ -59,6 +59,11 @@ class PageTable:
         """Pages that all rows together show of others."""
         return int((self._owner != np.arange(len(self._owner))[:, None]).sum())
 
+    def lenders(self) -> frozenset[int]:
+        """Rows whose own pages others show."""
+        others = self._owner != np.arange(len(self._owner))[:, None]
+        return frozenset(self._owner[others].tolist())
+
     def borrows(self, row: int, first: int) -> bool:
         """Whether the row shows pages from ``first`` on that are not its own."""
         return bool((self._owner[row, first:] != row).any())

@@ -25,6 +25,10 @@ class Rows(ABC):
     def forget(self, row: int) -> None:
         """Give a row's memory back."""
 
+    def lenders(self) -> frozenset[int]:
+        """Rows in whose memory positions of others lie: to write there takes a copy first."""
+        return frozenset()
+
     def borrows(self, row: int, position: int) -> bool:
         """Whether positions from ``position`` on lie in the memory of another row."""
         return False

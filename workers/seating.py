@@ -54,7 +54,7 @@ class Seating:
         match = self._match(sequence)
         if self._worth_waiting(sequence, match, running):
             return False
-        slot = self.table.take(match)
+        slot = self.table.take(match, self._cache.lenders())
         if slot is not match.slot and self._cache.borrows(slot.index, match.length):
             self.forget(slot)  # what lay in the memory of others would count as touched
         if slot is not match.slot and match.length:
@@ -86,7 +86,7 @@ class Seating:
         if sum(slot.touched for slot in self.table.slots) + growth <= self.positions:
             return True  # even if nothing was shared
         while self.committed + growth > self.positions:
-            if (stale := self.table.stale()) is None:
+            if (stale := self.table.stale(self._cache.lenders())) is None:
                 return False
             self.forget(stale)
         return True

@@ -20,6 +20,10 @@ logger = logging.getLogger(__name__)
 # A process may have 65,530 mappings (Linux's vm.max_map_count), and a worker may hold some models.
 _MOST_MAPPINGS = 16_000
 
+# Positions from which on pages are shared. To show them takes some system calls for every layer and
+# head, and the row's own warm pages are given back; to copy so few takes less.
+WORTH_SHARING = 128
+
 
 def key_value_cache(shape: KeyValueShape, rows: int, capacity: int) -> KeyValueCache:
     """Rows that share memory where the system can do that, and plain ones elsewhere."""
@@ -54,8 +58,9 @@ class SharingCache(KeyValueCache):
         return self._table.borrowed * heads * self._page_bytes
 
     def copy(self, source: int, target: int, length: int) -> None:
-        """Whole pages are shared, and the rest is copied."""
-        pages, changes = self._table.share(source, target, length // self.page)
+        """Whole pages are shared where there are many, and the rest is copied."""
+        wanted = length // self.page if length >= WORTH_SHARING else 0
+        pages, changes = self._table.share(source, target, wanted)
         self._make(changes)
         self._copy(source, target, pages * self.page, length)
 
@@ -66,6 +71,9 @@ class SharingCache(KeyValueCache):
     def forget(self, row: int) -> None:
         self.claim(row, 0)
         super().forget(row)
+
+    def lenders(self) -> frozenset[int]:
+        return self._table.lenders()
 
     def borrows(self, row: int, position: int) -> bool:
         return self._table.borrows(row, position // self.page)

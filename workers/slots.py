@@ -8,7 +8,7 @@ row between running ones costs nothing that can be measured.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -54,12 +54,12 @@ class SlotTable:
         length, _, index = max(shared)
         return Match(self.slots[-index], length)
 
-    def take(self, match: Match) -> Slot:
+    def take(self, match: Match, lenders: Collection[int] = ()) -> Slot:
         """The free slot to run in. The caller copies the match if it lies in another one.
 
         A slot is taken over in place if nothing behind the match would be lost; else the match is
-        worth keeping for others and the least recently used slot is taken. Raises IndexError when
-        no slot is free.
+        worth keeping for others and the least recently used slot is taken, of ``lenders`` last:
+        others share what is there. Raises IndexError when no slot is free.
         """
         if self.continues(match):
             slot = match.slot
@@ -69,7 +69,10 @@ class SlotTable:
                 raise IndexError("no slot is free")
             # An empty slot before one that holds something, and both before the match itself.
             keep = match.slot if match.length else None
-            slot = min(free, key=lambda s: (s is keep, s.length > 0, s.used_at, s.index))
+            slot = min(
+                free,
+                key=lambda s: (s is keep, s.length > 0, s.index in lenders, s.used_at, s.index),
+            )
         slot.running = True
         return slot
 
@@ -99,10 +102,10 @@ class SlotTable:
         """The slot holds nothing any more, and its memory is given back."""
         slot.tokens, slot.length, slot.touched = (), 0, 0
 
-    def stale(self, keep: Slot | None = None) -> Slot | None:
+    def stale(self, lenders: Collection[int] = ()) -> Slot | None:
         """The free slot whose memory is missed least; None when there is none to give back."""
-        held = [s for s in self.slots if not s.running and s.touched and s is not keep]
-        return min(held, key=lambda slot: slot.used_at, default=None)
+        held = [slot for slot in self.slots if not slot.running and slot.touched]
+        return min(held, key=lambda s: (s.index in lenders, s.used_at), default=None)
 
 
 def common_prefix(one: Sequence[int], other: Sequence[int], limit: int) -> int:

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cupola.workers import sharing_cache
 from cupola.workers.attention_layers import KeyValueShape
 from cupola.workers.kv_cache import KeyValueCache
 from cupola.workers.machine import memory_bytes
@@ -98,8 +99,14 @@ steps = st.tuples(
 
 @linux
 @settings(max_examples=200, deadline=None)
-@given(st.lists(steps, max_size=25))
-def test_rows_that_share_pages_hold_what_rows_of_their_own_would(todo):
+@given(st.lists(steps, max_size=25), st.sampled_from([1, 40]))
+def test_rows_that_share_pages_hold_what_rows_of_their_own_would(todo, worth):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sharing_cache, "WORTH_SHARING", worth)
+        check_rows(todo)
+
+
+def check_rows(todo) -> None:
     cache = SharingCache(SMALL, SLOTS, LENGTH)
     rows = np.zeros((SLOTS, LENGTH))
     lengths = [0] * SLOTS

@@ -106,3 +106,13 @@ def test_whatever_is_found_is_really_there(prompts: list[list[int]]):
         table.start(slot, prompt, match.length, "")
         table.extend(slot, len(prompt) - match.length)
         table.release(slot)
+
+
+def test_a_slot_that_lends_is_taken_last():
+    table = SlotTable(3)
+    for tokens in ([1, 2], [3, 4], [5, 6]):
+        run(table, tokens)
+    nothing = table.match([9], "")
+    assert table.take(nothing, lenders={0}).index == 1
+    assert table.take(nothing, lenders={0}).index == 2
+    assert table.take(nothing, lenders={0}).index == 0
