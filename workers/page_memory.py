@@ -57,10 +57,6 @@ class SharedMemory:
     def available() -> bool:
         return sys.platform == "linux" and hasattr(os, "memfd_create")
 
-    @property
-    def committed_bytes(self) -> int:
-        return os.fstat(self._file).st_blocks * 512
-
     def show(self, at: int, offset: int, size: int) -> None:
         """At ``at`` of the buffer appear the pages of the file at ``offset``. Raises OSError."""
         access, flags = mmap.PROT_READ | mmap.PROT_WRITE, mmap.MAP_SHARED | _MAP_FIXED

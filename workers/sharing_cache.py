@@ -49,10 +49,6 @@ class SharingCache(KeyValueCache):
         self._page_bytes = self._head_bytes // self._table.pages
 
     @property
-    def committed_bytes(self) -> int:
-        return self._memory.committed_bytes
-
-    @property
     def shared_bytes(self) -> int:
         heads = 2 * self.shape.layers * self.shape.heads
         return self._table.borrowed * heads * self._page_bytes
