@@ -123,7 +123,7 @@ def test_genai_loads_the_folder_and_agrees(precision: Precision, tmp_path: Path)
         (TinyModel(metadata={"llama.rope.dimension_count": 8}), UnsupportedError, "a part"),
         (TinyModel(metadata={"split.count": 2}), UnsupportedError, "several files"),
         (TinyModel(hidden=96, heads=8), UnsupportedError, "ONNX Runtime cannot run"),
-        (TinyModel(hidden=72, heads=3, kv_heads=1), UnsupportedError, "72 values"),
+        (TinyModel(hidden=48, heads=3, kv_heads=1), UnsupportedError, "48 values"),
     ],
 )
 def test_what_cannot_be_converted_is_said(
