@@ -14,7 +14,7 @@ from typing import Any
 
 import jsonschema
 import numpy as np
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from cupola.cache.home import Home
@@ -142,6 +142,12 @@ def outcome(schema: Any, seed: int, vocabulary: Vocabulary) -> str:
     return "valid"
 
 
+def spells(vocabulary: Vocabulary, text: str) -> bool:
+    """Some vocabularies lack bytes that begin rare characters: no answer can hold these."""
+    tokens = vocabulary.tokenizer.tokenize_str(text)
+    return bool(vocabulary.tokenizer.decode_bytes(tokens) == text.encode())
+
+
 def outcomes(count: int, vocabulary: Vocabulary = VOCABULARY) -> Counter[str]:
     """What became of so many schemas. Fails with the first document that is not valid."""
     seen: Counter[str] = Counter()
@@ -149,6 +155,7 @@ def outcomes(count: int, vocabulary: Vocabulary = VOCABULARY) -> Counter[str]:
     @given(SCHEMAS, st.integers(0, 2**32))
     @settings(max_examples=count, deadline=None, suppress_health_check=list(HealthCheck))
     def run(schema: Any, seed: int) -> None:
+        assume(spells(vocabulary, json.dumps(schema, ensure_ascii=False)))
         seen[outcome(schema, seed, vocabulary)] += 1
 
     run()
