@@ -5,10 +5,8 @@ from __future__ import annotations
 import ctypes
 import gc
 import os
-import platform
 import signal
 import sys
-from pathlib import Path
 
 import psutil
 
@@ -18,9 +16,6 @@ _malloc_trim = getattr(_libc, "malloc_trim", None)
 _mallopt = getattr(_libc, "mallopt", None)
 _M_MMAP_THRESHOLD = -3  # malloc.h
 _MAPPED_BYTES = 16 * 1024 * 1024
-
-# Lines of /proc/cpuinfo, on x86 and ARM.
-_DECISIVE = ("vendor_id", "cpu family", "model", "flags", "CPU ", "Features")
 
 
 def memory_bytes() -> int:
@@ -54,16 +49,6 @@ def cores() -> int:
     """Physical cores that this process may use; hyper-threads share one core's arithmetic units."""
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return max(1, min(usable or 1, psutil.cpu_count(logical=False) or 1))
-
-
-def processor() -> str:
-    """Its make and instruction sets, which decide what kernels a runtime takes for it."""
-    try:
-        first = Path("/proc/cpuinfo").read_text("utf-8", "replace").partition("\n\n")[0]
-    except OSError:
-        return f"{platform.machine()} {platform.processor()}"
-    lines = first.splitlines()
-    return "\n".join(line for line in lines if line.startswith(_DECISIVE))
 
 
 def listener(port: int) -> str | None:

@@ -24,9 +24,10 @@ import onnxruntime as ort
 
 from cupola.cache.home import Home
 from cupola.cache.locks import FileLock
+from cupola.cache.processor import processor
 from cupola.cache.staging import staging
 from cupola.workers.device import Device
-from cupola.workers.machine import processor, release_memory
+from cupola.workers.machine import release_memory
 
 logger = logging.getLogger(__name__)
 
