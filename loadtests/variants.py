@@ -14,7 +14,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cupola.workers.model_folder import ModelFolder
-from cupola.workers.session import DecoderSession, Row
+from cupola.workers.packing import Row
+from cupola.workers.session import DecoderSession
 
 STEPS = 8  # of a round; a step's time is the round's median
 

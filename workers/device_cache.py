@@ -6,6 +6,8 @@ prefix is used again only by a prompt that continues it in its own row.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
@@ -40,11 +42,12 @@ class DeviceCache(Rows):
         self._parts = [[_filled(zeros, device) for _ in range(2)] for _ in range(shape.layers)]
 
     def place(
-        self, layer: int, part: int, depth: int
+        self, layer: int, part: int, rows: range
     ) -> tuple[str, int, type[np.generic], tuple[int, ...], int]:
-        """Where the keys (part 0) or values (1) of the first ``depth`` rows lie, for a binding."""
-        pointer = self._parts[layer][part].data_ptr()
-        dims = (depth, *self._dims)
+        """Where the keys (part 0) or values (1) of some rows lie, for a binding."""
+        row_bytes = math.prod(self._dims) * self.shape.dtype.itemsize
+        pointer = self._parts[layer][part].data_ptr() + rows.start * row_bytes
+        dims = (len(rows), *self._dims)
         return self._device.memory, self._device.index, self.shape.dtype.type, dims, pointer
 
     def forget(self, row: int) -> None:

@@ -25,11 +25,12 @@ from cupola.workers.drawing import Drawing, wanted_of
 from cupola.workers.masks import MaskBatch
 from cupola.workers.model_folder import ModelFolder
 from cupola.workers.pace import Pace
+from cupola.workers.packing import Row
 from cupola.workers.plan import Step, plan
 from cupola.workers.recovery import Recovery
 from cupola.workers.seating import Seating
 from cupola.workers.sequence import Sequence
-from cupola.workers.session import Row, Session
+from cupola.workers.session import Session
 from cupola.workers.text import TextCodec
 
 logger = logging.getLogger(__name__)

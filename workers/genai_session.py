@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 from cupola.scheduler.messages import Serving
 from cupola.workers.device import CPU, Device
 from cupola.workers.model_folder import ModelFolder, ModelFolderError
+from cupola.workers.packing import Row
 from cupola.workers.rows import Rows
-from cupola.workers.session import Row
 
 og.disable_telemetry_events()
 

@@ -49,11 +49,11 @@ class KeyValueCache(Rows):
         )
 
     def place(
-        self, layer: int, part: int, depth: int
+        self, layer: int, part: int, rows: range
     ) -> tuple[str, int, type[np.generic], tuple[int, ...], int]:
-        """Where the keys (part 0) or values (1) of the first ``depth`` rows lie, for a binding."""
-        head = self.arrays[layer][part][:depth]
-        return "cpu", 0, head.dtype.type, head.shape, head.ctypes.data
+        """Where the keys (part 0) or values (1) of some rows lie, for a binding."""
+        those = self.arrays[layer][part][rows.start : rows.stop]
+        return "cpu", 0, those.dtype.type, those.shape, those.ctypes.data
 
     def copy(self, source: int, target: int, length: int) -> None:
         self._copy(source, target, 0, length)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -18,21 +19,15 @@ from cupola.workers.device import CPU, Device
 from cupola.workers.device_cache import DeviceCache, fitting
 from cupola.workers.kv_cache import KeyValueCache
 from cupola.workers.model_folder import ModelFolder
+from cupola.workers.packing import Row, pack, positions, runs, span
 from cupola.workers.prepacked import PrepackedWeights
 from cupola.workers.rows import Rows
 from cupola.workers.serving_graph import serving_graph
 from cupola.workers.sharing_cache import key_value_cache
 
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """What one run reads for one slot: ``tokens`` behind the ``past`` positions in the cache."""
-
-    slot: int
-    past: int
-    tokens: Sequence[int]
-    logits: int  # of how many of the last tokens
-    long: bool = False  # with the second rotary table, where the model has two
+# Keys and values are copied rather than the weights read again while they are so many times as many
+# bytes (measured; float32 beside weights of 8 bits).
+_COPIED = 1.25
 
 
 class Session(Protocol):
@@ -108,7 +103,9 @@ class DecoderSession:
         self.cache: KeyValueCache | DeviceCache
         if device.memory == "cpu":
             self.cache = key_value_cache(graph.kv, slots, capacity)
+            self._copied = int(_COPIED * _size(folder.decoder) / graph.kv.bytes_per_token)
         else:
+            self._copied = sys.maxsize
             slots = fitting(slots, graph.kv.bytes_per_token * capacity, cache_bytes)
             self.cache = DeviceCache(graph.kv, slots, capacity, device)
         self._caches = graph.caches
@@ -118,8 +115,8 @@ class DecoderSession:
         self.seconds = 0.0  # that the last run took
         self.vocabulary = graph.vocabulary
         self._logits = np.empty((slots, graph.vocabulary), np.float32)
-        # Binding all keys and values costs a millisecond, so each number of rows is bound once.
-        self._bindings: dict[int, ort.IOBinding] = {}
+        # Binding all keys and values costs a millisecond, so the same slots are bound once.
+        self._bindings: dict[range, ort.IOBinding] = {}
         self._try_out()
 
     def _try_out(self) -> None:
@@ -136,86 +133,49 @@ class DecoderSession:
         """One run; logits ``[R, vocabulary]`` of the tokens that are wanted, in order of ``rows``.
 
         The result is a view that the next run overwrites. The GIL is released meanwhile. A slot
-        below the highest one used that has no row stays as it is.
+        that has no row stays as it is.
         """
-        inputs = pack(rows, depth=max(row.slot for row in rows) + 1)
+        wanted = sum(row.logits for row in rows)
+        if wanted >= len(self._logits):  # one more, for rows of which none are wanted
+            self._logits = np.empty((wanted + 1, self.vocabulary), np.float32)
+        self.seconds = 0.0
+        done = 0
+        for part in runs(rows, self._copied):
+            self._run(part, self._logits[done:])
+            done += sum(row.logits for row in part)
+        return self._logits[:wanted]
+
+    def _run(self, rows: Sequence[Row], logits: NDArray[np.float32]) -> None:
+        slots = span(rows)
+        inputs = pack(rows, slots)
         if self._has_positions:
             inputs["position_ids"] = positions(rows, self.short_context)
-        binding = self._binding(len(inputs["seqlens_k"]))
+        binding = self._binding(slots)
         for name, array in inputs.items():
             binding.bind_input(name, "cpu", 0, array.dtype.type, array.shape, array.ctypes.data)
-        wanted = len(inputs["last"])
-        if wanted > len(self._logits):
-            self._logits = np.empty((wanted, self.vocabulary), np.float32)
-        logits = self._logits[:wanted]
-        shape = (1, *logits.shape)
+        shape = (1, len(inputs["last"]), self.vocabulary)
         binding.bind_output("logits", "cpu", 0, np.float32, shape, logits.ctypes.data)
         began = time.perf_counter()
         self._session.run_with_iobinding(binding)
-        self.seconds = time.perf_counter() - began
-        return logits[: sum(row.logits for row in rows)]
+        self.seconds += time.perf_counter() - began
 
     def rebuild(self) -> None:
         self._bindings.clear()
         del self._session  # first: there may be no memory for two
         self._session = self._open()
 
-    def _binding(self, depth: int) -> ort.IOBinding:
-        if binding := self._bindings.get(depth):
+    def _binding(self, slots: range) -> ort.IOBinding:
+        if binding := self._bindings.get(slots):
             return binding
-        binding = self._bindings[depth] = self._session.io_binding()
+        binding = self._bindings[slots] = self._session.io_binding()
         for layer, names in enumerate(self._caches):
             for part, (past, present) in enumerate(names.parts):
-                at = self.cache.place(layer, part, depth)
+                at = self.cache.place(layer, part, slots)
                 binding.bind_input(past, *at)
                 binding.bind_output(present, *at)
         return binding
 
 
-def pack(rows: Sequence[Row], depth: int) -> dict[str, NDArray[np.generic]]:
-    """The inputs of one run over ``depth`` rows of the cache; see serving_graph for their shapes.
-
-    Tokens are packed in the order of ``rows``, and so are the logits.
-    """
-    counts = np.array([len(row.tokens) for row in rows], np.int64)
-    slots = np.array([row.slot for row in rows], np.int64)
-    starts = np.cumsum(counts) - counts
-    total = int(counts.sum())
-    width = int(counts.max())
-
-    query = np.zeros(depth, np.int32)
-    query[slots] = counts
-    lengths = np.ones(depth, np.int64)  # an idle row must claim one cached position or more
-    lengths[slots] = [row.past + len(row.tokens) for row in rows]
-
-    # Every place of the grid names some packed token; those behind a row's end are never used.
-    columns = np.arange(width)
-    grid = np.zeros((depth, width, 2), np.int64)
-    grid[slots, :, 1] = starts[:, None] + np.minimum(columns, counts[:, None] - 1)
-    ungrid = np.empty((1, total, 2), np.int64)
-    ungrid[0, :, 0] = np.repeat(slots, counts)
-    ungrid[0, :, 1] = np.arange(total) - np.repeat(starts, counts)
-
-    ends = (starts + counts).tolist()
-    last = [
-        end - back for row, end in zip(rows, ends, strict=True) for back in range(row.logits, 0, -1)
-    ]
-    return {
-        "input_ids": np.array([[token for row in rows for token in row.tokens]], np.int64),
-        "grid": grid,
-        "ungrid": ungrid,
-        "last": np.array(last or [0], np.int64),  # the head needs one
-        "seqlens_k": (lengths - 1).astype(np.int32),
-        "query_seqlens": query,
-        "total_len": np.array(max(int(lengths.max()), width), np.int32),
-    }
-
-
-def positions(rows: Sequence[Row], shift: int) -> NDArray[np.int64]:
-    """Where each packed token stands in its sequence: ``[1, T]``.
-
-    ``shift``: how much higher the positions of long rows are, whose table lies behind the other.
-    """
-    starts = [row.past + shift * row.long for row in rows]
-    spans = [np.arange(len(row.tokens)) + start for row, start in zip(rows, starts, strict=True)]
-    return np.concatenate(spans)[None].astype(np.int64)
+def _size(graph: Path) -> int:
+    """Bytes of a graph and of the external data beside it."""
+    return sum(file.stat().st_size for file in graph.parent.glob(f"{graph.name}*"))

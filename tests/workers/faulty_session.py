@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from cupola.workers.session import DecoderSession, Row
+from cupola.workers.packing import Row
+from cupola.workers.session import DecoderSession
 from tests.workers.tiny import session
 
 Told = Callable[[Sequence[Row]], bool]

@@ -30,8 +30,9 @@ from cupola.workers.backend import RequestError
 from cupola.workers.engine import Engine
 from cupola.workers.model_folder import ModelFolder
 from cupola.workers.pace import Pace
+from cupola.workers.packing import Row
 from cupola.workers.seating import WORTH_WAITING
-from cupola.workers.session import DecoderSession, Row
+from cupola.workers.session import DecoderSession
 from tests.workers.reference import DATA, plain_decoder
 from tests.workers.tiny import (
     BUDGET,

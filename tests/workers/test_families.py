@@ -17,7 +17,8 @@ import pytest
 from cupola.scheduler.messages import SamplingParams, Tokens, Work
 from cupola.workers.engine import Engine
 from cupola.workers.model_folder import ModelFolder
-from cupola.workers.session import DecoderSession, Row
+from cupola.workers.packing import Row
+from cupola.workers.session import DecoderSession
 from tests.workers.genai_reference import greedy_answer
 from tests.workers.reference import DATA, plain_decoder
 from tests.workers.tiny import BUDGET, NAME, SLOTS, codec, decode, drain, engine_over, text

@@ -19,8 +19,8 @@ from cupola.workers.device_cache import DeviceCache, fitting
 from cupola.workers.discovery import ProviderState, discover
 from cupola.workers.loading import EngineOptions, load
 from cupola.workers.model_folder import ModelFolderError
+from cupola.workers.packing import Row
 from cupola.workers.provider_probe import problem
-from cupola.workers.session import Row
 from tests.workers.reference import DATA
 from tests.workers.tiny import BUDGET, NAME, session
 

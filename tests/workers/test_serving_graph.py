@@ -13,7 +13,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from cupola.workers.attention_layers import UnservableGraphError
 from cupola.workers.model_folder import ModelFolder
-from cupola.workers.session import DecoderSession, Row
+from cupola.workers.packing import Row
+from cupola.workers.session import DecoderSession
 from tests.workers.reference import DATA, PlainDecoder
 
 Change = Callable[[onnx.GraphProto], None]
