@@ -39,7 +39,7 @@ def span(rows: Sequence[Row]) -> range:
 
 
 def pack(rows: Sequence[Row], slots: range) -> dict[str, NDArray[np.generic]]:
-    """The inputs of one run over ``slots``.
+    """The inputs of one run over ``slots``, to be filled in.
 
     Tokens are packed in the order of ``rows``, and so are the logits.
     """
@@ -51,8 +51,6 @@ def pack(rows: Sequence[Row], slots: range) -> dict[str, NDArray[np.generic]]:
 
     query = np.zeros(len(slots), np.int32)
     query[at] = counts
-    lengths = np.ones(len(slots), np.int64)  # an idle row must claim one cached position or more
-    lengths[at] = [row.past + len(row.tokens) for row in rows]
 
     # Every place of the grid names some packed token; those behind a row's end are never used.
     columns = np.arange(width)
@@ -67,21 +65,31 @@ def pack(rows: Sequence[Row], slots: range) -> dict[str, NDArray[np.generic]]:
         end - back for row, end in zip(rows, ends, strict=True) for back in range(row.logits, 0, -1)
     ]
     return {
-        "input_ids": np.array([[token for row in rows for token in row.tokens]], np.int64),
+        "input_ids": np.empty((1, total), np.int64),
         "grid": grid,
         "ungrid": ungrid,
         "last": np.array(last or [0], np.int64),  # the head needs one
-        "seqlens_k": (lengths - 1).astype(np.int32),
+        "seqlens_k": np.zeros(len(slots), np.int32),  # an idle row claims one cached position
         "query_seqlens": query,
-        "total_len": np.array(max(int(lengths.max()), width), np.int32),
+        "total_len": np.empty((), np.int32),
+        "position_ids": np.empty((1, total), np.int64),
     }
 
 
-def positions(rows: Sequence[Row], shift: int) -> NDArray[np.int64]:
-    """Where each packed token stands in its sequence: ``[1, T]``.
+def fill(
+    inputs: dict[str, NDArray[np.generic]], rows: Sequence[Row], slots: range, shift: int
+) -> None:
+    """What differs between runs of rows in the same slots, with as many tokens.
 
     ``shift``: how much higher the positions of long rows are, whose table lies behind the other.
     """
-    starts = [row.past + shift * row.long for row in rows]
-    spans = [np.arange(len(row.tokens)) + start for row, start in zip(rows, starts, strict=True)]
-    return np.concatenate(spans)[None].astype(np.int64)
+    inputs["input_ids"][0] = [token for row in rows for token in row.tokens]
+    lengths = [row.past + len(row.tokens) for row in rows]
+    inputs["seqlens_k"][[row.slot - slots.start for row in rows]] = np.array(lengths) - 1
+    inputs["total_len"][...] = max(*lengths, inputs["grid"].shape[1])
+    if "position_ids" in inputs:
+        inputs["position_ids"][0] = [
+            place + shift * row.long
+            for row in rows
+            for place in range(row.past, row.past + len(row.tokens))
+        ]

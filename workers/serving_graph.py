@@ -48,7 +48,7 @@ class ServingGraph:
     # Tokens that a sequence may have to be read with the first rotary table. The positions of one
     # that is longer are so much higher, and so lead to the second. 0: there is one table only.
     short_context: int
-    has_positions: bool  # whether it has the input ``position_ids``
+    inputs: tuple[str, ...]  # its inputs besides keys and values
 
 
 def serving_graph(path: Path, head_size: int, padding: int) -> ServingGraph:
@@ -75,9 +75,11 @@ def serving_graph(path: Path, head_size: int, padding: int) -> ServingGraph:
     _declare_inputs(graph, names)
     _drop_dead_nodes(graph)
     _tell_float32(graph)
-    has_positions = _drop_unused_positions(graph)
+    _drop_unused_positions(graph)
+    pasts = {past for layer in names for past, _ in layer.parts}
+    inputs = tuple(value.name for value in graph.input if value.name not in pasts)
     return ServingGraph(
-        model.SerializeToString(), kv, names, _vocabulary(graph), short_context, has_positions
+        model.SerializeToString(), kv, names, _vocabulary(graph), short_context, inputs
     )
 
 
@@ -226,9 +228,7 @@ def _tell_float32(graph: onnx.GraphProto) -> None:
     logits.type.tensor_type.elem_type = TensorProto.FLOAT
 
 
-def _drop_unused_positions(graph: onnx.GraphProto) -> bool:
-    """Whether any node reads the positions; if none does, they are no input."""
-    if any(POSITIONS in node.input for node in graph.node):
-        return True
-    graph.input.remove(next(value for value in graph.input if value.name == POSITIONS))
-    return False
+def _drop_unused_positions(graph: onnx.GraphProto) -> None:
+    """If no node reads the positions, they are no input."""
+    if not any(POSITIONS in node.input for node in graph.node):
+        graph.input.remove(next(value for value in graph.input if value.name == POSITIONS))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Protocol
@@ -19,7 +20,7 @@ from cupola.workers.device import CPU, Device
 from cupola.workers.device_cache import DeviceCache, fitting
 from cupola.workers.kv_cache import KeyValueCache
 from cupola.workers.model_folder import ModelFolder
-from cupola.workers.packing import Row, pack, positions, runs, span
+from cupola.workers.packing import Row, fill, pack, runs, span
 from cupola.workers.prepacked import PrepackedWeights
 from cupola.workers.rows import Rows
 from cupola.workers.serving_graph import serving_graph
@@ -66,6 +67,15 @@ class Session(Protocol):
         values that it may have written are not to be used. Raises ModelFolderError."""
 
 
+@dataclass(slots=True)
+class _Bound:
+    """The memory that a run reads and writes, and the layout of its rows there."""
+
+    binding: ort.IOBinding
+    layout: tuple[object, ...] = ()
+    inputs: dict[str, NDArray[np.generic]] = field(default_factory=dict)
+
+
 class DecoderSession:
     """A decoder with the keys and values of ``slots`` sequences, bound in place."""
 
@@ -101,22 +111,23 @@ class DecoderSession:
         # A row's unused places lie behind its end, so a row is one grid wider than the context.
         capacity = folder.context + width
         self.cache: KeyValueCache | DeviceCache
-        if device.memory == "cpu":
+        self._on_device = device.memory != "cpu"
+        self._copied = sys.maxsize
+        if not self._on_device:
             self.cache = key_value_cache(graph.kv, slots, capacity)
             self._copied = int(_COPIED * _size(folder.decoder) / graph.kv.bytes_per_token)
         else:
-            self._copied = sys.maxsize
             slots = fitting(slots, graph.kv.bytes_per_token * capacity, cache_bytes)
             self.cache = DeviceCache(graph.kv, slots, capacity, device)
         self._caches = graph.caches
-        self._has_positions = graph.has_positions
+        self._inputs = graph.inputs
         self.short_context = graph.short_context
         self.slots = slots
         self.seconds = 0.0  # that the last run took
         self.vocabulary = graph.vocabulary
-        self._logits = np.empty((slots, graph.vocabulary), np.float32)
+        self._logits = np.empty((slots + 1, graph.vocabulary), np.float32)
         # Binding all keys and values costs a millisecond, so the same slots are bound once.
-        self._bindings: dict[range, ort.IOBinding] = {}
+        self._bindings: dict[range, _Bound] = {}
         self._try_out()
 
     def _try_out(self) -> None:
@@ -138,25 +149,34 @@ class DecoderSession:
         wanted = sum(row.logits for row in rows)
         if wanted >= len(self._logits):  # one more, for rows of which none are wanted
             self._logits = np.empty((wanted + 1, self.vocabulary), np.float32)
+            self._bindings.clear()
         self.seconds = 0.0
         done = 0
         for part in runs(rows, self._copied):
-            self._run(part, self._logits[done:])
+            self._run(part, done)
             done += sum(row.logits for row in part)
         return self._logits[:wanted]
 
-    def _run(self, rows: Sequence[Row], logits: NDArray[np.float32]) -> None:
+    def _run(self, rows: Sequence[Row], first: int) -> None:
+        """One run of the model, whose logits begin at the row ``first`` of the buffer."""
         slots = span(rows)
-        inputs = pack(rows, slots)
-        if self._has_positions:
-            inputs["position_ids"] = positions(rows, self.short_context)
-        binding = self._binding(slots)
-        for name, array in inputs.items():
-            binding.bind_input(name, "cpu", 0, array.dtype.type, array.shape, array.ctypes.data)
-        shape = (1, len(inputs["last"]), self.vocabulary)
-        binding.bind_output("logits", "cpu", 0, np.float32, shape, logits.ctypes.data)
+        bound = self._bindings.get(slots) or self._bind(slots)
+        # Rows that generate differ from step to step in some numbers only: nothing is bound anew,
+        # unless binding copies the inputs to a device.
+        layout = (first, *((row.slot, len(row.tokens), row.logits) for row in rows))
+        if anew := bound.layout != layout or self._on_device:
+            packed = pack(rows, slots)
+            bound.layout, bound.inputs = layout, {name: packed[name] for name in self._inputs}
+        fill(bound.inputs, rows, slots, self.short_context)
+        if anew:
+            for name, array in bound.inputs.items():
+                at = (array.dtype.type, array.shape, array.ctypes.data)
+                bound.binding.bind_input(name, "cpu", 0, *at)
+            shape = (1, len(bound.inputs["last"]), self.vocabulary)
+            pointer = self._logits[first:].ctypes.data
+            bound.binding.bind_output("logits", "cpu", 0, np.float32, shape, pointer)
         began = time.perf_counter()
-        self._session.run_with_iobinding(binding)
+        self._session.run_with_iobinding(bound.binding)
         self.seconds += time.perf_counter() - began
 
     def rebuild(self) -> None:
@@ -164,16 +184,16 @@ class DecoderSession:
         del self._session  # first: there may be no memory for two
         self._session = self._open()
 
-    def _binding(self, slots: range) -> ort.IOBinding:
-        if binding := self._bindings.get(slots):
-            return binding
-        binding = self._bindings[slots] = self._session.io_binding()
+    def _bind(self, slots: range) -> _Bound:
+        """Bind the keys and values of some slots."""
+        binding = self._session.io_binding()
         for layer, names in enumerate(self._caches):
             for part, (past, present) in enumerate(names.parts):
                 at = self.cache.place(layer, part, slots)
                 binding.bind_input(past, *at)
                 binding.bind_output(present, *at)
-        return binding
+        bound = self._bindings[slots] = _Bound(binding)
+        return bound
 
 
 def _size(graph: Path) -> int:

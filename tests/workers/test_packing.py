@@ -7,7 +7,7 @@ import pytest
 
 from cupola.workers import session as sessions
 from cupola.workers.model_folder import ModelFolder
-from cupola.workers.packing import Row, pack, runs, span
+from cupola.workers.packing import Row, fill, pack, runs, span
 from cupola.workers.session import DecoderSession
 from tests.workers.reference import DATA
 
@@ -34,6 +34,7 @@ def test_a_run_spans_the_slots_between_its_rows_and_no_others():
     slots = span([OTHER, ONE])
     assert slots == range(4, 8)
     inputs = pack([OTHER, ONE], slots)
+    fill(inputs, [OTHER, ONE], slots, 0)
     assert inputs["query_seqlens"].tolist() == [1, 0, 0, 1]
     assert inputs["seqlens_k"].tolist() == [300, 0, 0, 200]
     assert inputs["ungrid"][0].tolist() == [[3, 0], [0, 0]]
