@@ -105,6 +105,8 @@ class DecoderSession:
         options.add_session_config_entry(
             "session.model_external_initializers_file_folder_path", str(folder.path)
         )
+        # Between two runs the other processes need the cores more than threads that spin do.
+        options.add_session_config_entry("session.force_spinning_stop", "1")
         opened = (prepacked or device).open
         self._open = partial(opened, graph.model, options, folder.decoder.name)
         self._session = self._open()
