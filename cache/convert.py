@@ -16,6 +16,7 @@ from cupola.cache.decoder_graph import DecoderGraph
 from cupola.cache.figures import MAX_FLOATS, QUALITY_FILE
 from cupola.cache.gguf_file import GgufFile
 from cupola.cache.initializers import Initializers
+from cupola.cache.integer_weights import IntegerWeights
 from cupola.cache.model_files import genai_config, inference_model
 from cupola.cache.precision import Precision
 from cupola.cache.progress import Progress, silent
@@ -23,10 +24,6 @@ from cupola.cache.rotated import RotatedWeights
 from cupola.cache.smoothing import SmoothedWeights
 from cupola.cache.tokenizer_files import TokenizerFiles
 from cupola.cache.weights_file import DATA_FILE, WeightsFile
-
-# How much of the activations' spread goes into the weights. Less than where nothing is turned: what
-# turning leaves of it is little.
-_SHARE_OF_INTEGERS = 0.3
 
 
 def convert(
@@ -95,8 +92,10 @@ class _Work:
         from cupola.cache.calibration import observe
         from cupola.cache.quality import Quality
 
-        self._total *= 2
         plain, shape, integers = self._weights, self._weights.shape, precision is Precision.W8A8
+        self._total *= 2
+        if integers and plain.tied:  # the head is stored beside the embedding
+            self._total += plain.embedding().stored_bytes
         exact = integers or plain.float_bytes <= MAX_FLOATS
         first = self.write(
             RotatedWeights(plain) if integers else plain, Precision.FP32 if exact else precision
@@ -105,11 +104,11 @@ class _Work:
         quality = Quality(self._target, shape, self._tokenizer_json)
         if exact:
             quality.remember()
+        smoothed = SmoothedWeights(plain, seen)
         if integers:
-            smoothed = SmoothedWeights(plain, seen, _SHARE_OF_INTEGERS)
-            self.write(RotatedWeights(smoothed, seen), precision)
+            self.write(IntegerWeights(smoothed, seen), precision)
         else:
-            self.write(SmoothedWeights(plain, seen), precision)
+            self.write(smoothed, precision)
         _write(self._target / QUALITY_FILE, quality.measure().encoded())
 
     def _advance(self, size: int) -> None:

@@ -99,7 +99,8 @@ class DecoderGraph:
             normed, residual = self._skip_norm(f"{at}/input_layernorm", residual, hidden, norm)
         else:
             normed, residual = self._first_norm(f"{at}/input_layernorm", hidden, norm), hidden
-        qkv = self._projections.add(normed, weights.qkv(layer), f"{at}/attn/qkv_proj")
+        packed = weights.qkv(layer)
+        qkv = self._projections.add(normed, packed, f"{at}/attn/qkv_proj", normed=True)
         bias = weights.qkv_bias(layer)
         if bias is not None:
             stored = self._stored.constant(f"{name}.attn.qkv_proj.Add.bias", bias)
@@ -174,11 +175,14 @@ class DecoderGraph:
 
     def _mlp(self, layer: int, normed: str) -> str:
         weights, at = self._weights, f"/model/layers.{layer}/mlp"
-        gate = self._projections.add(normed, weights.gate(layer), f"{at}/gate_proj")
-        up = self._projections.add(normed, weights.up(layer), f"{at}/up_proj")
+        gate = self._projections.add(normed, weights.gate(layer), f"{at}/gate_proj", normed=True)
+        up = self._projections.add(normed, weights.up(layer), f"{at}/up_proj", normed=True)
         product = self._nodes.add("Mul", [self._silu(gate, f"{at}/act_fn"), up], f"{at}/Mul")
-        # Its input has by far the widest spread.
-        return self._projections.add_in_blocks(product, weights.down(layer), f"{at}/down_proj")
+        down = weights.down(layer)
+        if down.turned_inputs:
+            width = down.shape[1]
+            product = self._projections.turn(product, width, down.turned_inputs, f"{at}/turn")
+        return self._projections.add(product, down, f"{at}/down_proj")
 
     def _silu(self, x: str, at: str) -> str:
         if self._precision is Precision.W8A8:
@@ -212,8 +216,9 @@ class DecoderGraph:
         return (normed,) if last else (normed, total)
 
     def _embedding(self) -> str:
-        """Looks the tokens up. A tied embedding is stored once, for here and for the head."""
-        tied = self._weights.tied
+        """Looks the tokens up. A tied embedding is stored once, for here and for the head, unless
+        the head is an integer product."""
+        tied = self._weights.tied and self._precision is not Precision.W8A8
         name = "lm_head" if tied else "model.embed_tokens"
         matrix, at = self._weights.embedding(), "/model/embed_tokens"
         if self._precision is Precision.FP32:
@@ -243,12 +248,15 @@ class DecoderGraph:
 
     def _head(self, hidden: str) -> None:
         if not self._weights.tied:
-            self._projections.add_in_blocks(hidden, self._weights.head(), "/lm_head", "logits")
+            self._projections.add(hidden, self._weights.head(), "/lm_head", "logits")
             return
         turn = self._weights.head_turn()
         if turn is not None:
             stored = self._stored.table("lm_head.turn", turn)
             hidden = self._nodes.add("MatMul", [hidden, stored], "/lm_head/turn/MatMul")
+        if self._precision is Precision.W8A8:
+            self._projections.add(hidden, self._weights.embedding(), "/lm_head", "logits")
+            return
         shape = (self._shape.vocabulary, self._shape.hidden)
         self._projections.add_stored(hidden, "lm_head.MatMul.weight", shape, "/lm_head", "logits")
 

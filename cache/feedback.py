@@ -15,6 +15,7 @@ from cupola.cache.quantize import channel_scales
 # Of the mean square of the inputs. A short text says little about how channels go together: 0.01
 # was worse.
 _DAMPING = 0.1
+_TOGETHER = 2048  # columns that are corrected for each other: the work grows with the cube
 _AT_ONCE = 32  # columns, before the others are corrected by a product of matrices
 
 Array = npt.NDArray[np.float32]
@@ -22,7 +23,15 @@ Array = npt.NDArray[np.float32]
 
 def round_channels(rows: Array, inputs: Array) -> tuple[npt.NDArray[np.int8], Array]:
     """As quantize_channels, for ``inputs [tokens, K]``."""
-    scales, shares = channel_scales(rows), _shares(inputs)
+    scales = channel_scales(rows)
+    codes = np.empty(rows.shape, np.int8)
+    for start in range(0, rows.shape[1], _TOGETHER):
+        columns = np.s_[:, start : start + _TOGETHER]
+        codes[columns] = _round_columns(rows[columns], scales, _shares(inputs[columns]))
+    return codes, scales
+
+
+def _round_columns(rows: Array, scales: Array, shares: Array) -> npt.NDArray[np.int8]:
     left = rows.T.copy()  # [K, N]: what is still to be rounded, corrected
     codes = np.empty(left.shape, np.int8)
     for start in range(0, len(left), _AT_ONCE):
@@ -34,7 +43,7 @@ def round_channels(rows: Array, inputs: Array) -> tuple[npt.NDArray[np.int8], Ar
             left[column + 1 : stop] -= np.outer(shares[column, column + 1 : stop], error)
             codes[column], errors[column - start] = rounded, error
         left[stop:] -= shares[start:stop, stop:].T @ errors
-    return codes.T, scales
+    return codes.T
 
 
 def _shares(inputs: Array) -> Array:

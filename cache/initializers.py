@@ -78,11 +78,11 @@ class Initializers:
     def channel_matrix(self, name: str, matrix: Matrix) -> tuple[str, str]:
         """int8 codes ``[K, N]``, as integer products want their right side, and float32 scales
         ``[N]``: two names."""
-        values = matrix.whole()
         if matrix.inputs is None:
-            codes, scales = quantize_channels(values)
+            pieces = [quantize_channels(piece.values) for piece in matrix.pieces()]
+            codes, scales = map(np.concatenate, zip(*pieces, strict=True))
         else:
-            codes, scales = round_channels(values, matrix.inputs)
+            codes, scales = round_channels(matrix.whole(), matrix.inputs)
         self._advance(matrix.stored_bytes)
         transposed = codes.T
         stored = self._data.write(f"{name}_S8", np.int8, transposed.shape, [transposed])

@@ -27,8 +27,9 @@ class Matrix:
     orders: tuple[npt.NDArray[np.int64] | None, ...]  # of each part's rows; None: as they are
     rows: Array | None = None  # what each row is multiplied by, [N]
     columns: Array | None = None  # and each column, [K]
-    turned_inputs: bool = False  # reads a residual stream that is turned
-    turned_outputs: bool = False  # writes to it
+    turned_inputs: int = 0  # what it reads is turned, so many channels together
+    turned_outputs: int = 0  # what it writes is turned
+    turned_from: int = 0  # from this row on
     inputs: Array | None = None  # what it reads in a text, [tokens, K]: rounding minds them
 
     @property
@@ -45,8 +46,10 @@ class Matrix:
         One whose outputs are turned is one piece: each of its rows has something of all others.
         """
         if self.turned_outputs:
-            values = replace(self, turned_outputs=False).whole()
-            yield MatrixPiece(turned(values.T).T, self.stored_bytes)
+            values = replace(self, turned_outputs=0).whole()
+            rows = values[self.turned_from :].T
+            values[self.turned_from :] = turned(rows, self.turned_outputs).T
+            yield MatrixPiece(values, self.stored_bytes)
             return
         step = max(1, _VALUES_AT_ONCE // self.shape[1])
         done = 0
@@ -63,7 +66,7 @@ class Matrix:
                 if self.rows is not None:
                     values = values * self.rows[done : done + len(values), None]
                 if self.turned_inputs:
-                    values = turned(values)
+                    values = turned(values, self.turned_inputs)
                 done += len(values)
                 yield MatrixPiece(values, part.data[start:stop].nbytes)
 

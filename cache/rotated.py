@@ -2,38 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from cupola.cache.architecture import DecoderWeights, Matrix
 from cupola.cache.rotation import turned
-from cupola.cache.smoothing import LayerInputs, Vector
+from cupola.cache.smoothing import Vector
 
 
 class RotatedWeights(DecoderWeights):
-    """The same function as ``plain``, with norms that have no weights of their own.
+    """The same function as ``plain``, with norms that have no weights of their own."""
 
-    ``seen``: what this decoder's projections read in a text, before ``plain`` was smoothed. With it
-    their matrices say what they read.
-    """
-
-    def __init__(self, plain: DecoderWeights, seen: Sequence[LayerInputs] | None = None) -> None:
+    def __init__(self, plain: DecoderWeights) -> None:
         super().__init__(plain.gguf)
         self._used = plain._used
         self._plain = plain
-        self._seen = seen
 
     def embedding(self) -> Matrix:
-        return replace(self._plain.embedding(), turned_inputs=True)
+        return replace(self._plain.embedding(), turned_inputs=self.shape.hidden)
 
     def head(self) -> Matrix:
-        return _reading(self._plain.head(), self._plain.final_norm(), None)
+        return self._reading(self._plain.head(), self._plain.final_norm())
 
     def head_turn(self) -> Vector | None:
         """A tied head cannot take the last norm's weights in: the embedding has none."""
-        return turned(turned(np.diag(self._plain.final_norm())).T)
+        size = self.shape.hidden
+        return turned(turned(np.diag(self._plain.final_norm()), size).T, size)
 
     def final_norm(self) -> Vector:
         return np.ones(self.shape.hidden, np.float32)
@@ -42,31 +37,23 @@ class RotatedWeights(DecoderWeights):
         return np.ones(self.shape.hidden, np.float32)
 
     def qkv(self, layer: int) -> Matrix:
-        inputs = None if self._seen is None else self._seen[layer].qkv
-        return _reading(self._plain.qkv(layer), self._plain.norm(layer, "attn"), inputs)
+        return self._reading(self._plain.qkv(layer), self._plain.norm(layer, "attn"))
 
     def qkv_bias(self, layer: int) -> Vector | None:
         return self._plain.qkv_bias(layer)
 
     def attention_output(self, layer: int) -> Matrix:
-        matrix = replace(self._plain.attention_output(layer), turned_outputs=True)
-        if self._seen is None:
-            return matrix
-        inputs = self._seen[layer].output
-        return replace(matrix, inputs=inputs if matrix.columns is None else inputs / matrix.columns)
+        return replace(self._plain.attention_output(layer), turned_outputs=self.shape.hidden)
 
     def gate(self, layer: int) -> Matrix:
-        inputs = None if self._seen is None else self._seen[layer].mlp
-        return _reading(self._plain.gate(layer), self._plain.norm(layer, "ffn"), inputs)
+        return self._reading(self._plain.gate(layer), self._plain.norm(layer, "ffn"))
 
     def up(self, layer: int) -> Matrix:
-        inputs = None if self._seen is None else self._seen[layer].mlp
-        return _reading(self._plain.up(layer), self._plain.norm(layer, "ffn"), inputs)
+        return self._reading(self._plain.up(layer), self._plain.norm(layer, "ffn"))
 
     def down(self, layer: int) -> Matrix:
-        return replace(self._plain.down(layer), turned_outputs=True)
+        return replace(self._plain.down(layer), turned_outputs=self.shape.hidden)
 
-
-def _reading(matrix: Matrix, norm: Vector, inputs: Vector | None) -> Matrix:
-    columns = norm if matrix.columns is None else norm * matrix.columns
-    return replace(matrix, columns=columns, turned_inputs=True, inputs=inputs)
+    def _reading(self, matrix: Matrix, norm: Vector) -> Matrix:
+        columns = norm if matrix.columns is None else norm * matrix.columns
+        return replace(matrix, columns=columns, turned_inputs=self.shape.hidden)

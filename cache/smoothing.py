@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from cupola.cache.architecture import DecoderWeights, Matrix
 
+_SHARE = 0.5  # of the spread that the weights take over, a in the formula
 _TINY = 1e-5
 _MAX_EXPONENT = 20  # of two: no channel is moved further than that
 
@@ -35,16 +36,10 @@ class LayerInputs:
 
 
 class SmoothedWeights(DecoderWeights):
-    """The weights of the same decoder with activations of less spread.
+    """The weights of the same decoder with activations of less spread."""
 
-    ``share``, from 0 to 1: how much of the spread the weights take over, a in the formula.
-    """
-
-    def __init__(
-        self, plain: DecoderWeights, seen: Sequence[LayerInputs], share: float = 0.5
-    ) -> None:
+    def __init__(self, plain: DecoderWeights, seen: Sequence[LayerInputs]) -> None:
         super().__init__(plain.gguf)
-        self._share = share
         self._factors = [
             self._layer_factors(plain, layer, inputs) for layer, inputs in enumerate(seen)
         ]
@@ -77,17 +72,17 @@ class SmoothedWeights(DecoderWeights):
         return replace(super().down(layer), columns=self._factors[layer].down)
 
     def _layer_factors(self, plain: DecoderWeights, layer: int, seen: LayerInputs) -> _Factors:
-        shape, share = self.shape, self._share
+        shape = self.shape
         by_head = (shape.kv_heads, shape.heads // shape.kv_heads, shape.head_size)
         output = plain.attention_output(layer).column_peaks().reshape(by_head).max(axis=1)
         mlp = np.maximum(plain.gate(layer).column_peaks(), plain.up(layer).column_peaks())
         values = _peaks(seen.output).reshape(by_head).max(axis=1)
         return _Factors(
-            qkv=_factors(_peaks(seen.qkv), plain.qkv(layer).column_peaks(), share),
+            qkv=_factors(_peaks(seen.qkv), plain.qkv(layer).column_peaks()),
             # One K/V head feeds several query heads.
-            value=_factors(values.ravel(), output.ravel(), share),
-            mlp=_factors(_peaks(seen.mlp), mlp, share),
-            down=_factors(_peaks(seen.down), plain.down(layer).column_peaks(), share),
+            value=_factors(values.ravel(), output.ravel()),
+            mlp=_factors(_peaks(seen.mlp), mlp),
+            down=_factors(_peaks(seen.down), plain.down(layer).column_peaks()),
         )
 
     def _qkv_outputs(self, value: Vector) -> Vector:
@@ -117,10 +112,10 @@ def _peaks(inputs: Vector) -> Vector:
     return peaks
 
 
-def _factors(activations: Vector, weights: Vector, share: float) -> Vector:
-    """Powers of two near ``activations^share / weights^(1-share)``, around 1."""
-    wanted = share * np.log2(np.maximum(activations, _TINY))
-    wanted -= (1 - share) * np.log2(np.maximum(weights, _TINY))
+def _factors(activations: Vector, weights: Vector) -> Vector:
+    """Powers of two near ``activations^a / weights^(1-a)``, around 1."""
+    wanted = _SHARE * np.log2(np.maximum(activations, _TINY))
+    wanted -= (1 - _SHARE) * np.log2(np.maximum(weights, _TINY))
     exponents = np.clip(np.rint(wanted - wanted.mean()), -_MAX_EXPONENT, _MAX_EXPONENT)
     factors: Vector = np.exp2(exponents).astype(np.float32)
     return factors

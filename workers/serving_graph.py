@@ -37,6 +37,7 @@ from cupola.workers.model_folder import ModelFolderError
 from cupola.workers.rotary import join_tables, pad_tables
 
 POSITIONS = "position_ids"
+_OF_THE_HEAD = ("QuantizeLinear", "SimplifiedLayerNormalization", "MatMul")
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,8 +102,9 @@ def _select_last(graph: onnx.GraphProto) -> None:
         if not head.input or head.input[0] not in makers:
             raise UnservableGraphError("no MatMul makes the logits")
         head = makers[head.input[0]]
-    # The head of a decoder that is turned at import is two products in a row.
-    while (before := makers.get(head.input[0])) is not None and before.op_type == "MatMul":
+    # In front of a head of integers tokens are given one length and rounded, and turned where it is
+    # the embedding.
+    while (before := makers.get(head.input[0])) is not None and before.op_type in _OF_THE_HEAD:
         head = before
     hidden = _of_all_tokens(head.input[0], makers)
     head.input[0] = "cupola.last_hidden"

@@ -2,7 +2,9 @@
 
 import numpy as np
 import numpy.typing as npt
+import pytest
 
+from cupola.cache import feedback
 from cupola.cache.feedback import round_channels
 from cupola.cache.quantize import quantize_channels
 
@@ -20,6 +22,18 @@ def test_products_are_nearer_than_with_each_weight_to_the_nearest() -> None:
     corrected, nearest = round_channels(rows, text), quantize_channels(rows)
     assert error(*corrected, rows, unseen) < 0.5 * error(*nearest, rows, unseen)
     assert np.abs(corrected[0]).max() <= 127
+
+
+def test_columns_of_wide_matrices_are_corrected_in_groups(monkeypatch: pytest.MonkeyPatch) -> None:
+    random = np.random.default_rng(0)
+    rows, text = (random.standard_normal((count, 96), np.float32) for count in (24, 400))
+    monkeypatch.setattr(feedback, "_TOGETHER", 64)
+    codes, scales = round_channels(rows, text)
+    for group in (np.s_[:, :64], np.s_[:, 64:]):
+        padded = np.concatenate([rows[group], np.abs(rows).max(axis=1, keepdims=True)], axis=1)
+        alone, same_scales = round_channels(padded, np.pad(text[group], ((0, 0), (0, 1))))
+        assert np.array_equal(scales, same_scales)
+        assert (codes[group] == alone[:, :-1]).mean() > 0.99
 
 
 def test_inputs_of_zeros_are_no_division_by_zero() -> None:

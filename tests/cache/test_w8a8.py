@@ -1,4 +1,4 @@
-"""Integer products on both sides: a scale for each token, whatever else is in the batch."""
+"""Integer products on both sides: how a token is rounded, no other of the batch has a say in."""
 
 from pathlib import Path
 
@@ -30,9 +30,9 @@ FIRST = [1, 72, 5, 260, 33, 99, 100]
 SECOND = [2, 17, 200, 201, 7, 8, 9]
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    gguf = TinyModel().write(tmp_path / "m.gguf")
+@pytest.fixture(params=[True, False], ids=["tied", "untied"])
+def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    gguf = TinyModel(tied=request.param).write(tmp_path / "m.gguf")
     convert(gguf, tmp_path / "model", SMOLLM2_135M_W8A8, precision=Precision.W8A8)
     return tmp_path / "model"
 
