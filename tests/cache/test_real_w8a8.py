@@ -1,7 +1,7 @@
 """The default model in integers: near to float32 on three kinds of text.
 
-``pytest -rP`` prints what is measured. With AVX-512 VNNI: perplexity +0.3%, -0.2% and +0.7%, where
-1,500 tokens say it to a third of a percent; KL divergence 0.007, 0.011 and 0.008.
+``pytest -rP`` prints what is measured. With AMX: perplexity +0.1%, +0.9% and +0.5%, where 1,500
+tokens say it to half a percent; KL divergence 0.007, 0.011 and 0.008.
 """
 
 import argparse
