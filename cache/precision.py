@@ -12,7 +12,7 @@ class Precision(enum.StrEnum):
     INT8 = "int8"
     INT4 = "int4"
     # Integers on both sides: 8 bits a weight with a scale for each output channel, 8 bits an
-    # activation with a scale for each token. The embedding as in INT8.
+    # activation of tokens that have one length. The embedding as in INT8.
     W8A8 = "w8a8"
 
     @property
