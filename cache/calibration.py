@@ -58,6 +58,11 @@ Let x be a real number with x² + 2x = 15. Then (x + 1)² = 16, so x = 3 or x = 
 """
 
 
+def calibration_ids(tokenizer: str, most: int) -> list[int]:
+    """The text as tokens. ``tokenizer`` is the content of tokenizer.json."""
+    return list(Tokenizer.from_str(tokenizer).encode(_TEXT).ids[:most])
+
+
 def observe(
     model: onnx.ModelProto, folder: Path, shape: DecoderShape, tokenizer: dict[str, Any]
 ) -> list[LayerInputs]:
@@ -66,8 +71,7 @@ def observe(
     ``tokenizer`` is the content of tokenizer.json. Returns one LayerInputs a layer. Raises
     UnsupportedError or BrokenFileError for a model that does not run.
     """
-    ids = Tokenizer.from_str(json.dumps(tokenizer)).encode(_TEXT).ids
-    ids = ids[: min(_MAX_TOKENS, shape.context_length)]
+    ids = calibration_ids(json.dumps(tokenizer), min(_MAX_TOKENS, shape.context_length))
     tapped = _tap(model)
     names = [tapped[f"/model/layers.{n}/{at}"] for n in range(shape.layers) for at in _TAPPED]
     session = open_session(model.SerializeToString(), folder)

@@ -142,8 +142,10 @@ def worker_configs(
         kv_bytes=settings.kv_memory_mb * 1024 * 1024 or available_bytes() // (2 * len(devices)),
         context=settings.context,
         threads=threads,
+        int8_cache=settings.kv_cache == "int8",
     )
-    sharing = shares_weights(settings)
+    # Two sessions over one cache of int8 share their weights, too.
+    mapping = shares_weights(settings) or engine.int8_cache
     seen: Counter[str] = Counter()
     configs = []
     for device in devices:
@@ -152,7 +154,7 @@ def worker_configs(
         name = f"{device}/{seen[device]}"
         seen[device] += 1
         own = replace(engine, device=int(device.partition(":")[2]))
-        if sharing and provider is ExecutionProvider.CPU:
+        if mapping and provider is ExecutionProvider.CPU:
             own = replace(own, shared=Home(settings.home))
         configs.append(WorkerConfig(name, provider, own, settings.model_ttl, wanted, pinned))
     return configs

@@ -38,6 +38,8 @@ BORDERS = {
     ),
     "onnxruntime": (
         "workers/session.py",
+        "workers/runner.py",
+        "workers/int8_session.py",
         "workers/device.py",
         "workers/device_cache.py",
         "workers/encoder_session.py",
@@ -60,6 +62,7 @@ BORDERS = {
     "onnx": (
         "cache/",
         "workers/serving_graph.py",
+        "workers/int8_graph.py",
         "workers/attention_layers.py",
         "workers/rotary.py",
         "workers/provider_probe.py",

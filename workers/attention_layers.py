@@ -91,6 +91,10 @@ def cache_names(layers: Sequence[onnx.NodeProto]) -> tuple[CacheNames, ...]:
     )
 
 
+def query_heads(node: onnx.NodeProto) -> int:
+    return _attribute(node, "num_heads", 0)
+
+
 def key_value_shape(
     graph: onnx.GraphProto, names: Sequence[CacheNames], head_size: int
 ) -> KeyValueShape:

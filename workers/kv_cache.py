@@ -1,4 +1,4 @@
-"""The memory of keys and values: one array a layer and part, ``[slots, heads, capacity, size]``."""
+"""The memory of keys and values: an array ``[slots, heads, capacity, size]`` a layer and part."""
 
 from __future__ import annotations
 
@@ -33,38 +33,32 @@ class KeyValueCache(Rows):
         self.shape = shape
         self.bytes_per_token = shape.bytes_per_token
         self.capacity = -(-capacity // self.page) * self.page
+        self.versions = [0] * slots  # another one after a row was copied to, or forgotten
         self._row_bytes = shape.heads * self.capacity * position
-        dims = (slots, shape.heads, self.capacity, shape.head_size)
-        count = math.prod(dims)
+        dims = (shape.layers, 2, slots, shape.heads, self.capacity, shape.head_size)
         self._part_bytes = slots * self._row_bytes
         self._memory = memory(2 * shape.layers * self._part_bytes)
-        self.arrays = tuple(
-            tuple(
-                np.frombuffer(
-                    self._memory.buffer, shape.dtype, count, (2 * layer + part) * self._part_bytes
-                ).reshape(dims)
-                for part in range(2)
-            )
-            for layer in range(shape.layers)
-        )
+        # [layers, keys and values, slots, heads, capacity, head size]
+        self.array = np.frombuffer(self._memory.buffer, shape.dtype, math.prod(dims)).reshape(dims)
 
     def place(
         self, layer: int, part: int, rows: range
     ) -> tuple[str, int, type[np.generic], tuple[int, ...], int]:
         """Where the keys (part 0) or values (1) of some rows lie, for a binding."""
-        those = self.arrays[layer][part][rows.start : rows.stop]
+        those = self.array[layer, part, rows.start : rows.stop]
         return "cpu", 0, those.dtype.type, those.shape, those.ctypes.data
 
     def copy(self, source: int, target: int, length: int) -> None:
+        self.versions[target] += 1
         self._copy(source, target, 0, length)
 
     def forget(self, row: int) -> None:
         """The row's memory reads as zeros afterwards."""
+        self.versions[row] += 1
         for part in range(2 * self.shape.layers):
             start = part * self._part_bytes + row * self._row_bytes
             self._memory.give_back(start, self._row_bytes)
 
     def _copy(self, source: int, target: int, start: int, end: int) -> None:
-        for parts in self.arrays:
-            for part in parts:
-                part[target, :, start:end] = part[source, :, start:end]
+        for layer in self.array:
+            layer[:, target, :, start:end] = layer[:, source, :, start:end]

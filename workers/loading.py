@@ -37,6 +37,7 @@ class EngineOptions:
     kv_bytes: int = 2**30  # memory for keys and values
     device: int = 0  # which of the provider's devices
     shared: Home | None = None  # in whose cache weights lie that workers share; None: nowhere
+    int8_cache: bool = False  # keys and values of 8 bits where a model can; ``shared`` is needed
 
 
 def load(
@@ -72,12 +73,19 @@ def load(
 def _session(folder: ModelFolder, options: EngineOptions, device: Device) -> Session:
     """The serving graph where the model's own can be rewritten, else onnxruntime-genai."""
     from cupola.workers.attention_layers import UnservableGraphError
+    from cupola.workers.int8_session import Int8Session
     from cupola.workers.prepacked import PrepackedWeights
     from cupola.workers.session import DecoderSession
 
     home = options.shared
     prepacked = PrepackedWeights(home, folder.path, device) if home else None
     width, threads, slots = options.step_tokens, options.threads, options.slots
+    if options.int8_cache and options.backend == "onnx" and prepacked is not None:
+        try:
+            return Int8Session(folder, prepacked, slots=slots, width=width, threads=threads)
+        except UnservableGraphError as error:
+            name = folder.path.name
+            logger.warning("%s: its keys and values stay as they are: %s", name, error)
     why = ""
     if options.backend == "onnx" and device.provider in RAGGED:
         try:

@@ -17,6 +17,7 @@ import logging
 import os
 import shutil
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,7 +57,7 @@ class PrepackedWeights:
             entry = self.home.prepacked_folder(self.model) / self._key(graph)
             if not _is_whole(entry):
                 self._make(entry, graph, options.intra_op_num_threads, file)
-            session = self._map(entry, options.intra_op_num_threads)
+            session = self.map(entry / _GRAPH, options.intra_op_num_threads)
             release_memory()  # of what was freed here, no weights will take the place
             return session
         except (OSError, ValueError) as error:
@@ -64,6 +65,28 @@ class PrepackedWeights:
             if entry is not None:
                 shutil.rmtree(entry, ignore_errors=True)
         return self.device.open(graph, options, file)
+
+    def variant(self, graph: bytes, name: str, make: Callable[[bytes], bytes]) -> Path:
+        """What ``make`` makes of the entry's graph, which is there; made once. It is a file beside
+        it, over the same weights. Raises OSError.
+        """
+        entry = self.home.prepacked_folder(self.model) / self._key(graph)
+        path = entry / name
+        if not path.exists():
+            made = path.with_suffix(f".{os.getpid()}")
+            made.write_bytes(make((entry / _GRAPH).read_bytes()))
+            made.replace(path)
+        return path
+
+    def map(self, graph: Path, threads: int) -> ort.InferenceSession:
+        """A session of an entry's graph. Raises ProviderError, ModelFolderError."""
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = threads
+        # The graph was optimised when it was written: a node that changed now would not find the
+        # layout of its weights.
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+        options.add_session_config_entry("session.force_spinning_stop", "1")
+        return self.device.open(str(graph), options, f"{graph.parent.name}/{graph.name}")
 
     def _key(self, graph: bytes) -> str:
         """Another one for whatever decides what an entry holds."""
@@ -77,14 +100,6 @@ class PrepackedWeights:
 
     def _files(self) -> list[Path]:
         return sorted(path for path in self.model.rglob("*") if path.is_file())
-
-    def _map(self, entry: Path, threads: int) -> ort.InferenceSession:
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = threads
-        # The graph was optimised when it was written: a node that changed now would not find the
-        # layout of its weights.
-        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-        return self.device.open(str(entry / _GRAPH), options, f"{entry.name}/{_GRAPH}")
 
     def _make(self, entry: Path, graph: bytes, threads: int, file: str) -> None:
         """Write the entry; where several come at once, the first does and the others wait."""

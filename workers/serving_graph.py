@@ -45,6 +45,7 @@ class ServingGraph:
     model: bytes  # an onnx.ModelProto whose external data lie in the original folder
     kv: KeyValueShape
     caches: tuple[CacheNames, ...]  # of each layer
+    heads: int  # of queries
     vocabulary: int
     # Tokens that a sequence may have to be read with the first rotary table. The positions of one
     # that is longer are so much higher, and so lead to the second. 0: there is one table only.
@@ -69,6 +70,7 @@ def serving_graph(path: Path, head_size: int, padding: int) -> ServingGraph:
     graph = model.graph
     layers = attention.attention_layers(graph)
     names = attention.cache_names(layers)
+    heads = max(attention.query_heads(node) for node in layers)
     kv = attention.key_value_shape(graph, names, head_size)
     short_context = join_tables(graph, path.parent)
     _select_last(graph)
@@ -80,7 +82,7 @@ def serving_graph(path: Path, head_size: int, padding: int) -> ServingGraph:
     pasts = {past for layer in names for past, _ in layer.parts}
     inputs = tuple(value.name for value in graph.input if value.name not in pasts)
     return ServingGraph(
-        model.SerializeToString(), kv, names, _vocabulary(graph), short_context, inputs
+        model.SerializeToString(), kv, names, heads, _vocabulary(graph), short_context, inputs
     )
 
 

@@ -1,11 +1,10 @@
-"""onnxruntime and its IO binding: one run of a serving graph, and nothing else."""
+"""Models that run rows: what an engine asks of one, and the decoder with a serving graph."""
 
 from __future__ import annotations
 
 import sys
-import time
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Protocol
@@ -20,10 +19,11 @@ from cupola.workers.device import CPU, Device
 from cupola.workers.device_cache import DeviceCache, fitting
 from cupola.workers.kv_cache import KeyValueCache
 from cupola.workers.model_folder import ModelFolder
-from cupola.workers.packing import Row, fill, pack, runs, span
+from cupola.workers.packing import Row, runs
 from cupola.workers.prepacked import PrepackedWeights
 from cupola.workers.rows import Rows
-from cupola.workers.serving_graph import serving_graph
+from cupola.workers.runner import Runner
+from cupola.workers.serving_graph import ServingGraph, serving_graph
 from cupola.workers.sharing_cache import key_value_cache
 
 # Keys and values are copied rather than the weights read again while they are so many times as many
@@ -67,70 +67,34 @@ class Session(Protocol):
         values that it may have written are not to be used. Raises ModelFolderError."""
 
 
-@dataclass(slots=True)
-class _Bound:
-    """The memory that a run reads and writes, and the layout of its rows there."""
+class Running(Protocol):
+    def run(self, rows: Sequence[Row], logits: NDArray[np.float32]) -> float: ...
 
-    binding: ort.IOBinding
-    layout: tuple[object, ...] = ()
-    inputs: dict[str, NDArray[np.generic]] = field(default_factory=dict)
+    def rebuild(self) -> None: ...
 
 
-class DecoderSession:
-    """A decoder with the keys and values of ``slots`` sequences, bound in place."""
+class RaggedSession(ABC):
+    """A decoder with a serving graph, and the keys and values of ``slots`` sequences in place."""
 
     serving = Serving("batching")
+    verifies = True
+    cache: Rows
 
-    def __init__(
-        self,
-        folder: ModelFolder,
-        *,
-        slots: int,
-        width: int,
-        threads: int,
-        device: Device = CPU,
-        cache_bytes: int = 0,
-        prepacked: PrepackedWeights | None = None,
-    ) -> None:
-        """``width``: the most tokens a run takes. ``cache_bytes``: on a device that commits all of
-        its memory at once, for keys and values; there are fewer slots where it is little.
-        ``prepacked``: weights to share with other workers.
-
-        Raises UnservableGraphError, ModelFolderError, ProviderError.
-        """
-        self.verifies = True
-        graph = serving_graph(folder.decoder, folder.head_size, padding=width)
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.add_session_config_entry(
-            "session.model_external_initializers_file_folder_path", str(folder.path)
-        )
-        # Between two runs the other processes need the cores more than threads that spin do.
-        options.add_session_config_entry("session.force_spinning_stop", "1")
-        opened = (prepacked or device).open
-        self._open = partial(opened, graph.model, options, folder.decoder.name)
-        self._session = self._open()
-        # A row's unused places lie behind its end, so a row is one grid wider than the context.
-        capacity = folder.context + width
-        self.cache: KeyValueCache | DeviceCache
-        self._on_device = device.memory != "cpu"
-        self._copied = sys.maxsize
-        if not self._on_device:
-            self.cache = key_value_cache(graph.kv, slots, capacity)
-            self._copied = int(_COPIED * _size(folder.decoder) / graph.kv.bytes_per_token)
-        else:
-            slots = fitting(slots, graph.kv.bytes_per_token * capacity, cache_bytes)
-            self.cache = DeviceCache(graph.kv, slots, capacity, device)
-        self._caches = graph.caches
-        self._inputs = graph.inputs
+    def _begin(self, graph: ServingGraph, slots: int) -> None:
+        """The last thing that a constructor does. Raises UnservableGraphError."""
         self.short_context = graph.short_context
         self.slots = slots
         self.seconds = 0.0  # that the last run took
         self.vocabulary = graph.vocabulary
         self._logits = np.empty((slots + 1, graph.vocabulary), np.float32)
-        # Binding all keys and values costs a millisecond, so the same slots are bound once.
-        self._bindings: dict[range, _Bound] = {}
         self._try_out()
+
+    @abstractmethod
+    def _parts(self, rows: Sequence[Row]) -> list[tuple[Running, Sequence[Row]]]:
+        """The runs that are to be made of these rows, in their order."""
+
+    @abstractmethod
+    def rebuild(self) -> None: ...
 
     def _try_out(self) -> None:
         """One run, so that a graph that loads and cannot run is found now."""
@@ -151,51 +115,68 @@ class DecoderSession:
         wanted = sum(row.logits for row in rows)
         if wanted >= len(self._logits):  # one more, for rows of which none are wanted
             self._logits = np.empty((wanted + 1, self.vocabulary), np.float32)
-            self._bindings.clear()
         self.seconds = 0.0
         done = 0
-        for part in runs(rows, self._copied):
-            self._run(part, done)
+        for runner, part in self._parts(rows):
+            self.seconds += runner.run(part, self._logits[done:])
             done += sum(row.logits for row in part)
         return self._logits[:wanted]
 
-    def _run(self, rows: Sequence[Row], first: int) -> None:
-        """One run of the model, whose logits begin at the row ``first`` of the buffer."""
-        slots = span(rows)
-        bound = self._bindings.get(slots) or self._bind(slots)
-        # Rows that generate differ from step to step in some numbers only: nothing is bound anew,
-        # unless binding copies the inputs to a device.
-        layout = (first, *((row.slot, len(row.tokens), row.logits) for row in rows))
-        if anew := bound.layout != layout or self._on_device:
-            packed = pack(rows, slots)
-            bound.layout, bound.inputs = layout, {name: packed[name] for name in self._inputs}
-        fill(bound.inputs, rows, slots, self.short_context)
-        if anew:
-            for name, array in bound.inputs.items():
-                at = (array.dtype.type, array.shape, array.ctypes.data)
-                bound.binding.bind_input(name, "cpu", 0, *at)
-            shape = (1, len(bound.inputs["last"]), self.vocabulary)
-            pointer = self._logits[first:].ctypes.data
-            bound.binding.bind_output("logits", "cpu", 0, np.float32, shape, pointer)
-        began = time.perf_counter()
-        self._session.run_with_iobinding(bound.binding)
-        self.seconds += time.perf_counter() - began
+
+class DecoderSession(RaggedSession):
+    """With keys and values as the model has them."""
+
+    def __init__(
+        self,
+        folder: ModelFolder,
+        *,
+        slots: int,
+        width: int,
+        threads: int,
+        device: Device = CPU,
+        cache_bytes: int = 0,
+        prepacked: PrepackedWeights | None = None,
+    ) -> None:
+        """``width``: the most tokens a run takes. ``cache_bytes``: on a device that commits all of
+        its memory at once, for keys and values; there are fewer slots where it is little.
+        ``prepacked``: weights to share with other workers.
+
+        Raises UnservableGraphError, ModelFolderError, ProviderError.
+        """
+        graph = serving_graph(folder.decoder, folder.head_size, padding=width)
+        opened = (prepacked or device).open
+        # A row's unused places lie behind its end, so a row is one grid wider than the context.
+        capacity = folder.context + width
+        cache: KeyValueCache | DeviceCache
+        self._copied = sys.maxsize
+        if device.memory == "cpu":
+            cache = key_value_cache(graph.kv, slots, capacity)
+            self._copied = int(_COPIED * _size(folder.decoder) / graph.kv.bytes_per_token)
+        else:
+            slots = fitting(slots, graph.kv.bytes_per_token * capacity, cache_bytes)
+            cache = DeviceCache(graph.kv, slots, capacity, device)
+        open_ = partial(opened, graph.model, session_options(folder, threads), folder.decoder.name)
+        self._runner = Runner(graph, open_, cache)
+        self.cache = cache
+        self._begin(graph, slots)
+
+    def _parts(self, rows: Sequence[Row]) -> list[tuple[Running, Sequence[Row]]]:
+        return [(self._runner, part) for part in runs(rows, self._copied)]
 
     def rebuild(self) -> None:
-        self._bindings.clear()
-        del self._session  # first: there may be no memory for two
-        self._session = self._open()
+        self._runner.rebuild()
 
-    def _bind(self, slots: range) -> _Bound:
-        """Bind the keys and values of some slots."""
-        binding = self._session.io_binding()
-        for layer, names in enumerate(self._caches):
-            for part, (past, present) in enumerate(names.parts):
-                at = self.cache.place(layer, part, slots)
-                binding.bind_input(past, *at)
-                binding.bind_output(present, *at)
-        bound = self._bindings[slots] = _Bound(binding)
-        return bound
+
+def session_options(folder: ModelFolder, threads: int) -> ort.SessionOptions:
+    """Those of a session whose graph has its weights in the folder."""
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.add_session_config_entry(
+        "session.model_external_initializers_file_folder_path", str(folder.path)
+    )
+    # Between two runs the other processes need the cores more than threads that spin do.
+    options.add_session_config_entry("session.force_spinning_stop", "1")
+    return options
 
 
 def _size(graph: Path) -> int:

@@ -55,6 +55,7 @@ class SharingCache(KeyValueCache):
 
     def copy(self, source: int, target: int, length: int) -> None:
         """Whole pages are shared where there are many, and the rest is copied."""
+        self.versions[target] += 1
         wanted = length // self.page if length >= WORTH_SHARING else 0
         pages, changes = self._table.share(source, target, wanted)
         self._make(changes)

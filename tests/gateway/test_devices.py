@@ -47,3 +47,10 @@ def test_workers_on_cpus_share_weights(
     settings = Settings(home=tmp_path, workers=workers, shared_weights=shared_weights)
     configs = worker_configs(settings, [], frozenset())
     assert [config.engine.shared == Home(tmp_path) for config in configs] == sharing
+
+
+def test_a_cache_of_int8_is_for_cpus_and_maps_weights(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path, workers="cpu,cuda", kv_cache="int8")
+    engines = [config.engine for config in worker_configs(settings, [], frozenset())]
+    assert engines[0].int8_cache
+    assert [engine.shared for engine in engines] == [Home(tmp_path), None]

@@ -27,7 +27,7 @@ kinds = pytest.mark.parametrize(
 
 
 def write(cache: KeyValueCache, slot: int, length: int = CAPACITY) -> None:
-    for parts in cache.arrays:
+    for parts in cache.array:
         for number, part in enumerate(parts):
             part[slot, :, :length] = 1 + slot + number
 
@@ -37,7 +37,7 @@ def test_a_copy_is_of_all_layers_and_of_no_more_than_was_asked_for(kind: type[Ke
     cache = kind(SHAPE, SLOTS, CAPACITY)
     write(cache, 0)
     cache.copy(0, 3, 100)
-    for parts in cache.arrays:
+    for parts in cache.array:
         for number, part in enumerate(parts):
             assert (part[3, :, :100] == 1 + number).all()
             assert (part[3, :, 100:] == 0).all()
@@ -57,7 +57,7 @@ def test_memory_is_taken_by_use_and_given_back(kind: type[KeyValueCache]):
     assert full - empty > (SLOTS - 1) * SLOT_BYTES
     cache.forget(2)
     assert full - memory_bytes() > SLOT_BYTES // 2
-    for parts in cache.arrays:
+    for parts in cache.array:
         for number, part in enumerate(parts):
             assert (part[2] == 0).all()
             assert (part[3] == 4 + number).all()
@@ -85,7 +85,7 @@ def test_rows_that_begin_alike_hold_the_beginning_once():
     cache.forget(0)
     assert cache.positions(dict.fromkeys((1, 2, 3), 1000)) == 1000 + 2 * copied
     for slot in (1, 2, 3):
-        assert (cache.arrays[1][0][slot, :, :1000] == 1).all()
+        assert (cache.array[1, 0, slot, :, :1000] == 1).all()
         cache.forget(slot)
     assert committed_bytes(cache) == 0
 
@@ -125,10 +125,10 @@ def check_rows(todo) -> None:
         else:
             start = min(count, lengths[row])
             cache.claim(row, start)
-            cache.arrays[0][1][row, :, start:LENGTH] = rows[row, start:] = stamp
+            cache.array[0, 1, row, :, start:LENGTH] = rows[row, start:] = stamp
             lengths[row] = LENGTH
         for each, length in enumerate(lengths):
-            assert (cache.arrays[0][1][each, :, :length] == rows[each, :length, None]).all()
+            assert (cache.array[0, 1, each, :, :length] == rows[each, :length, None]).all()
 
 
 @linux
