@@ -79,11 +79,16 @@ class PromptRunner:
                 self._leave(place, end)
 
     def written(self, rows: Sequence[Row]) -> None:
-        """Others write into the cache's rows: what is here of them is of no more use."""
-        slots = {row.slot for row in rows}
-        for place, stage in enumerate(self._stages):
-            if stage.slot in slots:
+        """Others write into the cache, behind the ``past`` of these rows."""
+        places = {stage.slot: place for place, stage in enumerate(self._stages)}
+        for row in rows:
+            if (place := places.get(row.slot)) is None:
+                continue
+            stage = self._stages[place]
+            if row.logits:  # the prompt is at its end
                 self._leave(place, stage.length)
+            else:
+                stage.length = min(stage.length, row.past)
 
     def rebuild(self) -> None:
         self._drop()
