@@ -1,48 +1,65 @@
 """Compares the speed of model folders: one step of the worker's serving graph at a time.
 
     python loadtests/variants.py FOLDER FOLDER ... --rows 1,4,16 --prefill 128 --rounds 7
+    python loadtests/variants.py FOLDER --int8 --context 2048
 
 The folders take turns in every round, so that a machine whose speed drifts is fair to all. Printed
-are medians over the rounds, and the time of the first folder divided by that of each.
+are medians over the rounds, and the time of the first folder divided by that of each. With --int8
+each is there a second time, with keys and values of 8 bits.
 """
 
 from __future__ import annotations
 
 import argparse
 import statistics
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from cupola.cache.home import Home
+from cupola.workers.device import CPU
+from cupola.workers.int8_session import Int8Session
 from cupola.workers.model_folder import ModelFolder
 from cupola.workers.packing import Row
-from cupola.workers.session import DecoderSession
+from cupola.workers.prepacked import PrepackedWeights
+from cupola.workers.session import DecoderSession, RaggedSession
 
 STEPS = 8  # of a round; a step's time is the round's median
 
 
 def main() -> None:
     options = _options()
+    with tempfile.TemporaryDirectory() as scratch:
+        _compare(dict(_contestants(options, Home(Path(scratch)))), options)
+
+
+def _contestants(options: argparse.Namespace, home: Home) -> Iterator[tuple[str, RaggedSession]]:
     slots = max(*options.rows, 1)
-    contestants = {
-        path: DecoderSession(
-            ModelFolder.read(path, options.context + options.prefill + STEPS),
-            slots=slots,
-            width=max(options.prefill, slots),
-            threads=options.threads,
-        )
-        for path in options.folders
-    }
+    width = max(options.prefill, slots)
+    for path in options.folders:
+        folder = ModelFolder.read(path, options.context + options.prefill + STEPS)
+        sizes = {"slots": slots, "width": width, "threads": options.threads}
+        yield path.name, DecoderSession(folder, **sizes)
+        if options.int8:
+            link = home.models / path.name  # mapped weights are those of a home's models
+            link.parent.mkdir(parents=True, exist_ok=True)
+            link.symlink_to(path.resolve())
+            weights = PrepackedWeights(home, link, CPU)
+            yield f"{path.name}, int8", Int8Session(folder, weights, **sizes)
+
+
+def _compare(contestants: dict[str, RaggedSession], options: argparse.Namespace) -> None:
     loads = [(f"{count} rows", _decode(count, options.context)) for count in options.rows]
     loads.append((f"prompt of {options.prefill}", [_prompt(0, options.prefill)]))
     for name, rows in loads:
-        times: dict[Path, list[float]] = {path: [] for path in contestants}
+        times: dict[str, list[float]] = {name: [] for name in contestants}
         for session in contestants.values():
-            _fill(session, len(rows), options.context)
+            _fill(session, len(rows), options.context, options.prefill)
         for round_ in range(options.rounds):
-            for path, session in contestants.items():
+            for contestant, session in contestants.items():
                 seconds = [_step(session, rows) for _ in range(STEPS)]
                 if round_:  # the first one warms up
-                    times[path].append(statistics.median(seconds))
+                    times[contestant].append(statistics.median(seconds))
         _report(name, times)
 
 
@@ -55,25 +72,27 @@ def _prompt(slot: int, length: int) -> Row:
     return Row(slot, 0, [1000 + token for token in range(length)], logits=1)
 
 
-def _fill(session: DecoderSession, count: int, context: int) -> None:
+def _fill(session: RaggedSession, count: int, context: int, width: int) -> None:
     """Gives every slot its past."""
     for slot in range(count):
-        session.run([_prompt(slot, context)])
+        for start in range(0, context, width):
+            tokens = [1000] * min(width, context - start)
+            session.run([Row(slot, start, tokens, logits=1)])
 
 
-def _step(session: DecoderSession, rows: Sequence[Row]) -> float:
+def _step(session: RaggedSession, rows: Sequence[Row]) -> float:
     session.run(rows)
     return session.seconds
 
 
-def _report(name: str, times: dict[Path, list[float]]) -> None:
-    medians = {path: statistics.median(found) for path, found in times.items()}
+def _report(name: str, times: dict[str, list[float]]) -> None:
+    medians = {each: statistics.median(found) for each, found in times.items()}
     first = next(iter(medians.values()))
     print(name)
-    for path, median in medians.items():
-        best = min(times[path])
+    for contestant, median in medians.items():
+        best = min(times[contestant])
         print(
-            f"  {path.name:40} {median * 1e3:8.2f} ms, best {best * 1e3:8.2f}, "
+            f"  {contestant:46} {median * 1e3:8.2f} ms, best {best * 1e3:8.2f}, "
             f"speed {first / median:.2f}"
         )
 
@@ -87,6 +106,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--prefill", type=int, default=128)
     parser.add_argument("--context", type=int, default=100, help="tokens in each row's past")
     parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--int8", action="store_true", help="a second time with an int8 cache")
     parser.add_argument("--threads", type=int, default=2)
     return parser.parse_args()
 

@@ -66,7 +66,7 @@ class Int8Session(RaggedSession):
             make = partial(with_int8_cache, head_size=graph.kv.head_size, observe=observe)
             path = prepacked.variant(graph.model, _GRAPH, make)
             self._prompts.scales = scales_of(path.read_bytes())
-        except OSError as error:
+        except (OSError, ValueError) as error:
             raise UnservableGraphError(f"its graph for int8 cannot be kept: {error}") from error
         self._short = Runner(graph, partial(_open, prepacked, path, threads), cache)
         self._place_bytes = 4 * graph.heads * cache.capacity  # of scores, for a place of the grid

@@ -6,12 +6,20 @@ tokens say it to half a percent, and the signs of the turning were chosen by the
 """
 
 import argparse
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 from tokenizers import Tokenizer
 
+from cupola.cache.home import Home
+from cupola.workers.device import CPU
+from cupola.workers.int8_session import Int8Session
+from cupola.workers.model_folder import ModelFolder
+from cupola.workers.packing import Row
+from cupola.workers.prepacked import PrepackedWeights
+from cupola.workers.session import DecoderSession, RaggedSession
 from tests.cache.graph import Graph, log_softmax
 
 CHUNK = 512
@@ -61,3 +69,38 @@ def test_answers_as_float32_does(real_model_fp32: Path, real_model_w8a8: Path) -
         Graph(folder).greedy(prompt, 24, 2) for folder in (real_model_fp32, real_model_w8a8)
     )
     assert tokenizer.decode(exact) == tokenizer.decode(rounded) == "The capital of France is Paris."
+
+
+@pytest.mark.parametrize("kind", TEXTS)
+def test_keys_and_values_of_8_bits_cost_little(
+    kind: str, real_model_w8a8: Path, tmp_path: Path
+) -> None:
+    home = Home(tmp_path)
+    link = home.models / "maker" / "model"
+    link.parent.mkdir(parents=True)
+    link.symlink_to(real_model_w8a8)
+    folder = ModelFolder.read(link)
+    weights = PrepackedWeights(home, link, CPU)
+    rounded = Int8Session(folder, weights, slots=1, width=CHUNK, threads=2)
+    exact = DecoderSession(folder, slots=1, width=CHUNK, threads=2)
+    tokenizer = Tokenizer.from_file(str(real_model_w8a8 / "tokenizer.json"))
+    ids = tokenizer.encode(TEXTS[kind].read_text("utf-8")).ids[:CHUNK]
+    p = _read(exact, ids, CHUNK)
+    generating, prompts = _read(rounded, ids, 8), _read(rounded, ids, CHUNK // 4)
+    shutil.rmtree(tmp_path)  # pytest would keep it
+    following = (np.arange(len(ids) - 1), ids[1:])
+    for what, q in (("generating", generating), ("prompts", prompts)):
+        divergence = (np.exp(p) * (p - q)).sum(-1).mean()
+        perplexity = np.exp((p - q)[following].mean()) - 1
+        print(f"{kind}, {what}: perplexity {perplexity:+.2%}, KL divergence {divergence:.4f}")
+        assert abs(perplexity) < 0.015
+        assert divergence < 0.02
+
+
+def _read(session: RaggedSession, ids: list[int], width: int) -> np.ndarray:
+    """Logarithms of the distributions behind each token, read ``width`` tokens a run."""
+    parts = [
+        Row(0, at, ids[at : at + width], len(ids[at : at + width]))
+        for at in range(0, len(ids), width)
+    ]
+    return np.concatenate([log_softmax(session.run([row])) for row in parts])
