@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -33,6 +32,7 @@ _SCORES = 2**26  # bytes that a run may take for them: without tiles they are al
 _GRAPH = "int8-1.onnx"  # another number when what is in it changes
 
 # Tiles cost attention over int8 a tenth to a third of its speed for several rows of few tokens.
+# Where the scores of all slots have room, this switches them off.
 _UNTILED = "ORT_GQA_DISABLE_FLASH_ATTENTION"
 
 
@@ -68,8 +68,9 @@ class Int8Session(RaggedSession):
             self._prompts.scales = scales_of(path.read_bytes())
         except (OSError, ValueError) as error:
             raise UnservableGraphError(f"its graph for int8 cannot be kept: {error}") from error
-        self._short = Runner(graph, partial(_open, prepacked, path, threads), cache)
         self._place_bytes = 4 * graph.heads * cache.capacity  # of scores, for a place of the grid
+        tiled = slots * _SHORT * self._place_bytes > _SCORES
+        self._short = Runner(graph, partial(_open, prepacked, path, threads, tiled), cache)
         self.cache = cache
         self._begin(graph, slots)
 
@@ -92,18 +93,14 @@ class Int8Session(RaggedSession):
         self._prompts.rebuild()
 
 
-def _open(prepacked: PrepackedWeights, graph: Path, threads: int) -> ort.InferenceSession:
-    with _untiled():
-        return prepacked.map(graph, threads)
-
-
-@contextmanager
-def _untiled() -> Iterator[None]:
-    """Attention in sessions that start meanwhile does without tiles."""
+def _open(
+    prepacked: PrepackedWeights, graph: Path, threads: int, tiled: bool
+) -> ort.InferenceSession:
+    """``tiled``: whether attention does without memory for all scores of a run."""
     before = os.environ.get(_UNTILED)
-    os.environ[_UNTILED] = "1"
+    os.environ[_UNTILED] = "0" if tiled else "1"  # read when a session starts
     try:
-        yield
+        return prepacked.map(graph, threads)
     finally:
         if before is None:
             del os.environ[_UNTILED]
