@@ -68,7 +68,7 @@ class PrepackedWeights:
 
     def variant(self, graph: bytes, name: str, make: Callable[[bytes], bytes]) -> Path:
         """What ``make`` makes of the entry's graph, which is there; made once. It is a file beside
-        it, over the same weights. Raises OSError.
+        it, over the same weights. Raises OSError, ValueError.
         """
         entry = self.home.prepacked_folder(self.model) / self._key(graph)
         path = entry / name

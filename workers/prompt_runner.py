@@ -80,11 +80,10 @@ class PromptRunner:
 
     def written(self, rows: Sequence[Row]) -> None:
         """Others write into the cache, behind the ``past`` of these rows."""
-        places = {stage.slot: place for place, stage in enumerate(self._stages)}
-        for row in rows:
-            if (place := places.get(row.slot)) is None:
+        written = {row.slot: row for row in rows}
+        for place, stage in enumerate(self._stages):  # of a row there may be an old one, too
+            if (row := written.get(stage.slot)) is None:
                 continue
-            stage = self._stages[place]
             if row.logits:  # the prompt is at its end
                 self._leave(place, stage.length)
             else:
