@@ -28,6 +28,7 @@ from cupola.scheduler.commands import Commands
 from cupola.scheduler.messages import ErrorCode
 
 LAST_WORDS = 1.0  # seconds that the errors at the end of the grace time get to reach their clients
+_ACCEPTING = 3  # turns of the loop from accept(2) to hypercorn: transport, protocol, its task
 
 
 def serve_until_stop(
@@ -79,8 +80,14 @@ async def serve_app(
     hypercorn's own grace time does nothing on Python 3.12 and later while a stream is open
     (hypercorn#308), so the streams are ended here.
     """
-    settings = _hypercorn(listeners, longest_end=grace + 2 * LAST_WORDS)
-    serving = serve(cast(ASGIFramework, app), settings, shutdown_trigger=stop.wait)
+    accepting = [listener.detach() for listener in listeners]
+    settings = _hypercorn(accepting, longest_end=grace + 2 * LAST_WORDS)
+
+    async def last_accepted() -> None:
+        await stop.wait()
+        await _stop_accepting(accepting)
+
+    serving = serve(cast(ASGIFramework, app), settings, shutdown_trigger=last_accepted)
     server = asyncio.create_task(serving)
     server.add_done_callback(lambda _: stop.set())  # when it fails there is nothing to wait for
     await stop.wait()
@@ -95,11 +102,24 @@ async def serve_app(
         server.result()
 
 
-def _hypercorn(listeners: Sequence[socket.socket], longest_end: float) -> Config:
+async def _stop_accepting(listeners: Sequence[int]) -> None:
+    """Accept nothing more, and let what is accepted reach hypercorn.
+
+    asyncio's server drops a connection that it accepted in the very turn in which it is closed:
+    nobody would serve or close it (cpython#109564).
+    """
+    loop = asyncio.get_running_loop()
+    for listener in listeners:
+        loop.remove_reader(listener)
+    for _ in range(_ACCEPTING):
+        await asyncio.sleep(0)
+
+
+def _hypercorn(listeners: Sequence[int], longest_end: float) -> Config:
     log = logging.getLogger("hypercorn.error")
     log.setLevel(logging.WARNING)
     settings = Config()
-    settings.bind = [f"fd://{listener.detach()}" for listener in listeners]
+    settings.bind = [f"fd://{listener}" for listener in listeners]
     settings.backlog = 2048
     settings.accesslog = None  # middleware.RequestLog writes it
     settings.errorlog = log
