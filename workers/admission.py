@@ -18,7 +18,7 @@ from cupola.scheduler.messages import (
 )
 from cupola.workers.backend import RequestError
 from cupola.workers.constraints import Constraints
-from cupola.workers.drafting import Drafter
+from cupola.workers.drafting import Drafter, Memories
 from cupola.workers.model_folder import ModelFolder
 from cupola.workers.penalties import Penalties
 from cupola.workers.sampling import Sampler
@@ -43,6 +43,7 @@ class Admission:
         self._vocabulary = vocabulary
         self._constraints = constraints
         self._wake = wake
+        self._memories = Memories()
 
     def sequences(self, request_id: str, work: Work) -> list[Sequence]:
         """One for each answer asked for. Raises RequestError."""
@@ -98,7 +99,7 @@ class Admission:
         if work.constraint is not None or work.prompt_logprobs:
             return None  # a grammar would have to be asked about every guess
         prediction = self._codec.encode(work.prediction, add_special=False)
-        return Drafter(prediction, tokens)
+        return Drafter(self._memories.of(work.cache_salt), prediction, tokens)
 
     def _tokens(self, work: Work) -> list[int]:
         try:

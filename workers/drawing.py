@@ -57,7 +57,7 @@ class Drawing:
             sequences, following = zip(*right, strict=True)
             outputs += self._draw(list(sequences), list(following), logits, masked=False)
         for sequence, draft in drafts.items():
-            self._seating.accept(sequence, sequence.learn(draft))
+            self._seating.accept(sequence, sequence.right(draft))
         return outputs
 
     def _draw(

@@ -31,14 +31,11 @@ from cupola.workers.recovery import Recovery
 from cupola.workers.seating import Seating
 from cupola.workers.sequence import Sequence
 from cupola.workers.session import Session
+from cupola.workers.speculation import Speculation
 from cupola.workers.text import TextCodec
 
 logger = logging.getLogger(__name__)
 
-# Verifying guesses is nearly free while the run is bound by reading the weights, and costs like any
-# other token when it is not: so few sequences guess, and few tokens together.
-DRAFTING_SEQUENCES = 4
-DRAFTED_TOKENS = 8
 RUN_FAILED = "the model failed while it ran this request"
 
 Told = Output | Rejected
@@ -62,13 +59,13 @@ class Engine:
         """
         self._codec = codec
         self._session = session
-        self._context = folder.context
         self._pace = pace
         ends = sorted(folder.end_tokens)
         constraints = Constraints(folder.path / "tokenizer.json", session.vocabulary, ends)
         self._admission = Admission(folder, codec, session.vocabulary, constraints, wake)
         self._masks = MaskBatch(session.slots, session.vocabulary, ends)
         self._seating = Seating(session.cache, session.slots, max(positions, folder.context))
+        self._speculation = Speculation(session, self._seating, folder.context)
         self._drawing = Drawing(self._masks, self._seating, codec.token_bytes)
         self._waiting: deque[Sequence] = deque()
         self._running: list[Sequence] = []  # in order of arrival
@@ -121,7 +118,7 @@ class Engine:
         steps = self._within_memory(plan(self._running, budget))
         if not steps:
             return told
-        self._draft(steps, budget)
+        self._speculation.draft(steps, budget)
         completing = [step.sequence for step in steps if step.completes]
         self._masks.begin([sequence.matcher for sequence in completing])
         try:
@@ -184,6 +181,8 @@ class Engine:
         self._running.remove(sequence)
         self._seating.leave(sequence)
         self._recovery.forget(sequence)
+        if sequence.drafter is not None:
+            sequence.drafter.close()
 
     def _stand_aside(self, sequence: Sequence) -> None:
         """It waits, first in the queue; what it has computed stays in the cache."""
@@ -236,27 +235,6 @@ class Engine:
     def _observe(self, steps: list[Step[Sequence]]) -> None:
         counts = [step.count for step in steps]
         self._pace.observe(counts.count(1), sum(n for n in counts if n > 1), self._session.seconds)
-
-    # -- guesses -----------------------------------------------------------------------------------
-
-    def _draft(self, steps: list[Step[Sequence]], budget: int) -> None:
-        """Add guesses to the sequences that generate, while there are few of them."""
-        if len(steps) > DRAFTING_SEQUENCES or not self._session.verifies:
-            return
-        left = min(DRAFTED_TOKENS, budget - sum(step.width for step in steps))
-        for step in steps:
-            if step.sequence.drafter is None or not step.completes or step.sequence.reading:
-                continue
-            room = self._reach(step.sequence) - len(step.sequence.tokens)
-            step.draft = step.sequence.guess(min(left, room))
-            if step.draft and not self._seating.make_room(steps):
-                step.draft = ()
-            left -= len(step.draft)
-
-    def _reach(self, sequence: Sequence) -> int:
-        """How many tokens the sequence may have, as it is read now."""
-        short = self._session.short_context
-        return short if short and not sequence.long else self._context
 
 
 def _row(step: Step[Sequence]) -> Row:

@@ -11,6 +11,7 @@ small, or its graph reads several tokens at the beginning only.
 from __future__ import annotations
 
 import json
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -54,6 +55,7 @@ class Readers(Rows):
 class GenaiSession:
     """See ``session.DecoderSession``."""
 
+    copied = sys.maxsize  # each row is a run of its own
     short_context = 0  # og itself begins anew where it must
 
     def __init__(

@@ -13,6 +13,7 @@ import onnxruntime as ort
 
 from cupola.cache.calibration import calibration_ids
 from cupola.workers.attention_layers import UnservableGraphError
+from cupola.workers.drafting import LONGEST
 from cupola.workers.int8_graph import scales_of, with_int8_cache
 from cupola.workers.kv_cache import KeyValueCache
 from cupola.workers.model_folder import ModelFolder
@@ -26,7 +27,7 @@ from cupola.workers.sharing_cache import key_value_cache
 
 # Tokens that a row may bring to be run over int8: one, and guesses behind it; and short prompts
 # beside such rows, for which the weights would be read once more.
-_SHORT, _BESIDE = 9, 32
+_SHORT, _BESIDE = 1 + LONGEST, 32
 _SCORES = 2**26  # bytes that a run may take for them: without tiles they are all there at once
 
 _GRAPH = "int8-1.onnx"  # another number when what is in it changes

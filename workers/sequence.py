@@ -17,7 +17,7 @@ from cupola.scheduler.messages import (
 )
 from cupola.workers.backend import RequestError
 from cupola.workers.constraints import Grammar, Matcher
-from cupola.workers.drafting import Drafter
+from cupola.workers.drafting import Drafter, Guess
 from cupola.workers.logprobs import HeldLogprobs
 from cupola.workers.sampling import Sampler
 from cupola.workers.slots import Slot
@@ -127,10 +127,10 @@ class Sequence:
 
     # -- guesses -----------------------------------------------------------------------------------
 
-    def guess(self, limit: int) -> tuple[int, ...]:
-        """Tokens that may follow the pending one."""
+    def guess(self, limit: int, likely: float) -> Guess:
+        """Tokens that may follow the pending one, if they are so ``likely``."""
         left = min(limit, self.max_tokens - self.generated - 1)
-        return self.drafter.guess(left) if self.drafter is not None else ()
+        return self.drafter.guess(left, likely) if self.drafter is not None else Guess()
 
     def accepts(self, draft: tuple[int, ...], depth: int) -> bool:
         """Whether the token drawn last is the guess at ``depth``, and another one may follow."""
@@ -142,13 +142,10 @@ class Sequence:
         self.job.accepted_tokens += drawn[depth] == draft[depth]
         return drawn[depth] == draft[depth]
 
-    def learn(self, draft: tuple[int, ...]) -> int:
+    def right(self, draft: tuple[int, ...]) -> int:
         """How many guesses were right: their keys and values are good."""
         pairs = zip(self._drawn, draft, strict=False)
-        right = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
-        if self.drafter is not None:
-            self.drafter.learn(len(draft), right)
-        return right
+        return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
 
     @property
     def _drawn(self) -> list[int]:

@@ -56,6 +56,11 @@ class Session(Protocol):
         """Whether the logits of several tokens of a row can be had."""
 
     @property
+    def copied(self) -> int:
+        """Of how many tokens the keys and values are copied, beside rows of several tokens, in the
+        time in which a run reads the weights."""
+
+    @property
     def short_context(self) -> int:
         """Tokens that a sequence may have before it must be read as ``long``; 0: it never must."""
 
@@ -78,6 +83,7 @@ class RaggedSession(ABC):
 
     serving = Serving("batching")
     verifies = True
+    copied = sys.maxsize
     cache: Rows
 
     def _begin(self, graph: ServingGraph, slots: int) -> None:
@@ -148,10 +154,9 @@ class DecoderSession(RaggedSession):
         # A row's unused places lie behind its end, so a row is one grid wider than the context.
         capacity = folder.context + width
         cache: KeyValueCache | DeviceCache
-        self._copied = sys.maxsize
         if device.memory == "cpu":
             cache = key_value_cache(graph.kv, slots, capacity)
-            self._copied = int(_COPIED * _size(folder.decoder) / graph.kv.bytes_per_token)
+            self.copied = int(_COPIED * _size(folder.decoder) / graph.kv.bytes_per_token)
         else:
             slots = fitting(slots, graph.kv.bytes_per_token * capacity, cache_bytes)
             cache = DeviceCache(graph.kv, slots, capacity, device)
@@ -161,7 +166,7 @@ class DecoderSession(RaggedSession):
         self._begin(graph, slots)
 
     def _parts(self, rows: Sequence[Row]) -> list[tuple[Running, Sequence[Row]]]:
-        return [(self._runner, part) for part in runs(rows, self._copied)]
+        return [(self._runner, part) for part in runs(rows, self.copied)]
 
     def rebuild(self) -> None:
         self._runner.rebuild()

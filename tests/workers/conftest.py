@@ -39,3 +39,12 @@ def idle_in_the_end(stepped: set[Engine]) -> Iterator[None]:
         assert engine._recovery.suspect is None
         engine._seating.forget_all()
         assert engine._seating.committed == 0
+
+
+@pytest.fixture(scope="module")
+def daring() -> Iterator[None]:
+    """Whatever may be guessed is, also where it would not pay: there is more to go wrong."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("cupola.workers.speculation.worth", lambda sequences: 0.05)
+        patch.setattr("cupola.workers.speculation.pays", lambda *_: True)
+        yield

@@ -25,7 +25,7 @@ class FaultySession:
         """``fails``: which runs raise. ``poisons``: which rows' logits are no numbers."""
         self.real: DecoderSession = session()
         self.slots, self.vocabulary = self.real.slots, self.real.vocabulary
-        self.cache = self.real.cache
+        self.cache, self.copied = self.real.cache, self.real.copied
         self.fails, self.poisons = fails, poisons
         self.unusable = False
         self.rebuilt = 0

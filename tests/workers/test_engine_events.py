@@ -9,12 +9,15 @@ from __future__ import annotations
 
 from functools import cache
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cupola.scheduler.messages import FinishReason, Output, SamplingParams, Text, Work
 from tests.workers.faulty_session import FaultySession
 from tests.workers.tiny import CONTEXT, SLOTS, codec, drain, engine_over, session, text, words
+
+pytestmark = pytest.mark.usefixtures("daring")
 
 LAST_STEP = 14  # at which something arrives or is aborted
 SHARED = words(70, 99)

@@ -124,7 +124,7 @@ def test_guesses_and_the_logprobs_of_a_prompt_work_where_tokens_can_be_read_toge
     outputs = drain(backend)["r"]
     assert outputs[-1].usage.accepted_prediction_tokens > 5
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("cupola.workers.engine.DRAFTING_SEQUENCES", 0)
+        patch.setattr("cupola.workers.speculation.DRAFTING_SEQUENCES", 0)
         backend.add("plain", Work(Text("abc"), params))
         assert text(drain(backend)["plain"]) == text(outputs)
     prompt = words(2 * BUDGET + 3, 8)

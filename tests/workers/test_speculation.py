@@ -11,6 +11,8 @@ from cupola.scheduler.messages import SamplingParams, Text, Work
 from tests.workers.faulty_session import FaultySession
 from tests.workers.tiny import LETTERS, SLOTS, codec, drain, engine_over, text
 
+pytestmark = pytest.mark.usefixtures("daring")
+
 FEW = {token: 60.0 for token in codec().encode("abc")}  # so that answers repeat themselves
 READABLE = {token: 60.0 for token in codec().encode(LETTERS)}
 PROMPT = "abcabcaabbccacbabc"  # anything that may follow has followed before
@@ -98,3 +100,19 @@ def test_a_stop_among_guesses_ends_the_answer_there():
     outputs = drain(backend)["r"]
     assert text(outputs) == whole[: whole.index(stop)]
     assert outputs[-1].usage.completion_tokens == whole.index(stop) + len(stop)
+
+
+def test_an_earlier_answer_is_guessed_from_for_the_same_tenant_only():
+    params = SamplingParams(
+        temperature=0.7, seed=1, max_tokens=60, ignore_eos=True, logit_bias=READABLE
+    )
+    model = FaultySession()
+    backend = engine_over(model)
+    runs, told = [], []
+    for tenant in ("a", "b", "a"):
+        before = len(model.runs)
+        backend.add("r", Work(Text("a"), params, cache_salt=tenant))
+        told.append(text(drain(backend)["r"]))
+        runs.append(len(model.runs) - before)
+    assert len(set(told)) == 1
+    assert runs[0] == runs[1] > 2 * runs[2]
