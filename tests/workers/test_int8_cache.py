@@ -194,6 +194,29 @@ def test_a_row_that_was_copied_over_between_two_chunks_is_read_anew(
     assert last_chunk() > 4 * NEAR
 
 
+def test_tokens_written_between_two_chunks_are_read_also_where_the_slot_had_another_prompt(
+    int8: Int8Session, exact: DecoderSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def last_chunk() -> float:
+        for session in (int8, exact):
+            for slot in range(2):
+                session.cache.forget(slot)
+            session.run([Row(1, 0, tokens(16, 1), 1), Row(0, 0, tokens(16, 2), 0)])
+            session.cache.forget(0)
+            session.run([Row(0, 0, tokens(16, 3), 0)])  # in another row of float32 than before
+            session.run([Row(0, 4, tokens(8, 4), 0)])  # few tokens: over int8
+        stages = [stage.slot for stage in int8._prompts._stages]
+        assert stages.count(0) == 2
+        return difference(int8, exact, [Row(0, 12, tokens(16, 5), 1)])
+
+    int8._prompts._drop()
+    assert last_chunk() < NEAR
+    # And the test would notice: see above.
+    monkeypatch.setattr(int8._prompts, "written", lambda rows: None)
+    int8._prompts._drop()
+    assert last_chunk() > 4 * NEAR
+
+
 class _Constant(list[int]):
     def __getitem__(self, index: object) -> int:  # type: ignore[override]
         return 0
