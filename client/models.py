@@ -114,6 +114,7 @@ def info(
         return
     told = _told(variant.id) if path else {}
     about |= {"engine": told.get("engine"), "engineReason": told.get("engineReason")}
+    about["kvCache"] = told.get("kvCache")
     about["quality"] = to_builtins(figures)
     if output is Form.JSON:
         print_json(about | {"loaded": bool(told.get("loaded"))})
@@ -135,6 +136,8 @@ def info(
     print(f"{'On this disk':<20}{path or 'no; to fetch it: cupola model download ' + name}")
     reason = f", because {about['engineReason']}" if about["engineReason"] else ""
     print(f"{'Engine':<20}{about['engine'] or 'known once the model is loaded'}{reason}")
+    if about["kvCache"]:
+        print(f"{'Keys and values':<20}{about['kvCache']}")
     for title, words in in_words(figures).items():
         print(f"{title:<20}{words}")
 

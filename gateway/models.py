@@ -147,6 +147,7 @@ class ModelsApi:
             tool_calling=family.template_takes_tools,  # others are told of tools in words
             engine=told[0].engine if told else msgspec.UNSET,
             engine_reason=(told[0].why if told else "") or msgspec.UNSET,
+            kv_cache=(told[0].kv_cache if told else "") or msgspec.UNSET,
             quality=cached.figures or msgspec.UNSET,
         )
 

@@ -60,6 +60,7 @@ class Serving(msgspec.Struct, frozen=True, omit_defaults=True):
     engine: str  # "batching"; else "onnxruntime-genai", "encoder" or "echo"
     why: str = ""  # it is not the batching engine; for people
     leaves_in: float | None = None  # seconds until it is unloaded if unused; None: not by time
+    kv_cache: str = ""  # type of the keys and values, such as "float32"; "" where it is not known
 
 
 # -- gateway -> scheduler --------------------------------------------------------------------------

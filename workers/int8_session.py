@@ -54,7 +54,8 @@ class Int8Session(RaggedSession):
         if graph.kv.dtype != np.float32:
             raise UnservableGraphError(f"its keys and values are {graph.kv.dtype}, not float32")
         capacity = folder.context + width
-        cache = key_value_cache(replace(graph.kv, dtype=np.dtype(np.int8)), slots, capacity)
+        kv = replace(graph.kv, dtype=np.dtype(np.int8))
+        cache = key_value_cache(kv, slots, capacity)
         stages = min(STAGES, slots)
         options = session_options(folder, threads)
         open_ = partial(prepacked.open, graph.model, options, folder.decoder.name)
@@ -73,7 +74,7 @@ class Int8Session(RaggedSession):
         tiled = slots * _SHORT * self._place_bytes > _SCORES
         self._short = Runner(graph, partial(_open, prepacked, path, threads, tiled), cache)
         self.cache = cache
-        self._begin(graph, slots)
+        self._begin(graph, slots, kv.dtype)
 
     def _parts(self, rows: Sequence[Row]) -> list[tuple[Running, Sequence[Row]]]:
         first = next((n for n, row in enumerate(rows) if len(row.tokens) > _SHORT), len(rows))

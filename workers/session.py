@@ -81,13 +81,14 @@ class Running(Protocol):
 class RaggedSession(ABC):
     """A decoder with a serving graph, and the keys and values of ``slots`` sequences in place."""
 
-    serving = Serving("batching")
+    serving: Serving
     verifies = True
     copied = sys.maxsize
     cache: Rows
 
-    def _begin(self, graph: ServingGraph, slots: int) -> None:
+    def _begin(self, graph: ServingGraph, slots: int, kv_type: np.dtype[np.generic]) -> None:
         """The last thing that a constructor does. Raises UnservableGraphError."""
+        self.serving = Serving("batching", kv_cache=str(kv_type))
         self.short_context = graph.short_context
         self.slots = slots
         self.seconds = 0.0  # that the last run took
@@ -163,7 +164,7 @@ class DecoderSession(RaggedSession):
         open_ = partial(opened, graph.model, session_options(folder, threads), folder.decoder.name)
         self._runner = Runner(graph, open_, cache)
         self.cache = cache
-        self._begin(graph, slots)
+        self._begin(graph, slots, graph.kv.dtype)
 
     def _parts(self, rows: Sequence[Row]) -> list[tuple[Running, Sequence[Row]]]:
         return [(self._runner, part) for part in runs(rows, self.copied)]

@@ -123,6 +123,7 @@ class ModelEntry(msgspec.Struct, frozen=True, rename={
     "max_output_tokens": "maxOutputTokens",
     "tool_calling": "toolCalling",
     "engine_reason": "engineReason",
+    "kv_cache": "kvCache",
 }):  # fmt: skip
     """A model as GET /v1/models shows it: OpenAI's fields, Foundry Local's and Anthropic's."""
 
@@ -140,6 +141,7 @@ class ModelEntry(msgspec.Struct, frozen=True, rename={
     vision: bool = False
     engine: str | msgspec.UnsetType = msgspec.UNSET  # that runs it; known once it is loaded
     engine_reason: str | msgspec.UnsetType = msgspec.UNSET  # why it is not the batching one
+    kv_cache: str | msgspec.UnsetType = msgspec.UNSET  # type of its keys and values
     quality: Figures | msgspec.UnsetType = msgspec.UNSET  # what was measured when it was imported
     object: Literal["model"] = "model"
     type: Literal["model"] = "model"

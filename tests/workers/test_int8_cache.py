@@ -268,6 +268,7 @@ def test_an_engine_answers_over_it(home: Home, model: Path) -> None:
     backend = load(LocalModel(NAME, str(model), ExecutionProvider.CPU), options)
     assert isinstance(backend, Engine)
     assert isinstance(backend._session, Int8Session)
+    assert backend.serving.kv_cache == "int8"
     for number in range(2 * SLOTS):
         backend.add(str(number), greedy(words(40, number), 20, ignore_eos=True))
     answers = drain(backend)
@@ -288,6 +289,7 @@ def test_where_no_graph_can_be_kept_keys_and_values_stay_as_they_are(
         backend = load(LocalModel(NAME, str(model), ExecutionProvider.CPU), options)
     assert isinstance(backend, Engine)
     assert isinstance(backend._session, DecoderSession)
+    assert backend.serving.kv_cache == "float32"
     assert "its keys and values stay as they are" in caplog.text
     assert "No space left" in caplog.text
     shutil.rmtree(tmp_path)
