@@ -142,6 +142,7 @@ def worker_configs(
         kv_bytes=settings.kv_memory_mb * 1024 * 1024 or available_bytes() // (2 * len(devices)),
         context=settings.context,
         threads=threads,
+        block_bytes=settings.block_weights_mb * 1024 * 1024,
         int8_cache=settings.kv_cache == "int8",
     )
     # Two sessions over one cache of int8 share their weights, too.

@@ -140,6 +140,13 @@ class Settings(BaseSettings):
         description="'yes': workers on CPUs map a model's weights from one file in the models' "
         "folder; 'no': each has its own copy; 'auto' = 'yes' where there are several",
     )
+    block_weights_mb: int = Field(
+        default=512,
+        ge=0,
+        description="integer weights that take at most so much are in memory once more, in blocks, "
+        "if runs of few tokens are faster with them here; not where workers share weights or keys "
+        "and values are 'int8'; 0: never",
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="what the log holds"
     )

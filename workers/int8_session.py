@@ -20,9 +20,9 @@ from cupola.workers.model_folder import ModelFolder
 from cupola.workers.packing import Row, span
 from cupola.workers.prepacked import PrepackedWeights
 from cupola.workers.prompt_runner import STAGES, PromptRunner
-from cupola.workers.runner import Runner
+from cupola.workers.runner import Runner, Running
 from cupola.workers.serving_graph import serving_graph
-from cupola.workers.session import RaggedSession, Running, session_options
+from cupola.workers.session import RaggedSession, session_options
 from cupola.workers.sharing_cache import key_value_cache
 
 # Tokens that a row may bring to be run over int8: one, and guesses behind it; and short prompts

@@ -37,6 +37,7 @@ class EngineOptions:
     kv_bytes: int = 2**30  # memory for keys and values
     device: int = 0  # which of the provider's devices
     shared: Home | None = None  # in whose cache weights lie that workers share; None: nowhere
+    block_bytes: int = 0  # of weights that may be in memory once more, for steps of few tokens
     int8_cache: bool = False  # keys and values of 8 bits where a model can; ``shared`` is needed
 
 
@@ -97,6 +98,7 @@ def _session(folder: ModelFolder, options: EngineOptions, device: Device) -> Ses
                 device=device,
                 cache_bytes=options.kv_bytes,
                 prepacked=prepacked,
+                block_bytes=0 if prepacked else options.block_bytes,
             )
         except UnservableGraphError as error:
             why = str(error)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 import onnxruntime as ort
@@ -14,6 +15,14 @@ from cupola.workers.device_cache import DeviceCache
 from cupola.workers.kv_cache import KeyValueCache
 from cupola.workers.packing import Row, fill, pack, span
 from cupola.workers.serving_graph import ServingGraph
+
+
+class Running(Protocol):
+    """What runs rows: a ``Runner``, or some behind one front."""
+
+    def run(self, rows: Sequence[Row], logits: NDArray[np.float32]) -> float: ...
+
+    def rebuild(self) -> None: ...
 
 
 @dataclass(slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -15,16 +16,20 @@ from numpy.typing import NDArray
 
 from cupola.scheduler.messages import Serving
 from cupola.workers.attention_layers import UnservableGraphError
+from cupola.workers.block_graph import with_block_weights
 from cupola.workers.device import CPU, Device
 from cupola.workers.device_cache import DeviceCache, fitting
 from cupola.workers.kv_cache import KeyValueCache
 from cupola.workers.model_folder import ModelFolder
 from cupola.workers.packing import Row, runs
 from cupola.workers.prepacked import PrepackedWeights
+from cupola.workers.rivals import Rivals
 from cupola.workers.rows import Rows
-from cupola.workers.runner import Runner
+from cupola.workers.runner import Runner, Running
 from cupola.workers.serving_graph import ServingGraph, serving_graph
 from cupola.workers.sharing_cache import key_value_cache
+
+logger = logging.getLogger(__name__)
 
 # Keys and values are copied rather than the weights read again while they are so many times as many
 # bytes (measured; float32 beside weights of 8 bits).
@@ -70,12 +75,6 @@ class Session(Protocol):
     def rebuild(self) -> None:
         """Start over after a run that failed, which can leave a session unusable. The keys and
         values that it may have written are not to be used. Raises ModelFolderError."""
-
-
-class Running(Protocol):
-    def run(self, rows: Sequence[Row], logits: NDArray[np.float32]) -> float: ...
-
-    def rebuild(self) -> None: ...
 
 
 class RaggedSession(ABC):
@@ -143,10 +142,12 @@ class DecoderSession(RaggedSession):
         device: Device = CPU,
         cache_bytes: int = 0,
         prepacked: PrepackedWeights | None = None,
+        block_bytes: int = 0,
     ) -> None:
         """``width``: the most tokens a run takes. ``cache_bytes``: on a device that commits all of
         its memory at once, for keys and values; there are fewer slots where it is little.
-        ``prepacked``: weights to share with other workers.
+        ``prepacked``: weights to share with other workers. ``block_bytes``: that weights may take
+        which are in memory once more, for steps of few tokens.
 
         Raises UnservableGraphError, ModelFolderError, ProviderError.
         """
@@ -162,8 +163,12 @@ class DecoderSession(RaggedSession):
             slots = fitting(slots, graph.kv.bytes_per_token * capacity, cache_bytes)
             cache = DeviceCache(graph.kv, slots, capacity, device)
         open_ = partial(opened, graph.model, session_options(folder, threads), folder.decoder.name)
-        self._runner = Runner(graph, open_, cache)
+        runner = Runner(graph, open_, cache)
         self.cache = cache
+        self._runner: Running = runner
+        if block_bytes and isinstance(cache, KeyValueCache):
+            few = partial(_few, graph, folder, threads, cache, block_bytes)
+            self._runner = Rivals(runner, few)
         self._begin(graph, slots, graph.kv.dtype)
 
     def _parts(self, rows: Sequence[Row]) -> list[tuple[Running, Sequence[Row]]]:
@@ -171,6 +176,27 @@ class DecoderSession(RaggedSession):
 
     def rebuild(self) -> None:
         self._runner.rebuild()
+
+
+def _few(
+    graph: ServingGraph, folder: ModelFolder, threads: int, cache: KeyValueCache, most: int
+) -> Runner | None:
+    """A runner of the same cache that may be faster for few tokens. Raises OSError and what
+    ``Device.open`` does."""
+
+    def open_() -> ort.InferenceSession:
+        made = with_block_weights(graph.model, folder.path, most)
+        if made is None:
+            raise UnservableGraphError("it has no weights to put into blocks")
+        options = session_options(folder, threads)
+        values = [ort.OrtValue.ortvalue_from_numpy(array) for array in made.weights.values()]
+        options.add_external_initializers(list(made.weights), values)
+        return CPU.open(made.model, options, folder.decoder.name)
+
+    try:
+        return Runner(graph, open_, cache)
+    except UnservableGraphError:
+        return None
 
 
 def session_options(folder: ModelFolder, threads: int) -> ort.SessionOptions:

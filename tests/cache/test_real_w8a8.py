@@ -19,6 +19,7 @@ from cupola.workers.int8_session import Int8Session
 from cupola.workers.model_folder import ModelFolder
 from cupola.workers.packing import Row
 from cupola.workers.prepacked import PrepackedWeights
+from cupola.workers.rivals import Rivals
 from cupola.workers.session import DecoderSession, RaggedSession
 from tests.cache.graph import Graph, log_softmax
 
@@ -95,6 +96,29 @@ def test_keys_and_values_of_8_bits_cost_little(
         print(f"{kind}, {what}: perplexity {perplexity:+.2%}, KL divergence {divergence:.4f}")
         assert abs(perplexity) < 0.015
         assert divergence < 0.02
+
+
+def test_weights_in_blocks_are_as_near_to_float32(
+    real_model_fp32: Path, real_model_w8a8: Path
+) -> None:
+    """What a worker reads few tokens with."""
+    tokenizer = Tokenizer.from_file(str(real_model_w8a8 / "tokenizer.json"))
+    ids = tokenizer.encode(TEXTS["a novel"].read_text("utf-8")).ids[:CHUNK]
+    p = log_softmax(Graph(real_model_fp32).logits(ids))
+    folder = ModelFolder.read(real_model_w8a8)
+    divergences = {}
+    for block_bytes in (0, 2**28):
+        session = DecoderSession(folder, slots=1, width=8, threads=2, block_bytes=block_bytes)
+        if isinstance(session._runner, Rivals):
+            session._runner.making.join()
+            session._runner._better = dict.fromkeys(range(1, 9), True)
+            assert session._runner._few is not None
+        q = _read(session, ids, 4)
+        divergences[block_bytes] = (np.exp(p) * (p - q)).sum(-1).mean()
+    whole, blocks = divergences.values()
+    print(f"KL divergence: whole {whole:.4f}, in blocks {blocks:.4f}")
+    assert blocks != whole
+    assert blocks < 1.1 * whole
 
 
 def _read(session: RaggedSession, ids: list[int], width: int) -> np.ndarray:
