@@ -60,7 +60,11 @@ def measure(engine: Engine, workload: Workload, clients: int, requests: int, see
 def main() -> None:
     options = arguments()
     workload = Workload("", options.max_tokens, options.shared_prefix, options.prompt_words)
-    settings = EngineOptions(slots=options.slots, threads=options.threads)
+    settings = EngineOptions(
+        slots=options.slots,
+        threads=options.threads,
+        block_bytes=options.block_weights_mb * 2**20,
+    )
     engines = {}
     for folder in options.folders:
         engine = load(LocalModel(folder.name, str(folder), ExecutionProvider.CPU), settings)
@@ -89,6 +93,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--max-tokens", type=int, default=64)
     parser.add_argument("--slots", type=int, default=16)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--block-weights-mb", type=int, default=512, help="as the setting; 0: none")
     parser.add_argument(
         "--shared-prefix", nargs="?", const="new", choices=["new", "known"], help="as of bench.py"
     )

@@ -63,6 +63,7 @@ BORDERS = {
         "cache/",
         "workers/serving_graph.py",
         "workers/int8_graph.py",
+        "workers/block_graph.py",
         "workers/attention_layers.py",
         "workers/rotary.py",
         "workers/provider_probe.py",

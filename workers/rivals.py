@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import statistics
 import threading
+import weakref
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -28,11 +29,12 @@ class Rivals:
         its own: nobody waits for what is only faster.
         """
         self._many = many
-        self._make_few = make_few
         self._few: Running | None = None
         self._seconds: dict[int, tuple[list[float], list[float]]] = {}  # by tokens, of each
         self._better: dict[int, bool] = {}  # by tokens: whether ``few`` is
-        self.making = threading.Thread(target=self._make, daemon=True, name="rival")
+        self.making = threading.Thread(
+            target=_make, args=([make_few], weakref.ref(self)), daemon=True, name="rival"
+        )
         self.making.start()
 
     def run(self, rows: Sequence[Row], logits: NDArray[np.float32]) -> float:
@@ -61,13 +63,6 @@ class Rivals:
         if self._few is not None:
             self._few.rebuild()
 
-    def _make(self) -> None:
-        try:
-            self._few = self._make_few()
-        except Exception:
-            logger.exception("there are no weights in blocks")
-        release_memory()  # of what was needed on the way
-
     def _decide(self, tokens: int) -> None:
         if len(self._seconds[tokens][1]) < TRIALS:
             return
@@ -75,3 +70,15 @@ class Rivals:
         self._better[tokens] = few_took < many_took
         if tokens == 1 and not self._better[tokens]:
             self._few = None  # one token is what it is best at: its memory is better free
+
+
+def _make(make_few: list[Callable[[], Running | None]], rivals: weakref.ref[Rivals]) -> None:
+    """Nothing is held here that is not needed: the model may be unloaded meanwhile."""
+    try:
+        few = make_few.pop()()
+        if (waiting := rivals()) is not None:
+            waiting._few = few
+        del few, waiting
+    except Exception:  # of whatever kind the runtime raises
+        logger.exception("there are no weights in blocks")
+    release_memory()  # of what was needed on the way

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.foundry.conftest import MODEL_ID, client
@@ -38,6 +40,15 @@ def test_memory_is_given_back(
             full = worker.memory_info().rss
             http.get(f"/openai/unload/{MODEL_ID}?force=true")
             assert http.get("/openai/loadedmodels").json() == []
-            left = worker.memory_info().rss
+            # A second layout of the weights may still be in the making, in a thread of its own.
+            left = at_most(full - ENOUGH * (full - empty), worker)
             print(f"empty {empty >> 20} MB, loaded {full >> 20} MB, unloaded {left >> 20} MB")
             assert full - left >= ENOUGH * (full - empty)
+
+
+def at_most(wanted: float, process: psutil.Process) -> int:
+    """Bytes that are resident when it is no more than ``wanted``, or ten seconds are over."""
+    until = time.monotonic() + 10
+    while (found := process.memory_info().rss) > wanted and time.monotonic() < until:
+        time.sleep(0.05)
+    return int(found)
