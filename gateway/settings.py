@@ -144,8 +144,8 @@ class Settings(BaseSettings):
         default=512,
         ge=0,
         description="integer weights that take at most so much are in memory once more, in blocks, "
-        "if runs of few tokens are faster with them here; not where workers share weights or keys "
-        "and values are 'int8'; 0: never",
+        "if runs of few tokens are faster with them here; not for answers at temperature 0 or "
+        "with a seed, where workers share weights, or keys and values are 'int8'; 0: never",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="what the log holds"

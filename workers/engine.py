@@ -242,5 +242,10 @@ def _row(step: Step[Sequence]) -> Row:
     assert slot is not None
     tokens = step.sequence.tokens[slot.length : slot.length + step.count]
     return Row(
-        slot.index, slot.length, [*tokens, *step.draft], wanted_of(step), long=step.sequence.long
+        slot.index,
+        slot.length,
+        [*tokens, *step.draft],
+        wanted_of(step),
+        long=step.sequence.long,
+        steady=step.sequence.steady,
     )

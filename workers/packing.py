@@ -18,6 +18,7 @@ class Row:
     tokens: Sequence[int]
     logits: int  # of how many of the last tokens
     long: bool = False  # with the second rotary table, where the model has two
+    steady: bool = False  # its logits must not differ with what else is in the run
 
 
 def runs(rows: Sequence[Row], most: int) -> list[Sequence[Row]]:

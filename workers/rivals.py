@@ -43,6 +43,8 @@ class Rivals:
         few = self._few
         if few is None or tokens > FEW or not self._better.get(tokens, True):
             return self._many.run(rows, logits)
+        if any(row.steady for row in rows):  # they round differently
+            return self._many.run(rows, logits)
         trial = None if tokens in self._better else self._seconds.setdefault(tokens, ([], []))
         if trial is not None and len(trial[0]) <= len(trial[1]):
             trial[0].append(seconds := self._many.run(rows, logits))

@@ -101,6 +101,11 @@ class Sequence:
         return self.slot is not None and self.slot.length < self.job.prompt_tokens
 
     @property
+    def steady(self) -> bool:
+        """Whether the same request is expected to have the same answer again."""
+        return self.params.seed is not None or self.params.temperature == 0
+
+    @property
     def admissible(self) -> bool:
         """Whether it can run, or be refused: its grammar is compiled or has failed to."""
         return self.grammar is None or self.grammar.done()

@@ -46,7 +46,8 @@ def test_streamed_it_is_the_same_answer_in_pieces(service: Service):
     assert len({chunk.id for chunk in chunks}) == 1
     assert deltas[0].choices[0].delta.role == "assistant"
     assert last.choices[0].finish_reason == "stop"
-    assert usage.usage == whole.usage
+    counts = ("prompt_tokens", "completion_tokens", "total_tokens")
+    assert usage.usage.model_dump(include=counts) == whole.usage.model_dump(include=counts)
 
 
 @pytest.mark.parametrize("name", [MODEL, MODEL_ID, MODEL_ID.removesuffix(":1"), MODEL.upper()])

@@ -32,6 +32,7 @@ from cupola.workers.pace import Pace
 from cupola.workers.packing import Row
 from cupola.workers.seating import WORTH_WAITING
 from cupola.workers.session import DecoderSession
+from tests.workers.faulty_session import FaultySession
 from tests.workers.reference import DATA, plain_decoder
 from tests.workers.tiny import (
     BUDGET,
@@ -43,6 +44,7 @@ from tests.workers.tiny import (
     drain,
     drain_waiting,
     engine,
+    engine_over,
     greedy,
     small_memory,
     text,
@@ -436,3 +438,19 @@ def test_more_requests_than_slots_wait_their_turn():
         backend.add(str(number), greedy(words(5, number), 4, ignore_eos=True))
     made = drain(backend)
     assert sorted(made, key=int) == [str(number) for number in range(3 * SLOTS)]
+
+
+@pytest.mark.parametrize(
+    ("params", "steady"),
+    [
+        (SamplingParams(temperature=0, max_tokens=5), True),
+        (SamplingParams(temperature=1.0, seed=3, max_tokens=5), True),
+        (SamplingParams(temperature=1.0, max_tokens=5), False),
+    ],
+)
+def test_answers_that_are_to_come_again_say_so(params: SamplingParams, steady: bool):
+    model = FaultySession()
+    backend = engine_over(model)
+    backend.add("r", Work(Text("abc"), params))
+    drain(backend)
+    assert {row.steady for rows in model.runs for row in rows} == {steady}

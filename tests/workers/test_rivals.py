@@ -73,6 +73,16 @@ def test_many_tokens_are_never_tried() -> None:
     assert few.runs == []
 
 
+def test_what_must_not_differ_is_always_run_by_the_same() -> None:
+    many, few = Fake(2), Fake(1)
+    both = rivals(many, few)
+    steady = Row(1, 5, [7], 1, steady=True)
+    for _ in range(3 * TRIALS):
+        both.run([steady], LOGITS)
+        both.run([row(1), steady], LOGITS)
+    assert few.runs == []
+
+
 def test_who_is_slower_with_one_token_is_given_up() -> None:
     many, few = Fake(1), Fake(2)
     both = rivals(many, few)
