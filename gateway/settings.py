@@ -118,8 +118,9 @@ class Settings(BaseSettings):
     )
     tenants: Literal["one", "keys"] = Field(
         default="one",
-        description="who shares cached beginnings of prompts: 'one': all clients; 'keys': only "
-        "those with the same API key, so that none learns from the time what others have sent",
+        description="who shares cached beginnings of prompts and guesses from earlier answers: "
+        "'one': all clients; 'keys': only those with the same API key, so that none learns from "
+        "the time what others have sent",
     )
     legacy_keys: Literal["no", "yes"] = Field(
         default="no",
