@@ -15,6 +15,8 @@ import onnx
 from numpy.typing import NDArray
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
+from cupola.workers.serving_graph import drop_dead_nodes
+
 _BLOCK = 64  # weights with a scale, and activations that are rounded together
 _BITS, _MIDDLE = 8, 128
 _INT8_ACTIVATIONS = 4  # MatMulNBits' accuracy_level of the fast kernels
@@ -39,7 +41,8 @@ def with_block_weights(graph: bytes, folder: Path, most: int) -> BlockGraph | No
         return None
     for node in products:
         rewriting.product(node)
-    _drop_unused(model.graph)
+    drop_dead_nodes(model.graph)
+    del model.graph.value_info[:]
     return BlockGraph(model.SerializeToString(), rewriting.weights)
 
 
@@ -135,19 +138,3 @@ def _elsewhere(name: str, array: NDArray[np.generic]) -> TensorProto:
     for key, value in (("location", "memory"), ("offset", "0"), ("length", str(array.nbytes))):
         tensor.external_data.add(key=key, value=value)
     return tensor
-
-
-def _drop_unused(graph: onnx.GraphProto) -> None:
-    """Nodes whose outputs nobody reads, and initializers."""
-    wanted = {value.name for value in graph.output}
-    kept = []
-    for node in reversed(graph.node):  # readers stand behind makers
-        if wanted.intersection(node.output):
-            kept.append(node)
-            wanted.update(node.input)
-    del graph.node[:]
-    graph.node.extend(reversed(kept))
-    stored = [tensor for tensor in graph.initializer if tensor.name in wanted]
-    del graph.initializer[:]
-    graph.initializer.extend(stored)
-    del graph.value_info[:]

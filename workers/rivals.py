@@ -43,7 +43,7 @@ class Rivals:
         few = self._few
         if few is None or tokens > FEW or not self._better.get(tokens, True):
             return self._many.run(rows, logits)
-        if any(row.steady for row in rows):  # they round differently
+        if any(row.steady for row in rows):  # the two round differently
             return self._many.run(rows, logits)
         trial = None if tokens in self._better else self._seconds.setdefault(tokens, ([], []))
         if trial is not None and len(trial[0]) <= len(trial[1]):

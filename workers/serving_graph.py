@@ -76,7 +76,7 @@ def serving_graph(path: Path, head_size: int, padding: int) -> ServingGraph:
     _select_last(graph)
     _lay_out(graph, padding, by_position=short_context > 0)
     _declare_inputs(graph, names)
-    _drop_dead_nodes(graph)
+    drop_dead_nodes(graph)
     _tell_float32(graph)
     _drop_unused_positions(graph)
     pasts = {past for layer in names for past, _ in layer.parts}
@@ -200,8 +200,10 @@ def _declare_inputs(graph: onnx.GraphProto, names: Sequence[CacheNames]) -> None
     dims[1].dim_param = "R"
 
 
-def _drop_dead_nodes(graph: onnx.GraphProto) -> None:
-    """Remove what only the attention mask and the position ids fed."""
+def drop_dead_nodes(graph: onnx.GraphProto) -> None:
+    """Remove the nodes and weights that nothing reads any more, such as those that only the
+    attention mask and the position ids fed. Raises UnservableGraphError: some input has no maker.
+    """
     wanted = {value.name for value in graph.output}
     alive: list[onnx.NodeProto] = []
     for node in reversed(graph.node):

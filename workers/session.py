@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -28,8 +27,6 @@ from cupola.workers.rows import Rows
 from cupola.workers.runner import Runner, Running
 from cupola.workers.serving_graph import ServingGraph, serving_graph
 from cupola.workers.sharing_cache import key_value_cache
-
-logger = logging.getLogger(__name__)
 
 # Keys and values are copied rather than the weights read again while they are so many times as many
 # bytes (measured; float32 beside weights of 8 bits).
