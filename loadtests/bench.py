@@ -1,10 +1,11 @@
 """Measures a running chat service: tokens a second, time to first token, time between tokens.
 
     python loadtests/bench.py --clients 1,16
-    python loadtests/bench.py --url http://127.0.0.1:5411 --url http://127.0.0.1:5273 --rounds 3
+    python loadtests/bench.py --url http://127.0.0.1:5273 --url http://127.0.0.1:5411 --rounds 3
 
 With several addresses the contestants take turns in every round, so that a machine whose speed
-drifts is fair to both; the figures are medians over the rounds. Any OpenAI chat endpoint will do.
+drifts is fair to all; the figures are medians over the rounds, and so is the ratio of the first
+one's tokens/s to each other's. Any OpenAI chat endpoint will do.
 Load goes to loopback addresses only.
 """
 
@@ -14,6 +15,7 @@ import argparse
 import asyncio
 import ipaddress
 import json
+import math
 import random
 import statistics
 import time
@@ -155,7 +157,9 @@ def loopback(url: str) -> str:
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--url", type=loopback, action="append", help="a service; may be repeated")
-    parser.add_argument("--model", default="smollm2-135m")
+    parser.add_argument(
+        "--model", action="append", help="for all addresses, or one for each in their order"
+    )
     parser.add_argument("--clients", default="1,16", help="numbers of apps at once")
     parser.add_argument("--requests", type=int, default=2, help="requests of each app")
     parser.add_argument("--rounds", type=int, default=3)
@@ -170,41 +174,63 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--prompt-words", type=int, default=0, help="long prompts that all differ")
     parser.add_argument("--copy", action="store_true", help="a text to be written once more")
     parser.add_argument("--json", action="store_true", help="a line of JSON for every row")
-    return parser.parse_args()
+    options = parser.parse_args()
+    options.url = options.url or ["http://127.0.0.1:5273"]
+    options.model = options.model or ["smollm2-135m"]
+    if len(options.model) == 1:
+        options.model *= len(options.url)
+    if len(options.model) != len(options.url):
+        parser.error(f"{len(options.url)} addresses and {len(options.model)} models")
+    return options
 
 
 def main() -> None:
     options = arguments()
-    urls = options.url or ["http://127.0.0.1:5273"]
-    workload = Workload(
-        options.model,
-        options.max_tokens,
-        options.shared_prefix,
-        options.prompt_words,
-        options.copy,
-    )
-    for url in urls:  # the first request may load the model
+    contestants = {
+        url: Workload(
+            model,
+            options.max_tokens,
+            options.shared_prefix,
+            options.prompt_words,
+            options.copy,
+        )
+        for url, model in zip(options.url, options.model, strict=True)
+    }
+    for url, workload in contestants.items():  # the first request may load the model
         asyncio.run(load(url, workload, clients=2, requests=1, seed=0))
     for clients in map(int, options.clients.split(",")):
-        rounds: dict[str, list[dict[str, float]]] = {url: [] for url in urls}
+        rounds: dict[str, list[dict[str, float]]] = {url: [] for url in contestants}
         for number in range(1, options.rounds + 1):
-            for url in urls:
+            for url, workload in contestants.items():
                 time.sleep(REST_SECONDS)
                 measured = asyncio.run(load(url, workload, clients, options.requests, number))
                 rounds[url].append(measured.figures())
+        first = rounds[options.url[0]]
         for url, figures in rounds.items():
-            report(url, clients, figures, options.json)
+            report(url, clients, figures, first, options.json)
 
 
-def report(url: str, clients: int, rounds: list[dict[str, float]], as_json: bool) -> None:
+def report(
+    url: str,
+    clients: int,
+    rounds: list[dict[str, float]],
+    first: list[dict[str, float]],
+    as_json: bool,
+) -> None:
+    """``first``: the rounds of the contestant that the others are compared to."""
     row = {name: statistics.median(figures[name] for figures in rounds) for name in rounds[0]}
+    ratio = statistics.median(
+        one["tokens_s"] / other["tokens_s"] if other["tokens_s"] else math.inf
+        for one, other in zip(first, rounds, strict=True)
+    )
     if as_json:
-        print(json.dumps({"url": url, "clients": clients} | row), flush=True)
+        print(json.dumps({"url": url, "clients": clients} | row | {"ratio": ratio}), flush=True)
         return
     print(
         f"{url}  {clients:>3} clients  {row['tokens_s']:7.1f} tokens/s  "
         f"TTFT p50 {row['ttft_p50_ms']:6.0f} ms  ITL p50 {row['itl_p50_ms']:5.0f} ms  "
-        f"p99 {row['itl_p99_ms']:5.0f} ms  errors {row['errors']:.0f}",
+        f"p99 {row['itl_p99_ms']:5.0f} ms  errors {row['errors']:.0f}"
+        + (f"  the first: x{ratio:.2f}" if rounds is not first else ""),
         flush=True,
     )
 

@@ -1,8 +1,9 @@
-"""Makes tests/workers/data: tiny random-weight models by onnxruntime-genai's own model builder.
+"""Makes tests/workers/data: tiny random-weight models by onnxruntime-genai's own model builder, and
+by mobius.
 
-Run by hand, in an environment of its own, when the builder's format should be tested anew:
+Run by hand, in an environment of its own, when a builder's format should be tested anew:
 
-    pip install torch transformers onnxruntime-genai onnx onnx_ir
+    pip install torch transformers onnxruntime-genai onnx onnx_ir mobius-onnx
     python tests/workers/make_builder_models.py [FAMILY...]
 
 The first family has a tokenizer, which serves all of them.
@@ -63,6 +64,7 @@ class Family:
     precisions: tuple[str, ...] = ("fp32", "int4")
     provider: str = "cpu"
     plain: bool = False  # MultiHeadAttention in place of GroupQueryAttention
+    mobius: bool = False  # built by mobius, always in float32
 
 
 SMALL = {
@@ -72,6 +74,11 @@ SMALL = {
     "num_attention_heads": 2,
     "num_key_value_heads": 1,
     "head_dim": 16,
+}
+GEMMA3 = SMALL | {
+    "sliding_window": WINDOW,
+    "query_pre_attn_scalar": 16,
+    "layer_types": ["sliding_attention", "full_attention"],
 }
 FAMILIES = {
     "builder": Family(
@@ -104,16 +111,7 @@ FAMILIES = {
     ),
     "gemma": Family("Gemma", SMALL),
     "gemma2": Family("Gemma2", SMALL | {"sliding_window": WINDOW, "query_pre_attn_scalar": 16}),
-    "gemma3": Family(
-        "Gemma3",
-        SMALL
-        | {
-            "sliding_window": WINDOW,
-            "query_pre_attn_scalar": 16,
-            "layer_types": ["sliding_attention", "full_attention"],
-        },
-        config="Gemma3TextConfig",
-    ),
+    "gemma3": Family("Gemma3", GEMMA3, config="Gemma3TextConfig"),
     "mistral": Family(
         "Mistral",
         SMALL | {"sliding_window": WINDOW, "layer_types": ["sliding_attention"] * 2},
@@ -138,6 +136,11 @@ FAMILIES = {
             },
         },
         precisions=("fp32",),
+    ),
+    "mobius-llama": Family("Llama", SMALL, precisions=("fp32",), mobius=True),
+    "mobius-qwen3": Family("Qwen3", SMALL, precisions=("fp32",), mobius=True),
+    "mobius-gemma3": Family(
+        "Gemma3", GEMMA3, config="Gemma3TextConfig", precisions=("fp32",), mobius=True
     ),
 }
 
@@ -174,6 +177,11 @@ def weights(family: Family, tokens: PreTrainedTokenizerFast, target: Path) -> No
 
 def build(source: Path, target: Path, precision: str, cache: Path, family: Family) -> None:
     shutil.rmtree(target, ignore_errors=True)
+    if family.mobius:
+        command = [sys.executable, "-m", "mobius", "build", "--config", source.name, str(target)]
+        command += ["--ep", "cpu", "--runtime", "ort-genai"]
+        subprocess.run(command, check=True, cwd=source.parent)  # the graph is called by its path
+        return
     command = [sys.executable, "-c", BUILDER, "-m", str(source), "-o", str(target)]
     command += ["-p", precision, "-e", family.provider, "-c", str(cache)]
     if precision == "int4":

@@ -1,4 +1,5 @@
-"""Graphs of onnxruntime-genai's builder for one family of models each, against its own runtime.
+"""Graphs of onnxruntime-genai's builder and of mobius for one family of models each, against
+onnxruntime-genai itself.
 
 Answers cross the sliding windows (24 tokens) and the prompts are read in several chunks. Float32 is
 equal token for token, alone and beside others; 4-bit weights make the last bits matter, so there
@@ -25,6 +26,7 @@ from tests.workers.tiny import BUDGET, NAME, SLOTS, codec, decode, drain, engine
 
 FAMILIES = ("qwen2", "qwen3", "phi3", "gemma", "gemma2", "gemma3", "mistral", "gpt-oss")
 FOUR_BIT = tuple(family for family in FAMILIES if family != "gpt-oss")
+FLOAT32 = (*FAMILIES, "mobius-llama", "mobius-qwen3", "mobius-gemma3")
 COUNT = 40  # tokens of an answer
 LONG_FROM = 64  # tokens that the first of phi3-long's rotary tables serves
 
@@ -54,7 +56,7 @@ def greedy(tokens: tuple[int, ...], count: int = COUNT) -> Work:
     return Work(Tokens(tokens), params)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", FLOAT32)
 def test_a_sequence_alone_is_as_the_runtime_of_the_builder_has_it(family: str):
     backend = engine(f"{family}-fp32")
     for tokens in PROMPTS[:3]:
@@ -63,7 +65,7 @@ def test_a_sequence_alone_is_as_the_runtime_of_the_builder_has_it(family: str):
         assert text(drain(backend)["r"]) == decode(expected)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", FLOAT32)
 def test_sequences_that_share_their_runs_are_as_if_alone(family: str):
     """They arrive at different times, one of them waits for a slot, and prompts come in chunks."""
     backend = engine(f"{family}-fp32")
