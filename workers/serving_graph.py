@@ -23,7 +23,7 @@ ones.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,9 +35,9 @@ from cupola.workers import attention_layers as attention
 from cupola.workers.attention_layers import CacheNames, KeyValueShape, UnservableGraphError
 from cupola.workers.model_folder import ModelFolderError
 from cupola.workers.rotary import join_tables, pad_tables
+from cupola.workers.wanted_tokens import WANTED, keep_wanted
 
 POSITIONS = "position_ids"
-_OF_THE_HEAD = ("QuantizeLinear", "SimplifiedLayerNormalization", "MatMul")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +73,7 @@ def serving_graph(path: Path, head_size: int, padding: int) -> ServingGraph:
     heads = max(attention.query_heads(node) for node in layers)
     kv = attention.key_value_shape(graph, names, head_size)
     short_context = join_tables(graph, path.parent)
-    _select_last(graph)
+    keep_wanted(graph)
     _lay_out(graph, padding, by_position=short_context > 0)
     _declare_inputs(graph, names)
     drop_dead_nodes(graph)
@@ -92,37 +92,6 @@ def _vocabulary(graph: onnx.GraphProto) -> int:
     if not size:
         raise UnservableGraphError("the output 'logits' does not say the size of the vocabulary")
     return int(size)
-
-
-def _select_last(graph: onnx.GraphProto) -> None:
-    """Compute logits for ``last`` only: the head is a fifth of a small model's work."""
-    makers = {output: node for node in graph.node for output in node.output}
-    if "logits" not in makers:
-        raise UnservableGraphError("no output is called 'logits'")
-    head = makers["logits"]
-    while not head.op_type.startswith("MatMul"):
-        if not head.input or head.input[0] not in makers:
-            raise UnservableGraphError("no MatMul makes the logits")
-        head = makers[head.input[0]]
-    # In front of a head of integers tokens are given one length and rounded, and turned where it is
-    # the embedding.
-    while (before := makers.get(head.input[0])) is not None and before.op_type in _OF_THE_HEAD:
-        head = before
-    hidden = _of_all_tokens(head.input[0], makers)
-    head.input[0] = "cupola.last_hidden"
-    gather = helper.make_node("Gather", [hidden, "last"], ["cupola.last_hidden"], axis=1)
-    graph.node.insert(list(graph.node).index(head), gather)
-
-
-def _of_all_tokens(hidden: str, makers: Mapping[str, onnx.NodeProto]) -> str:
-    """The hidden states that ``hidden`` is the last of, in graphs that make one token's logits."""
-    maker = makers.get(hidden)
-    if maker is not None and maker.op_type == "Unsqueeze":
-        maker = makers.get(maker.input[0])
-    if maker is None or maker.op_type != "Gather":
-        return hidden
-    axis = next((each.i for each in maker.attribute if each.name == "axis"), 0)
-    return maker.input[0] if axis == 1 else hidden
 
 
 def _lay_out(graph: onnx.GraphProto, padding: int, *, by_position: bool) -> None:
@@ -185,7 +154,7 @@ def _declare_inputs(graph: onnx.GraphProto, names: Sequence[CacheNames]) -> None
         ("input_ids", ids.type.tensor_type.elem_type, [1, "T"]),
         ("grid", int64, ["B", "S", 2]),
         ("ungrid", int64, [1, "T", 2]),
-        ("last", int64, ["R"]),
+        (WANTED, int64, ["R"]),
         ("seqlens_k", int32, ["B"]),
         ("query_seqlens", int32, ["B"]),
         ("total_len", int32, []),

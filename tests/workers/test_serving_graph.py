@@ -14,7 +14,9 @@ from onnx import TensorProto, helper, numpy_helper
 from cupola.workers.attention_layers import UnservableGraphError
 from cupola.workers.model_folder import ModelFolder
 from cupola.workers.packing import Row
+from cupola.workers.serving_graph import serving_graph
 from cupola.workers.session import DecoderSession
+from cupola.workers.wanted_tokens import WANTED
 from tests.workers.reference import DATA, PlainDecoder
 
 Change = Callable[[onnx.GraphProto], None]
@@ -71,6 +73,34 @@ def test_a_graph_that_makes_one_tokens_logits_is_served(tmp_path: Path):
     np.testing.assert_allclose(ragged(folder), plain, atol=1e-4)
     model = session(folder)
     assert model.run([Row(0, 0, TOKENS, 3)]).shape[0] == 3  # also those of other tokens
+
+
+def gathers_of_wanted(folder: Path) -> int:
+    graph = onnx.load_from_string(serving_graph(folder / "model.onnx", 16, padding=16).model).graph
+    return sum(node.op_type == "Gather" and WANTED in node.input for node in graph.node)
+
+
+def test_behind_the_last_attention_only_wanted_tokens_are_computed():
+    assert gathers_of_wanted(DATA / "qwen2-fp32") == 2  # of attention and of the residual stream
+
+
+def test_what_else_is_read_behind_the_last_attention_is_read_for_all_tokens(tmp_path: Path):
+    """Such as an embedding that every layer reads: whether a row of it is a token is not known."""
+
+    def embed_again(graph: onnx.GraphProto) -> None:
+        head = next(node for node in graph.node if "logits" in node.output)
+        embedding = next(node for node in graph.node if "input_ids" in node.input)
+        doubled = helper.make_node("Sum", [embedding.output[0]] * 2, ["doubled"])
+        both = helper.make_node("Mul", [head.input[0], "doubled"], ["both"])
+        head.input[0] = "both"
+        place = list(graph.node).index(head)
+        graph.node.insert(place, both)
+        graph.node.insert(place, doubled)
+
+    folder = changed("qwen2-fp32", tmp_path, embed_again)
+    assert gathers_of_wanted(folder) == 1
+    plain = PlainDecoder(folder).logits(TOKENS)
+    np.testing.assert_allclose(ragged(folder), plain, atol=1e-4)
 
 
 def test_names_do_not_matter(tmp_path: Path):
