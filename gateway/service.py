@@ -134,6 +134,8 @@ def worker_configs(
     """One for each device named; workers of one device are numbered and share its threads."""
     devices = settings.devices
     threads = max(1, (settings.threads or cores()) // len(devices))
+    int8_cache = settings.kv_cache == "int8"  # two sessions over one cache, which share weights
+    mapping = settings.shared_weights != "no" or int8_cache
     engine = EngineOptions(
         backend=settings.backend,
         slots=settings.slots,
@@ -142,11 +144,12 @@ def worker_configs(
         kv_bytes=settings.kv_memory_mb * 1024 * 1024 or available_bytes() // (2 * len(devices)),
         context=settings.context,
         threads=threads,
+        home=Home(settings.home) if mapping else None,
+        shares=shares_weights(settings),
         block_bytes=settings.block_weights_mb * 1024 * 1024,
-        int8_cache=settings.kv_cache == "int8",
+        lane_bytes=settings.lane_weights_mb * 1024 * 1024,
+        int8_cache=int8_cache,
     )
-    # Two sessions over one cache of int8 share their weights, too.
-    mapping = shares_weights(settings) or engine.int8_cache
     seen: Counter[str] = Counter()
     configs = []
     for device in devices:
@@ -155,8 +158,8 @@ def worker_configs(
         name = f"{device}/{seen[device]}"
         seen[device] += 1
         own = replace(engine, device=int(device.partition(":")[2]))
-        if mapping and provider is ExecutionProvider.CPU:
-            own = replace(own, shared=Home(settings.home))
+        if provider is not ExecutionProvider.CPU:
+            own = replace(own, home=None, shares=False)
         configs.append(WorkerConfig(name, provider, own, settings.model_ttl, wanted, pinned))
     return configs
 

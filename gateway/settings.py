@@ -148,6 +148,13 @@ class Settings(BaseSettings):
         "if runs of few tokens are faster with them here; not for answers at temperature 0 or "
         "with a seed, where workers share weights, or keys and values are 'int8'; 0: never",
     )
+    lane_weights_mb: int = Field(
+        default=512,
+        ge=0,
+        description="a model on a CPU that is at most so large has two more sessions, each with "
+        "half of the threads, that run the halves of a step side by side if that is faster here; "
+        "they map its weights from a file, as workers do that share them; 0: never",
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="what the log holds"
     )

@@ -17,6 +17,7 @@ from pathlib import Path
 from bench import Workload
 
 from cupola.cache.catalog import ExecutionProvider
+from cupola.cache.home import Home
 from cupola.scheduler.messages import Chat, LocalModel, SamplingParams, Work
 from cupola.workers.engine import Engine
 from cupola.workers.loading import EngineOptions, load
@@ -63,7 +64,9 @@ def main() -> None:
     settings = EngineOptions(
         slots=options.slots,
         threads=options.threads,
+        home=options.home,
         block_bytes=options.block_weights_mb * 2**20,
+        lane_bytes=options.lane_weights_mb * 2**20,
     )
     engines = {}
     for folder in options.folders:
@@ -94,6 +97,10 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--slots", type=int, default=16)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--block-weights-mb", type=int, default=512, help="as the setting; 0: none")
+    parser.add_argument("--lane-weights-mb", type=int, default=512, help="as the setting; 0: none")
+    parser.add_argument(
+        "--home", type=lambda path: Home(Path(path)), help="the data folder; without it no lanes"
+    )
     parser.add_argument(
         "--shared-prefix", nargs="?", const="new", choices=["new", "known"], help="as of bench.py"
     )

@@ -38,6 +38,7 @@ BORDERS = {
     ),
     "onnxruntime": (
         "workers/session.py",
+        "workers/decoder_session.py",
         "workers/runner.py",
         "workers/int8_session.py",
         "workers/device.py",
@@ -62,6 +63,7 @@ BORDERS = {
     "onnx": (
         "cache/",
         "workers/serving_graph.py",
+        "workers/wanted_tokens.py",
         "workers/int8_graph.py",
         "workers/block_graph.py",
         "workers/attention_layers.py",

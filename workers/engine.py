@@ -115,7 +115,7 @@ class Engine:
         self._lengthen()
         told: list[Told] = [*self._admit()]
         budget = self._pace.budget(sum(sequence.pending == 1 for sequence in self._running))
-        steps = self._within_memory(plan(self._running, budget))
+        steps = self._within_memory(plan(self._running, budget, self._session.abreast))
         if not steps:
             return told
         self._speculation.draft(steps, budget)

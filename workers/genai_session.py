@@ -56,6 +56,7 @@ class GenaiSession:
     """See ``session.DecoderSession``."""
 
     copied = sys.maxsize  # each row is a run of its own
+    abreast = 1
     short_context = 0  # og itself begins anew where it must
 
     def __init__(

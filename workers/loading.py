@@ -36,9 +36,13 @@ class EngineOptions:
     threads: int = 1
     kv_bytes: int = 2**30  # memory for keys and values
     device: int = 0  # which of the provider's devices
-    shared: Home | None = None  # in whose cache weights lie that workers share; None: nowhere
-    block_bytes: int = 0  # of weights that may be in memory once more, for steps of few tokens
-    int8_cache: bool = False  # keys and values of 8 bits where a model can; ``shared`` is needed
+    home: Home | None = None  # in whose cache weights may lie as sessions map them; None: nowhere
+    shares: bool = False  # they do, because other workers map them, too
+    # Of weights that may be in memory once more, for steps of few tokens, if no workers share them.
+    block_bytes: int = 0
+    # Of weights that are mapped so that the halves of a step can run side by side.
+    lane_bytes: int = 0
+    int8_cache: bool = False  # keys and values of 8 bits where a model can; ``home`` is needed
 
 
 def load(
@@ -74,11 +78,11 @@ def load(
 def _session(folder: ModelFolder, options: EngineOptions, device: Device) -> Session:
     """The serving graph where the model's own can be rewritten, else onnxruntime-genai."""
     from cupola.workers.attention_layers import UnservableGraphError
+    from cupola.workers.decoder_session import DecoderSession
     from cupola.workers.int8_session import Int8Session
     from cupola.workers.prepacked import PrepackedWeights
-    from cupola.workers.session import DecoderSession
 
-    home = options.shared
+    home = options.home
     prepacked = PrepackedWeights(home, folder.path, device) if home else None
     width, threads, slots = options.step_tokens, options.threads, options.slots
     if options.int8_cache and options.backend == "onnx" and prepacked is not None:
@@ -88,6 +92,7 @@ def _session(folder: ModelFolder, options: EngineOptions, device: Device) -> Ses
             name = folder.path.name
             logger.warning("%s: its keys and values stay as they are: %s", name, error)
     why = ""
+    lanes = prepacked if folder.decoder_bytes <= options.lane_bytes else None
     if options.backend == "onnx" and device.provider in RAGGED:
         try:
             return DecoderSession(
@@ -97,8 +102,9 @@ def _session(folder: ModelFolder, options: EngineOptions, device: Device) -> Ses
                 threads=threads,
                 device=device,
                 cache_bytes=options.kv_bytes,
-                prepacked=prepacked,
-                block_bytes=0 if prepacked else options.block_bytes,
+                prepacked=prepacked if options.shares else None,
+                block_bytes=0 if options.shares else options.block_bytes,
+                lanes=lanes,
             )
         except UnservableGraphError as error:
             why = str(error)

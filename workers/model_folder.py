@@ -48,6 +48,12 @@ class ModelFolder:
         advised = _advised(config.get("search"))
         return cls(path, graph, limit, ends, head_size, cache, window, advised)
 
+    @property
+    def decoder_bytes(self) -> int:
+        """Of the decoder's graph and the weights beside it."""
+        files = self.decoder.parent.glob(f"{self.decoder.name}*")
+        return sum(file.stat().st_size for file in files)
+
 
 def _cache_bytes(decoder: dict[str, Any]) -> int:
     """Of one token's keys and values in float32."""

@@ -39,20 +39,22 @@ class Step(Generic[SequenceT]):
         return self.count == self.sequence.pending
 
 
-def plan(running: Iterable[SequenceT], budget: int) -> list[Step[SequenceT]]:
+def plan(running: Iterable[SequenceT], budget: int, abreast: int = 1) -> list[Step[SequenceT]]:
     """The next run, at most ``budget`` tokens in all.
 
     ``running`` is in order of arrival. A budget smaller than the number of generating sequences is
-    exceeded rather than letting one of them wait.
+    exceeded rather than letting one of them wait. ``abreast``: of how many prompts a run reads the
+    same share, if it cannot read more; 1: one prompt after the other.
     """
     running = list(running)
     steps = [Step(sequence, 1) for sequence in running if sequence.pending == 1]
     left = budget - len(steps)
-    for sequence in running:
-        if left <= 0:
-            break
-        if sequence.pending > 1:
-            count = min(sequence.pending, left)
+    prompts = [sequence for sequence in running if sequence.pending > 1]
+    first = sorted(prompts[:abreast], key=lambda sequence: sequence.pending)
+    for number, sequence in enumerate((*first, *prompts[abreast:])):
+        share = max(1, len(first) - number)
+        count = min(sequence.pending, left // share)
+        if count > 0:
             steps.append(Step(sequence, count))
             left -= count
     return steps

@@ -48,9 +48,19 @@ class PrepackedWeights:
     device: Device
 
     def open(self, graph: bytes, options: ort.SessionOptions, file: str) -> ort.InferenceSession:
-        """As ``Device.open`` does it. Of ``options`` an entry takes the number of threads only.
+        """As ``Device.open`` does it, where there can be no entry, too.
 
         Raises ProviderError, ModelFolderError.
+        """
+        try:
+            return self.mapped(graph, options, file)
+        except (OSError, ValueError) as error:
+            logger.warning("%s: its weights are not shared: %s", self.model.name, error)
+        return self.device.open(graph, options, file)
+
+    def mapped(self, graph: bytes, options: ort.SessionOptions, file: str) -> ort.InferenceSession:
+        """A session of the entry, which is made if need be. Of ``options`` it takes the number of
+        threads only. Raises OSError, ValueError, ProviderError.
         """
         entry = None
         try:
@@ -58,13 +68,12 @@ class PrepackedWeights:
             if not _is_whole(entry):
                 self._make(entry, graph, options.intra_op_num_threads, file)
             session = self.map(entry / _GRAPH, options.intra_op_num_threads)
-            release_memory()  # of what was freed here, no weights will take the place
-            return session
-        except (OSError, ValueError) as error:
-            logger.warning("%s: its weights are not shared: %s", self.model.name, error)
+        except (OSError, ValueError):
             if entry is not None:
                 shutil.rmtree(entry, ignore_errors=True)
-        return self.device.open(graph, options, file)
+            raise
+        release_memory()  # of what was freed here, no weights will take the place
+        return session
 
     def variant(self, graph: bytes, name: str, make: Callable[[bytes], bytes]) -> Path:
         """What ``make`` makes of the entry's graph, which is there; made once. It is a file beside

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import logging
 import statistics
-import threading
-import weakref
 from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cupola.workers.machine import release_memory
+from cupola.workers.in_background import InBackground
 from cupola.workers.packing import Row
 from cupola.workers.runner import Running
 
@@ -29,18 +27,18 @@ class Rivals:
         its own: nobody waits for what is only faster.
         """
         self._many = many
-        self._few: Running | None = None
         self._seconds: dict[int, tuple[list[float], list[float]]] = {}  # by tokens, of each
         self._better: dict[int, bool] = {}  # by tokens: whether ``few`` is
-        self.making = threading.Thread(
-            target=_make, args=([make_few], weakref.ref(self)), daemon=True, name="rival"
-        )
-        self.making.start()
+        self._few = InBackground(make_few, "weights in blocks")
+
+    def wait(self) -> None:
+        """Until the other one is made, or cannot be."""
+        self._few.making.join()
 
     def run(self, rows: Sequence[Row], logits: NDArray[np.float32]) -> float:
         """See ``runner.Runner.run``."""
         tokens = sum(len(row.tokens) for row in rows)
-        few = self._few
+        few = self._few.value
         if few is None or tokens > FEW or not self._better.get(tokens, True):
             return self._many.run(rows, logits)
         if any(row.steady for row in rows):  # the two round differently
@@ -53,7 +51,7 @@ class Rivals:
             seconds = few.run(rows, logits)
         except Exception:  # of whatever kind the runtime raises
             logger.exception("weights in blocks are not used any more")
-            self._few = None
+            self._few.value = None
             return self._many.run(rows, logits)
         if trial is not None:
             trial[1].append(seconds)
@@ -62,8 +60,8 @@ class Rivals:
 
     def rebuild(self) -> None:
         self._many.rebuild()
-        if self._few is not None:
-            self._few.rebuild()
+        if (few := self._few.value) is not None:
+            few.rebuild()
 
     def _decide(self, tokens: int) -> None:
         if len(self._seconds[tokens][1]) < TRIALS:
@@ -71,16 +69,4 @@ class Rivals:
         many_took, few_took = map(statistics.median, self._seconds.pop(tokens))
         self._better[tokens] = few_took < many_took
         if tokens == 1 and not self._better[tokens]:
-            self._few = None  # one token is what it is best at: its memory is better free
-
-
-def _make(make_few: list[Callable[[], Running | None]], rivals: weakref.ref[Rivals]) -> None:
-    """Nothing is held here that is not needed: the model may be unloaded meanwhile."""
-    try:
-        few = make_few.pop()()
-        if (waiting := rivals()) is not None:
-            waiting._few = few
-        del few, waiting
-    except Exception:  # of whatever kind the runtime raises
-        logger.exception("there are no weights in blocks")
-    release_memory()  # of what was needed on the way
+            self._few.value = None  # one token is what it is best at: its memory is better free

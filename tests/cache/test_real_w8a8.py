@@ -14,13 +14,13 @@ import pytest
 from tokenizers import Tokenizer
 
 from cupola.cache.home import Home
+from cupola.workers.decoder_session import DecoderSession
 from cupola.workers.device import CPU
 from cupola.workers.int8_session import Int8Session
 from cupola.workers.model_folder import ModelFolder
 from cupola.workers.packing import Row
 from cupola.workers.prepacked import PrepackedWeights
-from cupola.workers.rivals import Rivals
-from cupola.workers.session import DecoderSession, RaggedSession
+from cupola.workers.session import RaggedSession
 from tests.cache.graph import Graph, log_softmax
 
 CHUNK = 512
@@ -109,10 +109,10 @@ def test_weights_in_blocks_are_as_near_to_float32(
     divergences = {}
     for block_bytes in (0, 2**28):
         session = DecoderSession(folder, slots=1, width=8, threads=2, block_bytes=block_bytes)
-        if isinstance(session._runner, Rivals):
-            session._runner.making.join()
-            session._runner._better = dict.fromkeys(range(1, 9), True)
-            assert session._runner._few is not None
+        if (rivals := session._rivals) is not None:
+            rivals.wait()
+            rivals._better = dict.fromkeys(range(1, 9), True)
+            assert rivals._few.value is not None
         q = _read(session, ids, 4)
         divergences[block_bytes] = (np.exp(p) * (p - q)).sum(-1).mean()
     whole, blocks = divergences.values()

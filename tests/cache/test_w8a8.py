@@ -18,9 +18,9 @@ from cupola.cache.precision import Precision
 from cupola.cache.projections import Projections
 from cupola.cache.runtime import decoder_feed, open_session
 from cupola.cache.weights_file import DATA_FILE, WeightsFile
+from cupola.workers.decoder_session import DecoderSession
 from cupola.workers.model_folder import ModelFolder
 from cupola.workers.packing import Row
-from cupola.workers.session import DecoderSession
 from tests.cache.graph import Graph
 from tests.cache.tiny_gguf import TinyModel
 

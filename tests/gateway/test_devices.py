@@ -46,11 +46,22 @@ def test_workers_on_cpus_share_weights(
 ) -> None:
     settings = Settings(home=tmp_path, workers=workers, shared_weights=shared_weights)
     configs = worker_configs(settings, [], frozenset())
-    assert [config.engine.shared == Home(tmp_path) for config in configs] == sharing
+    assert [config.engine.shares for config in configs] == sharing
+
+
+def test_only_workers_on_cpus_map_weights(tmp_path: Path) -> None:
+    """Also one alone: its own sessions share them."""
+    homes = {}
+    for shared_weights in ("auto", "yes", "no"):
+        settings = Settings(home=tmp_path, workers="cpu,cuda", shared_weights=shared_weights)
+        configs = worker_configs(settings, [], frozenset())
+        homes[shared_weights] = [config.engine.home for config in configs]
+    both = [Home(tmp_path), None]
+    assert homes == {"auto": both, "yes": both, "no": [None, None]}
 
 
 def test_a_cache_of_int8_is_for_cpus_and_maps_weights(tmp_path: Path) -> None:
-    settings = Settings(home=tmp_path, workers="cpu,cuda", kv_cache="int8")
+    settings = Settings(home=tmp_path, workers="cpu,cuda", kv_cache="int8", shared_weights="no")
     engines = [config.engine for config in worker_configs(settings, [], frozenset())]
     assert engines[0].int8_cache
-    assert [engine.shared for engine in engines] == [Home(tmp_path), None]
+    assert [engine.home for engine in engines] == [Home(tmp_path), None]

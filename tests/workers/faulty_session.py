@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from cupola.workers.decoder_session import DecoderSession
 from cupola.workers.packing import Row
-from cupola.workers.session import DecoderSession
 from tests.workers.tiny import session
 
 Told = Callable[[Sequence[Row]], bool]
@@ -19,6 +19,7 @@ def never(rows: Sequence[Row]) -> bool:
 
 class FaultySession:
     verifies = True
+    abreast = 1
     short_context = 0
 
     def __init__(self, fails: Told = never, poisons: Callable[[Row], bool] | None = None) -> None:

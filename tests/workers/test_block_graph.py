@@ -9,11 +9,11 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from cupola.workers.block_graph import with_block_weights
+from cupola.workers.decoder_session import DecoderSession
 from cupola.workers.model_folder import ModelFolder
 from cupola.workers.packing import Row
-from cupola.workers.rivals import FEW, TRIALS, Rivals
+from cupola.workers.rivals import FEW, TRIALS
 from cupola.workers.serving_graph import serving_graph
-from cupola.workers.session import DecoderSession
 from tests.cache.test_w8a8 import distance, folder
 from tests.workers.reference import DATA
 
@@ -36,9 +36,7 @@ def kinds(graph: bytes) -> list[str]:
 def session(folder: Path, block_bytes: int) -> DecoderSession:
     model = ModelFolder.read(folder)
     made = DecoderSession(model, slots=2, width=WIDTH, threads=1, block_bytes=block_bytes)
-    if block_bytes:
-        assert isinstance(made._runner, Rivals)
-        made._runner.making.join()
+    made.wait()
     return made
 
 
@@ -95,8 +93,8 @@ def test_nothing_is_made_of_other_products_or_of_too_large_ones(folder: Path) ->
 
 def test_both_read_and_write_the_same_keys_and_values(folder: Path) -> None:
     plain, both = session(folder, 0), session(folder, PLENTY)
-    rival = both._runner
-    assert isinstance(rival, Rivals)
+    rival = both._rivals
+    assert rival is not None
     for few_first in (True, False):
         for at in range(0, 8, 2):
             rival._better = dict.fromkeys(range(1, FEW + 1), (at // 2 % 2 == 0) == few_first)
@@ -110,8 +108,8 @@ def test_both_read_and_write_the_same_keys_and_values(folder: Path) -> None:
 
 def test_the_session_tries_both_and_starts_again_with_both(folder: Path) -> None:
     both = session(folder, PLENTY)
-    rival = both._runner
-    assert isinstance(rival, Rivals)
+    rival = both._rivals
+    assert rival is not None
     few = rival._few
     for _ in range(2 * TRIALS):
         both.run([Row(0, 0, FIRST[:1], 1)])
@@ -124,5 +122,4 @@ def test_the_session_tries_both_and_starts_again_with_both(folder: Path) -> None
 
 def test_a_model_without_such_products_runs_alone() -> None:
     alone = session(DATA / "builder-fp32", PLENTY)
-    assert isinstance(alone._runner, Rivals)
-    assert alone._runner._few is None
+    assert alone._rivals is not None and alone._rivals._few.value is None

@@ -27,12 +27,12 @@ from cupola.scheduler.messages import (
     Work,
 )
 from cupola.workers.backend import RequestError
+from cupola.workers.decoder_session import DecoderSession
 from cupola.workers.engine import Engine
 from cupola.workers.model_folder import ModelFolder
 from cupola.workers.pace import Pace
 from cupola.workers.packing import Row
 from cupola.workers.seating import WORTH_WAITING
-from cupola.workers.session import DecoderSession
 from tests.workers.faulty_session import FaultySession
 from tests.workers.reference import DATA, plain_decoder
 from tests.workers.tiny import (

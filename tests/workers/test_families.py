@@ -16,10 +16,10 @@ import numpy as np
 import pytest
 
 from cupola.scheduler.messages import SamplingParams, Tokens, Work
+from cupola.workers.decoder_session import DecoderSession
 from cupola.workers.engine import Engine
 from cupola.workers.model_folder import ModelFolder
 from cupola.workers.packing import Row
-from cupola.workers.session import DecoderSession
 from tests.workers.genai_reference import greedy_answer
 from tests.workers.reference import DATA, plain_decoder
 from tests.workers.tiny import BUDGET, NAME, SLOTS, codec, decode, drain, engine_over, text

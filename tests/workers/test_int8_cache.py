@@ -19,6 +19,7 @@ from cupola.cache.home import Home
 from cupola.scheduler.messages import LocalModel
 from cupola.workers import prompt_runner
 from cupola.workers.attention_layers import ATTENTION
+from cupola.workers.decoder_session import DecoderSession
 from cupola.workers.device import CPU
 from cupola.workers.engine import Engine
 from cupola.workers.int8_session import Int8Session
@@ -26,7 +27,7 @@ from cupola.workers.loading import EngineOptions, load
 from cupola.workers.model_folder import ModelFolder
 from cupola.workers.packing import Row
 from cupola.workers.prepacked import PrepackedWeights
-from cupola.workers.session import DecoderSession, RaggedSession
+from cupola.workers.session import RaggedSession
 from tests.workers.reference import DATA
 from tests.workers.test_families import FAMILIES, LONG_FROM
 from tests.workers.tiny import NAME, SLOTS, drain, greedy, words
@@ -264,7 +265,7 @@ def test_the_scales_are_found_once(
 
 
 def test_an_engine_answers_over_it(home: Home, model: Path) -> None:
-    options = EngineOptions(slots=SLOTS, step_tokens=WIDTH, int8_cache=True, shared=home)
+    options = EngineOptions(slots=SLOTS, step_tokens=WIDTH, int8_cache=True, home=home)
     backend = load(LocalModel(NAME, str(model), ExecutionProvider.CPU), options)
     assert isinstance(backend, Engine)
     assert isinstance(backend._session, Int8Session)
@@ -284,7 +285,7 @@ def test_where_no_graph_can_be_kept_keys_and_values_stay_as_they_are(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(PrepackedWeights, "variant", full)
-    options = EngineOptions(slots=2, step_tokens=WIDTH, int8_cache=True, shared=Home(tmp_path))
+    options = EngineOptions(slots=2, step_tokens=WIDTH, int8_cache=True, home=Home(tmp_path))
     with caplog.at_level(logging.WARNING):
         backend = load(LocalModel(NAME, str(model), ExecutionProvider.CPU), options)
     assert isinstance(backend, Engine)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from cupola.workers import session as sessions
+from cupola.workers import decoder_session as sessions
+from cupola.workers.decoder_session import DecoderSession
 from cupola.workers.model_folder import ModelFolder
 from cupola.workers.packing import Row, fill, pack, runs, span
-from cupola.workers.session import DecoderSession
 from tests.workers.reference import DATA
 
 ONE, OTHER = Row(4, 300, [1], 1), Row(7, 200, [2], 1)

@@ -15,11 +15,11 @@ import pytest
 
 from cupola.cache.home import Home
 from cupola.workers import prepacked
+from cupola.workers.decoder_session import DecoderSession
 from cupola.workers.device import CPU
 from cupola.workers.model_folder import ModelFolder
 from cupola.workers.packing import Row
 from cupola.workers.prepacked import PrepackedWeights
-from cupola.workers.session import DecoderSession
 from tests.workers.reference import DATA
 from tests.workers.tiny import BUDGET, NAME, SLOTS, session
 

@@ -22,11 +22,11 @@ from cupola.scheduler.messages import (
     Text,
     Work,
 )
+from cupola.workers.decoder_session import DecoderSession
 from cupola.workers.genai_session import GenaiSession
 from cupola.workers.model_folder import ModelFolderError
 from cupola.workers.packing import Row
 from cupola.workers.recovery import MOST_IN_VAIN, Recovery
-from cupola.workers.session import DecoderSession
 from tests.workers.faulty_session import FaultySession
 from tests.workers.reference import DATA
 from tests.workers.tiny import (

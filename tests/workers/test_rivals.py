@@ -36,7 +36,7 @@ class Failing(Fake):
 
 def rivals(many: Fake, few: Fake | None) -> Rivals:
     made = Rivals(many, lambda: few)
-    made.making.join()
+    made.wait()
     return made
 
 
@@ -107,9 +107,9 @@ def test_one_that_cannot_be_made_is_told_in_the_log(caplog: pytest.LogCaptureFix
     def broken() -> None:
         raise OSError("no such file")
 
-    with caplog.at_level(logging.ERROR):
+    with caplog.at_level(logging.WARNING):
         both = Rivals(many := Fake(1), broken)
-        both.making.join()
+        both.wait()
     assert "no such file" in caplog.text
     assert both.run([row(1)], LOGITS) == 1
     assert many.runs == [1]

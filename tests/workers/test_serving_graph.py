@@ -12,10 +12,10 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from cupola.workers.attention_layers import UnservableGraphError
+from cupola.workers.decoder_session import DecoderSession
 from cupola.workers.model_folder import ModelFolder
 from cupola.workers.packing import Row
 from cupola.workers.serving_graph import serving_graph
-from cupola.workers.session import DecoderSession
 from cupola.workers.wanted_tokens import WANTED
 from tests.workers.reference import DATA, PlainDecoder
 

@@ -8,11 +8,12 @@ from functools import cache
 
 from cupola.cache.catalog import ExecutionProvider
 from cupola.scheduler.messages import LocalModel, Output, SamplingParams, Text, Work
+from cupola.workers.decoder_session import DecoderSession
 from cupola.workers.engine import Engine
 from cupola.workers.loading import EngineOptions, load
 from cupola.workers.model_folder import ModelFolder
 from cupola.workers.pace import Pace
-from cupola.workers.session import DecoderSession, Session
+from cupola.workers.session import Session
 from cupola.workers.text import TextCodec
 from tests.workers.reference import DATA, plain_decoder
 
