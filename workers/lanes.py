@@ -26,9 +26,9 @@ logger = logging.getLogger(__name__)
 LANES = 2
 _FEWEST = 8  # tokens; with fewer the weights decide
 _MOST = 0.65  # of the work that one half may have
-# Positions that make a token of a prompt twice as dear, and that make reading a row's keys and
-# values as dear as a token (measured with the default model).
-_DEEP, _READ = 1000, 150
+# In tokens at the beginning of a prompt (measured with the default model): reading the weights.
+# Positions that make a token twice as dear, and those whose keys and values take as long to read.
+_WEIGHTS, _DEEP, _READ = 12, 1000, 250
 
 Half = list[int]  # which rows
 
@@ -86,7 +86,7 @@ class Lanes:
                 return self._whole.run(rows, logits)
         else:
             seconds = self._whole.run(rows, logits)
-        self._contest.observe(kind, way, seconds / sum(map(cost, rows)))
+        self._contest.observe(kind, way, seconds / (_WEIGHTS + sum(map(cost, rows))))
         return seconds
 
     def rebuild(self) -> None:
