@@ -65,3 +65,9 @@ def test_a_cache_of_int8_is_for_cpus_and_maps_weights(tmp_path: Path) -> None:
     engines = [config.engine for config in worker_configs(settings, [], frozenset())]
     assert engines[0].int8_cache
     assert [engine.home for engine in engines] == [Home(tmp_path), None]
+
+
+def test_sizes_of_weights_are_told_in_bytes(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path, block_weights_mb=3, lane_weights_mb=5)
+    (config,) = worker_configs(settings, [], frozenset())
+    assert (config.engine.block_bytes, config.engine.lane_bytes) == (3 * 2**20, 5 * 2**20)

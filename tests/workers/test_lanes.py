@@ -13,11 +13,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cupola.cache.catalog import ExecutionProvider
 from cupola.cache.home import Home
+from cupola.scheduler.messages import LocalModel
 from cupola.workers import decoder_session
 from cupola.workers.decoder_session import DecoderSession
 from cupola.workers.device import CPU
+from cupola.workers.engine import Engine
 from cupola.workers.lanes import Lane, cost, halves
+from cupola.workers.loading import EngineOptions, load
 from cupola.workers.model_folder import ModelFolder
 from cupola.workers.packing import Row
 from cupola.workers.prepacked import PrepackedWeights
@@ -216,3 +220,21 @@ def test_one_thread_cannot_be_halved(tmp_path: Path) -> None:
     folder = ModelFolder.read(lanes.model)
     session = DecoderSession(folder, slots=SLOTS, width=WIDTH, threads=1, lanes=lanes)
     assert session._lanes is None
+
+
+@pytest.mark.parametrize(
+    ("lane_bytes", "threads", "abreast"), [(2**30, 2, 2), (1000, 2, 1), (0, 2, 1), (2**30, 1, 1)]
+)
+def test_models_up_to_a_size_have_lanes(
+    lane_bytes: int, threads: int, abreast: int, tmp_path: Path
+) -> None:
+    made = weights(tmp_path)
+    model = LocalModel("tiny", str(made.model), ExecutionProvider.CPU)
+    options = EngineOptions(
+        slots=SLOTS, step_tokens=WIDTH, threads=threads, home=made.home, lane_bytes=lane_bytes
+    )
+    backend = load(model, options)
+    assert isinstance(backend, Engine) and isinstance(backend._session, DecoderSession)
+    backend._session.wait()
+    assert backend._session.abreast == abreast
+    assert made.home.prepacked.exists() == (abreast == 2)
