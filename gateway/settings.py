@@ -153,7 +153,7 @@ class Settings(BaseSettings):
         ge=0,
         description="a model on a CPU that is at most so large has two more sessions, each with "
         "half of the threads, that run the halves of a step side by side if that is faster here; "
-        "they map its weights from a file, as workers do that share them; 0: never",
+        "they map its weights from a file, which 'shared_weights' must not forbid; 0: never",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="what the log holds"

@@ -97,6 +97,13 @@ class Measured:
         }
 
 
+@dataclass(slots=True)
+class Contestant:
+    url: str
+    workload: Workload
+    rounds: list[dict[str, float]] = field(default_factory=list)
+
+
 def percentile(values: list[float], share: float) -> float:
     if not values:
         return float("nan")
@@ -186,51 +193,51 @@ def arguments() -> argparse.Namespace:
 
 def main() -> None:
     options = arguments()
-    contestants = {
-        url: Workload(
-            model,
-            options.max_tokens,
-            options.shared_prefix,
-            options.prompt_words,
-            options.copy,
+    contestants = [
+        Contestant(
+            url,
+            Workload(
+                model,
+                options.max_tokens,
+                options.shared_prefix,
+                options.prompt_words,
+                options.copy,
+            ),
         )
         for url, model in zip(options.url, options.model, strict=True)
-    }
-    for url, workload in contestants.items():  # the first request may load the model
-        asyncio.run(load(url, workload, clients=2, requests=1, seed=0))
+    ]
+    for one in contestants:  # the first request may load the model
+        asyncio.run(load(one.url, one.workload, clients=2, requests=1, seed=0))
     for clients in map(int, options.clients.split(",")):
-        rounds: dict[str, list[dict[str, float]]] = {url: [] for url in contestants}
+        for one in contestants:
+            one.rounds.clear()
         for number in range(1, options.rounds + 1):
-            for url, workload in contestants.items():
+            for one in contestants:
                 time.sleep(REST_SECONDS)
-                measured = asyncio.run(load(url, workload, clients, options.requests, number))
-                rounds[url].append(measured.figures())
-        first = rounds[options.url[0]]
-        for url, figures in rounds.items():
-            report(url, clients, figures, first, options.json)
+                measured = asyncio.run(
+                    load(one.url, one.workload, clients, options.requests, number)
+                )
+                one.rounds.append(measured.figures())
+        for one in contestants:
+            report(one, contestants[0], clients, options.json)
 
 
-def report(
-    url: str,
-    clients: int,
-    rounds: list[dict[str, float]],
-    first: list[dict[str, float]],
-    as_json: bool,
-) -> None:
-    """``first``: the rounds of the contestant that the others are compared to."""
-    row = {name: statistics.median(figures[name] for figures in rounds) for name in rounds[0]}
+def report(one: Contestant, first: Contestant, clients: int, as_json: bool) -> None:
+    """``first``: the one that the others are compared to."""
+    row = {name: statistics.median(each[name] for each in one.rounds) for name in one.rounds[0]}
     ratio = statistics.median(
-        one["tokens_s"] / other["tokens_s"] if other["tokens_s"] else math.inf
-        for one, other in zip(first, rounds, strict=True)
+        ours["tokens_s"] / theirs["tokens_s"] if theirs["tokens_s"] else math.inf
+        for ours, theirs in zip(first.rounds, one.rounds, strict=True)
     )
     if as_json:
-        print(json.dumps({"url": url, "clients": clients} | row | {"ratio": ratio}), flush=True)
+        who = {"url": one.url, "model": one.workload.model, "clients": clients}
+        print(json.dumps(who | row | {"ratio": ratio}), flush=True)
         return
     print(
-        f"{url}  {clients:>3} clients  {row['tokens_s']:7.1f} tokens/s  "
+        f"{one.url}  {clients:>3} clients  {row['tokens_s']:7.1f} tokens/s  "
         f"TTFT p50 {row['ttft_p50_ms']:6.0f} ms  ITL p50 {row['itl_p50_ms']:5.0f} ms  "
         f"p99 {row['itl_p99_ms']:5.0f} ms  errors {row['errors']:.0f}"
-        + (f"  the first: x{ratio:.2f}" if rounds is not first else ""),
+        + (f"  the first: x{ratio:.2f}" if one is not first else ""),
         flush=True,
     )
 
