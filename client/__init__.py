@@ -11,8 +11,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from cupola.cache.catalog import DeviceType as DeviceType
     from cupola.cache.catalog import ExecutionProvider as ExecutionProvider
-    from cupola.client.async_manager import AsyncFoundryLocalManager as AsyncFoundryLocalManager
-    from cupola.client.builder import FoundryLocalManagerBuilder as FoundryLocalManagerBuilder
     from cupola.client.errors import ClientError as ClientError
     from cupola.client.errors import DownloadError as DownloadError
     from cupola.client.errors import ModelNotDownloadedError as ModelNotDownloadedError
@@ -21,18 +19,20 @@ if TYPE_CHECKING:
     from cupola.client.errors import NotRunningError as NotRunningError
     from cupola.client.errors import ResponseError as ResponseError
     from cupola.client.errors import UnreachableError as UnreachableError
-    from cupola.client.manager import FoundryLocalManager as FoundryLocalManager
-    from cupola.client.records import FoundryModelInfo as FoundryModelInfo
+    from cupola.client.sdk.async_manager import AsyncFoundryLocalManager as AsyncFoundryLocalManager
+    from cupola.client.sdk.builder import FoundryLocalManagerBuilder as FoundryLocalManagerBuilder
+    from cupola.client.sdk.manager import FoundryLocalManager as FoundryLocalManager
+    from cupola.client.sdk.records import FoundryModelInfo as FoundryModelInfo
 
 _HOMES = {
-    "AsyncFoundryLocalManager": "cupola.client.async_manager",
+    "AsyncFoundryLocalManager": "cupola.client.sdk.async_manager",
     "ClientError": "cupola.client.errors",
     "DeviceType": "cupola.cache.catalog",
     "DownloadError": "cupola.client.errors",
     "ExecutionProvider": "cupola.cache.catalog",
-    "FoundryLocalManager": "cupola.client.manager",
-    "FoundryLocalManagerBuilder": "cupola.client.builder",
-    "FoundryModelInfo": "cupola.client.records",
+    "FoundryLocalManager": "cupola.client.sdk.manager",
+    "FoundryLocalManagerBuilder": "cupola.client.sdk.builder",
+    "FoundryModelInfo": "cupola.client.sdk.records",
     "ModelNotDownloadedError": "cupola.client.errors",
     "ModelNotFoundError": "cupola.client.errors",
     "NoAnswerError": "cupola.client.errors",

@@ -19,7 +19,7 @@ from cupola.client.api import Service, find, find_announced, shut_down
 from cupola.client.errors import ClientError, NoAnswerError
 
 # -P: a file of the working directory must not stand in for a module of the service.
-COMMAND = [sys.executable, "-P", "-m", "cupola.gateway"]
+COMMAND = [sys.executable, "-P", "-m", "cupola.service"]
 START_SECONDS = 60.0  # until the URL answers
 STOP_SECONDS = 40.0  # until the process is gone: its grace time, and that of its children
 KILL_SECONDS = 10.0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from starlette.applications import Starlette
@@ -10,35 +10,39 @@ from starlette.middleware import Middleware
 
 from cupola.cache.home import Home
 from cupola.cache.store import ModelCache
-from cupola.gateway.chat import ChatApi
-from cupola.gateway.completions import CompletionsApi
-from cupola.gateway.doors.dialect import Dialects
-from cupola.gateway.doors.ollama_port import OllamaPort
-from cupola.gateway.doors.service import Service
-from cupola.gateway.doors.table import DIALECTS, door_routes
-from cupola.gateway.embeddings import Embedder, EmbeddingsApi
-from cupola.gateway.errors import HANDLERS
-from cupola.gateway.families.directory import FamilyDirectory
-from cupola.gateway.foundry import foundry_routes
-from cupola.gateway.foundry_cors import Cors, Origins, is_loopback
-from cupola.gateway.foundry_jobs import Downloads
-from cupola.gateway.foundry_legacy import LegacyKeys
-from cupola.gateway.foundry_proxy import Proxy
-from cupola.gateway.foundry_remote import RemoteModels
-from cupola.gateway.generator import Generator
-from cupola.gateway.health import HealthApi
-from cupola.gateway.metrics import MetricsApi
-from cupola.gateway.middleware import BodyLimit, RequestLog, SameOrigin, TrustedHost
-from cupola.gateway.models import ModelDirectory, ModelsApi
+from cupola.gateway.apis import DIALECTS, door_routes
+from cupola.gateway.core.downloads import Downloads
+from cupola.gateway.core.remote_models import RemoteModels
+from cupola.gateway.core.scheduler_client import SchedulerClient
+from cupola.gateway.foundry.legacy_keys import LegacyKeys
+from cupola.gateway.foundry.proxy import Proxy
+from cupola.gateway.foundry.routes import foundry_routes
+from cupola.gateway.generation.dependencies import ApiDependencies
+from cupola.gateway.generation.embedder import Embedder
+from cupola.gateway.generation.generator import Generator
+from cupola.gateway.generation.model_directory import ModelDirectory
+from cupola.gateway.http.cors import Cors, Origins, is_loopback
+from cupola.gateway.http.dialect import Dialects
+from cupola.gateway.http.errors import HANDLERS
+from cupola.gateway.http.middleware import BodyLimit, RequestLog, SameOrigin, TrustedHost
+from cupola.gateway.http.tenants import Tenants
+from cupola.gateway.ollama.port import OllamaPort
+from cupola.gateway.openai.chat import ChatApi
+from cupola.gateway.openai.completions import CompletionsApi
+from cupola.gateway.openai.embeddings import EmbeddingsApi
+from cupola.gateway.openai.models import ModelsApi
+from cupola.gateway.openai.refused import refused_routes
+from cupola.gateway.openai.responses.routes import responses_api
+from cupola.gateway.openai.tokens import TokensApi
 from cupola.gateway.openapi.api import Description
-from cupola.gateway.refused import refused_routes
-from cupola.gateway.responses.routes import responses_api
-from cupola.gateway.scheduler_client import SchedulerClient
-from cupola.gateway.tenants import Tenants
-from cupola.gateway.tokens import TokensApi
+from cupola.gateway.operations.front_page import FrontPage
+from cupola.gateway.operations.health import HealthApi
+from cupola.gateway.operations.metrics import MetricsApi
+from cupola.gateway.toolcalls.directory import FamilyDirectory
+from cupola.scheduler.protocol.messages import ProviderState
 
 if TYPE_CHECKING:
-    from cupola.gateway.main import GatewayConfig
+    from cupola.gateway.config import GatewayConfig
 
 
 def build_app(
@@ -46,18 +50,22 @@ def build_app(
     models: ModelCache,
     config: GatewayConfig,
     tell: Callable[[str], None],
+    discover: Callable[[], Sequence[ProviderState]],
     remote: RemoteModels | None = None,
 ) -> Starlette:
-    """The application. ``tell`` sends a line to the supervisor; ``remote`` has what it shares."""
+    """The application. ``tell`` sends a line to the supervisor, ``discover`` tries the
+    runtime's execution providers, ``remote`` has the models that the gateways share.
+    """
     remote = RemoteModels() if remote is None else remote
     directory = ModelDirectory(models)
+    models_path = str(Home(config.home).models)
     families = FamilyDirectory()
     generator = Generator(client, directory, families)
     tokens = TokensApi(client, directory, families, config.model)
     embedder = Embedder(client, directory)
     embeddings = EmbeddingsApi(embedder)
     downloads = Downloads(models.home)
-    service = Service(generator, client, directory, families, embedder, models, downloads)
+    service = ApiDependencies(generator, client, directory, families, embedder, models, downloads)
     chat = ChatApi(generator)
     completions = CompletionsApi(generator)
     responses, lifespan = responses_api(
@@ -66,10 +74,8 @@ def build_app(
     catalog = ModelsApi(client, directory, families, remote)
     health = HealthApi(
         client,
-        directory,
         url=config.url,
-        models_path=str(Home(config.home).models),
-        default_model=config.model,
+        models_path=models_path,
         supervisor_pid=config.supervisor_pid,
         tell=tell,
     )
@@ -83,9 +89,21 @@ def build_app(
             *embeddings.routes(),
             *catalog.routes(),
             *door_routes(service),
-            *foundry_routes(client, directory, families, config, remote, downloads, tell),
+            *foundry_routes(
+                client,
+                directory,
+                families,
+                remote,
+                downloads,
+                tell,
+                discover,
+                url=config.url,
+                models_path=models_path,
+                remote_hosts=config.remote_hosts,
+            ),
             *tokens.routes(),
             *health.routes(),
+            *FrontPage(directory, config.url, config.model).routes(),
             *MetricsApi(client).routes(),
             *refused_routes(),
         ],

@@ -3,49 +3,27 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from cupola.cache.catalog import ExecutionProvider
-from cupola.gateway.lifeline import Lifeline
+from cupola.scheduler.protocol.lifeline import Lifeline
 
 if TYPE_CHECKING:
-    from cupola.scheduler.endpoint import Endpoint
+    from cupola.gateway.config import GatewayConfig
+    from cupola.scheduler.protocol.messages import ProviderState
 
 
-@dataclass(frozen=True, slots=True)
-class GatewayConfig:
-    scheduler: Endpoint
-    home: Path
-    model: str  # the default model's name, for the front page
-    max_body_bytes: int
-    grace_seconds: float
-    log_level: str
-    host: str
-    port: int
-    supervisor_pid: int
-    providers: tuple[ExecutionProvider, ...] = (ExecutionProvider.CPU,)  # that workers run
-    ollama_port: int = 0  # a second one, with Ollama's API only; 0: none
-    legacy_keys: bool = False
-    cors_origins: tuple[str, ...] = ()  # besides the service's own
-    stored_responses: int = 1000  # at most; 0: none
-    separate_tenants: bool = False  # clients with different keys share no cache
-    remote_hosts: tuple[str, ...] = ()  # besides this machine: where registered models may be
-
-    @property
-    def url(self) -> str:
-        """Where a client on this machine reaches the service."""
-        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)
-        return f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
-
-
-def run(config: GatewayConfig, listeners: Sequence[socket.socket], lifeline: Lifeline) -> None:
+def run(
+    config: GatewayConfig,
+    listeners: Sequence[socket.socket],
+    lifeline: Lifeline,
+    discover: Callable[[], Sequence[ProviderState]],
+) -> None:
     """Serve on ``listeners``, bound by the supervisor, until it says ``stop``.
 
+    ``discover`` tries the execution providers of the runtime, which takes seconds.
     Signals and logging are the caller's: ``children.gateway`` has set them up.
     """
     from cupola.gateway.server import serve_until_stop
 
-    serve_until_stop(config, listeners, lifeline)
+    serve_until_stop(config, listeners, lifeline, discover)

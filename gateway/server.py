@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import cast
 
 from hypercorn.asyncio import serve
@@ -20,34 +20,40 @@ from starlette.applications import Starlette
 from cupola.cache.home import Home
 from cupola.cache.store import ModelCache
 from cupola.gateway.app import build_app
-from cupola.gateway.foundry_remote import RemoteModels
-from cupola.gateway.lifeline import Lifeline
-from cupola.gateway.main import GatewayConfig
-from cupola.gateway.scheduler_client import SchedulerClient
-from cupola.scheduler.commands import Commands
-from cupola.scheduler.messages import ErrorCode
+from cupola.gateway.config import GatewayConfig
+from cupola.gateway.core.remote_models import RemoteModels
+from cupola.gateway.core.scheduler_client import SchedulerClient
+from cupola.scheduler.protocol.commands import Commands
+from cupola.scheduler.protocol.lifeline import Lifeline
+from cupola.scheduler.protocol.messages import ErrorCode, ProviderState
 
 LAST_WORDS = 1.0  # seconds that the errors at the end of the grace time get to reach their clients
 _ACCEPTING = 3  # turns of the loop from accept(2) to hypercorn: transport, protocol, its task
 
 
 def serve_until_stop(
-    config: GatewayConfig, listeners: Sequence[socket.socket], lifeline: Lifeline
+    config: GatewayConfig,
+    listeners: Sequence[socket.socket],
+    lifeline: Lifeline,
+    discover: Callable[[], Sequence[ProviderState]],
 ) -> None:
     # zmq.asyncio needs a loop that can watch file descriptors; Windows' default one cannot.
     with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
-        runner.run(_main(config, listeners, lifeline))
+        runner.run(_main(config, listeners, lifeline, discover))
 
 
 async def _main(
-    config: GatewayConfig, listeners: Sequence[socket.socket], lifeline: Lifeline
+    config: GatewayConfig,
+    listeners: Sequence[socket.socket],
+    lifeline: Lifeline,
+    discover: Callable[[], Sequence[ProviderState]],
 ) -> None:
     stop = asyncio.Event()
     remote = RemoteModels()
     _obey(Commands(lifeline.watch()), stop, remote)
     async with SchedulerClient.connected(config.scheduler) as client, asyncio.TaskGroup() as tasks:
         models = ModelCache(Home(config.home), config.providers)
-        app = build_app(client, models, config, lifeline.tell, remote)
+        app = build_app(client, models, config, lifeline.tell, discover, remote)
         telling = tasks.create_task(_tell_ready(client, lifeline))
         await serve_app(app, client, listeners, stop, config.grace_seconds)
         telling.cancel()

@@ -22,10 +22,10 @@ from pathlib import Path
 import numpy as np
 from bench import Workload, load, loopback
 
-from cupola.scheduler.messages import Constraint, ConstraintKind
-from cupola.workers.constraints import Constraints, Matcher
-from cupola.workers.masks import MaskBatch
-from cupola.workers.model_folder import ModelFolder
+from cupola.scheduler.protocol.messages import Constraint, ConstraintKind
+from cupola.workers.grammar.constraints import Constraints, Matcher
+from cupola.workers.model.model_folder import ModelFolder
+from cupola.workers.sampling.masks import MaskBatch
 
 PERSON = {
     "type": "object",

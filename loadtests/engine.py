@@ -18,8 +18,8 @@ from bench import Workload
 
 from cupola.cache.catalog import ExecutionProvider
 from cupola.cache.home import Home
-from cupola.scheduler.messages import Chat, LocalModel, SamplingParams, Work
-from cupola.workers.engine import Engine
+from cupola.scheduler.protocol.messages import Chat, LocalModel, SamplingParams, Work
+from cupola.workers.engine.engine import Engine
 from cupola.workers.loading import EngineOptions, load
 
 

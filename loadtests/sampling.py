@@ -16,10 +16,10 @@ import time
 import numpy as np
 from numpy.typing import NDArray
 
-from cupola.scheduler.messages import SamplingParams
-from cupola.workers.logprobs import logprob
-from cupola.workers.penalties import Penalties
-from cupola.workers.sampling import Sampler, penalize, sample
+from cupola.scheduler.protocol.messages import SamplingParams
+from cupola.workers.sampling.logprobs import logprob
+from cupola.workers.sampling.penalties import Penalties
+from cupola.workers.sampling.sampling import Sampler, penalize, sample
 
 PROMPT = 500  # tokens that the repetition penalty looks at
 CASES = {

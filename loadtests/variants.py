@@ -17,13 +17,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from cupola.cache.home import Home
-from cupola.workers.decoder_session import DecoderSession
-from cupola.workers.device import CPU
-from cupola.workers.int8_session import Int8Session
-from cupola.workers.model_folder import ModelFolder
-from cupola.workers.packing import Row
-from cupola.workers.prepacked import PrepackedWeights
-from cupola.workers.session import RaggedSession
+from cupola.workers.device.device import CPU
+from cupola.workers.model.model_folder import ModelFolder
+from cupola.workers.run.decoder_session import DecoderSession
+from cupola.workers.run.int8_session import Int8Session
+from cupola.workers.run.packing import Row
+from cupola.workers.run.prepacked import PrepackedWeights
+from cupola.workers.run.session import RaggedSession
 
 STEPS = 8  # of a round; a step's time is the round's median
 

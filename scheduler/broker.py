@@ -11,10 +11,10 @@ import uuid
 import msgspec
 import zmq
 
-from cupola.scheduler.commands import Commands
 from cupola.scheduler.core import Scheduler, SchedulerPolicy, Send
-from cupola.scheduler.endpoint import Endpoint
-from cupola.scheduler.messages import Ready, decode_to_scheduler, encode
+from cupola.scheduler.protocol.commands import Commands
+from cupola.scheduler.protocol.endpoint import Endpoint
+from cupola.scheduler.protocol.messages import Ready, decode_to_scheduler, encode
 
 logger = logging.getLogger(__name__)
 

@@ -13,7 +13,8 @@ from functools import singledispatchmethod
 from typing import NamedTuple
 
 from cupola.cache.catalog import ExecutionProvider
-from cupola.scheduler.messages import (
+from cupola.scheduler.placement import place
+from cupola.scheduler.protocol.messages import (
     Abort,
     Done,
     ErrorCode,
@@ -35,7 +36,6 @@ from cupola.scheduler.messages import (
     Unload,
     UnloadModel,
 )
-from cupola.scheduler.placement import place
 from cupola.scheduler.records import Peer, Request, Unloading, Worker
 from cupola.scheduler.totals import counted
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from cupola.scheduler.messages import LocalModel
+from cupola.scheduler.protocol.messages import LocalModel
 from cupola.scheduler.records import Worker
 
 

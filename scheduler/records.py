@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from cupola.cache.catalog import ExecutionProvider
-from cupola.scheduler.messages import (
+from cupola.scheduler.protocol.messages import (
     Generate,
     Load,
     LoadModel,

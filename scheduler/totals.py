@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from msgspec.structs import replace
 
-from cupola.scheduler.messages import Outputs, Rejected, ToGateway, Totals, ToWorker, Usage
+from cupola.scheduler.protocol.messages import Outputs, Rejected, ToGateway, Totals, ToWorker, Usage
 
 
 def counted(totals: Totals, messages: Iterable[ToGateway | ToWorker]) -> Totals:

@@ -11,7 +11,8 @@ from pathlib import Path
 import platformdirs
 import pytest
 
-import cupola.cache
+import cupola.cache.convert
+from cupola.cache import precision, processor
 from cupola.cache.catalog import (
     ALL_MINILM_L6_V2,
     SMOLLM2_135M,
@@ -19,9 +20,9 @@ from cupola.cache.catalog import (
     ModelVariant,
     WheelSource,
 )
-from cupola.cache.fetch import fetch
 from cupola.cache.home import Home
-from cupola.cache.install import import_gguf
+from cupola.cache.install.fetch import fetch
+from cupola.cache.install.install import import_gguf
 from cupola.cache.locks import FileLock
 from cupola.cache.precision import Precision
 from cupola.cache.staging import staging
@@ -29,7 +30,6 @@ from cupola.cache.store import ModelCache
 
 _KEPT = 2  # states of the converter, 900 MB each
 _IN_USE_SECONDS = 3600  # another checkout's tests may be running
-_NOT_OF_THE_CONVERTER = {"errors", "fetch", "install", "locks", "progress", "staging", "store"}
 
 
 @pytest.fixture(scope="session")
@@ -73,9 +73,9 @@ def real_encoder_weights(test_cache: Path) -> Path:
 def converted(test_cache: Path) -> Path:
     """A folder for what the converter makes, another for each state of its source code."""
     digest = hashlib.sha256()
-    for module in sorted(Path(cupola.cache.__path__[0]).glob("*.py")):
-        if module.stem not in _NOT_OF_THE_CONVERTER:
-            digest.update(module.read_bytes())
+    modules = Path(cupola.cache.convert.__path__[0]).rglob("*.py")
+    for module in (Path(precision.__file__), Path(processor.__file__), *sorted(modules)):
+        digest.update(module.read_bytes())
     folder = test_cache / f"converted-{digest.hexdigest()[:16]}"
     with FileLock(test_cache / "converted.lock"):
         folder.mkdir(exist_ok=True)
@@ -132,7 +132,7 @@ def _variant(home: Home, gguf: Path, converted: Path, variant: ModelVariant) -> 
 
 
 def _converted(gguf: Path, converted: Path, variant: ModelVariant, precision: Precision) -> Path:
-    from cupola.cache.convert import convert
+    from cupola.cache.convert.convert import convert
 
     folder = converted / precision.value
     with FileLock(converted / f"{precision.value}.lock"):

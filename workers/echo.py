@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import deque
 from itertools import cycle, islice
 
-from cupola.scheduler.messages import (
+from cupola.scheduler.protocol.messages import (
     Chat,
     Decode,
     Embed,
@@ -22,8 +22,8 @@ from cupola.scheduler.messages import (
     Usage,
     Work,
 )
-from cupola.workers.backend import RequestError
-from cupola.workers.text import StopMatcher
+from cupola.workers.model.backend import RequestError
+from cupola.workers.model.text import StopMatcher
 
 FORBIDDEN = "echo:refuse"  # a prompt that starts so is refused, to see errors pass through
 FATAL = "echo:crash"  # a prompt that starts so makes the step fail

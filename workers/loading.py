@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 
 from cupola.cache.catalog import ExecutionProvider
 from cupola.cache.home import Home
-from cupola.scheduler.messages import LocalModel
-from cupola.workers.backend import Backend
+from cupola.scheduler.protocol.messages import LocalModel
+from cupola.workers.model.backend import Backend
 
 if TYPE_CHECKING:
-    from cupola.workers.device import Device
-    from cupola.workers.model_folder import ModelFolder
-    from cupola.workers.session import Session
+    from cupola.workers.device.device import Device
+    from cupola.workers.model.model_folder import ModelFolder
+    from cupola.workers.run.session import Session
 
 logger = logging.getLogger(__name__)
 
@@ -58,11 +58,11 @@ def load(
         return EchoBackend()
     if (Path(model.path) / "modules.json").exists():
         return _load_encoder(Path(model.path), model.provider, options)
-    from cupola.workers.device import Device
-    from cupola.workers.engine import Engine
-    from cupola.workers.model_folder import ModelFolder
-    from cupola.workers.pace import Pace
-    from cupola.workers.text import TextCodec
+    from cupola.workers.device.device import Device
+    from cupola.workers.engine.engine import Engine
+    from cupola.workers.engine.step_budget import Pace
+    from cupola.workers.model.model_folder import ModelFolder
+    from cupola.workers.model.text import TextCodec
 
     folder = ModelFolder.read(Path(model.path), options.context)
     codec = TextCodec(folder.path)
@@ -77,10 +77,10 @@ def load(
 
 def _session(folder: ModelFolder, options: EngineOptions, device: Device) -> Session:
     """The serving graph where the model's own can be rewritten, else onnxruntime-genai."""
-    from cupola.workers.attention_layers import UnservableGraphError
-    from cupola.workers.decoder_session import DecoderSession
-    from cupola.workers.int8_session import Int8Session
-    from cupola.workers.prepacked import PrepackedWeights
+    from cupola.workers.graph.attention_layers import UnservableGraphError
+    from cupola.workers.run.decoder_session import DecoderSession
+    from cupola.workers.run.int8_session import Int8Session
+    from cupola.workers.run.prepacked import PrepackedWeights
 
     home = options.home
     prepacked = PrepackedWeights(home, folder.path, device) if home else None
@@ -113,18 +113,18 @@ def _session(folder: ModelFolder, options: EngineOptions, device: Device) -> Ses
     else:
         why = f"the setting 'backend' is {options.backend}"
     logger.warning("%s: requests do not share runs, because %s", folder.path.name, why)
-    from cupola.workers.genai_session import GenaiSession
+    from cupola.workers.run.genai_session import GenaiSession
 
     return GenaiSession(folder, slots=slots, threads=threads, device=device, why=why)
 
 
 def _load_encoder(path: Path, provider: ExecutionProvider, options: EngineOptions) -> Backend:
-    from cupola.workers.device import Device
-    from cupola.workers.embedding import EmbeddingBackend
-    from cupola.workers.encoder_session import EncoderSession
-    from cupola.workers.model_folder import ModelFolder
-    from cupola.workers.pooling import Pooling
-    from cupola.workers.text import TextCodec
+    from cupola.workers.device.device import Device
+    from cupola.workers.encoder.embedding import EmbeddingBackend
+    from cupola.workers.encoder.encoder_session import EncoderSession
+    from cupola.workers.encoder.pooling import Pooling
+    from cupola.workers.model.model_folder import ModelFolder
+    from cupola.workers.model.text import TextCodec
 
     folder = ModelFolder.read(path)
     pooling = Pooling.read(path)

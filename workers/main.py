@@ -15,12 +15,12 @@ from dataclasses import dataclass
 import zmq
 
 from cupola.cache.catalog import ExecutionProvider
-from cupola.scheduler.commands import Commands
-from cupola.scheduler.endpoint import Endpoint
-from cupola.scheduler.messages import LocalModel, ToScheduler, decode_to_worker, encode
-from cupola.workers.backend import Backend
+from cupola.scheduler.protocol.commands import Commands
+from cupola.scheduler.protocol.endpoint import Endpoint
+from cupola.scheduler.protocol.messages import LocalModel, ToScheduler, decode_to_worker, encode
+from cupola.workers.device.machine import map_large_blocks, memory_bytes, release_memory
 from cupola.workers.loading import EngineOptions, load
-from cupola.workers.machine import map_large_blocks, memory_bytes, release_memory
+from cupola.workers.model.backend import Backend
 from cupola.workers.residency import Residency
 from cupola.workers.worker import Identity, Worker
 

@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 
 from msgspec.structs import replace
 
-from cupola.scheduler.messages import Generate, Load, LocalModel, Serving
-from cupola.workers.backend import Backend
+from cupola.scheduler.protocol.messages import Generate, Load, LocalModel, Serving
+from cupola.workers.model.backend import Backend
 
 FOREVER = -1.0
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from msgspec.structs import replace
 
 from cupola.cache.catalog import ExecutionProvider
-from cupola.scheduler.messages import (
+from cupola.scheduler.protocol.messages import (
     Abort,
     Decode,
     Done,
@@ -34,7 +34,7 @@ from cupola.scheduler.messages import (
     Unload,
     decode_work,
 )
-from cupola.workers.backend import Backend, RequestError
+from cupola.workers.model.backend import Backend, RequestError
 from cupola.workers.residency import Residency, Resident
 
 logger = logging.getLogger(__name__)

@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import BaseRoute
 
-from cupola.gateway.doors.dialect import Dialect
+from cupola.gateway.http.dialect import Dialect
 from cupola.gateway.openapi.described import HTML, JSON, DescribedRoute, Operation, Section, get
 from cupola.gateway.openapi.document import document
 from cupola.gateway.openapi.page import page

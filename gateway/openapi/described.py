@@ -15,6 +15,8 @@ HTML = "text/html"
 SSE = "text/event-stream"
 NDJSON = "application/x-ndjson"
 
+PROXIED_PREFIX = "/v1/"  # of paths whose requests may be for another server's registered model
+
 
 class Section(StrEnum):
     """The parts of the document, in its order."""

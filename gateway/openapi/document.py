@@ -9,12 +9,18 @@ from typing import Annotated, Any
 from msgspec import Meta
 from starlette.routing import BaseRoute
 
-from cupola.gateway.doors.dialect import Dialect, Failure
-from cupola.gateway.error_codes import BODY, EVERYWHERE, QUERY, STATUS
-from cupola.gateway.foundry_proxy import PREFIX as PROXIED
+from cupola.gateway.http.dialect import Dialect, Failure
+from cupola.gateway.http.error_answer import ErrorAnswer
+from cupola.gateway.http.error_codes import BODY, EVERYWHERE, QUERY, STATUS
 from cupola.gateway.openapi.components import Components, Schema
-from cupola.gateway.openapi.described import JSON, DescribedRoute, Operation, Query, Section
-from cupola.gateway.schemas.errors import ErrorAnswer
+from cupola.gateway.openapi.described import (
+    JSON,
+    PROXIED_PREFIX,
+    DescribedRoute,
+    Operation,
+    Query,
+    Section,
+)
 
 OPENAPI = "3.1.1"
 ABOUT = (
@@ -185,7 +191,7 @@ def _codes(operation: Operation, path: str, method: str) -> set[str]:
     codes = {*operation.errors, *EVERYWHERE}
     if operation.body is not None:
         codes |= set(BODY)
-        if method == "POST" and path.startswith(PROXIED):
+        if method == "POST" and path.startswith(PROXIED_PREFIX):
             codes.add("provider_unreachable")
     elif method != "GET":
         codes.add("request_too_large")  # a body that nobody wants is read as well

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-COMMAND = [sys.executable, "-W", "error", "-m", "cupola.client.cli"]
+COMMAND = [sys.executable, "-W", "error", "-m", "cupola.client.commands.main"]
 LONGEST = 60.0  # seconds for any command: so that a test that waits in vain ends
 
 

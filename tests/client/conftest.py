@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from command_line import Cli
 
 from cupola.cache.home import Home
+from tests.client.command_line import Cli
 from tests.default_model import DEFAULT_MODEL
 
 

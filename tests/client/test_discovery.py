@@ -16,7 +16,7 @@ from cupola.cache.home import Home
 from cupola.client import api
 from cupola.client.api import Service, find
 from cupola.client.errors import NoAnswerError
-from cupola.gateway.settings import Settings
+from cupola.service.settings import Settings
 
 
 @pytest.fixture(autouse=True)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import httpx2
 import pytest
 
-from cupola.gateway.foundry_cors import Origins
+from cupola.gateway.http.cors import Origins
 from tests.foundry import wire
 from tests.foundry.conftest import client
 from tests.service.running_service import Service

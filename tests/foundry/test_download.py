@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cupola.cache.download import Told
 from cupola.cache.home import Home
-from cupola.gateway.errors import ApiError
-from cupola.gateway.foundry_download import ProgressLines, wanted
+from cupola.cache.install.download import Told
+from cupola.gateway.foundry.download import ProgressLines, wanted
+from cupola.gateway.http.errors import ApiError
 from tests.default_model import DEFAULT_MODEL
 from tests.foundry import sdk_parsers, wire
 from tests.foundry.conftest import ALIAS, MODEL_ID, client
@@ -155,7 +155,7 @@ def downloaders(service: Service) -> list[psutil.Process]:
             words = process.cmdline()
         except psutil.NoSuchProcess:
             continue
-        if "cupola.cache.download" in words or "pip" in words:
+        if "cupola.cache.install.download" in words or "pip" in words:
             found.append(process)
     return found
 

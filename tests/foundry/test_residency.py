@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from cupola.cache.catalog import ExecutionProvider
-from cupola.scheduler.messages import (
+from cupola.scheduler.protocol.messages import (
     Abort,
     Done,
     Generate,

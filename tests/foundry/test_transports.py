@@ -10,8 +10,8 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from cupola.gateway.foundry_socket import listen_unix, remove_dead
-from cupola.gateway.listener import PortError
+from cupola.service.listener import PortError
+from cupola.service.unix_socket import listen_unix, remove_dead
 from tests.foundry.conftest import client
 from tests.foundry.wire import PATIENCE
 from tests.service.running_service import Service

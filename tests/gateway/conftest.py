@@ -5,11 +5,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from running_gateway import MODEL_ID, RunningGateway
-from scripted_scheduler import ScriptedScheduler
 
 from cupola.cache.catalog import SMOLLM2_135M
 from cupola.cache.home import Home
+from tests.gateway.running_gateway import MODEL_ID, RunningGateway
+from tests.gateway.scripted_scheduler import ScriptedScheduler
 
 
 def furnished(home: Path) -> Path:

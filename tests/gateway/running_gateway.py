@@ -18,10 +18,11 @@ import openai
 from cupola.cache.home import Home
 from cupola.cache.store import ModelCache
 from cupola.gateway.app import build_app
-from cupola.gateway.main import GatewayConfig
-from cupola.gateway.scheduler_client import SchedulerClient
+from cupola.gateway.config import GatewayConfig
+from cupola.gateway.core.scheduler_client import SchedulerClient
 from cupola.gateway.server import serve_app
-from cupola.scheduler.endpoint import Endpoint
+from cupola.scheduler.protocol.endpoint import Endpoint
+from cupola.workers.device.discovery import discover
 
 T = TypeVar("T")
 WAIT = 10.0  # seconds after which a test gives up; never waited for when all is well
@@ -69,7 +70,7 @@ class RunningGateway:
         async with SchedulerClient.connected(self.config.scheduler) as client:
             self.client = client
             models = ModelCache(Home(self.config.home))
-            self.app = build_app(client, models, self.config, self.told.append)
+            self.app = build_app(client, models, self.config, self.told.append, discover)
             self._up.set()
             await serve_app(
                 self.app, client, [self._listener], self._stop, self.config.grace_seconds

@@ -14,8 +14,8 @@ from typing import Any, TypeVar
 import zmq
 
 from cupola.cache.catalog import ExecutionProvider
-from cupola.scheduler.endpoint import Endpoint, local_endpoint, remove
-from cupola.scheduler.messages import (
+from cupola.scheduler.protocol.endpoint import Endpoint, local_endpoint, remove
+from cupola.scheduler.protocol.messages import (
     Chat,
     Done,
     FinishReason,

@@ -9,17 +9,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from cupola.gateway.doors.anthropic_body import CountRequest, MessagesRequest
-from cupola.gateway.doors.ollama_body import (
+from cupola.gateway.anthropic.body import CountRequest, MessagesRequest
+from cupola.gateway.http.errors import from_validation
+from cupola.gateway.http.validation import Endpoint
+from cupola.gateway.ollama.body import (
     Named,
     OllamaChat,
     OllamaEmbed,
     OllamaEmbeddings,
     OllamaGenerate,
 )
-from cupola.gateway.errors import from_validation
-from cupola.gateway.schemas.validation import Endpoint
-from cupola.scheduler.messages import SamplingParams
+from cupola.scheduler.protocol.messages import SamplingParams
 
 USER: dict[str, Any] = {"role": "user", "content": "Hello!"}
 VALID: dict[type[Endpoint], dict[str, Any]] = {

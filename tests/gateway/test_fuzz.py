@@ -13,14 +13,11 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 import pytest
-from conftest import furnished
-from running_gateway import MODEL, MODEL_ID, RunningGateway
 from schemathesis import Case, GenerationMode
-from scripted_scheduler import ScriptedScheduler
 
-from cupola.gateway import foundry_jobs
+from cupola.gateway.core import downloads
 from cupola.gateway.openapi.described import Section
-from cupola.scheduler.messages import (
+from cupola.scheduler.protocol.messages import (
     Decode,
     Done,
     Embed,
@@ -36,6 +33,9 @@ from cupola.scheduler.messages import (
     decode_work,
 )
 from tests.fuzzing import NEGATIVE, POSITIVE, Fuzzer
+from tests.gateway.conftest import furnished
+from tests.gateway.running_gateway import MODEL, MODEL_ID, RunningGateway
+from tests.gateway.scripted_scheduler import ScriptedScheduler
 
 TIMES = int(os.environ.get("CUPOLA_TEST_FUZZ", "1"))
 VECTOR = b"\0\0\x80?" * 4
@@ -94,7 +94,7 @@ def fuzzer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fuzzer]:
         RunningGateway(scheduler.endpoint, home, max_body_bytes=10_000_000) as gateway,
     ):
         # Nothing is downloaded: a process that says so takes the place.
-        patch.setattr(foundry_jobs, "command", lambda *_: [sys.executable, "-c", script])
+        patch.setattr(downloads, "command", lambda *_: [sys.executable, "-c", script])
         scheduler.script = able
         with gateway.http() as http:
             asked = {"model": MODEL, "input": "Hello!"}

@@ -12,12 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from running_gateway import HELLO, MODEL, MODEL_ID, RunningGateway
-from scripted_scheduler import ScriptedScheduler, decode_work
 
 from cupola.cache.catalog import SMOLLM2_135M
 from cupola.cache.home import Home
-from cupola.scheduler.messages import (
+from cupola.scheduler.protocol.messages import (
     FinishReason,
     Output,
     Outputs,
@@ -26,6 +24,8 @@ from cupola.scheduler.messages import (
     Usage,
     Work,
 )
+from tests.gateway.running_gateway import HELLO, MODEL, MODEL_ID, RunningGateway
+from tests.gateway.scripted_scheduler import ScriptedScheduler, decode_work
 
 GOLDEN = Path(__file__).parent / "golden"
 WRITE = "CUPOLA_TEST_WRITE_GOLDEN"

@@ -12,19 +12,19 @@ from typing import Any
 
 import jsonschema
 import pytest
-from running_gateway import HELLO, MODEL, RunningGateway
 from starlette.routing import Route
 
 import cupola.gateway
-from cupola.gateway.doors.ollama_body import Named
-from cupola.gateway.error_codes import OWN, STATUS
-from cupola.gateway.errors import TABLE
+from cupola.gateway.http.error_codes import OWN, STATUS
+from cupola.gateway.http.errors import TABLE
+from cupola.gateway.http.parameter_docs import MEANINGS
+from cupola.gateway.ollama.body import Named
+from cupola.gateway.openai.schemas.tokens import DetokenizeRequest, TokenizeChat, TokenizeText
 from cupola.gateway.openapi.described import DescribedRoute
 from cupola.gateway.openapi.document import openapi_path
 from cupola.gateway.openapi.types import words
-from cupola.gateway.parameters import ANTHROPIC, HONOURED, OLLAMA, OPENAI, OPTIONS, names, treatment
-from cupola.gateway.schemas.meanings import MEANINGS
-from cupola.gateway.schemas.tokens import DetokenizeRequest, TokenizeChat, TokenizeText
+from cupola.service.api_tables import ANTHROPIC, HONOURED, OLLAMA, OPENAI, OPTIONS, names, treatment
+from tests.gateway.running_gateway import HELLO, MODEL, RunningGateway
 
 GOLDEN = Path(__file__).parent / "golden"
 SOURCES = sorted(Path(cupola.gateway.__path__[0]).rglob("*.py"))

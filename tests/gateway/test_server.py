@@ -16,7 +16,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from running_gateway import (
+
+from cupola.scheduler.protocol.endpoint import remove
+from cupola.scheduler.protocol.lifeline import ORPHANED
+from cupola.scheduler.protocol.messages import (
+    Abort,
+    ErrorCode,
+    Output,
+    Outputs,
+    Rejected,
+    Status,
+    Submit,
+)
+from cupola.service import children
+from tests.gateway.running_gateway import (
     HELLO,
     WAIT,
     RunningGateway,
@@ -27,20 +40,7 @@ from running_gateway import (
     request,
     status_of,
 )
-from scripted_scheduler import WORKER, ScriptedScheduler, last
-
-from cupola.gateway import children
-from cupola.gateway.lifeline import ORPHANED
-from cupola.scheduler.endpoint import remove
-from cupola.scheduler.messages import (
-    Abort,
-    ErrorCode,
-    Output,
-    Outputs,
-    Rejected,
-    Status,
-    Submit,
-)
+from tests.gateway.scripted_scheduler import WORKER, ScriptedScheduler, last
 
 STREAM = HELLO | {"stream": True}
 

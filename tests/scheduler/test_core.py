@@ -6,7 +6,7 @@ import pytest
 
 from cupola.cache.catalog import ExecutionProvider
 from cupola.scheduler.core import MAX_ATTEMPTS, Scheduler, SchedulerPolicy, Send
-from cupola.scheduler.messages import (
+from cupola.scheduler.protocol.messages import (
     Abort,
     Done,
     ErrorCode,

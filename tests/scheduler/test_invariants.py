@@ -10,7 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from cupola.cache.catalog import ExecutionProvider
 from cupola.scheduler.core import Scheduler, SchedulerPolicy, Send
-from cupola.scheduler.messages import (
+from cupola.scheduler.protocol.messages import (
     Abort,
     Done,
     ErrorCode,

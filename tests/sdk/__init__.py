@@ -1,0 +1,1 @@
+"""Tests with Foundry Local's own SDKs, each in an environment of its own."""

@@ -1,0 +1,1 @@
+"""Tests of the service as a whole: real processes, real model, real clients."""

@@ -22,7 +22,7 @@ MODEL = "smollm2-135m"
 
 
 class Service:
-    """``python -m cupola.gateway`` on a free port. Settings are given as keyword arguments."""
+    """``python -m cupola.service`` on a free port. Settings are given as keyword arguments."""
 
     def __init__(self, home: Path, **settings: object) -> None:
         values = {"home": home, "port": 0, "model": MODEL, "log_level": "debug"} | settings
@@ -32,7 +32,7 @@ class Service:
         self._client: OpenAI | None = None
         self._lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "cupola.gateway"],
+            [sys.executable, "-m", "cupola.service"],
             env=clean | given,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -258,7 +258,7 @@ def test_an_idle_model_is_unloaded_and_loaded_again_on_use(start: Start):
 def test_a_wrong_setting_is_named(tmp_path: Path):
     environment = os.environ | {"CUPOLA_HOME": str(tmp_path), "CUPOLA_PORT": "99999"}
     ended = subprocess.run(
-        [sys.executable, "-m", "cupola.gateway"], env=environment, capture_output=True, text=True
+        [sys.executable, "-m", "cupola.service"], env=environment, capture_output=True, text=True
     )
     assert ended.returncode == 1
     assert "CUPOLA_PORT" in ended.stderr

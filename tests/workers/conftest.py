@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from cupola.workers.engine import Engine
+from cupola.workers.engine.engine import Engine
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -45,6 +45,6 @@ def idle_in_the_end(stepped: set[Engine]) -> Iterator[None]:
 def daring() -> Iterator[None]:
     """Whatever may be guessed is, also where it would not pay: there is more to go wrong."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("cupola.workers.speculation.worth", lambda sequences: 0.05)
-        patch.setattr("cupola.workers.speculation.pays", lambda *_: True)
+        patch.setattr("cupola.workers.engine.speculation.worth", lambda sequences: 0.05)
+        patch.setattr("cupola.workers.engine.speculation.pays", lambda *_: True)
         yield

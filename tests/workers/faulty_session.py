@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from cupola.workers.decoder_session import DecoderSession
-from cupola.workers.packing import Row
+from cupola.workers.run.decoder_session import DecoderSession
+from cupola.workers.run.packing import Row
 from tests.workers.tiny import session
 
 Told = Callable[[Sequence[Row]], bool]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from cupola.cache.catalog import ExecutionProvider
-from cupola.scheduler.messages import (
+from cupola.scheduler.protocol.messages import (
     Abort,
     Chat,
     Decode,

@@ -7,14 +7,14 @@ from concurrent.futures import wait
 from functools import cache
 
 from cupola.cache.catalog import ExecutionProvider
-from cupola.scheduler.messages import LocalModel, Output, SamplingParams, Text, Work
-from cupola.workers.decoder_session import DecoderSession
-from cupola.workers.engine import Engine
+from cupola.scheduler.protocol.messages import LocalModel, Output, SamplingParams, Text, Work
+from cupola.workers.engine.engine import Engine
+from cupola.workers.engine.step_budget import Pace
 from cupola.workers.loading import EngineOptions, load
-from cupola.workers.model_folder import ModelFolder
-from cupola.workers.pace import Pace
-from cupola.workers.session import Session
-from cupola.workers.text import TextCodec
+from cupola.workers.model.model_folder import ModelFolder
+from cupola.workers.model.text import TextCodec
+from cupola.workers.run.decoder_session import DecoderSession
+from cupola.workers.run.session import Session
 from tests.workers.reference import DATA, plain_decoder
 
 NAME = "builder-fp32"

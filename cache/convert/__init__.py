@@ -1,0 +1,1 @@
+"""GGUF and safetensors in, an ONNX model folder out, without torch."""

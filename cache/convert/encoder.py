@@ -1,0 +1,102 @@
+"""A sentence-transformers model (safetensors) to a model folder, without torch."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from cupola.cache.catalog import ModelVariant
+from cupola.cache.convert.encoder_graph import EncoderGraph, EncoderShape
+from cupola.cache.convert.model_files import inference_model
+from cupola.cache.convert.safetensors_file import SafetensorsFile
+from cupola.cache.convert.weights_file import DATA_FILE, WeightsFile
+from cupola.cache.errors import BrokenFileError
+from cupola.cache.progress import Progress, silent
+
+# What a worker reads as the model's makers wrote it.
+KEPT = (
+    "config.json", "modules.json", "sentence_bert_config.json", "1_Pooling/config.json",
+    "tokenizer.json", "tokenizer_config.json",
+)  # fmt: skip
+
+
+class _Sentences(msgspec.Struct):
+    max_seq_length: int = 0
+
+
+def convert_encoder(
+    weights: Path,
+    target: Path,
+    variant: ModelVariant,
+    *,
+    source_sha256: str = "",
+    progress: Progress = silent,
+) -> None:
+    """Writes the model folder ``target``, which must not exist, from ``weights`` and what lies
+    beside it. ``inference_model.json`` is written last. Raises ModelFileError, OSError.
+    """
+    source = weights.parent
+    shape = _read(source / "config.json", EncoderShape)
+    sentences = _read(source / "sentence_bert_config.json", _Sentences)
+    longest = shape.max_position_embeddings
+    target.mkdir(parents=True)
+    total, done = weights.stat().st_size, 0
+
+    def advance(size: int) -> None:
+        nonlocal done
+        done += size
+        progress("convert", min(done, total), total)
+
+    with WeightsFile(target / DATA_FILE) as data:
+        model = EncoderGraph(SafetensorsFile(weights), shape, data, advance).build()
+    _write(target / "model.onnx", model.SerializeToString())
+    for name in KEPT:
+        (target / name).parent.mkdir(exist_ok=True)
+        shutil.copyfile(source / name, target / name)
+    config = _config(shape, min(sentences.max_seq_length or longest, longest))
+    _write(target / "genai_config.json", _json(config))
+    _write(target / "inference_model.json", _json(inference_model(variant, "", source_sha256)))
+    progress("convert", total, total)
+
+
+def _config(shape: EncoderShape, context: int) -> dict[str, Any]:
+    return {
+        "model": {
+            "type": shape.model_type,
+            "context_length": context,
+            "decoder": {
+                "session_options": {"provider_options": []},
+                "filename": "model.onnx",
+                "hidden_size": shape.hidden_size,
+                "num_attention_heads": shape.num_attention_heads,
+                "num_hidden_layers": shape.num_hidden_layers,
+            },
+            "vocab_size": shape.vocab_size,
+        },
+        "search": {"max_length": context},
+    }
+
+
+def _read(path: Path, kind: type[Any]) -> Any:
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=kind)
+    except FileNotFoundError:
+        raise BrokenFileError(f"{path.name} is missing beside the weights") from None
+    except msgspec.MsgspecError as error:
+        raise BrokenFileError(f"{path.name}: {error}") from None
+
+
+def _json(content: dict[str, Any]) -> bytes:
+    return json.dumps(content, ensure_ascii=False, indent=2).encode()
+
+
+def _write(path: Path, content: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())

@@ -1,0 +1,1 @@
+"""Measures what a conversion made: perplexity, KL divergence, speed."""

@@ -1,0 +1,44 @@
+"""Runs a converted decoder as it lies on the disk, for what an import wants to know of it.
+
+The service does not run it so: the worker rewrites the graph first.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+import onnxruntime
+
+from cupola.cache.convert.architecture import DecoderShape
+from cupola.cache.errors import UnsupportedError
+
+Session: TypeAlias = onnxruntime.InferenceSession
+Feed = dict[str, np.ndarray[Any, Any]]
+
+
+def open_session(model: bytes, folder: Path) -> Session:
+    """``model`` with the weights in ``folder``. Raises UnsupportedError."""
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3  # errors
+    options.add_session_config_entry(
+        "session.model_external_initializers_file_folder_path", str(folder)
+    )
+    try:
+        return Session(model, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # the runtime's errors have no common base of their own
+        raise UnsupportedError(f"ONNX Runtime cannot run the converted model: {error}") from error
+
+
+def decoder_feed(ids: list[int], shape: DecoderShape, rows: int = 1, past: int = 0) -> Feed:
+    """Inputs for ``rows`` sequences that read ``ids`` after ``past`` tokens, which are zeros."""
+    cache = np.zeros((rows, shape.kv_heads, past, shape.head_size), np.float32)
+    feed: Feed = {
+        "input_ids": np.array([ids] * rows, np.int64),
+        "attention_mask": np.ones((rows, past + len(ids)), np.int64),
+    }
+    for layer in range(shape.layers):
+        feed[f"past_key_values.{layer}.key"] = cache
+        feed[f"past_key_values.{layer}.value"] = cache
+    return feed

@@ -1,0 +1,1 @@
+"""Rounding of weights: block and channel scales, SmoothQuant, GPTQ, rotations."""

@@ -1,0 +1,99 @@
+"""Sees what a decoder's projections read, by running it over a text of many kinds."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper
+from tokenizers import Tokenizer
+
+from cupola.cache.convert.architecture import DecoderShape
+from cupola.cache.convert.quality.runtime import decoder_feed, open_session
+from cupola.cache.convert.quantization.smoothquant import LayerInputs
+from cupola.cache.errors import BrokenFileError, UnsupportedError
+
+_MAX_TOKENS = 1024
+# Whose inputs the fields of LayerInputs are, in their order.
+_TAPPED = ("attn/qkv_proj", "attn/o_proj", "mlp/up_proj", "mlp/down_proj")
+
+# Prose, dialogue, code, lists, numbers and other languages: what matters is that every channel is
+# excited about as much as it will be in use.
+_TEXT = """\
+The first thing that a visitor notices is the light. In 1907 the town had three mills, two churches
+and a railway station; today it has 41,250 inhabitants and a university. "Why did you come back?"
+she asked. He shrugged and said that he couldn't explain it, not even to himself.
+
+def area(shape):
+    if shape["kind"] == "circle":
+        return 3.14159 * shape["radius"] ** 2  # close enough
+    return shape["width"] * shape["height"]
+
+Water boils at 100 degrees Celsius at sea level. To convert to Fahrenheit, multiply by 9, divide by
+5 and add 32. La ville est connue pour son marché aux fleurs, und im Winter liegt dort oft Schnee.
+
+1. Wash the rice until the water runs clear.
+2. Add salt, butter and twice as much water.
+3. Cook it slowly for 18 minutes, and do not stir!
+
+SELECT name, price FROM products WHERE price < 20 ORDER BY name;
+{"id": 7, "tags": ["new", "sale"], "ok": true}
+
+| planet  | moons | day (hours) |
+|---------|-------|-------------|
+| Earth   | 1     | 24          |
+| Jupiter | 95    | 9.9         |
+
+Dear Ms. Okafor,
+
+Thank you for your letter of 12 May. I'm afraid we can't repair the clock before June, because the
+parts have to come from Switzerland; would you like us to lend you another one until then?
+
+Yours sincerely, T. Lindqvist
+
+Let x be a real number with x² + 2x = 15. Then (x + 1)² = 16, so x = 3 or x = -5. Q.E.D.
+"""
+
+
+def calibration_ids(tokenizer: str, most: int) -> list[int]:
+    """The text as tokens. ``tokenizer`` is the content of tokenizer.json."""
+    return list(Tokenizer.from_str(tokenizer).encode(_TEXT).ids[:most])
+
+
+def observe(
+    model: onnx.ModelProto, folder: Path, shape: DecoderShape, tokenizer: dict[str, Any]
+) -> list[LayerInputs]:
+    """Runs ``model``, whose weights are in ``folder``, over the calibration text.
+
+    ``tokenizer`` is the content of tokenizer.json. Returns one LayerInputs a layer. Raises
+    UnsupportedError or BrokenFileError for a model that does not run.
+    """
+    ids = calibration_ids(json.dumps(tokenizer), min(_MAX_TOKENS, shape.context_length))
+    tapped = _tap(model)
+    names = [tapped[f"/model/layers.{n}/{at}"] for n in range(shape.layers) for at in _TAPPED]
+    session = open_session(model.SerializeToString(), folder)
+    try:
+        found = session.run(names, decoder_feed(ids, shape))
+    except Exception as error:  # the runtime's errors have no common base of their own
+        raise UnsupportedError(f"ONNX Runtime cannot run the converted model: {error}") from error
+    if not all(np.isfinite(inputs).all() for inputs in found):
+        raise BrokenFileError("The model computes values that are not finite: damaged weights?")
+    by_layer = (found[start : start + len(_TAPPED)] for start in range(0, len(found), len(_TAPPED)))
+    return [LayerInputs(*(inputs[0] for inputs in layer)) for layer in by_layer]
+
+
+def _tap(model: onnx.ModelProto) -> dict[str, str]:
+    """Makes the inputs of all projections outputs of the graph: their names by the projection's."""
+    graph = model.graph
+    inputs = {
+        node.name.rpartition("/")[0]: node.input[0]
+        for node in graph.node
+        if node.op_type.startswith("MatMul")
+    }
+    del graph.output[:]  # what only the logits need is then left out of the run
+    for name in dict.fromkeys(inputs.values()):
+        graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, None))
+    return inputs

@@ -1,0 +1,1 @@
+"""How a model gets onto this disk: fetch, convert, install atomically."""

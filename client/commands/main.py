@@ -1,0 +1,236 @@
+"""The commands ``cupola`` and ``foundry``, which are the same program.
+
+This file and those of the command groups import nothing heavy: what a command needs it imports
+when it runs, so that help and listings come at once.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+from typer.core import TyperGroup
+
+from cupola.client import home
+from cupola.client.commands import (
+    cache,
+    config,
+    diagnosis,
+    loading,
+    models,
+    run,
+    server,
+    service,
+    unit,
+)
+from cupola.client.commands.output import Form, Output
+from cupola.client.commands.serve import serve
+from cupola.client.errors import ClientError
+
+_HELP = """Cupola: language models on this machine, served to many apps at once.
+
+An open, drop-in Foundry Local on ONNX Runtime, with OpenAI's API.
+
+Example: cupola serve, and in another terminal: cupola model run
+
+Tested on Linux. Windows and macOS are meant to work and are untested.
+"""
+
+Commands = dict[str, Callable[..., None]]
+
+_COMMANDS: Commands = {
+    "serve": serve,
+    "run": run.run,
+    "chat": run.chat,
+    "complete": run.complete,
+    "transcribe": diagnosis.transcribe,
+    "status": diagnosis.status,
+    "report": diagnosis.report,
+    "zip-logs": diagnosis.zip_logs,
+}
+_GROUPS: dict[str, tuple[str, Commands]] = {
+    "service": (
+        "Start, stop and look at the background service.",
+        {
+            "start": service.start,
+            "stop": service.stop,
+            "restart": service.restart,
+            "status": service.status,
+            "ps": loading.ps,
+            "list": loading.ps,
+            "logs": service.logs,
+            "diag": service.logs,
+            "set": service.change,
+            "install": unit.install,
+            "uninstall": unit.uninstall,
+        },
+    ),
+    "server": (
+        "The same service, in the words of newer clients.",
+        {
+            "start": service.start,
+            "stop": server.stop,
+            "restart": service.restart,
+            "status": server.status,
+            "logs": service.logs,
+        },
+    ),
+    "model": (
+        "List, fetch, import, load, remove and run models.",
+        {
+            "list": models.list_models,
+            "ls": models.list_models,
+            "info": models.info,
+            "show": models.info,
+            "download": models.download,
+            "import": models.import_file,
+            "load": loading.load,
+            "unload": loading.unload,
+            "remove": models.remove,
+            "run": run.run,
+        },
+    ),
+    "cache": (
+        "Look at the models on this disk.",
+        {
+            "list": cache.list_cached,
+            "ls": cache.list_cached,
+            "location": cache.location,
+            "pwd": cache.location,
+            "cd": cache.cd,
+            "remove": cache.remove,
+            "rm": cache.remove,
+            "clear": cache.clear,
+        },
+    ),
+    "config": (
+        "Show and change the settings.",
+        {"show": config.show, "set": config.change, "reset": config.reset},
+    ),
+}
+_ALIASES = {"ls", "rm", "pwd", "show", "diag", "zip-logs"}  # left out of the help
+_SHOWN = {("config", "show")}
+
+
+class _Group(TyperGroup):
+    """Says what is unknown in Foundry Local's words."""
+
+    # Any: typer brings its own copy of click from some version on.
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        if args and self.get_command(ctx, args[0]) is None:
+            known = ", ".join(key for key, each in self.commands.items() if not each.hidden)
+            ctx.fail(
+                f"Unrecognized command or argument '{args[0]}'.\n"
+                f"Hint: Run '{ctx.find_root().info_name} --help' to see usage. There are: {known}"
+            )
+        return super().resolve_command(ctx, args)
+
+
+def build() -> typer.Typer:
+    """The command line; its help is drawn with rich on a terminal, and plain elsewhere."""
+    common: dict[str, Any] = {
+        "no_args_is_help": True,
+        "context_settings": {"help_option_names": ["--help", "-h", "-?"]},
+        "cls": _Group,
+    }
+    app = typer.Typer(
+        help=_HELP,
+        rich_markup_mode="rich" if sys.stdout.isatty() else None,
+        pretty_exceptions_enable=False,
+        **common,
+    )
+    app.callback()(_before)
+    for name, function in _COMMANDS.items():
+        app.command(name, hidden=name in _ALIASES)(function)
+    for name, (text, commands) in _GROUPS.items():
+        group = typer.Typer(help=text, **common)
+        for command, function in commands.items():
+            hidden = command in _ALIASES and (name, command) not in _SHOWN
+            group.command(command, hidden=hidden)(function)
+        app.add_typer(group, name=name)
+    return app
+
+
+def main() -> NoReturn:
+    """Run the command line; a failure that can be expected is a line or two and status 1."""
+    for stream in (sys.stdout, sys.stderr):
+        # Programs read this output as UTF-8, whatever the language of the system is.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(encoding="utf-8", errors="replace")
+    try:
+        build()()
+        status = 0
+    except KeyboardInterrupt:
+        print(file=sys.stderr)  # the line that was begun ends here
+        status = 130
+    except BrokenPipeError:
+        # Who read the output has gone; Python would complain when it flushes at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = 1
+    except Exception as error:
+        advice = _advice(error)
+        if advice is None:
+            raise
+        print(f"cupola: {error}", file=sys.stderr)
+        if advice:
+            print(advice, file=sys.stderr)
+        status = 1
+    sys.exit(status)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        print(version("cupola"))
+        raise typer.Exit
+
+
+def _before(
+    context: typer.Context,
+    folder: Annotated[
+        Path | None,
+        typer.Option(
+            "--home", show_default="~/.foundry", help="Folder of models, logs and settings."
+        ),
+    ] = None,
+    version: Annotated[
+        bool,
+        typer.Option("--version", is_eager=True, callback=_version, help="Print the version."),
+    ] = False,
+    output: Output = Form.TEXT,
+) -> None:
+    if folder is not None:  # for this command, and for the service that it may start
+        os.environ[home.VARIABLE] = str(folder)
+    if output is not Form.TEXT:  # the default of every command's own option
+        wanted: dict[str, Any] = {"output": output.value}
+        context.default_map = dict.fromkeys(_COMMANDS, wanted) | {
+            name: dict.fromkeys(commands, wanted) for name, (_, commands) in _GROUPS.items()
+        }
+
+
+def _advice(error: Exception) -> str | None:
+    """What to do about a failure; None when it is a defect of this program."""
+    if isinstance(error, ClientError):
+        return error.hint
+    from cupola.cache.catalog import UnknownModelError
+    from cupola.cache.errors import CacheError, NotCachedError
+
+    if isinstance(error, UnknownModelError):
+        return "To see what there is: cupola model list"
+    if isinstance(error, NotCachedError):
+        return f"To fetch it: cupola model download {error.model_id}"
+    from cupola.service.settings import SettingsError
+
+    if isinstance(error, SettingsError):
+        return "To see every setting: cupola config show"
+    return "" if isinstance(error, CacheError | OSError) else None
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""The SDK: finds or starts the service, and manages its models."""

@@ -1,0 +1,37 @@
+"""Asking a worker for something that is not generated: tokens, text, vectors."""
+
+from __future__ import annotations
+
+from contextlib import aclosing
+
+from starlette.requests import Request
+
+from cupola.gateway.core.encoding import encoded
+from cupola.gateway.core.scheduler_client import SchedulerClient
+from cupola.gateway.http.disconnect import cancelled_on_disconnect
+from cupola.gateway.http.errors import ApiError
+from cupola.scheduler.protocol.messages import Decode, Embed, Encode, LocalModel, Output
+
+
+async def ask(
+    client: SchedulerClient,
+    request: Request,
+    model: LocalModel,
+    task: Encode | Decode | Embed,
+    ttl: float | None = None,
+) -> list[Output]:
+    """All outputs for ``task``. ``request``, whose body must have been read: its end ends the work.
+
+    Raises RequestFailed, ApiError; their ``param`` is as ``naming`` has it.
+    """
+    work = encoded(task)
+    outputs: list[Output] = []
+    async with (
+        cancelled_on_disconnect(request.receive),
+        aclosing(client.generate(model, work, ttl)) as batches,
+    ):
+        async for batch in batches:
+            outputs += batch
+    if not outputs or not outputs[-1].last:
+        raise ApiError(499, "client_closed_request", "The client went away")
+    return outputs

@@ -1,0 +1,48 @@
+"""A task as the worker gets it."""
+
+from __future__ import annotations
+
+import msgspec
+
+from cupola.gateway.http.errors import ApiError
+from cupola.scheduler.protocol.messages import (
+    Chat,
+    Decode,
+    Embed,
+    Encode,
+    Task,
+    Work,
+    encode,
+    encode_work,
+)
+
+
+def encoded(task: Task) -> msgspec.Raw:
+    """Raises ApiError when something that is passed on as it came has no place in a message."""
+    try:
+        return encode_work(task)
+    except (OverflowError, RecursionError):
+        param = next((name for name, part in _passed_on(task).items() if _too_large(part)), None)
+        text = f"'{param}' holds a number or a nesting that is too large"
+        raise ApiError(400, "invalid_value", text, param=param) from None
+
+
+def _passed_on(task: Task) -> dict[str, object]:
+    """The parts that nobody has checked, by their names."""
+    match task:
+        case Work(prompt=Chat() as chat) | Encode(prompt=Chat() as chat):
+            options = chat.template_options
+            return {"tools": chat.tools, "template_options": options, "prompt": chat.messages}
+        case Decode(ids):
+            return {"ids": ids}
+        case Embed(texts):
+            return {"texts": texts}
+    return {"prompt": task.prompt}
+
+
+def _too_large(part: object) -> bool:
+    try:
+        encode(part)
+    except (OverflowError, RecursionError):
+        return True
+    return False

@@ -1,0 +1,85 @@
+"""What happens in a generation, as every door of the API is told it. Pure data.
+
+``index`` says which of the request's answers an event belongs to. For each answer come, in the
+order in which the model made them, texts, reasoning and tool calls, and then one ``Finished``. A
+call's ``ToolCallStart`` comes before its arguments. The last event of all is one ``UsageTotal``.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from cupola.scheduler.protocol.messages import TokenLogprob, Usage
+
+Reason = Literal["stop", "length", "tool_calls"]
+
+
+class TextDelta(msgspec.Struct, frozen=True, gc=False):
+    """More of the answer's text."""
+
+    index: int
+    text: str
+
+
+class ReasoningDelta(msgspec.Struct, frozen=True, gc=False):
+    """More of what the model thinks before it answers."""
+
+    index: int
+    text: str
+
+
+class ToolCallStart(msgspec.Struct, frozen=True, gc=False):
+    """The model calls a tool. ``call`` counts the calls of one answer, from 0."""
+
+    index: int
+    call: int
+    id: str
+    name: str
+
+
+class ToolCallArguments(msgspec.Struct, frozen=True, gc=False):
+    """More of a call's arguments, which together are a JSON object."""
+
+    index: int
+    call: int
+    fragment: str
+
+
+class Logprobs(msgspec.Struct, frozen=True):
+    """The tokens that the texts next to this event were made of."""
+
+    index: int
+    tokens: tuple[TokenLogprob, ...]
+
+
+class PromptLogprobs(msgspec.Struct, frozen=True):
+    """The prompt's own tokens, where they were asked for, before all else of its first answer.
+
+    Nothing could predict the first token: its logprob is NaN.
+    """
+
+    index: int
+    tokens: tuple[TokenLogprob, ...]
+
+
+class Finished(msgspec.Struct, frozen=True, gc=False):
+    """The end of one answer."""
+
+    index: int
+    reason: Reason
+    stopped_by: str | int | None = None  # the stop string or the stop token that ended it
+
+
+class UsageTotal(msgspec.Struct, frozen=True):
+    """The tokens of all answers together; the end of the generation."""
+
+    usage: Usage
+    reasoning_tokens: int = 0
+
+
+Event = (
+    TextDelta | ReasoningDelta | ToolCallStart | ToolCallArguments | Logprobs | PromptLogprobs
+    | Finished | UsageTotal
+)  # fmt: skip

@@ -1,0 +1,55 @@
+"""The models of other servers that have been registered with this one.
+
+They live in memory only, their keys too. The supervisor hands what one gateway is told to all of
+them, also to those that it starts later.
+"""
+
+from __future__ import annotations
+
+from urllib.parse import quote
+
+import msgspec
+
+VERB = "remote"  # of the lines between gateways and supervisor
+
+
+class RemoteModel(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A model that another server runs. Without a ``base`` (its URL) it is there no more."""
+
+    name: str
+    kind: str = ""  # of provider, e.g. "deepseek"
+    base: str = ""
+    key: str = ""
+    since: int = 0  # Unix seconds
+
+    @property
+    def line(self) -> str:
+        """For the supervisor, which keeps the last one of each name."""
+        return f"{VERB} {quote(self.name.casefold())} {msgspec.json.encode(self).decode()}"
+
+
+class RemoteModels:
+    """Finds them by name, in any case."""
+
+    def __init__(self) -> None:
+        self._models: dict[str, RemoteModel] = {}
+
+    def __len__(self) -> int:
+        return len(self._models)
+
+    def all(self) -> list[RemoteModel]:
+        return list(self._models.values())
+
+    def find(self, name: str) -> RemoteModel | None:
+        return self._models.get(name.casefold())
+
+    def put(self, model: RemoteModel) -> None:
+        """Add, replace, or with an empty ``base`` remove it."""
+        self._models.pop(model.name.casefold(), None)
+        if model.base:
+            self._models[model.name.casefold()] = model
+
+    def hear(self, line: str) -> None:
+        """Take in a line from the supervisor, if it is for us."""
+        if line.startswith(f"{VERB} "):
+            self.put(msgspec.json.decode(line.split(" ", 2)[2], type=RemoteModel))

@@ -1,0 +1,79 @@
+"""What a client wants generated, in no API's words. Pure data.
+
+    body ──door──> GenerationRequest ──arrange──> Work ──worker──> Output
+         frames <──door── Event <──parser───────────────────────────┘
+
+A door turns its own body into a ``GenerationRequest`` and the events into its own frames; it sees
+neither the scheduler nor the markers of model families. ``generator.Generator`` is what is between.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from cupola.cache.catalog import ExecutionProvider
+from cupola.scheduler.protocol.messages import Constraint, SamplingParams, Text, Tokens
+
+
+class ToolUse(StrEnum):
+    """Whether the model calls tools."""
+
+    NONE = "none"
+    AUTO = "auto"
+    REQUIRED = "required"
+
+
+@dataclass(frozen=True, slots=True)
+class Tool:
+    """A function that the model may call; ``parameters`` is a JSON Schema."""
+
+    name: str
+    description: str | None = None
+    parameters: dict[str, Any] | None = None
+    strict: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ToolOptions:
+    """The tools that may be called, and how.
+
+    ``told``: those that the model is told of. A choice that is enforced does not change them, so
+    that the prompt, and what the cache holds of it, stays the same from turn to turn.
+    """
+
+    tools: tuple[Tool, ...] = ()
+    use: ToolUse = ToolUse.AUTO
+    parallel: bool = True  # whether one answer may hold several calls
+    told: tuple[Tool, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Conversation:
+    """A chat. Messages have the shape of OpenAI's API; arguments of calls are objects."""
+
+    messages: tuple[dict[str, Any], ...]
+    template_options: dict[str, Any] = field(default_factory=dict)  # further variables
+    continue_last: bool = False  # the answer goes on where the last message ends
+
+
+@dataclass(frozen=True, slots=True)
+class GenerationRequest:
+    """What a client wants, in no API's words."""
+
+    model: str  # id, name or alias
+    prompt: Conversation | Text | Tokens
+    sampling: SamplingParams = field(default_factory=SamplingParams)
+    answers: int = 1
+    tools: ToolOptions = field(default_factory=ToolOptions)
+    constraint: Constraint | None = None
+    reasoning: bool | None = None  # None: as the model does by itself
+    show_special: bool = False  # special tokens are part of the text
+    prompt_logprobs: bool = False
+    prediction: str = ""
+    cache_salt: str = ""
+    ttl: float | None = None  # seconds that the model stays loaded; -1: for ever; None: default
+    provider: ExecutionProvider | None = None  # None: the best that there is
+    names: Mapping[str, str] = field(default_factory=dict)  # see ``naming``: for errors only

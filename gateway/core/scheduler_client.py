@@ -1,0 +1,184 @@
+"""The gateway's end of the scheduler's socket, for asyncio. The only file here that knows ZeroMQ.
+
+Decisions are in ``calls.Calls``; this module moves frames and keeps the time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+import uuid
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from typing import Any, cast
+
+import msgspec
+import zmq
+import zmq.asyncio
+
+from cupola.gateway.core.calls import Asked, Calls, Reply, ToSend, new_request_id
+from cupola.gateway.core.mailbox import Mailbox
+from cupola.gateway.http.errors import RequestFailed
+from cupola.scheduler.protocol.endpoint import Endpoint
+from cupola.scheduler.protocol.messages import (
+    ErrorCode,
+    LoadModel,
+    LocalModel,
+    Output,
+    Query,
+    Status,
+    Submit,
+    UnloadModel,
+    decode_to_gateway,
+    encode,
+)
+
+logger = logging.getLogger(__name__)
+
+BEAT = 1.0  # seconds between queries
+STALE = 3.0  # seconds after which the scheduler's last word says nothing any more
+IDLE = 15.0  # seconds of silence after which a reader of outputs gets an empty batch
+FRAMES_AT_ONCE = 64  # handled before other tasks of the loop get their turn
+
+
+class SchedulerClient:
+    """Asks the scheduler for work and hands each answer to who asked. Made by ``connected``."""
+
+    def __init__(self, socket: zmq.asyncio.Socket) -> None:
+        self._socket = socket
+        # zmq.asyncio makes a future for each frame; behind its wake-ups this is the fast way in.
+        self._direct: zmq.Socket[bytes] = zmq.Socket.shadow(socket.underlying)
+        self._calls = Calls(time.monotonic())
+        self._status_at = -float("inf")
+        self._serving = asyncio.Event()
+
+    @classmethod
+    @asynccontextmanager
+    async def connected(cls, endpoint: Endpoint) -> AsyncIterator[SchedulerClient]:
+        """A client that works for as long as the block runs; its failure cancels the block."""
+        with zmq.asyncio.Context() as context, context.socket(zmq.DEALER) as socket:
+            client = cls(socket)
+            client._direct.identity = f"gateway-{uuid.uuid4().hex}".encode()
+            endpoint.join(client._direct)
+            async with asyncio.TaskGroup() as tasks:
+                owned = [tasks.create_task(client._read()), tasks.create_task(client._beat())]
+                try:
+                    yield client
+                finally:
+                    for task in owned:
+                        task.cancel()
+
+    @property
+    def status(self) -> Status | None:
+        """What the scheduler last said of itself."""
+        return self._calls.status
+
+    @property
+    def status_age(self) -> float:
+        """Seconds since ``status`` came."""
+        return time.monotonic() - self._status_at
+
+    @property
+    def open_calls(self) -> int:
+        return len(self._calls)
+
+    async def serving(self) -> None:
+        """Wait until a worker has been seen."""
+        await self._serving.wait()
+
+    async def generate(
+        self, model: LocalModel, work: msgspec.Raw, ttl: float | None = None
+    ) -> AsyncGenerator[list[Output]]:
+        """The outputs of ``work`` (an encoded Work), those that have come together as one batch.
+
+        An empty batch means that nothing came for IDLE seconds. Raises RequestFailed. Whoever stops
+        reading before the end must close the generator (``contextlib.aclosing``): that aborts.
+        """
+        asked = Submit(new_request_id(), model, work, ttl)
+        replies: Mailbox[Reply] = Mailbox()
+        call = self._calls.open(asked, replies.put, time.monotonic())
+        try:
+            self._send([asked])
+            while True:
+                batch = await replies.take(IDLE)
+                outputs = [reply for reply in batch if isinstance(reply, Output)]
+                last = batch[-1] if batch else None
+                if isinstance(last, RequestFailed):
+                    if outputs:
+                        yield outputs
+                    raise last
+                yield outputs
+                if outputs and outputs[-1].last:
+                    return
+        finally:
+            self._send(self._calls.close(call))
+
+    async def load(self, model: LocalModel, ttl: float | None = None) -> None:
+        """Have ``model`` resident on some worker. Raises RequestFailed."""
+        await self._ask(LoadModel(new_request_id(), model, ttl))
+
+    async def unload(self, model_id: str, force: bool = True) -> None:
+        """Have every worker drop ``model_id`` once it is idle. Raises RequestFailed.
+
+        Without ``force`` a model stays that was loaded for a given time, or is pinned.
+        """
+        await self._ask(UnloadModel(new_request_id(), model_id, force))
+
+    def end_all(self, code: ErrorCode, message: str) -> None:
+        """End every open request with an error."""
+        self._send(self._calls.fail_all(code, message))
+
+    async def _ask(self, asked: Asked) -> None:
+        replies: Mailbox[Reply] = Mailbox()
+        call = self._calls.open(asked, replies.put, time.monotonic())
+        try:
+            self._send([asked])
+            [reply] = await replies.take()
+            if isinstance(reply, RequestFailed):
+                raise reply
+        finally:
+            self._send(self._calls.close(call))
+
+    async def _read(self) -> None:
+        while True:
+            self._receive(await self._socket.recv())
+            self._drain()
+            await asyncio.sleep(0)  # recv does not yield while frames are waiting
+
+    def _drain(self) -> None:
+        try:
+            for _ in range(FRAMES_AT_ONCE):
+                self._receive(self._direct.recv(zmq.NOBLOCK))
+        except zmq.Again:
+            return
+
+    def _receive(self, frame: bytes) -> None:
+        try:
+            message = decode_to_gateway(frame)
+        except (ValueError, msgspec.MsgspecError):
+            logger.warning("dropped a malformed frame of %d bytes", len(frame))
+            return
+        now = time.monotonic()
+        if isinstance(message, Status):
+            self._status_at = now
+            if message.workers:
+                self._serving.set()
+        self._send(self._calls.receive(message, now))
+
+    async def _beat(self) -> None:
+        while True:
+            self._drain()  # after a stall of this loop, answers may be waiting
+            self._send(self._calls.tick(time.monotonic()))
+            self._send([Query()])
+            await asyncio.sleep(BEAT)
+
+    def _send(self, messages: Iterable[ToSend | Query]) -> None:
+        if self._socket.closed:
+            return  # the process is ending, and the scheduler notices
+        for message in messages:
+            # Through the asyncio socket: sending can swallow the wake-up of a frame that has come,
+            # and it looks again. With NOBLOCK its future is always done.
+            sent = cast("asyncio.Future[Any]", self._socket.send(encode(message), zmq.NOBLOCK))
+            if error := sent.exception():
+                logger.warning("could not send %s: %s", type(message).__name__, error)

@@ -1,0 +1,1 @@
+"""Foundry Local's own endpoints, those of all of its generations."""

@@ -1,0 +1,152 @@
+"""GET /foundry/list and /openai/models: the catalog as Foundry Local's clients read it.
+
+A bare array. Every field is always there, none is null, and the types are those of the strictest
+client: Python wants ``version`` as text and ``promptTemplate`` as an object, C# and Rust want
+numbers and strings that are never null.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
+from cupola.cache.catalog import ModelVariant
+from cupola.cache.store import CachedModel
+from cupola.gateway.core.remote_models import RemoteModel, RemoteModels
+from cupola.gateway.generation.model_directory import ModelDirectory
+from cupola.gateway.toolcalls.directory import FamilyDirectory
+
+
+class PromptTemplate(msgspec.Struct, frozen=True):
+    """The old form of a chat template. Cupola itself uses the model's own."""
+
+    system: str = "{Content}"
+    user: str = "{Content}"
+    assistant: str = "{Content}"
+    prompt: str = "{Content}"
+
+
+class Runtime(msgspec.Struct, frozen=True, rename="camel"):
+    device_type: str
+    execution_provider: str
+
+
+class ModelSettings(msgspec.Struct, frozen=True):
+    parameters: tuple[dict[str, str], ...] = ()
+
+
+class ModelRecord(
+    msgspec.Struct, frozen=True, kw_only=True, rename={
+        "display_name": "displayName",
+        "model_type": "modelType",
+        "provider_type": "providerType",
+        "prompt_template": "promptTemplate",
+        "file_size_mb": "fileSizeMb",
+        "model_settings": "modelSettings",
+        "supports_tool_calling": "supportsToolCalling",
+        "license_description": "licenseDescription",
+        "parent_model_uri": "parentModelUri",
+        "max_output_tokens": "maxOutputTokens",
+        "min_version": "minFLVersion",
+        "test_model": "testModel",
+    }
+):  # fmt: skip
+    """One variant."""
+
+    name: str  # the id, with its version
+    display_name: str
+    model_type: str = "ONNX"
+    provider_type: str = "AzureFoundry"
+    uri: str
+    version: str
+    prompt_template: PromptTemplate = PromptTemplate()
+    publisher: str
+    task: str
+    runtime: Runtime
+    file_size_mb: int
+    model_settings: ModelSettings = ModelSettings()
+    alias: str
+    supports_tool_calling: bool = False
+    license: str
+    license_description: str
+    parent_model_uri: str = ""
+    max_output_tokens: int
+    min_version: str = ""
+    test_model: bool = False
+
+
+def record(
+    variant: ModelVariant, template: Mapping[str, str], calls_tools: bool = False
+) -> ModelRecord:
+    """``template``: the model's prompts in the old form, as far as they are known."""
+    return ModelRecord(
+        name=variant.id,
+        display_name=variant.display_name,
+        uri=f"azureml://registries/cupola/models/{variant.name}/versions/{variant.version}",
+        version=str(variant.version),
+        prompt_template=msgspec.convert(template, PromptTemplate),
+        publisher=variant.publisher,
+        task=variant.task,
+        runtime=Runtime(str(variant.device), str(variant.provider)),
+        file_size_mb=variant.file_size_mb,
+        alias=variant.alias,
+        supports_tool_calling=calls_tools,
+        license=variant.license,
+        license_description=f"This model is under the license: {variant.license or 'unknown'}",
+        max_output_tokens=variant.max_output_tokens,
+    )
+
+
+def remote_record(model: RemoteModel) -> ModelRecord:
+    """A registered model. Where it runs is not known: the least that clients can be told."""
+    return ModelRecord(
+        name=model.name,
+        display_name=model.name,
+        provider_type=model.kind,
+        uri=model.base,
+        version="1",
+        publisher=model.kind,
+        task="chat-completion",
+        runtime=Runtime("CPU", "CPUExecutionProvider"),
+        file_size_mb=0,
+        alias=model.name,
+        license="",
+        license_description="",
+        max_output_tokens=0,
+    )
+
+
+class FoundryListApi:
+    def __init__(
+        self, models: ModelDirectory, families: FamilyDirectory, remote: RemoteModels
+    ) -> None:
+        self._models = models
+        self._families = families
+        self._remote = remote
+
+    async def catalog(self, request: Request) -> Response:
+        """All that can be had and run, in the order in which clients take the first of an alias."""
+        cached = {model.variant.id: model for model in await self._models.runnable()}
+        local = [
+            await self._record(variant, cached.get(variant.id))
+            for variant in await self._models.catalog()
+        ]
+        return json_answer(local + [remote_record(model) for model in self._remote.all()])
+
+    async def cached(self, request: Request) -> Response:
+        """The ids of the models on this disk, and of those that need no download."""
+        local = [model.variant.id for model in await self._models.runnable()]
+        return json_answer(local + [model.name for model in self._remote.all()])
+
+    async def _record(self, variant: ModelVariant, cached: CachedModel | None) -> ModelRecord:
+        if cached is None:
+            return record(variant, {})
+        family = await self._families.of(str(cached.path))
+        return record(variant, cached.prompt_template, family.template_takes_tools)
+
+
+def json_answer(body: object, status: int = 200) -> Response:
+    return Response(msgspec.json.encode(body), status, media_type="application/json")

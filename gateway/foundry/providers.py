@@ -1,0 +1,43 @@
+"""GET /openai/providers: what the installed runtime can run on, and what is wrong with the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import anyio
+import anyio.to_thread
+from starlette.requests import Request
+from starlette.responses import Response
+
+from cupola.gateway.core.scheduler_client import SchedulerClient
+from cupola.gateway.foundry.answers import ProviderAnswer
+from cupola.gateway.foundry.list import json_answer
+from cupola.scheduler.protocol.messages import ProviderState
+
+
+class ProvidersApi:
+    """Trying them takes seconds, so it is done once, when somebody asks."""
+
+    def __init__(
+        self, client: SchedulerClient, discover: Callable[[], Sequence[ProviderState]]
+    ) -> None:
+        self._client = client
+        self._discover = discover
+        self._lock = anyio.Lock()
+        self._found: Sequence[ProviderState] = ()
+
+    async def list(self, request: Request) -> Response:
+        async with self._lock:
+            if not self._found:
+                self._found = await anyio.to_thread.run_sync(self._discover)
+        workers = self._client.status.workers if self._client.status else ()
+        told: list[ProviderAnswer] = [
+            {
+                "name": state.name,
+                "works": not state.problem,
+                "problem": state.problem,
+                "workers": [each.name for each in workers if each.provider == state.name],
+            }
+            for state in self._found
+        ]
+        return json_answer(told)

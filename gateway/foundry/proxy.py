@@ -1,0 +1,127 @@
+"""Passes requests for registered models on to the servers that run them, and streams the answers.
+
+Only the body goes there, with the key that the model was registered with: what the client sent as
+its key was meant for this service. Only here the gateway is an HTTP client.
+"""
+
+from __future__ import annotations
+
+import logging
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import msgspec
+from starlette.datastructures import MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from cupola.gateway.core.remote_models import RemoteModel, RemoteModels
+from cupola.gateway.http.cors import is_loopback
+from cupola.gateway.http.disconnect import cancelled_on_disconnect
+from cupola.gateway.http.errors import NO_RETRY, SERVER_ERROR, ApiError
+from cupola.gateway.openapi.described import PROXIED_PREFIX
+
+if TYPE_CHECKING:
+    import httpx2
+
+logger = logging.getLogger(__name__)
+
+CONNECT_SECONDS = 10.0
+SILENCE_SECONDS = 600.0  # between two pieces of an answer
+PASSED = ("content-type", "cache-control", "retry-after", "x-should-retry")
+
+
+class _Asked(msgspec.Struct):
+    model: str
+
+
+class Proxy:
+    """Middleware, the innermost: what is not for a registered model goes on unchanged."""
+
+    def __init__(self, app: ASGIApp, remote: RemoteModels) -> None:
+        self._app = app
+        self._remote = remote
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if not self._remote or not _may_name_a_model(scope):
+            return await self._app(scope, receive, send)
+        message = await receive()  # BodyLimit hands the whole body over in one
+        body = message.get("body", b"")
+        if model := self._remote.find(_model_in(body)):
+            return await _pass_on(model, body, scope, receive, send)
+        first: Message | None = message
+
+        async def receive_again() -> Message:
+            nonlocal first
+            if first is None:
+                return await receive()
+            again, first = first, None
+            return again
+
+        await self._app(scope, receive_again, send)
+
+
+def _may_name_a_model(scope: Scope) -> bool:
+    return (
+        scope["type"] == "http"
+        and scope["method"] == "POST"
+        and str(scope["path"]).startswith(PROXIED_PREFIX)
+    )
+
+
+def _model_in(body: bytes) -> str:
+    try:
+        return msgspec.json.decode(body, type=_Asked).model
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return ""
+
+
+async def _pass_on(
+    model: RemoteModel, body: bytes, scope: Scope, receive: Receive, send: Send
+) -> None:
+    import httpx2
+
+    fields: dict[str, Any] = msgspec.json.decode(body)
+    fields["model"] = model.name
+    headers = {"content-type": "application/json", "accept-encoding": "identity"}
+    if model.key:
+        headers["authorization"] = f"Bearer {model.key}"
+    url = f"{model.base}/{scope['path'].removeprefix(PROXIED_PREFIX)}"
+    started = False
+    limits = httpx2.Timeout(SILENCE_SECONDS, connect=CONNECT_SECONDS)
+    # A proxy in the environment is for the way out, not for this machine.
+    outside = not is_loopback(urlsplit(model.base).hostname or "")
+    async with (
+        cancelled_on_disconnect(receive),
+        httpx2.AsyncClient(timeout=limits, trust_env=outside) as client,
+    ):
+        try:
+            content = msgspec.json.encode(fields)
+            async with client.stream("POST", url, content=content, headers=headers) as answer:
+                await send(_start(answer))
+                started = True
+                async with aclosing(answer.aiter_bytes()) as pieces:
+                    async for piece in pieces:
+                        await send({"type": "http.response.body", "body": piece, "more_body": True})
+            await send({"type": "http.response.body", "body": b""})
+        except httpx2.HTTPError as error:
+            logger.warning("the provider of %s failed: %r", model.name, error)
+            if started:
+                raise  # the cut connection tells the client
+            refusal = ApiError(
+                502,
+                "provider_unreachable",
+                f"The server that runs '{model.name}' does not answer",
+                kind=SERVER_ERROR,
+                headers=NO_RETRY,
+            )
+            await refusal.response()(scope, receive, send)
+
+
+def _start(answer: httpx2.Response) -> Message:
+    message: Message = {"type": "http.response.start", "status": answer.status_code, "headers": []}
+    headers = MutableHeaders(scope=message)
+    for name in PASSED:
+        if value := answer.headers.get(name):
+            headers[name] = value
+    return message

@@ -1,0 +1,94 @@
+"""POST /openai/register: models of other servers that speak OpenAI's API join those of this one."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection
+from urllib.parse import urlsplit
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
+from cupola.cache.catalog import UnknownModelError
+from cupola.cache.errors import NotCachedError
+from cupola.gateway.core.remote_models import RemoteModel, RemoteModels
+from cupola.gateway.generation.model_directory import ModelDirectory
+from cupola.gateway.http.cors import is_loopback
+from cupola.gateway.http.errors import ApiError
+
+MAX_MODELS = 1000
+
+
+class FoundryRegisterApi:
+    def __init__(
+        self,
+        remote: RemoteModels,
+        models: ModelDirectory,
+        hosts: Collection[str],
+        tell: Callable[[str], None],
+    ) -> None:
+        """``hosts``: where models may be besides this machine. ``tell``: to the supervisor."""
+        self._remote = remote
+        self._models = models
+        self._hosts = frozenset(host.lower() for host in hosts)
+        self._tell = tell
+
+    async def register(self, request: Request) -> Response:
+        fields = _fields(await request.body())
+        name, base = fields.get("modelname", ""), fields.get("baseuri", "")
+        if not name or not base:
+            message = "The body needs ModelName and BaseUri"
+            raise ApiError(400, "missing_required_parameter", message, param="ModelName")
+        self._check(base)
+        await self._must_be_free(name)
+        if len(self._remote) >= MAX_MODELS:
+            raise ApiError(400, "too_many_models", f"{MAX_MODELS} models are registered already")
+        kind, key = fields.get("typename", "") or "remote", fields.get("apikey", "")
+        return self._share(RemoteModel(name, kind, base.rstrip("/"), key, int(time.time())))
+
+    async def unregister(self, request: Request) -> Response:
+        model = self._remote.find(request.path_params["name"])
+        if model is None:
+            text = "No model of this name is registered"
+            raise ApiError(404, "model_not_found", text, param="name")
+        return self._share(RemoteModel(model.name))
+
+    def _share(self, model: RemoteModel) -> Response:
+        self._remote.put(model)
+        self._tell(model.line)
+        return Response()
+
+    def _check(self, base: str) -> None:
+        try:
+            url = urlsplit(base)
+            host = (url.hostname or "").lower()
+            sound = url.scheme in ("http", "https") and bool(host) and url.port != 0
+        except ValueError:
+            sound, host = False, ""
+        if not sound or url.username or url.query or url.fragment:
+            message = "BaseUri must be a URL such as http://localhost:11434/v1"
+            raise ApiError(400, "invalid_value", message, param="BaseUri")
+        if not is_loopback(host) and host not in self._hosts:
+            message = f"Models on {host} are not allowed; the 'remote_hosts' setting can allow them"
+            raise ApiError(403, "forbidden_host", message, param="BaseUri")
+
+    async def _must_be_free(self, name: str) -> None:
+        try:
+            await self._models.lookup(name)
+        except UnknownModelError:
+            return
+        except NotCachedError:
+            pass
+        message = f"'{name}' is a model of this service; register the other under another name"
+        raise ApiError(409, "model_exists", message, param="ModelName")
+
+
+def _fields(body: bytes) -> dict[str, str]:
+    """The body's texts; keys in any case. Raises ApiError."""
+    try:
+        asked = msgspec.json.decode(body, type=dict[str, str | None])
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        message = "The body must be a JSON object of texts: TypeName, ModelName, BaseUri"
+        raise ApiError(400, "invalid_json", message) from None
+    return {key.lower(): value.strip() for key, value in asked.items() if value}

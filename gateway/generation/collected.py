@@ -1,0 +1,87 @@
+"""A generation's events put together: a whole answer is a collected stream. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from cupola.gateway.core.events import (
+    Event,
+    Finished,
+    Logprobs,
+    PromptLogprobs,
+    Reason,
+    ReasoningDelta,
+    TextDelta,
+    ToolCallArguments,
+    ToolCallStart,
+    UsageTotal,
+)
+from cupola.scheduler.protocol.messages import TokenLogprob, Usage
+
+
+@dataclass(slots=True)
+class CollectedCall:
+    id: str
+    name: str
+    arguments: str = ""
+
+
+@dataclass(slots=True)
+class CollectedAnswer:
+    text: str = ""
+    reasoning: str = ""
+    calls: list[CollectedCall] = field(default_factory=list)
+    logprobs: list[TokenLogprob] = field(default_factory=list)
+    prompt_logprobs: tuple[TokenLogprob, ...] = ()
+    reason: Reason = "stop"
+    stopped_by: str | int | None = None
+
+
+@dataclass(slots=True)
+class Collected:
+    """``answers`` in the order of their index."""
+
+    answers: list[CollectedAnswer]
+    usage: Usage = field(default_factory=lambda: Usage(0, 0))
+    reasoning_tokens: int = 0
+
+
+def collect(events: Iterable[Event], answers: int) -> Collected:
+    """All of a generation's events, as one. ``answers``: how many were asked for."""
+    whole = Collected([CollectedAnswer() for _ in range(answers)])
+    texts: list[list[str]] = [[] for _ in range(answers)]
+    for event in events:
+        if isinstance(event, TextDelta):
+            texts[event.index].append(event.text)
+        elif isinstance(event, UsageTotal):
+            whole.usage, whole.reasoning_tokens = event.usage, event.reasoning_tokens
+        else:
+            _add(whole.answers[event.index], event)
+    for answer, parts in zip(whole.answers, texts, strict=True):
+        answer.text = "".join(parts)
+    return whole
+
+
+def _add(
+    answer: CollectedAnswer,
+    event: ReasoningDelta
+    | ToolCallStart
+    | ToolCallArguments
+    | Logprobs
+    | PromptLogprobs
+    | Finished,
+) -> None:
+    match event:
+        case ReasoningDelta():
+            answer.reasoning += event.text
+        case ToolCallStart():
+            answer.calls.append(CollectedCall(event.id, event.name))
+        case ToolCallArguments():
+            answer.calls[event.call].arguments += event.fragment
+        case Logprobs():
+            answer.logprobs += event.tokens
+        case PromptLogprobs():
+            answer.prompt_logprobs = event.tokens
+        case Finished():
+            answer.reason, answer.stopped_by = event.reason, event.stopped_by

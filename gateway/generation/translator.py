@@ -1,0 +1,96 @@
+"""A worker's outputs as events: one parser for each answer. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from cupola.gateway.core.events import (
+    Event,
+    Finished,
+    Logprobs,
+    PromptLogprobs,
+    ReasoningDelta,
+    TextDelta,
+    ToolCallArguments,
+    ToolCallStart,
+    UsageTotal,
+)
+from cupola.gateway.toolcalls.parser import Parser
+from cupola.scheduler.protocol.messages import FinishReason, Output
+
+
+class Translator:
+    """``make_parser`` makes the parser of one answer; None: all is text."""
+
+    def __init__(self, make_parser: Callable[[int], Parser] | None) -> None:
+        self._make_parser = make_parser
+        self._answers: dict[int, _Answer] = {}
+
+    def translate(self, output: Output) -> list[Event]:
+        if self._make_parser is None:
+            events: list[Event] = [TextDelta(output.index, output.text)] if output.text else []
+        else:
+            events = self._answer(output.index).read(output)
+        if output.logprobs:
+            events.insert(0, Logprobs(output.index, output.logprobs))
+        if output.prompt_logprobs:
+            events.insert(0, PromptLogprobs(output.index, output.prompt_logprobs))
+        if output.finish_reason is not None:
+            events.append(self._end(output))
+        if output.usage is not None:
+            reasoned = sum(answer.reasoned for answer in self._answers.values())
+            events.append(UsageTotal(output.usage, reasoned))
+        return events
+
+    def _answer(self, index: int) -> _Answer:
+        if index not in self._answers:
+            assert self._make_parser is not None
+            self._answers[index] = _Answer(self._make_parser(index))
+        return self._answers[index]
+
+    def _end(self, output: Output) -> Finished:
+        index = output.index
+        if output.finish_reason is FinishReason.LENGTH:
+            return Finished(index, "length", output.stopped_by)
+        called = index in self._answers and self._answers[index].called
+        return Finished(index, "tool_calls" if called else "stop", output.stopped_by)
+
+
+@dataclass(slots=True)
+class _Answer:
+    """What is known of one answer by now."""
+
+    parser: Parser
+    called: bool = False  # a tool
+    reasoned: int = 0  # tokens
+    _pending: int = 0  # tokens that have made no event yet
+    _thinking: bool = False  # the last event was reasoning
+
+    def read(self, output: Output) -> list[Event]:
+        events = self.parser.feed(output.text) if output.text else []
+        if output.finish_reason is not None:
+            events += self.parser.finish()
+        self._count(output, events)
+        return events
+
+    def _count(self, output: Output, events: list[Event]) -> None:
+        """Tokens belong to the event that they bring about; those of a marker to what follows."""
+        self._pending += output.made
+        thought, other = 0, 0  # characters
+        for event in events:
+            match event:
+                case ReasoningDelta():
+                    thought += len(event.text)
+                    self._thinking = True
+                case TextDelta() | ToolCallArguments():
+                    other += len(event.text if isinstance(event, TextDelta) else event.fragment)
+                    self._thinking = False
+                case ToolCallStart():
+                    other += len(event.name)
+                    self.called, self._thinking = True, False
+        if thought or other:  # both, when a run has made several tokens: by their lengths
+            self.reasoned += round(self._pending * thought / (thought + other))
+            self._pending = 0
+        elif output.finish_reason is FinishReason.LENGTH and self._thinking:
+            self.reasoned += self._pending  # cut within a thought, in what the parser held back

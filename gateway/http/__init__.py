@@ -1,0 +1,1 @@
+"""What every HTTP request meets, whatever its API: middleware, errors, validation, CORS."""

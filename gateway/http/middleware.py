@@ -1,0 +1,184 @@
+"""What happens to every request before its route sees it. Pure ASGI, outermost first:
+
+RequestLog    an id on every response, a line in the log, 500 for what nobody caught
+Cors          (of foundry_cors) lets pages of allowed origins read the answers
+BodyLimit     reads the body, refuses one that is too long
+TrustedHost   refuses a Host that is malformed, or foreign on a loopback address (DNS rebinding)
+SameOrigin    refuses what a web page of another site sends
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+import time
+import uuid
+
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from cupola.gateway.http.cors import Origins, is_loopback
+from cupola.gateway.http.errors import ApiError, internal_error
+
+access = logging.getLogger("cupola.gateway.access")
+logger = logging.getLogger(__name__)
+
+CLIENT_CLOSED_REQUEST = 499  # nginx's number for the log: the client left before an answer
+KEPT = ("x-client-request-id", "traceparent")  # a client's own ids, sent back as they came
+_CLIENT_ID = re.compile(r"[\x21-\x7e]{1,512}")
+
+
+class RequestLog:
+    """Logs method, path (no query, no body, no header), status and time of every request."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return await self._app(scope, receive, send)
+        began = time.perf_counter()
+        request_id = f"req_{uuid.uuid4().hex}"
+        own = [(b"x-request-id", request_id.encode())]
+        headers = Headers(scope=scope)
+        for name in KEPT:
+            if _CLIENT_ID.fullmatch(value := headers.get(name, "")):
+                own.append((name.encode(), value.encode()))
+        status = 0
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [*message.get("headers", ()), *own]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_with_id)
+        except Exception:
+            logger.exception("request %s failed", request_id)
+            if not status:
+                await internal_error(request_id).response()(scope, receive, send_with_id)
+        finally:
+            milliseconds = (time.perf_counter() - began) * 1000
+            path = scope["raw_path"].decode("latin-1")
+            shown = status or CLIENT_CLOSED_REQUEST
+            access.info("%s %s %d %.0f ms", scope["method"], path, shown, milliseconds)
+
+
+class BodyLimit:
+    """Reads the whole body, so that an answer is never sent into a connection still full of it."""
+
+    def __init__(self, app: ASGIApp, limit: int) -> None:
+        self._app = app
+        self._limit = limit
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return await self._app(scope, receive, send)
+        parts: list[bytes] = []
+        size = 0
+        if int(Headers(scope=scope).get("content-length", 0)) > self._limit:
+            return await self._refuse(scope, receive, send)
+        while True:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                return None
+            size += len(message.get("body", b""))
+            if size > self._limit:
+                return await self._refuse(scope, receive, send)
+            parts.append(message.get("body", b""))
+            if not message.get("more_body"):
+                break
+        read: Message | None = {"type": "http.request", "body": b"".join(parts)}
+
+        async def receive_again() -> Message:
+            nonlocal read
+            if read is None:
+                return await receive()
+            message, read = read, None
+            return message
+
+        await self._app(scope, receive_again, send)
+
+    async def _refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
+        text = f"The body is longer than the {self._limit} bytes that are allowed"
+        refusal = ApiError(
+            413, "request_too_large", text, headers={"connection": "close"}
+        ).response()
+        await send({
+            "type": "http.response.start",
+            "status": refusal.status_code,
+            "headers": refusal.raw_headers,
+        })  # fmt: skip
+        await send({"type": "http.response.body", "body": refusal.body, "more_body": True})
+        # Most clients read the answer only when all is sent: let it come, within reason. Whatever
+        # is left must be taken too, or it blocks the server's own end of the connection.
+        left = 4 * self._limit
+        more = True
+        while more and left > 0:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                return
+            left -= len(message.get("body", b""))
+            more = message.get("more_body", False)
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(_discard(receive))
+            await send({"type": "http.response.body"})
+
+
+async def _discard(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+_HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:\d{1,5})?")
+
+
+class TrustedHost:
+    """Checks the Host header. ``local``: the service is bound to a loopback address."""
+
+    def __init__(self, app: ASGIApp, local: bool) -> None:
+        self._app = app
+        self._local = local
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and (refusal := self._refusal(scope)):
+            return await refusal.response()(scope, receive, send)
+        await self._app(scope, receive, send)
+
+    def _refusal(self, scope: Scope) -> ApiError | None:
+        match = _HOST.fullmatch(Headers(scope=scope).get("host", ""))
+        if match is None:
+            return ApiError(400, "invalid_host", "The Host header is missing or malformed")
+        if self._local and not is_loopback(match[1]):
+            message = "This service answers only to localhost; see its 'host' setting for others"
+            return ApiError(403, "forbidden_host", message, param="host")
+        return None
+
+
+class SameOrigin:
+    """Refuses what a browser sends on behalf of another site's page."""
+
+    def __init__(self, app: ASGIApp, origins: Origins) -> None:
+        self._app = app
+        self._origins = origins
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and self._is_foreign(Headers(scope=scope)):
+            message = (
+                "Web pages of other sites may not use this service; "
+                "its 'cors_origins' setting can allow them"
+            )
+            refusal = ApiError(403, "forbidden_origin", message)
+            return await refusal.response()(scope, receive, send)
+        await self._app(scope, receive, send)
+
+    def _is_foreign(self, headers: Headers) -> bool:
+        origin = headers.get("origin")
+        if origin is None:
+            # Images and scripts carry no Origin, and a GET can load a model.
+            cross_site = headers.get("sec-fetch-site") == "cross-site"
+            return cross_site and headers.get("sec-fetch-mode") != "navigate"
+        return not self._origins.allows(origin, headers.get("host", ""))

@@ -1,0 +1,191 @@
+"""Ollama's way to see, show and delete models: /api/tags, show, ps, delete, version."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from datetime import UTC, datetime, timedelta
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import anyio.to_thread
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from cupola.cache.catalog import DeviceType
+from cupola.cache.errors import CacheError
+from cupola.cache.store import CachedModel
+from cupola.gateway.generation.dependencies import ApiDependencies
+from cupola.gateway.http.error_codes import MODEL, WORK
+from cupola.gateway.http.errors import NO_RETRY, ApiError
+from cupola.gateway.http.timestamps import rfc3339
+from cupola.gateway.ollama.answers import (
+    OllamaModel,
+    OllamaRunning,
+    OllamaRunningModel,
+    OllamaShown,
+    OllamaTags,
+    OllamaVersion,
+)
+from cupola.gateway.ollama.body import Named
+from cupola.gateway.openapi.absent import absent
+from cupola.gateway.openapi.described import Operation, Section, delete, get, post
+from cupola.gateway.toolcalls.directory import TEMPLATE
+from cupola.scheduler.protocol.messages import Serving
+
+FOREVER = timedelta(days=292 * 365)  # as long as Ollama's "for ever"
+API_VERSION = "0.12.6"  # of the Ollama whose API this is: clients ask for a least one
+_PARAMETERS = re.compile(r"(?<![a-z0-9])(\d+(?:\.\d+)?[mb])(?![a-z0-9])")
+# What is not here, and what to do instead.
+_REFUSED = {
+    "/api/copy": "Models have fixed names here: ask for one by its alias",
+    "/api/create": "Import a model instead: cupola model import FILE.gguf",
+    "/api/push": "Models are not published from here",
+    "/api/blobs/{digest}": "Import a model instead: cupola model import FILE.gguf",
+}
+
+
+class OllamaModelsApi:
+    def __init__(self, service: ApiDependencies) -> None:
+        self._service = service
+
+    def routes(self) -> list[Route]:
+        tags = Operation(Section.OLLAMA, "The models on this machine", answer=OllamaTags)
+        running = Operation(Section.OLLAMA, "The models that are loaded", answer=OllamaRunning)
+        shown = Operation(
+            Section.OLLAMA, "About a model", body=Named, answer=OllamaShown, errors=MODEL
+        )
+        deleted = Operation(
+            Section.OLLAMA, "Remove a model from the disk", body=Named,
+            errors=(*WORK, "model_in_use"),
+        )  # fmt: skip
+        version = Operation(Section.OLLAMA, "Of which Ollama this is the API", answer=OllamaVersion)
+        return [
+            get("/api/tags", self.tags, tags),
+            get("/api/ps", self.ps, running),
+            post("/api/show", self.show, shown),
+            delete("/api/delete", self.delete, deleted),
+            get("/api/version", self.version, version),
+            *(
+                absent(path, _refuse(text), f"{path.split('/')[2]} of Ollama's")
+                for path, text in _REFUSED.items()
+            ),
+        ]
+
+    async def version(self, request: Request) -> Response:
+        return JSONResponse({"version": API_VERSION, "cupola": version("cupola")})
+
+    async def tags(self, request: Request) -> Response:
+        cached = await self._service.models.on_disk()
+        return JSONResponse({"models": [await self._entry(model) for model in cached]})
+
+    async def ps(self, request: Request) -> Response:
+        status = self._service.client.status
+        workers = status.workers if status else ()
+        running = []
+        for cached in await self._service.models.on_disk():
+            holders = [each for each in workers if cached.variant.id in each.resident]
+            known = (holder.serving.get(cached.variant.id) for holder in holders)
+            if holders:
+                running.append(await self._running(cached, [one for one in known if one]))
+        return JSONResponse({"models": running})
+
+    async def show(self, request: Request) -> Response:
+        asked = Named.model_validate_json(await request.body())
+        cached = await self._service.models.cached(asked.key)
+        variant, entry = cached.variant, await self._entry(cached)
+        family = entry["details"]["family"]
+        return JSONResponse(
+            {
+                "license": variant.license,
+                "modelfile": f"FROM {variant.id}\n",
+                "parameters": "",
+                "template": await anyio.to_thread.run_sync(_template, cached.path),
+                "details": entry["details"],
+                "model_info": {
+                    "general.architecture": family,
+                    "general.basename": variant.display_name,
+                    f"{family}.context_length": variant.context_length,
+                },
+                "capabilities": entry["capabilities"],
+                "modified_at": entry["modified_at"],
+            }
+        )
+
+    async def delete(self, request: Request) -> Response:
+        asked = Named.model_validate_json(await request.body())
+        variant = (await self._service.models.cached(asked.key)).variant
+        await self._service.client.unload(variant.id)
+        try:
+            await anyio.to_thread.run_sync(self._service.cache.remove, variant.id)
+        except CacheError:
+            text = f"The model '{variant.id}' cannot be removed: its files are in use"
+            raise ApiError(409, "model_in_use", text, param="model") from None
+        return Response()
+
+    # -- parts -------------------------------------------------------------------------------------
+
+    async def _entry(self, cached: CachedModel) -> OllamaModel:
+        variant = cached.variant
+        family = await self._service.families.of(str(cached.path))
+        digest = cached.source_sha256 or hashlib.sha256(variant.id.encode()).hexdigest()
+        size = _PARAMETERS.search(variant.alias.lower())
+        if variant.task == "embeddings":
+            capabilities = ["embedding"]
+        else:
+            can = {
+                "completion": True,
+                "tools": family.template_takes_tools,
+                "thinking": bool(family.reasoning) or family.harmony,
+            }
+            capabilities = [name for name, able in can.items() if able]
+        return {
+            "name": variant.id,
+            "model": variant.id,
+            "modified_at": rfc3339(variant.created_at),
+            "size": variant.file_size_mb * 1_000_000,
+            "digest": digest,
+            "details": {
+                "parent_model": "",
+                "format": "onnx",
+                "family": family.name,
+                "families": [family.name],
+                "parameter_size": size[1].upper() if size else "",
+                "quantization_level": "",
+            },
+            "capabilities": capabilities,
+        }
+
+    async def _running(self, cached: CachedModel, servings: list[Serving]) -> OllamaRunningModel:
+        """``servings``: how each worker runs it that holds it."""
+        entry = await self._entry(cached)
+        on_device = cached.variant.device is not DeviceType.CPU
+        return {
+            **entry,
+            "expires_at": rfc3339(datetime.now(UTC) + _left(servings)),
+            "size_vram": entry["size"] if on_device else 0,
+            "context_length": cached.variant.context_length,
+        }
+
+
+def _left(servings: list[Serving]) -> timedelta:
+    """How long a model stays at the longest if nobody uses it."""
+    times = [serving.leaves_in for serving in servings]
+    known = [seconds for seconds in times if seconds is not None]
+    return timedelta(seconds=max(known)) if known and len(known) == len(times) else FOREVER
+
+
+def _template(folder: Path) -> str:
+    try:
+        return (folder / TEMPLATE).read_text("utf-8")
+    except (OSError, ValueError):
+        return ""
+
+
+def _refuse(text: str) -> Any:
+    async def refuse(request: Request) -> Response:
+        raise ApiError(501, "unsupported_endpoint", text, headers=NO_RETRY)
+
+    return refuse

@@ -1,0 +1,1 @@
+"""OpenAI's API: chat, completions, embeddings, models, and the tokenizer's endpoints."""

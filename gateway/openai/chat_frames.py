@@ -1,0 +1,178 @@
+"""A chat completion in OpenAI's shapes: a whole answer's body, a streamed one's chunks."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from typing import Any
+
+import msgspec
+from starlette.responses import Response
+
+from cupola.gateway.core.events import (
+    Event,
+    Finished,
+    Logprobs,
+    Reason,
+    ReasoningDelta,
+    TextDelta,
+    ToolCallArguments,
+    ToolCallStart,
+    UsageTotal,
+)
+from cupola.gateway.core.fingerprint import FINGERPRINT
+from cupola.gateway.generation.collected import CollectedAnswer, collect
+from cupola.gateway.generation.streaming import SSE
+from cupola.gateway.http.errors import ApiError
+from cupola.gateway.openai.chunks import DONE, KEEP_ALIVE, ChunkEncoder, event
+from cupola.gateway.openai.logprobs import chat_logprobs
+from cupola.gateway.openai.schemas.answers import (
+    AnswerMessage,
+    ChatCompletion,
+    Choice,
+    CompletionTokensDetails,
+    CompletionUsage,
+    Function,
+    FunctionCall,
+    PromptTokensDetails,
+)
+from cupola.scheduler.protocol.messages import TokenLogprob, Usage
+
+
+class ChatFrames:
+    """See ``streaming.Frames``. ``legacy``: calls are told as ``function_call``."""
+
+    stream_type = SSE
+
+    def __init__(
+        self,
+        model: str,
+        *,
+        answers: int = 1,
+        include_usage: bool = False,
+        include_reasoning: bool = True,
+        logprobs: bool = False,
+        legacy: bool = False,
+    ) -> None:
+        self._id = f"chatcmpl-{uuid.uuid4().hex}"
+        self._created = int(time.time())
+        self._model = model
+        self._answers = answers
+        self._include_usage = include_usage
+        self._include_reasoning = include_reasoning
+        self._logprobs = logprobs
+        self._legacy = legacy
+        self._chunks = ChunkEncoder(self._id, self._created, model, FINGERPRINT, include_usage)
+        # Logprobs that wait for the text they belong to, by answer.
+        self._waiting: dict[int, tuple[TokenLogprob, ...]] = {}
+
+    # -- whole -------------------------------------------------------------------------------------
+
+    def whole(self, events: list[Event]) -> bytes:
+        collected = collect(events, self._answers)
+        completion = ChatCompletion(
+            id=self._id,
+            created=self._created,
+            model=self._model,
+            choices=tuple(self._choice(i, a) for i, a in enumerate(collected.answers)),
+            usage=usage_of(collected.usage, collected.reasoning_tokens),
+            system_fingerprint=FINGERPRINT,
+        )
+        return msgspec.json.encode(completion)
+
+    def _choice(self, index: int, answer: CollectedAnswer) -> Choice:
+        logprobs = chat_logprobs(answer.logprobs) if self._logprobs else None
+        return Choice(self._message(answer), self._reason(answer.reason), index, logprobs)
+
+    def _message(self, answer: CollectedAnswer) -> AnswerMessage:
+        further: dict[str, Any] = {}
+        if answer.reasoning and self._include_reasoning:
+            further["reasoning_content"] = further["reasoning"] = answer.reasoning
+        if answer.calls and self._legacy:
+            call = answer.calls[0]
+            further["function_call"] = Function(call.name, call.arguments)
+        elif answer.calls:
+            further["tool_calls"] = tuple(
+                FunctionCall(call.id, Function(call.name, call.arguments)) for call in answer.calls
+            )
+        return AnswerMessage((answer.text or None) if answer.calls else answer.text, **further)
+
+    def _reason(self, reason: Reason) -> str:
+        return "function_call" if self._legacy and reason == "tool_calls" else reason
+
+    # -- streamed ----------------------------------------------------------------------------------
+
+    def begin(self) -> bytes:
+        return b"".join(self._chunks.first(index) for index in range(self._answers))
+
+    def encode(self, events: list[Event]) -> bytes:
+        frames = [self._frame(event) for event in events]
+        frames += [self._flush(index) for index in list(self._waiting)]
+        return b"".join(frames)
+
+    def _frame(self, event: Event) -> bytes:
+        match event:
+            case TextDelta(index, text):
+                if tokens := self._waiting.pop(index, None):
+                    return self._chunks.delta(index, {"content": text}, chat_logprobs(tokens))
+                return self._chunks.content(text, index)
+            case ReasoningDelta(index, text) if self._include_reasoning:
+                return self._chunks.delta(index, {"reasoning_content": text, "reasoning": text})
+            case ToolCallStart():
+                return self._chunks.delta(event.index, self._started(event))
+            case ToolCallArguments():
+                return self._chunks.delta(event.index, self._continued(event))
+            case Logprobs(index, tokens):
+                before = self._flush(index)
+                self._waiting[index] = tokens
+                return before
+            case Finished():
+                reason = self._reason(event.reason)
+                return self._flush(event.index) + self._chunks.last(reason, event.index)
+            case UsageTotal() if self._include_usage:
+                return self._chunks.usage(usage_of(event.usage, event.reasoning_tokens))
+        return b""
+
+    def _flush(self, index: int) -> bytes:
+        """Logprobs of tokens that made no text of their own."""
+        tokens = self._waiting.pop(index, None)
+        return self._chunks.delta(index, {}, chat_logprobs(tokens)) if tokens else b""
+
+    def _started(self, event: ToolCallStart) -> dict[str, Any]:
+        function = {"name": event.name, "arguments": ""}
+        if self._legacy:
+            return {"function_call": function}
+        call = {"index": event.call, "id": event.id, "type": "function", "function": function}
+        return {"tool_calls": [call]}
+
+    def _continued(self, event: ToolCallArguments) -> dict[str, Any]:
+        function = {"arguments": event.fragment}
+        if self._legacy:
+            return {"function_call": function}
+        return {"tool_calls": [{"index": event.call, "function": function}]}
+
+    def idle(self) -> bytes:
+        return KEEP_ALIVE
+
+    def end(self) -> bytes:
+        return DONE
+
+    def failure(self, error: ApiError) -> bytes:
+        return event(error.body)  # and no [DONE]
+
+    def refusal(self, error: ApiError) -> Response:
+        return error.response()
+
+
+def usage_of(usage: Usage, reasoning_tokens: int = 0) -> CompletionUsage:
+    return CompletionUsage(
+        prompt_tokens=usage.prompt_tokens,
+        completion_tokens=usage.completion_tokens,
+        total_tokens=usage.prompt_tokens + usage.completion_tokens,
+        prompt_tokens_details=PromptTokensDetails(usage.cached_tokens),
+        completion_tokens_details=CompletionTokensDetails(
+            reasoning_tokens=reasoning_tokens,
+            accepted_prediction_tokens=usage.accepted_prediction_tokens,
+            rejected_prediction_tokens=usage.rejected_prediction_tokens,
+        ),
+    )

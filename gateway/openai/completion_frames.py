@@ -1,0 +1,202 @@
+"""Plain completions in OpenAI's legacy shapes, whole and streamed."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import msgspec
+from msgspec.structs import replace
+from starlette.responses import Response
+
+from cupola.gateway.core.events import (
+    Event,
+    Finished,
+    Logprobs,
+    PromptLogprobs,
+    TextDelta,
+    UsageTotal,
+)
+from cupola.gateway.core.fingerprint import FINGERPRINT
+from cupola.gateway.generation.collected import CollectedAnswer, collect
+from cupola.gateway.generation.streaming import SSE
+from cupola.gateway.http.errors import ApiError
+from cupola.gateway.openai.chat_frames import usage_of
+from cupola.gateway.openai.chunks import DONE, KEEP_ALIVE, event
+from cupola.gateway.openai.logprobs import legacy_logprobs
+from cupola.gateway.openai.schemas.answers import (
+    CompletionUsage,
+    LegacyLogprobs,
+    TextChoice,
+    TextCompletion,
+)
+from cupola.scheduler.protocol.messages import Text, TokenLogprob, Tokens, Usage
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What of a request is seen in its answer. A prompt has ``candidates`` answers, of which the
+    best ``answers`` are told."""
+
+    prompts: Sequence[Text | Tokens]
+    answers: int = 1
+    candidates: int = 1
+    echo: bool = False
+    silent: bool = False  # only the echo is wanted: the one token that was made is left out
+    logprobs: bool = False
+    include_usage: bool = False
+
+    def waits_for_echo(self, prompt: int) -> bool:
+        """Whether the echo of a prompt comes with its logprobs."""
+        return self.echo and (self.logprobs or isinstance(self.prompts[prompt], Tokens))
+
+
+class CompletionFrames:
+    """See ``streaming.Frames``. Answer ``index`` belongs to prompt ``index // candidates``."""
+
+    stream_type = SSE
+
+    def __init__(self, model: str, asked: Asked) -> None:
+        self._id = f"cmpl-{uuid.uuid4().hex}"
+        self._created = int(time.time())
+        self._model = model
+        self._asked = asked
+        self._offsets: dict[int, int] = {}  # characters sent, by answer
+        self._tokens: dict[int, tuple[TokenLogprob, ...]] = {}  # that wait for their text
+
+    # -- whole -------------------------------------------------------------------------------------
+
+    def whole(self, events: list[Event]) -> bytes:
+        asked = self._asked
+        collected = collect(events, len(asked.prompts) * asked.candidates)
+        choices: list[TextChoice] = []
+        for prompt in range(len(asked.prompts)):
+            first = prompt * asked.candidates
+            answers = collected.answers[first : first + asked.candidates]
+            of_prompt = answers[0].prompt_logprobs if asked.echo else ()
+            echo = self._echo(prompt, of_prompt)
+            for answer in _best(answers, asked.answers):
+                choices.append(self._choice(len(choices), echo, of_prompt, answer))
+        return self._body(tuple(choices), self._usage(collected.usage))
+
+    def _choice(
+        self,
+        number: int,
+        echo: str,
+        of_prompt: Sequence[TokenLogprob],
+        answer: CollectedAnswer,
+    ) -> TextChoice:
+        silent = self._asked.silent
+        tokens = [*of_prompt, *(() if silent else answer.logprobs)]
+        text = echo if silent else echo + answer.text
+        offset = 0 if of_prompt else len(echo)
+        return TextChoice(text, number, self._shape(tokens, offset), answer.reason)
+
+    # -- streamed ----------------------------------------------------------------------------------
+
+    def begin(self) -> bytes:
+        if not self._asked.echo:
+            return b""
+        return b"".join(
+            self._echo_chunks(prompt, ())
+            for prompt in range(len(self._asked.prompts))
+            if not self._asked.waits_for_echo(prompt)
+        )
+
+    def _echo_chunks(self, prompt: int, tokens: tuple[TokenLogprob, ...]) -> bytes:
+        first = prompt * self._asked.candidates
+        frames = []
+        for index in range(first, first + self._asked.candidates):
+            self._tokens[index] = tokens
+            frames.append(self._chunk(index, self._echo(prompt, tokens)))
+        return b"".join(frames)
+
+    def encode(self, events: list[Event]) -> bytes:
+        frames = [self._frame(event) for event in events]
+        frames += [self._chunk(index, "") for index in list(self._tokens)]
+        return b"".join(frames)
+
+    def _frame(self, event: Event) -> bytes:
+        match event:
+            case PromptLogprobs(index, tokens) if self._asked.echo:
+                return self._echo_chunks(index // self._asked.candidates, tokens)
+            case TextDelta(index, text) if not self._asked.silent:
+                return self._chunk(index, text)
+            case Logprobs(index, tokens) if not self._asked.silent:
+                self._tokens[index] = self._tokens.get(index, ()) + tokens
+            case Finished():
+                return self._chunk(event.index, "", event.reason)
+            case UsageTotal() if self._asked.include_usage:
+                return self._event((), self._usage(event.usage))
+        return b""
+
+    def _chunk(self, index: int, text: str, reason: str | None = None) -> bytes:
+        offset = self._offsets.get(index, 0)
+        self._offsets[index] = offset + len(text)
+        logprobs = self._shape(self._tokens.pop(index, ()), offset)
+        return self._event((TextChoice(text, index, logprobs, reason),), None)
+
+    def idle(self) -> bytes:
+        return KEEP_ALIVE
+
+    def end(self) -> bytes:
+        return DONE
+
+    def failure(self, error: ApiError) -> bytes:
+        return event(error.body)  # and no [DONE]
+
+    def refusal(self, error: ApiError) -> Response:
+        return error.response()
+
+    # -- parts -------------------------------------------------------------------------------------
+
+    def _echo(self, prompt: int, tokens: Sequence[TokenLogprob]) -> str:
+        given = self._asked.prompts[prompt]
+        if not self._asked.echo:
+            return ""
+        if isinstance(given, Text):
+            return given.text
+        return b"".join(token.token for token in tokens).decode("utf-8", "replace")
+
+    def _usage(self, usage: Usage) -> CompletionUsage:
+        return usage_of(replace(usage, completion_tokens=0) if self._asked.silent else usage)
+
+    def _shape(self, tokens: Sequence[TokenLogprob], offset: int) -> LegacyLogprobs | None:
+        if not self._asked.logprobs or not tokens:
+            return None
+        return legacy_logprobs(tokens, offset)
+
+    def _event(self, choices: tuple[TextChoice, ...], usage: CompletionUsage | None) -> bytes:
+        # With include_usage every chunk but the last says "usage": null, as OpenAI's API does.
+        shown = usage if self._asked.include_usage else msgspec.UNSET
+        return event(self._body(choices, shown))
+
+    def _body(
+        self,
+        choices: tuple[TextChoice, ...],
+        usage: CompletionUsage | msgspec.UnsetType | None,
+    ) -> bytes:
+        return msgspec.json.encode(
+            TextCompletion(
+                id=self._id,
+                created=self._created,
+                model=self._model,
+                choices=choices,
+                system_fingerprint=FINGERPRINT,
+                usage=usage,
+            )
+        )
+
+
+def _best(answers: list[CollectedAnswer], count: int) -> list[CollectedAnswer]:
+    """The answers with the highest mean log probability of a token, best first."""
+    if len(answers) <= count:
+        return answers
+
+    def mean(answer: CollectedAnswer) -> float:
+        tokens = answer.logprobs
+        return sum(token.logprob for token in tokens) / max(1, len(tokens))
+
+    return sorted(answers, key=mean, reverse=True)[:count]

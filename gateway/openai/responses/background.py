@@ -1,0 +1,96 @@
+"""Responses made while nobody waits: begun, renewed, cancelled, and stored at their end."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator
+from contextlib import aclosing, asynccontextmanager
+
+from cupola.gateway.generation.generator import Generation
+from cupola.gateway.http.errors import (
+    SERVER_ERROR,
+    ApiError,
+    RequestFailed,
+    from_failure,
+    internal_error,
+)
+from cupola.gateway.openai.responses.archive import Archive
+from cupola.gateway.openai.responses.progress import Progress
+
+logger = logging.getLogger(__name__)
+RENEW = 1.0  # seconds after which the next batch also asks whether anybody has cancelled
+
+
+class Background:
+    """The responses of this process; another process' are cancelled through the archive."""
+
+    def __init__(self, archive: Archive) -> None:
+        self._archive = archive
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._group: asyncio.TaskGroup | None = None
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """While responses can be begun. At the end, those under way are waited for."""
+        async with asyncio.TaskGroup() as group:
+            self._group = group
+            try:
+                yield
+            finally:
+                self._group = None
+
+    def start(self, generation: Generation, progress: Progress) -> None:
+        """Raises ApiError when the service is about to end."""
+        if self._group is None:
+            text = "The service is shutting down; send the request again"
+            raise ApiError(503, "shutting_down", text, kind=SERVER_ERROR)
+        response_id = progress.record["id"]
+        task = self._group.create_task(self._make(generation, progress))
+        self._tasks[response_id] = task
+        task.add_done_callback(lambda _: self._tasks.pop(response_id, None))
+
+    def stop(self, response_id: str) -> None:
+        """End the work on a response, if it is this process'."""
+        if task := self._tasks.get(response_id):
+            task.cancel()
+
+    async def _make(self, generation: Generation, progress: Progress) -> None:
+        try:
+            await self._read(generation, progress)
+        except RequestFailed as failed:
+            progress.fail(from_failure(failed))
+        except ApiError as error:
+            progress.fail(error)
+        except Exception:
+            logger.exception("response %s failed", progress.record["id"])
+            progress.fail(internal_error(progress.record["id"]))
+        if progress.ended:
+            await self._keep(progress)
+
+    async def _read(self, generation: Generation, progress: Progress) -> None:
+        """To the end, or until somebody has cancelled or deleted the response."""
+        renewed = time.monotonic()
+        async with aclosing(generation.events) as events:
+            async for batch in events:
+                begins = bool(batch) and not progress.begun
+                if batch:
+                    progress.feed(batch)
+                if progress.ended:
+                    return
+                if begins:
+                    wanted = await self._archive.update(progress.record)
+                elif not batch or time.monotonic() - renewed > RENEW:
+                    wanted = await self._archive.renew(progress.record["id"])
+                    renewed = time.monotonic()
+                else:
+                    continue
+                if not wanted:
+                    return
+
+    async def _keep(self, progress: Progress) -> None:
+        try:
+            await self._archive.update(progress.record)
+        except ApiError:
+            logger.warning("response %s is not stored", progress.record["id"])

@@ -1,0 +1,1 @@
+"""Endpoints for the operator: health, metrics, the front page."""

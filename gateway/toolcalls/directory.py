@@ -1,0 +1,147 @@
+"""Which family a model on the disk is of: its chat template says so, or a file beside it.
+
+``cupola.json`` in the model's folder goes first: ``{"tool_format": "hermes"}`` names a family, an
+object there describes a format of its own, and ``"reasoning": [{"start": …, "end": …}]`` the
+markers of its reasoning. Only files are read here; nothing in them is run.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TypeVar
+
+import anyio.to_thread
+import msgspec
+from msgspec.structs import replace
+
+from cupola.gateway.toolcalls.description import PLAIN, Family, Markers, ToolFormat
+from cupola.gateway.toolcalls.harmony import MARKERS as HARMONY_MARKERS
+from cupola.gateway.toolcalls.known import BY_NAME, family_of
+
+logger = logging.getLogger(__name__)
+
+OWN, TEMPLATE, TOKENIZER = "cupola.json", "chat_template.jinja", "tokenizer_config.json"
+_MAX_BYTES = 8 * 1024 * 1024
+
+T = TypeVar("T")
+Stamp = tuple[tuple[int, int] | None, ...]
+
+
+class _Own(msgspec.Struct):
+    tool_format: str | ToolFormat | None = None
+    reasoning: tuple[Markers, ...] | None = None
+    starts_in_reasoning: bool | None = None
+
+
+class _Token(msgspec.Struct):
+    content: str = ""
+    special: bool = False
+
+
+class _Named(msgspec.Struct):
+    name: str = ""
+    template: str = ""
+
+
+class _Tokenizer(msgspec.Struct):
+    chat_template: str | list[_Named] | None = None
+    added_tokens_decoder: dict[str, _Token] = {}
+
+
+class FamilyDirectory:
+    """Reads model folders, in threads, and again only when they have changed."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, tuple[Stamp, Family]] = {}
+
+    async def of(self, folder: str) -> Family:
+        """The family of the model in ``folder``. A folder that says nothing is a plain one."""
+        return await anyio.to_thread.run_sync(self._of, folder)
+
+    def _of(self, folder: str) -> Family:
+        path = Path(folder)
+        stamp = tuple(_stamp(path / name) for name in (OWN, TEMPLATE, TOKENIZER))
+        known, family = self._known.get(folder, (None, PLAIN))
+        if known != stamp:
+            family = read_family(path)
+            self._known[folder] = (stamp, family)
+        return family
+
+
+def read_family(folder: Path) -> Family:
+    """The family of the model in ``folder``. A file that cannot be read is logged and left out."""
+    tokenizer = _decode(folder / TOKENIZER, _Tokenizer) or _Tokenizer()
+    template = _template(folder, tokenizer)
+    own = _decode(folder / OWN, _Own) or _Own()
+    family = _overridden(family_of(template), own)
+    special = {token.content for token in tokenizer.added_tokens_decoder.values() if token.special}
+    return replace(family, special=any(_is_special(m, special) for m in _markers(family)))
+
+
+def _template(folder: Path, tokenizer: _Tokenizer) -> str:
+    file = folder / TEMPLATE
+    try:
+        if file.exists():
+            return file.read_text("utf-8")[:_MAX_BYTES]
+    except (OSError, ValueError) as error:
+        logger.warning("%s cannot be read: %s", file.name, error)
+    given = tokenizer.chat_template
+    if isinstance(given, list):
+        by_name = {one.name: one.template for one in given}
+        return by_name.get("tool_use") or by_name.get("default", "")
+    return given or ""
+
+
+def _overridden(family: Family, own: _Own) -> Family:
+    if isinstance(own.tool_format, ToolFormat):
+        family = replace(family, name="own", tools=own.tool_format, harmony=False)
+    elif own.tool_format is not None and (named := BY_NAME.get(own.tool_format)):
+        family = replace(
+            named, reasoning=family.reasoning, starts_in_reasoning=family.starts_in_reasoning,
+            template_takes_tools=family.template_takes_tools,
+        )  # fmt: skip
+    elif own.tool_format is not None:
+        known = ", ".join(BY_NAME)
+        logger.warning("%s names the unknown format '%s'; known: %s", OWN, own.tool_format, known)
+    if own.reasoning is not None:
+        family = replace(family, reasoning=own.reasoning)
+    if own.starts_in_reasoning is not None:
+        family = replace(family, starts_in_reasoning=own.starts_in_reasoning)
+    return family
+
+
+def _markers(family: Family) -> Iterator[str]:
+    if family.harmony:
+        yield from HARMONY_MARKERS
+    pairs = (*(family.tools.markers if family.tools else ()), *family.reasoning)
+    for pair in pairs:
+        yield from (pair.start, pair.end)
+
+
+def _is_special(marker: str, special: set[str]) -> bool:
+    """Whether a marker begins or ends with a special token. Some tokenizers list none."""
+    if special:
+        return any(marker.startswith(token) or marker.endswith(token) for token in special if token)
+    return marker.startswith(("<|", "<\uff5c", "[TOOL"))
+
+
+def _stamp(file: Path) -> tuple[int, int] | None:
+    try:
+        found = file.stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size
+
+
+def _decode(file: Path, kind: type[T]) -> T | None:
+    try:
+        with file.open("rb") as opened:
+            content = opened.read(_MAX_BYTES)
+        return msgspec.json.decode(content.removeprefix(b"\xef\xbb\xbf"), type=kind)
+    except FileNotFoundError:
+        return None
+    except (OSError, msgspec.MsgspecError, ValueError) as error:
+        logger.warning("%s/%s cannot be read: %s", file.parent.name, file.name, error)
+        return None

@@ -1,0 +1,55 @@
+"""``python -m cupola.service``: the service in the foreground, set up by environment and file.
+
+Clients wait for its URL, so the port is bound and told before anything else is imported.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from pathlib import Path
+
+from cupola.service.setting_sources import load
+from cupola.service.settings import SettingsError
+
+
+def main() -> int:
+    try:
+        settings = load().settings
+    except SettingsError as error:
+        print(f"cupola: {error}", file=sys.stderr)
+        return 1
+    # After the settings, so that a wrong one is told at once.
+    from cupola.cache.home import Home
+    from cupola.service import daemon_file
+    from cupola.service.listener import PortError, listen, twin, url
+
+    try:
+        listener = listen(settings.host, settings.port)
+        more = [twin(settings.host, listener)]
+        if settings.ollama_port:
+            second = listen(settings.host, settings.ollama_port, "CUPOLA_OLLAMA_PORT")
+            more += [second, twin(settings.host, second)]
+        if settings.uds:
+            from cupola.service.unix_socket import listen_unix
+
+            more.append(listen_unix(Path(settings.uds)))
+    except PortError as error:
+        print(f"cupola: {error}", file=sys.stderr)
+        return 1
+    daemon_file.write(Home(settings.home).daemon_file, url(listener))
+    from cupola.service.logs import configure
+    from cupola.service.service import serve
+    from cupola.service.supervisor import GaveUpError
+
+    configure(settings.log_level, "supervisor")
+    try:
+        serve(settings, [listener, *filter(None, more)])
+    except GaveUpError as error:
+        logging.getLogger(__name__).critical("%s", error)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,118 @@
+"""The tables of ``docs/api.md``: parameters of every endpoint, and errors. Made from the code.
+
+``python -m cupola.service.api_tables docs/api.md`` writes them anew.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from cupola.gateway.anthropic.body import CountRequest, MessagesRequest
+from cupola.gateway.http.error_codes import OWN
+from cupola.gateway.http.errors import TABLE
+from cupola.gateway.http.validation import Endpoint
+from cupola.gateway.ollama.body import (
+    OllamaChat,
+    OllamaEmbed,
+    OllamaEmbeddings,
+    OllamaGenerate,
+)
+from cupola.gateway.ollama.options import OllamaOptions
+from cupola.gateway.openai.schemas.chat import ChatRequest
+from cupola.gateway.openai.schemas.completion import CompletionRequest
+from cupola.gateway.openai.schemas.embeddings import EmbeddingsRequest
+from cupola.gateway.openai.schemas.responses import ResponsesRequest
+
+Columns = Mapping[str, type[Endpoint]]
+# The bodies of requests, by the column that they have in a table.
+OPENAI: Columns = {
+    "/v1/chat/completions": ChatRequest,
+    "/v1/completions": CompletionRequest,
+    "/v1/responses": ResponsesRequest,
+    "/v1/embeddings": EmbeddingsRequest,
+}
+ANTHROPIC: Columns = {
+    "/v1/messages": MessagesRequest,
+    "/v1/messages/count_tokens": CountRequest,
+}
+OLLAMA: Columns = {
+    "/api/chat": OllamaChat,
+    "/api/generate": OllamaGenerate,
+    "/api/embed": OllamaEmbed,
+    "/api/embeddings": OllamaEmbeddings,
+}
+OPTIONS: Columns = {"`options` of `/api/chat` and `/api/generate`": OllamaOptions}
+HONOURED, LABEL, UNKNOWN = "yes", "label", ""
+BEGIN, END = "<!-- {} begins: made by cupola.service.api_tables -->", "<!-- {} ends -->"
+
+
+def treatment(body: type[Endpoint], param: str) -> str:
+    """What an endpoint does with a parameter."""
+    refused = {known: hint for known, _, hint in body.refused}
+    if param not in names(body):
+        return UNKNOWN
+    if param in refused:
+        return f"refused: {refused[param]}"
+    return LABEL if param in body.labels else HONOURED
+
+
+def names(body: type[Endpoint]) -> list[str]:
+    return [field.alias or name for name, field in body.model_fields.items()]
+
+
+def parameter_table(columns: Columns) -> str:
+    every = sorted({name for body in columns.values() for name in names(body)})
+    bodies = columns.values()
+    rows = [[f"`{name}`", *(treatment(body, name) for body in bodies)] for name in every]
+    heads = [head if "`" in head else f"`{head}`" for head in columns]
+    return _table(["parameter", *heads], rows)
+
+
+def error_table() -> str:
+    rows = []
+    for code, shape in TABLE.items():
+        again = " ".join(f"`{name}: {value}`" for name, value in (shape.headers or {}).items())
+        rows.append([code.value, str(shape.status), shape.kind, f"`{shape.code}`", again])
+    return _table(["what failed", "status", "type", "code", "headers"], rows)
+
+
+def code_table() -> str:
+    rows = [[str(own.status), f"`{code}`", own.meaning] for code, own in OWN.items()]
+    return _table(["status", "code", "what it means"], rows)
+
+
+def _table(head: list[str], rows: list[list[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+TABLES: Mapping[str, Callable[[], str]] = {
+    "parameters": lambda: parameter_table(OPENAI),
+    "parameters of Anthropic's API": lambda: parameter_table(ANTHROPIC),
+    "parameters of Ollama's API": lambda: parameter_table(OLLAMA),
+    "options of Ollama's API": lambda: parameter_table(OPTIONS),
+    "errors": error_table,
+    "codes": code_table,
+}
+
+
+def written(text: str) -> str:
+    """A page with its tables made anew, between their marks."""
+    for name, make in TABLES.items():
+        before, begin, rest = text.partition(BEGIN.format(name))
+        _, end, after = rest.partition(END.format(name))
+        if not end:
+            raise ValueError(f"the page has no place for the table of {name}")
+        text = f"{before}{begin}\n\n{make()}\n\n{end}{after}"
+    return text
+
+
+def main(arguments: list[str]) -> None:
+    for path in map(Path, arguments):
+        path.write_text(written(path.read_text("utf-8")), "utf-8")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

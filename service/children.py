@@ -1,0 +1,58 @@
+"""The first function of every child process. What a child needs is imported inside it, not here."""
+
+from __future__ import annotations
+
+import socket
+from typing import TYPE_CHECKING
+
+from cupola.scheduler.protocol.lifeline import Lifeline
+
+if TYPE_CHECKING:
+    from cupola.gateway.config import GatewayConfig
+    from cupola.scheduler.core import SchedulerPolicy
+    from cupola.scheduler.protocol.endpoint import Endpoint
+    from cupola.workers.main import WorkerConfig
+
+
+def scheduler(
+    lifeline: socket.socket, level: str, policy: SchedulerPolicy, endpoint: Endpoint
+) -> None:
+    watched = _begin(lifeline, level, "scheduler")
+    from cupola.scheduler.broker import run
+    from cupola.scheduler.protocol.commands import Commands
+
+    run(policy, endpoint, Commands(watched))
+
+
+def worker(lifeline: socket.socket, level: str, config: WorkerConfig, endpoint: Endpoint) -> None:
+    watched = _begin(lifeline, level, f"worker {config.name}")
+    from cupola.scheduler.protocol.commands import Commands
+    from cupola.workers.main import run
+
+    run(config, endpoint, Commands(watched))
+
+
+def gateway(
+    lifeline: socket.socket,
+    level: str,
+    config: GatewayConfig,
+    listeners: tuple[socket.socket, ...],
+) -> None:
+    _prepare(level, "gateway")
+    from cupola.gateway.main import run
+    from cupola.workers.device.discovery import discover
+
+    run(config, listeners, Lifeline(lifeline), discover)
+
+
+def _begin(lifeline: socket.socket, level: str, who: str) -> socket.socket:
+    _prepare(level, who)
+    return Lifeline(lifeline).watch()
+
+
+def _prepare(level: str, who: str) -> None:
+    from cupola.service.logs import configure
+    from cupola.workers.device.machine import leave_signals_to_supervisor
+
+    leave_signals_to_supervisor()
+    configure(level, who)

@@ -1,0 +1,65 @@
+"""The port: bound once by the supervisor, before anything slow, and shared by the gateways."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+
+from cupola.workers.device.machine import listener
+
+BACKLOG = 1024  # connections that wait while a gateway is being restarted
+
+
+class PortError(OSError):
+    """The address cannot be listened on; the text says why and what to do."""
+
+
+def listen(host: str, port: int, setting: str = "--port") -> socket.socket:
+    """A listening socket. Raises PortError."""
+    try:
+        family, kind, proto, _, address = socket.getaddrinfo(
+            {"localhost": "127.0.0.1"}.get(host, host),
+            port,
+            type=socket.SOCK_STREAM,
+            flags=socket.AI_PASSIVE,
+        )[0]
+        sock = socket.socket(family, kind, proto)
+    except OSError as error:
+        raise PortError(f"cannot listen on {host}: {error}") from None
+    try:
+        if os.name == "posix":  # elsewhere this would let two services share a port
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind(address)
+        sock.listen(BACKLOG)
+    except OSError as error:
+        sock.close()
+        raise PortError(_reason(host, port, setting, error)) from None
+    return sock
+
+
+def twin(host: str, first: socket.socket) -> socket.socket | None:
+    """For "localhost", which is two addresses: the other one, on the port of the first."""
+    if host != "localhost":
+        return None
+    try:
+        return listen("::1", first.getsockname()[1])
+    except PortError:
+        return None  # a machine without IPv6, or another's port: the first will do
+
+
+def url(sock: socket.socket) -> str:
+    """The address for people and clients on this machine."""
+    host, port = sock.getsockname()[:2]
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _reason(host: str, port: int, setting: str, error: OSError) -> str:
+    if error.errno == errno.EADDRINUSE:
+        owner = listener(port)
+        by = f" by {owner}" if owner else ""
+        return f"port {port} is in use{by}; stop that program or choose another port with {setting}"
+    if error.errno == errno.EACCES:
+        return f"port {port} is not allowed for this user; choose one above 1023 with {setting}"
+    return f"cannot listen on {host}:{port}: {error.strerror}"

@@ -1,0 +1,105 @@
+"""Where the values of the settings come from.
+
+Flags go before environment variables (``CUPOLA_…``), these before ``cupola.toml`` in the home
+folder, and that before the defaults. Nothing here starts or creates anything.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import tomllib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+from pydantic_settings import EnvSettingsSource, TomlConfigSettingsSource
+
+from cupola.cache.home import Home
+from cupola.service.settings import PREFIX, Settings, SettingsError, allowed, flag, variable
+
+DEFAULT = "default"
+# Variables of the same prefix that are not settings: for the tests, and for comparing with peers.
+_FOREIGN = re.compile(r"CUPOLA_(TEST_.*|PEERS)")
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """Settings, and where each is from: ``--port``, ``CUPOLA_PORT``, a file's path, ``default``."""
+
+    settings: Settings
+    sources: Mapping[str, str]
+
+
+def load(flags: Mapping[str, Any] | None = None) -> Resolved:
+    """Settings from flags (None = not given), environment, file and defaults, in this order.
+
+    Raises SettingsError.
+    """
+    given = _from_flags(flags or {})
+    found = _from_environment()
+    file = _settings_file(given.get("home", found.get("home")))
+    filed = _from_file(file)
+    sources = (
+        dict.fromkeys(Settings.model_fields, DEFAULT)
+        | dict.fromkeys(filed, str(file))
+        | {key: variable(key) for key in found}
+        | {key: flag(key) for key in given}
+    )
+    try:
+        return Resolved(Settings(**filed | found | given), sources)
+    except ValidationError as error:
+        wrong = [(str(item["loc"][0]), item["input"]) for item in error.errors()]
+        lines = [
+            f"{key} = {value!r} ({sources[key]}) is not allowed: it must be {allowed(key)}"
+            for key, value in wrong
+        ]
+        raise SettingsError("\n".join(lines)) from None
+
+
+def environment(flags: Mapping[str, Any]) -> dict[str, str]:
+    """Flags as the variables that hand them to another process."""
+    return {variable(key): str(value) for key, value in _from_flags(flags).items()}
+
+
+def _from_flags(flags: Mapping[str, Any]) -> dict[str, Any]:
+    given = {key: value for key, value in flags.items() if value is not None}
+    _refuse_unknown(given, Settings.model_fields, "the command line", flag)
+    return given
+
+
+def _from_environment() -> dict[str, Any]:
+    names = [name.upper() for name in os.environ if name.upper().startswith(PREFIX)]
+    keys = [name.removeprefix(PREFIX).lower() for name in names if not _FOREIGN.fullmatch(name)]
+    _refuse_unknown(keys, Settings.model_fields, "the environment", variable)
+    return EnvSettingsSource(Settings)()
+
+
+def _settings_file(home: str | Path | None) -> Path:
+    return Home(Path(home).expanduser() if home else Home.default().root).settings_file
+
+
+def _from_file(file: Path) -> dict[str, Any]:
+    try:
+        found = TomlConfigSettingsSource(Settings, file).toml_data
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+        raise SettingsError(f"{file} cannot be read: {error}") from None
+    # The file is found through ``home``, so it cannot move it.
+    known = [key for key in Settings.model_fields if key != "home"]
+    _refuse_unknown(found, known, str(file), str)
+    return found
+
+
+def _refuse_unknown(
+    keys: Iterable[str], known: Iterable[str], source: str, name: Callable[[str], str]
+) -> None:
+    known = list(known)
+    for key in keys:
+        if key not in known:
+            near = difflib.get_close_matches(key, known, n=2)
+            hint = "did you mean " + " or ".join(map(name, near)) if near else "there are "
+            hint += "?" if near else ", ".join(map(name, known))
+            raise SettingsError(f"{name(key)} ({source}) is not a setting; {hint}")

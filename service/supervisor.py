@@ -1,0 +1,163 @@
+"""Starts the scheduler, the workers and the gateways, restarts what dies, stops all in order.
+
+It waits on process sentinels and sockets, never by polling.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+import socket
+import time
+from collections.abc import Callable, Iterable
+from multiprocessing.connection import wait
+from types import FrameType
+from typing import Any
+
+from cupola.service.child import Child, ChildSpec
+
+logger = logging.getLogger(__name__)
+
+MAX_FAILURES = 5  # in a row, of a part that the service cannot do without
+
+
+class GaveUpError(RuntimeError):
+    """A part of the service cannot be kept running."""
+
+
+class Supervisor:
+    """``ready`` is called once, when a gateway first sees a worker that can serve.
+
+    ``listeners`` are shared by the gateways; they are closed as the first step of the end.
+    """
+
+    def __init__(
+        self,
+        listeners: Iterable[socket.socket],
+        scheduler: ChildSpec,
+        workers: Iterable[ChildSpec],
+        gateways: Iterable[ChildSpec],
+        ready: Callable[[], None],
+    ) -> None:
+        self._listeners = tuple(listeners)
+        self.scheduler = Child(scheduler)
+        self.workers = [Child(spec) for spec in workers]
+        self.gateways = [Child(spec) for spec in gateways]
+        self._ready: Callable[[], None] | None = ready
+        self._shared: dict[str, str] = {}  # lines that one gateway sent and all must know
+        self._stopping = False
+        self._signals, self._wakeup = socket.socketpair()
+
+    @property
+    def children(self) -> list[Child]:
+        return [self.scheduler, *self.workers, *self.gateways]
+
+    def run(self) -> None:
+        """Serve until a signal or a gateway's ``shutdown``. Raises GaveUpError."""
+        self._catch_signals()
+        try:
+            for child in self.children:
+                child.start(time.monotonic())
+            while not self._stopping:
+                self._wait(self.children, self._next_restart())
+                self._restart(time.monotonic())
+        finally:
+            self.stop()
+
+    def stop(self) -> None:
+        """End everything: gateways finish their streams, then workers, the scheduler last."""
+        self._stopping = True
+        for listener in self._listeners:
+            listener.close()
+        for group in (self.gateways, self.workers, [self.scheduler]):
+            for child in group:
+                child.tell("stop")
+            self._await_end(group)
+
+    # -- waiting -----------------------------------------------------------------------------------
+
+    def _wait(self, children: Iterable[Child], until: float | None) -> None:
+        """Wait for the first thing to happen, and take note of all that has."""
+        sources: dict[Any, Child | None] = {self._signals: None}
+        for child in children:
+            if child.process is not None:
+                sources[child.process.sentinel] = child
+            if child.lifeline is not None:
+                sources[child.lifeline] = child
+        timeout = None if until is None else max(0.0, until - time.monotonic())
+        for source in wait(list(sources), timeout):
+            owner = sources[source]
+            if owner is None:
+                self._signalled()
+            elif source is owner.lifeline:
+                for line in owner.heard():
+                    self._hear(line)
+            elif owner.process is not None and not owner.process.is_alive():
+                self._bury(owner)
+
+    def _hear(self, line: str) -> None:
+        if line == "shutdown":
+            self._stopping = True
+        elif line.startswith("remote "):
+            self._shared[" ".join(line.split(" ")[:2])] = line
+            for gateway in self.gateways:
+                gateway.tell(line)
+        elif line == "ready" and self._ready is not None:
+            ready, self._ready = self._ready, None
+            ready()
+
+    def _bury(self, child: Child) -> None:
+        assert child.process is not None
+        status = child.process.exitcode
+        child.ended(time.monotonic())
+        if self._stopping:
+            return
+        if child in self.workers:
+            self.scheduler.tell(f"lost {child.spec.name}")
+        logger.error("the %s ended unexpectedly (%s); starting it again", child.spec.name, status)
+        if child.spec.vital and child.failures >= MAX_FAILURES:
+            text = f"the {child.spec.name} ended {child.failures} times in a row; see the log above"
+            raise GaveUpError(text)
+
+    # -- restarting and ending ---------------------------------------------------------------------
+
+    def _next_restart(self) -> float | None:
+        return min((c.restart_at for c in self.children if c.restart_at is not None), default=None)
+
+    def _restart(self, now: float) -> None:
+        for child in self.children:
+            if child.restart_at is not None and child.restart_at <= now and not self._stopping:
+                child.start(now)
+                for line in self._shared.values() if child in self.gateways else ():
+                    child.tell(line)
+
+    def _await_end(self, group: list[Child]) -> None:
+        deadline = time.monotonic() + max((c.spec.stop_seconds for c in group), default=0)
+        while any(child.process for child in group) and time.monotonic() < deadline:
+            self._wait(group, deadline)
+        for child in group:
+            if child.process is not None:
+                logger.warning("the %s did not stop in time; killing it", child.spec.name)
+                child.process.kill()
+                child.clear()
+
+    # -- signals -----------------------------------------------------------------------------------
+
+    def _catch_signals(self) -> None:
+        self._wakeup.setblocking(False)
+        signal.set_wakeup_fd(self._wakeup.fileno(), warn_on_full_buffer=False)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, _ignore)  # the wake-up socket tells of it
+
+    def _signalled(self) -> None:
+        self._signals.recv(64)
+        if self._stopping:
+            logger.warning("asked twice: ending at once")
+            for child in self.children:
+                if child.process is not None:
+                    child.process.kill()
+        self._stopping = True
+
+
+def _ignore(number: int, frame: FrameType | None) -> None:
+    """Python's own handler would raise in the middle of anything."""

@@ -1,0 +1,55 @@
+"""A Unix socket beside the port: for this user's programs only, whoever else is on the machine."""
+
+from __future__ import annotations
+
+import os
+import socket
+import stat
+from pathlib import Path
+
+from cupola.service.listener import BACKLOG, PortError
+
+MODE = 0o600  # connecting needs the right to write
+
+
+def listen_unix(path: Path) -> socket.socket:
+    """A listening socket at ``path``; one that a dead service left there is replaced.
+
+    Raises PortError.
+    """
+    if not hasattr(socket, "AF_UNIX"):
+        raise PortError("this system's Python has no Unix sockets; leave 'uds' empty")
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        remove_dead(path)
+        _bind(sock, path)
+        sock.listen(BACKLOG)
+    except OSError as error:
+        sock.close()
+        reason = error.strerror or str(error)
+        raise PortError(f"cannot listen on the Unix socket {path}: {reason}") from None
+    return sock
+
+
+def _bind(sock: socket.socket, path: Path) -> None:
+    """Bind under a private name, so that at ``path`` there never is a socket open to others."""
+    new = path.with_name(f".{path.name}.{os.getpid()}")
+    sock.bind(str(new))
+    try:
+        new.chmod(MODE)
+        os.link(new, path)  # unlike a rename, it fails when somebody is there
+    finally:
+        new.unlink()
+
+
+def remove_dead(path: Path) -> None:
+    """Delete a socket on which nobody listens; anything else stays."""
+    try:
+        if not stat.S_ISSOCK(path.lstat().st_mode):
+            return
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as knock:
+            knock.connect(str(path))
+    except ConnectionRefusedError:
+        path.unlink(missing_ok=True)
+    except FileNotFoundError:
+        return

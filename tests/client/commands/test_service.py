@@ -1,0 +1,165 @@
+"""The service's life through its commands: real processes and a real port, without a model."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+
+from cupola.cache.home import Home
+from tests.client.command_line import COMMAND, Cli, bounded
+
+# What the SDKs of Foundry Local look for.
+URL = re.compile(r"http://(?:[a-zA-Z0-9.-]+|\d{1,3}(?:\.\d{1,3}){3}):\d+")
+LATER_SDK = re.compile(r"is running on (http://.*)\s+")
+STARTED = re.compile(r"🟢 Service is Started on (http://127\.0\.0\.1:\d+)/, PID (\d+)!\n")
+
+linux = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+
+
+def processes_of(home: Home) -> list[int]:
+    """Processes, in whatever role, of the service of this folder."""
+    mark = f"CUPOLA_HOME={home.root}".encode()
+    found = []
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdecimal():
+            try:
+                if mark in (folder / "environ").read_bytes().split(b"\0"):
+                    found.append(int(folder.name))
+            except OSError:
+                continue
+    return found
+
+
+def test_a_life(echoing: Cli, home: Home) -> None:
+    begun = STARTED.fullmatch(echoing.ok("service", "start"))
+    assert begun
+    url, pid = begun[1], int(begun[2])
+    status = echoing.ok("service", "status")
+    assert status.splitlines() == [
+        f"🟢 Model management service is running on {url}/openai/status",
+        "EP autoregistration status: Valid EPs: CPUExecutionProvider",
+    ]
+    assert URL.search(status)[0] == url  # type: ignore[index]
+    assert LATER_SDK.search(status)
+    record = json.loads(echoing.ok("service", "status", "-o", "json"))
+    assert (record["running"], record["pid"], record["webUrls"]) == (True, pid, [url])
+    assert record["state"] in ("starting", "ready")
+    assert Path(record["logFile"]).exists()
+    assert datetime.fromisoformat(record["startedAt"]).tzinfo is not None
+    assert re.fullmatch(r"(\d+h )?(\d+m )?\d+s", record["uptime"])
+    assert echoing.ok("service", "start") == f"🟢 Service is already running on {url}/.\n"
+    assert echoing.ok("service", "logs")
+    assert echoing.ok("service", "stop") == "🔴 Service is stopped.\n"
+    assert not home.daemon_file.exists()
+
+
+@linux
+def test_a_stop_leaves_no_process(echoing: Cli, home: Home) -> None:
+    echoing.ok("service", "start")
+    assert len(processes_of(home)) > 3
+    echoing.ok("service", "stop")
+    assert processes_of(home) == []
+
+
+def test_status_without_a_service(cupola: Cli) -> None:
+    cupola = cupola.having(CUPOLA_PORT="0")
+    text = cupola.ok("service", "status")
+    assert text == (
+        "🔴 Model management service is not running!\n"
+        "To start the service, run the following command: foundry service start\n"
+    )
+    assert not URL.search(text)
+    assert json.loads(cupola.ok("service", "status", "-o", "json")) == {
+        "running": False,
+        "state": "not_running",
+    }
+    assert cupola.ok("service", "stop") == "🔴 Service is not running.\n"
+
+
+def test_a_killed_service_is_not_taken_for_a_running_one(echoing: Cli, home: Home) -> None:
+    first = STARTED.fullmatch(echoing.ok("service", "start"))
+    assert first
+    os.kill(int(first[2]), signal.SIGKILL)
+    assert home.daemon_file.exists()
+    # Its children end by themselves; until then the port may be open, but nobody answers there.
+    again = STARTED.fullmatch(echoing.ok("service", "start"))
+    assert again
+    assert again[2] != first[2]
+
+
+def test_restart(echoing: Cli) -> None:
+    first = STARTED.fullmatch(echoing.ok("service", "start"))
+    head, stopped, started = echoing.ok("service", "restart").splitlines(keepends=True)
+    assert (head, stopped) == ("Restarting service...\n", "🔴 Service is stopped.\n")
+    second = STARTED.fullmatch(started)
+    assert first
+    assert second
+    assert first[2] != second[2]
+
+
+def test_json_of_start_and_stop(echoing: Cli) -> None:
+    record = json.loads(echoing.ok("service", "start", "-o", "json"))
+    assert record == {
+        "running": True,
+        "webUrls": [f"http://127.0.0.1:{record['port']}"],
+        "port": record["port"],
+        "idleTimeoutMinutes": 10,
+    }
+    assert json.loads(echoing.ok("service", "stop", "-o", "json")) == {
+        "success": True,
+        "message": "Server stopped.",
+    }
+
+
+def test_two_starts_at_once_give_one_service(echoing: Cli, home: Home) -> None:
+    starts = [
+        subprocess.Popen(
+            [*COMMAND, "service", "start"],
+            stdout=subprocess.PIPE,
+            encoding="utf-8",
+            env=echoing.environment,
+        )
+        for _ in range(2)
+    ]
+    said = [start.communicate()[0] for start in starts]
+    assert len([text for text in said if STARTED.fullmatch(text)]) == 1
+    assert len({URL.search(text)[0] for text in said}) == 1  # type: ignore[index]
+
+
+def test_a_start_that_fails_says_why(echoing: Cli) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        # It listens and never answers: a start must not take it for a service.
+        text = echoing.refused("service", "start", "--port", port)
+    assert f"port {port} is in use" in text
+
+
+def test_a_caller_that_waits_for_the_end_of_the_output_is_not_held(echoing: Cli) -> None:
+    # subprocess.run reads to the end of both pipes: it would hang if the service had them.
+    assert STARTED.fullmatch(echoing("service", "start").stdout)
+
+
+def test_serve_in_the_foreground(echoing: Cli, home: Home) -> None:
+    with (
+        subprocess.Popen(
+            [*COMMAND, "serve"], stdout=subprocess.PIPE, encoding="utf-8", env=echoing.environment
+        ) as service,
+        bounded(service),
+    ):
+        assert service.stdout is not None
+        ready = next(line for line in service.stdout if URL.search(line))
+        assert json.loads(home.daemon_file.read_text())["pid"] == service.pid
+        status = echoing.ok("service", "status")
+        assert URL.search(status)[0] == URL.search(ready)[0]  # type: ignore[index]
+        service.send_signal(signal.SIGINT)
+        assert service.wait() == 0
+    assert not home.daemon_file.exists()

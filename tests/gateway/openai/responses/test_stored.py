@@ -1,0 +1,252 @@
+"""Stored responses: fetched, continued, listed, deleted; and the store's bounds."""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import openai
+import pytest
+
+from cupola.gateway.openai.responses.store import LOST_AFTER, MAX_AGE, ResponseStore
+from cupola.scheduler.protocol.messages import Submit
+from tests.gateway.running_gateway import MODEL, RunningGateway
+from tests.gateway.scripted_scheduler import ScriptedScheduler, asked
+
+ASK: dict[str, Any] = {"model": MODEL, "input": "Hello!"}
+
+
+# -- over the wire ---------------------------------------------------------------------------------
+
+
+def test_fetched_and_deleted(gateway: RunningGateway) -> None:
+    with gateway.openai() as client:
+        made = client.responses.create(**ASK)
+        assert client.responses.retrieve(made.id) == made
+        *_, end = client.responses.create(**ASK, stream=True)
+        assert end.type == "response.completed"
+        assert client.responses.retrieve(end.response.id) == end.response
+        client.responses.delete(made.id)
+        with pytest.raises(openai.NotFoundError) as gone:
+            client.responses.retrieve(made.id)
+    assert (gone.value.code, gone.value.param) == ("response_not_found", "id")
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/v1/responses/resp_x"),
+        ("DELETE", "/v1/responses/resp_x"),
+        ("GET", "/v1/responses/resp_x/input_items"),
+        ("POST", "/v1/responses/resp_x/cancel"),
+    ],
+)
+@pytest.mark.parametrize("kept", [1000, 0])
+def test_not_found(
+    scheduler: ScriptedScheduler, home: Path, method: str, path: str, kept: int
+) -> None:
+    with (
+        RunningGateway(scheduler.endpoint, home, stored_responses=kept) as gateway,
+        gateway.http() as http,
+    ):
+        answer = http.request(method, path)
+    error = answer.json()["error"]
+    assert answer.status_code == 404
+    assert (error["code"], error["param"]) == ("response_not_found", "id")
+    assert ("stored_responses" in error["message"]) == (kept == 0)
+
+
+def test_not_stored(gateway: RunningGateway) -> None:
+    with gateway.openai() as client:
+        made = client.responses.create(**ASK, store=False)
+        with pytest.raises(openai.NotFoundError):
+            client.responses.retrieve(made.id)
+        with pytest.raises(openai.NotFoundError) as gone:
+            client.responses.create(**ASK, previous_response_id=made.id)
+    assert gone.value.code == "previous_response_not_found"
+    assert gone.value.param == "previous_response_id"
+
+
+def test_storing_is_off(scheduler: ScriptedScheduler, home: Path) -> None:
+    with (
+        RunningGateway(scheduler.endpoint, home, stored_responses=0) as gateway,
+        gateway.openai() as client,
+    ):
+        assert client.responses.create(**ASK).to_dict()["store"] is False
+        for param in ("store", "background"):
+            with pytest.raises(openai.BadRequestError) as refused:
+                client.responses.create(**ASK, **{param: True})
+            assert (refused.value.param, refused.value.code) == (param, "unsupported_parameter")
+        with pytest.raises(openai.NotFoundError):
+            client.responses.create(**ASK, previous_response_id="resp_x")
+        with gateway.http() as http:
+            assert http.get("/v1/responses").json()["data"] == []
+    assert not (home / "responses.sqlite").exists()
+
+
+def test_conversation_goes_on(gateway: RunningGateway, scheduler: ScriptedScheduler) -> None:
+    with gateway.openai() as client:
+        first = client.responses.create(**ASK, instructions="Be brief.")
+        second = client.responses.create(
+            model=MODEL, input=[{"role": "user", "content": "And?"}], previous_response_id=first.id
+        )
+        third = client.responses.create(
+            model=MODEL, input="More.", previous_response_id=second.id, store=False
+        )
+    assert third.previous_response_id == second.id
+    for _ in range(2):
+        scheduler.next(Submit)
+    texts = [(m["role"], m["content"]) for m in asked(scheduler.next(Submit)).prompt.messages]
+    answer = ("assistant", "One two three.")
+    assert texts == [("user", "Hello!"), answer, ("user", "And?"), answer, ("user", "More.")]
+    with gateway.openai() as client:
+        client.responses.delete(first.id)
+        with pytest.raises(openai.NotFoundError, match="resend the full conversation"):
+            client.responses.create(**ASK, previous_response_id=second.id)
+
+
+def test_input_items(gateway: RunningGateway) -> None:
+    with gateway.openai() as client:
+        texts = ["a", "b", "c"]
+        made = client.responses.create(
+            model=MODEL, input=[{"role": "user", "content": text} for text in texts]
+        )
+        page = client.responses.input_items.list(made.id, limit=2, order="asc")
+        assert page.has_more
+        assert [item.content[0].text for item in page.data] == ["a", "b"]  # type: ignore[union-attr,index]
+        every = [item.content[0].text for item in client.responses.input_items.list(made.id)]  # type: ignore[union-attr,index]
+        assert every == ["c", "b", "a"]
+        with pytest.raises(openai.NotFoundError):
+            client.responses.input_items.list(made.id, after="msg_x")
+
+
+def test_list(gateway: RunningGateway) -> None:
+    with gateway.openai() as client, gateway.http() as http:
+        made = [client.responses.create(**ASK).id for _ in range(3)]
+        page = http.get("/v1/responses", params={"limit": 2}).json()
+        assert page["object"] == "list" and page["has_more"]
+        assert [one["id"] for one in page["data"]] == [made[2], made[1]]
+        assert (page["first_id"], page["last_id"]) == (made[2], made[1])
+        rest = http.get("/v1/responses", params={"after": page["last_id"]}).json()
+        assert [one["id"] for one in rest["data"]] == [made[0]] and not rest["has_more"]
+        oldest = http.get("/v1/responses", params={"order": "asc"}).json()
+        assert [one["id"] for one in oldest["data"]] == made
+        for params in ({"limit": "0"}, {"limit": "x"}, {"order": "up"}, {"ordr": "asc"}):
+            refused = http.get("/v1/responses", params=params)
+            assert refused.status_code == 400
+            assert refused.json()["error"]["param"] in params
+        assert http.get("/v1/responses", params={"after": "resp_x"}).status_code == 404
+
+
+def test_queries_of_one_response(gateway: RunningGateway) -> None:
+    with gateway.openai() as client:
+        made = client.responses.create(**ASK)
+        include: Any = ["message.output_text.logprobs"]
+        assert client.responses.retrieve(made.id, include=include).id == made.id
+        with pytest.raises(openai.BadRequestError) as refused:
+            client.responses.retrieve(made.id, stream=True)
+        assert refused.value.param == "stream"
+
+
+@pytest.mark.parametrize("name", ["compact", "input_tokens"])
+def test_what_is_not_here(gateway: RunningGateway, name: str) -> None:
+    with gateway.http() as http:
+        answer = http.post(f"/v1/responses/{name}", json={})
+    assert answer.status_code == 501
+    error = answer.json()["error"]
+    assert error["code"] == "unsupported_endpoint" and "Instead:" in error["message"]
+
+
+def test_a_broken_store_loses_no_answer(gateway: RunningGateway, home: Path) -> None:
+    (home / "responses.sqlite").mkdir()
+    with gateway.openai() as client:
+        made = client.responses.create(**ASK)
+        assert made.output_text == "One two three."
+        with pytest.raises(openai.InternalServerError) as failed:
+            client.responses.retrieve(made.id)
+    assert (failed.value.status_code, failed.value.code) == (503, "store_unavailable")
+
+
+# -- the store -------------------------------------------------------------------------------------
+
+NOW = 1_000_000_000.0
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "home" / "responses.sqlite"
+
+
+@pytest.fixture
+def store(file: Path) -> Iterator[ResponseStore]:
+    store = ResponseStore(file, limit=3)
+    yield store
+    store.close()
+
+
+def record(name: str, status: str = "completed", previous: str | None = None) -> dict[str, Any]:
+    return {"id": name, "status": status, "previous_response_id": previous, "output": [name]}
+
+
+def ids(store: ResponseStore, now: float = NOW) -> list[str]:
+    page = store.page(100, None, newest_first=False, now=now)
+    assert page is not None
+    return [one["id"] for one in page[0]]
+
+
+def test_bounded_by_count(store: ResponseStore) -> None:
+    for name in "abcde":
+        store.add(record(name), [], NOW)
+    assert ids(store) == ["c", "d", "e"]
+    store.delete("d")
+    store.add(record("f"), [], NOW)
+    assert ids(store) == ["c", "e", "f"]
+
+
+def test_bounded_by_age(store: ResponseStore) -> None:
+    store.add(record("old"), [{}], NOW)
+    later = NOW + MAX_AGE + 1
+    assert store.get("old", NOW) is not None
+    assert store.get("old", later) is None and store.input_of("old", later) is None
+    assert store.conversation("old", later) is None and ids(store, later) == []
+    store.add(record("new"), [], later)
+    assert ids(store, NOW) == ["new"]  # and it is gone from the file
+
+
+def test_shared_between_processes(store: ResponseStore, file: Path) -> None:
+    other = ResponseStore(file, limit=3)
+    try:
+        store.add(record("a", "queued"), [], NOW)
+        assert other.update(record("a", "cancelled"), NOW)
+        assert not store.renew("a", NOW)
+        assert not store.update(record("a"), NOW)  # what is over stays over
+        found = store.get("a", NOW)
+        assert found is not None and found["status"] == "cancelled"
+    finally:
+        other.close()
+
+
+def test_unfinished_without_a_sign_of_life(store: ResponseStore) -> None:
+    store.add(record("a", "in_progress"), [], NOW)
+    assert store.renew("a", NOW + LOST_AFTER)
+    found = store.get("a", NOW + 2 * LOST_AFTER)
+    assert found is not None and found["status"] == "in_progress"
+    found = store.get("a", NOW + 2 * LOST_AFTER + 1)
+    assert found is not None and found["status"] == "failed"
+    assert found["error"]["code"] == "server_error"
+
+
+def test_conversation(store: ResponseStore) -> None:
+    store.add(record("a"), ["in a"], NOW)  # type: ignore[list-item]
+    store.add(record("b", previous="a"), ["in b"], NOW)  # type: ignore[list-item]
+    assert store.conversation("b", NOW) == ["in a", "a", "in b", "b"]
+    store.delete("a")
+    assert store.conversation("b", NOW) is None
+
+
+def test_nobody_else_can_read(store: ResponseStore, file: Path) -> None:
+    store.add(record("a"), [], NOW)
+    for path in file.parent.iterdir():
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600, path.name

@@ -1,0 +1,126 @@
+"""The family of a model's folder."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cupola.gateway.toolcalls.description import Markers
+from cupola.gateway.toolcalls.directory import FamilyDirectory, read_family
+from cupola.gateway.toolcalls.known import THINK, family_of
+
+CHATML = "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
+QWEN3 = (
+    "{% if tools %}<tool_call>{% endif %}{{ message.content.split('</think>') }}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}"
+    "{% if enable_thinking is defined and enable_thinking is false %}"
+    "{{ '<think>\\n\\n</think>\\n\\n' }}{% endif %}{% endif %}"
+)
+QWQ = (
+    "{% if tools %}<tool_call>{% endif %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n<think>\\n' }}{% endif %}"
+)
+
+
+@pytest.mark.parametrize(
+    ("template", "name", "takes_tools"),
+    [
+        (CHATML, "generic", False),
+        ("", "generic", False),
+        (CHATML + "named SmolLM, trained by", "smollm2", False),
+        (QWEN3, "hermes", True),
+        ("{{ tools }}<|python_tag|>", "llama3", True),
+        ("<|start_header_id|>ipython<|end_header_id|>{{ tools }}", "llama3", True),
+        ("{{ tools }}<|python_start|>", "llama4", True),
+        ("{{ tools }}[TOOL_CALLS]", "mistral", True),
+        ("<|tool|>{{ tools }}<|/tool|>", "phi4-mini", True),
+        ("<\uff5ctool\u2581calls\u2581begin\uff5c>", "deepseek", False),
+        ("<|start_of_role|>{{ tools }}<tool_call>", "granite", True),
+        ("<|channel|>{{ tools }}", "harmony", True),
+        ("{{ tools }}<tool_call><function=a><parameter=b>", "qwen3-coder", True),
+    ],
+)
+def test_template(template: str, name: str, takes_tools: bool) -> None:
+    family = family_of(template)
+    assert (family.name, family.template_takes_tools) == (name, takes_tools)
+    assert family.tools is not None
+
+
+@pytest.mark.parametrize(
+    ("template", "reasoning", "begun"),
+    [(CHATML, (), False), (QWEN3, (THINK,), False), (QWQ, (THINK,), True)],
+)
+def test_reasoning(template: str, reasoning: Any, begun: bool) -> None:
+    family = family_of(template)
+    assert (family.reasoning, family.starts_in_reasoning) == (reasoning, begun)
+
+
+def write(folder: Path, name: str, content: Any) -> None:
+    text = content if isinstance(content, str) else json.dumps(content)
+    (folder / name).write_text(text, "utf-8")
+
+
+def test_where_the_template_is(tmp_path: Path) -> None:
+    write(tmp_path, "tokenizer_config.json", {"chat_template": "[TOOL_CALLS]"})
+    assert read_family(tmp_path).name == "mistral"
+    named = [{"name": "default", "template": CHATML}, {"name": "tool_use", "template": QWEN3}]
+    write(tmp_path, "tokenizer_config.json", {"chat_template": named})
+    assert read_family(tmp_path).name == "hermes"
+    write(tmp_path, "chat_template.jinja", "<|python_tag|>")
+    assert read_family(tmp_path).name == "llama3"
+
+
+@pytest.mark.parametrize("special", [True, False])
+def test_special_markers(tmp_path: Path, special: bool) -> None:
+    write(tmp_path, "chat_template.jinja", QWEN3)
+    token = {"content": "<tool_call>", "special": special}
+    others = {"content": "<|im_end|>", "special": True}
+    tokens = {"added_tokens_decoder": {"1": token, "2": others}}
+    write(tmp_path, "tokenizer_config.json", tokens)
+    assert read_family(tmp_path).special is special
+
+
+def test_special_markers_of_a_tokenizer_that_lists_none(tmp_path: Path) -> None:
+    write(tmp_path, "chat_template.jinja", "<|python_tag|>")
+    assert read_family(tmp_path).special
+
+
+def test_own_file(tmp_path: Path) -> None:
+    write(tmp_path, "chat_template.jinja", CHATML)
+    write(tmp_path, "cupola.json", {"tool_format": "mistral", "starts_in_reasoning": True})
+    family = read_family(tmp_path)
+    assert (family.name, family.starts_in_reasoning) == ("mistral", True)
+    own = {"markers": [{"start": "@@", "end": "!!"}], "payload": "python"}
+    write(tmp_path, "cupola.json", {"tool_format": own, "reasoning": [{"start": "(", "end": ")"}]})
+    family = read_family(tmp_path)
+    assert family.tools is not None and family.tools.markers == (Markers("@@", "!!"),)
+    assert family.reasoning == (Markers("(", ")"),)
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"tool_format": 3}', '{"tool_format": "klingon"}'])
+def test_a_bad_file_is_logged(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, content: str
+) -> None:
+    write(tmp_path, "cupola.json", content)
+    assert read_family(tmp_path).name == "generic"
+    assert "cupola.json" in caplog.text
+
+
+def test_read_again_when_changed(tmp_path: Path) -> None:
+    directory = FamilyDirectory()
+
+    def name() -> str:
+        return asyncio.run(directory.of(str(tmp_path))).name
+
+    assert name() == "generic"
+    write(tmp_path, "chat_template.jinja", QWEN3)
+    assert name() == "hermes"
+    write(tmp_path, "chat_template.jinja", "[TOOL_CALLS]")
+    os.utime(tmp_path / "chat_template.jinja", ns=(1, 1))
+    assert name() == "mistral"
+    assert asyncio.run(directory.of(str(tmp_path))) is asyncio.run(directory.of(str(tmp_path)))

@@ -1,0 +1,192 @@
+"""Settings: which source wins, and what a wrong key or value is told."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cupola.client import home as client_home
+from cupola.service.setting_sources import DEFAULT, environment, load
+from cupola.service.settings import Settings, SettingsError, allowed, flag, variable
+
+WriteToml = Callable[[str], Path]
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A data folder of its own, and no variable of the machine's."""
+    for name in os.environ:
+        if name.upper().startswith("CUPOLA_"):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("CUPOLA_HOME", str(tmp_path))
+    return tmp_path
+
+
+@pytest.fixture
+def toml(home: Path) -> WriteToml:
+    def write(text: str) -> Path:
+        file = home / "cupola.toml"
+        file.write_text(text, "utf-8")
+        return file
+
+    return write
+
+
+def refusal(flags: dict[str, Any] | None = None) -> str:
+    with pytest.raises(SettingsError) as caught:
+        load(flags)
+    return str(caught.value)
+
+
+def test_defaults() -> None:
+    resolved = load()
+    assert resolved.settings == Settings(home=resolved.settings.home)
+    assert {source for key, source in resolved.sources.items() if key != "home"} == {DEFAULT}
+
+
+def test_file_then_environment_then_flag(toml: WriteToml, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = toml("port = 1001\nslots = 2\nthreads = 3\n")
+    monkeypatch.setenv("CUPOLA_PORT", "1002")
+    monkeypatch.setenv("CUPOLA_SLOTS", "4")
+    resolved = load({"port": 1003, "host": None})
+    assert (resolved.settings.port, resolved.settings.slots, resolved.settings.threads) == (
+        1003,
+        4,
+        3,
+    )
+    expected = {"port": "--port", "slots": "CUPOLA_SLOTS", "threads": str(file), "host": DEFAULT}
+    assert {key: resolved.sources[key] for key in expected} == expected
+
+
+def test_the_file_is_in_the_folder_that_the_flag_names(tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "cupola.toml").write_text("port = 99")
+    resolved = load({"home": other})
+    assert resolved.settings.port == 99
+    assert resolved.settings.home == other
+    assert resolved.sources["home"] == "--home"
+
+
+def test_the_home_of_the_client_is_that_of_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert client_home.current().root == load().settings.home
+    monkeypatch.setenv("CUPOLA_HOME", "~/elsewhere")
+    assert client_home.current().root == load().settings.home
+    monkeypatch.delenv("CUPOLA_HOME")
+    assert client_home.current().root == load().settings.home == Path.home() / ".foundry"
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("port", 65536),
+        ("port", -1),
+        ("port", "http"),
+        ("slots", 0),
+        ("queue_timeout", 0),
+        ("model_ttl", -2),
+        ("model_ttl", -0.5),
+        ("model_ttl", float("nan")),
+        ("max_body_bytes", 1),
+        ("log_level", "loud"),
+        ("backend", "torch"),
+        ("workers", ""),
+        ("workers", "0"),
+        ("workers", "65"),
+        ("workers", "gpu:0"),
+        ("workers", "cpu:0,,cpu:0"),
+        ("host", ""),
+        ("home", ""),
+        ("threads", True),
+    ],
+)
+def test_a_wrong_value_is_told_with_its_source(key: str, value: object) -> None:
+    text = refusal({key: value})
+    assert key in text
+    assert flag(key) in text
+    assert allowed(key) in text
+
+
+def test_the_source_of_a_wrong_value(toml: WriteToml, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = toml("slots = 0\n")
+    monkeypatch.setenv("CUPOLA_PORT", "many")
+    lines = refusal().splitlines()
+    assert lines == [
+        "port = 'many' (CUPOLA_PORT) is not allowed: it must be a whole number from 0 up to 65535",
+        f"slots = 0 ({file}) is not allowed: it must be a whole number from 1 up to 1024",
+    ]
+
+
+def test_an_unknown_key_is_told_with_near_names(
+    toml: WriteToml, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "--prot" in refusal({"prot": 1})
+    assert "did you mean --port?" in refusal({"prot": 1})
+    file = toml("back_end = 'x'")
+    assert refusal() == f"back_end ({file}) is not a setting; did you mean backend?"
+    monkeypatch.setenv("CUPOLA_PROT", "1")
+    assert refusal() == (
+        "CUPOLA_PROT (the environment) is not a setting; did you mean CUPOLA_PORT?"
+    )
+
+
+def test_an_unknown_key_like_no_other_lists_them_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUPOLA_XYZZY", "1")
+    assert all(variable(key) in refusal() for key in Settings.model_fields)
+
+
+def test_variables_that_are_not_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUPOLA_TEST_MODELS", "x")
+    monkeypatch.setenv("CUPOLA_PEERS", "x")
+    load()
+
+
+def test_the_file_cannot_move_the_folder_it_is_in(toml: WriteToml) -> None:
+    toml("home = '/tmp'")
+    assert "home" in refusal()
+
+
+def test_a_broken_file_is_named(toml: WriteToml) -> None:
+    file = toml("port = [")
+    assert str(file) in refusal()
+    file.write_bytes(b"model = '\xff'")
+    assert str(file) in refusal()
+
+
+@pytest.mark.parametrize(
+    ("workers", "devices"),
+    [
+        ("cpu:0", ("cpu:0",)),
+        ("2", ("cpu:0", "cpu:0")),
+        ("cpu,cuda", ("cpu:0", "cuda:0")),
+        ("cpu:0, cpu:0 ,cuda:1", ("cpu:0", "cpu:0", "cuda:1")),
+        ("dml,tensorrt_rtx:1", ("dml:0", "tensorrt_rtx:1")),
+    ],
+)
+def test_devices(workers: str, devices: tuple[str, ...]) -> None:
+    assert Settings(workers=workers).devices == devices
+
+
+def test_workers_in_the_file_may_be_a_number_or_a_list(toml: WriteToml) -> None:
+    toml("workers = 3")
+    assert load().settings.devices == ("cpu:0",) * 3
+    toml('workers = ["cpu:0", "cuda:0"]')
+    assert load().settings.devices == ("cpu:0", "cuda:0")
+
+
+def test_flags_travel_as_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+    flags = {"port": 0, "model": "", "model_ttl": -1.0, "workers": None}
+    handed = environment(flags)
+    assert handed == {"CUPOLA_PORT": "0", "CUPOLA_MODEL": "", "CUPOLA_MODEL_TTL": "-1.0"}
+    expected = load(flags).settings
+    for name, value in handed.items():
+        monkeypatch.setenv(name, value)
+    assert load().settings == expected
+
+
+def test_every_setting_says_what_it_is() -> None:
+    assert all(field.description for field in Settings.model_fields.values())

@@ -1,0 +1,89 @@
+"""Providers that are there, that are not, and that fail; and a model on a device.
+
+No test here needs a device but the CPU. VitisAI stands for one that is nowhere installed.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import numpy as np
+import onnxruntime as ort
+import pytest
+
+from cupola.cache.catalog import ExecutionProvider
+from cupola.scheduler.protocol.messages import LocalModel
+from cupola.workers.device import discovery
+from cupola.workers.device.device import CPU, Device, ProviderError
+from cupola.workers.device.discovery import ProviderState, discover
+from cupola.workers.device.provider_probe import problem
+from cupola.workers.kv.device_cache import DeviceCache, fitting
+from cupola.workers.loading import EngineOptions, load
+from cupola.workers.model.model_folder import ModelFolderError
+from cupola.workers.run.packing import Row
+from tests.workers.reference import DATA
+from tests.workers.tiny import BUDGET, NAME, session
+
+NOWHERE = ExecutionProvider.VITISAI
+
+
+def test_what_the_runtime_has_is_tried():
+    found = {state.name: state for state in discover()}
+    assert list(found) == ort.get_available_providers()
+    assert found[ExecutionProvider.CPU] == ProviderState(ExecutionProvider.CPU)
+
+
+def test_what_the_runtime_does_not_have_is_named():
+    (state,) = discover((NOWHERE,))
+    assert "does not have it, only" in state.problem
+    assert "CPUExecutionProvider" in state.problem
+
+
+def test_a_provider_that_leaves_the_work_to_the_cpu_does_not_work():
+    if "AzureExecutionProvider" in ort.get_available_providers():  # runs nothing on this machine
+        assert "computes nothing" in problem("AzureExecutionProvider")
+    assert problem(ExecutionProvider.CPU) == ""
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", "signal 9"),
+        ("raise SystemExit('no driver')", "no driver"),
+        ("import time; time.sleep(60)", "within 0.1 seconds"),
+    ],
+)
+def test_a_probe_that_dies_or_hangs_is_told(code: str, words: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(discovery, "_SECONDS", 0.1 if "sleep" in code else 60.0)
+    monkeypatch.setattr(discovery, "_PROBE", (sys.executable, "-c", code))
+    assert words in discovery._try("CUDAExecutionProvider", ("CUDAExecutionProvider",)).problem
+
+
+def test_no_session_falls_back_to_the_cpu_in_silence():
+    with pytest.raises(ProviderError, match="VitisAIExecutionProvider cannot be used"):
+        Device(NOWHERE).open(str(DATA / NAME / "model.onnx"), ort.SessionOptions(), "model.onnx")
+
+
+def test_a_model_for_a_provider_without_ragged_attention_goes_to_onnxruntime_genai():
+    model = LocalModel("m", str(DATA / NAME), NOWHERE)
+    serving = load(model, EngineOptions(slots=1, step_tokens=BUDGET)).serving
+    assert serving.engine == "onnxruntime-genai"
+    assert "VitisAIExecutionProvider" in serving.why
+
+
+def test_keys_and_values_may_lie_in_memory_of_the_runtime():
+    """As they do on a device; here that memory is the machine's."""
+    plain, other = session(), session()
+    other.cache = DeviceCache(plain.cache.shape, other.slots, plain.cache.capacity, CPU)
+    rows = [Row(0, 0, [1, 2, 3], 1), Row(2, 0, [4, 5], 1)]
+    later = [Row(2, 2, [6], 1), Row(0, 3, [7, 8], 2)]
+    for step in (rows, later):
+        np.testing.assert_array_equal(other.run(step), plain.run(step))
+    assert not other.cache.copies
+
+
+def test_slots_are_as_many_as_a_device_has_memory_for():
+    assert fitting(16, slot_bytes=100, cache_bytes=450) == 4
+    assert fitting(2, slot_bytes=100, cache_bytes=450) == 2
+    with pytest.raises(ModelFolderError, match="smaller 'context'"):
+        fitting(16, slot_bytes=2**21, cache_bytes=2**20)

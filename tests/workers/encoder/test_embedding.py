@@ -1,0 +1,217 @@
+"""Vectors of texts: several requests in a run, pooling as the model says, limits."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cupola.cache.catalog import ALL_MINILM_L6_V2, ExecutionProvider
+from cupola.cache.convert.encoder import convert_encoder
+from cupola.scheduler.protocol.messages import (
+    Embed,
+    ErrorCode,
+    LocalModel,
+    Output,
+    Rejected,
+    Text,
+    Tokens,
+    Work,
+)
+from cupola.workers.encoder import embedding
+from cupola.workers.loading import EngineOptions, load
+from cupola.workers.model.backend import RequestError
+from cupola.workers.model.model_folder import ModelFolderError
+from tests.cache.convert.encoder_reference import EncoderReference
+from tests.tiny_encoder import LONGEST, SHAPE, tokenizer, write
+
+TEXTS = ["the cat sat on the mat", "a dog", "far away the dog ran on and on"]
+
+
+def load_tiny(folder: Path, **options):
+    convert_encoder(write(folder / "source", **options), folder / "model", ALL_MINILM_L6_V2)
+    model = LocalModel("m:1", str(folder / "model"), ExecutionProvider.CPU)
+    return load(model, EngineOptions())
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("tiny")
+
+
+@pytest.fixture(scope="module")
+def backend(folder: Path):
+    return load_tiny(folder)
+
+
+@pytest.fixture(scope="module")
+def reference(backend, folder: Path) -> EncoderReference:
+    return EncoderReference(folder / "source" / "model.safetensors", SHAPE)
+
+
+def finish(backend) -> list[Output]:
+    outputs: list[Output] = []
+    while backend.busy:
+        outputs += backend.step()
+    return outputs
+
+
+def vector(output: Output) -> np.ndarray:
+    return np.frombuffer(output.embedding, "<f4")
+
+
+def embed(backend, *texts: str, **options) -> list[np.ndarray]:
+    backend.add("r", Embed(tuple(map(Text, texts)), **options))
+    return [vector(output) for output in sorted(finish(backend), key=lambda output: output.index)]
+
+
+def ids(text: str) -> list[int]:
+    plain = tokenizer()
+    plain.no_truncation()
+    plain.no_padding()
+    return plain.encode(text).ids
+
+
+def test_vectors_are_the_normalised_means_of_numpys_hidden_states(backend, reference):
+    for text, made in zip(TEXTS, embed(backend, *TEXTS), strict=True):
+        mean = reference.hidden(ids(text)).mean(axis=0)
+        np.testing.assert_allclose(made, mean / np.linalg.norm(mean), atol=1e-5)
+
+
+@pytest.mark.parametrize("pooling", ["cls_token", "max_tokens"])
+def test_pooling_and_normalising_are_as_the_files_say(tmp_path, reference, pooling):
+    backend = load_tiny(tmp_path, pooling=pooling, normalize=False)
+    hidden = reference.hidden(ids(TEXTS[0]))
+    expected = hidden[0] if pooling == "cls_token" else hidden.max(axis=0)
+    made = embed(backend, *TEXTS)[0]
+    np.testing.assert_allclose(made, expected, atol=1e-5)
+
+
+def test_pooling_that_is_not_known_is_named(tmp_path):
+    with pytest.raises(ModelFolderError, match="mean_sqrt_len"):
+        load_tiny(tmp_path, pooling="mean_sqrt_len_tokens")
+
+
+def test_requests_share_runs_and_each_ends_once(backend):
+    backend.add("a", Embed((Text("the cat"), Text("a dog"))))
+    backend.add("b", Embed((Tokens((1, 4, 6, 2)),)))
+    outputs = backend.step()
+    assert not backend.busy
+    assert {(output.request_id, output.index) for output in outputs} == {
+        ("a", 0), ("a", 1), ("b", 0)
+    }  # fmt: skip
+    ends = {output.request_id: output.usage for output in outputs if output.last}
+    assert {name: usage.prompt_tokens for name, usage in ends.items()} == {"a": 8, "b": 4}
+
+
+def test_what_is_beside_a_text_does_not_change_its_vector(backend):
+    (alone,) = embed(backend, TEXTS[1])
+    together = embed(backend, *TEXTS)[1]
+    np.testing.assert_allclose(alone, together, atol=1e-6)
+
+
+def test_a_large_request_does_not_keep_a_small_one_waiting(backend, monkeypatch):
+    monkeypatch.setattr(embedding, "BUDGET", 16)
+    backend.add("large", Embed((Text("the cat"),) * 20))
+    backend.add("small", Embed((Text("a dog"),)))
+    assert "small" in {output.request_id for output in backend.step()}
+    assert sum(output.last for output in finish(backend)) == 1
+
+
+def test_an_abort_leaves_the_others(backend):
+    backend.add("a", Embed((Text("the cat"),)))
+    backend.add("b", Embed((Text("a dog"),)))
+    backend.abort("a")
+    backend.abort("unknown")
+    assert [output.request_id for output in finish(backend)] == ["b"]
+
+
+def test_a_long_text_is_refused_with_both_numbers(backend):
+    with pytest.raises(RequestError, match=r"input 1 has 22 tokens.*reads 16") as caught:
+        backend.add("r", Embed((Text("a"), Text("cat " * 20))))
+    assert caught.value.code is ErrorCode.CONTEXT_LENGTH_EXCEEDED
+    assert caught.value.param == "texts"
+    assert not backend.busy
+
+
+def test_a_long_text_is_cut_when_that_is_asked_for(backend, reference):
+    (made,) = embed(backend, "cat " * 20, truncate=True)
+    long = ids("cat " * 20)
+    mean = reference.hidden([*long[: LONGEST - 1], long[-1]]).mean(axis=0)
+    np.testing.assert_allclose(made, mean / np.linalg.norm(mean), atol=1e-5)
+
+
+def test_shorter_vectors_only_where_the_model_was_trained_for_them(backend, tmp_path):
+    assert len(embed(backend, "a cat", dimensions=SHAPE.hidden_size)[0]) == SHAPE.hidden_size
+    with pytest.raises(RequestError, match="32 dimensions and cannot be shortened"):
+        backend.add("r", Embed((Text("a"),), dimensions=8))
+    nested = load_tiny(tmp_path, matryoshka_dimensions=[8, 16])
+    whole, short = embed(nested, "a cat")[0], embed(nested, "a cat", dimensions=8)[0]
+    np.testing.assert_allclose(short, whole[:8] / np.linalg.norm(whole[:8]), atol=1e-6)
+    with pytest.raises(RequestError, match="8, 16") as caught:
+        nested.add("r", Embed((Text("a"),), dimensions=9))
+    assert caught.value.param == "dimensions"
+
+
+@pytest.mark.parametrize(
+    ("task", "named"),
+    [
+        (Work(Text("hello")), "/v1/embeddings"),
+        (Embed(()), "no text"),
+        (Embed((Tokens(()),)), "input 0 is empty"),
+        (Embed((Tokens((1, 999)),)), "999"),
+    ],
+)
+def test_what_cannot_be_done_is_named(backend, task, named):
+    with pytest.raises(RequestError, match=named):
+        backend.add("r", task)
+    assert not backend.busy
+
+
+def test_broken_files_of_the_model_are_named(tmp_path):
+    load_tiny(tmp_path)
+    model = LocalModel("m:1", str(tmp_path / "model"), ExecutionProvider.CPU)
+    (tmp_path / "model" / "modules.json").write_text(json.dumps([{"type": "a.Dense"}]))
+    with pytest.raises(ModelFolderError, match="Dense"):
+        load(model, EngineOptions())
+    (tmp_path / "model" / "modules.json").write_text("{")
+    with pytest.raises(ModelFolderError, match=r"modules\.json"):
+        load(model, EngineOptions())
+
+
+@pytest.mark.parametrize("others", [0, 2])
+def test_a_text_that_the_runtime_refuses_costs_its_own_request_only(backend, others: int):
+    """A token that is not in the embedding's table, behind the back of the admission."""
+    expected = embed(backend, *TEXTS)
+    for number in range(others):
+        backend.add(str(number), Embed(tuple(map(Text, TEXTS))))
+    backend.add("bad", Embed(tuple(map(Text, TEXTS))))
+    backend._jobs["bad"].waiting[1][1][1] = 10**6
+    made = finish(backend)
+    (rejected,) = [told for told in made if isinstance(told, Rejected)]
+    assert (rejected.request_id, rejected.code) == ("bad", ErrorCode.INTERNAL)
+    assert "input 1" in rejected.message
+    for number in range(others):
+        found = [told for told in made if told.request_id == str(number)]
+        for output in found:
+            np.testing.assert_allclose(vector(output), expected[output.index], atol=1e-5)
+        assert [output.last for output in found].count(True) == 1
+    np.testing.assert_allclose(embed(backend, TEXTS[0])[0], expected[0], atol=1e-5)
+
+
+def test_a_vector_that_is_no_numbers_costs_its_own_request_only(backend, monkeypatch):
+    pooling = backend._pooling
+
+    def spoilt(hidden, lengths):
+        vectors = pooling(hidden, lengths).copy()
+        vectors[1] = np.nan
+        return vectors
+
+    monkeypatch.setattr(backend, "_pooling", spoilt)
+    for name, text in zip("abc", TEXTS, strict=True):
+        backend.add(name, Embed((Text(text),)))
+    told = backend.step()
+    assert [isinstance(one, Rejected) for one in told] == [False, True, False]
+    assert not backend.busy

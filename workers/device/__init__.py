@@ -1,0 +1,1 @@
+"""The machine and the devices on which models run."""

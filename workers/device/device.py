@@ -1,0 +1,61 @@
+"""Where models run: an execution provider of onnxruntime and the number of a device.
+
+Starts sessions there, and never elsewhere: onnxruntime itself falls back to the CPU in silence.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import onnxruntime as ort
+
+from cupola.cache.catalog import ExecutionProvider
+from cupola.workers.device.discovery import missing
+from cupola.workers.model.model_folder import ModelFolderError
+
+ort.disable_telemetry_events()
+
+
+class ProviderError(RuntimeError):
+    """The provider cannot start on this machine; the text says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    provider: ExecutionProvider = ExecutionProvider.CPU
+    index: int = 0
+
+    @property
+    def memory(self) -> str:
+        """The name that onnxruntime has for the memory in which keys and values lie."""
+        return "cuda" if self.provider is ExecutionProvider.CUDA else "cpu"
+
+    def open(
+        self, model: bytes | str, options: ort.SessionOptions, file: str
+    ) -> ort.InferenceSession:
+        """A session of a model (its bytes or its path), which came from ``file``.
+
+        Raises ProviderError, ModelFolderError.
+        """
+        try:
+            return self._start(model, options)
+        except ProviderError:
+            raise
+        except Exception as error:  # onnxruntime's own tree, which names no file
+            text = f"onnxruntime refuses {file} or {file}.data: {error}"
+            raise ModelFolderError(text) from error
+
+    def _start(self, model: bytes | str, options: ort.SessionOptions) -> ort.InferenceSession:
+        name = str(self.provider)
+        if name not in (installed := ort.get_available_providers()):
+            raise ProviderError(f"{name} cannot be used: {missing(name, installed)}")
+        if self.provider is ExecutionProvider.CPU:
+            return ort.InferenceSession(model, options, providers=[name])
+        asked = [(name, {"device_id": str(self.index)}), str(ExecutionProvider.CPU)]
+        session = ort.InferenceSession(model, options, providers=asked)
+        if name not in session.get_providers():
+            raise ProviderError(f"{name} is installed but did not start; the log above says why")
+        return session
+
+
+CPU = Device()

@@ -1,0 +1,184 @@
+"""The backend that makes vectors of texts. Texts of all requests share its runs."""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from cupola.scheduler.protocol.messages import (
+    Decode,
+    Embed,
+    Encode,
+    ErrorCode,
+    Output,
+    Rejected,
+    Serving,
+    Text,
+    Tokens,
+    Usage,
+    Work,
+)
+from cupola.workers.encoder.encoder_session import EncoderSession
+from cupola.workers.encoder.pooling import Pooling, Vectors, normalized
+from cupola.workers.model.backend import RequestError
+from cupola.workers.model.conversion import convert
+from cupola.workers.model.model_folder import ModelFolder
+from cupola.workers.model.text import TextCodec
+
+logger = logging.getLogger(__name__)
+
+BUDGET = 2048  # tokens of a run, with the padding
+
+
+@dataclass(slots=True)
+class _Job:
+    """One request: its texts that are still to come, and how many vectors it lacks."""
+
+    request_id: str
+    dimensions: int
+    tokens: int  # of all texts
+    waiting: deque[tuple[int, list[int]]] = field(default_factory=deque)  # (index, its tokens)
+    open: int = 0
+
+
+class EmbeddingBackend:
+    """See ``backend.Backend`` for the contract."""
+
+    serving = Serving("encoder")
+    shared_bytes = 0
+
+    def __init__(
+        self, folder: ModelFolder, codec: TextCodec, session: EncoderSession, pooling: Pooling
+    ) -> None:
+        self._context = folder.context
+        self._codec = codec
+        self._session = session
+        self._pooling = pooling
+        self._jobs: dict[str, _Job] = {}  # the next to have a text in a run is the first
+
+    @property
+    def busy(self) -> bool:
+        return bool(self._jobs)
+
+    def convert(self, request_id: str, task: Encode | Decode) -> Output:
+        return convert(self._codec, request_id, task)
+
+    def add(self, request_id: str, work: Work | Embed) -> None:
+        if isinstance(work, Work):
+            text = "this model makes embeddings and generates no text: use POST /v1/embeddings"
+            raise RequestError(ErrorCode.INVALID_REQUEST, text, "model")
+        texts = [self._tokens(index, text, work.truncate) for index, text in enumerate(work.texts)]
+        if not texts:
+            raise RequestError(ErrorCode.INVALID_REQUEST, "there is no text to embed", "texts")
+        self._jobs[request_id] = _Job(
+            request_id,
+            self._dimensions(work.dimensions),
+            sum(map(len, texts)),
+            deque(enumerate(texts)),
+            len(texts),
+        )
+
+    def abort(self, request_id: str) -> None:
+        self._jobs.pop(request_id, None)
+
+    def step(self) -> list[Output | Rejected]:
+        batch = self._batch()
+        vectors = self._vectors([tokens for _, _, tokens in batch]) if batch else []
+        told: list[Output | Rejected] = []
+        for (job, index, _), vector in zip(batch, vectors, strict=True):
+            if job.request_id not in self._jobs:
+                continue  # another of its texts has failed
+            if vector is not None:
+                told.append(self._told(job, index, vector))
+            else:
+                del self._jobs[job.request_id]
+                text = f"the model failed on input {index}"
+                told.append(Rejected(job.request_id, ErrorCode.INTERNAL, text))
+        return told
+
+    def _vectors(self, texts: list[list[int]]) -> list[Vectors | None]:
+        """One for each text; None where the model fails on it or its vector is not numbers.
+
+        Raises ModelFolderError when the model cannot be started anew after a failure.
+        """
+        try:
+            vectors = self._pooling(*self._session.run(texts))
+        except Exception as error:  # of whatever kind the runtime raises
+            logger.error("a run of %d texts failed: %s", len(texts), error)
+            self._session.rebuild()
+            if len(texts) == 1:
+                return [None]
+            return [vector for text in texts for vector in self._vectors([text])]
+        return [vector if np.isfinite(vector).all() else None for vector in vectors]
+
+    def _batch(self) -> list[tuple[_Job, int, list[int]]]:
+        """Texts for one run, by turns from every request."""
+        batch: list[tuple[_Job, int, list[int]]] = []
+        longest = 0
+        while ready := next((job for job in self._jobs.values() if job.waiting), None):
+            index, tokens = ready.waiting[0]
+            longest = max(longest, len(tokens))
+            if batch and longest * (len(batch) + 1) > BUDGET:
+                break
+            ready.waiting.popleft()
+            batch.append((ready, index, tokens))
+            self._jobs[ready.request_id] = self._jobs.pop(ready.request_id)  # to the end
+        return batch
+
+    def _told(self, job: _Job, index: int, vector: Vectors) -> Output:
+        if job.dimensions < len(vector):
+            vector = normalized(vector[: job.dimensions])
+        job.open -= 1
+        usage = None
+        if not job.open:
+            usage = Usage(job.tokens, 0)
+            del self._jobs[job.request_id]
+        data = np.ascontiguousarray(vector, "<f4").tobytes()
+        return Output(job.request_id, usage=usage, index=index, embedding=data)
+
+    def _tokens(self, index: int, text: Text | Tokens, truncate: bool) -> list[int]:
+        tokens = self._codec.encode(text.text) if isinstance(text, Text) else self._known(text.ids)
+        if not tokens:
+            raise RequestError(ErrorCode.INVALID_REQUEST, f"input {index} is empty", "texts")
+        if len(tokens) <= self._context:
+            return tokens
+        if truncate:
+            # The tokenizer's own tokens at the end, such as [SEP], stay.
+            end = tokens[-1:] if isinstance(text, Text) and self._ends else []
+            return tokens[: self._context - len(end)] + end
+        message = (
+            f"input {index} has {len(tokens)} tokens, but this model reads {self._context} at "
+            "most; shorten it, or ask for truncation"
+        )
+        raise RequestError(ErrorCode.CONTEXT_LENGTH_EXCEEDED, message, "texts")
+
+    @property
+    def _ends(self) -> bool:
+        """Whether the tokenizer puts a token behind every text."""
+        empty = self._codec.encode("")
+        return len(empty) > 1
+
+    def _known(self, ids: Sequence[int]) -> list[int]:
+        for token in ids:
+            if not self._codec.has(token):
+                text = f"the model has no token {token}"
+                raise RequestError(ErrorCode.INVALID_REQUEST, text, "texts")
+        return list(ids)
+
+    def _dimensions(self, wanted: int | None) -> int:
+        full = self._session.width
+        if wanted is None or wanted == full:
+            return full
+        if not self._pooling.matryoshka:
+            text = f"this model's vectors have {full} dimensions and cannot be shortened"
+            raise RequestError(ErrorCode.INVALID_REQUEST, text, "dimensions")
+        sizes = self._pooling.sizes
+        if wanted > full or (sizes and wanted not in sizes):
+            allowed = ", ".join(map(str, sizes)) or f"at most {full}"
+            text = f"this model's vectors cannot have {wanted} dimensions: {allowed}"
+            raise RequestError(ErrorCode.INVALID_REQUEST, text, "dimensions")
+        return wanted

@@ -1,0 +1,1 @@
+"""Continuous batching: plan a step, run it, select tokens, send outputs."""

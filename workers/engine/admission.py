@@ -1,0 +1,156 @@
+"""Turns a request into the sequences that answer it, or says why it cannot be served."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import nan
+
+from msgspec import structs
+
+from cupola.scheduler.protocol.messages import (
+    Chat,
+    ErrorCode,
+    SamplingParams,
+    Text,
+    TokenLogprob,
+    Tokens,
+    Work,
+)
+from cupola.workers.engine.drafting import Drafter, Memories
+from cupola.workers.engine.sequence import Job, Sequence
+from cupola.workers.grammar.constraints import Constraints
+from cupola.workers.model.backend import RequestError
+from cupola.workers.model.model_folder import ModelFolder
+from cupola.workers.model.text import StopMatcher, TemplateError, TextCodec
+from cupola.workers.sampling.penalties import Penalties
+from cupola.workers.sampling.sampling import Sampler
+
+
+class Admission:
+    """What a model accepts."""
+
+    def __init__(
+        self,
+        folder: ModelFolder,
+        codec: TextCodec,
+        vocabulary: int,
+        constraints: Constraints,
+        wake: Callable[[], None],
+    ) -> None:
+        """``wake`` is called, from another thread, when a grammar is compiled."""
+        self._folder = folder
+        self._codec = codec
+        self._vocabulary = vocabulary
+        self._constraints = constraints
+        self._wake = wake
+        self._memories = Memories()
+
+    def sequences(self, request_id: str, work: Work) -> list[Sequence]:
+        """One for each answer asked for. Raises RequestError."""
+        self._check_bias(work.sampling)
+        tokens = self._tokens(work)
+        room = self._room(len(tokens), work.sampling)
+        grammar = None
+        if work.constraint is not None:
+            grammar = self._constraints.compile(work.constraint)
+            grammar.add_done_callback(lambda _: self._wake())
+        job = Job(request_id, len(tokens), open=work.answers)
+        made = [self._sequence(job, index, tokens, room, work) for index in range(work.answers)]
+        for sequence in made:
+            sequence.grammar = grammar
+        return made
+
+    def _sequence(self, job: Job, index: int, tokens: list[int], room: int, work: Work) -> Sequence:
+        params = self._with_advice(work.sampling)
+        ends = frozenset(params.stop_token_ids)
+        if not params.ignore_eos:
+            ends |= self._folder.end_tokens
+        logprobs = None
+        if work.prompt_logprobs and index == 0:
+            logprobs = [TokenLogprob(self._codec.token_bytes(tokens[0]), nan)]
+        return Sequence(
+            job=job,
+            index=index,
+            tokens=list(tokens),
+            max_tokens=room,
+            end_tokens=ends,
+            params=params,
+            sampler=Sampler(params, index, Penalties(params, tokens, ends)),
+            detokenizer=self._codec.detokenizer(
+                keep_special=work.keep_special, goes_on=_goes_on(work.prompt)
+            ),
+            stops=StopMatcher(params.stop),
+            cache_salt=work.cache_salt,
+            prompt_logprobs=logprobs,
+            drafter=self._drafter(tokens, work),
+        )
+
+    def _with_advice(self, params: SamplingParams) -> SamplingParams:
+        """What the client leaves open is as the model's makers advise."""
+        advised = self._folder.advised
+        return structs.replace(
+            params,
+            temperature=_first(params.temperature, advised.temperature, 1.0),
+            top_p=_first(params.top_p, advised.top_p, 1.0),
+            top_k=_first(params.top_k, advised.top_k, 0),
+        )
+
+    def _drafter(self, tokens: list[int], work: Work) -> Drafter | None:
+        if work.constraint is not None or work.prompt_logprobs:
+            return None  # a grammar would have to be asked about every guess
+        prediction = self._codec.encode(work.prediction, add_special=False)
+        return Drafter(self._memories.of(work.cache_salt), prediction, tokens)
+
+    def _tokens(self, work: Work) -> list[int]:
+        try:
+            match work.prompt:
+                case Chat():
+                    tokens = self._codec.encode_chat(work.prompt)
+                case Text(text):
+                    tokens = self._codec.encode(text)
+                case Tokens(ids):
+                    tokens = list(ids)
+        except TemplateError as error:
+            raise RequestError(ErrorCode.INVALID_REQUEST, str(error), "prompt") from error
+        if not tokens:
+            raise RequestError(ErrorCode.INVALID_REQUEST, "the prompt is empty", "prompt")
+        if not all(0 <= token < self._vocabulary for token in tokens):
+            text = f"the prompt has token ids outside the vocabulary of {self._vocabulary}"
+            raise RequestError(ErrorCode.INVALID_REQUEST, text, "prompt")
+        return tokens
+
+    def _check_bias(self, params: SamplingParams) -> None:
+        """A bias for a token that this model has not was meant for another model."""
+        unknown = [token for token in params.logit_bias if token >= self._vocabulary]
+        if unknown:
+            text = f"the highest token is {self._vocabulary - 1}, but logit_bias has {unknown[0]}"
+            raise RequestError(ErrorCode.INVALID_REQUEST, text, "logit_bias")
+
+    def _room(self, prompt: int, params: SamplingParams) -> int:
+        """How many tokens may be generated behind a prompt of so many."""
+        context = self._folder.context
+        if prompt >= context:
+            text = (
+                f"the prompt has {prompt} tokens, but this model's context holds {context} tokens "
+                "together with the answer; shorten the messages"
+            )
+            raise RequestError(ErrorCode.CONTEXT_LENGTH_EXCEEDED, text, "prompt")
+        if params.max_tokens is None or params.fewer:
+            return min(params.max_tokens or context, context - prompt)
+        if prompt + params.max_tokens > context:
+            text = (
+                f"the prompt's {prompt} tokens and max_tokens {params.max_tokens} make "
+                f"{prompt + params.max_tokens}, but this model's context holds {context} tokens; "
+                f"ask for at most {context - prompt}"
+            )
+            raise RequestError(ErrorCode.CONTEXT_LENGTH_EXCEEDED, text, "max_tokens")
+        return params.max_tokens
+
+
+def _goes_on(prompt: Chat | Text | Tokens) -> bool:
+    """Whether the answer continues text, and is no turn of its own."""
+    return not isinstance(prompt, Chat) or prompt.continue_last
+
+
+def _first(*values: float | None) -> float | None:
+    return next((value for value in values if value is not None), None)

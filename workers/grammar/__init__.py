@@ -1,0 +1,1 @@
+"""Grammars that constrain answers: compiled with limits, followed token by token."""

@@ -1,0 +1,102 @@
+"""Constraints on answers: compiled once, beside the model's steps, and followed token by token.
+
+    grammar = constraints.compile(work.constraint)   # a future: compiling may take seconds
+    matcher = grammar.result().matcher()             # one for each answer
+    matcher.accept(token)                            # then ``matcher.over``, ``matcher.failure``
+
+The masks of a step are ``masks.MaskBatch``'s.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Collection
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+from llguidance import LLMatcher
+
+from cupola.scheduler.protocol.messages import Constraint, ConstraintKind
+from cupola.workers.grammar.grammar import Vocabulary, check_size, compile_constraint
+from cupola.workers.grammar.grammar_probe import GrammarProbe
+
+MAX_GRAMMARS = 64  # kept compiled
+LATE = "the answer's grammar has become too complex to follow"
+
+
+class Matcher:
+    """Where one answer is in its grammar. Used from one thread at a time."""
+
+    def __init__(self, state: LLMatcher) -> None:
+        self.state = state
+        self.failure: str | None = None  # why the answer cannot go on
+
+    def accept(self, token: int) -> None:
+        """The answer goes on with ``token``. Afterwards look at ``failure`` and ``over``."""
+        if not self.state.consume_token(token):
+            self.fail(LATE)
+
+    @property
+    def over(self) -> bool:
+        """Whether the grammar is fulfilled and nothing but an end token may follow."""
+        return self.failure is None and self.state.is_stopped()
+
+    @property
+    def fulfilled(self) -> bool:
+        """Whether the answer may end here."""
+        return self.failure is None and self.state.is_accepting()
+
+    def fail(self, reason: str) -> None:
+        self.failure = self.failure or reason
+
+
+class Grammar:
+    """A compiled constraint, at its beginning."""
+
+    def __init__(self, beginning: LLMatcher) -> None:
+        self._beginning = beginning
+
+    def matcher(self) -> Matcher:
+        """A fresh one; costs microseconds, and shares what the others have worked out."""
+        return Matcher(self._beginning.deep_copy())
+
+
+class Constraints:
+    """The grammars of one model. ``compile`` returns at once; a thread does the work."""
+
+    def __init__(self, tokenizer: Path, size: int, ends: Collection[int]) -> None:
+        """``tokenizer``: its JSON file. ``size``: columns of the logits. ``ends``: end tokens."""
+        self._tokenizer = tokenizer
+        self._size = size
+        self._ends = ends
+        self._probe = GrammarProbe(tokenizer, size, ends)
+        self._vocabulary: Vocabulary | None = None
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="grammars")
+        self._compiled: OrderedDict[tuple[ConstraintKind, str], Future[Grammar]] = OrderedDict()
+
+    def compile(self, constraint: Constraint) -> Future[Grammar]:
+        """The grammar, or RequestError, in time. Raises RequestError for what is too large."""
+        key = (constraint.kind, constraint.source)
+        if found := self._compiled.get(key):
+            self._compiled.move_to_end(key)
+            return found
+        check_size(constraint)
+        future = self._compiled[key] = self._thread.submit(self._build, constraint)
+        if len(self._compiled) > MAX_GRAMMARS:
+            self._compiled.popitem(last=False)
+        return future
+
+    def close(self) -> None:
+        self._thread.shutdown()
+        self._probe.close()
+
+    def _build(self, constraint: Constraint) -> Grammar:
+        self._probe.check(constraint)
+        if self._vocabulary is None:
+            self._vocabulary = Vocabulary(self._tokenizer, self._size, self._ends)
+        beginning = compile_constraint(constraint, self._vocabulary)
+        # The first mask takes longer than those that follow, and its work is shared by them.
+        mask = np.zeros(self._vocabulary.words, np.int32)
+        beginning.unsafe_compute_mask_ptr(mask.ctypes.data, mask.nbytes)
+        return Grammar(beginning)

@@ -1,0 +1,142 @@
+"""From a Constraint to a compiled llguidance matcher, with limits. Takes up to seconds.
+
+Nothing here knows of threads or time: ``constraints.py`` runs it beside the model's steps, and
+``grammar_probe.py`` in a process that can be killed.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Collection
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from llguidance import LLMatcher, LLParserLimits, LLTokenizer
+
+from cupola.scheduler.protocol.messages import Constraint, ConstraintKind, ErrorCode
+from cupola.workers.model.backend import RequestError
+
+if TYPE_CHECKING:
+    from llguidance._lib import JsonCompileOptions
+
+MAX_SOURCE = 128 * 1024  # characters
+MAX_NESTING = 100  # brackets within brackets
+MAX_TEXT = 300  # of an error, which may quote the whole grammar
+
+# White space between the parts of a JSON document: enough for any usual layout, but bounded, or a
+# small model may write nothing else until its tokens are used up.
+JSON_SPACE = r"[ \t\r\n]{1,24}"
+_JSON_OPTIONS: JsonCompileOptions = {
+    "lenient": False,
+    "coerce_one_of": False,
+    "whitespace_pattern": JSON_SPACE,
+}
+
+_JSON_STRING = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
+_ESCAPED = re.compile(r"\\.", re.DOTALL)
+_UNIMPLEMENTED = re.compile(r"Unimplemented keys: \[(.*?)\]")
+_NAMES = {
+    ConstraintKind.JSON_SCHEMA: "JSON schema",
+    ConstraintKind.JSON_OBJECT: "JSON grammar",
+    ConstraintKind.REGEX: "regular expression",
+    ConstraintKind.LARK: "Lark grammar",
+}
+
+
+class Vocabulary:
+    """A model's tokens as llguidance wants them. Reading a large one takes half a second."""
+
+    def __init__(self, tokenizer: Path, size: int, ends: Collection[int]) -> None:
+        """``size``: columns of the logits. ``ends``: the tokens that end an answer."""
+        text = tokenizer.read_text("utf-8")
+        self.size = size
+        self.ends = tuple(sorted(ends))
+        self.tokenizer = LLTokenizer(text, n_vocab=size, eos_token=list(self.ends) or None)
+
+    @property
+    def words(self) -> int:
+        """32-bit words of a bit mask over the vocabulary."""
+        return (self.size + 31) // 32
+
+
+def compile_constraint(constraint: Constraint, vocabulary: Vocabulary) -> LLMatcher:
+    """A matcher at its beginning. Raises RequestError, whose text names what is wrong."""
+    check_size(constraint)
+    matcher = LLMatcher(
+        vocabulary.tokenizer, _grammar(constraint), log_level=0, limits=_parser_limits()
+    )
+    if matcher.is_error():
+        raise refused(constraint, matcher.get_error())
+    return matcher
+
+
+def check_size(constraint: Constraint) -> None:
+    """Refuse what is not worth reading. Raises RequestError."""
+    source = constraint.source
+    if len(source) > MAX_SOURCE:
+        raise refused(constraint, f"it has {len(source)} characters, more than {MAX_SOURCE}")
+    is_json = constraint.kind is ConstraintKind.JSON_SCHEMA
+    depth = deepest = 0
+    for character in (_JSON_STRING if is_json else _ESCAPED).sub("", source):
+        if character in "([{":
+            depth += 1
+            deepest = max(deepest, depth)
+        elif character in ")]}":
+            depth -= 1
+    if deepest > MAX_NESTING:
+        raise refused(constraint, f"it is nested {deepest} deep, more than {MAX_NESTING}")
+
+
+def refused(constraint: Constraint, reason: str) -> RequestError:
+    """The error for a constraint that cannot be followed."""
+    name = _NAMES[constraint.kind]
+    if found := _UNIMPLEMENTED.search(reason):
+        keys = found[1].replace('"', "'")
+        text = f"the {name} uses {keys}, which cannot be enforced here; leave it out"
+    elif reason.startswith("oneOf"):
+        text = (
+            f"the {name} uses 'oneOf' with branches that are not clearly apart from each other, "
+            "which cannot be enforced here; use 'anyOf', or give each branch its own 'type' or "
+            "a required property with its own constant string"
+        )
+    else:
+        text = f"the {name} cannot be used: {_short(reason)}"
+    return RequestError(ErrorCode.INVALID_REQUEST, text, "constraint")
+
+
+def _grammar(constraint: Constraint) -> str:
+    try:
+        match constraint.kind:
+            case ConstraintKind.JSON_SCHEMA:
+                return _json_grammar(constraint.source)
+            case ConstraintKind.JSON_OBJECT:
+                return _json_grammar('{"type": "object"}')
+            case ConstraintKind.REGEX:
+                return LLMatcher.grammar_from_regex(constraint.source)
+            case ConstraintKind.LARK:
+                return LLMatcher.grammar_from_lark(constraint.source)
+    except ValueError as error:
+        raise refused(constraint, str(error)) from None
+
+
+def _json_grammar(schema: str) -> str:
+    json.loads(schema)  # for an error that says where
+    return LLMatcher.grammar_from_json_schema(schema, overrides=_JSON_OPTIONS)
+
+
+def _parser_limits() -> LLParserLimits:
+    """Less than the defaults where one request's grammar costs all streams time or memory."""
+    return LLParserLimits(
+        initial_lexer_fuel=1_000_000,  # 20 ms
+        step_lexer_fuel=100_000,  # 7 ms
+        step_max_items=30_000,  # 2 ms
+        max_lexer_states=20_000,  # 40 MB
+        max_grammar_size=100_000,
+        verbose_errors=False,
+    )
+
+
+def _short(reason: str) -> str:
+    text = " ".join(reason.replace("<non-verbose/>", "").split())
+    return text if len(text) <= MAX_TEXT else text[:MAX_TEXT] + " ..."

@@ -1,0 +1,140 @@
+"""A serving graph whose integer products read their weights in blocks, made of one of whole ones.
+
+``MatMulIntegerToFloat`` takes activations that are rounded by nodes before it, and is the fastest
+for many tokens. For a few ``MatMulNBits`` reads the same weights faster, and rounds activations
+itself, block by block: what stood in front of the products goes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import NodeProto, TensorProto, helper, numpy_helper
+
+from cupola.workers.graph.serving_graph import drop_dead_nodes
+
+_BLOCK = 64  # weights with a scale, and activations that are rounded together
+_BITS, _MIDDLE = 8, 128
+_INT8_ACTIVATIONS = 4  # MatMulNBits' accuracy_level of the fast kernels
+
+
+@dataclass(frozen=True, slots=True)
+class BlockGraph:
+    model: bytes  # an onnx.ModelProto
+    weights: dict[str, NDArray[np.generic]]  # of its initializers, those that lie in no file
+
+
+def with_block_weights(graph: bytes, folder: Path, most: int) -> BlockGraph | None:
+    """The same function, of activations that are rounded less coarsely.
+
+    ``folder``: of the graph's external data. ``most``: bytes that the new weights may have. None:
+    there are no such products, or too large ones. Raises OSError.
+    """
+    model = onnx.load_from_string(graph)
+    rewriting = _Rewriting(model.graph, folder)
+    products = [node for node in model.graph.node if rewriting.takes(node)]
+    if not 0 < sum(map(rewriting.size, products)) <= most:
+        return None
+    for node in products:
+        rewriting.product(node)
+    drop_dead_nodes(model.graph)
+    del model.graph.value_info[:]
+    return BlockGraph(model.SerializeToString(), rewriting.weights)
+
+
+class _Rewriting:
+    def __init__(self, graph: onnx.GraphProto, folder: Path) -> None:
+        self._graph = graph
+        self._folder = folder
+        self.weights: dict[str, NDArray[np.generic]] = {}
+        self._stored = {tensor.name: tensor for tensor in graph.initializer}
+        self._makers = {output: node for node in graph.node for output in node.output}
+        self._readers: dict[str, list[NodeProto]] = {}
+        for node in graph.node:
+            for name in node.input:
+                self._readers.setdefault(name, []).append(node)
+
+    def takes(self, node: NodeProto) -> bool:
+        """Whether it is a product of rounded activations and symmetric weights, without a bias."""
+        if node.op_type != "MatMulIntegerToFloat" or any(node.input[5:]):
+            return False
+        rounding, weight = self._makers.get(node.input[0]), self._stored.get(node.input[1])
+        if rounding is None or rounding.op_type != "QuantizeLinear" or weight is None:
+            return False
+        scales = self._stored.get(node.input[3])
+        return (
+            weight.data_type == TensorProto.INT8
+            and len(weight.dims) == 2
+            and scales is not None
+            and list(scales.dims) == [weight.dims[1]]
+        )
+
+    def size(self, node: NodeProto) -> int:
+        return int(np.prod(self._stored[node.input[1]].dims))
+
+    def product(self, node: NodeProto) -> None:
+        """Put a product of blocks in the place of ``node``."""
+        x, output = self._makers[node.input[0]].input[0], node.output[0]
+        norm = self._makers.get(x)
+        # Tokens that were given one length for the rounding are read as they are.
+        if norm is not None and (undone := self._undone(norm, output)) is not None:
+            x, output = norm.input[0], undone.output[0]
+            undone.output[0] = f"{output}/unused"
+        weight, scales = (self._array(node.input[place]) for place in (1, 3))
+        names = f"{node.input[1]}.blocks", f"{node.input[3]}.blocks"
+        made = dict(zip(names, _in_blocks(weight, scales), strict=True))
+        self.weights |= made
+        self._graph.initializer.extend(_elsewhere(name, array) for name, array in made.items())
+        inside, outside = weight.shape
+        product = helper.make_node(
+            "MatMulNBits",
+            [x, *names],
+            [output],
+            name=node.name,
+            domain="com.microsoft",
+            K=inside,
+            N=outside,
+            bits=_BITS,
+            block_size=_BLOCK,
+            accuracy_level=_INT8_ACTIVATIONS,
+        )
+        node.CopyFrom(product)
+
+    def _undone(self, norm: NodeProto, product: str) -> NodeProto | None:
+        """What divides a product by that which ``norm`` has multiplied its input by."""
+        if norm.op_type != "SimplifiedLayerNormalization" or len(norm.output) < 2:
+            return None
+        for reader in self._readers.get(product, ()):
+            if reader.op_type == "Div" and list(reader.input) == [product, norm.output[1]]:
+                return reader
+        return None
+
+    def _array(self, name: str) -> NDArray[np.generic]:
+        return numpy_helper.to_array(self._stored[name], str(self._folder))
+
+
+def _in_blocks(
+    weight: NDArray[np.generic], scales: NDArray[np.generic]
+) -> tuple[NDArray[np.generic], NDArray[np.generic]]:
+    """``[K, N]`` int8 and ``[N]`` as MatMulNBits has them: ``[N, K / block, block]`` uint8 around
+    128 and ``[N, K / block]``."""
+    inside, outside = weight.shape
+    blocks = -(-inside // _BLOCK)
+    made = np.full((outside, blocks * _BLOCK), _MIDDLE, np.uint8)
+    np.bitwise_xor(weight.view(np.uint8).T, np.uint8(_MIDDLE), out=made[:, :inside])
+    each = np.repeat(scales.astype(np.float32)[:, None], blocks, axis=1)
+    return made.reshape(outside, blocks, _BLOCK), each
+
+
+def _elsewhere(name: str, array: NDArray[np.generic]) -> TensorProto:
+    """An initializer whose values the session is given. Some place must be named all the same."""
+    kind = helper.np_dtype_to_tensor_dtype(array.dtype)
+    tensor = TensorProto(name=name, data_type=kind, dims=array.shape)
+    tensor.data_location = TensorProto.EXTERNAL
+    for key, value in (("location", "memory"), ("offset", "0"), ("length", str(array.nbytes))):
+        tensor.external_data.add(key=key, value=value)
+    return tensor

@@ -1,0 +1,100 @@
+"""Keys and values of which rows that begin alike hold the common beginning together.
+
+What PagedAttention (arXiv 2309.06180) does with block tables, the system's page tables do here:
+pages of several rows are the same memory. So a shared prompt takes its memory once, and is read
+into the processor's caches once for all rows.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator, Mapping
+
+from cupola.workers.graph.attention_layers import KeyValueShape
+from cupola.workers.kv.kv_cache import KeyValueCache
+from cupola.workers.kv.page_memory import SharedMemory
+from cupola.workers.kv.page_table import MOST_OWNERS, Change, Copy, PageTable, Show
+
+logger = logging.getLogger(__name__)
+
+# A process may have 65,530 mappings (Linux's vm.max_map_count), and a worker may hold some models.
+_MOST_MAPPINGS = 16_000
+
+# Positions from which on pages are shared. To show them takes some system calls for every layer and
+# head, and the row's own warm pages are given back; to copy so few takes less.
+WORTH_SHARING = 128
+
+
+def key_value_cache(shape: KeyValueShape, rows: int, capacity: int) -> KeyValueCache:
+    """Rows that share memory where the system can do that, and plain ones elsewhere."""
+    mappings = 2 * shape.layers * shape.heads * rows * (MOST_OWNERS + 1)
+    if SharedMemory.available() and mappings <= _MOST_MAPPINGS:
+        try:
+            return SharingCache(shape, rows, capacity)
+        except OSError as error:
+            logger.warning("prompts that begin alike do not share memory: %s", error)
+    return KeyValueCache(shape, rows, capacity)
+
+
+class SharingCache(KeyValueCache):
+    """See ``kv_cache.KeyValueCache``."""
+
+    _memory: SharedMemory
+
+    def __init__(self, shape: KeyValueShape, rows: int, capacity: int) -> None:
+        """Raises OSError."""
+        super().__init__(shape, rows, capacity, SharedMemory)
+        self._table = PageTable(rows, self.capacity // self.page)
+        self._head_bytes = self._row_bytes // shape.heads
+        self._page_bytes = self._head_bytes // self._table.pages
+
+    @property
+    def shared_bytes(self) -> int:
+        heads = 2 * self.shape.layers * self.shape.heads
+        return self._table.borrowed * heads * self._page_bytes
+
+    def copy(self, source: int, target: int, length: int) -> None:
+        """Whole pages are shared where there are many, and the rest is copied."""
+        self.versions[target] += 1
+        wanted = length // self.page if length >= WORTH_SHARING else 0
+        pages, changes = self._table.share(source, target, wanted)
+        self._make(changes)
+        self._copy(source, target, pages * self.page, length)
+
+    def claim(self, row: int, position: int) -> None:
+        page, within = divmod(position, self.page)
+        self._make(self._table.claim(row, page, keep=within > 0))
+
+    def forget(self, row: int) -> None:
+        self.claim(row, 0)
+        super().forget(row)
+
+    def lenders(self) -> frozenset[int]:
+        return self._table.lenders()
+
+    def borrows(self, row: int, position: int) -> bool:
+        return self._table.borrows(row, position // self.page)
+
+    def positions(self, lengths: Mapping[int, int]) -> int:
+        pages = {row: length // self.page for row, length in lengths.items()}
+        return super().positions(lengths) - self.page * self._table.saved(pages)
+
+    def _make(self, changes: Iterable[Change]) -> None:
+        for change in changes:
+            if isinstance(change, Copy):
+                start, end = change.first * self.page, change.end * self.page
+                self._copy(change.source, change.target, start, end)
+                continue
+            size = (change.end - change.first) * self._page_bytes
+            for at in self._places(change.first):
+                own = at + change.row * self._row_bytes
+                if isinstance(change, Show):
+                    self._memory.show(own, at + change.owner * self._row_bytes, size)
+                else:
+                    self._memory.give_back(own, size)
+
+    def _places(self, page: int) -> Iterator[int]:
+        """Where the page lies in the first row, for all layers, keys and values, and heads."""
+        for part in range(2 * self.shape.layers):
+            for head in range(self.shape.heads):
+                yield (part * self._part_bytes + head * self._head_bytes + page * self._page_bytes)

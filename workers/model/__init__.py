@@ -1,0 +1,1 @@
+"""A model as a worker sees it: its folder, its tokenizer and chat template, what runs it."""

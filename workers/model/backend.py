@@ -1,0 +1,62 @@
+"""What the worker asks of an engine: ``engine.Engine`` runs models, ``EchoBackend`` has none."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from cupola.scheduler.protocol.messages import (
+    Decode,
+    Embed,
+    Encode,
+    ErrorCode,
+    Output,
+    Rejected,
+    Serving,
+    Work,
+)
+
+
+class RequestError(ValueError):
+    """A request that this model cannot serve; the text is for the client.
+
+    ``param``: the field of the Task or of its sampling that is to blame, by its name there.
+    """
+
+    def __init__(self, code: ErrorCode, message: str, param: str = "") -> None:
+        self.code = code
+        self.param = param
+        super().__init__(message)
+
+    def rejected(self, request_id: str) -> Rejected:
+        return Rejected(request_id, self.code, str(self), self.param)
+
+
+class Backend(Protocol):
+    """A loaded model that works for many requests at once. Used from one thread."""
+
+    def add(self, request_id: str, work: Work | Embed) -> None:
+        """Accept a request. Raises RequestError, and then knows nothing of it."""
+
+    def convert(self, request_id: str, task: Encode | Decode) -> Output:
+        """Text to tokens or back, at once. Raises RequestError."""
+
+    def abort(self, request_id: str) -> None:
+        """Forget a request; no output of it follows. Unknown ids are ignored."""
+
+    def step(self) -> Sequence[Output | Rejected]:
+        """One run of the model over everything that is ready. A request ends with the output that
+        has its usage, or by being rejected: then the backend has forgotten it. An exception means
+        that the engine is lost, and all its requests with it."""
+
+    @property
+    def serving(self) -> Serving:
+        """How the model runs; for people."""
+
+    @property
+    def shared_bytes(self) -> int:
+        """What the system counts more than once as resident memory of this process."""
+
+    @property
+    def busy(self) -> bool:
+        """Whether ``step`` has something to do."""

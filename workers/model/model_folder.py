@@ -1,0 +1,81 @@
+"""A model's folder as a worker sees it: ``genai_config.json`` and the files it names."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from cupola.scheduler.protocol.messages import SamplingParams
+
+
+class ModelFolderError(ValueError):
+    """The folder does not hold a model that can be loaded; the text names the file."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFolder:
+    path: Path
+    decoder: Path  # its graph
+    context: int  # tokens of prompt and answer together
+    end_tokens: frozenset[int]
+    head_size: int  # of keys and values; 0: the graph says it
+    # Of keys and values as onnxruntime-genai keeps them, at most; 0: the folder does not say.
+    cache_bytes_per_token: int = 0
+    window: int = 0  # tokens of a sliding window, before which onnxruntime-genai forgets; 0: none
+    # Temperature, top_p and top_k that its makers advise.
+    advised: SamplingParams = field(default_factory=SamplingParams)
+
+    @classmethod
+    def read(cls, path: Path, context_limit: int = 0) -> ModelFolder:
+        """``context_limit``: 0, or a cap on the model's context. Raises ModelFolderError."""
+        config = _read(path / "genai_config.json")
+        model = config["model"]
+        context = model.get("context_length")
+        if not isinstance(context, int) or context < 1:
+            raise ModelFolderError(
+                f"{path.name}/genai_config.json: model.context_length is missing"
+            )
+        end = model.get("eos_token_id", [])
+        ends = frozenset(end if isinstance(end, list) else [end])
+        decoder = model.get("decoder", {})
+        graph = path / decoder.get("filename", "model.onnx")
+        limit = min(context, context_limit or context)
+        head_size = decoder.get("head_size", 0)
+        cache = _cache_bytes(decoder)
+        window = decoder.get("sliding_window", {}).get("window_size", 0)
+        advised = _advised(config.get("search"))
+        return cls(path, graph, limit, ends, head_size, cache, window, advised)
+
+    @property
+    def decoder_bytes(self) -> int:
+        """Of the decoder's graph and the weights beside it."""
+        files = self.decoder.parent.glob(f"{self.decoder.name}*")
+        return sum(file.stat().st_size for file in files)
+
+
+def _cache_bytes(decoder: dict[str, Any]) -> int:
+    """Of one token's keys and values in float32."""
+    names = ("num_hidden_layers", "num_key_value_heads", "head_size")
+    layers, heads, size = (int(decoder.get(name, 0)) for name in names)
+    return 2 * 4 * layers * heads * size
+
+
+def _advised(search: object) -> SamplingParams:
+    """The parameters of ``search``, which count only where sampling is switched on."""
+    if not isinstance(search, dict) or not search.get("do_sample"):
+        return SamplingParams()
+    names = ("temperature", "top_p", "top_k")
+    return SamplingParams(**{n: search[n] for n in names if isinstance(search.get(n), int | float)})
+
+
+def _read(file: Path) -> dict[str, Any]:
+    name = f"{file.parent.name}/{file.name}"
+    try:
+        config = json.loads(file.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelFolderError(f"{name} cannot be read: {error}") from error
+    if not isinstance(config, dict) or not isinstance(config.get("model"), dict):
+        raise ModelFolderError(f"{name}: 'model' is missing")
+    return config

@@ -1,0 +1,1 @@
+"""Runs of a model: sessions, runners, packing, and which of several ways is faster."""

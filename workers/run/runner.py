@@ -1,0 +1,96 @@
+"""onnxruntime and its IO binding: one run of a serving graph, and nothing else."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from cupola.workers.graph.serving_graph import ServingGraph
+from cupola.workers.kv.device_cache import DeviceCache
+from cupola.workers.kv.kv_cache import KeyValueCache
+from cupola.workers.run.packing import Row, fill, pack, span
+
+
+class Running(Protocol):
+    """What runs rows: a ``Runner``, or some behind one front."""
+
+    def run(self, rows: Sequence[Row], logits: NDArray[np.float32]) -> float: ...
+
+    def rebuild(self) -> None: ...
+
+
+@dataclass(slots=True)
+class _Bound:
+    """The memory that a run reads and writes, and the layout of its rows there."""
+
+    binding: ort.IOBinding
+    layout: tuple[object, ...] = ()
+    inputs: dict[str, NDArray[np.generic]] = field(default_factory=dict)
+
+
+class Runner:
+    """A session of a serving graph, and the cache whose rows it reads and writes in place."""
+
+    def __init__(
+        self,
+        graph: ServingGraph,
+        open_: Callable[[], ort.InferenceSession],
+        cache: KeyValueCache | DeviceCache,
+    ) -> None:
+        self.cache = cache
+        self._open = open_
+        self._session = open_()
+        self._graph = graph
+        self.vocabulary = graph.vocabulary
+        self._on_device = isinstance(cache, DeviceCache)
+        # Binding all keys and values costs a millisecond, so the same slots are bound once.
+        self._bindings: dict[range, _Bound] = {}
+
+    def run(self, rows: Sequence[Row], logits: NDArray[np.float32]) -> float:
+        """Write the logits ``[R, vocabulary]`` that are wanted; what the run took, in seconds.
+
+        ``logits`` has a place for one row at least. The GIL is released meanwhile. A slot that has
+        no row stays as it is.
+        """
+        slots = span(rows)
+        bound = self._bindings.get(slots) or self._bind(slots)
+        # Rows that generate differ from step to step in some numbers only: nothing is bound anew,
+        # unless binding copies the inputs to a device.
+        pointer = logits.ctypes.data
+        layout = (pointer, *((row.slot, len(row.tokens), row.logits) for row in rows))
+        if anew := bound.layout != layout or self._on_device:
+            packed = pack(rows, slots)
+            bound.layout, bound.inputs = layout, {n: packed[n] for n in self._graph.inputs}
+        fill(bound.inputs, rows, slots, self._graph.short_context)
+        if anew:
+            for name, array in bound.inputs.items():
+                at = (array.dtype.type, array.shape, array.ctypes.data)
+                bound.binding.bind_input(name, "cpu", 0, *at)
+            shape = (1, len(bound.inputs["last"]), self.vocabulary)
+            bound.binding.bind_output("logits", "cpu", 0, np.float32, shape, pointer)
+        began = time.perf_counter()
+        self._session.run_with_iobinding(bound.binding)
+        return time.perf_counter() - began
+
+    def rebuild(self) -> None:
+        """Open the session again."""
+        self._bindings.clear()
+        del self._session  # first: there may be no memory for two
+        self._session = self._open()
+
+    def _bind(self, slots: range) -> _Bound:
+        """Bind the keys and values of some slots."""
+        binding = self._session.io_binding()
+        for layer, names in enumerate(self._graph.caches):
+            for part, (past, present) in enumerate(names.parts):
+                at = self.cache.place(layer, part, slots)
+                binding.bind_input(past, *at)
+                binding.bind_output(present, *at)
+        bound = self._bindings[slots] = _Bound(binding)
+        return bound
