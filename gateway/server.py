@@ -10,8 +10,10 @@ import asyncio
 import logging
 import socket
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import cast
 
+import hypercorn.asyncio.run
 from hypercorn.asyncio import serve
 from hypercorn.config import Config
 from hypercorn.typing import ASGIFramework
@@ -21,6 +23,7 @@ from cupola.cache.home import Home
 from cupola.cache.store import ModelCache
 from cupola.gateway.app import build_app
 from cupola.gateway.config import GatewayConfig
+from cupola.gateway.connection import Connection, ConnectionLimits
 from cupola.gateway.core.remote_models import RemoteModels
 from cupola.gateway.core.scheduler_client import SchedulerClient
 from cupola.scheduler.protocol.commands import Commands
@@ -55,7 +58,8 @@ async def _main(
         models = ModelCache(Home(config.home), config.providers)
         app = build_app(client, models, config, lifeline.tell, discover, remote)
         telling = tasks.create_task(_tell_ready(client, lifeline))
-        await serve_app(app, client, listeners, stop, config.grace_seconds)
+        limits = ConnectionLimits.of_this_process()
+        await serve_app(app, client, listeners, stop, config.grace_seconds, limits)
         telling.cancel()
 
 
@@ -80,12 +84,16 @@ async def serve_app(
     listeners: Sequence[socket.socket],
     stop: asyncio.Event,
     grace: float,
+    limits: ConnectionLimits | None = None,
 ) -> None:
     """Serve ``app`` on ``listeners`` (taken over and closed) until ``stop`` and an orderly end.
 
     hypercorn's own grace time does nothing on Python 3.12 and later while a stream is open
     (hypercorn#308), so the streams are ended here.
     """
+    # hypercorn has no setting for the class of its connections.
+    connection = partial(Connection, limits or ConnectionLimits())
+    setattr(hypercorn.asyncio.run, "TCPServer", connection)  # noqa: B010  # mypy knows no such name
     accepting = [listener.detach() for listener in listeners]
     settings = _hypercorn(accepting, longest_end=grace + 2 * LAST_WORDS)
 

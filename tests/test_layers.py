@@ -109,7 +109,7 @@ BORDERS = {
     "psutil": ("workers/device/machine.py",),
     "multiprocessing": ("service/child.py", "service/supervisor.py"),
     "starlette": ("gateway/",),
-    "hypercorn": ("gateway/server.py",),
+    "hypercorn": ("gateway/server.py", "gateway/connection.py"),
     "tokenizers": ("workers/", "cache/convert/"),
     "jinja2": ("workers/model/",),
     "llguidance": ("workers/grammar/",),
