@@ -9,7 +9,7 @@ from cupola.scheduler.protocol.lifeline import Lifeline
 
 if TYPE_CHECKING:
     from cupola.gateway.config import GatewayConfig
-    from cupola.scheduler.core import SchedulerPolicy
+    from cupola.scheduler.policy import SchedulerPolicy
     from cupola.scheduler.protocol.endpoint import Endpoint
     from cupola.workers.main import WorkerConfig
 

@@ -14,10 +14,9 @@ from cupola.scheduler.protocol.messages import (
     Encode,
     ErrorCode,
     FinishReason,
-    Generate,
     Goodbye,
     Heartbeat,
-    Load,
+    LoadModel,
     LocalModel,
     Output,
     Outputs,
@@ -25,8 +24,9 @@ from cupola.scheduler.protocol.messages import (
     Rejected,
     Rejoin,
     SamplingParams,
+    Submit,
     Text,
-    Unload,
+    UnloadModel,
     Work,
     encode_work,
 )
@@ -49,7 +49,7 @@ class Bench:
 
     def load(self, model: LocalModel = MODEL, now: float = 0):
         if model.id not in self.residency.models:
-            self.worker.receive(Load("l", model), now)
+            self.worker.receive(LoadModel("l", model), now)
         first, *answers = self.worker.loaded(model.id, EchoBackend(), now)
         assert model.id in first.resident
         return answers
@@ -57,7 +57,7 @@ class Bench:
     def generate(self, request_id: str, text: str = "one two", now: float = 0, **options):
         ttl = options.pop("ttl", None)
         work = Work(Text(text), SamplingParams(**options))
-        return self.worker.receive(Generate(request_id, MODEL, encode_work(work), ttl), now)
+        return self.worker.receive(Submit(request_id, MODEL, encode_work(work), ttl), now)
 
     def finish(self, now: float = 0) -> dict[str, str]:
         """Step until nothing is left; the answers."""
@@ -93,7 +93,7 @@ def test_all_that_a_step_makes_is_one_message(bench):
 
 def test_a_failed_load_rejects_everyone_who_waited(bench):
     bench.generate("r1")
-    bench.worker.receive(Unload("u1", MODEL.id), 0)
+    bench.worker.receive(UnloadModel("u1", MODEL.id), 0)
     beat, *rejected = bench.worker.loaded(MODEL.id, ValueError("model.onnx is cut off"), 0)
     assert beat == Heartbeat()
     assert [message.request_id for message in rejected] == ["r1", "u1"]
@@ -105,9 +105,9 @@ def test_a_failed_load_rejects_everyone_who_waited(bench):
 
 
 def test_a_load_is_done_when_the_model_is_there(bench):
-    assert bench.worker.receive(Load("l1", MODEL), 0) == []
+    assert bench.worker.receive(LoadModel("l1", MODEL), 0) == []
     assert bench.load() == [Done("l1")]
-    assert bench.worker.receive(Load("l2", MODEL), 0) == [Done("l2")]
+    assert bench.worker.receive(LoadModel("l2", MODEL), 0) == [Done("l2")]
 
 
 def test_a_refused_request_does_not_disturb_the_others(bench):
@@ -124,7 +124,7 @@ def test_a_request_that_fails_in_a_step_ends_alone(bench):
             self.abort("r1")
             return [Rejected("r1", ErrorCode.INVALID_REQUEST, "cannot go on"), *super().step()]
 
-    bench.worker.receive(Load("l", MODEL), 0)
+    bench.worker.receive(LoadModel("l", MODEL), 0)
     bench.worker.loaded(MODEL.id, Failing(), 0)
     bench.generate("r1")
     bench.generate("r2")
@@ -135,7 +135,7 @@ def test_a_request_that_fails_in_a_step_ends_alone(bench):
 
 
 def convert(bench: Bench, task: Encode | Decode):
-    return bench.worker.receive(Generate("c", MODEL, encode_work(task)), 0)
+    return bench.worker.receive(Submit("c", MODEL, encode_work(task)), 0)
 
 
 def test_text_is_converted_without_a_step(bench):
@@ -163,13 +163,13 @@ def test_a_conversion_that_fails_is_rejected(bench):
 
 def test_embeddings_are_refused_by_what_makes_none(bench):
     bench.load()
-    (rejected,) = bench.worker.receive(Generate("e", MODEL, encode_work(Embed(()))), 0)
+    (rejected,) = bench.worker.receive(Submit("e", MODEL, encode_work(Embed(()))), 0)
     assert rejected.code is ErrorCode.INVALID_REQUEST
 
 
 def test_work_that_does_not_decode_is_rejected(bench):
     bench.load()
-    broken = Generate("r1", MODEL, encode_work(Work(Chat(()))))
+    broken = Submit("r1", MODEL, encode_work(Work(Chat(()))))
     (rejected,) = bench.worker.receive(broken, 0)
     assert rejected.code is ErrorCode.INTERNAL
 
@@ -179,7 +179,7 @@ def test_a_failing_step_costs_that_engine_only(bench):
     bench.load(OTHER)
     work = encode_work(Work(Text("fine")))
     bench.generate("r1", FATAL)
-    bench.worker.receive(Generate("r2", OTHER, work), 0)
+    bench.worker.receive(Submit("r2", OTHER, work), 0)
     outputs, beat, rejected = bench.worker.step(0)
     assert [output.request_id for output in outputs.outputs] == ["r2"]
     assert (rejected.request_id, rejected.code) == ("r1", ErrorCode.INTERNAL)
@@ -225,7 +225,7 @@ def test_a_request_can_set_the_time_to_live(bench):
 
 
 def left(bench: Bench, now: float) -> float | None:
-    return bench.worker.heartbeat(now).serving[MODEL.id].leaves_in
+    return bench.worker.heartbeat(now).serving[MODEL.id].expires_in
 
 
 def test_a_heartbeat_says_how_long_a_model_stays(bench):
@@ -254,11 +254,11 @@ def test_who_waited_for_a_load_is_told_how_long(bench):
 def test_unload_waits_for_running_requests_and_is_confirmed(bench):
     bench.load()
     bench.generate("r1")
-    assert bench.worker.receive(Unload("u1", MODEL.id), 0) == []
+    assert bench.worker.receive(UnloadModel("u1", MODEL.id), 0) == []
     assert bench.worker.expire(0) == []
     assert bench.finish() == {"r1": "one two "}
     assert bench.worker.expire(0) == [Heartbeat(), Done("u1")]
-    assert bench.worker.receive(Unload("u2", MODEL.id), 0) == [Done("u2")]
+    assert bench.worker.receive(UnloadModel("u2", MODEL.id), 0) == [Done("u2")]
 
 
 def test_rejoin_drops_what_nobody_waits_for(bench):
@@ -273,7 +273,7 @@ def test_rejoin_drops_what_nobody_waits_for(bench):
 def test_goodbye_ends_what_runs_and_what_waits(bench):
     bench.load()
     bench.generate("r1")
-    bench.worker.receive(Generate("r2", OTHER, encode_work(Work(Text("x")))), 0)
+    bench.worker.receive(Submit("r2", OTHER, encode_work(Work(Text("x")))), 0)
     *rejected, last = bench.worker.goodbye()
     assert {message.request_id for message in rejected} == {"r1", "r2"}
     assert all(message.code is ErrorCode.SHUTTING_DOWN for message in rejected)
@@ -296,7 +296,7 @@ def test_the_echo_ends_at_max_tokens_and_at_stop_strings(bench):
 def test_who_comes_while_a_model_is_leaving_gets_it_loaded_again(bench):
     bench.load()
     bench.generate("r1")
-    bench.worker.receive(Unload("u1", MODEL.id), 0)
+    bench.worker.receive(UnloadModel("u1", MODEL.id), 0)
     assert bench.generate("r2", "later") == []
     assert bench.finish() == {"r1": "one two "}
     assert bench.worker.expire(0) == [Heartbeat(loading=(MODEL.id,)), Done("u1")]
@@ -308,7 +308,7 @@ def test_who_comes_while_a_model_is_leaving_gets_it_loaded_again(bench):
 def test_who_comes_while_a_model_is_leaving_may_go_again(bench):
     bench.load()
     bench.generate("r1")
-    bench.worker.receive(Unload("u1", MODEL.id), 0)
+    bench.worker.receive(UnloadModel("u1", MODEL.id), 0)
     bench.generate("r2")
     bench.worker.receive(Abort("r2"), 0)
     bench.finish()
@@ -317,19 +317,19 @@ def test_who_comes_while_a_model_is_leaving_may_go_again(bench):
 
 
 def test_a_time_that_was_asked_for_wins_over_an_unload_without_force(bench):
-    bench.worker.receive(Load("l1", MODEL, 600), 0)
+    bench.worker.receive(LoadModel("l1", MODEL, 600), 0)
     bench.load()
-    assert bench.worker.receive(Unload("u1", MODEL.id, force=False), 0) == [Done("u1")]
+    assert bench.worker.receive(UnloadModel("u1", MODEL.id, force=False), 0) == [Done("u1")]
     assert bench.worker.expire(0) == []
-    assert bench.worker.receive(Unload("u2", MODEL.id, force=True), 0) == []
+    assert bench.worker.receive(UnloadModel("u2", MODEL.id, force=True), 0) == []
     assert bench.worker.expire(0) == [Heartbeat(), Done("u2")]
 
 
 @pytest.mark.parametrize("ttl", [None, FOREVER])
 def test_without_a_time_an_unload_needs_no_force(bench, ttl):
-    bench.worker.receive(Load("l1", MODEL, ttl), 0)
+    bench.worker.receive(LoadModel("l1", MODEL, ttl), 0)
     bench.load()
-    assert bench.worker.receive(Unload("u1", MODEL.id, force=False), 0) == []
+    assert bench.worker.receive(UnloadModel("u1", MODEL.id, force=False), 0) == []
     assert bench.worker.expire(0) == [Heartbeat(), Done("u1")]
 
 
@@ -341,8 +341,8 @@ def test_a_pinned_model_leaves_by_force_only():
     worker.loaded(MODEL.id, EchoBackend(), 0)
     assert worker.next_deadline() is None
     assert worker.expire(1e9) == []
-    assert worker.receive(Unload("u1", MODEL.id, force=False), 0) == [Done("u1")]
-    worker.receive(Unload("u2", MODEL.id), 0)
+    assert worker.receive(UnloadModel("u1", MODEL.id, force=False), 0) == [Done("u1")]
+    worker.receive(UnloadModel("u2", MODEL.id), 0)
     assert worker.expire(0) == [Heartbeat(), Done("u2")]
 
 
