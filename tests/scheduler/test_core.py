@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from cupola.cache.catalog import ExecutionProvider
@@ -29,6 +30,8 @@ from cupola.scheduler.protocol.messages import (
     UnloadModel,
     Usage,
     Work,
+    decode_to_worker,
+    encode,
     encode_work,
 )
 from cupola.scheduler.records import MAX_ATTEMPTS, Send
@@ -275,6 +278,14 @@ def test_status_names_present_and_missing_workers_and_is_pushed_on_change(schedu
     assert push.message.missing == ("cpu:0/1",)
     assert push.message.workers[0].resident == ("m:1",)
     assert push.message.epoch == "life-1"
+
+
+def test_a_worker_gets_the_message_as_the_gateway_sent_it(scheduler: Scheduler) -> None:
+    """With its tenant, which the worker needs, and without the work being decoded."""
+    scheduler.receive(b"w", ready(), now=0)
+    message = Submit("r1", MODEL, msgspec.Raw(b"\xc0"), ttl=5, tenant="a digest")
+    assert answers(scheduler.receive(b"g", message, now=0)) == [Send(b"w", message)]
+    assert decode_to_worker(encode(message)) == message
 
 
 def test_a_request_sent_twice_runs_once(scheduler):
