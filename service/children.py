@@ -1,4 +1,4 @@
-"""The first function of every child process. What a child needs is imported inside it, not here."""
+"""The first function of each child process. It imports inside what only that child needs."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """What a worker says of itself in Ready."""
+    """What Ready says of the worker's process."""
 
     name: str
     provider: ExecutionProvider
