@@ -28,7 +28,7 @@ class Resident:
     ttl: float
     last_used: float
     pinned: bool = False
-    promised: bool = False  # a client has set the time to live
+    promised: bool = False  # a client has set a time to live, and can rely on it
     backend: Backend | None = None
     waiting: list[Submit | LoadModel] = field(default_factory=list)  # for the end of the load
     waiting_since: dict[str, float] = field(default_factory=dict)  # by request id
@@ -73,6 +73,7 @@ class Resident:
         """Forget a request that does not run yet."""
         self.waiting = _without(request_id, self.waiting)
         self.after_unload = _without(request_id, self.after_unload)
+        self.waiting_since.pop(request_id, None)
 
     def with_load_seconds(self, output: Output) -> Output:
         """The output. The last one of a request that waited for a load says for how long."""

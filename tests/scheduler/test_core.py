@@ -268,6 +268,21 @@ def test_unloading_what_nobody_holds_is_done_at_once(scheduler):
     assert scheduler.receive(b"g", UnloadModel("u1", "m:1"), now=0) == [Send(b"g", Done("u1"))]
 
 
+def test_an_unload_of_a_gateway_that_is_gone_is_answered_to_nobody(scheduler: Scheduler) -> None:
+    scheduler.receive(b"w", ready(resident=("m:1",)), now=0)
+    scheduler.receive(b"g", UnloadModel("u1", "m:1"), now=0)
+    scheduler.unreachable(b"g", now=0)
+    assert scheduler.receive(b"w", Done("u1"), now=1) == []
+
+
+def test_requests_of_a_lost_worker_wait_in_the_order_of_their_arrival(scheduler: Scheduler) -> None:
+    scheduler.receive(b"w", ready(slots=2), now=0)
+    for request_id in ("z", "a"):
+        scheduler.receive(b"g", submit(request_id), now=0)
+    scheduler.process_ended("cpu:0/0", now=1)
+    assert [request.id for request in scheduler.queue] == ["z", "a"]
+
+
 def test_status_names_present_and_missing_workers_and_is_pushed_on_change(scheduler):
     (send,) = scheduler.receive(b"g", Query(), now=0)
     assert isinstance(send.message, Status)
