@@ -16,7 +16,7 @@ from cupola.cache.errors import NotCachedError
 from cupola.cache.home import Home
 from cupola.cache.store import ModelCache
 from cupola.gateway.config import GatewayConfig
-from cupola.scheduler.core import SchedulerPolicy
+from cupola.scheduler.policy import SchedulerPolicy
 from cupola.scheduler.protocol.endpoint import Endpoint, local_endpoint, remove
 from cupola.scheduler.protocol.messages import LocalModel
 from cupola.service import children, daemon_file

@@ -14,7 +14,7 @@ from cupola.gateway.core.scheduler_client import SchedulerClient
 from cupola.gateway.generation.arrangement import Arrangement, arrange
 from cupola.gateway.generation.model_directory import ModelDirectory
 from cupola.gateway.generation.translator import Translator
-from cupola.gateway.http.tenants import of_tenant
+from cupola.gateway.http.tenants import current_tenant
 from cupola.gateway.toolcalls.directory import FamilyDirectory
 from cupola.scheduler.protocol.messages import Output
 
@@ -47,8 +47,8 @@ class Generator:
         family = await self._families.of(model.path)
         with in_words_of(asked.names):
             arrangement = arrange(asked, family, new_call_id)
-            work = encoded(of_tenant(arrangement.work))
-        outputs = self._client.generate(model, work, asked.ttl)
+            work = encoded(arrangement.work)
+        outputs = self._client.generate(model, work, asked.ttl, tenant=current_tenant())
         return Generation(model.id, _events(outputs, arrangement))
 
 

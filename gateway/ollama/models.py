@@ -172,7 +172,7 @@ class OllamaModelsApi:
 
 def _left(servings: list[Serving]) -> timedelta:
     """How long a model stays at the longest if nobody uses it."""
-    times = [serving.leaves_in for serving in servings]
+    times = [serving.expires_in for serving in servings]
     known = [seconds for seconds in times if seconds is not None]
     return timedelta(seconds=max(known)) if known and len(known) == len(times) else FOREVER
 

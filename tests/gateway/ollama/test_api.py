@@ -324,8 +324,8 @@ def test_running(
     gateway: RunningGateway, client: ollama.Client, scheduler: ScriptedScheduler
 ) -> None:
     assert client.ps().models == []
-    for leaves_in in (3600.0, None):
-        serving = {MODEL_ID: Serving("batching", leaves_in=leaves_in)}
+    for expires_in in (3600.0, None):
+        serving = {MODEL_ID: Serving("batching", expires_in=expires_in)}
         worker = msgspec.structs.replace(WORKER, resident=(MODEL_ID,), serving=serving)
         scheduler.status = Status("first", workers=(worker,))
         gateway.until(lambda: bool(client.ps().models))
@@ -333,7 +333,7 @@ def test_running(
         assert (model.model, model.context_length) == (MODEL_ID, 8192)
         assert model.expires_at is not None
         left = model.expires_at - datetime.now(UTC)
-        if leaves_in is None:
+        if expires_in is None:
             gateway.until(lambda: client.ps().models[0].expires_at.year > 2200)
         else:
             assert timedelta(minutes=58) < left <= timedelta(hours=1)
