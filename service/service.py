@@ -22,7 +22,8 @@ from cupola.scheduler.protocol.messages import LocalModel
 from cupola.service import children, daemon_file
 from cupola.service.child import ChildSpec
 from cupola.service.listener import url
-from cupola.service.settings import Settings, listed
+from cupola.service.setting_types import listed
+from cupola.service.settings import Settings
 from cupola.service.supervisor import GaveUpError, Supervisor
 from cupola.service.unix_socket import remove_dead
 from cupola.workers.device.discovery import discover
