@@ -51,10 +51,10 @@ def test_every_setting_is_a_flag_of_what_starts_a_service(cupola: Cli, command: 
     panels = dict(zip(sections[1::2], sections[2::2], strict=True))
     assert list(panels) == [*(group.capitalize() for group in Group), "Options"]
     for group in Group:
-        flags = re.split(
-            r"^ +(?:-\w, )?(--[a-z-]+) <[\w|]+>", panels[group.capitalize()], flags=re.M
-        )
-        shown = {name: " ".join(text.split()) for name, text in batched(flags[1:])}
+        panel = panels[group.capitalize()]
+        flags = re.split(r"^ +(?:-\w, )?(--[a-z-]+) <[\w|]+>", panel, flags=re.M)[1:]
+        texts = zip(flags[::2], flags[1::2], strict=True)
+        shown = {name: " ".join(text.split()) for name, text in texts}
         assert shown == {
             flag(key): f"{meaning(key)} Default: {default(key)}." for key in in_group(group)
         }
