@@ -123,8 +123,8 @@ class Settings(BaseSettings):
 
     workers: Annotated[Workers, Group.ENGINE] = Field(
         default="cpu:0",
-        description=f"The worker processes: {ALLOWED_WORKERS}. Workers on one device share its "
-        "threads.",
+        description=f"The worker processes: {ALLOWED_WORKERS}. A count means workers on the CPU. "
+        "The workers divide the threads among them.",
     )
     threads: Annotated[int, Group.ENGINE] = Field(
         default=0,

@@ -15,7 +15,7 @@ from typer.main import get_command
 from cupola.cache.home import Home
 from cupola.client.commands import main
 from cupola.service.setting_sources import load
-from cupola.service.setting_texts import default, flag, in_group, meaning
+from cupola.service.setting_texts import default, flag, in_group, meaning, summary
 from cupola.service.setting_types import Group
 from cupola.service.settings import Settings
 from tests.client.command_line import COMMAND, Cli
@@ -212,6 +212,10 @@ def test_config_show(cupola: Cli, home: Home) -> None:
         "userSet": True,
     } in records
     assert {record["key"] for record in records} == {*Settings.model_fields, "cache-directory"}
+    assert all(
+        re.search(rf"^{key} .*{re.escape(summary(key))}$", text, re.M)
+        for key in Settings.model_fields
+    )
 
 
 def test_wrong_settings_are_told_before_anything_starts(cupola: Cli) -> None:
