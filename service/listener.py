@@ -1,4 +1,4 @@
-"""The port: bound once by the supervisor, before anything slow, and shared by the gateways."""
+"""The port. The service's first process binds it before anything slow; the gateways share it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class PortError(OSError):
 
 
 def listen(host: str, port: int, setting: str = "--port") -> socket.socket:
-    """A listening socket. Raises PortError."""
+    """A listening socket. ``setting``: the flag of the port, for the error. Raises PortError."""
     try:
         family, kind, proto, _, address = socket.getaddrinfo(
             {"localhost": "127.0.0.1"}.get(host, host),
@@ -38,14 +38,17 @@ def listen(host: str, port: int, setting: str = "--port") -> socket.socket:
     return sock
 
 
-def twin(host: str, first: socket.socket) -> socket.socket | None:
-    """For "localhost", which is two addresses: the other one, on the port of the first."""
+def listen_ipv6_localhost(host: str, first: socket.socket) -> socket.socket | None:
+    """A second socket for the host "localhost": ``::1``, on the port of the first; else None.
+
+    "localhost" means two addresses, and clients try either.
+    """
     if host != "localhost":
         return None
     try:
         return listen("::1", first.getsockname()[1])
     except PortError:
-        return None  # a machine without IPv6, or another's port: the first will do
+        return None  # there is no IPv6, or another program has the port; the first socket works
 
 
 def url(sock: socket.socket) -> str:

@@ -19,9 +19,11 @@ from pydantic import ValidationError
 from pydantic_settings import EnvSettingsSource, TomlConfigSettingsSource
 
 from cupola.cache.home import Home
-from cupola.service.settings import PREFIX, Settings, SettingsError, allowed, flag, variable
+from cupola.service.setting_texts import allowed, flag, variable
+from cupola.service.settings import PREFIX, Settings, SettingsError
 
 DEFAULT = "default"
+PATHS = {"home", "uds"}
 # Variables of the same prefix that are not settings: for the tests, and for comparing with peers.
 _FOREIGN = re.compile(r"CUPOLA_(TEST_.*|PEERS)")
 
@@ -61,8 +63,15 @@ def load(flags: Mapping[str, Any] | None = None) -> Resolved:
 
 
 def environment(flags: Mapping[str, Any]) -> dict[str, str]:
-    """Flags as the variables that hand them to another process."""
-    return {variable(key): str(value) for key, value in _from_flags(flags).items()}
+    """Flags as the variables that hand them to another process, whatever its working folder.
+
+    Raises SettingsError for an unknown key; values are not checked.
+    """
+    given = _from_flags(flags)
+    for key in PATHS & given.keys():
+        if given[key]:
+            given[key] = Path(given[key]).expanduser().absolute()
+    return {variable(key): str(value) for key, value in given.items()}
 
 
 def _from_flags(flags: Mapping[str, Any]) -> dict[str, Any]:

@@ -30,6 +30,8 @@ ALLOWED = {
         "cupola.cache",
         "cupola.service.settings",
         "cupola.service.setting_sources",
+        "cupola.service.setting_texts",
+        "cupola.service.setting_types",
     ),
 }
 

@@ -1,4 +1,4 @@
-"""``cupola config``: the settings as a service would get them, each with where it came from."""
+"""``cupola config``: shows the settings and where each value comes from, and changes the file."""
 
 from __future__ import annotations
 
@@ -23,22 +23,23 @@ def show(
 ) -> None:
     """Print every setting, its value and its source.
 
-    They come from flags, variables (CUPOLA_PORT), cupola.toml, defaults.
+    A setting comes from a variable (CUPOLA_PORT), from cupola.toml or from its default.
+    'cupola serve --help' explains each setting in full.
 
     Example: CUPOLA_PORT=8080 cupola config show
     """
     from cupola.client import models_folder
     from cupola.service.setting_sources import DEFAULT, load
-    from cupola.service.settings import Settings
+    from cupola.service.setting_texts import summary
 
     resolved = load()
     values: dict[str, Any] = resolved.settings.model_dump(mode="json")
     sources = dict(resolved.sources)
-    meanings = {key: field.description or "" for key, field in Settings.model_fields.items()}
+    meanings = {key: summary(key) for key in values}
     folder = home.current()
     values[FOLDER] = str(models_folder.location(folder))
     sources[FOLDER] = "link" if models_folder.is_chosen(folder) else DEFAULT
-    meanings[FOLDER] = "folder of the models; to change it: cupola cache cd FOLDER"
+    meanings[FOLDER] = "The folder of the models; to change it: cupola cache cd FOLDER"
     if as_json or output is Form.JSON:
         print_json(
             [
@@ -57,9 +58,9 @@ def change(
     force: Annotated[bool, typer.Option("--force", "-f", help="Do not ask.")] = False,
     output: Output = Form.TEXT,
 ) -> None:
-    """Change a setting in cupola.toml; a running service takes it when it starts again.
+    """Change a setting in cupola.toml. A running service reads it when it starts again.
 
-    Foundry Local's keys are known too: port (auto), cache-directory, idle-timeout-minutes,
+    These keys of Foundry Local work as well: port (auto), cache-directory, idle-timeout-minutes,
     log-level.
 
     Example: cupola config set port 8080
@@ -70,12 +71,12 @@ def change(
 
         models_folder.choose(folder, Path(value))
     else:
-        store(*_meant(key, value))
-    _tell(f"Saved: {key} = {value}", output)
+        store(*_own_words(key, value))
+    _report(f"Saved: {key} = {value}", output)
 
 
 def reset(key: Key, output: Output = Form.TEXT) -> None:
-    """Take a setting out of cupola.toml, so that its default counts.
+    """Remove a setting from cupola.toml, so that its default applies.
 
     Example: cupola config reset port
     """
@@ -86,11 +87,11 @@ def reset(key: Key, output: Output = Form.TEXT) -> None:
         was_set = models_folder.forget(folder)
     else:
         was_set = settings_file.drop(folder.settings_file, _known(key))
-    _tell(f"Reset: {key}" if was_set else f"{key} was not set", output)
+    _report(f"Reset: {key}" if was_set else f"{key} was not set", output)
 
 
 def store(key: str, value: str) -> None:
-    """Put a setting into the file, if it is one and may have this value. Raises SettingsError."""
+    """Check a setting and write it to the file. Raises SettingsError, ClientError."""
     from cupola.client import settings_file
     from cupola.service.setting_sources import load
 
@@ -100,8 +101,8 @@ def store(key: str, value: str) -> None:
     settings_file.put(home.current().settings_file, key, checked)
 
 
-def _meant(key: str, value: str) -> tuple[str, str]:
-    """A setting and its value in Cupola's words."""
+def _own_words(key: str, value: str) -> tuple[str, str]:
+    """Cupola's key and value for a key and a value that may be Foundry Local's."""
     if _name(key) == _name(_IDLE):
         try:
             return "model_ttl", f"{float(value) * 60:g}"
@@ -112,7 +113,7 @@ def _meant(key: str, value: str) -> tuple[str, str]:
 
 
 def _known(key: str) -> str:
-    """A setting's name. Raises SettingsError, with near names, when there is none."""
+    """The setting that a key means. Raises SettingsError, with similar names, if there is none."""
     from cupola.service.setting_sources import load
     from cupola.service.settings import Settings
 
@@ -126,7 +127,7 @@ def _name(key: str) -> str:
     return key.strip().lower().replace("-", "_")
 
 
-def _tell(text: str, output: Form) -> None:
+def _report(text: str, output: Form) -> None:
     if output is Form.JSON:
         print_json({"success": True, "message": text})
     else:

@@ -38,7 +38,8 @@ def fetch(home: Home, variant: ModelVariant) -> CachedModel:
     """Download and convert a model, telling how far it is on standard error. Raises CacheError."""
     from cupola.cache.install.install import install
 
-    print(f"Fetching {variant.id}", file=sys.stderr, flush=True)
+    size = f" ({variant.file_size_mb} MB on the disk)" if variant.file_size_mb else ""
+    print(f"Fetching the model {variant.id}{size}", file=sys.stderr, flush=True)
     with progress.shown() as report:
         return install(variant, home, report)
 

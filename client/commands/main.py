@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 from cupola.client import home
 from cupola.client.commands import (
@@ -30,6 +30,7 @@ from cupola.client.commands import (
 )
 from cupola.client.commands.output import Form, Output
 from cupola.client.commands.serve import serve
+from cupola.client.commands.setting_flags import SettingCommand
 from cupola.client.errors import ClientError
 
 _HELP = """Cupola: language models on this machine, served to many apps at once.
@@ -115,6 +116,7 @@ _GROUPS: dict[str, tuple[str, Commands]] = {
 }
 _ALIASES = {"ls", "rm", "pwd", "show", "diag", "zip-logs"}  # left out of the help
 _SHOWN = {("config", "show")}
+_START = {serve, service.start, service.restart}  # these take every setting as a flag
 
 
 class _Group(TyperGroup):
@@ -146,14 +148,18 @@ def build() -> typer.Typer:
     )
     app.callback()(_before)
     for name, function in _COMMANDS.items():
-        app.command(name, hidden=name in _ALIASES)(function)
+        app.command(name, cls=_class_of(function), hidden=name in _ALIASES)(function)
     for name, (text, commands) in _GROUPS.items():
         group = typer.Typer(help=text, **common)
         for command, function in commands.items():
             hidden = command in _ALIASES and (name, command) not in _SHOWN
-            group.command(command, hidden=hidden)(function)
+            group.command(command, cls=_class_of(function), hidden=hidden)(function)
         app.add_typer(group, name=name)
     return app
+
+
+def _class_of(function: Callable[..., None]) -> type[TyperCommand]:
+    return SettingCommand if function in _START else TyperCommand
 
 
 def main() -> NoReturn:

@@ -21,7 +21,7 @@ _TITLES = {
     "download": "Downloading",
     "check": "Checking",
     "convert": "Converting",
-    WAIT: "Waiting",
+    WAIT: "Waiting for another process that installs this model",
 }
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cupola.client import home
+from cupola.client.commands import setting_flags
 from cupola.client.commands.output import Form, Output, print_json
 from cupola.client.errors import ClientError, NoAnswerError
 
@@ -26,25 +27,20 @@ Port = Annotated[
     int | None, typer.Option("--port", "-p", help="Port to listen on; 0 takes any free one.")
 ]
 Host = Annotated[str | None, typer.Option(help="Address to listen on.")]
-Model = Annotated[str | None, typer.Option(help="Model to load at the start.")]
 Idle = Annotated[
     float | None,
-    typer.Option("--idle-timeout", help="Minutes until an unused model leaves the memory."),
+    typer.Option("--idle-timeout", help="The same as --model-ttl, in minutes."),
 ]
 
 
-def start(
-    port: Port = None,
-    host: Host = None,
-    model: Model = None,
-    idle_timeout: Idle = None,
-    output: Output = Form.TEXT,
-) -> None:
+def start(context: typer.Context, idle_timeout: Idle = None, output: Output = Form.TEXT) -> None:
     """Start the service in the background.
+
+    Every setting is a flag, a variable (CUPOLA_PORT) and a key of cupola.toml.
 
     Example: cupola service start --port 8080
     """
-    _start(_settings(port, host, model, idle_timeout), output)
+    _start(_flags(context, idle_timeout), output)
 
 
 def stop(output: Output = Form.TEXT) -> None:
@@ -59,22 +55,20 @@ def stop(output: Output = Form.TEXT) -> None:
         print("🔴 Service is stopped." if stopped else "🔴 Service is not running.")
 
 
-def restart(
-    port: Port = None,
-    host: Host = None,
-    model: Model = None,
-    idle_timeout: Idle = None,
-    output: Output = Form.TEXT,
-) -> None:
+def restart(context: typer.Context, idle_timeout: Idle = None, output: Output = Form.TEXT) -> None:
     """Stop the service and start it again.
 
     Example: cupola service restart --model smollm2-135m
     """
+    _restart(_flags(context, idle_timeout), output)
+
+
+def _restart(flags: dict[str, Any], output: Form) -> None:
     if output is Form.TEXT:
         print("Restarting service...", flush=True)
     if _stop() and output is Form.TEXT:
         print("🔴 Service is stopped.", flush=True)
-    _start(_settings(port, host, model, idle_timeout), output)
+    _start(flags, output)
 
 
 def restart_running(quietly: bool = False) -> bool:
@@ -88,7 +82,7 @@ def restart_running(quietly: bool = False) -> bool:
         _stop()
         daemon.ensure_running(home.current(), {})
     elif running:
-        restart()
+        _restart({}, Form.TEXT)
     return running
 
 
@@ -188,28 +182,23 @@ def duration(seconds: int) -> str:
     return " ".join([*parts, f"{seconds % 60}s"])
 
 
-def _settings(
-    port: int | None, host: str | None, model: str | None, idle_minutes: float | None
-) -> dict[str, Any]:
-    idle = None if idle_minutes is None else idle_minutes * 60
-    return {"port": port, "host": host, "model": model, "model_ttl": idle}
+def _flags(context: typer.Context, idle_minutes: float | None) -> dict[str, Any]:
+    """The settings on the command line, by key."""
+    flags = setting_flags.given(context)
+    return flags if idle_minutes is None else flags | {"model_ttl": idle_minutes * 60}
 
 
 def _start(flags: dict[str, Any], output: Form) -> None:
     from cupola.client import daemon
+    from cupola.service.setting_sources import environment, load
 
     folder = home.current()
-    given = {f"CUPOLA_{key.upper()}": str(v) for key, v in flags.items() if v is not None}
     try:
-        service, is_new = daemon.ensure_running(folder, given)
+        service, is_new = daemon.ensure_running(folder, environment(flags))
     except ClientError:
-        from cupola.service.setting_sources import load
-
-        load(flags)  # so that what is wrong with the settings is told as such
+        load(flags)  # so that an error in the settings is reported as such
         raise
     if output is Form.JSON:
-        from cupola.service.setting_sources import load
-
         idle = load(flags).settings.model_ttl / 60
         record = {"running": True, "webUrls": [service.url], "port": service.port}
         print_json(record | {"idleTimeoutMinutes": idle if idle % 1 else int(idle)})
