@@ -51,6 +51,7 @@ ORDER = {
     "workers": """
         .
         encoder engine
+        speculation
         run
         kv
         graph sampling

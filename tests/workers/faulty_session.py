@@ -10,7 +10,7 @@ from cupola.workers.run.decoder_session import DecoderSession
 from cupola.workers.run.packing import Row
 from tests.workers.tiny import session
 
-Told = Callable[[Sequence[Row]], bool]
+Fails = Callable[[Sequence[Row]], bool]
 
 
 def never(rows: Sequence[Row]) -> bool:
@@ -18,15 +18,15 @@ def never(rows: Sequence[Row]) -> bool:
 
 
 class FaultySession:
-    verifies = True
-    abreast = 1
+    verifies_drafts = True
+    parallel_prompts = 1
     short_context = 0
 
-    def __init__(self, fails: Told = never, poisons: Callable[[Row], bool] | None = None) -> None:
+    def __init__(self, fails: Fails = never, poisons: Callable[[Row], bool] | None = None) -> None:
         """``fails``: which runs raise. ``poisons``: which rows' logits are no numbers."""
         self.real: DecoderSession = session()
         self.slots, self.vocabulary = self.real.slots, self.real.vocabulary
-        self.cache, self.copied = self.real.cache, self.real.copied
+        self.cache, self.copy_limit = self.real.cache, self.real.copy_limit
         self.fails, self.poisons = fails, poisons
         self.unusable = False
         self.rebuilt = 0

@@ -28,7 +28,7 @@ from cupola.scheduler.protocol.messages import (
 )
 from cupola.workers.engine.engine import Engine
 from cupola.workers.engine.slot_allocation import WORTH_WAITING
-from cupola.workers.engine.step_budget import Pace
+from cupola.workers.engine.step_budget import StepBudget
 from cupola.workers.model.backend import RequestError
 from cupola.workers.model.model_folder import ModelFolder
 from cupola.workers.run.decoder_session import DecoderSession
@@ -88,7 +88,7 @@ def test_every_sequence_is_as_if_it_ran_alone(requests):
             assert [end.usage.completion_tokens for end in ends] == [count]
         else:
             assert expected[str(number)].startswith(text(outputs))
-    assert backend._seating.table.free == SLOTS
+    assert backend.slots.table.free == SLOTS
 
 
 @pytest.mark.parametrize("name", ["builder-fp32", "builder-int4"])
@@ -154,7 +154,7 @@ def test_the_end_token_ends_the_answer_and_is_not_said():
     end = tokens[5]
     folder = replace(ModelFolder.read(DATA / "builder-fp32"), end_tokens=frozenset({end}))
     session = DecoderSession(folder, slots=1, width=16, threads=1)
-    backend = Engine(folder, codec(), session, Pace(1.0, 16), CONTEXT)
+    backend = Engine(folder, codec(), session, StepBudget(1.0, 16), CONTEXT)
     backend.add("r", greedy("abc", 20))
     outputs = drain(backend)["r"]
     assert outputs[-1].finish_reason is FinishReason.STOP
@@ -226,12 +226,12 @@ def test_little_memory_and_shared_prompts_change_no_token(requests, positions):
     while backend.busy:
         for output in backend.step():
             made.setdefault(output.request_id, []).append(output)
-        assert backend._seating.committed <= positions
+        assert backend.slots.committed <= positions
     for number, (_, length, count, _) in enumerate(requests):
         prompt = codec().encode(SHARED + words(length, number % 3))
         tokens = plain_decoder("builder-fp32").generate(prompt, count)
         assert text(made[str(number)]) == decode(tokens)
-    assert backend._seating.table.free == SLOTS
+    assert backend.slots.table.free == SLOTS
 
 
 SHARED = words(100, 99)
@@ -248,7 +248,7 @@ def test_sequences_are_preempted_when_memory_runs_out_and_finish_all_the_same():
         for output in backend.step():
             made.setdefault(output.request_id, []).append(output)
             finished += output.last
-        fewest = min(fewest, len(backend._running))
+        fewest = min(fewest, len(backend.running))
     assert fewest < 3
     for request_id, outputs in drain(backend).items():
         made.setdefault(request_id, []).extend(outputs)
@@ -367,7 +367,7 @@ def test_guesses_change_no_token(temperature: float):
     )
     work = Work(Text("abc"), params)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("cupola.workers.engine.speculation.DRAFTING_SEQUENCES", 0)
+        patch.setattr("cupola.workers.engine.draft_planner.DRAFTING_SEQUENCES", 0)
         backend.add("plain", work)
         plain = drain(backend)["plain"]
     assert plain[-1].usage.accepted_prediction_tokens == 0
@@ -408,7 +408,7 @@ def test_what_the_client_leaves_open_is_as_the_model_advises():
         ModelFolder.read(DATA / "builder-fp32"), advised=SamplingParams(temperature=0, top_k=7)
     )
     session = DecoderSession(folder, slots=1, width=16, threads=1)
-    backend = Engine(folder, codec(), session, Pace(1.0, 16), CONTEXT)
+    backend = Engine(folder, codec(), session, StepBudget(1.0, 16), CONTEXT)
     backend.add("r", Work(Text("abc"), SamplingParams(max_tokens=8, ignore_eos=True)))
     tokens = plain_decoder("builder-fp32").generate(codec().encode("abc"), 8)
     assert text(drain(backend)["r"]) == decode(tokens)
@@ -442,16 +442,16 @@ def test_more_requests_than_slots_wait_their_turn():
 
 
 @pytest.mark.parametrize(
-    ("params", "steady"),
+    ("params", "reproducible"),
     [
         (SamplingParams(temperature=0, max_tokens=5), True),
         (SamplingParams(temperature=1.0, seed=3, max_tokens=5), True),
         (SamplingParams(temperature=1.0, max_tokens=5), False),
     ],
 )
-def test_answers_that_are_to_come_again_say_so(params: SamplingParams, steady: bool):
+def test_answers_that_are_to_come_again_say_so(params: SamplingParams, reproducible: bool):
     model = FaultySession()
     backend = engine_over(model)
     backend.add("r", Work(Text("abc"), params))
     drain(backend)
-    assert {row.steady for rows in model.runs for row in rows} == {steady}
+    assert {row.reproducible for rows in model.runs for row in rows} == {reproducible}

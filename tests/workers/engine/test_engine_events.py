@@ -17,7 +17,7 @@ from cupola.scheduler.protocol.messages import FinishReason, Output, SamplingPar
 from tests.workers.faulty_session import FaultySession
 from tests.workers.tiny import CONTEXT, SLOTS, codec, drain, engine_over, session, text, words
 
-pytestmark = pytest.mark.usefixtures("daring")
+pytestmark = pytest.mark.usefixtures("every_draft")
 
 LAST_STEP = 14  # at which something arrives or is aborted
 SHARED = words(70, 99)
@@ -52,7 +52,7 @@ def work(kind: int) -> Work:
 @cache
 def alone(kind: int) -> Answers:
     model = session()
-    model.verifies = work(kind).prompt_logprobs  # so nothing is guessed
+    model.verifies_drafts = work(kind).prompt_logprobs  # so nothing is guessed
     backend = engine_over(model)
     backend.add("r", work(kind))
     return answers(drain(backend)["r"], work(kind).answers)
@@ -104,7 +104,7 @@ def test_every_sequence_is_as_if_it_ran_alone(requests, positions, failures):
             assert isinstance(output, Output)
             assert output.request_id not in gone
             made[output.request_id].append(output)
-        assert backend._seating.committed <= positions
+        assert backend.slots.committed <= positions
         step += 1
     for number, (kind, start, aborted) in enumerate(requests):
         outputs, expected = made[str(number)], alone(kind)

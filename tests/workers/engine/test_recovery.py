@@ -22,7 +22,7 @@ from cupola.scheduler.protocol.messages import (
     Text,
     Work,
 )
-from cupola.workers.engine.recovery import MOST_IN_VAIN, Recovery
+from cupola.workers.engine.recovery import MAX_UNEXPLAINED, Recovery
 from cupola.workers.model.model_folder import ModelFolderError
 from cupola.workers.run.decoder_session import DecoderSession
 from cupola.workers.run.genai_session import GenaiSession
@@ -91,7 +91,7 @@ def test_a_suspect_runs_alone_until_it_is_past_its_mark():
 
 def test_failures_that_nobody_repeats_alone_come_to_an_end():
     recovery: Recovery[str] = Recovery()
-    for _ in range(MOST_IN_VAIN + 1):
+    for _ in range(MAX_UNEXPLAINED + 1):
         assert not recovery.hopeless
         recovery.failed([("a", 1), ("b", 1)])
         for _ in "ab":
@@ -128,7 +128,7 @@ def test_a_real_refusal_of_onnxruntime_costs_its_own_request_only():
     backend = engine_over(session())
     for number in range(3):
         backend.add(str(number), greedy(words(20, number), 8, ignore_eos=True))
-    backend._waiting[1].tokens[10] = 10**6
+    backend.waiting[1].tokens[10] = 10**6
     made = drain(backend)
     (rejected,) = made["1"]
     assert isinstance(rejected, Rejected)
@@ -189,7 +189,7 @@ def test_onnxruntime_genai_starts_over_too():
     backend = engine_over(model)
     backend.add("bad", greedy(words(20, 1), 8, ignore_eos=True))
     backend.add("fine", greedy(words(20, 2), 8, ignore_eos=True))
-    backend._waiting[0].tokens[10] = 10**6
+    backend.waiting[0].tokens[10] = 10**6
     made = drain(backend)
     assert isinstance(made["bad"][0], Rejected)
     assert text(made["fine"]) == alone(words(20, 2), 8)
@@ -254,7 +254,7 @@ def test_what_fails_in_the_telling_costs_its_own_request_only(monkeypatch: pytes
     backend = engine_over(session())
     backend.add("bad", greedy(words(20, 1), 9, ignore_eos=True))
     backend.add("fine", greedy(words(20, 2), 9, ignore_eos=True))
-    monkeypatch.setattr(backend._waiting[0].detokenizer, "feed", refuse)
+    monkeypatch.setattr(backend.waiting[0].detokenizer, "feed", refuse)
     made = drain(backend)
     assert isinstance(made["bad"][0], Rejected)
     assert text(made["fine"]) == alone(words(20, 2), 9)

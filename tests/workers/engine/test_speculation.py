@@ -11,7 +11,7 @@ from cupola.scheduler.protocol.messages import SamplingParams, Text, Work
 from tests.workers.faulty_session import FaultySession
 from tests.workers.tiny import LETTERS, SLOTS, codec, drain, engine_over, text
 
-pytestmark = pytest.mark.usefixtures("daring")
+pytestmark = pytest.mark.usefixtures("every_draft")
 
 FEW = {token: 60.0 for token in codec().encode("abc")}  # so that answers repeat themselves
 READABLE = {token: 60.0 for token in codec().encode(LETTERS)}
@@ -43,7 +43,7 @@ def answers(model: FaultySession, first_seed: int) -> tuple[Counter[str], int, i
 def test_sampled_answers_are_as_frequent_with_guesses_as_without():
     """Two-sample chi-square, each answer with a seed of its own."""
     plain = FaultySession()
-    plain.verifies = False
+    plain.verifies_drafts = False
     without, *none = answers(plain, 0)
     with_, right, wrong = answers(FaultySession(), 10**6)
     assert none == [0, 0]
@@ -60,7 +60,7 @@ def test_a_prediction_is_guessed_from_and_told_in_the_usage(temperature: float):
     )
     work = Work(Text("a"), params)
     plain = FaultySession()
-    plain.verifies = False
+    plain.verifies_drafts = False
     backend = engine_over(plain)
     backend.add("r", work)
     expected = text(drain(backend)["r"])

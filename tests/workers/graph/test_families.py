@@ -124,7 +124,7 @@ def test_a_sequence_that_outgrows_the_first_rotary_table_begins_anew_with_the_se
 
 def test_what_one_rotary_table_left_in_the_cache_is_not_used_with_the_other():
     backend = engine("phi3-long-fp32")
-    backend._seating.forget_all()
+    backend.slots.clear()
     long = prompt(LONG_FROM + 20, 7)
     cached = []
     for length in (40, 50, LONG_FROM + 10, LONG_FROM + 20):

@@ -53,5 +53,5 @@ def test_what_others_have_left_in_the_cache_goes_first():
         drain(backend)
     backend.add("r", greedy(words(200, 9), 20, ignore_eos=True))
     assert text(drain(backend)["r"]) == alone(words(200, 9), 20)
-    assert backend._seating.committed <= CONTEXT
+    assert backend.slots.committed <= CONTEXT
     assert max(map(len, model.runs)) == 1

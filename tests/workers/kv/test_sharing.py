@@ -114,7 +114,7 @@ def test_no_salt_sees_what_another_has_read(model: FaultySession):
     for name in ("while it is read", "afterwards"):
         backend.add(name, msgspec.structs.replace(work, cache_salt=name))
         backend.step()
-        assert not backend._waiting
+        assert not backend.waiting
         assert drain(backend)[name][-1].usage == Usage(80, 2)
     assert model.tokens == 3 * (80 + 1)
     backend.add("mine", mine)
@@ -124,15 +124,15 @@ def test_no_salt_sees_what_another_has_read(model: FaultySession):
 @pytest.mark.skipif(sys.platform != "linux", reason="pages are shared on Linux only")
 def test_what_several_share_is_in_memory_once():
     backend = small_memory(10**9)
-    page = backend._session.cache.page
+    page = backend.session.cache.page
     prefix = words(3 * page - 20, 60)
     for number in range(3):
         backend.add(str(number), greedy(prefix + LETTERS[number], 4, ignore_eos=True))
     backend.add("other", greedy(words(20, 61), 4, ignore_eos=True))
     drain(backend)
-    table = backend._seating.table
-    saved = sum(slot.touched for slot in table.slots) - backend._seating.committed
+    table = backend.slots.table
+    saved = sum(slot.touched for slot in table.slots) - backend.slots.committed
     assert saved == 4 * page
-    assert backend.shared_bytes == saved * backend._session.cache.bytes_per_token
-    backend._seating.forget_all()
+    assert backend.shared_bytes == saved * backend.session.cache.bytes_per_token
+    backend.slots.clear()
     assert backend.shared_bytes == 0

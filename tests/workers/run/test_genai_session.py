@@ -74,7 +74,7 @@ def test_answers_are_those_of_the_runtime_however_many_wait(name: str):
 def test_a_conversation_goes_on_where_it_was(name: str):
     """Also where the generator has to read all of it again: the answer is the same."""
     backend = engine(name)
-    backend._seating.forget_all()
+    backend.slots.clear()
     first = codec().encode(words(40, 50))
     backend.add("turn1", Work(Tokens(tuple(first)), SamplingParams(temperature=0, max_tokens=1)))
     drain(backend)
@@ -90,9 +90,9 @@ def test_a_conversation_goes_on_where_it_was(name: str):
 def test_a_generator_that_has_become_too_small_is_replaced(
     name: str, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("cupola.workers.run.genai_session._LEAST_ROOM", 8)
+    monkeypatch.setattr("cupola.workers.run.genai_session.MIN_ROOM", 8)
     backend = engine(name)
-    backend._seating.forget_all()
+    backend.slots.clear()
     prompt = words(5, 60)
     backend.add("r", greedy(prompt, 40, ignore_eos=True))
     assert text(drain(backend)["r"]) == expected(name, codec().encode(prompt), 40)
@@ -124,7 +124,7 @@ def test_guesses_and_the_logprobs_of_a_prompt_work_where_tokens_can_be_read_toge
     outputs = drain(backend)["r"]
     assert outputs[-1].usage.accepted_prediction_tokens > 5
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("cupola.workers.engine.speculation.DRAFTING_SEQUENCES", 0)
+        patch.setattr("cupola.workers.engine.draft_planner.DRAFTING_SEQUENCES", 0)
         backend.add("plain", Work(Text("abc"), params))
         assert text(drain(backend)["plain"]) == text(outputs)
     prompt = words(2 * BUDGET + 3, 8)
@@ -163,6 +163,6 @@ def test_a_run_that_failed_can_be_followed_by_others():
     backend.add("r", greedy("abc", 4, ignore_eos=True))
     first = text(drain(backend)["r"])
     session.rebuild()
-    backend._seating.forget_all()
+    backend.slots.clear()
     backend.add("r", greedy("abc", 4, ignore_eos=True))
     assert text(drain(backend)["r"]) == first

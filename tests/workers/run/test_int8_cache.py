@@ -206,15 +206,15 @@ def test_tokens_written_between_two_chunks_are_read_also_where_the_slot_had_anot
             session.cache.forget(0)
             session.run([Row(0, 0, tokens(16, 3), 0)])  # in another row of float32 than before
             session.run([Row(0, 4, tokens(8, 4), 0)])  # few tokens: over int8
-        stages = [stage.slot for stage in int8._prompts._stages]
+        stages = [stage.slot for stage in int8.prompts.stages]
         assert stages.count(0) == 2
         return difference(int8, exact, [Row(0, 12, tokens(16, 5), 1)])
 
-    int8._prompts._drop()
+    int8.prompts.clear()
     assert last_chunk() < NEAR
     # And the test would notice: see above.
-    monkeypatch.setattr(int8._prompts, "written", lambda rows: None)
-    int8._prompts._drop()
+    monkeypatch.setattr(int8.prompts, "on_cache_written", lambda rows: None)
+    int8.prompts.clear()
     assert last_chunk() > 4 * NEAR
 
 
@@ -225,20 +225,20 @@ class _Constant(list[int]):
     def __setitem__(self, index: object, value: object) -> None: ...
 
 
-def test_more_prompts_in_a_run_than_there_are_rows_of_float32(
+def test_moreprompts_in_a_run_than_there_are_rows_of_float32(
     int8: Int8Session, exact: DecoderSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(int8._prompts, "_stages", int8._prompts._stages[:1])
+    monkeypatch.setattr(int8.prompts, "stages", int8.prompts.stages[:1])
     rows = [Row(0, 0, tokens(10, 1), 1), Row(1, 0, tokens(11, 2), 2), Row(2, 0, tokens(10, 3), 0)]
     assert difference(int8, exact, rows) < NEAR
 
 
 def test_what_is_louder_than_the_calibration_text_is_cut_off(int8: Int8Session) -> None:
-    prompts = int8._prompts
-    prompts._floats.array[0, 0, 0, :, 0] = 1e6
-    prompts._round(0, 0, 0, 1)
-    assert (int8._prompts._cache.array[0, 0, 0, :, 0] == 127).all()
-    prompts._floats.forget(0)
+    prompts = int8.prompts
+    prompts.floats.array[0, 0, 0, :, 0] = 1e6
+    prompts.store(0, 0, 0, 1)
+    assert (int8.cache.array[0, 0, 0, :, 0] == 127).all()
+    prompts.floats.forget(0)
 
 
 def test_a_failed_run_leaves_nothing_behind(int8: Int8Session, exact: DecoderSession) -> None:
@@ -259,7 +259,7 @@ def test_the_scales_are_found_once(
 
     monkeypatch.setattr(prompt_runner.PromptRunner, "observe", never)
     again = opened(home, model)
-    assert (again._prompts.scales == int8._prompts.scales).all()
+    assert (again.prompts.scales == int8.prompts.scales).all()
     rows = [Row(0, 0, tokens(4), 1)]
     assert (again.run(rows) == int8.run(rows)).all()
 
@@ -268,7 +268,7 @@ def test_an_engine_answers_over_it(home: Home, model: Path) -> None:
     options = EngineOptions(slots=SLOTS, step_tokens=WIDTH, int8_cache=True, home=home)
     backend = load(LocalModel(NAME, str(model), ExecutionProvider.CPU), options)
     assert isinstance(backend, Engine)
-    assert isinstance(backend._session, Int8Session)
+    assert isinstance(backend.session, Int8Session)
     assert backend.serving.kv_cache == "int8"
     for number in range(2 * SLOTS):
         backend.add(str(number), greedy(words(40, number), 20, ignore_eos=True))
@@ -289,7 +289,7 @@ def test_where_no_graph_can_be_kept_keys_and_values_stay_as_they_are(
     with caplog.at_level(logging.WARNING):
         backend = load(LocalModel(NAME, str(model), ExecutionProvider.CPU), options)
     assert isinstance(backend, Engine)
-    assert isinstance(backend._session, DecoderSession)
+    assert isinstance(backend.session, DecoderSession)
     assert backend.serving.kv_cache == "float32"
     assert "its keys and values stay as they are" in caplog.text
     assert "No space left" in caplog.text

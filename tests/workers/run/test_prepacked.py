@@ -128,7 +128,7 @@ def test_a_damaged_entry_is_made_again(file: str, home: Home, model: Path):
     (entry / file).write_bytes(whole[: len(whole) // 2])
     np.testing.assert_array_equal(logits(shared(home, model)), logits(session()))
     assert (entry / "weights.bin").stat().st_size > 500_000
-    assert prepacked._is_whole(entry)
+    assert prepacked.is_whole(entry)
 
 
 def test_an_entry_that_the_runtime_refuses_is_dropped(
@@ -137,7 +137,7 @@ def test_an_entry_that_the_runtime_refuses_is_dropped(
     logits(shared(home, model))
     (entry,) = entries(home)
     (entry / "graph.onnx").write_bytes(b"no graph")
-    (entry / "files.json").write_text(json.dumps(prepacked._states(entry)))
+    (entry / "files.json").write_text(json.dumps(prepacked.file_states(entry)))
     np.testing.assert_array_equal(logits(shared(home, model)), logits(session()))
     assert "tiny-1: its weights are not shared: onnxruntime refuses" in caplog.text
     assert entries(home) == []
@@ -171,7 +171,7 @@ def test_what_is_left_of_models_that_are_gone_is_cleared(home: Home, model: Path
 def test_a_full_disk_costs_only_the_sharing(
     home: Home, model: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ):
-    monkeypatch.setattr(prepacked, "_SPACE", 10**12)
+    monkeypatch.setattr(prepacked, "SPACE", 10**12)
     np.testing.assert_array_equal(logits(shared(home, model)), logits(session()))
     assert "not shared: [Errno 28]" in caplog.text
     assert entries(home) == []
