@@ -27,7 +27,10 @@ class StepRunner:
         self._autotune = autotune or Autotune()
 
     def run(self, rows: Sequence[Row], logits: Logits) -> float:
-        """See ``Running.run``. Raises what the first way raises. Another way is dropped if it fails."""
+        """See ``Running.run``. Another way than the first is dropped if it fails.
+
+        Raises what the first way raises.
+        """
         plans = {self._first.name: self._first.plan(rows)}
         for other in self._others.values():
             if (plan := other.plan(rows)) is not None:

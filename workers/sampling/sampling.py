@@ -151,15 +151,15 @@ def _place(weights: NDArray[np.float32], share: float) -> int:
 def _nucleus(
     levels: NDArray[np.float32], weights: NDArray[np.float32], share: float
 ) -> NDArray[np.intp]:
-    """Indices of the fewest weights that make ``share`` of the whole. ``levels``: their logs."""
+    """Indices of the fewest weights that make ``share`` of the sum. ``levels``: their logs."""
     return _nearest(np.abs(levels), weights, share)
 
 
 def _typical(
     levels: NDArray[np.float32], weights: NDArray[np.float32], share: float
 ) -> NDArray[np.intp]:
-    """Indices of those whose surprise is nearest to the expected one (arXiv 2202.00666)."""
-    # Surprise is -level and a constant, which falls out of the difference to what is expected.
+    """Indices of the tokens whose surprise is nearest to the expected one (arXiv 2202.00666)."""
+    # Surprise is -level plus a constant, which cancels in the difference to the expected surprise.
     expected = np.dot(weights, np.maximum(levels, _LOWEST)) / weights.sum(dtype=np.float64)
     return _nearest(np.abs(levels - np.float32(expected)), weights, share)
 
@@ -167,11 +167,11 @@ def _typical(
 def _nearest(
     distances: NDArray[np.float32], weights: NDArray[np.float32], share: float
 ) -> NDArray[np.intp]:
-    """Indices of the fewest weights that make ``share`` of the whole, nearest first; one at least.
+    """Indices of the fewest weights that make ``share`` of the sum, nearest first; at least one.
 
-    Only those that decide are sorted. Where the near ones are too few or too many for that, they
-    are found by counting: floats that are not negative have the order of their upper bits, which
-    are sign, exponent and seven bits of the fraction.
+    Only the weights that decide are sorted. If the near weights are too few or too many for that,
+    the deciding ones are found by counting: floats that are not negative have the order of their
+    upper bits, which are sign, exponent and seven bits of the fraction.
     """
     enough = share * float(weights.sum(dtype=np.float64))
     deciding = np.flatnonzero(distances <= _NEAR)

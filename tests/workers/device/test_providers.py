@@ -17,7 +17,7 @@ from cupola.workers.device import discovery
 from cupola.workers.device.device import CPU, Device, ProviderError
 from cupola.workers.device.discovery import ProviderState, discover
 from cupola.workers.device.provider_probe import problem
-from cupola.workers.kv.device_cache import DeviceCache, fitting
+from cupola.workers.kv.device_cache import DeviceCache, affordable_slots
 from cupola.workers.loading import EngineOptions, load
 from cupola.workers.model.model_folder import ModelFolderError
 from cupola.workers.run.packing import Row
@@ -54,9 +54,9 @@ def test_a_provider_that_leaves_the_work_to_the_cpu_does_not_work():
     ],
 )
 def test_a_probe_that_dies_or_hangs_is_told(code: str, words: str, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(discovery, "_SECONDS", 0.1 if "sleep" in code else 60.0)
-    monkeypatch.setattr(discovery, "_PROBE", (sys.executable, "-c", code))
-    assert words in discovery._try("CUDAExecutionProvider", ("CUDAExecutionProvider",)).problem
+    monkeypatch.setattr(discovery, "PROBE_SECONDS", 0.1 if "sleep" in code else 60.0)
+    monkeypatch.setattr(discovery, "PROBE", (sys.executable, "-c", code))
+    assert words in discovery.probe("CUDAExecutionProvider", ("CUDAExecutionProvider",)).problem
 
 
 def test_no_session_falls_back_to_the_cpu_in_silence():
@@ -83,7 +83,7 @@ def test_keys_and_values_may_lie_in_memory_of_the_runtime():
 
 
 def test_slots_are_as_many_as_a_device_has_memory_for():
-    assert fitting(16, slot_bytes=100, cache_bytes=450) == 4
-    assert fitting(2, slot_bytes=100, cache_bytes=450) == 2
+    assert affordable_slots(16, slot_bytes=100, cache_bytes=450) == 4
+    assert affordable_slots(2, slot_bytes=100, cache_bytes=450) == 2
     with pytest.raises(ModelFolderError, match="smaller 'context'"):
-        fitting(16, slot_bytes=2**21, cache_bytes=2**20)
+        affordable_slots(16, slot_bytes=2**21, cache_bytes=2**20)
