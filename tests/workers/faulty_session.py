@@ -1,4 +1,4 @@
-"""A session around a real one that fails when it is told to, and stays unusable until rebuilt."""
+"""A session around a real one. It fails when a test wants it, and is unusable until rebuilt."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from cupola.scheduler.protocol.messages import Serving
 from cupola.workers.run.decoder_session import DecoderSession
 from cupola.workers.run.packing import Row
+from cupola.workers.run.runner import Logits
 from tests.workers.tiny import session
 
 Fails = Callable[[Sequence[Row]], bool]
@@ -33,10 +35,14 @@ class FaultySession:
         self.runs: list[list[Row]] = []
 
     @property
+    def serving(self) -> Serving:
+        return self.real.serving
+
+    @property
     def seconds(self) -> float:
         return self.real.seconds
 
-    def run(self, rows: Sequence[Row]) -> np.ndarray:
+    def run(self, rows: Sequence[Row]) -> Logits:
         self.runs.append(list(rows))
         self.unusable |= self.fails(rows)
         if self.unusable:

@@ -83,6 +83,11 @@ def greedy(prompt: str, count: int, **options: Any) -> Work:
     return Work(Text(prompt), SamplingParams(temperature=0, max_tokens=count, **options))
 
 
+def step(backend: Engine) -> list[Any]:
+    """One step: an ``Output`` for each sequence that has one, or a ``Rejected``."""
+    return list(backend.step())
+
+
 def drain(backend: Engine) -> dict[str, list[Any]]:
     """Step until nothing is left. Outputs by request; the last of them may be a ``Rejected``."""
     made: dict[str, list[Any]] = {}

@@ -35,6 +35,7 @@ class DecoderSession(RaggedSession):
     are built in the background. None: they are not wanted here.
     """
 
+    cache: KeyValueCache | DeviceCache
     blocks: BlockWeights | None = None
     lanes: SideBySide | None = None
 

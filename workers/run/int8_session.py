@@ -44,6 +44,8 @@ class Int8Session(RaggedSession):
     ``prompts`` is the one that reads prompts.
     """
 
+    cache: KeyValueCache
+
     def __init__(
         self,
         folder: ModelFolder,

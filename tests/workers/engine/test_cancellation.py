@@ -29,6 +29,7 @@ from tests.workers.tiny import (
     engine_over,
     greedy,
     session,
+    step,
     text,
     words,
 )
@@ -173,7 +174,7 @@ def test_an_answer_that_has_ended_does_not_take_the_others_with_it(backend: Engi
     sequence(backend, "r", 0).max_tokens = 2
     ended = False
     while not ended:
-        ended = any(o.finish_reason is not None for o in backend.step())
+        ended = any(o.finish_reason is not None for o in step(backend))
     assert sequence(backend, "r", 1) is not None
     backend.abort("r")
     assert not backend.busy
@@ -182,7 +183,7 @@ def test_an_answer_that_has_ended_does_not_take_the_others_with_it(backend: Engi
 def test_in_the_step_in_which_another_ends(backend: Engine):
     backend.add("short", greedy(words(5, 1), 1, ignore_eos=True))
     backend.add("r", greedy(words(5, 2), 9, ignore_eos=True))
-    (output, *_) = [o for o in backend.step() if o.last]
+    (output, *_) = [o for o in step(backend) if o.last]
     assert output.request_id == "short"
     backend.abort("short")  # the client's end and ours cross on the way
     backend.abort("r")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -48,6 +49,7 @@ from tests.workers.tiny import (
     engine_over,
     greedy,
     small_memory,
+    step,
     text,
     words,
 )
@@ -56,30 +58,31 @@ from tests.workers.tiny import (
 @st.composite
 def arrivals(draw: st.DrawFn):
     """(step of arrival, prompt length, tokens to make, step of abort or None) of some requests."""
-    step, length, count = st.integers(0, 12), st.integers(1, 60), st.integers(1, 12)
+    start, length, count = st.integers(0, 12), st.integers(1, 60), st.integers(1, 12)
     aborted = st.none() | st.none() | st.integers(1, 14)
-    return draw(st.lists(st.tuples(step, length, count, aborted), min_size=1, max_size=9))
+    return draw(st.lists(st.tuples(start, length, count, aborted), min_size=1, max_size=9))
 
 
 @settings(max_examples=40, deadline=None)
 @given(arrivals())
 def test_every_sequence_is_as_if_it_ran_alone(requests):
     backend = engine()
-    expected, made = {}, {}
+    expected: dict[str, str] = {}
+    made: dict[str, list[Any]] = {}
     for number, (_, length, count, _) in enumerate(requests):
         prompt = codec().encode(words(length, number))
         tokens = plain_decoder("builder-fp32").generate(prompt, count)
         expected[str(number)] = decode(tokens)
-    step = 0
-    while step <= 14 or backend.busy:
+    at = 0
+    while at <= 14 or backend.busy:
         for number, (start, length, count, aborted) in enumerate(requests):
-            if start == step:
+            if start == at:
                 backend.add(str(number), greedy(words(length, number), count, ignore_eos=True))
-            if aborted == step:
+            if aborted == at:
                 backend.abort(str(number))
-        for output in backend.step():
+        for output in step(backend):
             made.setdefault(output.request_id, []).append(output)
-        step += 1
+        at += 1
     for number, (start, _, count, aborted) in enumerate(requests):
         outputs = made.get(str(number), [])
         ends = [output for output in outputs if output.finish_reason]
@@ -117,7 +120,7 @@ def test_a_sequence_fills_its_context_beside_wide_prompts():
     for number in range(40):
         if number % 2 == 0 and number < 30:
             backend.add(f"wide{number}", greedy(words(40, number), 2, ignore_eos=True))
-        for output in backend.step():
+        for output in step(backend):
             made.setdefault(output.request_id, []).append(output)
     for request_id, outputs in drain(backend).items():
         made.setdefault(request_id, []).extend(outputs)
@@ -224,7 +227,7 @@ def test_little_memory_and_shared_prompts_change_no_token(requests, positions):
     for number, (_, length, count, _) in enumerate(requests):
         backend.add(str(number), greedy(SHARED + words(length, number % 3), count, ignore_eos=True))
     while backend.busy:
-        for output in backend.step():
+        for output in step(backend):
             made.setdefault(output.request_id, []).append(output)
         assert backend.slots.committed <= positions
     for number, (_, length, count, _) in enumerate(requests):
@@ -245,7 +248,7 @@ def test_sequences_are_preempted_when_memory_runs_out_and_finish_all_the_same():
     made: dict[str, list[Output]] = {}
     backend.step()
     while not finished:
-        for output in backend.step():
+        for output in step(backend):
             made.setdefault(output.request_id, []).append(output)
             finished += output.last
         fewest = min(fewest, len(backend.running))
@@ -259,7 +262,9 @@ def test_sequences_are_preempted_when_memory_runs_out_and_finish_all_the_same():
 
 
 def cached_tokens(outputs: list[Output]) -> int:
-    return outputs[-1].usage.cached_tokens
+    usage = outputs[-1].usage
+    assert usage is not None
+    return usage.cached_tokens
 
 
 def test_a_conversation_reads_only_what_is_new():
@@ -308,7 +313,7 @@ def test_several_answers_share_one_prompt_and_differ():
 
 def expected_logprobs(tokens: list[int]) -> np.ndarray:
     plain = plain_decoder("builder-fp32").logits(tokens).astype(np.float64)
-    return plain - plain.max() - np.log(np.exp(plain - plain.max()).sum())
+    return np.asarray(plain - plain.max() - np.log(np.exp(plain - plain.max()).sum()))
 
 
 def test_logprobs_are_those_of_the_models_own_distribution():

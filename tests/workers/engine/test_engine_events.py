@@ -13,9 +13,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cupola.scheduler.protocol.messages import FinishReason, Output, SamplingParams, Text, Work
+from cupola.scheduler.protocol.messages import (
+    FinishReason,
+    Output,
+    SamplingParams,
+    Text,
+    Usage,
+    Work,
+)
 from tests.workers.faulty_session import FaultySession
-from tests.workers.tiny import CONTEXT, SLOTS, codec, drain, engine_over, session, text, words
+from tests.workers.tiny import CONTEXT, SLOTS, codec, drain, engine_over, session, step, text, words
 
 pytestmark = pytest.mark.usefixtures("every_draft")
 
@@ -73,9 +80,9 @@ def answers(outputs: list[Output], count: int) -> Answers:
 @st.composite
 def events(draw: st.DrawFn) -> list[tuple[int, int, int | None]]:
     """(kind of request, step of arrival, step of abort or None) of some requests."""
-    step = st.integers(0, LAST_STEP)
-    aborted = st.none() | st.none() | step
-    request = st.tuples(st.integers(0, 59), step, aborted)
+    steps = st.integers(0, LAST_STEP)
+    aborted = st.none() | st.none() | steps
+    request = st.tuples(st.integers(0, 59), steps, aborted)
     return draw(st.lists(request, min_size=1, max_size=9))
 
 
@@ -92,12 +99,12 @@ def test_every_sequence_is_as_if_it_ran_alone(requests, positions, failures):
     backend = engine_over(model, positions)
     made: dict[str, list[Output]] = {str(number): [] for number in range(len(requests))}
     gone: set[str] = set()
-    step = 0
-    while step <= LAST_STEP or backend.busy:
+    at = 0
+    while at <= LAST_STEP or backend.busy:
         for number, (kind, start, aborted) in enumerate(requests):
-            if start == step:
+            if start == at:
                 backend.add(str(number), work(kind))
-            if aborted == step:
+            if aborted == at:
                 backend.abort(str(number))
                 gone |= {str(number)} if aborted >= start else set()
         for output in backend.step():
@@ -105,7 +112,7 @@ def test_every_sequence_is_as_if_it_ran_alone(requests, positions, failures):
             assert output.request_id not in gone
             made[output.request_id].append(output)
         assert backend.slots.committed <= positions
-        step += 1
+        at += 1
     for number, (kind, start, aborted) in enumerate(requests):
         outputs, expected = made[str(number)], alone(kind)
         found = answers(outputs, work(kind).answers)
@@ -119,11 +126,11 @@ def test_every_sequence_is_as_if_it_ran_alone(requests, positions, failures):
 def test_the_requests_above_are_of_all_kinds():
     """They guess, they stop, they differ, they share: else the test above would show little."""
     backend = engine_over(session())
-    made = {}
+    made: dict[int, Usage] = {}
     for kind in range(60):
         backend.add(str(kind), work(kind))
     while backend.busy:
-        for output in backend.step():
+        for output in step(backend):
             if output.last:
                 made[int(output.request_id)] = output.usage
     assert sum(usage.accepted_prediction_tokens for usage in made.values()) > 20

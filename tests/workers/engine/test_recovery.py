@@ -82,8 +82,8 @@ def test_a_suspect_runs_alone_until_it_is_past_its_mark():
     recovery: Recovery[str] = Recovery()
     assert recovery.failed([("old", 30), ("young", 10)]) is None
     assert (recovery.admits("young"), recovery.admits("old")) == (True, False)
-    assert recovery.passed({"young": 9}.get) is None
-    assert recovery.passed({"young": 10}.get) == "young"
+    assert recovery.passed({"young": 9}.__getitem__) is None
+    assert recovery.passed({"young": 10}.__getitem__) == "young"
     assert recovery.admits("old")
     recovery.forget("old")
     assert recovery.admits("young") and recovery.suspect is None

@@ -99,7 +99,7 @@ def test_weights_are_the_same_numbers(tmp_path: Path) -> None:
     assert made is not None
     codes, each = made.weights.values()
     assert codes.shape == (5, 2, 64)
-    found = (codes.astype(np.float32) - 128) * each[:, :, None]
+    found = (codes.astype(np.float32) - 128) * each.astype(np.float32)[:, :, None]
     assert (found.reshape(5, 128)[:, :100] == weight.T * scales[:, None]).all()
     assert (codes[:, 1, 36:] == 128).all()
 

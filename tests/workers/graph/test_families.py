@@ -22,7 +22,7 @@ from cupola.workers.run.decoder_session import DecoderSession
 from cupola.workers.run.packing import Row
 from tests.workers.reference import DATA, plain_decoder
 from tests.workers.run.genai_reference import greedy_answer
-from tests.workers.tiny import BUDGET, NAME, SLOTS, codec, decode, drain, engine_over, text
+from tests.workers.tiny import BUDGET, NAME, SLOTS, codec, decode, drain, engine_over, step, text
 
 FAMILIES = ("qwen2", "qwen3", "phi3", "gemma", "gemma2", "gemma3", "mistral", "gpt-oss")
 FOUR_BIT = tuple(family for family in FAMILIES if family != "gpt-oss")
@@ -73,7 +73,7 @@ def test_sequences_that_share_their_runs_are_as_if_alone(family: str):
     for number, tokens in enumerate(PROMPTS):
         backend.add(str(number), greedy(tokens))
         for _ in range(3):
-            for output in backend.step():
+            for output in step(backend):
                 made[output.request_id] = made.get(output.request_id, "") + output.text
     for request_id, outputs in drain(backend).items():
         made[request_id] = made.get(request_id, "") + text(outputs)
@@ -108,7 +108,7 @@ def teacher_forced(model: DecoderSession, slot: int, tokens: list[int]) -> np.nd
 def divergence(p: np.ndarray, q: np.ndarray) -> np.ndarray:
     """Kullback-Leibler, of each row, from logits."""
     log_p, log_q = (x - np.logaddexp.reduce(x, -1, keepdims=True) for x in (p, q))
-    return (np.exp(log_p) * (log_p - log_q)).sum(-1)
+    return np.asarray((np.exp(log_p) * (log_p - log_q)).sum(-1))
 
 
 def test_a_sequence_that_outgrows_the_first_rotary_table_begins_anew_with_the_second():

@@ -12,6 +12,7 @@ import pytest
 
 from cupola.scheduler.protocol.messages import SamplingParams, Text, Usage, Work
 from cupola.workers.engine.slot_allocation import WORTH_WAITING
+from cupola.workers.kv.sharing_cache import SharingCache
 from tests.workers.faulty_session import FaultySession
 from tests.workers.tiny import (
     BUDGET,
@@ -124,7 +125,9 @@ def test_no_salt_sees_what_another_has_read(model: FaultySession):
 @pytest.mark.skipif(sys.platform != "linux", reason="pages are shared on Linux only")
 def test_what_several_share_is_in_memory_once():
     backend = small_memory(10**9)
-    page = backend.session.cache.page
+    cache = backend.session.cache
+    assert isinstance(cache, SharingCache)
+    page = cache.page
     prefix = words(3 * page - 20, 60)
     for number in range(3):
         backend.add(str(number), greedy(prefix + LETTERS[number], 4, ignore_eos=True))
@@ -133,6 +136,6 @@ def test_what_several_share_is_in_memory_once():
     table = backend.slots.table
     saved = sum(slot.touched for slot in table.slots) - backend.slots.committed
     assert saved == 4 * page
-    assert backend.shared_bytes == saved * backend.session.cache.bytes_per_token
+    assert backend.shared_bytes == saved * cache.bytes_per_token
     backend.slots.clear()
     assert backend.shared_bytes == 0

@@ -6,6 +6,7 @@ import logging
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -35,6 +36,7 @@ from tests.workers.tiny import NAME, SLOTS, drain, greedy, words
 WIDTH, LENGTH = 32, 96
 # KL divergence from float32. Keys that are not a row's own are worth many times as much: see below.
 NEAR = 0.1
+History = list[tuple[Any, ...]]
 KNOWN = sorted(set(calibration_ids((DATA / NAME / "tokenizer.json").read_text("utf-8"), 256)))
 
 
@@ -84,7 +86,7 @@ def opened(home: Home, model: Path) -> Int8Session:
 def chances(session: RaggedSession, rows: list[Row]) -> np.ndarray:
     """The logarithms of the distributions, [R, vocabulary]."""
     logits = session.run(rows).astype(np.float64)
-    return logits - np.log(np.exp(logits).sum(axis=-1, keepdims=True))
+    return np.asarray(logits - np.log(np.exp(logits).sum(axis=-1, keepdims=True)))
 
 
 def difference(one: RaggedSession, other: RaggedSession, rows: list[Row]) -> float:
@@ -95,7 +97,7 @@ def difference(one: RaggedSession, other: RaggedSession, rows: list[Row]) -> flo
 
 def tokens(count: int, seed: int = 0) -> list[int]:
     """Of the calibration text: embeddings of random weights may be louder elsewhere."""
-    return np.random.default_rng(seed).choice(KNOWN, count).tolist()
+    return [int(token) for token in np.random.default_rng(seed).choice(KNOWN, count)]
 
 
 def test_a_position_takes_a_quarter_of_the_memory(int8: Int8Session, exact: DecoderSession) -> None:
@@ -123,10 +125,10 @@ def test_whatever_the_family_keys_and_values_fit(home: Home, family: str) -> Non
 
 
 @st.composite
-def histories(draw: st.DrawFn) -> list[tuple[object, ...]]:
+def histories(draw: st.DrawFn) -> History:
     """Runs, copies and forgotten rows in any order."""
     lengths = [0] * SLOTS
-    history: list[tuple[object, ...]] = []
+    history: History = []
     for _ in range(draw(st.integers(1, 12))):
         kind = draw(st.sampled_from(("run", "run", "run", "copy", "forget")))
         slot = draw(st.integers(0, SLOTS - 1))
@@ -155,7 +157,7 @@ def histories(draw: st.DrawFn) -> list[tuple[object, ...]]:
 @settings(max_examples=300, deadline=None)
 @given(histories(), st.integers(0, 2**32))
 def test_any_history_of_rows_gives_what_float32_gives(
-    int8: Int8Session, exact: DecoderSession, history: list[tuple[object, ...]], seed: int
+    int8: Int8Session, exact: DecoderSession, history: History, seed: int
 ) -> None:
     chance = np.random.default_rng(seed)
     for session in (int8, exact):
