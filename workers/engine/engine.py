@@ -1,4 +1,4 @@
-"""Continuous batching: each step makes one plan, one run, and outputs for all sequences."""
+"""Continuous batching: a step plans a run, runs it, selects tokens, and returns the outputs."""
 
 from __future__ import annotations
 
@@ -52,8 +52,8 @@ class Engine:
         positions: int,
         wake: Callable[[], None] = lambda: None,
     ) -> None:
-        """``positions``: the most keys and values in memory at once; one full context is allowed
-        in any case. ``wake`` is called from another thread when the engine has new work."""
+        """``positions``: the most keys and values in memory at once, but at least one full context.
+        ``wake`` is called from another thread when the engine has new work."""
         self._codec = codec
         self.session = session
         self._step_budget = step_budget

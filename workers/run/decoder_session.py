@@ -23,7 +23,7 @@ from cupola.workers.run.side_by_side import LANES, SideBySide
 from cupola.workers.run.step_runner import StepRunner
 from cupola.workers.run.ways import BlockWeights, OneSession
 
-# To copy keys and values takes as long as to read so many bytes of weights for each of their bytes
+# So many bytes of keys and values are copied in the time in which one byte of weights is read
 # (measured with float32 beside weights of 8 bits).
 COPY_SPEED = 1.25
 

@@ -305,8 +305,8 @@ def test_several_answers_share_one_prompt_and_differ():
     answers = [text([o for o in outputs if o.index == index]) for index in range(3)]
     assert len(set(answers)) == 3
     assert [o.last for o in outputs].count(True) == 1
-    guesses = {"accepted_prediction_tokens": 0, "rejected_prediction_tokens": 0}
-    assert msgspec.structs.replace(outputs[-1].usage, **guesses) == Usage(90, 24)
+    drafts = {"accepted_prediction_tokens": 0, "rejected_prediction_tokens": 0}
+    assert msgspec.structs.replace(outputs[-1].usage, **drafts) == Usage(90, 24)
     backend.add("one", Work(Text(words(90, 80)), params))
     assert text(drain(backend)["one"]) == answers[0]
 
@@ -335,7 +335,7 @@ def test_logprobs_are_those_of_the_models_own_distribution():
         tokens.append(chosen)
 
 
-def test_the_logprobs_of_the_prompt_are_told_with_the_first_output():
+def test_the_logprobs_of_the_prompt_come_with_the_first_output():
     backend = engine()
     prompt = "a prompt longer than one chunk of it"
     tokens = codec().encode(prompt)
@@ -363,8 +363,8 @@ def test_a_stop_id_ends_the_answer_but_not_before_min_tokens():
 
 
 @pytest.mark.parametrize("temperature", [0.0, 0.7])
-def test_guesses_change_no_token(temperature: float):
-    """With a seed each draw is the same, so the answer with and without guesses is, too."""
+def test_drafts_change_no_token(temperature: float):
+    """With a seed each draw is the same, so the answer is the same with and without drafts."""
     backend = small_memory(10**9)
     few = {token: 60.0 for token in codec().encode("ab")}  # so that the answer repeats itself
     params = SamplingParams(
@@ -376,7 +376,7 @@ def test_guesses_change_no_token(temperature: float):
         backend.add("plain", work)
         plain = drain(backend)["plain"]
     assert plain[-1].usage.accepted_prediction_tokens == 0
-    for request_id, prediction in (("guessing", ""), ("predicted", text(plain))):
+    for request_id, prediction in (("drafting", ""), ("predicted", text(plain))):
         backend.add(request_id, msgspec.structs.replace(work, prediction=prediction))
         outputs = drain(backend)[request_id]
         assert text(outputs) == text(plain)

@@ -1,8 +1,8 @@
 """Whatever happens around a sequence, it is as if it ran alone, token for token.
 
-Arrivals, lengths, cancellations, stops, several answers, seeds, guesses, log-probabilities, cached
-beginnings, preemptions and runs that fail, all drawn at random, on a model of float32. That the
-books are in order after every step and nothing is left at the end is looked after in ``conftest``.
+Arrivals, lengths, cancellations, stops, several answers, seeds, drafts, log-probabilities, cached
+beginnings, preemptions and runs that fail, all drawn at random, on a model of float32. ``conftest``
+checks after every step that the engine is consistent, and at the end that nothing is left.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ pytestmark = pytest.mark.usefixtures("every_draft")
 LAST_STEP = 14  # at which something arrives or is aborted
 SHARED = words(70, 99)
 
-# Of each answer: text, finish reason, the tokens whose log-probabilities were told, and those of
+# Of each answer: text, finish reason, the tokens that have log-probabilities, and those of
 # the prompt.
 Answers = list[tuple[str, FinishReason | None, bytes, bytes]]
 
@@ -41,7 +41,7 @@ def work(kind: int) -> Work:
     if kind % 3 == 0:
         prompt = SHARED + prompt
     options: dict[str, object] = {"temperature": 0, "max_tokens": 2 + kind % 11}
-    if kind % 4 == 1:  # its own text over and over: something to guess
+    if kind % 4 == 1:  # its own text over and over: text for drafts
         options |= {"logit_bias": {token: 60.0 for token in codec().encode("ab")}}
         options |= {"max_tokens": 24}
     if kind % 5 == 2:
@@ -59,7 +59,7 @@ def work(kind: int) -> Work:
 @cache
 def alone(kind: int) -> Answers:
     model = session()
-    model.verifies_drafts = work(kind).prompt_logprobs  # so nothing is guessed
+    model.verifies_drafts = work(kind).prompt_logprobs  # so there are no drafts
     backend = engine_over(model)
     backend.add("r", work(kind))
     return answers(drain(backend)["r"], work(kind).answers)
@@ -71,9 +71,9 @@ def answers(outputs: list[Output], count: int) -> Answers:
         of_it = [output for output in outputs if output.index == index]
         ends = [output.finish_reason for output in of_it if output.finish_reason]
         assert len(ends) <= 1
-        told = b"".join(entry.token for output in of_it for entry in output.logprobs)
+        entries = b"".join(entry.token for output in of_it for entry in output.logprobs)
         prompt = b"".join(entry.token for output in of_it for entry in output.prompt_logprobs)
-        found.append((text(of_it), ends[0] if ends else None, told, prompt))
+        found.append((text(of_it), ends[0] if ends else None, entries, prompt))
     return found
 
 
@@ -124,7 +124,7 @@ def test_every_sequence_is_as_if_it_ran_alone(requests, positions, failures):
 
 
 def test_the_requests_above_are_of_all_kinds():
-    """They guess, they stop, they differ, they share: else the test above would show little."""
+    """They have drafts, stop, differ and share: else the test above would show little."""
     backend = engine_over(session())
     made: dict[int, Usage] = {}
     for kind in range(60):
@@ -137,6 +137,6 @@ def test_the_requests_above_are_of_all_kinds():
     assert sum(usage.cached_tokens > 60 for usage in made.values()) > 10
     each = [answer for kind in range(60) for answer in alone(kind)]
     assert {FinishReason.STOP, FinishReason.LENGTH} <= {reason for _, reason, _, _ in each}
-    assert sum(bool(told) for _, _, told, _ in each) > 5
+    assert sum(bool(entries) for _, _, entries, _ in each) > 5
     assert sum(bool(prompt) for _, _, _, prompt in each) > 3
     assert SLOTS < 60

@@ -107,7 +107,7 @@ def test_who_makes_a_run_fail_ends_and_the_others_are_run_again():
     backend = engine_over(model)
     for number in range(3):
         backend.add(str(number), greedy(words(20, number), 12, ignore_eos=True))
-    told = [backend.step() for _ in range(5)]  # some have begun to answer
+    outputs_before = [backend.step() for _ in range(5)]  # some have begun to answer
     backend.add("bad", greedy(words(30, 9) + "#", 5))
     backend.add("later", greedy(words(25, 4), 12, ignore_eos=True))
     made = drain(backend)
@@ -115,7 +115,7 @@ def test_who_makes_a_run_fail_ends_and_the_others_are_run_again():
     assert isinstance(rejected, Rejected)
     assert rejected.code is ErrorCode.INTERNAL
     assert model.rebuilt == 2  # once to find out, once for the guilty
-    for output in [output for outputs in told for output in outputs][::-1]:
+    for output in [output for outputs in outputs_before for output in outputs][::-1]:
         made[output.request_id].insert(0, output)
     for number, name in enumerate(["0", "1", "2"]):
         assert text(made[name]) == alone(words(20, number), 12)
@@ -247,7 +247,9 @@ def test_whenever_runs_fail_every_answer_is_as_if_nothing_had_been(lengths, fail
         assert text(made[str(number)]) == alone(words(length, number), count)
 
 
-def test_what_fails_in_the_telling_costs_its_own_request_only(monkeypatch: pytest.MonkeyPatch):
+def test_what_fails_while_its_output_is_made_costs_its_own_request_only(
+    monkeypatch: pytest.MonkeyPatch,
+):
     def refuse(token: int) -> str:
         raise ValueError("told to fail")
 

@@ -136,8 +136,8 @@ def test_what_one_rotary_table_left_in_the_cache_is_not_used_with_the_other():
     assert cached == [0, 40, 0, LONG_FROM + 10]
 
 
-def test_guesses_do_not_reach_over_the_end_of_the_first_rotary_table():
-    """An answer of two letters repeats itself, so that much of it is guessed."""
+def test_drafts_do_not_reach_over_the_end_of_the_first_rotary_table():
+    """An answer of two letters repeats itself, so much of it comes from drafts."""
     letters = tuple(codec().encode("ab"))
     bias = dict.fromkeys(letters, 60.0)
     params = SamplingParams(temperature=0, max_tokens=60, ignore_eos=True, logit_bias=bias)

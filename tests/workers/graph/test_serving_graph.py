@@ -1,4 +1,4 @@
-"""Which graphs are rewritten, whatever their forms and names, and what is said of the others."""
+"""Which graphs are rewritten, whatever their forms and names, and why the others are refused."""
 
 from __future__ import annotations
 

@@ -71,13 +71,13 @@ def test_the_default_model_says_the_same(home: Home, real_model_fp32: Path):
     together = DecoderSession(folder, slots=2, width=64, threads=2, prepacked=weights)
     assert len(entries(home)) == 1
     prompts = [Row(0, 0, list(range(1000, 1040)), 1), Row(1, 0, list(range(2000, 2010)), 1)]
-    found = [said(decoder, prompts, count=12) for decoder in (alone, together)]
+    found = [generated(decoder, prompts, count=12) for decoder in (alone, together)]
     assert found[0] == found[1]
     together.rebuild()
-    assert said(together, prompts, count=12) == found[0]
+    assert generated(together, prompts, count=12) == found[0]
 
 
-def said(decoder: DecoderSession, rows: list[Row], count: int) -> list[list[int]]:
+def generated(decoder: DecoderSession, rows: list[Row], count: int) -> list[list[int]]:
     """The tokens that follow, greedily."""
     tokens = []
     for _ in range(count):
@@ -113,11 +113,11 @@ def test_an_entry_is_made_once(home: Home, model: Path):
 def test_two_processes_make_it_once(home: Home, model: Path):
     command = [sys.executable, "-c", OPEN, str(home.root), str(model)]
     both = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
-    told = [process.communicate()[0] for process in both]
-    assert "".join(told).count("for workers to share") == 1
-    assert "not shared" not in "".join(told)
+    logs = [process.communicate()[0] for process in both]
+    assert "".join(logs).count("for workers to share") == 1
+    assert "not shared" not in "".join(logs)
     expected = logits(session()).tolist()
-    assert [json.loads(each.splitlines()[-1]) for each in told] == [expected, expected]
+    assert [json.loads(each.splitlines()[-1]) for each in logs] == [expected, expected]
 
 
 @pytest.mark.parametrize("file", ["graph.onnx", "weights.bin", "files.json"])

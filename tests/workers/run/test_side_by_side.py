@@ -1,4 +1,4 @@
-"""Halves of a step side by side: what is run stays the same, whatever fails."""
+"""Halves of a step side by side: the logits stay the same, whatever fails."""
 
 from __future__ import annotations
 
@@ -158,7 +158,7 @@ class Writes:
         [Row(slot, 0, [slot] * (3 if slot == 1 else 1), 1) for slot in range(9)],
         [Row(0, 0, [7] * 9, 0), Row(1, 0, [8] * 9, 1)],
     ],
-    ids=["a guess in the first half", "a half of which none are wanted"],
+    ids=["a draft in the first half", "a half of which none are wanted"],
 )
 @pytest.mark.parametrize("late", [0, 1])
 def test_logits_lie_where_they_should(given_: list[Row], late: int) -> None:
