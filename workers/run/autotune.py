@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 
@@ -12,17 +13,13 @@ _NEWEST, _RETRIED = 0.2, 0.5  # weight of the newest time in an average; of a ti
 
 
 @dataclass(slots=True)
-class _Record:
-    """What is known about one way for one kind of work."""
-
-    trials: int = 0
-    seconds: float = math.inf  # the best of the trials, then a moving average
-    lost: bool = False  # another way was faster when the trials ended
-
-
-@dataclass(slots=True)
 class _Kind:
-    ways: dict[str, _Record] = field(default_factory=dict)
+    """What is known about each way for one kind of work."""
+
+    trials: defaultdict[str, int] = field(default_factory=lambda: defaultdict(int))
+    # The best time of the trials, later a moving average.
+    seconds: defaultdict[str, float] = field(default_factory=lambda: defaultdict(lambda: math.inf))
+    lost: set[str] = field(default_factory=set)  # another way was faster when the trials ended
     taken: int = 0  # how often the fastest way was taken since the last retry
     retries: int = 0
     retrying: str = ""  # the way that is being tried again
@@ -36,18 +33,17 @@ class Autotune:
     """
 
     def __init__(self) -> None:
-        self._kinds: dict[Hashable, _Kind] = {}
+        self._kinds: defaultdict[Hashable, _Kind] = defaultdict(_Kind)
 
     def choose(self, kind: Hashable, ways: Sequence[str]) -> str:
-        """The way to take now, one of ``ways``. Those that are not there are not considered."""
-        known = self._kinds.setdefault(kind, _Kind())
-        records = {way: known.ways.setdefault(way, _Record()) for way in ways}
+        """The way to take now, one of ``ways``. A way that cannot be taken now is left out."""
+        known = self._kinds[kind]
         if len(ways) == 1:
             return ways[0]
-        least = min(ways, key=lambda way: records[way].trials)
-        if records[least].trials < TRIALS:
-            return least
-        fastest = min(ways, key=lambda way: records[way].seconds)
+        least_tried = min(ways, key=known.trials.__getitem__)
+        if known.trials[least_tried] < TRIALS:
+            return least_tried
+        fastest = min(ways, key=known.seconds.__getitem__)
         if known.taken < RETRY:
             known.taken += 1
             return fastest
@@ -60,18 +56,16 @@ class Autotune:
     def observe(self, kind: Hashable, way: str, seconds: float) -> None:
         """The way that was chosen took ``seconds`` for a fixed amount of work of this kind."""
         known = self._kinds[kind]
-        record = known.ways[way]
-        if record.trials < TRIALS:
-            record.trials += 1
-            record.seconds = min(record.seconds, seconds)
-            record.lost = any(each.seconds < record.seconds for each in known.ways.values())
+        if known.trials[way] < TRIALS:
+            known.trials[way] += 1
+            known.seconds[way] = min(known.seconds[way], seconds)
+            if known.trials[way] == TRIALS and min(known.seconds.values()) < known.seconds[way]:
+                known.lost.add(way)
             return
         weight = _RETRIED if way == known.retrying else _NEWEST
         known.retrying = ""
-        record.seconds += weight * (seconds - record.seconds)
+        known.seconds[way] += weight * (seconds - known.seconds[way])
 
     def lost_trials(self, kind: Hashable, way: str) -> bool:
-        """Whether all trials of the way are over and another way was faster then."""
-        known = self._kinds.get(kind)
-        record = known.ways.get(way) if known is not None else None
-        return record is not None and record.trials == TRIALS and record.lost
+        """Whether another way was faster when the trials of this one ended."""
+        return way in self._kinds[kind].lost
