@@ -53,6 +53,7 @@ ORDER = {
     "workers": """
         .
         encoder engine
+        speculation
         run
         kv
         graph sampling

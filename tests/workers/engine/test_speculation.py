@@ -1,4 +1,4 @@
-"""Guesses change nothing but the time: neither which answers come, nor how often each does."""
+"""Drafts change nothing but the time: neither the answers nor how often each one comes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from cupola.scheduler.protocol.messages import SamplingParams, Text, Work
 from tests.workers.faulty_session import FaultySession
 from tests.workers.tiny import LETTERS, SLOTS, codec, drain, engine_over, text
 
-pytestmark = pytest.mark.usefixtures("daring")
+pytestmark = pytest.mark.usefixtures("every_draft")
 
 FEW = {token: 60.0 for token in codec().encode("abc")}  # so that answers repeat themselves
 READABLE = {token: 60.0 for token in codec().encode(LETTERS)}
@@ -22,7 +22,7 @@ BOUND = 61.9
 
 
 def answers(model: FaultySession, first_seed: int) -> tuple[Counter[str], int, int]:
-    """How often each answer came; guesses that were right and wrong."""
+    """How often each answer came; draft tokens that were right and wrong."""
     backend = engine_over(model)
     found: Counter[str] = Counter()
     right = wrong = 0
@@ -40,10 +40,10 @@ def answers(model: FaultySession, first_seed: int) -> tuple[Counter[str], int, i
     return found, right, wrong
 
 
-def test_sampled_answers_are_as_frequent_with_guesses_as_without():
+def test_sampled_answers_foundare_as_frequent_with_drafts_as_without():
     """Two-sample chi-square, each answer with a seed of its own."""
     plain = FaultySession()
-    plain.verifies = False
+    plain.verifies_drafts = False
     without, *none = answers(plain, 0)
     with_, right, wrong = answers(FaultySession(), 10**6)
     assert none == [0, 0]
@@ -54,13 +54,13 @@ def test_sampled_answers_are_as_frequent_with_guesses_as_without():
 
 
 @pytest.mark.parametrize("temperature", [0.0, 0.7, 3.0])
-def test_a_prediction_is_guessed_from_and_told_in_the_usage(temperature: float):
+def test_a_prediction_is_drafted_from_and_counted_in_the_usage(temperature: float):
     params = SamplingParams(
         temperature=temperature, seed=1, max_tokens=60, ignore_eos=True, logit_bias=READABLE
     )
     work = Work(Text("a"), params)
     plain = FaultySession()
-    plain.verifies = False
+    plain.verifies_drafts = False
     backend = engine_over(plain)
     backend.add("r", work)
     expected = text(drain(backend)["r"])
@@ -72,9 +72,9 @@ def test_a_prediction_is_guessed_from_and_told_in_the_usage(temperature: float):
         outputs = drain(backend)["r"]
         assert text(outputs) == expected
         usage = outputs[-1].usage
-        guessed = sum(len(row.tokens) - 1 for (row,) in model.runs if row.past > 0)
-        assert usage.accepted_prediction_tokens + usage.rejected_prediction_tokens == guessed
-        # Each run makes one token and those that were guessed.
+        drafted = sum(len(row.tokens) - 1 for (row,) in model.runs if row.past > 0)
+        assert usage.accepted_prediction_tokens + usage.rejected_prediction_tokens == drafted
+        # Each run makes one token and the draft tokens that are right.
         assert len(model.runs) == 60 - usage.accepted_prediction_tokens
         steps[prediction] = len(model.runs)
     assert steps[expected] <= steps[""]
@@ -90,7 +90,7 @@ def test_a_wrong_prediction_costs_few_runs_and_no_token():
     assert outputs[-1].usage.completion_tokens == 60
 
 
-def test_a_stop_among_guesses_ends_the_answer_there():
+def test_a_stop_among_draft_tokens_ends_the_answer_there():
     params = SamplingParams(temperature=0, max_tokens=60, ignore_eos=True, logit_bias=FEW)
     backend = engine_over(FaultySession())
     backend.add("r", Work(Text("a"), params))
@@ -102,17 +102,17 @@ def test_a_stop_among_guesses_ends_the_answer_there():
     assert outputs[-1].usage.completion_tokens == whole.index(stop) + len(stop)
 
 
-def test_an_earlier_answer_is_guessed_from_for_the_same_tenant_only():
+def test_an_earlier_answer_is_drafted_from_for_the_same_tenant_only():
     params = SamplingParams(
         temperature=0.7, seed=1, max_tokens=60, ignore_eos=True, logit_bias=READABLE
     )
     model = FaultySession()
     backend = engine_over(model)
-    runs, told = [], []
+    runs, answers_found = [], []
     for tenant in ("a", "b", "a"):
         before = len(model.runs)
         backend.add("r", Work(Text("a"), params, cache_salt=tenant))
-        told.append(text(drain(backend)["r"]))
+        answers_found.append(text(drain(backend)["r"]))
         runs.append(len(model.runs) - before)
-    assert len(set(told)) == 1
+    assert len(set(answers_found)) == 1
     assert runs[0] == runs[1] > 2 * runs[2]

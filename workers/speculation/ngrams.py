@@ -1,4 +1,4 @@
-"""What followed each run of a few tokens: the n-grams of a text, in a fixed memory. Pure."""
+"""Which token followed each n-gram of a text, in a fixed amount of memory. Pure."""
 
 from __future__ import annotations
 
@@ -6,20 +6,22 @@ from array import array
 from collections.abc import Sequence
 from typing import NamedTuple
 
-_MOST = 255  # that is counted
+_MAX_COUNT = 255
 
 
-class Followed(NamedTuple):
-    token: int  # that followed last
-    times: int  # it did, since another one had
-    seen: int  # times that any did
+class Follower(NamedTuple):
+    """What followed an n-gram."""
+
+    token: int  # the one that followed last
+    times: int  # how often it has followed since another token did
+    seen: int  # how often any token has followed
 
 
 class NgramTable:
-    """Grams of some lengths, each in the one place that its hash says: who comes last has it."""
+    """A hash table of n-grams of some lengths. An n-gram replaces one that has the same place."""
 
     def __init__(self, lengths: Sequence[int], places: int) -> None:
-        """``places``: a power of 2; 14 bytes each."""
+        """``places``: a power of 2; each takes 14 bytes."""
         self.lengths = tuple(lengths)
         self._mask = places - 1
         self._hashes = array("q", bytes(8 * places))
@@ -28,19 +30,19 @@ class NgramTable:
         self._seen = bytearray(places)
 
     def learn(self, text: Sequence[int], start: int, end: int) -> None:
-        """``text[start:end]`` followed what stands before each of its tokens."""
+        """Count each token of ``text[start:end]`` as the follower of what stands before it."""
         for at in range(start, end):
             for length in self.lengths:
                 if length <= at:
                     self._add(tuple(text[at - length : at]), text[at])
 
-    def find(self, gram: Sequence[int]) -> Followed | None:
-        """What followed these tokens."""
+    def find(self, gram: Sequence[int]) -> Follower | None:
+        """What followed these tokens; None if that is not known."""
         hashed = hash(tuple(gram))
         place = hashed & self._mask
         if self._hashes[place] != hashed or not self._seen[place]:
             return None
-        return Followed(self._tokens[place], self._times[place], self._seen[place])
+        return Follower(self._tokens[place], self._times[place], self._seen[place])
 
     def _add(self, gram: tuple[int, ...], token: int) -> None:
         hashed = hash(gram)
@@ -49,7 +51,7 @@ class NgramTable:
             self._hashes[place] = hashed
             self._tokens[place], self._times[place], self._seen[place] = token, 1, 1
             return
-        if self._seen[place] == _MOST:  # the newer half counts for more
+        if self._seen[place] == _MAX_COUNT:  # halve both, so that newer counts weigh more
             self._seen[place] //= 2
             self._times[place] //= 2
         self._seen[place] += 1

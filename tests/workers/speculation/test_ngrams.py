@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cupola.workers.engine.ngrams import Followed, NgramTable
+from cupola.workers.speculation.ngrams import Follower, NgramTable
 
 MANY = 2**16  # places, so that few tokens hardly share one
 
@@ -14,14 +14,14 @@ def test_what_followed_last_is_found_and_how_often_it_did():
     table = NgramTable([2], MANY)
     text = [1, 2, 3, 1, 2, 4, 1, 2, 4]
     table.learn(text, 0, len(text))
-    assert table.find([1, 2]) == Followed(token=4, times=2, seen=3)
+    assert table.find([1, 2]) == Follower(token=4, times=2, seen=3)
     assert table.find([2, 1]) is None
 
 
 def test_only_the_part_asked_for_is_learnt_and_what_stands_before_it_counts():
     table = NgramTable([1], MANY)
     table.learn([1, 2, 3, 4], 2, 3)
-    assert table.find([2]) == Followed(3, 1, 1)
+    assert table.find([2]) == Follower(3, 1, 1)
     assert table.find([1]) is None
     assert table.find([3]) is None
 
@@ -39,7 +39,7 @@ def test_a_text_learnt_in_parts_is_known_like_one_learnt_at_once():
 def test_who_comes_last_has_the_place():
     table = NgramTable([1], 1)
     table.learn([5, 6, 7], 0, 3)
-    assert table.find([6]) == Followed(7, 1, 1)
+    assert table.find([6]) == Follower(7, 1, 1)
     assert table.find([5]) is None
 
 
@@ -51,7 +51,7 @@ def test_counts_stay_within_their_bytes_and_keep_their_ratio():
     assert found.token == 1
     assert 100 < found.times == found.seen < 256
     table.learn([1, 2], 0, 2)
-    assert table.find([1]) == Followed(2, 1, found.seen + 1)
+    assert table.find([1]) == Follower(2, 1, found.seen + 1)
 
 
 @given(st.lists(st.integers(0, 4), max_size=80), st.integers(1, 4))
@@ -69,4 +69,4 @@ def test_a_table_with_room_knows_each_gram_as_a_dictionary_does(text: list[int],
         times = 1
         while times < len(tokens) and tokens[-1 - times] == tokens[-1]:
             times += 1
-        assert found == Followed(tokens[-1], times, len(tokens))
+        assert found == Follower(tokens[-1], times, len(tokens))
