@@ -20,7 +20,7 @@ from starlette.applications import Starlette
 from cupola.cache.home import Home
 from cupola.cache.store import ModelCache
 from cupola.gateway.app import build_app
-from cupola.gateway.config import GatewayConfig
+from cupola.gateway.core.config import GatewayConfig
 from cupola.gateway.core.remote_models import RemoteModels
 from cupola.gateway.core.scheduler_client import SchedulerClient
 from cupola.scheduler.protocol.commands import Commands

@@ -15,7 +15,7 @@ from cupola.cache.catalog import ExecutionProvider, UnknownModelError
 from cupola.cache.errors import NotCachedError
 from cupola.cache.home import Home
 from cupola.cache.store import ModelCache
-from cupola.gateway.config import GatewayConfig
+from cupola.gateway.core.config import GatewayConfig
 from cupola.scheduler.core import SchedulerPolicy
 from cupola.scheduler.protocol.endpoint import Endpoint, local_endpoint, remove
 from cupola.scheduler.protocol.messages import LocalModel

@@ -1,6 +1,6 @@
 """Every code that an error can have, its status, and what it means. Pure data.
 
-``error_answer.TABLE`` has those of failures below the gateway, ``OWN`` those of the gateway itself.
+``errors.TABLE`` has those of failures below the gateway, ``OWN`` those of the gateway itself.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ STATUS: Mapping[str, int] = {
     **{shape.code: shape.status for shape in TABLE.values()},
 }
 
-# What goes wrong together.
+# Codes that endpoints have in common.
 EVERYWHERE = ("invalid_host", "forbidden_host", "forbidden_origin")
 BODY = (
     "invalid_json", "invalid_type", "invalid_value", "missing_required_parameter",

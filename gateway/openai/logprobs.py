@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import isnan
 
-from cupola.gateway.openai.schemas.answers import (
+from cupola.gateway.openai.answers import (
     ChoiceLogprobs,
     ContentLogprob,
     LegacyLogprobs,

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cupola.gateway.foundry.legacy_keys import rewrite_events, with_legacy_keys
+from cupola.gateway.openai.legacy_keys import rewrite_events, with_legacy_keys
 from tests.foundry.conftest import ALIAS, MODEL_ID, client, place
 from tests.foundry.wire import PATIENCE
 from tests.service.running_service import Service

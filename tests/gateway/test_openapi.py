@@ -19,10 +19,10 @@ from cupola.gateway.http.error_codes import OWN, STATUS
 from cupola.gateway.http.errors import TABLE
 from cupola.gateway.http.parameter_docs import MEANINGS
 from cupola.gateway.ollama.body import Named
-from cupola.gateway.openai.schemas.tokens import DetokenizeRequest, TokenizeChat, TokenizeText
 from cupola.gateway.openapi.described import DescribedRoute
 from cupola.gateway.openapi.document import openapi_path
 from cupola.gateway.openapi.types import words
+from cupola.gateway.tokens.body import DetokenizeRequest, TokenizeChat, TokenizeText
 from cupola.service.api_tables import ANTHROPIC, HONOURED, OLLAMA, OPENAI, OPTIONS, names, treatment
 from tests.gateway.running_gateway import HELLO, MODEL, RunningGateway
 

@@ -11,8 +11,8 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from cupola.gateway.http.errors import ApiError
-from cupola.gateway.openai.schemas.conversation import parsed
-from cupola.gateway.openai.schemas.response_items import (
+from cupola.gateway.openai.body.conversation import parsed
+from cupola.gateway.openai.responses.body_items import (
     CallItem,
     CallOutputItem,
     Item,

@@ -11,12 +11,12 @@ from msgspec.structs import replace
 from pydantic import ValidationError
 
 from cupola.gateway.core.request import GenerationRequest
-from cupola.gateway.generation.arrangement import arrange
+from cupola.gateway.generation.preparation import prepare
 from cupola.gateway.http.errors import ApiError, from_validation
+from cupola.gateway.openai.body.chat import ChatRequest
+from cupola.gateway.openai.body.completion import CompletionRequest
 from cupola.gateway.openai.chat import generation_of as chat_generation
 from cupola.gateway.openai.completions import generation_of as completion_generation
-from cupola.gateway.openai.schemas.chat import ChatRequest
-from cupola.gateway.openai.schemas.completion import CompletionRequest
 from cupola.gateway.toolcalls.known import BY_NAME, THINK
 from cupola.service.api_tables import names
 
@@ -56,12 +56,12 @@ def bodies(params: list[str], good: dict[str, Any]) -> st.SearchStrategy[dict[st
 def arranged(request: GenerationRequest) -> None:
     for family in FAMILIES:
         try:
-            arrangement = arrange(request, family, lambda: "call_1")
+            prepared = prepare(request, family, lambda: "call_1")
         except ApiError as refusal:
             assert refusal.status == 400 and refusal.param
             continue
-        if arrangement.parser is not None:
-            arrangement.parser(0).feed("text")
+        if prepared.parser is not None:
+            prepared.parser(0).feed("text")
 
 
 CHAT = {"model": "m", "messages": [MESSAGE], "tools": [TOOL]}

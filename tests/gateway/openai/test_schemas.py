@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from cupola.cache.catalog import ExecutionProvider
 from cupola.gateway.http.errors import ApiError, from_validation
-from cupola.gateway.openai.schemas.chat import ChatRequest
+from cupola.gateway.openai.body.chat import ChatRequest
 from cupola.scheduler.protocol.messages import SamplingParams
 
 HELLO: dict[str, Any] = {"model": "m", "messages": [{"role": "user", "content": "Hello!"}]}

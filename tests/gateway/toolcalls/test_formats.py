@@ -19,8 +19,8 @@ from cupola.gateway.core.events import (
     ToolCallArguments,
     ToolCallStart,
 )
-from cupola.gateway.toolcalls.description import Family
 from cupola.gateway.toolcalls.emitter import Emitter
+from cupola.gateway.toolcalls.formats import AnswerFormat
 from cupola.gateway.toolcalls.harmony import HarmonyParser
 from cupola.gateway.toolcalls.known import (
     DEEPSEEK,
@@ -28,7 +28,7 @@ from cupola.gateway.toolcalls.known import (
     GRANITE,
     GRANITE_THOUGHTS,
     HARMONY,
-    HERMES_FAMILY,
+    HERMES,
     LLAMA3,
     LLAMA4,
     MISTRAL,
@@ -40,7 +40,7 @@ from cupola.gateway.toolcalls.marked import MarkedParser
 from cupola.gateway.toolcalls.parser import Parser
 
 NAMES = ("get_weather", "add", "functions")
-QWEN3 = replace(HERMES_FAMILY, reasoning=(THINK,))
+QWEN3 = replace(HERMES, reasoning=(THINK,))
 R1 = replace(GENERIC, reasoning=(THINK,), starts_in_reasoning=True)
 GRANITE_32 = replace(GRANITE, reasoning=GRANITE_THOUGHTS)
 PARIS = '{"city": "Paris"}'
@@ -56,7 +56,7 @@ class Read:
     calls: list[tuple[str, str]] = field(default_factory=list)
 
 
-def parser_of(family: Family, names: tuple[str, ...], parallel: bool = True) -> Parser:
+def parser_of(family: AnswerFormat, names: tuple[str, ...], parallel: bool = True) -> Parser:
     counter = itertools.count()
     emitter = Emitter(0, lambda: f"call_{next(counter)}", parallel)
     if family.harmony:
@@ -87,14 +87,14 @@ def put_together(events: list[Event]) -> Read:
 
 
 def read(
-    family: Family, *pieces: str, names: tuple[str, ...] = NAMES, parallel: bool = True
+    family: AnswerFormat, *pieces: str, names: tuple[str, ...] = NAMES, parallel: bool = True
 ) -> Read:
     parser = parser_of(family, names, parallel)
     events = [event for piece in pieces for event in parser.feed(piece)]
     return put_together(events + parser.finish())
 
 
-ANSWERS: list[tuple[Family, str, Read]] = [
+ANSWERS: list[tuple[AnswerFormat, str, Read]] = [
     (QWEN3, "Hello  you\n", Read("Hello  you\n")),
     (QWEN3, " \n", Read(" \n")),
     (
@@ -236,12 +236,12 @@ ANSWERS: list[tuple[Family, str, Read]] = [
 
 
 @pytest.mark.parametrize(("family", "answer", "expected"), ANSWERS)
-def test_what_it_means(family: Family, answer: str, expected: Read) -> None:
+def test_what_it_means(family: AnswerFormat, answer: str, expected: Read) -> None:
     assert read(family, answer) == expected
 
 
 @pytest.mark.parametrize(("family", "answer", "expected"), ANSWERS)
-def test_one_character_at_a_time(family: Family, answer: str, expected: Read) -> None:
+def test_one_character_at_a_time(family: AnswerFormat, answer: str, expected: Read) -> None:
     assert read(family, *answer) == expected
 
 
@@ -263,7 +263,7 @@ FRAGMENTS = st.sampled_from([
     parallel=st.booleans(),
 )
 def test_the_cuts_change_nothing(
-    family: Family, fragments: list[str], cuts: list[int], parallel: bool
+    family: AnswerFormat, fragments: list[str], cuts: list[int], parallel: bool
 ) -> None:
     answer = "".join(fragments)
     places = [0, *sorted(cut for cut in cuts if cut < len(answer)), len(answer)]

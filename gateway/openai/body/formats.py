@@ -8,12 +8,10 @@ from typing import Annotated, Any
 
 from pydantic import Field, StringConstraints, WithJsonSchema
 
-from cupola.gateway.core.closed_schema import closed
+from cupola.gateway.core.schema_constraint import MAX_SCHEMA, schema_constraint
 from cupola.gateway.http.validation import Body, invalid
 from cupola.scheduler.protocol.messages import Constraint, ConstraintKind
 
-MAX_SCHEMA = 256 * 1024  # characters
-MAX_NESTING = 64
 KINDS = ("text", "json_object", "json_schema", "lark_grammar", "regex")
 Grammar = Annotated[str, StringConstraints(min_length=1, max_length=MAX_SCHEMA)]
 Choices = Annotated[
@@ -74,38 +72,6 @@ class StructuredOutputs(Body):
     regex: Grammar | None = None
     choice: Choices | None = None
     grammar: Grammar | None = None
-
-
-def schema_constraint(schema: Any, param: str) -> Constraint:
-    """A schema as an object, or as its JSON."""
-    if isinstance(schema, str):
-        try:
-            schema = json.loads(schema)
-        except (ValueError, RecursionError):
-            raise invalid("The schema is not JSON", param) from None
-    if not isinstance(schema, (dict, bool)):
-        raise invalid("A JSON Schema is an object", param)
-    if _deeper_than(schema, MAX_NESTING):
-        raise invalid(f"The schema is nested more than {MAX_NESTING} levels deep", param)
-    source = json.dumps(closed(schema), ensure_ascii=False)
-    if len(source) > MAX_SCHEMA:
-        raise invalid(f"The schema is longer than {MAX_SCHEMA} characters", param)
-    return Constraint(ConstraintKind.JSON_SCHEMA, source)
-
-
-def _deeper_than(value: Any, levels: int) -> bool:
-    level = [value]
-    for _ in range(levels + 1):
-        inner: list[Any] = []
-        for item in level:
-            if isinstance(item, dict):
-                inner += item.values()
-            elif isinstance(item, list):
-                inner += item
-        if not inner:
-            return False
-        level = inner
-    return True
 
 
 def choice_constraint(choices: list[str]) -> Constraint:
