@@ -1,4 +1,4 @@
-"""Bodies of the further doors: whatever is sent is taken or refused, and nothing else happens."""
+"""Bodies of other APIs than OpenAI's: each is taken or refused, and nothing else happens."""
 
 from __future__ import annotations
 

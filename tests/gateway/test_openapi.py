@@ -111,7 +111,7 @@ def test_streams_have_their_own_type(document: dict[str, Any]) -> None:
         ("/api/copy", "OllamaErrorAnswer"),
     ],
 )
-def test_errors_are_in_the_words_of_the_door(
+def test_errors_are_in_the_form_of_the_api(
     document: dict[str, Any], path: str, schema: str
 ) -> None:
     responses = document["paths"][path]["post"]["responses"]

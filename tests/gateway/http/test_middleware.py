@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from cupola.cache.store import ModelCache
-from cupola.gateway.http.middleware import is_loopback
+from cupola.gateway.http.cors import is_loopback
 from cupola.scheduler.protocol.messages import Submit
 from tests.gateway.running_gateway import (
     HELLO,
@@ -148,14 +148,14 @@ def chunked(size: int, piece: int) -> list[bytes]:
 
 
 def test_long_body(gateway: RunningGateway, scheduler: ScriptedScheduler) -> None:
-    body = BODY + b" " * gateway.core.config.max_body_bytes
+    body = BODY + b" " * gateway.config.max_body_bytes
     answer = gateway.send(request("POST", CHAT, body))
     assert (status_of(answer), error_of(answer)["code"]) == (413, "request_too_large")
     assert scheduler.seen.empty()
 
 
 def test_body_of_exactly_the_limit(gateway: RunningGateway) -> None:
-    body = BODY + b" " * (gateway.core.config.max_body_bytes - len(BODY))
+    body = BODY + b" " * (gateway.config.max_body_bytes - len(BODY))
     assert status_of(gateway.send(request("POST", CHAT, body))) == 200
 
 

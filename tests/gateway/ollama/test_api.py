@@ -69,7 +69,7 @@ TIMES = {"total_duration", "load_duration", "prompt_eval_duration", "eval_durati
 def client(gateway: RunningGateway) -> Iterator[ollama.Client]:
     client = ollama.Client(host=gateway.url, timeout=WAIT)
     yield client
-    client._client.close()
+    client.close()
 
 
 @pytest.fixture
