@@ -76,7 +76,7 @@ def able(request: Any) -> Iterable[Any]:
             yield Done(request_id)
 
 
-def spare(case: Case, mode: GenerationMode) -> None:
+def spare(case: Case[Any], mode: GenerationMode) -> None:
     if case.path in REMOVES and isinstance(case.body, dict):
         for name in ("model", "name"):
             if case.body.get(name) in (MODEL, MODEL_ID):

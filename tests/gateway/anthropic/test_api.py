@@ -54,7 +54,7 @@ QWEN3 = (
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
 )
 SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
-WEATHER: dict[str, Any] = {"name": "get_weather", "description": "Now.", "input_schema": SCHEMA}
+WEATHER: Any = {"name": "get_weather", "description": "Now.", "input_schema": SCHEMA}
 CALL = '<tool_call>\n{"name": "get_weather", "arguments": {"city": "Paris"}}\n</tool_call>'
 OPEN, CLOSE = "<think>", "</think>"
 
@@ -305,7 +305,7 @@ def test_conversation_with_tools(
             },
             {"role": "user", "content": [result, failed, {"type": "text", "text": "And now?"}]},
         ],
-        tools=[WEATHER],  # type: ignore[list-item]
+        tools=[WEATHER],
         tool_choice={"type": "tool", "name": "get_weather"},
     )
     work = asked(scheduler.next(Submit))
@@ -337,9 +337,8 @@ def test_begun_answer(client: anthropic.Anthropic, scheduler: ScriptedScheduler)
 
 
 def test_form_of_the_answer(client: anthropic.Anthropic, scheduler: ScriptedScheduler) -> None:
-    client.messages.create(
-        **HELLO, output_config={"format": {"type": "json_schema", "schema": SCHEMA}}
-    )
+    form: Any = {"format": {"type": "json_schema", "schema": SCHEMA}}
+    client.messages.create(**HELLO, output_config=form)
     constraint = asked(scheduler.next(Submit)).constraint
     assert constraint.kind is ConstraintKind.JSON_SCHEMA
     assert json.loads(constraint.source) == SCHEMA | {"additionalProperties": False}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -40,7 +41,7 @@ def salt(
     scheduler: ScriptedScheduler,
     headers: dict[str, str],
     path: str = "/v1/chat/completions",
-    body: dict[str, object] = CHAT,
+    body: Any = CHAT,
 ) -> str:
     """What the worker is told for a request."""
     with gateway.http() as http:

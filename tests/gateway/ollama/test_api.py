@@ -227,6 +227,13 @@ def test_format(client: ollama.Client, scheduler: ScriptedScheduler, format: Any
         assert json.loads(constraint.source) == SCHEMA | {"additionalProperties": False}
 
 
+def unloaded_at(client: ollama.Client) -> datetime:
+    """When the one loaded model is unloaded."""
+    [model] = client.ps().models
+    assert model.expires_at is not None
+    return model.expires_at
+
+
 @pytest.mark.parametrize(
     ("given", "seconds"), [("5m", 300), (-1, -1), (0, 0), ("-1m", -1), (7, 7), ("1h30m", 5400)]
 )
@@ -334,7 +341,7 @@ def test_running(
         assert model.expires_at is not None
         left = model.expires_at - datetime.now(UTC)
         if leaves_in is None:
-            gateway.until(lambda: client.ps().models[0].expires_at.year > 2200)
+            gateway.until(lambda: unloaded_at(client).year > 2200)
         else:
             assert timedelta(minutes=58) < left <= timedelta(hours=1)
 

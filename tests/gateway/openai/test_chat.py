@@ -80,7 +80,7 @@ def test_streamed_answer(gateway: RunningGateway) -> None:
 
 
 def test_streamed_usage(gateway: RunningGateway) -> None:
-    options = {"include_usage": True}
+    options: Any = {"include_usage": True}
     with gateway.openai() as client:
         *_, last_choice, usage = client.chat.completions.create(
             **HELLO, stream=True, stream_options=options

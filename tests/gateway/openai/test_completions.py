@@ -23,9 +23,10 @@ from cupola.scheduler.protocol.messages import (
     Tokens,
     Usage,
     Work,
+    decode_work,
 )
 from tests.gateway.running_gateway import MODEL, MODEL_ID, RunningGateway, error_of, status_of
-from tests.gateway.scripted_scheduler import ScriptedScheduler, decode_work
+from tests.gateway.scripted_scheduler import ScriptedScheduler
 
 PROMPT: dict[str, Any] = {"model": MODEL, "prompt": "Once"}
 LOGPROBS = {" upon": -0.5, " a": -1.0}

@@ -66,7 +66,7 @@ def test_null_is_not_given() -> None:
 
 
 def test_every_sampling_parameter_reaches_the_worker() -> None:
-    same = {
+    same: dict[str, Any] = {
         "temperature": 0.5, "top_p": 0.9, "min_p": 0.1, "typical_p": 0.8, "min_tokens": 3,
         "frequency_penalty": 0.5, "presence_penalty": -0.5, "repetition_penalty": 1.1,
         "ignore_eos": True, "max_tokens": 9, "top_k": 4, "seed": 5,
@@ -93,7 +93,8 @@ def test_many_and_long_unknown_names_are_not_compared_with_ours() -> None:
     many = {f"own{number}": number for number in range(10_000)}
     parse(**many)
     parse(**{"temperature" * 10_000: 1})
-    assert refused(**{"temprature": 1} | many).code == "unknown_parameter"
+    misspelled: dict[str, Any] = {"temprature": 1} | many
+    assert refused(**misspelled).code == "unknown_parameter"
 
 
 def test_fields_that_no_api_knows_are_accepted() -> None:

@@ -39,8 +39,8 @@ PARAMETERS = {
     "required": ["city"],
     "additionalProperties": False,
 }
-WEATHER = {"type": "function", "function": {"name": "get_weather", "parameters": PARAMETERS}}
-TIME = {"type": "function", "function": {"name": "get_time", "description": "The time."}}
+WEATHER: Any = {"type": "function", "function": {"name": "get_weather", "parameters": PARAMETERS}}
+TIME: Any = {"type": "function", "function": {"name": "get_time", "description": "The time."}}
 CALL = '<tool_call>\n{"name": "get_weather", "arguments": {"city": "Paris"}}\n</tool_call>'
 BARE = '{"name": "get_weather", "arguments": {"city": "Paris"}}'
 Say = Callable[..., None]
@@ -129,7 +129,7 @@ def test_parallel_calls_streamed(gateway: RunningGateway, say: Say) -> None:
 def test_stream_helper(gateway: RunningGateway, say: Say) -> None:
     say("Hm. " + CALL)
     with gateway.openai() as client:
-        with client.chat.completions.stream(**HELLO, tools=[WEATHER]) as stream:  # type: ignore[list-item]
+        with client.chat.completions.stream(**HELLO, tools=[WEATHER]) as stream:
             kinds = [event.type for event in stream]
         answer = stream.get_final_completion()
     assert "tool_calls.function.arguments.delta" in kinds
@@ -194,7 +194,7 @@ def test_model_that_knows_no_tools_is_told(
         answer = client.chat.completions.create(
             model=HELLO["model"],
             messages=messages,  # type: ignore[arg-type]
-            tools=[WEATHER, TIME],  # type: ignore[list-item]
+            tools=[WEATHER, TIME],
         )
     assert calls_of(answer.choices[0].message) == [("get_weather", '{"city": "Paris"}')]
     prompt = asked(scheduler.next(Submit)).prompt
@@ -280,7 +280,7 @@ def test_strict_is_a_grammar(
     gateway: RunningGateway, scheduler: ScriptedScheduler, say: Say
 ) -> None:
     say(CALL)
-    strict = {"type": "function", "function": {**WEATHER["function"], "strict": True}}  # type: ignore[dict-item]
+    strict: Any = {"type": "function", "function": {**WEATHER["function"], "strict": True}}
     with gateway.openai() as client:
         answer = client.chat.completions.create(**HELLO, tools=[strict])
     assert calls_of(answer.choices[0].message) == [("get_weather", '{"city": "Paris"}')]
@@ -315,7 +315,7 @@ def test_reasoning(gateway: RunningGateway, say: Say) -> None:
         chunks = list(client.chat.completions.create(**HELLO, stream=True))
     message = answer.choices[0].message
     assert message.content == "Hello!"
-    assert message.reasoning_content == message.reasoning == "Hm."  # type: ignore[attr-defined]
+    assert message.reasoning_content == message.reasoning == "Hm."
     assert answer.usage is not None and answer.usage.completion_tokens_details is not None
     reasoned = answer.usage.completion_tokens_details.reasoning_tokens
     assert reasoned is not None and 0 < reasoned < answer.usage.completion_tokens

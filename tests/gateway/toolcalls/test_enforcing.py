@@ -41,10 +41,10 @@ TOKENIZER = LLTokenizer("byte")
 
 def follows(constraint: Constraint, text: str) -> bool:
     """Whether a whole answer of this text is possible."""
-    grammar = {
-        ConstraintKind.LARK: LLMatcher.grammar_from_lark,
-        ConstraintKind.JSON_SCHEMA: LLMatcher.grammar_from_json_schema,
-    }[constraint.kind](constraint.source)
+    if constraint.kind is ConstraintKind.LARK:
+        grammar = LLMatcher.grammar_from_lark(constraint.source)
+    else:
+        grammar = LLMatcher.grammar_from_json_schema(constraint.source)
     matcher = LLMatcher(TOKENIZER, grammar, log_level=0)
     assert not matcher.is_error(), matcher.get_error()
     tokens = TOKENIZER.tokenize_str(text)

@@ -31,7 +31,7 @@ from tests.gateway.scripted_scheduler import ScriptedScheduler, asked
 ASK: dict[str, Any] = {"model": MODEL, "input": "Hello!"}
 TEMPLATE = "{% if tools %}<tools>{{ tools }}</tools> <tool_call>{% endif %} <think> </think>"
 CALL = '<tool_call>\n{"name": "get_weather", "arguments": {"city": "Paris"}}\n</tool_call>'
-WEATHER: dict[str, Any] = {
+WEATHER: Any = {
     "type": "function",
     "name": "get_weather",
     "description": "The weather.",
@@ -169,7 +169,7 @@ def test_cut_short(gateway: RunningGateway, say: Say) -> None:
     assert answer.incomplete_details is not None
     assert answer.incomplete_details.reason == "max_output_tokens"
     assert end.type == "response.incomplete"
-    assert end.response.output[0].status == "incomplete"  # type: ignore[union-attr]
+    assert end.response.output[0].status == "incomplete"
 
 
 def test_without_a_word(gateway: RunningGateway, say: Say) -> None:
@@ -191,7 +191,7 @@ def test_logprobs(gateway: RunningGateway, say: Say) -> None:
     assert [token.token for token in item.content[0].logprobs or ()] == ["abc", "def"]
     deltas = [event for event in events if event.type == "response.output_text.delta"]
     assert [[token.token for token in delta.logprobs] for delta in deltas] == [["abc"], ["def"]]
-    assert plain.output[0].content[0].logprobs == []  # type: ignore[union-attr,index]
+    assert plain.output[0].content[0].logprobs == []
 
 
 # -- streamed --------------------------------------------------------------------------------------
@@ -241,7 +241,7 @@ def test_the_wire(gateway: RunningGateway) -> None:
 def test_events_of_reasoning_and_calls(gateway: RunningGateway, say: Say) -> None:
     say("<think>Hm, hm.</think>I look." + CALL + CALL)
     with gateway.openai() as client:
-        events = list(client.responses.create(**ASK, tools=[WEATHER], stream=True))  # type: ignore[list-item]
+        events: list[Any] = list(client.responses.create(**ASK, tools=[WEATHER], stream=True))
     kinds = [event.type.removeprefix("response.") for event in events]
     once = [kinds[0], *(kind for before, kind in pairwise(kinds) if kind != before)]
     call = [
@@ -284,7 +284,7 @@ def test_stream_helper(gateway: RunningGateway, say: Say) -> None:
     say("I look." + CALL)
     with (
         gateway.openai() as client,
-        client.responses.stream(**ASK, tools=[WEATHER]) as stream,  # type: ignore[list-item]
+        client.responses.stream(**ASK, tools=[WEATHER]) as stream,
     ):
         kinds = {event.type for event in stream}
         answer = stream.get_final_response()
@@ -300,7 +300,7 @@ def test_a_call_and_its_result(
     """The next request goes on from the store, or from the answer's items sent back as they are."""
     say("<think>Hm.</think>I look." + CALL)
     with gateway.openai() as client:
-        first = client.responses.create(**ASK, tools=[WEATHER], store=stored)  # type: ignore[list-item]
+        first = client.responses.create(**ASK, tools=[WEATHER], store=stored)
         call = first.output[-1]
         assert isinstance(call, ResponseFunctionToolCall)
         result: Any = {"type": "function_call_output", "call_id": call.call_id, "output": "Rain"}
@@ -365,7 +365,8 @@ def test_forms(
     source: str,
 ) -> None:
     with gateway.openai() as client:
-        client.responses.create(**ASK, text={"format": form})  # type: ignore[arg-type]
+        text: Any = {"format": form}
+        client.responses.create(**ASK, text=text)
     constraint = asked(scheduler.next(Submit)).constraint
     assert constraint is not None and (constraint.kind, constraint.source) == (kind, source)
 

@@ -86,7 +86,7 @@ def test_storing_is_off(scheduler: ScriptedScheduler, home: Path) -> None:
         assert client.responses.create(**ASK).to_dict()["store"] is False
         for param in ("store", "background"):
             with pytest.raises(openai.BadRequestError) as refused:
-                client.responses.create(**ASK, **{param: True})
+                client.responses.create(**(ASK | {param: True}))
             assert (refused.value.param, refused.value.code) == (param, "unsupported_parameter")
         with pytest.raises(openai.NotFoundError):
             client.responses.create(**ASK, previous_response_id="resp_x")
