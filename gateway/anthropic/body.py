@@ -105,7 +105,7 @@ class Labels(Body):
 
 
 class Prompted(Endpoint):
-    """What both bodies have: all that the prompt is made of."""
+    """What both bodies share: everything that the prompt depends on."""
 
     refused: ClassVar[tuple[Refused, ...]] = (
         Refused("mcp_servers", bool, "call the servers in your app, and send 'tools'"),

@@ -33,7 +33,7 @@ class DocumentBlock(Body):
 
 
 class SearchResultBlock(Body):
-    """What an app has found by itself."""
+    """What an app has found in a search of its own."""
 
     type: Literal["search_result"]
     source: str

@@ -18,7 +18,7 @@ from cupola.scheduler.protocol.messages import ErrorCode
 BAD_REQUEST = "invalid_request_error"
 SERVER_ERROR = "server_error"
 RETRY_SOON = {"retry-after": "1"}
-NO_RETRY = {"x-should-retry": "false"}  # OpenAI's clients repeat a 5xx unless they are told not to
+NO_RETRY = {"x-should-retry": "false"}  # else OpenAI's clients repeat a 5xx
 
 
 class RequestFailed(Exception):

@@ -113,8 +113,8 @@ class BodyLimit:
             "headers": refusal.raw_headers,
         })  # fmt: skip
         await send({"type": "http.response.body", "body": refusal.body, "more_body": True})
-        # Most clients read the answer only when all is sent: let it come, within reason. Whatever
-        # is left must be taken too, or it blocks the server's own end of the connection.
+        # Most clients read the answer only when all is sent: let it come, within reason. The rest
+        # must be read as well, or it blocks the server's own end of the connection.
         left = 4 * self._limit
         more = True
         while more and left > 0:

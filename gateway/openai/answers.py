@@ -1,4 +1,4 @@
-"""The bodies of answers, and the parts of chunks that are built anew for each stream."""
+"""The answers of OpenAI's API. Chunks of a chat are bytes, see ``chunks``."""
 
 from __future__ import annotations
 

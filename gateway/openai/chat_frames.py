@@ -142,7 +142,7 @@ class ChatFrames:
         return b""
 
     def _flush(self, index: int) -> bytes:
-        """Logprobs of tokens that made no text of their own."""
+        """Logprobs of tokens without a text of their own."""
         tokens = self._waiting.pop(index, None)
         return self._chunks.delta(index, {}, chat_logprobs(tokens)) if tokens else b""
 

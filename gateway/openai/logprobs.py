@@ -1,4 +1,4 @@
-"""Log probabilities of tokens in the shapes of OpenAI's two endpoints. Pure."""
+"""Log probabilities of tokens as chats and as plain completions have them. Pure."""
 
 from __future__ import annotations
 

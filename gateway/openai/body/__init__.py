@@ -1,4 +1,1 @@
-"""The bodies of the HTTP API: requests as pydantic models, answers as msgspec structs.
-
-The names and shapes are OpenAI's. Clients may import these modules: they need no server parts.
-"""
+"""The bodies of requests to OpenAI's API, as pydantic models."""

@@ -54,7 +54,7 @@ class CompletionRequest(SamplingFields, FormatFields):
 
     @property
     def candidates(self) -> int:
-        """How many answers are made to each prompt; ``answers`` of them are told."""
+        """How many answers each prompt gets. The client gets the best ``answers`` of them."""
         return max(self.answers, self.best_of or 1)
 
     @property

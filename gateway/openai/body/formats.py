@@ -65,7 +65,7 @@ class ResponseFormat(Body):
 
 
 class StructuredOutputs(Body):
-    """vLLM's newer way to say the same."""
+    """vLLM's newer way to set the form of an answer."""
 
     json_: Any = Field(default=None, alias="json")
     json_object: bool | None = None
@@ -81,7 +81,7 @@ def choice_constraint(choices: list[str]) -> Constraint:
 
 
 class FormatFields(Body):
-    """The parameters that say it, of which a request may have one."""
+    """The parameters that set the form of an answer. A request may have one of them."""
 
     response_format: ResponseFormat | None = None
     structured_outputs: StructuredOutputs | None = None
@@ -93,12 +93,12 @@ class FormatFields(Body):
 
     @property
     def constraint(self) -> Constraint | None:
-        """What they say together. Raises an error of validation when there are two."""
+        """The form that one of them sets. Raises an error of validation when two are given."""
         return self._wanted[1]
 
     @property
     def constraint_param(self) -> str:
-        """Which of them said it; the usual one where none did."""
+        """The parameter that set the form. ``response_format`` where none did."""
         return self._wanted[0]
 
     @cached_property

@@ -1,4 +1,4 @@
-"""The paths of the Responses API, and the lifespan that its background work needs."""
+"""The paths of the Responses API, and its work in the background."""
 
 from __future__ import annotations
 
@@ -74,8 +74,8 @@ class ResponsesApi:
                 Operation(
                     Section.OPENAI,
                     "A response to some input",
-                    "Stored unless `store` is false, and then the beginning of others. Made while "
-                    "nobody waits with `background`. A stream ends with `[DONE]`.",
+                    "Stored unless `store` is false; others can continue it. With `background` "
+                    "it is generated while nobody waits. A stream ends with `[DONE]`.",
                     body=ResponsesRequest,
                     answer=ResponseObject,
                     stream=SSE,
@@ -117,8 +117,8 @@ class ResponsesApi:
 
 
 _PAGE = {
-    "limit": Query(Annotated[int, Meta(ge=1, le=100)], "how many, 20 where nothing is said"),
-    "order": Query(Literal["asc", "desc"], "by the time, newest first where nothing is said"),
+    "limit": Query(Annotated[int, Meta(ge=1, le=100)], "how many; the default is 20"),
+    "order": Query(Literal["asc", "desc"], "by time; the default is newest first"),
     "after": Query(str, "the id that comes before the first one wanted"),
 }
 _SHOWN = {

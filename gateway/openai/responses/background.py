@@ -1,4 +1,4 @@
-"""Responses made while nobody waits: begun, renewed, cancelled, and stored at their end."""
+"""Responses that are generated in the background: begun, renewed, cancelled, stored."""
 
 from __future__ import annotations
 

@@ -73,7 +73,7 @@ class ResponsesEndpoints:
         return Answer(events, ResponseFrames(progress), stream=bool(body.stream))
 
     def _stores(self, body: ResponsesRequest) -> bool:
-        """Whether the response is stored: if nothing is said, yes, as with OpenAI."""
+        """Whether the response is stored. By default it is, as with OpenAI."""
         if self._archive.enabled:
             return body.store is not False
         if body.store or body.background:

@@ -94,7 +94,7 @@ def _own(out: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def check_calls(items: Iterable[Any]) -> None:
-    """Raises ApiError for the result of a call that nobody made."""
+    """Raises ApiError for the result of a call that is not among the items."""
     calls: set[str] = set()
     for item in items:
         if isinstance(item, CallItem):

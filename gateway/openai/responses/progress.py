@@ -63,7 +63,7 @@ class Progress:
             self._feed(event)
 
     def fail(self, error: ApiError) -> None:
-        """The end of a response that could not be made."""
+        """End the response with ``error``."""
         if self._open is not None:
             self._close("incomplete")
         records.fail(self.record, error)

@@ -41,7 +41,7 @@ LIKELY = st.recursive(
 )
 TOOL = {"type": "function", "function": {"name": "f", "parameters": {"properties": {}}}}
 MESSAGE = {"role": "user", "content": "Hi"}
-FAMILIES = [replace(family, reasoning=(THINK,)) for family in BY_NAME.values()]
+FORMATS = [replace(answer_format, reasoning=(THINK,)) for answer_format in BY_NAME.values()]
 
 
 def bodies(params: list[str], good: dict[str, Any]) -> st.SearchStrategy[dict[str, Any]]:
@@ -53,10 +53,10 @@ def bodies(params: list[str], good: dict[str, Any]) -> st.SearchStrategy[dict[st
     return (wrong | few).map(lambda fields: good | fields)
 
 
-def arranged(request: GenerationRequest) -> None:
-    for family in FAMILIES:
+def prepare_all(request: GenerationRequest) -> None:
+    for answer_format in FORMATS:
         try:
-            prepared = prepare(request, family, lambda: "call_1")
+            prepared = prepare(request, answer_format, lambda: "call_1")
         except ApiError as refusal:
             assert refusal.status == 400 and refusal.param
             continue
@@ -70,21 +70,21 @@ CHAT = {"model": "m", "messages": [MESSAGE], "tools": [TOOL]}
 @given(bodies(names(ChatRequest), CHAT))
 def test_chat(body: dict[str, Any]) -> None:
     try:
-        asked = ChatRequest.model_validate_json(json.dumps(body))
+        parsed = ChatRequest.model_validate_json(json.dumps(body))
     except ValidationError as error:
         refusal = from_validation(error)
         assert refusal.param and refusal.param.split(".")[0].split("[")[0] in body
     else:
-        arranged(chat_generation(asked))
+        prepare_all(chat_generation(parsed))
 
 
 @given(bodies(names(CompletionRequest), {"model": "m", "prompt": "Hi"}))
 def test_completion(body: dict[str, Any]) -> None:
     try:
-        asked = CompletionRequest.model_validate_json(json.dumps(body))
+        parsed = CompletionRequest.model_validate_json(json.dumps(body))
     except ValidationError as error:
         refusal = from_validation(error)
         assert refusal.param and refusal.param.split(".")[0].split("[")[0] in body
     else:
-        for prompt in asked.prompts:
-            arranged(completion_generation(asked, prompt))
+        for prompt in parsed.prompts:
+            prepare_all(completion_generation(parsed, prompt))

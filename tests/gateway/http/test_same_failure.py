@@ -115,9 +115,9 @@ def client(shared_gateway: RunningGateway) -> Iterator[Client]:
 
 
 def refuse(scheduler: ScriptedScheduler, code: ErrorCode, param: str = "") -> None:
-    def script(asked: Any) -> Iterable[Any]:
-        if isinstance(asked, Submit):
-            yield Rejected(asked.request_id, code, "it went wrong", param)
+    def script(request: Any) -> Iterable[Any]:
+        if isinstance(request, Submit):
+            yield Rejected(request.request_id, code, "it went wrong", param)
 
     scheduler.script = script
 

@@ -32,8 +32,8 @@ def refused(body: str | bytes | None = None, **fields: Any) -> ApiError:
 
 
 def sampling(**fields: Any) -> SamplingParams:
-    asked = parse(**fields)
-    return asked.sampling(asked.token_limit, asked.best_logprobs)
+    parsed = parse(**fields)
+    return parsed.sampling(parsed.token_limit, parsed.best_logprobs)
 
 
 def test_plain() -> None:
@@ -156,14 +156,14 @@ def test_execution_provider(name: str) -> None:
 
 
 def test_template_options() -> None:
-    asked = parse(reasoning_effort="none", verbosity="low", chat_template_kwargs={"x": 1})
-    assert asked.template_options == {
+    parsed = parse(reasoning_effort="none", verbosity="low", chat_template_kwargs={"x": 1})
+    assert parsed.template_options == {
         "reasoning_effort": "none",
         "enable_thinking": False,
         "verbosity": "low",
         "x": 1,
     }
-    assert asked.wants_reasoning is False
+    assert parsed.wants_reasoning is False
     assert parse(chat_template_kwargs={"enable_thinking": True}).wants_reasoning is True
     assert parse().wants_reasoning is None
 
@@ -385,9 +385,9 @@ def test_no_number(param: str, value: str) -> None:
 def test_any_numbers_are_taken_or_refused(fields: dict[str, float]) -> None:
     body = json.dumps(HELLO | fields)
     try:
-        asked = ChatRequest.model_validate_json(body)
+        parsed = ChatRequest.model_validate_json(body)
     except ValidationError as error:
         refusal = from_validation(error)
         assert refusal.param in NUMBERS and refusal.param in refusal.message
     else:
-        assert all(math.isfinite(getattr(asked, name)) for name in fields)
+        assert all(math.isfinite(getattr(parsed, name)) for name in fields)

@@ -1,4 +1,4 @@
-"""The family of a model's folder."""
+"""In which format the model of a folder answers."""
 
 from __future__ import annotations
 
@@ -46,9 +46,9 @@ QWQ = (
     ],
 )
 def test_template(template: str, name: str, takes_tools: bool) -> None:
-    family = format_of_template(template)
-    assert (family.name, family.template_takes_tools) == (name, takes_tools)
-    assert family.tools is not None
+    answer_format = format_of_template(template)
+    assert (answer_format.name, answer_format.template_takes_tools) == (name, takes_tools)
+    assert answer_format.tools is not None
 
 
 @pytest.mark.parametrize(
@@ -56,8 +56,8 @@ def test_template(template: str, name: str, takes_tools: bool) -> None:
     [(CHATML, (), False), (QWEN3, (THINK,), False), (QWQ, (THINK,), True)],
 )
 def test_reasoning(template: str, reasoning: Any, begun: bool) -> None:
-    family = format_of_template(template)
-    assert (family.reasoning, family.starts_in_reasoning) == (reasoning, begun)
+    answer_format = format_of_template(template)
+    assert (answer_format.reasoning, answer_format.starts_in_reasoning) == (reasoning, begun)
 
 
 def write(folder: Path, name: str, content: Any) -> None:
@@ -93,13 +93,13 @@ def test_special_markers_of_a_tokenizer_that_lists_none(tmp_path: Path) -> None:
 def test_own_file(tmp_path: Path) -> None:
     write(tmp_path, "chat_template.jinja", CHATML)
     write(tmp_path, "cupola.json", {"tool_format": "mistral", "starts_in_reasoning": True})
-    family = read_format(tmp_path)
-    assert (family.name, family.starts_in_reasoning) == ("mistral", True)
+    answer_format = read_format(tmp_path)
+    assert (answer_format.name, answer_format.starts_in_reasoning) == ("mistral", True)
     own = {"markers": [{"start": "@@", "end": "!!"}], "payload": "python"}
     write(tmp_path, "cupola.json", {"tool_format": own, "reasoning": [{"start": "(", "end": ")"}]})
-    family = read_format(tmp_path)
-    assert family.tools is not None and family.tools.markers == (Markers("@@", "!!"),)
-    assert family.reasoning == (Markers("(", ")"),)
+    answer_format = read_format(tmp_path)
+    assert answer_format.tools is not None and answer_format.tools.markers == (Markers("@@", "!!"),)
+    assert answer_format.reasoning == (Markers("(", ")"),)
 
 
 @pytest.mark.parametrize("content", ["{", "[]", '{"tool_format": 3}', '{"tool_format": "klingon"}'])

@@ -26,7 +26,7 @@ from cupola.scheduler.protocol.messages import (
     Usage,
 )
 from tests.gateway.running_gateway import MODEL, MODEL_ID, WAIT, RunningGateway
-from tests.gateway.scripted_scheduler import ScriptedScheduler, asked
+from tests.gateway.scripted_scheduler import ScriptedScheduler, work_of
 
 ASK: dict[str, Any] = {"model": MODEL, "input": "Hello!"}
 TEMPLATE = "{% if tools %}<tools>{{ tools }}</tools> <tool_call>{% endif %} <think> </think>"
@@ -56,7 +56,7 @@ def say(scheduler: ScriptedScheduler) -> Say:
         def script(request: Any) -> Iterable[Any]:
             if not isinstance(request, Submit):
                 return
-            wanted = asked(request).sampling.logprobs is not None
+            wanted = work_of(request).sampling.logprobs is not None
             for at in range(0, len(answer), 3):
                 piece = answer[at : at + 3]
                 token = TokenLogprob(piece.encode(), -0.5, ((piece.encode(), -0.5),))
@@ -113,7 +113,7 @@ def test_what_the_worker_is_asked(gateway: RunningGateway, scheduler: ScriptedSc
         client.responses.create(
             **ASK, instructions="Be brief.", max_output_tokens=7, temperature=0, top_p=0.5
         )
-    work = asked(scheduler.next(Submit))
+    work = work_of(scheduler.next(Submit))
     assert work.prompt.messages == (
         {"role": "system", "content": "Be brief."},
         {"role": "user", "content": "Hello!"},
@@ -142,7 +142,7 @@ def test_items_become_messages(gateway: RunningGateway, scheduler: ScriptedSched
     ]
     with gateway.openai() as client:
         client.responses.create(model=MODEL, input=items)
-    messages = asked(scheduler.next(Submit)).prompt.messages
+    messages = work_of(scheduler.next(Submit)).prompt.messages
     call = {"type": "function", "function": {"name": "get_weather", "arguments": {}}}
     assert messages == (
         {"role": "system", "content": "Be brief."},
@@ -313,7 +313,7 @@ def test_a_call_and_its_result(
         second = client.responses.create(model=MODEL, store=stored, **again)
     assert second.output_text == "It rains."
     scheduler.next(Submit)
-    assert asked(scheduler.next(Submit)).prompt.messages == (
+    assert work_of(scheduler.next(Submit)).prompt.messages == (
         {"role": "user", "content": "Hello!"},
         {
             "role": "assistant",
@@ -342,7 +342,7 @@ def test_parse(gateway: RunningGateway, scheduler: ScriptedScheduler, say: Say) 
         with client.responses.stream(**ASK, text_format=Town) as stream:
             streamed = stream.get_final_response()
     assert answer.output_parsed == streamed.output_parsed == Town(name="Bath")
-    constraint = asked(scheduler.next(Submit)).constraint
+    constraint = work_of(scheduler.next(Submit)).constraint
     assert constraint is not None and constraint.kind is ConstraintKind.JSON_SCHEMA
     assert answer.text is not None and answer.text.format is not None
     assert answer.text.format.type == "json_schema"
@@ -367,7 +367,7 @@ def test_forms(
     with gateway.openai() as client:
         text: Any = {"format": form}
         client.responses.create(**ASK, text=text)
-    constraint = asked(scheduler.next(Submit)).constraint
+    constraint = work_of(scheduler.next(Submit)).constraint
     assert constraint is not None and (constraint.kind, constraint.source) == (kind, source)
 
 
@@ -401,5 +401,5 @@ def test_tool_choice(
         "get_weather",
         "get_time",
     ]
-    tools = asked(scheduler.next(Submit)).prompt.tools
+    tools = work_of(scheduler.next(Submit)).prompt.tools
     assert {tool["function"]["name"] for tool in tools} == names

@@ -22,7 +22,7 @@ from cupola.gateway.openai.responses.answers import (
 from cupola.gateway.openai.responses.store import LOST_AFTER, MAX_AGE, ResponseStore
 from cupola.scheduler.protocol.messages import Submit
 from tests.gateway.running_gateway import MODEL, RunningGateway
-from tests.gateway.scripted_scheduler import ScriptedScheduler, asked
+from tests.gateway.scripted_scheduler import ScriptedScheduler, work_of
 
 ASK: dict[str, Any] = {"model": MODEL, "input": "Hello!"}
 
@@ -107,7 +107,7 @@ def test_conversation_goes_on(gateway: RunningGateway, scheduler: ScriptedSchedu
     assert third.previous_response_id == second.id
     for _ in range(2):
         scheduler.next(Submit)
-    texts = [(m["role"], m["content"]) for m in asked(scheduler.next(Submit)).prompt.messages]
+    texts = [(m["role"], m["content"]) for m in work_of(scheduler.next(Submit)).prompt.messages]
     answer = ("assistant", "One two three.")
     assert texts == [("user", "Hello!"), answer, ("user", "And?"), answer, ("user", "More.")]
     with gateway.openai() as client:
