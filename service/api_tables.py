@@ -20,10 +20,10 @@ from cupola.gateway.ollama.body import (
     OllamaGenerate,
 )
 from cupola.gateway.ollama.options import OllamaOptions
-from cupola.gateway.openai.schemas.chat import ChatRequest
-from cupola.gateway.openai.schemas.completion import CompletionRequest
-from cupola.gateway.openai.schemas.embeddings import EmbeddingsRequest
-from cupola.gateway.openai.schemas.responses import ResponsesRequest
+from cupola.gateway.openai.body.chat import ChatRequest
+from cupola.gateway.openai.body.completion import CompletionRequest
+from cupola.gateway.openai.body.embeddings import EmbeddingsRequest
+from cupola.gateway.openai.responses.body import ResponsesRequest
 from cupola.service.page_tables import filled, table
 
 Columns = Mapping[str, type[Endpoint]]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from cupola.scheduler.protocol.lifeline import Lifeline
 
 if TYPE_CHECKING:
-    from cupola.gateway.config import GatewayConfig
+    from cupola.gateway.core.config import GatewayConfig
     from cupola.scheduler.policy import SchedulerPolicy
     from cupola.scheduler.protocol.endpoint import Endpoint
     from cupola.workers.main import WorkerConfig

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from cupola.cache.catalog import ExecutionProvider
 from cupola.cache.home import Home
-from cupola.gateway.config import GatewayConfig
+from cupola.gateway.core.config import GatewayConfig
 from cupola.scheduler.policy import SchedulerPolicy
 from cupola.scheduler.protocol.endpoint import Endpoint, local_endpoint, remove
 from cupola.scheduler.protocol.messages import LocalModel

@@ -40,10 +40,10 @@ ALLOWED = {
 ORDER = {
     "gateway": """
         .
-        foundry operations
-        anthropic ollama openai/responses
-        openai
-        openai/schemas
+        foundry operations tokens
+        openai/responses
+        anthropic ollama openai
+        openai/body
         generation
         toolcalls
         core
@@ -243,6 +243,18 @@ def test_no_two_files_import_each_other_in_a_circle() -> None:
         if found.target and found.target != found.file:
             arrows[found.file].add(found.target)
     assert set(circles(arrows)) - CIRCLES == set()
+
+
+def test_apis_share_nothing_but_what_lies_below_them() -> None:
+    """What two of these APIs need is in ``core`` or ``http``, never in the folder of one."""
+    apis = ("gateway/anthropic/", "gateway/ollama/", "gateway/openai/")
+    assert [
+        str(found)
+        for found in OURS
+        for api in apis
+        for other in apis
+        if found.file.startswith(api) and other != api and found.target.startswith(other)
+    ] == []
 
 
 def circles(arrows: Mapping[str, set[str]]) -> Iterator[frozenset[str]]:

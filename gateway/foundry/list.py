@@ -17,7 +17,8 @@ from cupola.cache.catalog import ModelVariant
 from cupola.cache.store import CachedModel
 from cupola.gateway.core.remote_models import RemoteModel, RemoteModels
 from cupola.gateway.generation.model_directory import ModelDirectory
-from cupola.gateway.toolcalls.directory import FamilyDirectory
+from cupola.gateway.http.json_answer import json_answer
+from cupola.gateway.toolcalls.directory import FormatDirectory
 
 
 class PromptTemplate(msgspec.Struct, frozen=True):
@@ -121,7 +122,7 @@ def remote_record(model: RemoteModel) -> ModelRecord:
 
 class FoundryListApi:
     def __init__(
-        self, models: ModelDirectory, families: FamilyDirectory, remote: RemoteModels
+        self, models: ModelDirectory, families: FormatDirectory, remote: RemoteModels
     ) -> None:
         self._models = models
         self._families = families
@@ -146,7 +147,3 @@ class FoundryListApi:
             return record(variant, {})
         family = await self._families.of(str(cached.path))
         return record(variant, cached.prompt_template, family.template_takes_tools)
-
-
-def json_answer(body: object, status: int = 200) -> Response:
-    return Response(msgspec.json.encode(body), status, media_type="application/json")

@@ -16,9 +16,9 @@ from cupola.cache.catalog import ModelVariant, UnknownModelError
 from cupola.cache.errors import NotCachedError
 from cupola.gateway.core.remote_models import RemoteModels
 from cupola.gateway.core.scheduler_client import SchedulerClient
-from cupola.gateway.foundry.list import json_answer
 from cupola.gateway.generation.model_directory import ModelDirectory
 from cupola.gateway.http.errors import SERVER_ERROR, ApiError, RequestFailed
+from cupola.gateway.http.json_answer import json_answer
 from cupola.scheduler.protocol.messages import ErrorCode, LocalModel
 
 FOREVER = -1.0

@@ -18,7 +18,7 @@ from cupola.gateway.foundry.answers import (
 )
 from cupola.gateway.foundry.list import ModelRecord
 from cupola.gateway.http.error_codes import MODEL, WORK
-from cupola.gateway.openai.schemas.chat import ChatRequest
+from cupola.gateway.openai.body.chat import ChatRequest
 from cupola.gateway.openapi.described import TEXT, Operation, Query, Section
 
 _PATH = {

@@ -18,6 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from cupola.gateway.core.remote_models import RemoteModel, RemoteModels
 from cupola.gateway.http.cors import is_loopback
 from cupola.gateway.http.disconnect import cancelled_on_disconnect
+from cupola.gateway.http.error_formats import error_response
 from cupola.gateway.http.errors import NO_RETRY, SERVER_ERROR, ApiError
 from cupola.gateway.openapi.described import PROXIED_PREFIX
 
@@ -115,7 +116,7 @@ async def _pass_on(
                 kind=SERVER_ERROR,
                 headers=NO_RETRY,
             )
-            await refusal.response()(scope, receive, send)
+            await error_response(refusal, scope)(scope, receive, send)
 
 
 def _start(answer: httpx2.Response) -> Message:

@@ -7,8 +7,8 @@ from starlette.responses import Response
 
 from cupola.cache.catalog import ExecutionProvider
 from cupola.gateway.core.scheduler_client import SchedulerClient
-from cupola.gateway.foundry.list import json_answer
 from cupola.gateway.http.errors import ApiError
+from cupola.gateway.http.json_answer import json_answer
 
 
 class FoundryStatusApi:

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Message, Receive, Scope, Send
 
@@ -19,6 +19,7 @@ from cupola.gateway.generation.dependencies import ApiDependencies
 from cupola.gateway.http.disconnect import cancelled_on_disconnect
 from cupola.gateway.http.error_codes import MODEL
 from cupola.gateway.http.errors import SERVER_ERROR, ApiError, unknown_model
+from cupola.gateway.http.json_answer import json_answer
 from cupola.gateway.ollama.answers import OllamaProgress
 from cupola.gateway.ollama.body import Named
 from cupola.gateway.openapi.described import NDJSON, Operation, Section, post
@@ -127,8 +128,8 @@ class PullAnswer:
         async for batch in self._news:
             last = (self._told(batch) or [last])[-1]
         if error := last.get("error"):
-            return ApiError(500, "download_failed", error, kind=SERVER_ERROR).response()
-        return JSONResponse(last)
+            raise ApiError(500, "download_failed", error, kind=SERVER_ERROR)
+        return json_answer(last)
 
     def _told(self, batch: list[Told]) -> list[dict[str, Any]]:
         told: list[dict[str, Any]] = []

@@ -7,7 +7,6 @@ import os
 from collections.abc import Callable
 from typing import Any, Literal, NotRequired, TypedDict
 
-import msgspec
 from starlette.background import BackgroundTask
 from starlette.requests import Request
 from starlette.responses import Response
@@ -15,6 +14,7 @@ from starlette.routing import Route
 
 from cupola.gateway.core.scheduler_client import STALE, SchedulerClient
 from cupola.gateway.http.errors import ApiError
+from cupola.gateway.http.json_answer import json_answer
 from cupola.gateway.openapi.described import Operation, Section, get, post
 
 
@@ -86,20 +86,22 @@ class HealthApi:
         ]
 
     async def health(self, request: Request) -> Response:
-        return _json({"status": "ok"})
+        return json_answer({"status": "ok"})
 
     async def ready(self, request: Request) -> Response:
         status = self._client.status
         if status is None or self._client.status_age > STALE:
             missing = ["the scheduler does not answer"]
-            return _json({"status": "unavailable", "missing": missing}, status=503)
+            return json_answer({"status": "unavailable", "missing": missing}, status=503)
         missing = [f"worker {name}" for name in status.missing]
         if not status.workers:
-            return _json({"status": "unavailable", "missing": missing or ["a worker"]}, status=503)
+            return json_answer(
+                {"status": "unavailable", "missing": missing or ["a worker"]}, status=503
+            )
         processes = {"gateway": os.getpid(), "scheduler": status.pid}
         processes |= {f"worker {worker.name}": worker.pid for worker in status.workers}
         running = sum(worker.running for worker in status.workers)
-        return _json(
+        return json_answer(
             {
                 "status": "ready",
                 "missing": missing,
@@ -111,7 +113,7 @@ class HealthApi:
 
     async def status(self, request: Request) -> Response:
         """Foundry Local's status document."""
-        return _json(
+        return json_answer(
             {
                 "endpoints": [self._url],
                 "modelCachePath": self._models_path,
@@ -123,7 +125,7 @@ class HealthApi:
         if not _from_this_machine(request):
             raise ApiError(403, "forbidden", "Only a client on the same machine may do this")
         told = BackgroundTask(self._tell, "shutdown")
-        return _json({"status": "shutting_down"}, background=told)
+        return json_answer({"status": "shutting_down"}, background=told)
 
 
 def _from_this_machine(request: Request) -> bool:
@@ -134,9 +136,3 @@ def _from_this_machine(request: Request) -> bool:
         return request.client is None or ipaddress.ip_address(request.client.host).is_loopback
     except ValueError:
         return False
-
-
-def _json(body: object, status: int = 200, background: BackgroundTask | None = None) -> Response:
-    return Response(
-        msgspec.json.encode(body), status, media_type="application/json", background=background
-    )

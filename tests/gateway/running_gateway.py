@@ -18,8 +18,8 @@ import openai
 from cupola.cache.home import Home
 from cupola.cache.store import ModelCache
 from cupola.gateway.app import build_app
-from cupola.gateway.config import GatewayConfig
 from cupola.gateway.connection import ConnectionLimits
+from cupola.gateway.core.config import GatewayConfig
 from cupola.gateway.core.scheduler_client import SchedulerClient
 from cupola.gateway.server import serve_app
 from cupola.scheduler.protocol.endpoint import Endpoint

@@ -146,7 +146,7 @@ def last(request_id: str, text: str = "") -> Outputs:
     return Outputs((Output(request_id, text, FinishReason.STOP, Usage(1, 1)),))
 
 
-def asked(submit: Submit) -> Any:
+def work_of(submit: Submit) -> Any:
     """The work in a Submit."""
     work = decode_work(submit.work)
     assert isinstance(work.prompt, Chat)

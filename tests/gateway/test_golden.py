@@ -23,9 +23,10 @@ from cupola.scheduler.protocol.messages import (
     TokenLogprob,
     Usage,
     Work,
+    decode_work,
 )
 from tests.gateway.running_gateway import HELLO, MODEL, MODEL_ID, RunningGateway
-from tests.gateway.scripted_scheduler import ScriptedScheduler, decode_work
+from tests.gateway.scripted_scheduler import ScriptedScheduler
 
 GOLDEN = Path(__file__).parent / "golden"
 WRITE = "CUPOLA_TEST_WRITE_GOLDEN"

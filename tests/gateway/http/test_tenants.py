@@ -6,6 +6,7 @@ That the worker keeps tenants apart is tested in ``tests/workers/test_worker.py`
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -59,7 +60,7 @@ def submitted(
     scheduler: ScriptedScheduler,
     headers: dict[str, str],
     path: str = "/v1/chat/completions",
-    body: dict[str, object] = CHAT,
+    body: Any = CHAT,
 ) -> Submit:
     """What the scheduler gets for a request."""
     with gateway.http() as http:

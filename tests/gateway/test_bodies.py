@@ -1,4 +1,4 @@
-"""Bodies of the further doors: whatever is sent is taken or refused, and nothing else happens."""
+"""Bodies of other APIs than OpenAI's: each is taken or refused, and nothing else happens."""
 
 from __future__ import annotations
 
@@ -49,13 +49,13 @@ VALUES = st.recursive(
 
 def use(body: type[Endpoint], fields: dict[str, Any]) -> None:
     """All that a route makes of a body."""
-    asked = body.model_validate(fields)
-    if isinstance(asked, MessagesRequest):
-        asked.generation(asked.sampling)
-    elif isinstance(asked, CountRequest):
-        asked.generation(SamplingParams())
-    elif isinstance(asked, (OllamaChat, OllamaGenerate)):
-        _ = asked.request
+    parsed = body.model_validate(fields)
+    if isinstance(parsed, MessagesRequest):
+        parsed.generation(parsed.sampling)
+    elif isinstance(parsed, CountRequest):
+        parsed.generation(SamplingParams())
+    elif isinstance(parsed, (OllamaChat, OllamaGenerate)):
+        _ = parsed.request
 
 
 @pytest.mark.parametrize("body", VALID)

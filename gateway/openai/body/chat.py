@@ -7,18 +7,19 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
+from cupola.gateway.core.fields import Count
 from cupola.gateway.core.request import ToolOptions
-from cupola.gateway.http.validation import Body, Refused, invalid
-from cupola.gateway.openai.schemas.conversation import Message, Text
-from cupola.gateway.openai.schemas.formats import FormatFields
-from cupola.gateway.openai.schemas.sampling import Count, SamplingFields
-from cupola.gateway.openai.schemas.tools import (
+from cupola.gateway.core.tool_schemas import (
     FunctionChoice,
     Functions,
     ToolChoice,
     Tools,
     options,
 )
+from cupola.gateway.http.validation import Body, Refused, invalid
+from cupola.gateway.openai.body.conversation import Message, Text
+from cupola.gateway.openai.body.formats import FormatFields
+from cupola.gateway.openai.body.sampling import SamplingFields
 
 
 class Prediction(Body):

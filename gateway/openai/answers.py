@@ -1,4 +1,4 @@
-"""The bodies of answers, and the parts of chunks that are built anew for each stream."""
+"""The answers of OpenAI's API. Chunks of a chat are bytes, see ``chunks``."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Literal
 import msgspec
 
 from cupola.cache.figures import Figures
+from cupola.gateway.core.vectors import Numbers
 
 
 class PromptTokensDetails(msgspec.Struct, frozen=True):
@@ -154,4 +155,22 @@ class ModelList(msgspec.Struct, frozen=True):
     first_id: str | None
     last_id: str | None
     has_more: bool = False
+    object: Literal["list"] = "list"
+
+
+class Embedding(msgspec.Struct, frozen=True):
+    embedding: str | Numbers
+    index: int
+    object: Literal["embedding"] = "embedding"
+
+
+class EmbeddingUsage(msgspec.Struct, frozen=True):
+    prompt_tokens: int
+    total_tokens: int
+
+
+class EmbeddingList(msgspec.Struct, frozen=True):
+    data: list[Embedding]
+    model: str
+    usage: EmbeddingUsage
     object: Literal["list"] = "list"

@@ -7,17 +7,19 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 
+from cupola.gateway.core.fields import Count
 from cupola.gateway.core.request import ToolOptions
+from cupola.gateway.core.schema_constraint import schema_constraint
 from cupola.gateway.http.validation import Endpoint, Refused, invalid
-from cupola.gateway.openai.schemas.chat import Effort
-from cupola.gateway.openai.schemas.formats import KINDS, Grammar, schema_constraint
-from cupola.gateway.openai.schemas.response_items import Item, as_items
-from cupola.gateway.openai.schemas.response_tools import (
+from cupola.gateway.openai.body.chat import Effort
+from cupola.gateway.openai.body.formats import KINDS, Grammar
+from cupola.gateway.openai.body.sampling import SamplingFields
+from cupola.gateway.openai.responses.body_items import Item, as_items
+from cupola.gateway.openai.responses.body_tools import (
     ResponseToolChoice,
     ResponseTools,
     tool_options,
 )
-from cupola.gateway.openai.schemas.sampling import Count, SamplingFields
 from cupola.scheduler.protocol.messages import Constraint, ConstraintKind
 
 LOGPROBS = "message.output_text.logprobs"

@@ -1,4 +1,4 @@
-"""What answers of each family of models mean, however their text is cut."""
+"""What answers in each format mean, however their text is cut."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from cupola.gateway.core.events import (
     ToolCallArguments,
     ToolCallStart,
 )
-from cupola.gateway.toolcalls.description import Family
 from cupola.gateway.toolcalls.emitter import Emitter
+from cupola.gateway.toolcalls.formats import AnswerFormat
 from cupola.gateway.toolcalls.harmony import HarmonyParser
 from cupola.gateway.toolcalls.known import (
     DEEPSEEK,
@@ -28,7 +28,7 @@ from cupola.gateway.toolcalls.known import (
     GRANITE,
     GRANITE_THOUGHTS,
     HARMONY,
-    HERMES_FAMILY,
+    HERMES,
     LLAMA3,
     LLAMA4,
     MISTRAL,
@@ -40,7 +40,7 @@ from cupola.gateway.toolcalls.marked import MarkedParser
 from cupola.gateway.toolcalls.parser import Parser
 
 NAMES = ("get_weather", "add", "functions")
-QWEN3 = replace(HERMES_FAMILY, reasoning=(THINK,))
+QWEN3 = replace(HERMES, reasoning=(THINK,))
 R1 = replace(GENERIC, reasoning=(THINK,), starts_in_reasoning=True)
 GRANITE_32 = replace(GRANITE, reasoning=GRANITE_THOUGHTS)
 PARIS = '{"city": "Paris"}'
@@ -56,12 +56,14 @@ class Read:
     calls: list[tuple[str, str]] = field(default_factory=list)
 
 
-def parser_of(family: Family, names: tuple[str, ...], parallel: bool = True) -> Parser:
+def parser_of(answer_format: AnswerFormat, names: tuple[str, ...], parallel: bool = True) -> Parser:
     counter = itertools.count()
     emitter = Emitter(0, lambda: f"call_{next(counter)}", parallel)
-    if family.harmony:
+    if answer_format.harmony:
         return HarmonyParser(names, emitter)
-    return MarkedParser(family, names, emitter, in_reasoning=family.starts_in_reasoning)
+    return MarkedParser(
+        answer_format, names, emitter, in_reasoning=answer_format.starts_in_reasoning
+    )
 
 
 def put_together(events: list[Event]) -> Read:
@@ -87,14 +89,14 @@ def put_together(events: list[Event]) -> Read:
 
 
 def read(
-    family: Family, *pieces: str, names: tuple[str, ...] = NAMES, parallel: bool = True
+    answer_format: AnswerFormat, *pieces: str, names: tuple[str, ...] = NAMES, parallel: bool = True
 ) -> Read:
-    parser = parser_of(family, names, parallel)
+    parser = parser_of(answer_format, names, parallel)
     events = [event for piece in pieces for event in parser.feed(piece)]
     return put_together(events + parser.finish())
 
 
-ANSWERS: list[tuple[Family, str, Read]] = [
+ANSWERS: list[tuple[AnswerFormat, str, Read]] = [
     (QWEN3, "Hello  you\n", Read("Hello  you\n")),
     (QWEN3, " \n", Read(" \n")),
     (
@@ -235,17 +237,17 @@ ANSWERS: list[tuple[Family, str, Read]] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("family", "answer", "expected"), ANSWERS)
-def test_what_it_means(family: Family, answer: str, expected: Read) -> None:
-    assert read(family, answer) == expected
+@pytest.mark.parametrize(("answer_format", "answer", "expected"), ANSWERS)
+def test_what_it_means(answer_format: AnswerFormat, answer: str, expected: Read) -> None:
+    assert read(answer_format, answer) == expected
 
 
-@pytest.mark.parametrize(("family", "answer", "expected"), ANSWERS)
-def test_one_character_at_a_time(family: Family, answer: str, expected: Read) -> None:
-    assert read(family, *answer) == expected
+@pytest.mark.parametrize(("answer_format", "answer", "expected"), ANSWERS)
+def test_one_character_at_a_time(answer_format: AnswerFormat, answer: str, expected: Read) -> None:
+    assert read(answer_format, *answer) == expected
 
 
-FAMILIES = [QWEN3, R1, LLAMA3, LLAMA4, MISTRAL, PHI4_MINI, DEEPSEEK, GRANITE_32, HARMONY,
+FORMATS = [QWEN3, R1, LLAMA3, LLAMA4, MISTRAL, PHI4_MINI, DEEPSEEK, GRANITE_32, HARMONY,
             QWEN_CODER, GENERIC]  # fmt: skip
 FRAGMENTS = st.sampled_from([
     "<think>", "</think>", "<tool_call>", "</tool_call>", "[TOOL_CALLS]", "functools", "[", "]",
@@ -257,19 +259,19 @@ FRAGMENTS = st.sampled_from([
 
 
 @given(
-    family=st.sampled_from(FAMILIES),
+    answer_format=st.sampled_from(FORMATS),
     fragments=st.lists(FRAGMENTS | st.text(max_size=3), max_size=12),
     cuts=st.lists(st.integers(0, 200)),
     parallel=st.booleans(),
 )
 def test_the_cuts_change_nothing(
-    family: Family, fragments: list[str], cuts: list[int], parallel: bool
+    answer_format: AnswerFormat, fragments: list[str], cuts: list[int], parallel: bool
 ) -> None:
     answer = "".join(fragments)
     places = [0, *sorted(cut for cut in cuts if cut < len(answer)), len(answer)]
     pieces = [answer[a:b] for a, b in itertools.pairwise(places)]
-    whole = read(family, answer, parallel=parallel)
-    assert read(family, *pieces, parallel=parallel) == whole
+    whole = read(answer_format, answer, parallel=parallel)
+    assert read(answer_format, *pieces, parallel=parallel) == whole
     assert parallel or len(whole.calls) <= 1
     assert all(name in NAMES for name, _ in whole.calls)
 

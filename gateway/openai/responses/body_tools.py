@@ -8,8 +8,7 @@ from pydantic import Discriminator, Field, Tag, WithJsonSchema, model_validator
 from pydantic_core import PydanticCustomError
 
 from cupola.gateway.core.request import ToolOptions
-from cupola.gateway.http.validation import UNSUPPORTED, Body, invalid
-from cupola.gateway.openai.schemas.tools import (
+from cupola.gateway.core.tool_schemas import (
     MAX_TOOLS,
     AllowedTools,
     AllowedToolsChoice,
@@ -19,6 +18,7 @@ from cupola.gateway.openai.schemas.tools import (
     NamedTool,
     options,
 )
+from cupola.gateway.http.validation import UNSUPPORTED, Body, invalid
 
 
 def _refuse(kind: Any, what: str) -> PydanticCustomError:

@@ -1,19 +1,10 @@
-"""How a family of models writes reasoning and tool calls. Pure data."""
+"""How a model writes reasoning and tool calls into its answers. Pure data."""
 
 from __future__ import annotations
 
-from enum import StrEnum
-
 import msgspec
 
-
-class Payload(StrEnum):
-    """What stands between the markers of a tool call."""
-
-    JSON = "json"  # {"name": …, "arguments": {…}}, or a list of such
-    NAMED_JSON = "named_json"  # the name, then {…}; or what JSON is
-    PYTHON = "python"  # [name(key=value), …]
-    XML = "xml"  # <function=name><parameter=key>value</parameter></function>
+from cupola.gateway.toolcalls.readers import Payload
 
 
 class Markers(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -23,8 +14,12 @@ class Markers(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     end: str = ""
 
 
-class ToolFormat(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """``markers``: any of them begins a call, the first is the one that the model is told of."""
+class ToolCallFormat(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How tool calls are written.
+
+    ``markers``: any of them begins a call. Where the service describes the tools in a system
+    message, it asks for the first.
+    """
 
     markers: tuple[Markers, ...] = ()
     payload: Payload = Payload.JSON
@@ -32,11 +27,14 @@ class ToolFormat(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     noise: tuple[str, ...] = ()  # further markers, which mean nothing
 
 
-class Family(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """``tools`` None: nothing is read as a call. No ``reasoning``: it never thinks."""
+class AnswerFormat(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How one kind of model answers.
+
+    ``tools`` is None: nothing is read as a call. ``reasoning`` is empty: the model never thinks.
+    """
 
     name: str
-    tools: ToolFormat | None = None
+    tools: ToolCallFormat | None = None
     reasoning: tuple[Markers, ...] = ()
     starts_in_reasoning: bool = False  # the prompt ends with the first reasoning's start marker
     template_takes_tools: bool = True  # else they are described in a system message
@@ -44,5 +42,9 @@ class Family(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     special: bool = False  # markers are special tokens, which a worker leaves out by default
     short_ids: bool = False  # the template wants ids of calls to have nine letters and digits
 
+    @property
+    def thinks(self) -> bool:
+        return bool(self.reasoning) or self.harmony
 
-PLAIN = Family("plain")
+
+PLAIN = AnswerFormat("plain")

@@ -1,6 +1,6 @@
-"""Tools for models whose chat template knows none: they are told in the system message. Pure.
+"""Tools for models whose chat template knows none: the system message describes them. Pure.
 
-Calls and results of earlier turns become text too, in the form that the model is told to use.
+Calls and results of earlier turns become text, in the form that the description asks for.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from cupola.gateway.core.request import Tool
-from cupola.gateway.toolcalls.description import Markers
+from cupola.gateway.toolcalls.formats import Markers
 
 _INTRODUCTION = """\
 You have access to these tools, given as JSON:
@@ -36,17 +36,17 @@ def described(
     messages: Sequence[dict[str, Any]], tools: Iterable[Tool], markers: Markers
 ) -> tuple[dict[str, Any], ...]:
     """The messages with the tools in the system message and without roles for tools."""
-    told = [_plain(message, markers) for message in messages]
+    plain = [_plain(message, markers) for message in messages]
     lines = "\n".join(
         json.dumps(definition(tool)["function"], ensure_ascii=False) for tool in tools
     )
     if lines:
         text = _INTRODUCTION.format(tools=lines, start=markers.start, end=markers.end)
-        if told and told[0]["role"] == "system":
-            told[0] = {**told[0], "content": f"{told[0]['content']}\n\n{text}"}
+        if plain and plain[0]["role"] == "system":
+            plain[0] = {**plain[0], "content": f"{plain[0]['content']}\n\n{text}"}
         else:
-            told.insert(0, {"role": "system", "content": text})
-    return tuple(told)
+            plain.insert(0, {"role": "system", "content": text})
+    return tuple(plain)
 
 
 def _plain(message: dict[str, Any], markers: Markers) -> dict[str, Any]:

@@ -2,42 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, TypedDict
+from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
+from cupola.gateway.core.fields import Model, Natural
 from cupola.gateway.http.validation import Body, Endpoint, invalid
-from cupola.gateway.openai.schemas.chat import ChatRequest
-from cupola.gateway.openai.schemas.sampling import Model, Natural
-
-
-class TokenPiece(TypedDict):
-    id: int
-    piece: str | list[int]  # bytes, where the token holds only a part of a character
-
-
-class TokenList(TypedDict):
-    """llama-server's answer; with pieces when ``with_pieces`` asks for them."""
-
-    tokens: list[int | TokenPiece]
-
-
-class TokenizeAnswer(TypedDict):
-    """vLLM's answer."""
-
-    count: int
-    max_model_len: int
-    tokens: list[int]
-    token_strs: list[str] | None
-
-
-class DetokenizeAnswer(TypedDict):
-    content: str
-    prompt: str
-
-
-class TemplateAnswer(TypedDict):
-    prompt: str
+from cupola.gateway.openai.body.chat import ChatRequest
 
 
 class Peek(Body):
@@ -47,7 +18,7 @@ class Peek(Body):
 
 
 class TokenizeText(Endpoint):
-    """``content`` is llama-server's, ``prompt`` is vLLM's; the answer has the same one's shape."""
+    """A text. With ``content`` the answer is llama-server's, with ``prompt`` it is vLLM's."""
 
     model: Model | None = None  # None: the default model
     content: str | None = None
@@ -80,7 +51,7 @@ class TokenizeText(Endpoint):
 
 
 def _without_default(schema: dict[str, Any]) -> None:
-    """The empty name stands for no name: it is not one that can be given."""
+    """The empty name stands for no name. A client cannot send it."""
     del schema["default"]
 
 

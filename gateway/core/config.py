@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cupola.cache.catalog import ExecutionProvider
+from cupola.cache.home import Home
 
 if TYPE_CHECKING:
     from cupola.scheduler.protocol.endpoint import Endpoint
@@ -30,6 +31,11 @@ class GatewayConfig:
     stored_responses: int = 1000  # at most; 0: none
     separate_tenants: bool = False  # clients with different keys share no cache
     remote_hosts: tuple[str, ...] = ()  # besides this machine: where registered models may be
+
+    @property
+    def models_path(self) -> str:
+        """The folder that the models are in."""
+        return str(Home(self.home).models)
 
     @property
     def url(self) -> str:

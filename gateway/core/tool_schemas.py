@@ -1,4 +1,7 @@
-"""Tools in OpenAI's shapes, today's and the first ones (``functions``)."""
+"""Tools as bodies have them, in OpenAI's shapes and in their old form (``functions``).
+
+Other APIs turn their tools into these.
+"""
 
 from __future__ import annotations
 

@@ -8,12 +8,10 @@ from typing import Annotated, Any
 
 from pydantic import Field, StringConstraints, WithJsonSchema
 
-from cupola.gateway.core.closed_schema import closed
+from cupola.gateway.core.schema_constraint import MAX_SCHEMA, schema_constraint
 from cupola.gateway.http.validation import Body, invalid
 from cupola.scheduler.protocol.messages import Constraint, ConstraintKind
 
-MAX_SCHEMA = 256 * 1024  # characters
-MAX_NESTING = 64
 KINDS = ("text", "json_object", "json_schema", "lark_grammar", "regex")
 Grammar = Annotated[str, StringConstraints(min_length=1, max_length=MAX_SCHEMA)]
 Choices = Annotated[
@@ -67,45 +65,13 @@ class ResponseFormat(Body):
 
 
 class StructuredOutputs(Body):
-    """vLLM's newer way to say the same."""
+    """vLLM's newer way to set the form of an answer."""
 
     json_: Any = Field(default=None, alias="json")
     json_object: bool | None = None
     regex: Grammar | None = None
     choice: Choices | None = None
     grammar: Grammar | None = None
-
-
-def schema_constraint(schema: Any, param: str) -> Constraint:
-    """A schema as an object, or as its JSON."""
-    if isinstance(schema, str):
-        try:
-            schema = json.loads(schema)
-        except (ValueError, RecursionError):
-            raise invalid("The schema is not JSON", param) from None
-    if not isinstance(schema, (dict, bool)):
-        raise invalid("A JSON Schema is an object", param)
-    if _deeper_than(schema, MAX_NESTING):
-        raise invalid(f"The schema is nested more than {MAX_NESTING} levels deep", param)
-    source = json.dumps(closed(schema), ensure_ascii=False)
-    if len(source) > MAX_SCHEMA:
-        raise invalid(f"The schema is longer than {MAX_SCHEMA} characters", param)
-    return Constraint(ConstraintKind.JSON_SCHEMA, source)
-
-
-def _deeper_than(value: Any, levels: int) -> bool:
-    level = [value]
-    for _ in range(levels + 1):
-        inner: list[Any] = []
-        for item in level:
-            if isinstance(item, dict):
-                inner += item.values()
-            elif isinstance(item, list):
-                inner += item
-        if not inner:
-            return False
-        level = inner
-    return True
 
 
 def choice_constraint(choices: list[str]) -> Constraint:
@@ -115,7 +81,7 @@ def choice_constraint(choices: list[str]) -> Constraint:
 
 
 class FormatFields(Body):
-    """The parameters that say it, of which a request may have one."""
+    """The parameters that set the form of an answer. A request may have one of them."""
 
     response_format: ResponseFormat | None = None
     structured_outputs: StructuredOutputs | None = None
@@ -127,12 +93,12 @@ class FormatFields(Body):
 
     @property
     def constraint(self) -> Constraint | None:
-        """What they say together. Raises an error of validation when there are two."""
+        """The form that one of them sets. Raises an error of validation when two are given."""
         return self._wanted[1]
 
     @property
     def constraint_param(self) -> str:
-        """Which of them said it; the usual one where none did."""
+        """The parameter that set the form. ``response_format`` where none did."""
         return self._wanted[0]
 
     @cached_property

@@ -6,11 +6,9 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, model_validator
 
+from cupola.gateway.core.fields import MAX_INPUTS, Count, KeepAlive, Model, Natural, Ttl
 from cupola.gateway.http.validation import Endpoint, invalid
-from cupola.gateway.openai.schemas.sampling import Count, KeepAlive, Model, Natural, Ttl
 from cupola.scheduler.protocol.messages import Text, Tokens
-
-MAX_INPUTS = 2048  # OpenAI's limit
 
 
 def check_input(given: Any) -> Any:

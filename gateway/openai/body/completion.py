@@ -6,9 +6,10 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
+from cupola.gateway.core.fields import Natural
 from cupola.gateway.http.validation import Refused, invalid
-from cupola.gateway.openai.schemas.formats import FormatFields
-from cupola.gateway.openai.schemas.sampling import Natural, SamplingFields
+from cupola.gateway.openai.body.formats import FormatFields
+from cupola.gateway.openai.body.sampling import SamplingFields
 from cupola.scheduler.protocol.messages import Text, Tokens
 
 MAX_PROMPTS = 128
@@ -53,7 +54,7 @@ class CompletionRequest(SamplingFields, FormatFields):
 
     @property
     def candidates(self) -> int:
-        """How many answers are made to each prompt; ``answers`` of them are told."""
+        """How many answers each prompt gets. The client gets the best ``answers`` of them."""
         return max(self.answers, self.best_of or 1)
 
     @property
