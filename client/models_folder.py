@@ -26,7 +26,7 @@ def is_chosen(home: Home) -> bool:
 
 
 def choose(home: Home, folder: Path) -> None:
-    """Use ``folder``, which is made if need be; models elsewhere stay there. Raises OSError."""
+    """Use ``folder`` and create it if need be. Models elsewhere stay there. Raises OSError."""
     folder = folder.expanduser().absolute()
     if folder in (home.models, home.downloads) or home.models in folder.parents:
         raise ClientError(f"{folder} is inside the folder that it should stand in for")

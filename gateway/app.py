@@ -14,9 +14,9 @@ from cupola.gateway.apis import DIALECTS, door_routes
 from cupola.gateway.core.downloads import Downloads
 from cupola.gateway.core.remote_models import RemoteModels
 from cupola.gateway.core.scheduler_client import SchedulerClient
+from cupola.gateway.foundry.api import foundry_routes
 from cupola.gateway.foundry.legacy_keys import LegacyKeys
 from cupola.gateway.foundry.proxy import Proxy
-from cupola.gateway.foundry.routes import foundry_routes
 from cupola.gateway.generation.dependencies import ApiDependencies
 from cupola.gateway.generation.embedder import Embedder
 from cupola.gateway.generation.generator import Generator
@@ -77,7 +77,7 @@ def build_app(
         url=config.url,
         models_path=models_path,
         supervisor_pid=config.supervisor_pid,
-        tell=tell,
+        notify=tell,
     )
     local = is_loopback(config.host)
     origins = Origins(local, config.cors_origins)

@@ -64,7 +64,7 @@ def _obey(commands: Commands, stop: asyncio.Event, remote: RemoteModels) -> None
         for line in commands.read():
             if line == "stop":
                 stop.set()
-            remote.hear(line)
+            remote.update(line)
 
     asyncio.get_running_loop().add_reader(commands.fileno(), on_line)
 

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import re
 import shutil
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
 
 from cupola.cache.catalog import BUILT_IN, Catalog, ModelVariant, UnknownModelError
-from cupola.cache.errors import CacheError, NoSpaceError, NotCachedError
+from cupola.cache.errors import CacheError, NoSourceError, NoSpaceError, NotCachedError
 from cupola.cache.figures import MAX_FLOATS
 from cupola.cache.home import Home
 from cupola.cache.install.fetch import fetch, sha256_of
+from cupola.cache.install.replace import replace
 from cupola.cache.locks import FileLock
 from cupola.cache.progress import Progress, silent
 from cupola.cache.staging import staging
@@ -37,17 +39,17 @@ _MAX_NAME = 100
 def install(
     variant: ModelVariant, home: Home, progress: Progress = silent, *, force: bool = False
 ) -> CachedModel:
-    """Fetches and converts a model of the catalog; one that is there is returned at once, or with
-    ``force`` replaced when its successor is complete.
+    """Fetches and converts a model of the catalog.
 
-    Of several processes that want the same model one does the work and the others wait (stage
-    "wait"). Raises CacheError, or OSError from the disk.
+    A model that is there is returned at once. With ``force`` it is made again and replaced when the
+    new one is complete. Of several processes that want the same model one does the work and the
+    others wait (stage "wait"). Raises CacheError, or OSError from the disk.
     """
     found = _cached(variant.id, home)
     if found is not None and not force:
         return found
     if variant.source is None:
-        raise CacheError(f"Model '{variant.id}' cannot be downloaded: the catalog has no source")
+        raise NoSourceError(variant.id)
     with _exclusive(variant, home, progress):
         found = _cached(variant.id, home)  # another process may have been quicker
         if found is not None and not force:
@@ -146,15 +148,25 @@ def _convert(
             source_sha256=digest,
             progress=progress,
         )
+    _put_in_place(built, variant, home)
+
+
+def _put_in_place(built: Path, variant: ModelVariant, home: Home) -> None:
+    """Moves the finished model to its folder. Until then one that was there before stays whole.
+
+    What it replaces ends in the staging folder. A process that uses the old files keeps them until
+    it closes them.
+    """
     place = home.model_folder(variant.publisher, variant.id)
     place.parent.mkdir(parents=True, exist_ok=True)
-    if place.exists():
-        # It is no model, or it would have been found; a half-done download of another program's
-        # is not ours to delete.
-        if (place / "download.tmp").exists():
-            raise CacheError(f"{place} is being downloaded by another program; remove it first")
-        place.rename(folder / "replaced")
-    built.rename(place)
+    # A half-done download of another program's is not ours to delete.
+    if (place / "download.tmp").exists():
+        raise CacheError(f"{place} is being downloaded by another program; remove it first")
+    replaced = _cached(variant.id, home)
+    replace(built, place)
+    if replaced is not None and replaced.path not in (place, built):
+        with suppress(OSError):  # it may be on another disk: then there are two, and both are whole
+            replaced.path.rename(built.with_name("replaced"))
 
 
 def _describe(path: Path, alias: str | None) -> ModelVariant:

@@ -16,9 +16,10 @@ from cupola.cache.catalog import ModelVariant, UnknownModelError
 from cupola.cache.errors import NotCachedError
 from cupola.gateway.core.remote_models import RemoteModels
 from cupola.gateway.core.scheduler_client import SchedulerClient
-from cupola.gateway.foundry.list import json_answer
+from cupola.gateway.foundry.answers import LoadStatus, UnloadStatus
 from cupola.gateway.generation.model_directory import ModelDirectory
 from cupola.gateway.http.errors import SERVER_ERROR, ApiError, RequestFailed
+from cupola.gateway.http.json_answer import json_answer
 from cupola.scheduler.protocol.messages import ErrorCode, LocalModel
 
 FOREVER = -1.0
@@ -72,7 +73,7 @@ class FoundryLoadApi:
     async def load_now(self, request: Request) -> Response:
         name = request.path_params["name"]
         if self._remote.find(name):
-            return json_answer({"status": "already_loaded"})
+            return json_answer(LoadStatus("already_loaded"))
         try:
             cached = await self._models.lookup(name)
         except UnknownModelError:
@@ -82,7 +83,7 @@ class FoundryLoadApi:
             message = "Model not cached: Model must be downloaded before loading"
             raise ApiError(400, "model_not_cached", message, param="model") from None
         if cached.variant.id in self._resident():
-            return json_answer({"status": "already_loaded"})
+            return json_answer(LoadStatus("already_loaded"))
         try:
             await self._client.load(
                 _local(cached.variant, str(cached.path)), ttl_of(request.query_params)
@@ -92,17 +93,17 @@ class FoundryLoadApi:
                 raise
             text = f"Load failed: {failed.message}"
             raise ApiError(500, failed.code, text, kind=SERVER_ERROR, param="model") from None
-        return json_answer({"status": "loaded"})
+        return json_answer(LoadStatus("loaded"))
 
     async def unload_now(self, request: Request) -> Response:
         name = request.path_params["name"]
         if self._remote.find(name):
-            return json_answer({"status": "not_loaded"})
+            return json_answer(UnloadStatus("not_loaded"))
         model_id = await self._id(name)
         if model_id not in self._resident():
-            return json_answer({"status": "not_loaded"})
+            return json_answer(UnloadStatus("not_loaded"))
         await self._client.unload(model_id, force=True)
-        return json_answer({"status": "unloaded"})
+        return json_answer(UnloadStatus("unloaded"))
 
     # ----------------------------------------------------------------------------------------------
 

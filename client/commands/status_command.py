@@ -89,7 +89,7 @@ def _look() -> dict[str, dict[str, Any]]:
 
     from cupola.cache.store import ModelCache
     from cupola.client import models_folder
-    from cupola.client.api import find, is_ready
+    from cupola.client.running_service import find, is_ready
     from cupola.client.sdk.connection import Connection
 
     folder = home.current()
@@ -130,11 +130,11 @@ def _look() -> dict[str, dict[str, Any]]:
 
 
 def _providers(url: str) -> dict[str, str]:
-    """Of the runtime, whether they work or why they do not. Asked for the first time it is slow."""
+    """The runtime's providers, and whether they work or why not. The first request is slow."""
     from cupola.client.sdk.connection import Connection
 
-    told = Connection(url, _PROBING_SECONDS).get("/openai/providers") or []
-    return {each["name"]: each["problem"] or "works" for each in told}
+    providers = Connection(url, _PROBING_SECONDS).get("/openai/providers") or []
+    return {each["name"]: each["problem"] or "works" for each in providers}
 
 
 def _words(name: str) -> str:
