@@ -1,4 +1,4 @@
-"""Starts a service in the background and ends one: processes, their log, their death."""
+"""Starts a service in the background and ends one."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def _is_starting(home: Home) -> bool:
 
 
 def start(home: Home, environment: Mapping[str, str]) -> RunningService:
-    """Start a service that outlives this process; returns when its URL answers.
+    """Start a service that outlives this process. Returns when its URL answers.
 
     Raises ClientError, with the log's last lines, when it dies first.
     """
@@ -89,7 +89,7 @@ def start(home: Home, environment: Mapping[str, str]) -> RunningService:
                 process.returncode = 0  # it is not ours to wait for any more
                 return service
         else:
-            # Perhaps because somebody else has just started one: it is as good as ours.
+            # It may have ended because another program has just started one, which will do.
             if service := _answering(home):
                 return service
             raise ClientError(
@@ -102,7 +102,7 @@ def start(home: Home, environment: Mapping[str, str]) -> RunningService:
 
 
 def stop(service: RunningService) -> None:
-    """End a service: ask it, wait for its process to go, then insist. Raises ClientError."""
+    """End a service: ask it, wait for its process to end, then kill it. Raises ClientError."""
     try:
         shut_down(service)
         if _wait_gone(service, STOP_SECONDS):
@@ -133,7 +133,7 @@ def latest_log(home: Home) -> Path:
 
 
 def _spawn(home: Home, environment: Mapping[str, str], output: int) -> subprocess.Popen[bytes]:
-    """A session of its own, and no stream of ours: a caller's pipe must not stay open with it."""
+    """The process has a session of its own and none of our streams, so no pipe stays open."""
     detached = 0
     if sys.platform == "win32":
         detached = subprocess.DETACHED_PROCESS | subprocess.CREATE_NEW_PROCESS_GROUP
@@ -171,7 +171,7 @@ def _wait_gone(service: RunningService, seconds: float) -> bool:
 
 
 def _wait_refused(service: RunningService, seconds: float) -> bool:
-    """Wait for the port to be free: the process holds it to its end, and a connection dies with it.
+    """Wait for the port to be free. The process holds it to its end.
 
     For systems that do not report the death of another process's children.
     """

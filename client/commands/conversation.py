@@ -33,9 +33,9 @@ class Conversation:
         self.messages: Messages = []
 
     def say(self, text: str) -> Generator[str]:
-        """The pieces of the reply. One that is broken off keeps what there was of it.
+        """The pieces of the reply. If it is cancelled, the pieces so far are kept.
 
-        A question that got nothing at all is forgotten, so that it can be asked again.
+        A question without any reply is forgotten, so that it can be asked again.
         """
         messages = [*self.messages, {"role": "user", "content": text}]
         pieces: list[str] = []
@@ -54,7 +54,7 @@ class Conversation:
 
 @dataclass(frozen=True, slots=True)
 class ChatOptions:
-    """How to talk: ``ttl`` in seconds; ``retain`` other models in memory; ``verbose``: timings."""
+    """``ttl`` in seconds; ``retain``: keep other models in memory; ``verbose``: print timings."""
 
     temperature: float
     ttl: int | None = None

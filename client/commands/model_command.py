@@ -93,7 +93,7 @@ def info(
     license: Annotated[bool, typer.Option("--license", help="Only its license.")] = False,
     output: Output = Form.TEXT,
 ) -> None:
-    """Show what is known about a model.
+    """Show the facts about a model.
 
     Example: cupola model info smollm2-135m
     """
@@ -147,11 +147,11 @@ def info(
 def download(
     name: Name,
     force: Annotated[
-        bool, typer.Option("--force", "-f", help="Also when it is on this disk.")
+        bool, typer.Option("--force", "-f", help="Download it again if it is on this disk.")
     ] = False,
     output: Output = Form.TEXT,
 ) -> None:
-    """Fetch a model and make it ready to run.
+    """Download a model and make it ready to run.
 
     Example: cupola model download smollm2-135m
     """
@@ -187,7 +187,7 @@ def import_file(
         str | None, typer.Option(help="Short name of the model. [the file's name]")
     ] = None,
 ) -> None:
-    """Make a model out of a GGUF file on this disk; needs no network.
+    """Make a model out of a GGUF file on this disk. This needs no network.
 
     Example: cupola model import SmolLM2-135M-Instruct.Q4_1.gguf
     """

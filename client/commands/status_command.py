@@ -1,6 +1,6 @@
 """``cupola status``, ``report``, ``transcribe`` and ``zip-logs``: help when something is wrong.
 
-Nothing is sent anywhere: a report is text that its owner may paste into an issue.
+Nothing is sent anywhere. A report is text that its owner may paste into an issue.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _PROBING_SECONDS = 90.0
 
 
 def status(output: Output = Form.TEXT) -> None:
-    """Show how the machine, the service, the models and the connection are.
+    """Show the state of the machine, the service, the models and the connection.
 
     Example: cupola status
     """
@@ -37,7 +37,7 @@ def status(output: Output = Form.TEXT) -> None:
 
 
 def report(output: Output = Form.TEXT) -> None:
-    """Print a problem report to fill in: versions and state, no prompts, nothing is sent.
+    """Print a problem report to fill in: versions and state, no prompts. Nothing is sent.
 
     Example: cupola report > report.md
     """
@@ -56,7 +56,7 @@ def transcribe(
     model: Annotated[str | None, typer.Argument(metavar="[MODEL]", help="A model.")] = None,
     file: Annotated[Path | None, typer.Option("--file", "-f", help="A sound file.")] = None,
 ) -> None:
-    """Turn speech into text: not there yet.
+    """Turn speech into text. This does not work yet.
 
     Example: cupola transcribe --file speech.wav
     """

@@ -1,4 +1,4 @@
-"""Loading and unloading by command, as Foundry Local's generations ask for it.
+"""Loading and unloading models, in the forms of Foundry Local's generations.
 
 A  GET /openai/load/{name}?ttl=&timeout=&unload=&ep=   /openai/unload/{name}?force=   empty answers
 B-D  GET /models/load/{name}   /models/unload/{name}   {"status": ...}
@@ -23,7 +23,7 @@ from cupola.gateway.http.json_answer import json_answer
 from cupola.scheduler.protocol.messages import ErrorCode, LocalModel
 
 FOREVER = -1.0
-# The SDKs look for this very text, and then say that the model has not been downloaded.
+# The SDKs look for this text and then report that the model has not been downloaded.
 NOT_DOWNLOADED = "No OpenAIService provider found for modelName"
 PROVIDERS = frozenset({"", "dml", "cuda", "qnn", "cpu", "webgpu", "openvino"})
 
@@ -34,7 +34,7 @@ class FoundryLoadApi:
     ) -> None:
         self._client = client
         self._models = models
-        self._remote = remote  # there is nothing to load or unload about these
+        self._remote = remote  # these need no loading
 
     async def loaded(self, request: Request) -> Response:
         return json_answer(sorted(self._resident()))
@@ -112,7 +112,7 @@ class FoundryLoadApi:
         return {model_id for worker in workers for model_id in worker.resident}
 
     async def _id(self, name: str) -> str:
-        """The id of what ``name`` means; a loaded model whose files are gone keeps its name."""
+        """The id of the model that ``name`` means. A loaded model may have no files any more."""
         try:
             return (await self._models.lookup(name)).variant.id
         except NotCachedError as missing:

@@ -43,7 +43,7 @@ def record(
 
 
 def remote_record(model: RemoteModel) -> ModelRecord:
-    """A registered model. Where it runs is not known: the least that clients can be told."""
+    """A registered model. Nothing is known about where it runs."""
     return ModelRecord(
         name=model.name,
         display_name=model.name,

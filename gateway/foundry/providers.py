@@ -16,7 +16,7 @@ from cupola.scheduler.protocol.messages import ProviderState
 
 
 class FoundryProvidersApi:
-    """Trying them takes seconds, so it is done once, when somebody asks."""
+    """Trying the providers takes seconds, so it is done once, at the first request."""
 
     def __init__(
         self, client: SchedulerClient, discover: Callable[[], Sequence[ProviderState]]

@@ -1,4 +1,4 @@
-"""POST /openai/register: models of other servers that speak OpenAI's API join those of this one."""
+"""POST /openai/register: adds models of other servers that speak OpenAI's API."""
 
 from __future__ import annotations
 

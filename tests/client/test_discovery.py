@@ -138,7 +138,7 @@ def test_the_shortcut_for_the_default_address_is_that_of_the_settings(
     home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("CUPOLA_PORT")
-    defaults = Settings()
+    defaults = Settings.model_validate({})
     assert running_service.configured_url(home) == f"http://{defaults.host}:{defaults.port}"
     home.settings_file.write_text("port = 90")
     monkeypatch.setenv("CUPOLA_HOME", str(home.root))
