@@ -1,7 +1,7 @@
 """Folders for work in progress: nothing in them is seen as a model, and none is left behind.
 
-Each has a lock file beside it, which its owner holds. An owner that is killed leaves both; the
-next one to need such a folder finds the lock free and clears them away.
+Each has a lock file beside it, which its owner holds. An owner that is killed leaves both. The next
+process that needs such a folder finds the lock free and deletes them.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from cupola.cache.locks import FileLock
 
 _PREFIX = "work-"
 _LOCK = ".lock"
+_REPLACED = ".replaced"
 
 
 @contextmanager
@@ -34,12 +35,23 @@ def staging(home: Home) -> Iterator[Path]:
 
 
 def clean(home: Home) -> None:
-    """Deletes what owners that are dead have left; touches nothing of those that live."""
+    """Deletes what processes have left that were killed; touches nothing of those that live."""
     for path in home.downloads.glob(f"{_PREFIX}*{_LOCK}"):
         lock = FileLock(path)
         if lock.try_acquire():
             shutil.rmtree(path.with_suffix(""), ignore_errors=True)
             lock.delete()
+    for old in home.models.glob(f"*/*{_REPLACED}"):
+        if old.with_name(old.name.removesuffix(_REPLACED)).exists():
+            shutil.rmtree(old, ignore_errors=True)
+
+
+def replaced_name(place: Path) -> Path:
+    """Where a model's folder is for the moment in which another takes its place.
+
+    A scan finds it there, but prefers ``place``, which comes first in its order.
+    """
+    return place.with_name(place.name + _REPLACED)
 
 
 def _claim(home: Home) -> FileLock:

@@ -68,7 +68,7 @@ def _listen(commands: Commands, stop: asyncio.Event, remote: RemoteModels) -> No
         for line in commands.read():
             if line == "stop":
                 stop.set()
-            remote.hear(line)
+            remote.update(line)
 
     asyncio.get_running_loop().add_reader(commands.fileno(), on_line)
 

@@ -6,6 +6,7 @@ import errno
 import os
 import socket
 
+from cupola.cache.local_url import local_url
 from cupola.workers.device.machine import listener
 
 BACKLOG = 1024  # connections that wait while a gateway is being restarted
@@ -54,8 +55,7 @@ def listen_ipv6_localhost(host: str, first: socket.socket) -> socket.socket | No
 def url(sock: socket.socket) -> str:
     """The address for people and clients on this machine."""
     host, port = sock.getsockname()[:2]
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    return local_url(host, port)
 
 
 def _reason(host: str, port: int, setting: str, error: OSError) -> str:

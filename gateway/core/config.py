@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from cupola.cache.catalog import ExecutionProvider
 from cupola.cache.home import Home
+from cupola.cache.local_url import local_url
 
 if TYPE_CHECKING:
     from cupola.scheduler.protocol.endpoint import Endpoint
@@ -40,5 +41,4 @@ class GatewayConfig:
     @property
     def url(self) -> str:
         """Where a client on this machine reaches the service."""
-        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)
-        return f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
+        return local_url(self.host, self.port)

@@ -8,6 +8,7 @@ from starlette.responses import Response
 from cupola.gateway.core.asking import ask
 from cupola.gateway.core.param_names import with_param_names
 from cupola.gateway.core.scheduler_client import SchedulerClient
+from cupola.gateway.foundry.answers import PromptCount
 from cupola.gateway.generation.generator import new_call_id
 from cupola.gateway.generation.model_directory import ModelDirectory
 from cupola.gateway.generation.preparation import chat_prompt
@@ -27,11 +28,11 @@ class FoundryCountApi:
         self._families = families
 
     async def count(self, request: Request) -> Response:
-        """Counts what POST /v1/chat/completions would put to the model for the same body."""
-        asked = generation_of(ChatRequest.model_validate_json(await request.body()))
-        model = await self._models.find(asked.model, asked.provider)
+        """Counts the prompt that POST /v1/chat/completions would make of the same body."""
+        generation = generation_of(ChatRequest.model_validate_json(await request.body()))
+        model = await self._models.find(generation.model, generation.provider)
         family = await self._families.of(model.path)
-        with with_param_names(asked.names):
-            prompt = chat_prompt(asked, family, new_call_id)
-            outputs = await ask(self._client, request, model, Encode(prompt), asked.ttl)
-        return json_answer({"tokenCount": len(outputs[-1].tokens)})
+        with with_param_names(generation.names):
+            prompt = chat_prompt(generation, family, new_call_id)
+            outputs = await ask(self._client, request, model, Encode(prompt), generation.ttl)
+        return json_answer(PromptCount(len(outputs[-1].tokens)))

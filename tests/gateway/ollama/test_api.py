@@ -15,8 +15,9 @@ import ollama
 import pytest
 
 from cupola.cache.catalog import ALL_MINILM_L6_V2, SMOLLM2_135M
+from cupola.cache.errors import CacheErrorCode
 from cupola.cache.home import Home
-from cupola.cache.install.download import Told
+from cupola.cache.install.messages import Installed, InstallFailed, InstallProgress
 from cupola.gateway.core.events import (
     Event,
     Finished,
@@ -381,16 +382,17 @@ def test_lines_of_a_pull() -> None:
     source = ALL_MINILM_L6_V2.source
     assert source is not None
     fed = [
-        Told("wait"),
-        Told("download", 0, 1000),
-        Told("download", 1, 1000),  # less than a step
-        Told("download", 1000, 1000),
-        Told("check", 5, 10),
-        Told("convert"),
+        InstallProgress("wait"),
+        InstallProgress("download", 0, 1000),
+        InstallProgress("download", 1, 1000),  # less than a step
+        InstallProgress("download", 1000, 1000),
+        InstallProgress("check", 5, 10),
+        InstallProgress("convert"),
     ]
-    answer_lines = [line for news in fed for line in lines.feed(news)]
+    result = Installed(ALL_MINILM_L6_V2.id, "")
+    body = lines.begin() + b"".join(map(lines.progress, fed)) + lines.end(result)
     pulling = {"status": f"pulling {source.sha256[:12]}", "digest": f"sha256:{source.sha256}"}
-    assert lines.begin() + answer_lines + lines.end("") == [
+    assert [json.loads(line) for line in body.splitlines()] == [
         {"status": "pulling manifest"},
         pulling | {"total": 1000, "completed": 0},
         pulling | {"total": 1000, "completed": 1000},
@@ -399,7 +401,8 @@ def test_lines_of_a_pull() -> None:
         {"status": "writing manifest"},
         {"status": "success"},
     ]
-    assert lines.end("no space") == [{"error": "no space"}]
+    failed = InstallFailed(CacheErrorCode.NO_SPACE, "no space")
+    assert json.loads(lines.end(failed)) == {"error": "no space"}
 
 
 # -- errors ----------------------------------------------------------------------------------------

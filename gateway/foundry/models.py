@@ -1,8 +1,6 @@
 """GET /foundry/list and /openai/models: the catalog as Foundry Local's clients read it.
 
-A bare array. Every field is always there, none is null, and the types are those of the strictest
-client: Python wants ``version`` as text and ``promptTemplate`` as an object, C# and Rust want
-numbers and strings that are never null.
+The answer is a bare array.
 """
 
 from __future__ import annotations
@@ -16,67 +14,10 @@ from starlette.responses import Response
 from cupola.cache.catalog import ModelVariant
 from cupola.cache.store import CachedModel
 from cupola.gateway.core.remote_models import RemoteModel, RemoteModels
+from cupola.gateway.foundry.answers import ModelRecord, PromptTemplate, Runtime
 from cupola.gateway.generation.model_directory import ModelDirectory
 from cupola.gateway.http.json_answer import json_answer
 from cupola.gateway.toolcalls.directory import FormatDirectory
-
-
-class PromptTemplate(msgspec.Struct, frozen=True):
-    """The old form of a chat template. Cupola itself uses the model's own."""
-
-    system: str = "{Content}"
-    user: str = "{Content}"
-    assistant: str = "{Content}"
-    prompt: str = "{Content}"
-
-
-class Runtime(msgspec.Struct, frozen=True, rename="camel"):
-    device_type: str
-    execution_provider: str
-
-
-class ModelSettings(msgspec.Struct, frozen=True):
-    parameters: tuple[dict[str, str], ...] = ()
-
-
-class ModelRecord(
-    msgspec.Struct, frozen=True, kw_only=True, rename={
-        "display_name": "displayName",
-        "model_type": "modelType",
-        "provider_type": "providerType",
-        "prompt_template": "promptTemplate",
-        "file_size_mb": "fileSizeMb",
-        "model_settings": "modelSettings",
-        "supports_tool_calling": "supportsToolCalling",
-        "license_description": "licenseDescription",
-        "parent_model_uri": "parentModelUri",
-        "max_output_tokens": "maxOutputTokens",
-        "min_version": "minFLVersion",
-        "test_model": "testModel",
-    }
-):  # fmt: skip
-    """One variant."""
-
-    name: str  # the id, with its version
-    display_name: str
-    model_type: str = "ONNX"
-    provider_type: str = "AzureFoundry"
-    uri: str
-    version: str
-    prompt_template: PromptTemplate = PromptTemplate()
-    publisher: str
-    task: str
-    runtime: Runtime
-    file_size_mb: int
-    model_settings: ModelSettings = ModelSettings()
-    alias: str
-    supports_tool_calling: bool = False
-    license: str
-    license_description: str
-    parent_model_uri: str = ""
-    max_output_tokens: int
-    min_version: str = ""
-    test_model: bool = False
 
 
 def record(
@@ -102,7 +43,7 @@ def record(
 
 
 def remote_record(model: RemoteModel) -> ModelRecord:
-    """A registered model. Where it runs is not known: the least that clients can be told."""
+    """A registered model. Nothing is known about where it runs."""
     return ModelRecord(
         name=model.name,
         display_name=model.name,
@@ -120,7 +61,7 @@ def remote_record(model: RemoteModel) -> ModelRecord:
     )
 
 
-class FoundryListApi:
+class FoundryModelsApi:
     def __init__(
         self, models: ModelDirectory, families: FormatDirectory, remote: RemoteModels
     ) -> None:
@@ -129,7 +70,7 @@ class FoundryListApi:
         self._remote = remote
 
     async def catalog(self, request: Request) -> Response:
-        """All that can be had and run, in the order in which clients take the first of an alias."""
+        """Every model that can be had and run. Clients take the first one of an alias."""
         cached = {model.variant.id: model for model in await self._models.runnable()}
         local = [
             await self._record(variant, cached.get(variant.id))

@@ -1,7 +1,7 @@
-"""The gateway's HTTP contract as the commands need it: find the service, ask it, chat with it.
+"""Finds the running service, asks it how it is, and chats with it.
 
-The service is found by the file that it writes when it starts, and always by asking its socket: a
-file that a killed service left behind is nothing.
+The service writes a file when it starts, which says where it listens. A killed service leaves the
+file behind, so the socket is always asked.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from cupola.cache.home import Home
+from cupola.cache.local_url import local_url
 from cupola.client import http
 from cupola.client.errors import ClientError, NoAnswerError
 from cupola.client.sse import DONE, EventDecoder
@@ -25,7 +26,7 @@ ANSWER_SECONDS = 5.0  # a service that has just bound its port answers after its
 
 
 @dataclass(frozen=True, slots=True)
-class Service:
+class RunningService:
     """A service that has answered."""
 
     url: str
@@ -41,7 +42,7 @@ class Service:
         return http.address(self.url)
 
 
-def find(home: Home) -> Service | None:
+def find(home: Home) -> RunningService | None:
     """The running service of this data folder, or None.
 
     Raises NoAnswerError when a program listens at its address but does not answer.
@@ -52,7 +53,7 @@ def find(home: Home) -> Service | None:
     return _ask(url, home) if url else None
 
 
-def find_announced(home: Home) -> Service | None:
+def find_announced(home: Home) -> RunningService | None:
     """The running service that wrote the folder's daemon file. Raises NoAnswerError."""
     try:
         record = json.loads(home.daemon_file.read_text("utf-8"))
@@ -66,9 +67,9 @@ def find_announced(home: Home) -> Service | None:
 
 
 def configured_url(home: Home) -> str | None:
-    """Where the settings say that a service listens; None where they do not say.
+    """The address of the settings; None where they do not say.
 
-    Reads two of the settings by itself: loading them all takes longer than a status may.
+    Reads only two settings: loading them all takes longer than ``cupola service status`` may take.
     """
     try:
         filed = tomllib.loads(home.settings_file.read_text("utf-8"))
@@ -78,12 +79,10 @@ def configured_url(home: Home) -> str | None:
         return None
     host = os.environ.get("CUPOLA_HOST") or str(filed.get("host", "127.0.0.1"))
     port = os.environ.get("CUPOLA_PORT") or str(filed.get("port", DEFAULT_PORT))
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
-    shown = f"[{host}]" if ":" in host else host
-    return f"http://{shown}:{port}" if port.isdecimal() and 0 < int(port) < 65536 else None
+    return local_url(host, int(port)) if port.isdecimal() and 0 < int(port) < 65536 else None
 
 
-def is_ready(service: Service) -> bool:
+def is_ready(service: RunningService) -> bool:
     """Whether a worker can serve."""
     try:
         return http.request("GET", service.url, "/ready", ANSWER_SECONDS).status == 200
@@ -91,18 +90,18 @@ def is_ready(service: Service) -> bool:
         return False
 
 
-def shut_down(service: Service) -> None:
+def shut_down(service: RunningService) -> None:
     """Ask the service to stop; it answers before it does. Raises ClientError."""
     try:
         reply = http.request("POST", service.url, "/shutdown", ANSWER_SECONDS)
     except OSError as error:
-        raise ClientError(f"The service at {service.url} cannot be asked: {error}") from error
+        raise ClientError(f"The service at {service.url} does not answer: {error}") from error
     if reply.status != 200:
         raise ClientError(_failure(reply.status, reply.body))
 
 
 def chat(
-    service: Service, model: str, messages: Sequence[Mapping[str, str]], **options: Any
+    service: RunningService, model: str, messages: Sequence[Mapping[str, str]], **options: Any
 ) -> Generator[str]:
     """The answer's text, piece by piece. Closing the iterator cancels the generation.
 
@@ -152,7 +151,7 @@ def _failure(status: int, body: bytes) -> str:
         return f"The service answered with HTTP status {status}"
 
 
-def _ask(url: str, home: Home, pid: int | None = None) -> Service | None:
+def _ask(url: str, home: Home, pid: int | None = None) -> RunningService | None:
     """The service at ``url`` if it is that of ``home``, or the one that announced itself there."""
     try:
         status = http.request("GET", url, "/status", ANSWER_SECONDS).json()
@@ -166,4 +165,4 @@ def _ask(url: str, home: Home, pid: int | None = None) -> Service | None:
         return None  # nothing there, or another program
     if pid != answered and models != home.models:
         return None  # a service, but of another data folder
-    return Service(url, pid or answered)
+    return RunningService(url, pid or answered)

@@ -6,21 +6,21 @@ Its JSON is that of ``cupola service``; its texts are rows of a name and a value
 from __future__ import annotations
 
 from cupola.client import home
-from cupola.client.commands import service
+from cupola.client.commands import service_command
 from cupola.client.commands.output import Form, Output
 from cupola.client.errors import NoAnswerError
 
 
 def status(output: Output = Form.TEXT) -> None:
-    """Tell whether the server runs, and where.
+    """Show whether the server runs, and where.
 
     Example: cupola server status -o json
     """
     if output is Form.JSON:
-        service.status(output)
+        service_command.status(output)
         return
-    from cupola.client.api import is_ready
     from cupola.client.daemon import find_or_await
+    from cupola.client.running_service import is_ready
 
     try:
         found = find_or_await(home.current())
@@ -30,14 +30,14 @@ def status(output: Output = Form.TEXT) -> None:
         if found is None:
             rows = {"State": "not_running"}
         else:
-            told = service.facts(found)
+            facts = service_command.facts(found)
             rows = {
                 "State": "ready" if is_ready(found) else "starting",
-                "PID": str(told["pid"]),
+                "PID": str(facts["pid"]),
                 "Web URLs": found.url,
-                "Started at": told["startedAt"],
-                "Uptime": told["uptime"],
-                "Log file": told["logFile"],
+                "Started at": facts["startedAt"],
+                "Uptime": facts["uptime"],
+                "Log file": facts["logFile"],
             }
     for name, value in rows.items():
         print(f"{name:<13}{value}")
@@ -48,4 +48,4 @@ def stop(output: Output = Form.TEXT) -> None:
 
     Example: cupola server stop
     """
-    service.stop(output)
+    service_command.stop(output)

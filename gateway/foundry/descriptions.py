@@ -1,4 +1,4 @@
-"""What is said of Foundry Local's addresses."""
+"""The descriptions of Foundry Local's addresses, for the OpenAPI document."""
 
 from __future__ import annotations
 
@@ -8,15 +8,14 @@ from msgspec import Meta
 
 from cupola.gateway.foundry.answers import (
     CacheLocation,
-    DownloadBody,
     LoadStatus,
+    ModelRecord,
     PromptCount,
     ProviderAnswer,
-    RegisterBody,
     ServiceStatus,
     UnloadStatus,
 )
-from cupola.gateway.foundry.list import ModelRecord
+from cupola.gateway.foundry.body import DownloadBody, RegisterBody
 from cupola.gateway.http.error_codes import MODEL, WORK
 from cupola.gateway.openai.body.chat import ChatRequest
 from cupola.gateway.openapi.described import TEXT, Operation, Query, Section
@@ -28,13 +27,9 @@ _PATH = {
 _Seconds = float | Literal[""]  # an empty value is none
 _Flag = bool | Literal["", "0", "1"]
 _STAYS = {
-    "ttl": Query(
-        float | Literal[""], "seconds that the model stays after its last use; -1: for ever"
-    ),
+    "ttl": Query(_Seconds, "seconds that the model stays after its last use; -1: for ever"),
     "timeout": Query(_Seconds, "the same, as C# clients call it"),
-    "unload": Query(
-        bool | Literal["", "1", "0"], "false: it stays for ever; true: for the usual time"
-    ),
+    "unload": Query(_Flag, "false: it stays for ever; true: for the usual time"),
 }
 _EP = {"ep": Query(str, "the execution provider")}
 _FORCE = {"force": Query(_Flag, "also when it was loaded for a given time")}
@@ -64,8 +59,13 @@ LOAD_NOW = _operation("Load a model", LoadStatus, query=_STAYS, errors=(*WORK, "
 UNLOAD = _operation("Unload a model", query=_FORCE, errors=WORK)
 UNLOAD_NOW = _operation("Unload a model", UnloadStatus, errors=WORK)
 UNLOAD_ALL = _operation("Unload all models", errors=WORK)
-GPU = _operation("The GPU that was chosen", int)
-SET_GPU = _operation("Choose a GPU: remembered, and no more", errors=("invalid_value",))
+GPU = _operation("The GPU that models run on", int, "The number of the first one; -1: none.")
+SET_GPU = _operation(
+    "Choose the GPU that models run on",
+    None,
+    "The `workers` setting chooses it, so only the one in use is accepted.",
+    errors=("invalid_value",),
+)
 COUNT = _operation("How many tokens a conversation has", PromptCount, body=ChatRequest, errors=WORK)
 REGISTER = _operation(
     "Add a model of another server",

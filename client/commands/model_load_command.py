@@ -1,27 +1,18 @@
-"""``cupola model load`` and ``unload``: which models the service has in memory."""
+"""``cupola model load``, ``cupola model unload`` and ``cupola service ps``."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from cupola.cache.home import Home
 from cupola.client import home
-from cupola.client.commands import models
+from cupola.client.commands.connection import connected, loaded_ids
+from cupola.client.commands.options import Name, Ttl
 from cupola.client.commands.output import Column, Form, Output, plain_table, print_json
-from cupola.client.errors import ClientError
-
-if TYPE_CHECKING:
-    from cupola.client.sdk.connection import Connection
-
-Ttl = Annotated[
-    int | None,
-    typer.Option(help="Seconds after its last use until it is unloaded; -1 for never."),
-]
 
 
-def load(name: models.Name, ttl: Ttl = None, output: Output = Form.TEXT) -> None:
+def load(name: Name, ttl: Ttl = None, output: Output = Form.TEXT) -> None:
     """Load a model into the service's memory. Without it, its first use loads it.
 
     Example: cupola model load smollm2-135m --ttl 3600
@@ -35,14 +26,14 @@ def load(name: models.Name, ttl: Ttl = None, output: Output = Form.TEXT) -> None
         print("🕓 Loading model...", flush=True)
     connection.load(variant.id, ttl)
     if output is Form.JSON:
-        what = f"Loaded '{variant.alias}' ({variant.device} variant '{variant.id}') into memory."
-        print_json({"success": True, "message": what})
+        message = f"Loaded '{variant.alias}' ({variant.device} variant '{variant.id}') into memory."
+        print_json({"success": True, "message": message})
     else:
         print(f"🟢 Model {variant.id} loaded successfully")
 
 
 def unload(
-    name: models.Name,
+    name: Name,
     force: Annotated[
         bool, typer.Option(help="Also when a time to live keeps it in memory.")
     ] = True,
@@ -58,16 +49,16 @@ def unload(
     loaded = loaded_ids(folder)
     meant = {variant.id for variant in ModelCache(folder).catalog().find(name)} & loaded
     if not meant:
-        what = f"Model {name} is not loaded"
+        message = f"Model {name} is not loaded"
     else:
         connection = connected(folder)
         for model_id in sorted(meant):
             connection.unload(model_id, force)
-        what = f"Unloaded '{', '.join(sorted(meant))}' from memory."
+        message = f"Unloaded '{', '.join(sorted(meant))}' from memory."
     if output is Form.JSON:
-        print_json({"success": True, "message": what})
+        print_json({"success": True, "message": message})
     elif not meant:
-        print(what)
+        print(message)
     else:
         for model_id in sorted(meant):
             print(f"🔴 Model {model_id} unloaded successfully")
@@ -95,23 +86,3 @@ def ps(output: Output = Form.TEXT) -> None:
         print("    " + head)
         for line in lines:
             print("🟢  " + line)
-
-
-def loaded_ids(folder: Home) -> set[str]:
-    """The models in memory; none when no service runs."""
-    from cupola.client.api import find
-
-    return set(connected(folder).loaded()) if find(folder) else set()
-
-
-def connected(folder: Home, start: bool = False) -> Connection:
-    """A way to ask the service. Raises ClientError when there is none and it is not to start."""
-    from cupola.client import daemon
-    from cupola.client.sdk.connection import Connection
-
-    if start:
-        return Connection(daemon.ensure_running(folder, {})[0].url)
-    service = daemon.find_or_await(folder)
-    if service is None:
-        raise ClientError("The service is not running", "To start it: cupola service start")
-    return Connection(service.url)

@@ -1,6 +1,6 @@
 """``cupola status``, ``report``, ``transcribe`` and ``zip-logs``: help when something is wrong.
 
-Nothing is sent anywhere: a report is text that its owner may paste into an issue.
+Nothing is sent anywhere. A report is text that its owner may paste into an issue.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _PROBING_SECONDS = 90.0
 
 
 def status(output: Output = Form.TEXT) -> None:
-    """Show how the machine, the service, the models and the connection are.
+    """Show the state of the machine, the service, the models and the connection.
 
     Example: cupola status
     """
@@ -37,7 +37,7 @@ def status(output: Output = Form.TEXT) -> None:
 
 
 def report(output: Output = Form.TEXT) -> None:
-    """Print a problem report to fill in: versions and state, no prompts, nothing is sent.
+    """Print a problem report to fill in: versions and state, no prompts. Nothing is sent.
 
     Example: cupola report > report.md
     """
@@ -56,7 +56,7 @@ def transcribe(
     model: Annotated[str | None, typer.Argument(metavar="[MODEL]", help="A model.")] = None,
     file: Annotated[Path | None, typer.Option("--file", "-f", help="A sound file.")] = None,
 ) -> None:
-    """Turn speech into text: not there yet.
+    """Turn speech into text. This does not work yet.
 
     Example: cupola transcribe --file speech.wav
     """
@@ -89,7 +89,7 @@ def _look() -> dict[str, dict[str, Any]]:
 
     from cupola.cache.store import ModelCache
     from cupola.client import models_folder
-    from cupola.client.api import find, is_ready
+    from cupola.client.running_service import find, is_ready
     from cupola.client.sdk.connection import Connection
 
     folder = home.current()
@@ -130,11 +130,11 @@ def _look() -> dict[str, dict[str, Any]]:
 
 
 def _providers(url: str) -> dict[str, str]:
-    """Of the runtime, whether they work or why they do not. Asked for the first time it is slow."""
+    """The runtime's providers, and whether they work or why not. The first request is slow."""
     from cupola.client.sdk.connection import Connection
 
-    told = Connection(url, _PROBING_SECONDS).get("/openai/providers") or []
-    return {each["name"]: each["problem"] or "works" for each in told}
+    providers = Connection(url, _PROBING_SECONDS).get("/openai/providers") or []
+    return {each["name"]: each["problem"] or "works" for each in providers}
 
 
 def _words(name: str) -> str:

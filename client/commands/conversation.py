@@ -10,14 +10,14 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from cupola.cache.home import Home
-from cupola.client import api, home
-from cupola.client.api import Service
+from cupola.client import home
 from cupola.client.commands.local_model import ensure
 from cupola.client.errors import ClientError
+from cupola.client.running_service import RunningService, chat, find
 
 _HELP = """\
 /help, /?   show this
-/clear      forget what was said
+/clear      forget the conversation
 /exit       leave (so does Ctrl+D)
 Ctrl+C      cancel the answer"""
 
@@ -26,35 +26,35 @@ Answer = Callable[[Messages], Generator[str]]
 
 
 class Conversation:
-    """What was said so far. ``answer`` gives the pieces of the next reply to it."""
+    """The messages so far. ``answer`` gives the pieces of the next reply to them."""
 
     def __init__(self, answer: Answer) -> None:
         self._answer = answer
         self.messages: Messages = []
 
     def say(self, text: str) -> Generator[str]:
-        """The pieces of the reply. One that is broken off keeps what there was of it.
+        """The pieces of the reply. If it is cancelled, the pieces so far are kept.
 
-        A question that got nothing at all is forgotten, so that it can be asked again.
+        A question without any reply is forgotten, so that it can be asked again.
         """
-        asked = [*self.messages, {"role": "user", "content": text}]
+        messages = [*self.messages, {"role": "user", "content": text}]
         pieces: list[str] = []
         try:
-            with closing(self._answer(asked)) as answer:
+            with closing(self._answer(messages)) as answer:
                 for piece in answer:
                     pieces.append(piece)
                     yield piece
         finally:
             if pieces:
-                self.messages = [*asked, {"role": "assistant", "content": "".join(pieces)}]
+                self.messages = [*messages, {"role": "assistant", "content": "".join(pieces)}]
 
     def clear(self) -> None:
         self.messages = []
 
 
 @dataclass(frozen=True, slots=True)
-class Wishes:
-    """How to talk: ``ttl`` in seconds; ``retain`` other models in memory; ``verbose``: timings."""
+class ChatOptions:
+    """``ttl`` in seconds; ``retain``: keep other models in memory; ``verbose``: print timings."""
 
     temperature: float
     ttl: int | None = None
@@ -62,7 +62,7 @@ class Wishes:
     verbose: bool = False
 
 
-def talk(name: str | None, prompt: str | None, wishes: Wishes) -> None:
+def talk(name: str | None, prompt: str | None, options: ChatOptions) -> None:
     """Answer ``prompt``, or what is typed. Raises ClientError and the cache's errors."""
     folder = home.current()
     model = ensure(folder, name or _default_model()).variant.id
@@ -70,13 +70,13 @@ def talk(name: str | None, prompt: str | None, wishes: Wishes) -> None:
     if interactive:
         print(f"Model {model} was found in the local cache.")
     service = _service(folder)
-    if not wishes.retain:
+    if not options.retain:
         _unload_others(service, model)
-    if interactive or wishes.verbose or wishes.ttl is not None:
-        _load(service, model, wishes)
-    temperature = wishes.temperature
+    if interactive or options.verbose or options.ttl is not None:
+        _load(service, model, options)
+    temperature = options.temperature
     conversation = Conversation(
-        lambda said: api.chat(_service(folder), model, said, temperature=temperature)
+        lambda messages: chat(_service(folder), model, messages, temperature=temperature)
     )
     if prompt is not None:
         _print_answer(conversation.say(prompt))
@@ -88,20 +88,20 @@ def talk(name: str | None, prompt: str | None, wishes: Wishes) -> None:
                 return
 
 
-def _load(service: Service, model: str, wishes: Wishes) -> None:
+def _load(service: RunningService, model: str, options: ChatOptions) -> None:
     """Load the model and say so, beside the answers on standard output."""
     from cupola.client.sdk.connection import Connection
 
     print("🕓 Loading model...", file=sys.stderr, flush=True)
     begun = time.perf_counter()
-    Connection(service.url).load(model, wishes.ttl)
+    Connection(service.url).load(model, options.ttl)
     print(f"🟢 Model {model} loaded successfully", file=sys.stderr, flush=True)
-    if wishes.verbose:
+    if options.verbose:
         taken = timedelta(seconds=time.perf_counter() - begun)
         print(f"Time cost to load model: {taken}", file=sys.stderr, flush=True)
 
 
-def _unload_others(service: Service, model: str) -> None:
+def _unload_others(service: RunningService, model: str) -> None:
     from cupola.client.sdk.connection import Connection
 
     connection = Connection(service.url)
@@ -167,9 +167,9 @@ def _default_model() -> str:
     raise ClientError("No model was named", "See: cupola model list")
 
 
-def _service(folder: Home) -> Service:
+def _service(folder: Home) -> RunningService:
     """The running service, started if there is none."""
-    service = api.find(folder)
+    service = find(folder)
     if service is None:
         from cupola.client import daemon
 

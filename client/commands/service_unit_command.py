@@ -1,4 +1,4 @@
-"""``cupola service install``: the service as a systemd unit of the user, started at the login."""
+"""``cupola service install`` and ``uninstall``: a systemd unit that starts at the user's login."""
 
 from __future__ import annotations
 

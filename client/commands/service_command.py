@@ -19,7 +19,7 @@ from cupola.client.commands.output import Form, Output, print_json
 from cupola.client.errors import ClientError, NoAnswerError
 
 if TYPE_CHECKING:
-    from cupola.client.api import Service
+    from cupola.client.running_service import RunningService
 
 _LOOK_SECONDS = 0.5  # between two looks at a log that is followed
 
@@ -73,7 +73,7 @@ def _restart(flags: dict[str, Any], output: Form) -> None:
 
 def restart_running(quietly: bool = False) -> bool:
     """Restart the service if one runs, for settings to take effect; False when none does."""
-    from cupola.client.api import find
+    from cupola.client.running_service import find
 
     running = find(home.current()) is not None
     if running and quietly:
@@ -87,12 +87,12 @@ def restart_running(quietly: bool = False) -> bool:
 
 
 def status(output: Output = Form.TEXT) -> None:
-    """Tell whether the service runs, and where. Asks the service itself, not a file.
+    """Show whether the service runs, and where. The service itself is asked.
 
     Example: cupola service status -o json
     """
-    from cupola.client.api import is_ready
     from cupola.client.daemon import find_or_await
+    from cupola.client.running_service import is_ready
 
     try:
         service = find_or_await(home.current())
@@ -145,12 +145,12 @@ def change(
     Example: cupola service set --port 8080
     """
     from cupola.client import models_folder
-    from cupola.client.commands import config
+    from cupola.client.commands import config_command
 
     changes = {"port": port, "host": host}
     for key, value in changes.items():
         if value is not None:
-            config.store(key, str(value))
+            config_command.store(key, str(value))
     if cachedir is not None:
         models_folder.choose(home.current(), cachedir)
     if any(value is not None for value in (port, host, cachedir)):
@@ -162,8 +162,8 @@ def change(
         print_json(_shown())
 
 
-def facts(service: Service) -> dict[str, Any]:
-    """What is told of a running service besides its state."""
+def facts(service: RunningService) -> dict[str, Any]:
+    """What is shown of a running service besides its state."""
     begun = service.started_at
     uptime = max(0, round((datetime.now(UTC) - begun).total_seconds())) if begun else 0
     return {
@@ -208,15 +208,15 @@ def _start(flags: dict[str, Any], output: Form) -> None:
         print(f"🟢 Service is already running on {service.url}/.")
 
 
-def _providers(service: Service) -> str:
+def _providers(service: RunningService) -> str:
     """What the service says of the execution providers; nothing while it starts."""
     from cupola.client.sdk.connection import Connection
 
     try:
-        told = Connection(service.url, 5.0).get("/openai/status")
+        status = Connection(service.url, 5.0).get("/openai/status")
     except (ClientError, ValueError):
         return ""
-    return str(told.get("autoRegistrationStatus") or "") if isinstance(told, dict) else ""
+    return str(status.get("autoRegistrationStatus") or "") if isinstance(status, dict) else ""
 
 
 def _shown() -> dict[str, Any]:
@@ -252,7 +252,7 @@ def _follow(log: Path, begin: int) -> None:
 def _stop() -> bool:
     """Stop the service; False when none runs."""
     from cupola.client import daemon
-    from cupola.client.api import find
+    from cupola.client.running_service import find
 
     service = find(home.current())
     if service is not None:

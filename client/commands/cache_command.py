@@ -9,19 +9,26 @@ from typing import Annotated
 import typer
 
 from cupola.client import home
-from cupola.client.commands import models, service
+from cupola.client.commands import model_command, service_command
+from cupola.client.commands.options import (
+    Limit,
+    Name,
+    OfKind,
+    OnDevice,
+    Search,
+    Variants,
+    Yes,
+)
 from cupola.client.commands.output import Column, Form, Output, plain_table, print_json
 from cupola.client.errors import ClientError
 
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
-
 
 def list_cached(
-    device: models.OnDevice = None,
-    kind: models.OfKind = None,
-    search: models.Search = None,
-    limit: models.Limit = None,
-    variants: models.Variants = False,
+    device: OnDevice = None,
+    kind: OfKind = None,
+    search: Search = None,
+    limit: Limit = None,
+    variants: Variants = False,
     output: Output = Form.TEXT,
 ) -> None:
     """List the models on this disk.
@@ -35,11 +42,11 @@ def list_cached(
     wanted = narrowed([model.variant for model in cached], device, kind, search, limit)
     cached = [model for model in cached if model.variant in wanted]
     if output is Form.JSON:
-        from cupola.client.commands.loading import loaded_ids
+        from cupola.client.commands.connection import loaded_ids
 
         loaded = loaded_ids(home.current())
         records = [
-            models.record(model.variant, True, model.variant.id in loaded)
+            model_command.record(model.variant, True, model.variant.id in loaded)
             | {"path": str(model.path)}
             for model in cached
         ]
@@ -75,7 +82,7 @@ def cd(
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A folder for models.")],
     output: Output = Form.TEXT,
 ) -> None:
-    """Keep the models in another folder; those of the old one stay there.
+    """Keep the models in another folder. Models in the old folder stay there.
 
     Example: cupola cache cd /data/models
     """
@@ -83,18 +90,18 @@ def cd(
 
     models_folder.choose(home.current(), folder)
     if output is Form.JSON:
-        service.restart_running(quietly=True)
+        service_command.restart_running(quietly=True)
         print_json({"success": True, "message": f"Cache directory: {folder.absolute()}"})
-    elif not service.restart_running():
+    elif not service_command.restart_running():
         print(f"💾 Cache directory path: {models_folder.location(home.current())}")
 
 
-def remove(name: models.Name, yes: Yes = False, output: Output = Form.TEXT) -> None:
-    """Delete a model from this disk: the same as cupola model remove.
+def remove(name: Name, yes: Yes = False, output: Output = Form.TEXT) -> None:
+    """Delete a model from this disk. The same as cupola model remove.
 
     Example: cupola cache remove smollm2-135m --yes
     """
-    models.remove(name, yes, output)
+    model_command.remove(name, yes, output)
 
 
 def clear(
@@ -111,7 +118,7 @@ def clear(
     from cupola.cache.store import ModelCache
 
     if name is not None:
-        models.remove(name, yes, output)
+        model_command.remove(name, yes, output)
         return
     cache = ModelCache(home.current())
     found = cache.scan()

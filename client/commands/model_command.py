@@ -1,4 +1,7 @@
-"""``cupola model``: what can be run, what is on this disk, and how it gets there and away."""
+"""``cupola model``: list, describe, download, import and remove models.
+
+``load`` and ``unload`` are in ``model_load_command``.
+"""
 
 from __future__ import annotations
 
@@ -10,22 +13,22 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cupola.client import home
-from cupola.client.commands.filters import Device, Kind, task_of
+from cupola.client.commands.connection import loaded_ids
+from cupola.client.commands.filters import task_of
+from cupola.client.commands.options import (
+    Limit,
+    Name,
+    OfKind,
+    OnDevice,
+    Search,
+    Variants,
+    Yes,
+)
 from cupola.client.commands.output import Column, Form, Output, print_json, print_table
 from cupola.client.errors import ClientError
 
 if TYPE_CHECKING:
     from cupola.cache.catalog import ModelVariant
-    from cupola.cache.store import CachedModel
-
-Name = Annotated[str, typer.Argument(metavar="MODEL", help="An alias, a name or a full id.")]
-OnDevice = Annotated[Device | None, typer.Option("--device", help="Only models for it.")]
-OfKind = Annotated[Kind | None, typer.Option("--type", help="Only models of this kind.")]
-Search = Annotated[str | None, typer.Option(help="Only models with this in a name.")]
-Limit = Annotated[int | None, typer.Option(min=1, help="At most so many.")]
-Variants = Annotated[
-    bool, typer.Option("--variants", "-v", help="Every variant, which is always so.")
-]
 
 _COLUMNS = (  # the titles and widths that programs written for Foundry Local know
     Column("Alias", 31),
@@ -59,7 +62,6 @@ def list_models(
     """
     from cupola.cache.store import ModelCache
     from cupola.client.commands.filters import matching, narrowed
-    from cupola.client.commands.loading import loaded_ids
 
     cache = ModelCache(home.current())
     on_disk = {model.variant.id for model in cache.scan()}
@@ -91,7 +93,7 @@ def info(
     license: Annotated[bool, typer.Option("--license", help="Only its license.")] = False,
     output: Output = Form.TEXT,
 ) -> None:
-    """Show what is known about a model.
+    """Show the facts about a model.
 
     Example: cupola model info smollm2-135m
     """
@@ -112,12 +114,12 @@ def info(
     if license and output is Form.TEXT:
         print(variant.license or "unknown")
         return
-    told = _told(variant.id) if path else {}
-    about |= {"engine": told.get("engine"), "engineReason": told.get("engineReason")}
-    about["kvCache"] = told.get("kvCache")
+    served = _served(variant.id) if path else {}
+    about |= {"engine": served.get("engine"), "engineReason": served.get("engineReason")}
+    about["kvCache"] = served.get("kvCache")
     about["quality"] = to_builtins(figures)
     if output is Form.JSON:
-        print_json(about | {"loaded": bool(told.get("loaded"))})
+        print_json(about | {"loaded": bool(served.get("loaded"))})
         return
     titles = {
         "id": "Model ID",
@@ -145,36 +147,38 @@ def info(
 def download(
     name: Name,
     force: Annotated[
-        bool, typer.Option("--force", "-f", help="Also when it is on this disk.")
+        bool, typer.Option("--force", "-f", help="Download it again if it is on this disk.")
     ] = False,
     output: Output = Form.TEXT,
 ) -> None:
-    """Fetch a model and make it ready to run.
+    """Download a model and make it ready to run.
 
     Example: cupola model download smollm2-135m
     """
     from cupola.cache.errors import NotCachedError
     from cupola.cache.store import ModelCache
-    from cupola.client.commands.local_model import downloadable, fetch, fetch_again
+    from cupola.client.commands import local_model
 
     folder = home.current()
     cache = ModelCache(folder)
-    model: CachedModel | None = None
     try:
-        model = cache.find(name)
-        told = f"Model {model.variant.id} was found in the local cache."
+        cached: ModelVariant | None = cache.find(name).variant
     except NotCachedError:
-        told = ""
-    if model is None or force:
-        variant = downloadable(cache, name)
+        cached = None
+    if cached is not None and not force:
+        message = f"Model {cached.id} was found in the local cache."
+    else:
+        variant = local_model.downloadable(cache, cached.id if cached else name)
         if output is Form.TEXT:
             print(f"Downloading {variant.id}...", flush=True)
-        model = fetch(folder, variant) if model is None else fetch_again(folder, model, variant)
-        told = f"[{'#' * 36}] 100.00 %\nModel {model.variant.id} is ready in {model.path}"
+        model = local_model.download(folder, variant, force=force)
+        message = f"Model {model.variant.id} is ready in {model.path}"
+        if output is Form.TEXT:
+            print(f"[{'#' * 36}] 100.00 %")
     if output is Form.JSON:
-        print_json({"success": True, "message": told.rpartition("\n")[2]})
+        print_json({"success": True, "message": message})
     else:
-        print(told)
+        print(message)
 
 
 def import_file(
@@ -183,24 +187,22 @@ def import_file(
         str | None, typer.Option(help="Short name of the model. [the file's name]")
     ] = None,
 ) -> None:
-    """Make a model out of a GGUF file on this disk; needs no network.
+    """Make a model out of a GGUF file on this disk. This needs no network.
 
     Example: cupola model import SmolLM2-135M-Instruct.Q4_1.gguf
     """
-    from cupola.cache.install.install import import_gguf
-    from cupola.client.commands import progress
+    from cupola.client.commands import local_model
 
     if not file.is_file():
         raise ClientError(f"There is no file {file}")
-    with progress.shown() as report:
-        model = import_gguf(file, home.current(), alias, report)
+    model = local_model.import_file(home.current(), file, alias)
     print(f"Model {model.variant.id} is ready in {model.path}")
     print(f"To chat with it: cupola model run {model.variant.alias}")
 
 
 def remove(
     name: Name,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    yes: Yes = False,
     output: Output = Form.TEXT,
 ) -> None:
     """Delete a model from this disk.
@@ -218,16 +220,16 @@ def remove(
             )
         typer.confirm(f"Remove {model.variant.id} from local cache?", abort=True)
     cache.remove(model.variant.id)
-    told = f"Deleted model {model.variant.id} from the cache."
+    message = f"Deleted model {model.variant.id} from the cache."
     if output is Form.JSON:
-        print_json({"success": True, "message": told})
+        print_json({"success": True, "message": message})
     else:
-        print(told)
+        print(message)
 
 
-def _told(model_id: str) -> dict[str, Any]:
-    """What the running service says of a model; nothing when none runs."""
-    from cupola.client.api import find
+def _served(model_id: str) -> dict[str, Any]:
+    """The running service's record of a model; empty when none runs."""
+    from cupola.client.running_service import find
     from cupola.client.sdk.connection import Connection
 
     try:
@@ -238,7 +240,7 @@ def _told(model_id: str) -> dict[str, Any]:
 
 
 def _by_alias(variants: list[ModelVariant]) -> list[ModelVariant]:
-    """The variants of an alias together, the aliases in the order of their best variants."""
+    """The variants of an alias follow each other; the aliases are in the order of their best."""
     first = {variant.alias: place for place, variant in reversed(list(enumerate(variants)))}
     return sorted(variants, key=lambda variant: first[variant.alias])
 

@@ -7,8 +7,7 @@ from typing import Annotated
 
 import typer
 
-from cupola.client.commands import models
-from cupola.client.commands.loading import Ttl
+from cupola.client.commands.options import Name, Ttl
 
 Model = Annotated[
     str | None, typer.Argument(metavar="[MODEL]", help="A model. [the settings' default]")
@@ -28,21 +27,21 @@ class Truth(enum.StrEnum):
 
 def run(
     name: Model = None,
-    prompt: Annotated[str | None, typer.Option(help="Print the answer to this and leave.")] = None,
+    prompt: Annotated[str | None, typer.Option(help="Print the answer to it and leave.")] = None,
     temperature: Temperature = CALM,
     ttl: Ttl = None,
     retain: Annotated[
         Truth, typer.Option("--retain", help="Keep other models in memory.")
     ] = Truth.TRUE,
-    verbose: Annotated[bool, typer.Option("--verbose", help="Tell how long loading took.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", help="Print the time to load.")] = False,
 ) -> None:
     """Chat with a model in the terminal, over the service, which is started if need be.
 
     Example: cupola model run smollm2-135m --prompt "What is the capital of France?"
     """
-    from cupola.client.commands.chat import Wishes, talk
+    from cupola.client.commands.conversation import ChatOptions, talk
 
-    talk(name, prompt, Wishes(temperature, ttl, retain is Truth.TRUE, verbose))
+    talk(name, prompt, ChatOptions(temperature, ttl, retain is Truth.TRUE, verbose))
 
 
 def chat(name: Model = None, temperature: Temperature = CALM) -> None:
@@ -54,7 +53,7 @@ def chat(name: Model = None, temperature: Temperature = CALM) -> None:
 
 
 def complete(
-    name: models.Name,
+    name: Name,
     prompt: Annotated[str, typer.Argument(metavar="PROMPT", help="What to answer.")],
     temperature: Temperature = CALM,
 ) -> None:
