@@ -60,7 +60,11 @@ ORDER = {
     "cache": """
         install
         convert
-        convert/quality convert/quantization
+        convert/graph convert/tokenizer
+        convert/quantization
+        convert/quality
+        convert/weights
+        convert/formats
         .
     """,
     "scheduler": """
@@ -74,11 +78,7 @@ ORDER = {
     """,
 }
 # Not mended yet.
-UPWARDS = {
-    ("cache/convert/quantization", "cache/convert"),
-    ("cache/convert/quality", "cache/convert"),
-    ("cache/convert/quantization", "cache/convert/quality"),
-}
+UPWARDS: set[tuple[str, str]] = set()
 CIRCLES = {
     frozenset({"client/sdk/manager.py", "client/sdk/builder.py", "client/sdk/async_manager.py"}),
     frozenset({"client/commands/models.py", "client/commands/loading.py"}),

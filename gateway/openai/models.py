@@ -75,7 +75,7 @@ class ModelsApi:
             engine=told[0].engine if told else msgspec.UNSET,
             engine_reason=(told[0].why if told else "") or msgspec.UNSET,
             kv_cache=(told[0].kv_cache if told else "") or msgspec.UNSET,
-            quality=cached.figures or msgspec.UNSET,
+            quality=cached.quality or msgspec.UNSET,
         )
 
 

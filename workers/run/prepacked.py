@@ -24,7 +24,7 @@ from pathlib import Path
 import onnxruntime as ort
 
 from cupola.cache.home import Home
-from cupola.cache.locks import FileLock
+from cupola.cache.locks import file_lock
 from cupola.cache.processor import processor
 from cupola.cache.staging import staging
 from cupola.workers.device.device import Device
@@ -112,7 +112,7 @@ class PrepackedWeights:
 
     def _make(self, entry: Path, graph: bytes, threads: int, file: str) -> None:
         """Write the entry; where several come at once, the first does and the others wait."""
-        with FileLock(self.home.prepacked / ".lock"):
+        with file_lock(self.home.prepacked / ".lock"):
             if _is_whole(entry):
                 return
             began = time.monotonic()
