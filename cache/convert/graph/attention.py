@@ -12,11 +12,12 @@ from cupola.cache.convert.graph.blocks import GraphContext
 from cupola.cache.convert.graph.graph_nodes import MICROSOFT
 from cupola.cache.convert.graph.norms import add_norm
 from cupola.cache.convert.weights.decoder_weights import Projection
+from cupola.cache.errors import UnsupportedError
 
 
 @dataclass(frozen=True, slots=True)
 class GroupedQueryAttention:
-    """Rotary attention whose K/V heads each serve a group of query heads.
+    """Rotary attention to all tokens, whose K/V heads each serve a group of query heads.
 
     ``head_norms``: each head's queries and keys have a norm in front of their rotation (Qwen 3).
     """
@@ -24,6 +25,12 @@ class GroupedQueryAttention:
     head_norms: bool = False
 
     def write(self, graph: GraphContext, layer: int, x: str) -> str:
+        """See ``Block``. Raises UnsupportedError for a model with a sliding window."""
+        if graph.shape.sliding_window:
+            raise UnsupportedError(
+                "The model cannot be converted: it has sliding-window attention, of "
+                f"{graph.shape.sliding_window} tokens"
+            )
         at = f"/model/layers.{layer}/attn"
         packed = graph.weights.projection(layer, Projection.QKV)
         qkv = graph.projections.add(x, packed, f"{at}/qkv_proj", normed=True)

@@ -24,6 +24,7 @@ class DecoderShape:
     context_length: int
     norm_epsilon: float
     rope_base: float
+    sliding_window: int  # the tokens that attention sees in the layers that have a window; 0: all
 
 
 def read_shape(gguf: GgufFile) -> DecoderShape:
@@ -57,6 +58,7 @@ def read_shape(gguf: GgufFile) -> DecoderShape:
         context_length=size("context_length"),
         norm_epsilon=gguf.get(f"{name}.attention.layer_norm_rms_epsilon", float),
         rope_base=gguf.get(f"{name}.rope.freq_base", float, 10000.0),
+        sliding_window=gguf.get(f"{name}.attention.sliding_window", int, 0),
     )
     _refuse_unknown_mathematics(gguf, name, shape)
     return shape
@@ -78,7 +80,6 @@ def _refuse_unknown_mathematics(gguf: GgufFile, name: str, shape: DecoderShape) 
             gguf.get(f"{name}.attention.value_length", int, shape.head_size) != shape.head_size
         ),
         "a number of heads that its K/V heads do not divide": shape.heads % shape.kv_heads != 0,
-        "sliding-window attention": f"{name}.attention.sliding_window" in gguf.metadata,
     }
     for what, is_there in unknown.items():
         if is_there:

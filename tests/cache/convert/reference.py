@@ -90,5 +90,9 @@ class Reference:
 
     def _mlp(self, at: str, x: Array) -> Array:
         gate = self._linear(f"{at}ffn_gate", x)
-        silu: Array = (gate / (np.float32(1) + np.exp(-gate))).astype(np.float32)
-        return self._linear(f"{at}ffn_down", silu * self._linear(f"{at}ffn_up", x))
+        up = self._linear(f"{at}ffn_up", x)
+        return self._linear(f"{at}ffn_down", self.activation(gate) * up)
+
+    def activation(self, x: Array) -> Array:
+        """SiLU."""
+        return (x / (np.float32(1) + np.exp(-x))).astype(np.float32)
