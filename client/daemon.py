@@ -14,7 +14,7 @@ from datetime import date
 from pathlib import Path
 
 from cupola.cache.home import Home
-from cupola.cache.locks import FileLock
+from cupola.cache.locks import file_lock, try_acquire
 from cupola.client.errors import ClientError, NoAnswerError
 from cupola.client.running_service import RunningService, find, find_announced, shut_down
 
@@ -32,7 +32,7 @@ def ensure_running(home: Home, environment: Mapping[str, str]) -> tuple[RunningS
 
     Of several callers at once one starts it and the others wait for it.
     """
-    with _start_lock(home):
+    with file_lock(_start_lock(home)):
         if service := find(home):
             return service, False
         return start(home, environment), True
@@ -52,19 +52,21 @@ def find_or_await(home: Home) -> RunningService | None:
     else:
         if service is not None or not _is_starting(home):
             return service
-    with _start_lock(home):
+    with file_lock(_start_lock(home)):
         return find(home)
 
 
-def _start_lock(home: Home) -> FileLock:
-    return FileLock(home.root / "start.lock")
+def _start_lock(home: Home) -> Path:
+    """The file whose lock is held during a start."""
+    return home.root / "start.lock"
 
 
 def _is_starting(home: Home) -> bool:
-    lock = _start_lock(home)
-    if not lock.path.exists():  # a look leaves no trace
+    path = _start_lock(home)
+    if not path.exists():  # a look leaves no trace
         return False
-    if lock.try_acquire():
+    lock = file_lock(path)
+    if try_acquire(lock):
         lock.release()
         return False
     return True

@@ -9,19 +9,23 @@ import re
 import shutil
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from cupola.cache.catalog import BUILT_IN, Catalog, ModelVariant, UnknownModelError
 from cupola.cache.errors import CacheError, NoSourceError, NoSpaceError, NotCachedError
-from cupola.cache.figures import MAX_FLOATS
 from cupola.cache.home import Home
 from cupola.cache.install.fetch import fetch, sha256_of
 from cupola.cache.install.replace import replace
-from cupola.cache.locks import FileLock
+from cupola.cache.locks import file_lock
 from cupola.cache.progress import Progress, silent
+from cupola.cache.quality import MAX_COMPARED_BYTES
 from cupola.cache.staging import staging
 from cupola.cache.store import CachedModel, ModelCache
+
+if TYPE_CHECKING:
+    from filelock import FileLock
 
 # Times the model's size. The wheel and the GGUF in it, or the GGUF and the model, are on the disk
 # at the same time, and a GGUF is at most about as large as the model.
@@ -110,13 +114,13 @@ def _exclusive(variant: ModelVariant, home: Home, progress: Progress) -> FileLoc
     """The lock of all work on this model's name; ``with`` waits for it."""
     name = home.model_folder(variant.publisher, variant.id).name.rpartition("-")[0]
     progress("wait", 0, None)
-    return FileLock(home.downloads / f"{variant.publisher}-{name}.lock")
+    return file_lock(home.downloads / f"{variant.publisher}-{name}.lock")
 
 
 def _room(variant: ModelVariant, size: float, floats: float) -> int:
     """About how many bytes on the disk it takes to make a model of a file of ``size`` bytes."""
     decoder = variant.task != "embeddings"
-    return round(size * _ROOM + (min(size * floats, MAX_FLOATS) if decoder else 0))
+    return round(size * _ROOM + (min(size * floats, MAX_COMPARED_BYTES) if decoder else 0))
 
 
 def _need_room(home: Home, needed: int) -> None:
@@ -170,7 +174,7 @@ def _put_in_place(built: Path, variant: ModelVariant, home: Home) -> None:
 
 def _describe(path: Path, alias: str | None) -> ModelVariant:
     """What the file says about itself. Raises ModelFileError when it is no GGUF."""
-    from cupola.cache.convert.gguf_file import GgufFile
+    from cupola.cache.convert.formats.gguf_file import GgufFile
 
     gguf = GgufFile(path)
     stem = _QUANTISATION.sub("", path.stem)

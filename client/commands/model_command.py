@@ -107,7 +107,7 @@ def info(
     variant = cache.catalog().find(name)[0]
     try:
         cached = cache.find(variant.id)
-        path, figures = str(cached.path), cached.figures
+        path, figures = str(cached.path), cached.quality
     except NotCachedError:
         path, figures = "", None
     about = record(variant, bool(path)) | {"path": path}

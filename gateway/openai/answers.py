@@ -6,7 +6,7 @@ from typing import Literal
 
 import msgspec
 
-from cupola.cache.figures import Figures
+from cupola.cache.quality import Quality
 from cupola.gateway.core.vectors import Numbers
 
 
@@ -143,7 +143,7 @@ class ModelEntry(msgspec.Struct, frozen=True, rename={
     engine: str | msgspec.UnsetType = msgspec.UNSET  # that runs it; known once it is loaded
     engine_reason: str | msgspec.UnsetType = msgspec.UNSET  # why it is not the batching one
     kv_cache: str | msgspec.UnsetType = msgspec.UNSET  # type of its keys and values
-    quality: Figures | msgspec.UnsetType = msgspec.UNSET  # what was measured when it was imported
+    quality: Quality | msgspec.UnsetType = msgspec.UNSET  # what was measured when it was imported
     object: Literal["model"] = "model"
     type: Literal["model"] = "model"
 

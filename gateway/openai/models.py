@@ -69,7 +69,7 @@ class ModelEndpoints:
             engine=serving[0].engine if serving else msgspec.UNSET,
             engine_reason=(serving[0].why if serving else "") or msgspec.UNSET,
             kv_cache=(serving[0].kv_cache if serving else "") or msgspec.UNSET,
-            quality=cached.figures or msgspec.UNSET,
+            quality=cached.quality or msgspec.UNSET,
         )
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from cupola.cache.locks import FileLock
+from cupola.cache.locks import file_lock
 
 _SECONDS = 600  # for an installation
 _UNREACHABLE = re.compile(
@@ -29,7 +29,7 @@ def python_with(cache: Path, name: str, *steps: list[str]) -> Path:
     major, minor = sys.version_info[:2]
     folder = cache / f"sdk-{name}-python{major}.{minor}"
     python = folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
-    with FileLock(cache / f"{folder.name}.lock"):
+    with file_lock(cache / f"{folder.name}.lock"):
         if not (folder / "complete").exists():
             shutil.rmtree(folder, ignore_errors=True)
             venv.create(folder, with_pip=True)
@@ -46,7 +46,7 @@ def node_with(cache: Path, name: str, *packages: str) -> Path:
     if npm is None or shutil.which("node") is None:
         pytest.skip("there is no Node.js on this machine")
     folder = cache / f"sdk-{name}-node"
-    with FileLock(cache / f"{folder.name}.lock"):
+    with file_lock(cache / f"{folder.name}.lock"):
         if not (folder / "complete").exists():
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir()

@@ -25,7 +25,7 @@ from pathlib import Path
 import onnxruntime as ort
 
 from cupola.cache.home import Home
-from cupola.cache.locks import FileLock
+from cupola.cache.locks import file_lock
 from cupola.cache.processor import processor
 from cupola.cache.staging import staging
 from cupola.workers.device.device import Device
@@ -119,7 +119,7 @@ class PrepackedWeights:
 
         Raises OSError, ProviderError, ModelFolderError.
         """
-        with FileLock(self.home.prepacked / ".lock"):
+        with file_lock(self.home.prepacked / ".lock"):
             if is_whole(entry):
                 return
             began = time.monotonic()

@@ -15,7 +15,7 @@ import httpx2
 import pytest
 
 from cupola.cache.home import Home
-from cupola.cache.locks import FileLock
+from cupola.cache.locks import file_lock
 from tests.client.command_line import COMMAND, LONGEST, Cli
 
 URL = re.compile(r"http://(?:[a-zA-Z0-9.-]+|\d{1,3}(?:\.\d{1,3}){3}):\d+")
@@ -24,7 +24,7 @@ linux = pytest.mark.skipif(sys.platform != "linux", reason="stops and goes on wi
 
 
 def test_a_status_during_a_start_waits_for_its_end(echoing: Cli, home: Home) -> None:
-    with FileLock(home.root / "start.lock"):  # as a start holds it
+    with file_lock(home.root / "start.lock"):  # as a start holds it
         status = subprocess.Popen(
             [*COMMAND, "service", "status"],
             stdout=subprocess.PIPE,
