@@ -9,7 +9,7 @@ from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 
 from cupola.gateway.core.request import ToolOptions
 from cupola.gateway.http.validation import Endpoint, Refused, invalid
-from cupola.gateway.openai.schemas.chat import Effort
+from cupola.gateway.openai.schemas.chat import Effort, ServiceTier
 from cupola.gateway.openai.schemas.formats import KINDS, Grammar, schema_constraint
 from cupola.gateway.openai.schemas.response_items import Item, as_items
 from cupola.gateway.openai.schemas.response_tools import (
@@ -145,7 +145,7 @@ class ResponsesRequest(SamplingFields):
     safety_identifier: str | None = None
     prompt_cache_key: str | None = None
     prompt_cache_retention: str | None = None
-    service_tier: Literal["auto", "default", "flex", "scale", "priority"] | None = None
+    service_tier: ServiceTier | None = None
     conversation: Any = None
     prompt: Any = None
     context_management: Any = None
