@@ -18,6 +18,7 @@ import cupola.gateway
 from cupola.gateway.http.error_codes import OWN, STATUS
 from cupola.gateway.http.errors import TABLE
 from cupola.gateway.http.parameter_docs import MEANINGS
+from cupola.gateway.http.validation import Endpoint
 from cupola.gateway.ollama.body import Named
 from cupola.gateway.openai.schemas.tokens import DetokenizeRequest, TokenizeChat, TokenizeText
 from cupola.gateway.openapi import api as openapi_api
@@ -142,7 +143,7 @@ def test_what_becomes_of_a_parameter_is_told(document: dict[str, Any]) -> None:
 
 
 def test_every_parameter_has_a_meaning() -> None:
-    bodies = [
+    bodies: list[type[Endpoint]] = [
         *(body for table in (OPENAI, ANTHROPIC, OLLAMA, OPTIONS) for body in table.values()),
         *(Named, TokenizeText, TokenizeChat, DetokenizeRequest),
     ]
