@@ -25,7 +25,7 @@ from cupola.service.settings import PREFIX, Settings, SettingsError
 DEFAULT = "default"
 PATHS = {"home", "uds"}
 # Variables of the same prefix that are not settings: for the tests, and for comparing with peers.
-_FOREIGN = re.compile(r"CUPOLA_(TEST_.*|PEERS)")
+_FOREIGN = re.compile(r"CUPOLA_(TESTS?_.*|PEERS)")
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ import schemathesis.specs.openapi.checks as checks
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from schemathesis import Case, GenerationMode
+from schemathesis.core.result import Ok
 
 POSITIVE, NEGATIVE = GenerationMode.POSITIVE, GenerationMode.NEGATIVE
 CONFORMS = [
@@ -27,7 +28,7 @@ CONFORMS = [
 DELIBERATE = {501, 502, 503, 529}  # and documented; no other failure is the service's own
 WAIT = 30.0  # seconds after which a test gives up
 KEPT = 3  # parameters besides the required ones
-Change = Callable[[Case, GenerationMode], None]
+Change = Callable[[Case[Any], GenerationMode], None]
 
 
 class Fuzzer:
@@ -50,6 +51,7 @@ class Fuzzer:
 
     def operations(self) -> Iterator[Any]:
         for result in self._schema.get_all_operations():
+            assert isinstance(result, Ok), result
             yield result.ok()
 
     def ask(self, operation: Any, mode: GenerationMode, examples: int) -> None:
@@ -64,7 +66,7 @@ class Fuzzer:
             suppress_health_check=list(HealthCheck),
         )
         @given(case=operation.as_strategy(generation_mode=mode), data=st.data())
-        def one(case: Case, data: st.DataObject) -> None:
+        def one(case: Case[Any], data: st.DataObject) -> None:
             if mode is POSITIVE:
                 self._aim(case, data)
             if self._change is not None:
@@ -77,7 +79,7 @@ class Fuzzer:
 
         one()
 
-    def _aim(self, case: Case, data: st.DataObject) -> None:
+    def _aim(self, case: Case[Any], data: st.DataObject) -> None:
         if isinstance(case.body, dict):
             required = _required(case)
             if required is not None and data.draw(st.booleans()):
@@ -85,13 +87,14 @@ class Fuzzer:
                 some = st.lists(st.sampled_from(others), max_size=KEPT) if others else st.just([])
                 kept = required | set(data.draw(some))
                 case.body = {name: case.body[name] for name in case.body if name in kept}
-        for part in (case.path_parameters, case.query, case.body):
+        parts: tuple[Any, ...] = (case.path_parameters, case.query, case.body)
+        for part in parts:
             for name in part if isinstance(part, dict) else ():
                 if name in self._known and data.draw(st.integers(0, 3)):
                     part[name] = data.draw(st.sampled_from(self._known[name]))
 
 
-def _required(case: Case) -> set[str] | None:
+def _required(case: Case[Any]) -> set[str] | None:
     """The parameters that a body must have; None: there are several kinds of it."""
     schema = case.operation.schema.raw_schema
     [content] = case.operation.definition.raw["requestBody"]["content"].values()

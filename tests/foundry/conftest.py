@@ -23,7 +23,7 @@ def place(home: Path, model_id: str, publisher: str = "Microsoft", provider: str
     """A folder that looks like a downloaded model. The echo backend reads none of it."""
     folder = Home(home).model_folder(publisher, model_id)
     folder.mkdir(parents=True)
-    options: list[dict[str, object]] = [] if provider == "cpu" else [{provider: {}}]
+    options: list[dict[str, dict[str, str]]] = [] if provider == "cpu" else [{provider: {}}]
     decoder = {"session_options": {"provider_options": options}}
     config = {
         "model": {"type": "llama", "context_length": 8192, "decoder": decoder},

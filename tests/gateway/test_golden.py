@@ -96,8 +96,9 @@ def test_exact(
     head = f"{answer.status_code} {answer.headers['content-type']}\n\n"
     text = head + without_chance(answer.text)
     file = GOLDEN / f"{name}.txt"
-    if os.environ.get(WRITE):
+    if os.environ.get(WRITE) and (not file.exists() or text != file.read_text("utf-8")):
         file.write_text(text, "utf-8")
+        pytest.fail(f"{file.name} was written anew: read the difference")
     assert text == file.read_text("utf-8")
 
 

@@ -20,7 +20,9 @@ from cupola.gateway.http.errors import TABLE
 from cupola.gateway.http.parameter_docs import MEANINGS
 from cupola.gateway.http.validation import Endpoint
 from cupola.gateway.ollama.body import Named
+from cupola.gateway.openapi import api as openapi_api
 from cupola.gateway.openapi.described import DescribedRoute
+from cupola.gateway.openapi.document import document as openapi_document
 from cupola.gateway.openapi.document import openapi_path
 from cupola.gateway.openapi.types import words
 from cupola.gateway.tokens.body import DetokenizeRequest, TokenizeChat, TokenizeText
@@ -84,7 +86,9 @@ def test_every_operation_is_whole(document: dict[str, Any]) -> None:
 
 
 def test_every_reference_leads_somewhere(document: dict[str, Any]) -> None:
-    for reference in re.findall(r'"(#/components/[^"]+)"', json.dumps(document)):
+    references = re.findall(r'"(#/components/[^"]+)"', json.dumps(document))
+    assert references
+    for reference in references:
         assert resolved(document, {"$ref": reference})
 
 
@@ -124,7 +128,9 @@ def test_errors_are_in_the_form_of_the_api(
 
 
 def test_descriptions_are_for_people(document: dict[str, Any]) -> None:
-    for text in re.findall(r'"description": "((?:[^"\\]|\\.)*)"', json.dumps(document)):
+    texts = re.findall(r'"description": "((?:[^"\\]|\\.)*)"', json.dumps(document))
+    assert len(texts) > len(document["paths"])
+    for text in texts:
         assert text and "``" not in text and "\\n" not in text
         assert text.count("`") % 2 == 0
 
@@ -230,6 +236,7 @@ def test_the_page_fetches_nothing(page: str) -> None:
 def test_its_links_lead_somewhere(page: str) -> None:
     read = Reader(page)
     assert len(read.ids) == len(set(read.ids))
+    assert "/openapi.json" in read.links and len(read.links) > 1
     for link in read.links:
         assert link == "/openapi.json" or link.removeprefix("#") in read.ids
 
@@ -254,10 +261,22 @@ def test_schemas_in_words(schema: dict[str, Any], text: str) -> None:
     assert words(schema) == text
 
 
-def test_both_are_made_once(shared_gateway: RunningGateway) -> None:
-    with shared_gateway.http() as http:
-        for path in ("/openapi.json", "/docs"):
-            assert http.get(path).content == http.get(path).content
+@pytest.mark.parametrize("path", ["/openapi.json", "/docs"])
+def test_both_are_made_once(
+    gateway: RunningGateway, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    made: list[object] = []
+
+    def counting(*arguments: Any) -> dict[str, Any]:
+        made.append(arguments)
+        return openapi_document(*arguments)
+
+    monkeypatch.setattr(openapi_api, "document", counting)
+    with gateway.http() as http:
+        first, second = http.get(path), http.get(path)
+    assert first.status_code == 200
+    assert first.content == second.content
+    assert len(made) == 1
 
 
 def test_an_answer_is_as_described(

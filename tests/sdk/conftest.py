@@ -15,6 +15,7 @@ import pytest
 
 from cupola.cache.home import Home
 from tests.default_model import DEFAULT_MODEL
+from tests.sdk.environments import unavailable
 
 SECONDS = 300  # for any program, so that a test that waits in vain ends
 PROGRAMS = Path(__file__).parent / "programs"
@@ -74,7 +75,7 @@ def place_fake() -> Callable[[Home], str]:
 def machine(tmp_path: Path) -> Iterator[Machine]:
     """A machine whose service is stopped; what a test starts on it is stopped at its end."""
     if not FOUNDRY.exists():
-        pytest.skip("the command `foundry` is not installed in this environment")
+        unavailable("the command `foundry` is not installed in this environment")
     clean = {k: v for k, v in os.environ.items() if not k.startswith(("CUPOLA_", "OPENAI_"))}
     home = Home(tmp_path / "home")
     home.root.mkdir()

@@ -1,6 +1,7 @@
 """Environments that hold clients nobody here wrote, as their publishers ship them.
 
-Each is made once in the test cache; a test is skipped when the index cannot be reached.
+Each is made once in the test cache. Without Node.js or the package index a test is skipped. Where
+``CUPOLA_TESTS_REQUIRE_CLIENTS`` is 1 it fails instead, so that a full run cannot miss the clients.
 """
 
 from __future__ import annotations
@@ -12,16 +13,25 @@ import subprocess
 import sys
 import venv
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
 from cupola.cache.locks import file_lock
 
-_SECONDS = 600  # for an installation
-_UNREACHABLE = re.compile(
+REQUIRE = "CUPOLA_TESTS_REQUIRE_CLIENTS"
+SECONDS = 600  # for an installation
+UNREACHABLE = re.compile(
     r"connection broken|Max retries exceeded|No matching distribution|ENOTFOUND|ECONNREFUSED"
     r"|ETIMEDOUT|EAI_AGAIN|network"
 )
+
+
+def unavailable(reason: str) -> NoReturn:
+    """Skip the test that needs a client, or fail it where clients are required."""
+    if os.environ.get(REQUIRE) == "1":
+        pytest.fail(f"{reason} ({REQUIRE} is 1)")
+    pytest.skip(reason)
 
 
 def python_with(cache: Path, name: str, *steps: list[str]) -> Path:
@@ -35,7 +45,7 @@ def python_with(cache: Path, name: str, *steps: list[str]) -> Path:
             venv.create(folder, with_pip=True)
             pip = [str(python), "-m", "pip", "--disable-pip-version-check", "--no-input"]
             for arguments in steps:
-                _install([*pip, "install", *arguments], folder)
+                install([*pip, "install", *arguments], folder)
             (folder / "complete").touch()
     return python
 
@@ -44,27 +54,28 @@ def node_with(cache: Path, name: str, *packages: str) -> Path:
     """A folder whose ``node_modules`` hold ``packages``, kept under ``name``."""
     npm = shutil.which("npm")
     if npm is None or shutil.which("node") is None:
-        pytest.skip("there is no Node.js on this machine")
+        unavailable("there is no Node.js on this machine")
     folder = cache / f"sdk-{name}-node"
     with file_lock(cache / f"{folder.name}.lock"):
         if not (folder / "complete").exists():
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir()
             (folder / "package.json").write_text('{"private": true, "type": "module"}')
-            _install([npm, "install", "--no-audit", "--no-fund", *packages], folder)
+            install([npm, "install", "--no-audit", "--no-fund", *packages], folder)
             (folder / "complete").touch()
     return folder
 
 
-def _install(command: list[str], folder: Path) -> None:
+def install(command: list[str], folder: Path) -> None:
+    """Run an installer in ``folder``. Raises AssertionError for its other failures."""
     try:
         done = subprocess.run(
-            command, cwd=folder, capture_output=True, encoding="utf-8", timeout=_SECONDS
+            command, cwd=folder, capture_output=True, encoding="utf-8", timeout=SECONDS
         )
     except subprocess.TimeoutExpired:
-        pytest.skip("the package index is too slow")
+        unavailable("the package index is too slow")
     if done.returncode:
-        said = (done.stdout + done.stderr).strip()
-        if _UNREACHABLE.search(said):
-            pytest.skip(f"the package index cannot be reached, or lacks it: {said[-300:]}")
-        raise AssertionError(said)
+        output = (done.stdout + done.stderr).strip()
+        if UNREACHABLE.search(output):
+            unavailable(f"the package index cannot be reached, or lacks it: {output[-300:]}")
+        raise AssertionError(output)

@@ -154,20 +154,23 @@ def options(**fields: Any) -> Any:
     return OllamaOptions.model_validate(fields).sampling(None)
 
 
+BODIES: dict[Callable[..., Any], type[Endpoint]] = {
+    chat: ChatRequest,
+    completion: CompletionRequest,
+    response: ResponsesRequest,
+    message: MessagesRequest,
+    count: CountRequest,
+    ollama_chat: OllamaChat,
+    ollama_generate: OllamaGenerate,
+    options: OllamaOptions,
+}
+
+
 @pytest.mark.parametrize(
     ("make", "param"),
     [
         (make, param)
-        for make, body in {
-            chat: ChatRequest,
-            completion: CompletionRequest,
-            response: ResponsesRequest,
-            message: MessagesRequest,
-            count: CountRequest,
-            ollama_chat: OllamaChat,
-            ollama_generate: OllamaGenerate,
-            options: OllamaOptions,
-        }.items()
+        for make, body in BODIES.items()
         for param in names(body)
         if treatment(body, param) == HONOURED and param not in ELSEWHERE
     ],

@@ -6,15 +6,17 @@ import re
 from importlib.metadata import version
 from pathlib import Path
 
-from tests.service.test_frameworks import FRAMEWORKS
+from tests.service.clients import FRAMEWORKS
 
 PAGE = Path(__file__).parents[2] / "docs" / "clients.md"
 
 
 def test_the_page_names_the_versions_that_were_tried() -> None:
-    told = dict(re.findall(r"^\| `([\w-]+)` \| ([\d.]+) \|", PAGE.read_text("utf-8"), re.MULTILINE))
+    named = dict(
+        re.findall(r"^\| `([\w-]+)` \| ([\d.]+) \|", PAGE.read_text("utf-8"), re.MULTILINE)
+    )
     used = {name: version(name) for name in ("openai", "anthropic", "ollama")}
     for requirement in FRAMEWORKS:
         name, _, pinned = requirement.partition("==")
         used[name.partition("[")[0]] = pinned
-    assert told == used
+    assert named == used

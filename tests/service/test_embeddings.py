@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, Literal
+
 import httpx2
 import numpy as np
 import openai
@@ -12,13 +14,13 @@ from tests.service.running_service import MODEL, PATIENCE, Service
 ENCODER = "all-minilm-l6-v2"
 
 
-def post(service: Service, path: str, body: dict) -> dict:
+def post(service: Service, path: str, body: dict[str, Any]) -> dict[str, Any]:
     answer = httpx2.post(f"{service.url}{path}", json=body, timeout=PATIENCE)
     assert answer.status_code == 200, answer.text
-    return answer.json()
+    return dict(answer.json())
 
 
-def test_near_in_meaning_is_near(service: Service):
+def test_near_in_meaning_is_near(service: Service) -> None:
     texts = ["A cat sits on the mat.", "A kitten lies on a rug.", "Interest rates rose."]
     made = service.openai().embeddings.create(model=ENCODER, input=texts)
     cat, kitten, rates = (np.array(entry.embedding) for entry in made.data)
@@ -28,10 +30,11 @@ def test_near_in_meaning_is_near(service: Service):
     assert made.usage.prompt_tokens == made.usage.total_tokens == 9 + 9 + 6
 
 
-def test_tokens_are_as_good_as_text(service: Service):
+def test_tokens_are_as_good_as_text(service: Service) -> None:
     tokens = post(service, "/tokenize", {"model": ENCODER, "prompt": "A cat."})["tokens"]
     client = service.openai()
-    for form in ("float", "base64"):
+    forms: tuple[Literal["float", "base64"], ...] = ("float", "base64")
+    for form in forms:
         made = client.embeddings.create(model=ENCODER, input=["A cat."], encoding_format=form).data[
             0
         ]
@@ -49,19 +52,19 @@ def test_tokens_are_as_good_as_text(service: Service):
         ({"model": MODEL, "input": "cat"}, "generates text"),
     ],
 )
-def test_what_cannot_be_done_is_a_400(service: Service, body: dict, named: str):
+def test_what_cannot_be_done_is_a_400(service: Service, body: dict[str, Any], named: str) -> None:
     with pytest.raises(openai.BadRequestError, match=named):
         service.openai().embeddings.create(**body)
 
 
-def test_an_encoder_does_not_chat(service: Service):
+def test_an_encoder_does_not_chat(service: Service) -> None:
     with pytest.raises(openai.BadRequestError):
         service.openai().chat.completions.create(
             model=ENCODER, messages=[{"role": "user", "content": "Hello"}]
         )
 
 
-def test_the_tokenizer_round_trip(service: Service):
+def test_the_tokenizer_round_trip(service: Service) -> None:
     tokens = post(service, "/tokenize", {"content": "Hello, wörld!"})["tokens"]
     assert post(service, "/detokenize", {"tokens": tokens})["content"] == "Hello, wörld!"
     chat = {"messages": [{"role": "user", "content": "Hello"}]}

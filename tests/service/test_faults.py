@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import re
 import signal
 import socket
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import openai
@@ -24,13 +24,12 @@ STORY = [{"role": "user", "content": "Tell a long story about a lighthouse."}]
 Start = Callable[..., Service]
 
 
-def story(tokens: int, stream: bool = True) -> dict[str, object]:
+def story(tokens: int) -> dict[str, Any]:
     """A request whose answer has exactly so many tokens."""
     return {
         "model": MODEL,
         "messages": STORY,
         "max_tokens": tokens,
-        "stream": stream,
         "extra_body": {"ignore_eos": True},
     }
 
@@ -47,7 +46,8 @@ class Stream:
 
     async def _read(self, client: openai.AsyncOpenAI, tokens: int) -> None:
         try:
-            async for chunk in await client.chat.completions.create(**story(tokens)):
+            stream = await client.chat.completions.create(**story(tokens), stream=True)
+            async for chunk in stream:
                 self.text += chunk.choices[0].delta.content or ""
                 self.finish_reason = chunk.choices[0].finish_reason or self.finish_reason
                 if self.text:
@@ -72,7 +72,7 @@ def stream_while(service: Service, tokens: int, happens: Callable[[], object]) -
     return asyncio.run(scenario())
 
 
-def test_a_killed_worker_ends_what_had_begun_and_the_rest_is_answered(start: Start):
+def test_a_killed_worker_ends_what_had_begun_and_the_rest_is_answered(start: Start) -> None:
     service = start(slots=4).ready()
 
     async def scenario() -> list[Stream]:
@@ -98,10 +98,10 @@ def test_a_killed_worker_ends_what_had_begun_and_the_rest_is_answered(start: Sta
 
 
 def queued(service: Service) -> int:
-    return httpx2.get(f"{service.url}/ready", timeout=PATIENCE).json()["queued"]
+    return int(httpx2.get(f"{service.url}/ready", timeout=PATIENCE).json()["queued"])
 
 
-def test_ready_tells_the_truth_while_a_worker_is_away(start: Start):
+def test_ready_tells_the_truth_while_a_worker_is_away(start: Start) -> None:
     service = start(backend="echo").ready()
     worker = service.child("worker cpu:0/0")
     worker.kill()
@@ -113,29 +113,29 @@ def test_ready_tells_the_truth_while_a_worker_is_away(start: Start):
     assert service.child("worker cpu:0/0").pid != worker.pid
 
 
-def test_a_killed_scheduler_comes_back_and_requests_end_once(start: Start):
+def test_a_killed_scheduler_comes_back_and_requests_end_once(start: Start) -> None:
     service = start().ready()
 
     stream = stream_while(service, 4000, lambda: service.child("scheduler").kill())
     assert isinstance(stream.error, openai.APIError)
     assert stream.finish_reason is None
     eventually(service.is_ready)
-    answer = service.openai().chat.completions.create(**story(5, stream=False))
-    assert answer.usage.completion_tokens == 5
+    answer = service.openai().chat.completions.create(**story(5))
+    assert answer.usage and answer.usage.completion_tokens == 5
 
 
-def test_a_killed_gateway_comes_back_on_the_same_port(start: Start):
+def test_a_killed_gateway_comes_back_on_the_same_port(start: Start) -> None:
     service = start().ready()
 
     stream = stream_while(service, 4000, lambda: service.child("gateway").kill())
     assert isinstance(stream.error, openai.APIError)
     # The port stays open meanwhile: this connection waits for the new gateway.
-    answer = service.openai().chat.completions.create(**story(5, stream=False))
-    assert answer.usage.completion_tokens == 5
+    answer = service.openai().chat.completions.create(**story(5))
+    assert answer.usage and answer.usage.completion_tokens == 5
     service.wait_for("aborting")
 
 
-def test_nothing_is_left_of_a_killed_supervisor(start: Start):
+def test_nothing_is_left_of_a_killed_supervisor(start: Start) -> None:
     service = start().ready()
     family = service.family()
     assert len(family) >= 4
@@ -145,7 +145,7 @@ def test_nothing_is_left_of_a_killed_supervisor(start: Start):
     assert alive == []
 
 
-def test_streams_finish_within_the_grace_time_of_a_sigterm(start: Start):
+def test_streams_finish_within_the_grace_time_of_a_sigterm(start: Start) -> None:
     service = start(grace_seconds=60).ready()
     family = service.family()
 
@@ -157,7 +157,7 @@ def test_streams_finish_within_the_grace_time_of_a_sigterm(start: Start):
     assert alive == []
 
 
-def test_streams_that_outlast_the_grace_time_get_an_error(start: Start):
+def test_streams_that_outlast_the_grace_time_get_an_error(start: Start) -> None:
     service = start(grace_seconds=0).ready()
 
     stream = stream_while(service, 6000, lambda: service.process.send_signal(signal.SIGINT))
@@ -165,7 +165,7 @@ def test_streams_that_outlast_the_grace_time_get_an_error(start: Start):
     assert service.process.wait(PATIENCE) == 0
 
 
-def test_a_port_in_use_is_named_with_its_owner(start: Start):
+def test_a_port_in_use_is_named_with_its_owner(start: Start) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -178,31 +178,35 @@ def test_a_port_in_use_is_named_with_its_owner(start: Start):
     assert "--port" in log
 
 
-def test_a_corrupt_model_is_named_and_the_service_stays_up(start: Start, place_model, tmp_path):
+def test_a_corrupt_model_is_named_and_the_service_stays_up(
+    start: Start, place_model: Callable[[Path], Path], tmp_path: Path
+) -> None:
     folder = place_model(tmp_path)
     with (folder / "model.onnx").open("r+b") as file:
         file.truncate(1000)
     service = start().ready()
     for _ in range(2):
         with pytest.raises(openai.InternalServerError) as error:
-            service.openai().chat.completions.create(**story(5, stream=False))
+            service.openai().chat.completions.create(**story(5))
         assert MODEL in error.value.message
         assert "model.onnx" in error.value.message
         assert error.value.code == "model_load_failed"
     assert service.is_ready()
 
 
-def test_weights_that_are_cut_off_are_named(start: Start, place_model, tmp_path):
+def test_weights_that_are_cut_off_are_named(
+    start: Start, place_model: Callable[[Path], Path], tmp_path: Path
+) -> None:
     folder = place_model(tmp_path)
     with (folder / "model.onnx.data").open("r+b") as file:
         file.truncate(1_000_000)
     service = start().ready()
     with pytest.raises(openai.InternalServerError) as error:
-        service.openai().chat.completions.create(**story(5, stream=False))
+        service.openai().chat.completions.create(**story(5))
     assert "model.onnx.data" in error.value.message
 
 
-def test_a_full_queue_is_503_and_says_when_to_come_back(start: Start):
+def test_a_full_queue_is_503_and_says_when_to_come_back(start: Start) -> None:
     service = start(slots=1, queue_limit=1).ready()
 
     async def scenario() -> tuple[openai.APIStatusError, list[Stream]]:
@@ -212,7 +216,7 @@ def test_a_full_queue_is_503_and_says_when_to_come_back(start: Start):
             waiting = Stream(client, 5)
             await asyncio.to_thread(eventually, lambda: queued(service) == 1)
             with pytest.raises(openai.InternalServerError) as refused:
-                await client.chat.completions.create(**story(5, stream=False))
+                await client.chat.completions.create(**story(5))
             running.task.cancel()
             await asyncio.wait([running.task])
             await waiting.task
@@ -226,12 +230,13 @@ def test_a_full_queue_is_503_and_says_when_to_come_back(start: Start):
 
 
 @pytest.mark.parametrize("stream", [True, False])
-def test_a_client_that_goes_away_frees_its_slot_in_the_worker(start: Start, stream: bool):
+def test_a_client_that_goes_away_frees_its_slot_in_the_worker(start: Start, stream: bool) -> None:
     service = start(slots=1).ready()
-    body = story(6000, stream)
+    body = story(6000) | {"stream": stream}
     body |= body.pop("extra_body")
-    host, port = re.match(r"http://(.*):(\d+)", service.url).groups()
-    with socket.create_connection((host, int(port))) as client:
+    host, port = httpx2.URL(service.url).host, httpx2.URL(service.url).port
+    assert port is not None
+    with socket.create_connection((host, port)) as client:
         data = json.dumps(body).encode()
         head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: {host}:{port}\r\n"
         head += f"Content-Type: application/json\r\nContent-Length: {len(data)}\r\n\r\n"
@@ -240,22 +245,22 @@ def test_a_client_that_goes_away_frees_its_slot_in_the_worker(start: Start, stre
             assert client.recv(4096)
         eventually(lambda: running(service) == 1)
     service.wait_for("aborting")
-    answer = service.openai().chat.completions.create(**story(3, stream=False))
-    assert answer.usage.completion_tokens == 3
+    answer = service.openai().chat.completions.create(**story(3))
+    assert answer.usage and answer.usage.completion_tokens == 3
 
 
 def running(service: Service) -> int:
-    return httpx2.get(f"{service.url}/ready", timeout=PATIENCE).json()["running"]
+    return int(httpx2.get(f"{service.url}/ready", timeout=PATIENCE).json()["running"])
 
 
-def test_an_idle_model_is_unloaded_and_loaded_again_on_use(start: Start):
+def test_an_idle_model_is_unloaded_and_loaded_again_on_use(start: Start) -> None:
     service = start(model_ttl=0.2).ready()
     service.wait_for("unloaded smollm2")
-    answer = service.openai().chat.completions.create(**story(3, stream=False))
-    assert answer.usage.completion_tokens == 3
+    answer = service.openai().chat.completions.create(**story(3))
+    assert answer.usage and answer.usage.completion_tokens == 3
 
 
-def test_a_wrong_setting_is_named(tmp_path: Path):
+def test_a_wrong_setting_is_named(tmp_path: Path) -> None:
     environment = os.environ | {"CUPOLA_HOME": str(tmp_path), "CUPOLA_PORT": "99999"}
     ended = subprocess.run(
         [sys.executable, "-m", "cupola.service"], env=environment, capture_output=True, text=True

@@ -15,12 +15,12 @@ from typing import Any
 import pytest
 
 from tests.sdk.environments import python_with
+from tests.service.clients import FRAMEWORKS
 from tests.service.conftest import ENCODER
 from tests.service.running_service import MODEL, Service
 
 PROGRAMS = Path(__file__).parent / "programs"
 SECONDS = 300  # for a program, so that a test that waits in vain ends
-FRAMEWORKS = ["langchain-openai==1.7.4", "litellm==1.110.2", "pydantic-ai-slim[openai]==2.38.0"]
 
 
 class App:
@@ -55,6 +55,7 @@ def test_langchain(apps: dict[str, App]) -> None:
     assert told.pop("vectors") == [384, 384]
     assert told.pop("tool") == "get_weather"
     assert told.pop("stream usage")["output_tokens"] == 8
+    assert len(told) == 8
     assert all(told.values()), told
 
 
@@ -62,8 +63,12 @@ def test_litellm(apps: dict[str, App]) -> None:
     told = apps["litellm"].told()
     assert told.pop("vectors") == [384, 384]
     assert set(told) == {"openai", "anthropic", "ollama_chat"}
-    for door, seen in told.items():
-        assert all(seen.values()), (door, seen)
+    for api, seen in told.items():
+        expected = {"chat", "stream", "form"}
+        if api != "ollama_chat":  # it cannot require calls
+            expected |= {"tool", "after the tool"}
+        assert set(seen) == expected
+        assert all(seen.values()), (api, seen)
 
 
 def test_pydantic_ai(apps: dict[str, App]) -> None:
@@ -71,5 +76,6 @@ def test_pydantic_ai(apps: dict[str, App]) -> None:
     assert told.pop("vectors") == [384, 384]
     tool = told.pop("tool")
     assert tool["called"] or tool["output"]
+    assert set(told) == {"chat", "responses"}
     for endpoint, seen in told.items():
-        assert all(seen.values()), (endpoint, seen)
+        assert seen and all(seen.values()), (endpoint, seen)

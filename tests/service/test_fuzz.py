@@ -39,7 +39,7 @@ EMBEDS = ("/v1/embeddings", "/api/embed", "/api/embeddings")
 LIMIT = 4  # tokens
 
 
-def bounded(case: Case, mode: GenerationMode) -> None:
+def bounded(case: Case[Any], mode: GenerationMode) -> None:
     """The model that can do it stays loaded, and makes few tokens."""
     body: Any = case.body
     assert isinstance(body, dict)

@@ -97,7 +97,8 @@ def test_raw_answers(service: Service) -> None:
 def test_tokens_of_reasoning(service: Service) -> None:
     asked = ASK | {"model": THINKER, "max_tokens": 60}
     answer = service.openai().chat.completions.create(**asked)
-    thought = answer.choices[0].message.reasoning_content  # type: ignore[attr-defined]
+    thought = answer.choices[0].message.to_dict()["reasoning_content"]
+    assert thought
     body = {"model": THINKER, "content": thought}
     tokens = httpx2.post(f"{service.url}/tokenize", json=body, timeout=PATIENCE).json()["tokens"]
     assert answer.usage and answer.usage.completion_tokens_details

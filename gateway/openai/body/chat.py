@@ -28,6 +28,7 @@ class Prediction(Body):
 
 
 Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
+ServiceTier = Literal["auto", "default", "flex", "scale", "priority", "fast", "ultrafast"]
 
 
 class ChatRequest(SamplingFields, FormatFields):
@@ -36,6 +37,10 @@ class ChatRequest(SamplingFields, FormatFields):
         Refused("audio", bool, "leave it out, answers are text"),
         Refused("store", bool, "answers are not stored; leave it out or send false"),
         Refused("web_search_options", lambda _: True, "leave it out, models here do not search"),
+        Refused("moderation", lambda _: True, "leave it out, nothing is moderated here"),
+        Refused(
+            "prompt_cache_options", lambda _: True, "leave it out, prompts are cached by themselves"
+        ),
     )
     labels: ClassVar[frozenset[str]] = frozenset(
         {"user", "safety_identifier", "prompt_cache_key", "prompt_cache_retention", "service_tier"}
@@ -61,11 +66,13 @@ class ChatRequest(SamplingFields, FormatFields):
     safety_identifier: str | None = None
     prompt_cache_key: str | None = None
     prompt_cache_retention: str | None = None
-    service_tier: Literal["auto", "default", "flex", "scale", "priority"] | None = None
+    service_tier: ServiceTier | None = None
     store: bool | None = None
     modalities: list[str] | None = None
     audio: dict[str, Any] | None = None
     web_search_options: dict[str, Any] | None = None
+    moderation: dict[str, Any] | None = None
+    prompt_cache_options: dict[str, Any] | None = None
 
     @property
     def token_limit(self) -> int | None:

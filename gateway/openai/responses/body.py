@@ -11,7 +11,7 @@ from cupola.gateway.core.fields import Count
 from cupola.gateway.core.request import ToolOptions
 from cupola.gateway.core.schema_constraint import schema_constraint
 from cupola.gateway.http.validation import Endpoint, Refused, invalid
-from cupola.gateway.openai.body.chat import Effort
+from cupola.gateway.openai.body.chat import Effort, ServiceTier
 from cupola.gateway.openai.body.formats import KINDS, Grammar
 from cupola.gateway.openai.body.sampling import SamplingFields
 from cupola.gateway.openai.responses.body_items import Item, as_items
@@ -147,7 +147,7 @@ class ResponsesRequest(SamplingFields):
     safety_identifier: str | None = None
     prompt_cache_key: str | None = None
     prompt_cache_retention: str | None = None
-    service_tier: Literal["auto", "default", "flex", "scale", "priority"] | None = None
+    service_tier: ServiceTier | None = None
     conversation: Any = None
     prompt: Any = None
     context_management: Any = None

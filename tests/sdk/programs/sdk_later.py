@@ -8,15 +8,15 @@ catalog of their own, which without a network is the file.
 import json
 import sys
 import urllib.request
-from typing import Any
 
 from foundry_local_sdk import Configuration, FoundryLocalManager
 from openai import OpenAI
+from openai.types.chat import ChatCompletionMessageParam
 
 url, models, data, alias, question = sys.argv[1:]
 
 
-def loaded_in_service():
+def loaded_in_service() -> object:
     with urllib.request.urlopen(f"{url}/models/loaded") as answer:
         return json.load(answer)
 
@@ -37,7 +37,7 @@ model.load()
 told["loaded"] = model.is_loaded
 told["loaded in catalog"] = [each.id for each in catalog.get_loaded_models()]
 told["loaded in service"] = loaded_in_service()
-messages: list[Any] = [{"role": "user", "content": question}]
+messages: list[ChatCompletionMessageParam] = [{"role": "user", "content": question}]
 with OpenAI(base_url=f"{url}/v1", api_key="any") as client:
     answer = client.chat.completions.create(
         model=model.id, messages=messages, max_tokens=16, temperature=0

@@ -1,4 +1,4 @@
-"""An app on litellm, through every door: chat, stream, forms of answers, tools, embeddings.
+"""An app on litellm, through every API: chat, stream, forms of answers, tools, embeddings.
 
 Arguments: the service's URL, a chat model, an embedding model. Prints what it got as JSON.
 """
@@ -6,7 +6,7 @@ Arguments: the service's URL, a chat model, an embedding model. Prints what it g
 import json
 import os
 import sys
-from typing import Literal
+from typing import Any, Literal
 
 os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"  # or it looks for prices in the network
 
@@ -27,15 +27,15 @@ parameters = Weather.model_json_schema()
 tool = {"type": "function", "function": {"name": "get_weather", "parameters": parameters}}
 
 
-def use(provider: str, base: str, calls: bool = True) -> dict:
-    given = {
+def use(provider: str, base: str, calls: bool = True) -> dict[str, object]:
+    given: dict[str, Any] = {
         "model": f"{provider}/{model}",
         "api_base": base,
         "api_key": "any",
         "messages": question,
         "temperature": 0,
     }
-    told = {}
+    told: dict[str, object] = {}
     told["chat"] = litellm.completion(**given, max_tokens=8).choices[0].message.content
     stream = litellm.completion(**given, max_tokens=8, stream=True)
     told["stream"] = "".join(chunk.choices[0].delta.content or "" for chunk in stream)

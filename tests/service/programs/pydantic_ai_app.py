@@ -6,7 +6,7 @@ Arguments: the service's URL, a chat model, an embedding model. Prints what it g
 import asyncio
 import json
 import sys
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 from pydantic_ai import Agent, Embedder, NativeOutput
@@ -24,9 +24,9 @@ class Weather(BaseModel):
     days: int = Field(ge=1, le=9)
 
 
-async def use(kind: type, provider: OpenAIProvider) -> dict:
+async def use(kind: type[Any], provider: OpenAIProvider) -> dict[str, object]:
     chat = kind(model, provider=provider)
-    told = {}
+    told: dict[str, object] = {}
     answer = await Agent(chat, model_settings=long).run("Hello")
     told["chat"] = answer.output
     told["tokens"] = answer.usage.output_tokens
@@ -39,7 +39,7 @@ async def use(kind: type, provider: OpenAIProvider) -> dict:
     return told
 
 
-async def with_a_tool(provider: OpenAIProvider) -> dict:
+async def with_a_tool(provider: OpenAIProvider) -> dict[str, object]:
     """Its model must call a tool in every turn, until it calls the one that ends the run."""
     called: list[str] = []
     chat = OpenAIChatModel(model, provider=provider)
@@ -62,7 +62,7 @@ async def with_a_tool(provider: OpenAIProvider) -> dict:
 
 async def main() -> None:
     async with OpenAIProvider(base_url=f"{url}/v1", api_key="any") as provider:
-        told = {
+        told: dict[str, object] = {
             "chat": await use(OpenAIChatModel, provider),
             "responses": await use(OpenAIResponsesModel, provider),
             "tool": await with_a_tool(provider),
