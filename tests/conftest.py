@@ -28,8 +28,14 @@ from cupola.cache.precision import Precision
 from cupola.cache.staging import staging
 from cupola.cache.store import ModelCache
 
-# `make test-fast` leaves out the tests that use these fixtures: real models and running services.
-SLOW_FIXTURES = {"real_gguf", "real_encoder_weights", "echoing", "service", "shared", "start"}
+# `make test-fast` leaves out the tests that use one of these fixtures.
+SLOW_FIXTURES = {
+    *("real_gguf", "real_encoder_weights"),  # a real model
+    *("service", "shared", "start", "echoing", "machine"),  # a running service
+    *("scheduler", "shared_scheduler", "mortal", "fuzzer"),  # a gateway that runs beside them
+    "cupola",  # commands as processes
+    *("wheel", "variant"),  # a package that is built or installed
+}
 _KEPT = 2  # states of the converter, 900 MB each
 _IN_USE_SECONDS = 3600  # another checkout's tests may be running
 
