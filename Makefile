@@ -13,11 +13,11 @@ EXTRA_test := [test]
 EXTRA_lint := [lint]
 EXTRA_loadtest := [loadtest]
 EXTRA_dev := [dev]
-COST_run := 340 MB on the disk, about a minute
-COST_test := 450 MB on the disk, about two minutes
+COST_run := 340 MB on the disk, a minute or two
+COST_test := 450 MB on the disk, two or three minutes
 COST_lint := $(COST_test)
 COST_loadtest := $(COST_test)
-COST_dev := 600 MB on the disk, about three minutes
+COST_dev := 600 MB on the disk, three or four minutes
 
 # pip goes into the environment in both cases: models are fetched with it.
 ifdef UV

@@ -28,8 +28,16 @@ from cupola.cache.precision import Precision
 from cupola.cache.staging import staging
 from cupola.cache.store import ModelCache
 
-# `make test-fast` leaves out the tests that use these fixtures: real models and running services.
-SLOW_FIXTURES = {"real_gguf", "real_encoder_weights", "echoing", "service", "shared", "start"}
+# `make test-fast` leaves out the tests of a folder that use one of these fixtures.
+SLOW_FIXTURES = {
+    "tests": {"real_gguf", "real_encoder_weights", "wheel"},  # a real model; a built package
+    "tests/cache": {"variant"},  # an installation
+    "tests/client": {"cupola"},  # commands as processes, most of them with a service
+    "tests/foundry": {"start", "shared"},  # a service
+    "tests/gateway": {"scheduler", "shared_scheduler", "mortal", "fuzzer"},  # a gateway
+    "tests/sdk": {"machine"},  # a service
+    "tests/service": {"service", "start"},  # a service
+}
 _KEPT = 2  # states of the converter, 900 MB each
 _IN_USE_SECONDS = 3600  # another checkout's tests may be running
 
@@ -37,9 +45,12 @@ _IN_USE_SECONDS = 3600  # another checkout's tests may be running
 @pytest.hookimpl(tryfirst=True)  # before ``-m`` selects
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Marks the tests that use a slow fixture, directly or through another one."""
+    root = Path(__file__).parent.parent
     for item in items:
-        if SLOW_FIXTURES & set(getattr(item, "fixturenames", ())):
-            item.add_marker(pytest.mark.slow)
+        used = set(getattr(item, "fixturenames", ()))
+        for folder, slow in SLOW_FIXTURES.items():
+            if used & slow and item.path.is_relative_to(root / folder):
+                item.add_marker(pytest.mark.slow)
 
 
 @pytest.fixture(scope="session")

@@ -151,7 +151,7 @@ def test_an_unknown_key_like_no_other_lists_them_all(monkeypatch: pytest.MonkeyP
 
 
 def test_variables_that_are_not_settings(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CUPOLA_TEST_MODELS", "x")
+    monkeypatch.setenv("CUPOLA_TEST_CACHE", "x")
     monkeypatch.setenv("CUPOLA_TESTS_REQUIRE_CLIENTS", "1")
     monkeypatch.setenv("CUPOLA_PEERS", "x")
     load()
