@@ -22,6 +22,7 @@ from cupola.workers.run.packing import Row
 from cupola.workers.run.prepacked import PrepackedWeights
 from cupola.workers.run.session import RaggedSession
 from tests.cache.convert.graph import Graph, log_softmax
+from tests.workers.chosen_way import ChosenWay
 
 CHUNK = 512
 ROOT = Path(__file__).parents[4]
@@ -108,11 +109,16 @@ def test_weights_in_blocks_are_as_near_to_float32(
     folder = ModelFolder.read(real_model_w8a8)
     divergences = {}
     for block_bytes in (0, 2**28):
-        session = DecoderSession(folder, slots=1, width=8, threads=2, block_bytes=block_bytes)
-        if (rivals := session._rivals) is not None:
-            rivals.wait()
-            rivals._better = dict.fromkeys(range(1, 9), True)
-            assert rivals._few.value is not None
+        session = DecoderSession(
+            folder,
+            slots=1,
+            width=8,
+            threads=2,
+            block_bytes=block_bytes,
+            autotune=ChosenWay(),
+        )
+        session.wait()
+        assert session.blocks is None or session.blocks.ready
         q = _read(session, ids, 4)
         divergences[block_bytes] = (np.exp(p) * (p - q)).sum(-1).mean()
     whole, blocks = divergences.values()
