@@ -84,7 +84,7 @@ class Sequence:
         return self.cache_salt + "\0long" if self.long else self.cache_salt
 
     def outgrows(self, short: int) -> bool:
-        """Whether it is read with the first rotary table, which serves ``short`` tokens only."""
+        """Whether it is read with the first rotary table and longer than its ``short`` tokens."""
         return not self.long and len(self.tokens) > short
 
     @property

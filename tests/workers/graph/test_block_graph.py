@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +15,7 @@ from cupola.workers.run.autotune import Autotune
 from cupola.workers.run.decoder_session import DecoderSession
 from cupola.workers.run.packing import Row
 from tests.cache.convert.quantization.test_w8a8 import distance, folder
+from tests.workers.chosen_way import ChosenWay
 from tests.workers.reference import DATA
 
 __all__ = ["folder"]
@@ -32,22 +32,6 @@ def served(folder: Path) -> bytes:
 
 def kinds(graph: bytes) -> list[str]:
     return [node.op_type for node in onnx.load_from_string(graph).graph.node]
-
-
-class Chosen(Autotune):
-    """Takes the way that the test chooses, if it is there."""
-
-    blocks = False
-    taken = 0  # how often the blocks were
-
-    def choose(self, kind: Hashable, ways: Sequence[str]) -> str:
-        self.taken += self.blocks
-        return ways[self.blocks]
-
-    def lost_trials(self, kind: Hashable, way: str) -> bool:
-        return False
-
-    def observe(self, kind: Hashable, way: str, seconds: float) -> None: ...
 
 
 def session(folder: Path, block_bytes: int, autotune: Autotune | None = None) -> DecoderSession:
@@ -111,10 +95,10 @@ def test_nothing_is_made_of_other_products_or_of_too_large_ones(folder: Path) ->
 
 
 def test_both_read_and_write_the_same_keys_and_values(folder: Path) -> None:
-    plain, both = session(folder, 0), session(folder, PLENTY, chosen := Chosen())
+    plain, both = session(folder, 0), session(folder, PLENTY, chosen := ChosenWay())
     for blocks_first in (True, False):
         for at in range(0, 8, 2):
-            chosen.blocks = (at // 2 % 2 == 0) == blocks_first
+            chosen.other = (at // 2 % 2 == 0) == blocks_first
             rows = [Row(0, at, FIRST[at : at + 2], 1), Row(1, at, SECOND[at : at + 2], 2)]
             expected = plain.run(rows).copy()
             assert distance(both.run(rows), expected) < NEAR
@@ -125,10 +109,10 @@ def test_both_read_and_write_the_same_keys_and_values(folder: Path) -> None:
 
 
 def test_the_session_starts_again_with_both(folder: Path) -> None:
-    both = session(folder, PLENTY, chosen := Chosen())
+    both = session(folder, PLENTY, chosen := ChosenWay())
     both.rebuild()
     expected = session(folder, 0).run([Row(0, 0, FIRST[:1], 1)])
-    for chosen.blocks in (False, True):
+    for chosen.other in (False, True):
         assert distance(both.run([Row(0, 0, FIRST[:1], 1)]), expected) < NEAR
     assert chosen.taken == 1
 

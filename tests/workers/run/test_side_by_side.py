@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 import time
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +21,6 @@ from cupola.workers.engine.engine import Engine
 from cupola.workers.loading import EngineOptions, load
 from cupola.workers.model.model_folder import ModelFolder
 from cupola.workers.run import decoder_session
-from cupola.workers.run.autotune import Autotune
 from cupola.workers.run.decoder_session import DecoderSession
 from cupola.workers.run.packing import Row
 from cupola.workers.run.prepacked import PrepackedWeights
@@ -31,23 +30,11 @@ from cupola.workers.run.step_cost import row_cost
 from cupola.workers.run.step_runner import StepRunner
 from cupola.workers.run.step_split import halves
 from cupola.workers.run.ways import OneSession
+from tests.workers.chosen_way import ChosenWay
 from tests.workers.reference import DATA
 from tests.workers.tiny import NAME, alone, drain, engine_over, greedy, text, words
 
 SLOTS, WIDTH = 12, 32
-
-
-class Lanes(Autotune):
-    """Takes the last way, which is the two lanes."""
-
-    taken = 0
-
-    def choose(self, kind: Hashable, ways: Sequence[str]) -> str:
-        self.taken += 1
-        return ways[-1]
-
-    def observe(self, kind: Hashable, way: str, seconds: float) -> None:
-        assert (way, seconds > 0) == ("lanes", True)
 
 
 def weights(home: Path) -> PrepackedWeights:
@@ -60,11 +47,11 @@ def plain() -> DecoderSession:
     return DecoderSession(ModelFolder.read(DATA / NAME), slots=SLOTS, width=WIDTH, threads=1)
 
 
-def two_lanes(home: Path) -> tuple[DecoderSession, Lanes]:
+def two_lanes(home: Path) -> tuple[DecoderSession, ChosenWay]:
     """A session whose steps all run in two halves, if they have two."""
     lanes = weights(home)
     folder = ModelFolder.read(lanes.model)
-    autotune = Lanes()
+    autotune = ChosenWay()
     made = DecoderSession(
         folder, slots=SLOTS, width=WIDTH, threads=2, lanes=lanes, autotune=autotune
     )
@@ -195,7 +182,7 @@ def test_a_step_of_which_a_half_fails_runs_whole(
     lanes = [Writes(fails=number == which) for number in range(2)]
     way = SideBySide(lambda: lanes, copy_limit=10**9)
     way.wait()
-    runner = StepRunner(OneSession(whole := Writes(), 10**9), way, autotune=Lanes())
+    runner = StepRunner(OneSession(whole := Writes(), 10**9), way, autotune=ChosenWay())
     logits = np.empty((9, 1), np.float32)
     for _ in range(2):
         runner.run(generating(*[0] * 8), logits)

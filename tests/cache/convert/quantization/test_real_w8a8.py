@@ -16,7 +16,6 @@ from tokenizers import Tokenizer
 
 from cupola.cache.home import Home
 from cupola.workers.device.device import CPU
-from cupola.workers.graph.block_graph import with_block_weights
 from cupola.workers.model.model_folder import ModelFolder
 from cupola.workers.run.decoder_session import DecoderSession
 from cupola.workers.run.int8_session import Int8Session
@@ -24,6 +23,7 @@ from cupola.workers.run.packing import Row
 from cupola.workers.run.prepacked import PrepackedWeights
 from cupola.workers.run.session import RaggedSession
 from tests.cache.convert.plain_graph import Graph, log_softmax
+from tests.workers.chosen_way import ChosenWay
 
 Array = npt.NDArray[np.float64]
 
@@ -111,18 +111,24 @@ def test_weights_in_blocks_are_as_near_to_float32(
     tokenizer = Tokenizer.from_file(str(real_model_w8a8 / "tokenizer.json"))
     ids = tokenizer.encode(TEXTS["a novel"].read_text("utf-8")).ids[:CHUNK]
     p = log_softmax(Graph(real_model_fp32).logits(ids))
-    blocks = with_block_weights(
-        (real_model_w8a8 / "model.onnx").read_bytes(), real_model_w8a8, 2**28
-    )
-    assert blocks is not None
-    graphs = (
-        Graph(real_model_w8a8),
-        Graph(real_model_w8a8, content=blocks.model, weights=blocks.weights),
-    )
-    whole, in_blocks = (divergence(p, log_softmax(graph.logits(ids))) for graph in graphs)
-    print(f"KL divergence: whole {whole:.4f}, in blocks {in_blocks:.4f}")
-    assert in_blocks != whole
-    assert in_blocks < 1.1 * whole
+    folder = ModelFolder.read(real_model_w8a8)
+    divergences = {}
+    for block_bytes in (0, 2**28):
+        session = DecoderSession(
+            folder,
+            slots=1,
+            width=8,
+            threads=2,
+            block_bytes=block_bytes,
+            autotune=ChosenWay(),
+        )
+        session.wait()
+        assert session.blocks is None or session.blocks.ready
+        divergences[block_bytes] = divergence(p, _read(session, ids, 4))
+    whole, blocks = divergences.values()
+    print(f"KL divergence: whole {whole:.4f}, in blocks {blocks:.4f}")
+    assert blocks != whole
+    assert blocks < 1.1 * whole
 
 
 def divergence(p: Array, q: Array) -> float:
