@@ -32,11 +32,11 @@ def build_app(
     client: SchedulerClient,
     models: ModelCache,
     config: GatewayConfig,
-    tell: Callable[[str], None],
+    notify: Callable[[str], None],
     discover: Callable[[], Sequence[ProviderState]],
     remote: RemoteModels | None = None,
 ) -> Starlette:
-    """The application. ``tell`` sends a line to the supervisor, ``discover`` tries the
+    """The application. ``notify`` sends a line to the supervisor, ``discover`` tries the
     runtime's execution providers, ``remote`` has the models that the gateways share.
     """
     remote = RemoteModels() if remote is None else remote
@@ -52,7 +52,7 @@ def build_app(
             cache=models,
             downloads=Downloads(models.home),
             remote=remote,
-            tell=tell,
+            notify=notify,
             discover=discover,
         )
     )

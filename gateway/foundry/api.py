@@ -27,7 +27,7 @@ class FoundryApi:
         downloading = FoundryDownloadApi(given.models, given.remote, given.downloads)
         counting = FoundryCountApi(given.client, given.models, given.formats)
         registering = FoundryRegisterApi(
-            given.remote, given.models, given.config.remote_hosts, given.tell
+            given.remote, given.models, given.config.remote_hosts, given.notify
         )
         providers = ProvidersApi(given.client, given.discover)
         status = FoundryStatusApi(given.client, given.config.url, given.config.models_path)

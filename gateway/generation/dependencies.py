@@ -30,5 +30,5 @@ class ApiDependencies:
     cache: ModelCache
     downloads: Downloads
     remote: RemoteModels  # models of other servers
-    tell: Callable[[str], None]  # sends a line to the supervisor
+    notify: Callable[[str], None]  # sends a line to the supervisor
     discover: Callable[[], Sequence[ProviderState]]  # tries the runtime's execution providers

@@ -22,7 +22,7 @@ class OperationsApi:
             url=config.url,
             models_path=config.models_path,
             supervisor_pid=config.supervisor_pid,
-            tell=given.tell,
+            tell=given.notify,
         )
         front_page = FrontPage(given.models, config.url, config.model)
         return [*health.routes(), *front_page.routes(), *MetricsApi(given.client).routes()]
