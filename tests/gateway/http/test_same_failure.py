@@ -10,6 +10,7 @@ from typing import Any
 import httpx2
 import pytest
 
+from cupola.cache.store import ModelCache
 from cupola.gateway.http.errors import TABLE
 from cupola.scheduler.protocol.messages import ErrorCode, Rejected, Submit
 from tests.gateway.running_gateway import MODEL, RunningGateway
@@ -231,3 +232,13 @@ def test_no_such_address(client: Client, path: str) -> None:
     if path != "/":
         assert client.raw(path) == (404, "unknown_url", None)
     assert client.raw(path, "PROPFIND")[0] in (404, 405)
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/messages", "/api/chat"])
+def test_what_nobody_caught(client: Client, monkeypatch: pytest.MonkeyPatch, path: str) -> None:
+    def broken(self: ModelCache, key: str) -> None:
+        raise RuntimeError("a secret")
+
+    monkeypatch.setattr(ModelCache, "find", broken)
+    body = {"model": "another", "max_tokens": 5, "messages": [USER]}
+    assert client.raw(path, json=body) == (500, "internal_error", None)
