@@ -15,6 +15,7 @@ from cupola.cache.precision import Precision
 from tests.cache.convert.plain_graph import Graph
 from tests.cache.convert.reference import Reference
 from tests.cache.convert.tiny_gguf import TinyModel
+from tests.marks import needs_integer_products
 
 IDS = [1, 72, 5, 260, 33, 99, 100, 101, 2, 17, 200, 201]
 
@@ -45,7 +46,11 @@ def test_fp32_is_the_same_function(model: TinyModel, tmp_path: Path) -> None:
 @pytest.mark.parametrize("model", SHAPES.values(), ids=SHAPES.keys())
 @pytest.mark.parametrize(
     ("precision", "limit"),
-    [(Precision.INT8, 0.05), (Precision.INT4, 0.7), (Precision.W8A8, 0.05)],
+    [
+        (Precision.INT8, 0.05),
+        (Precision.INT4, 0.7),
+        pytest.param(Precision.W8A8, 0.05, marks=needs_integer_products),
+    ],
 )
 def test_quantised_is_near(
     precision: Precision, limit: float, model: TinyModel, tmp_path: Path
