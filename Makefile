@@ -7,12 +7,17 @@ VENV := .venv
 BIN := $(VENV)/bin
 UV := $(shell command -v uv 2>/dev/null)
 
-# What .venv/.with-NAME installs besides cupola itself.
+# What .venv/.with-NAME installs besides cupola itself, and what a user should expect of it.
 EXTRA_run :=
 EXTRA_test := [test]
 EXTRA_lint := [lint]
 EXTRA_loadtest := [loadtest]
 EXTRA_dev := [dev]
+COST_run := 340 MB on the disk, a minute or two
+COST_test := 450 MB on the disk, two or three minutes
+COST_lint := $(COST_test)
+COST_loadtest := $(COST_test)
+COST_dev := 600 MB on the disk, three or four minutes
 
 # pip goes into the environment in both cases: models are fetched with it.
 ifdef UV
@@ -23,10 +28,15 @@ MAKE_VENV = $(PYTHON) -m venv $(VENV)
 INSTALL = $(BIN)/python -m pip install --disable-pip-version-check
 endif
 
-.PHONY: help serve chat test lint types bench loadtest dev lock clean
+# Runs a command and shows its output only if it fails.
+define quietly
+log=$$(mktemp); trap 'rm -f "$$log"' EXIT; { $(1); } >"$$log" 2>&1 || { cat "$$log" >&2; exit 1; }
+endef
+
+.PHONY: help serve chat test test-fast lint types docs bench loadtest dev lock clean
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 serve: $(VENV)/.with-run ## serve the default model on http://127.0.0.1:5273 until Ctrl+C
 	@exec $(BIN)/cupola serve $(ARGS)
@@ -34,8 +44,11 @@ serve: $(VENV)/.with-run ## serve the default model on http://127.0.0.1:5273 unt
 chat: $(VENV)/.with-run ## chat with the default model in this terminal
 	@exec $(BIN)/cupola model run $(ARGS)
 
-test: $(VENV)/.with-test ## run the tests
+test: $(VENV)/.with-test ## run all tests
 	$(BIN)/python -m pytest $(ARGS)
+
+test-fast: $(VENV)/.with-test ## run the tests that need no running service and no real model
+	$(BIN)/python -m pytest -m 'not slow' $(ARGS)
 
 lint: $(VENV)/.with-lint ## check style, form and types
 	$(BIN)/ruff check .
@@ -46,6 +59,9 @@ lint: $(VENV)/.with-lint ## check style, form and types
 types: $(VENV)/.with-lint ## check the types only
 	@mkdir -p .typecheck && ln -sfn .. .typecheck/cupola
 	$(BIN)/mypy
+
+docs: $(VENV)/.with-run ## write the tables of README.md and docs/ that are made from the code
+	$(BIN)/python -m cupola.service.documents
 
 bench: $(VENV)/.with-loadtest ## measure the running service
 	$(BIN)/python loadtests/bench.py $(ARGS)
@@ -73,13 +89,13 @@ clean: ## remove the environment and all that was built
 $(VENV)/pyvenv.cfg:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo 'Cupola needs Python 3.11 or later: make PYTHON=python3.12 ...' >&2; exit 1; }
-	@echo "Making the environment in $(VENV)"
-	@$(MAKE_VENV) || { rm -rf $(VENV); exit 1; }
+	@echo "Making a Python environment in $(VENV) (some seconds)"
+	@$(call quietly,$(MAKE_VENV) || { rm -rf $(VENV); false; })
 
-# setuptools comes first so that the build, too, uses the tested version, and pip because models
-# are fetched with it and an old one does not tell how far it is.
+# setuptools comes first so that the build uses the tested version. pip comes with it because models
+# are downloaded with pip, and an old one reports no progress.
 $(VENV)/.with-%: pyproject.toml constraints.txt | $(VENV)/pyvenv.cfg
-	@echo "Installing cupola$(EXTRA_$*)"
-	@$(INSTALL) --constraint constraints.txt --upgrade pip setuptools
-	@$(INSTALL) --constraint constraints.txt --no-build-isolation --editable '.$(EXTRA_$*)'
+	@echo "Installing the packages of cupola$(EXTRA_$*) ($(COST_$*))"
+	@$(call quietly,$(INSTALL) --constraint constraints.txt --upgrade pip setuptools)
+	@$(call quietly,$(INSTALL) --constraint constraints.txt --no-build-isolation --editable '.$(EXTRA_$*)')
 	@touch $@

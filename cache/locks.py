@@ -1,97 +1,48 @@
-"""Locks between processes. The operating system releases them when their holder dies, however."""
+"""Exclusive locks between processes. The operating system frees them when their holder dies."""
 
 from __future__ import annotations
 
-import os
-import sys
 from pathlib import Path
-from types import TracebackType
+from typing import TYPE_CHECKING
 
-if sys.platform == "win32":
-    import msvcrt
-
-    def _lock(file: int, wait: bool) -> None:
-        while True:
-            try:
-                # LK_LOCK gives up after ten attempts of a second each.
-                msvcrt.locking(file, msvcrt.LK_LOCK if wait else msvcrt.LK_NBLCK, 1)
-                return
-            except OSError:
-                if not wait:
-                    raise
-
-else:
-    import fcntl
-
-    def _lock(file: int, wait: bool) -> None:
-        fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+if TYPE_CHECKING:
+    from filelock import FileLock
 
 
-class FileLock:
-    """An exclusive advisory lock on a file, which is created if need be and not deleted.
+def file_lock(path: Path) -> FileLock:
+    """An exclusive advisory lock on the file ``path``, which it creates with its folder.
 
-    ``with FileLock(path):`` waits for it. A lock is not re-entrant, and belongs to the object.
+    ``with file_lock(path):`` waits for the lock. ``acquire(blocking=False)`` raises
+    ``filelock.Timeout`` when another process or thread holds it. A lock is held on the file that
+    ``path`` names: one whose file was deleted meanwhile is not acquired. The object belongs to the
+    thread that made it.
     """
+    # The import takes longer than a small command that needs no lock.
+    from filelock import FileLock
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._file: int | None = None
+    # Without flock, filelock would fall back to a marker file that survives its owner.
+    return FileLock(path, mode=0o600, fallback_to_soft=False)
 
-    def acquire(self) -> None:
-        """Waits until the lock is held."""
-        self._take(wait=True)
 
-    def try_acquire(self) -> bool:
-        """Whether the lock could be had at once."""
-        try:
-            self._take(wait=False)
-        except OSError:
-            return False
-        return True
+def try_acquire(lock: FileLock) -> bool:
+    """Whether ``lock`` could be acquired at once."""
+    from filelock import Timeout
 
-    def release(self) -> None:
-        if self._file is not None:
-            os.close(self._file)
-            self._file = None
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        return False
+    return True
 
-    def delete(self) -> None:
-        """Releases the lock and deletes its file."""
-        # Deleting first leaves nobody the time to lock a file that is about to go; Windows does
-        # not delete an open file.
-        if sys.platform == "win32":
-            self.release()
-        self.path.unlink(missing_ok=True)
-        self.release()
 
-    def is_current(self) -> bool:
-        """Whether the lock is held on the file that the path still names."""
-        if self._file is None:
-            return False
-        try:
-            return os.path.samestat(os.fstat(self._file), self.path.stat())
-        except FileNotFoundError:
-            return False
-
-    def _take(self, wait: bool) -> None:
-        if self._file is not None:
-            raise RuntimeError(f"{self.path} is locked by this object already")
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        file = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600)
-        try:
-            _lock(file, wait)
-        except BaseException:
-            os.close(file)
-            raise
-        self._file = file
-
-    def __enter__(self) -> FileLock:
-        self.acquire()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.release()
+def delete(lock: FileLock) -> None:
+    """Deletes the file of ``lock``, which is held, and releases the lock."""
+    path = Path(lock.lock_file)
+    try:
+        # Deleting first leaves nobody the time to lock a file that is about to go.
+        path.unlink(missing_ok=True)
+    except PermissionError:  # Windows deletes no open file
+        lock.release()
+        path.unlink(missing_ok=True)
+    else:
+        lock.release()

@@ -1,4 +1,4 @@
-"""How a decoder's weight matrices are stored. Imports nothing heavy: the catalog names one."""
+"""How a decoder's weight matrices are stored. Imports nothing heavy: the catalog imports it."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ import enum
 
 
 class Precision(enum.StrEnum):
-    """Norms, biases and what lies between two operators are always float32."""
+    """The precision of the weights. Norms, biases and activations between operators are float32."""
 
     FP32 = "fp32"
     INT8 = "int8"
     INT4 = "int4"
-    # Integers on both sides: 8 bits a weight with a scale for each output channel, 8 bits an
-    # activation of tokens that have one length. The embedding as in INT8.
+    # Integers on both sides: 8 bits a weight with one scale an output channel, and 8 bits an
+    # activation with one scale for all tokens. The embedding is stored as in INT8.
     W8A8 = "w8a8"
 
     @property
     def bits(self) -> int:
-        """Of a weight; in blocks where the matrix is stored in blocks."""
+        """The bits of a weight."""
         return {Precision.FP32: 32, Precision.INT4: 4}.get(self, 8)

@@ -1,4 +1,4 @@
-"""What this machine's processor is, and what it multiplies quickly."""
+"""This machine's processor, and whether it multiplies integers quickly."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from functools import cache
 from pathlib import Path
 
 _CPU_INFO = Path("/proc/cpuinfo")
-# Any of them sums products of bytes in 32 bits; other x86 processors do it in 16, which overflow.
+# Each of them sums products of bytes in 32 bits. Other x86 processors sum in 16, which overflow.
 _INTEGER_PRODUCTS = frozenset({"avx512_vnni", "avx_vnni", "amx_int8"})
 
-# Lines of it, on x86 and ARM, that decide what kernels a runtime takes.
+# The beginnings of the lines, on x86 and ARM, that decide which kernels a runtime takes.
 _DECISIVE = ("vendor_id", "cpu family", "model", "flags", "CPU ", "Features")
 
 
 def processor() -> str:
-    """Its make and instruction sets."""
+    """The make and the instruction sets of the processor, as a text of several lines."""
     try:
         first = _CPU_INFO.read_text("utf-8", "replace").partition("\n\n")[0]
     except OSError:
@@ -26,7 +26,7 @@ def processor() -> str:
 
 @cache
 def multiplies_integers() -> bool:
-    """Whether integer products are right and quick here; False where the system does not say."""
+    """Whether integer products are correct and quick here. False: the system does not say."""
     try:
         return has_integer_products(_CPU_INFO.read_text("utf-8", "replace"))
     except OSError:
@@ -34,7 +34,10 @@ def multiplies_integers() -> bool:
 
 
 def has_integer_products(cpu_info: str) -> bool:
-    """``cpu_info``: Linux's list of processors. All have the same flags: the first one counts."""
+    """Whether the processors of ``cpu_info``, Linux's list, have fast integer products.
+
+    All processors have the same flags, so the first one counts.
+    """
     for line in cpu_info.splitlines():
         name, _, flags = line.partition(":")
         if name.strip() == "flags":

@@ -26,8 +26,8 @@ from cupola.cache.catalog import (
     ModelVariant,
 )
 from cupola.cache.errors import CacheError, NotCachedError
-from cupola.cache.figures import Figures, read_figures
 from cupola.cache.home import Home
+from cupola.cache.quality import Quality, read_quality
 from cupola.cache.staging import staging
 
 _log = logging.getLogger(__name__)
@@ -96,7 +96,7 @@ class CachedModel:
     path: Path
     source_sha256: str = ""  # of the file it was converted from, where that is known
     prompt_template: Mapping[str, str] = field(default_factory=dict)  # Foundry Local's old form
-    figures: Figures | None = None  # of how good and fast it is, where an import has left them
+    quality: Quality | None = None  # what an import has measured
 
 
 class ModelCache:
@@ -196,7 +196,7 @@ class ModelCache:
             file_size_mb=max(1, round(size / 1e6)),
         )
         template = _texts(described.prompt_template)
-        return CachedModel(variant, folder, described.source_sha256, template, read_figures(folder))
+        return CachedModel(variant, folder, described.source_sha256, template, read_quality(folder))
 
 
 def alias_of(model_id: str) -> str:

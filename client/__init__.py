@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from cupola.client.errors import ResponseError as ResponseError
     from cupola.client.errors import UnreachableError as UnreachableError
     from cupola.client.sdk.async_manager import AsyncFoundryLocalManager as AsyncFoundryLocalManager
-    from cupola.client.sdk.builder import FoundryLocalManagerBuilder as FoundryLocalManagerBuilder
     from cupola.client.sdk.manager import FoundryLocalManager as FoundryLocalManager
+    from cupola.client.sdk.manager import FoundryLocalManagerBuilder as FoundryLocalManagerBuilder
     from cupola.client.sdk.records import FoundryModelInfo as FoundryModelInfo
 
 _HOMES = {
@@ -31,7 +31,7 @@ _HOMES = {
     "DownloadError": "cupola.client.errors",
     "ExecutionProvider": "cupola.cache.catalog",
     "FoundryLocalManager": "cupola.client.sdk.manager",
-    "FoundryLocalManagerBuilder": "cupola.client.sdk.builder",
+    "FoundryLocalManagerBuilder": "cupola.client.sdk.manager",
     "FoundryModelInfo": "cupola.client.sdk.records",
     "ModelNotDownloadedError": "cupola.client.errors",
     "ModelNotFoundError": "cupola.client.errors",

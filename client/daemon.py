@@ -1,4 +1,4 @@
-"""Starts a service in the background and ends one: processes, their log, their death."""
+"""Starts a service in the background and ends one."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from datetime import date
 from pathlib import Path
 
 from cupola.cache.home import Home
-from cupola.cache.locks import FileLock
-from cupola.client.api import Service, find, find_announced, shut_down
+from cupola.cache.locks import file_lock, try_acquire
 from cupola.client.errors import ClientError, NoAnswerError
+from cupola.client.running_service import RunningService, find, find_announced, shut_down
 
 # -P: a file of the working directory must not stand in for a module of the service.
 COMMAND = [sys.executable, "-P", "-m", "cupola.service"]
@@ -27,18 +27,18 @@ TICK = 0.05  # how often a start looks whether the service has announced itself
 _TAIL = 12  # lines of the log that an error shows
 
 
-def ensure_running(home: Home, environment: Mapping[str, str]) -> tuple[Service, bool]:
+def ensure_running(home: Home, environment: Mapping[str, str]) -> tuple[RunningService, bool]:
     """The running service, or else a new one, and whether it is new. Raises ClientError.
 
     Of several callers at once one starts it and the others wait for it.
     """
-    with _start_lock(home):
+    with file_lock(_start_lock(home)):
         if service := find(home):
             return service, False
         return start(home, environment), True
 
 
-def find_or_await(home: Home) -> Service | None:
+def find_or_await(home: Home) -> RunningService | None:
     """The running service, also one that another process is just starting.
 
     The clients of Foundry Local ask for the status ten times and then give up, so a status waits
@@ -52,26 +52,28 @@ def find_or_await(home: Home) -> Service | None:
     else:
         if service is not None or not _is_starting(home):
             return service
-    with _start_lock(home):
+    with file_lock(_start_lock(home)):
         return find(home)
 
 
-def _start_lock(home: Home) -> FileLock:
-    return FileLock(home.root / "start.lock")
+def _start_lock(home: Home) -> Path:
+    """The file whose lock is held during a start."""
+    return home.root / "start.lock"
 
 
 def _is_starting(home: Home) -> bool:
-    lock = _start_lock(home)
-    if not lock.path.exists():  # a look leaves no trace
+    path = _start_lock(home)
+    if not path.exists():  # a look leaves no trace
         return False
-    if lock.try_acquire():
+    lock = file_lock(path)
+    if try_acquire(lock):
         lock.release()
         return False
     return True
 
 
-def start(home: Home, environment: Mapping[str, str]) -> Service:
-    """Start a service that outlives this process; returns when its URL answers.
+def start(home: Home, environment: Mapping[str, str]) -> RunningService:
+    """Start a service that outlives this process. Returns when its URL answers.
 
     Raises ClientError, with the log's last lines, when it dies first.
     """
@@ -89,7 +91,7 @@ def start(home: Home, environment: Mapping[str, str]) -> Service:
                 process.returncode = 0  # it is not ours to wait for any more
                 return service
         else:
-            # Perhaps because somebody else has just started one: it is as good as ours.
+            # It may have ended because another program has just started one, which will do.
             if service := _answering(home):
                 return service
             raise ClientError(
@@ -101,14 +103,14 @@ def start(home: Home, environment: Mapping[str, str]) -> Service:
     )
 
 
-def stop(service: Service) -> None:
-    """End a service: ask it, wait for its process to go, then insist. Raises ClientError."""
+def stop(service: RunningService) -> None:
+    """End a service: ask it, wait for its process to end, then kill it. Raises ClientError."""
     try:
         shut_down(service)
         if _wait_gone(service, STOP_SECONDS):
             return
     except ClientError:
-        pass  # it can no longer be asked
+        pass  # it does not answer any more
     try:
         os.kill(service.pid, signal.SIGTERM)
     except ProcessLookupError:
@@ -133,7 +135,7 @@ def latest_log(home: Home) -> Path:
 
 
 def _spawn(home: Home, environment: Mapping[str, str], output: int) -> subprocess.Popen[bytes]:
-    """A session of its own, and no stream of ours: a caller's pipe must not stay open with it."""
+    """The process has a session of its own and none of our streams, so no pipe stays open."""
     detached = 0
     if sys.platform == "win32":
         detached = subprocess.DETACHED_PROCESS | subprocess.CREATE_NEW_PROCESS_GROUP
@@ -149,14 +151,14 @@ def _spawn(home: Home, environment: Mapping[str, str], output: int) -> subproces
     )
 
 
-def _answering(home: Home) -> Service | None:
+def _answering(home: Home) -> RunningService | None:
     try:
         return find_announced(home)
     except NoAnswerError:
         return None  # it has its port and is still starting
 
 
-def _wait_gone(service: Service, seconds: float) -> bool:
+def _wait_gone(service: RunningService, seconds: float) -> bool:
     """Wait for the end of a process that is not our child; False when ``seconds`` are over."""
     if sys.platform != "linux":
         return _wait_refused(service, seconds)
@@ -170,10 +172,10 @@ def _wait_gone(service: Service, seconds: float) -> bool:
         os.close(descriptor)
 
 
-def _wait_refused(service: Service, seconds: float) -> bool:
-    """Wait for the port to be free: the process holds it to its end, and a connection dies with it.
+def _wait_refused(service: RunningService, seconds: float) -> bool:
+    """Wait for the port to be free. The process holds it to its end.
 
-    For systems that do not tell of the death of others' children.
+    For systems that do not report the death of another process's children.
     """
     deadline = time.monotonic() + seconds
     while (left := deadline - time.monotonic()) > 0:

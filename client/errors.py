@@ -1,15 +1,15 @@
-"""What is expected to go wrong in the client, in one tree.
+"""The errors of the client, in one tree.
 
 ClientError
 ├── NoAnswerError            something listens where the service should be, and does not answer
 ├── NotRunningError          there is no service; also a RuntimeError
-├── UnreachableError         the service that was there does not answer any more; a ConnectionError
+├── UnreachableError         the service does not answer any more; a ConnectionError
 ├── ResponseError            the service refused; ``status`` is the HTTP status; a RuntimeError
 ├── DownloadError            a model could not be fetched; also a RuntimeError
 ├── ModelNotFoundError       no model of the catalog has this name; also a ValueError
 └── ModelNotDownloadedError  the model has to be downloaded first; also a ValueError
 
-The second bases are what Foundry Local's SDK raises in the same places, for code written for it.
+The second base classes are what Foundry Local's SDK raises in the same places.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ VARIABLE = "CUPOLA_HOME"
 
 
 def current() -> Home:
-    """The folder that ``CUPOLA_HOME`` names, or the default: the same as the settings say."""
+    """The folder that ``CUPOLA_HOME`` names, or the default. The settings give the same one."""
     named = os.environ.get(VARIABLE)
     return Home(Path(named).expanduser().absolute()) if named else Home.default()
 

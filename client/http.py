@@ -1,7 +1,7 @@
 """One request, one reply, with the standard library.
 
-Importing httpx2 and making a client of it takes longer than a whole `cupola service status` may
-take, so what only asks and gets JSON or lines uses this; what streams a chat uses httpx2.
+Importing httpx2 takes longer than a whole ``cupola service status`` may take, so it is used only to
+stream a chat. Requests for JSON or lines use this module.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Reply:
 
 
 def request(method: str, url: str, path: str, seconds: float | None, body: object = None) -> Reply:
-    """Ask, and wait at most ``seconds`` at each step. Raises the errors above."""
+    """One reply. Waits at most ``seconds`` at each step. Raises the errors above."""
     with open_reply(method, url, path, seconds, body) as response:
         return Reply(response.status, response.read())
 

@@ -1,7 +1,8 @@
 """Where the models lie: the data folder's own place, or another folder that it links to.
 
-``cache/models`` becomes a link, so every process finds the models where it always does. Partial
-downloads are renamed into the models' folder and have to be on its disk: they get a link too.
+``cache/models`` becomes a link, so every process finds the models at the usual path. Partial
+downloads are renamed into the models' folder and have to be on its disk, so their folder is a link
+to the same disk.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ def is_chosen(home: Home) -> bool:
 
 
 def choose(home: Home, folder: Path) -> None:
-    """Use ``folder``, which is made if need be; models elsewhere stay there. Raises OSError."""
+    """Use ``folder`` and create it if need be. Models elsewhere stay there. Raises OSError."""
     folder = folder.expanduser().absolute()
     if folder in (home.models, home.downloads) or home.models in folder.parents:
         raise ClientError(f"{folder} is inside the folder that it should stand in for")

@@ -1,4 +1,4 @@
-"""Changes single lines of ``cupola.toml``, and leaves the rest of it as its owner wrote it."""
+"""Changes single lines of ``cupola.toml`` and leaves the others as they are."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def put(file: Path, key: str, value: str | int | float) -> None:
 
 
 def drop(file: Path, key: str) -> bool:
-    """Forget ``key``; False when it was not there. Raises ClientError."""
+    """Remove ``key``; False when it was not there. Raises ClientError."""
     lines = _lines(file)
     places = _places(lines, key)
     for place in reversed(places):

@@ -1,1 +1,1 @@
-"""The HTTP door, and the supervisor of all processes."""
+"""The HTTP server: every API that the service speaks."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from cupola.scheduler.protocol.lifeline import Lifeline
 
 if TYPE_CHECKING:
-    from cupola.gateway.config import GatewayConfig
+    from cupola.gateway.core.config import GatewayConfig
     from cupola.scheduler.protocol.messages import ProviderState
 
 

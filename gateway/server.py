@@ -10,8 +10,10 @@ import asyncio
 import logging
 import socket
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import cast
 
+import hypercorn.asyncio.run
 from hypercorn.asyncio import serve
 from hypercorn.config import Config
 from hypercorn.typing import ASGIFramework
@@ -20,15 +22,16 @@ from starlette.applications import Starlette
 from cupola.cache.home import Home
 from cupola.cache.store import ModelCache
 from cupola.gateway.app import build_app
-from cupola.gateway.config import GatewayConfig
+from cupola.gateway.connection import Connection, ConnectionLimits
+from cupola.gateway.core.config import GatewayConfig
 from cupola.gateway.core.remote_models import RemoteModels
 from cupola.gateway.core.scheduler_client import SchedulerClient
 from cupola.scheduler.protocol.commands import Commands
 from cupola.scheduler.protocol.lifeline import Lifeline
 from cupola.scheduler.protocol.messages import ErrorCode, ProviderState
 
-LAST_WORDS = 1.0  # seconds that the errors at the end of the grace time get to reach their clients
-_ACCEPTING = 3  # turns of the loop from accept(2) to hypercorn: transport, protocol, its task
+ERROR_SECONDS = 1.0  # for the errors at the end of the grace time to reach their clients
+_ACCEPT_TURNS = 3  # of the loop from accept(2) to hypercorn: transport, protocol, its task
 
 
 def serve_until_stop(
@@ -50,26 +53,27 @@ async def _main(
 ) -> None:
     stop = asyncio.Event()
     remote = RemoteModels()
-    _obey(Commands(lifeline.watch()), stop, remote)
+    _listen(Commands(lifeline.watch()), stop, remote)
     async with SchedulerClient.connected(config.scheduler) as client, asyncio.TaskGroup() as tasks:
         models = ModelCache(Home(config.home), config.providers)
         app = build_app(client, models, config, lifeline.tell, discover, remote)
-        telling = tasks.create_task(_tell_ready(client, lifeline))
-        await serve_app(app, client, listeners, stop, config.grace_seconds)
-        telling.cancel()
+        announcing = tasks.create_task(_announce_ready(client, lifeline))
+        limits = ConnectionLimits.of_this_process()
+        await serve_app(app, client, listeners, stop, config.grace_seconds, limits)
+        announcing.cancel()
 
 
-def _obey(commands: Commands, stop: asyncio.Event, remote: RemoteModels) -> None:
+def _listen(commands: Commands, stop: asyncio.Event, remote: RemoteModels) -> None:
     def on_line() -> None:
         for line in commands.read():
             if line == "stop":
                 stop.set()
-            remote.hear(line)
+            remote.update(line)
 
     asyncio.get_running_loop().add_reader(commands.fileno(), on_line)
 
 
-async def _tell_ready(client: SchedulerClient, lifeline: Lifeline) -> None:
+async def _announce_ready(client: SchedulerClient, lifeline: Lifeline) -> None:
     await client.serving()
     lifeline.tell("ready")
 
@@ -80,30 +84,34 @@ async def serve_app(
     listeners: Sequence[socket.socket],
     stop: asyncio.Event,
     grace: float,
+    limits: ConnectionLimits | None = None,
 ) -> None:
-    """Serve ``app`` on ``listeners`` (taken over and closed) until ``stop`` and an orderly end.
+    """Serve ``app`` on ``listeners`` until ``stop``, then end in order. Closes the listeners.
 
     hypercorn's own grace time does nothing on Python 3.12 and later while a stream is open
     (hypercorn#308), so the streams are ended here.
     """
+    # hypercorn has no setting for the class of its connections.
+    connection = partial(Connection, limits or ConnectionLimits())
+    setattr(hypercorn.asyncio.run, "TCPServer", connection)  # noqa: B010  # mypy knows no such name
     accepting = [listener.detach() for listener in listeners]
-    settings = _hypercorn(accepting, longest_end=grace + 2 * LAST_WORDS)
+    settings = _hypercorn(accepting, longest_end=grace + 2 * ERROR_SECONDS)
 
-    async def last_accepted() -> None:
+    async def stop_accepting() -> None:
         await stop.wait()
         await _stop_accepting(accepting)
 
-    serving = serve(cast(ASGIFramework, app), settings, shutdown_trigger=last_accepted)
+    serving = serve(cast(ASGIFramework, app), settings, shutdown_trigger=stop_accepting)
     server = asyncio.create_task(serving)
     server.add_done_callback(lambda _: stop.set())  # when it fails there is nothing to wait for
     await stop.wait()
     await asyncio.wait([server], timeout=grace)
     client.end_all(ErrorCode.SHUTTING_DOWN, "the service is shutting down; the answer is cut short")
-    await asyncio.wait([server], timeout=LAST_WORDS)
-    # Clients that do not read their answers hold their connections, and hypercorn with them: they
-    # are not waited for. The end of the loop cancels what is left.
+    await asyncio.wait([server], timeout=ERROR_SECONDS)
+    # Do not wait for clients that do not read their answers: they hold their connections, and
+    # hypercorn with them. The end of the loop cancels what is left.
     server.cancel()
-    await asyncio.wait([server], timeout=LAST_WORDS)
+    await asyncio.wait([server], timeout=ERROR_SECONDS)
     if server.done() and not server.cancelled():
         server.result()
 
@@ -117,7 +125,7 @@ async def _stop_accepting(listeners: Sequence[int]) -> None:
     loop = asyncio.get_running_loop()
     for listener in listeners:
         loop.remove_reader(listener)
-    for _ in range(_ACCEPTING):
+    for _ in range(_ACCEPT_TURNS):
         await asyncio.sleep(0)
 
 

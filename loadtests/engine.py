@@ -1,4 +1,4 @@
-"""Measures the engine alone, in this process: what HTTP and the other processes may take from it.
+"""Measures the engine alone, in this process, without HTTP and the other processes.
 
     python loadtests/engine.py FOLDER FOLDER ... --clients 1,16 --rounds 3
 

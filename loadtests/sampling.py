@@ -66,7 +66,7 @@ def _measure(logits: Logits, rounds: int) -> dict[str, float]:
 
 
 def _choose(logits: Logits, samplers: list[Sampler], best: int | None) -> None:
-    """As the engine does in a step whose rows are all drawn."""
+    """What the engine does in a step in which every row gets a token."""
     rows = logits if best is None else logits.copy()
     penalize(rows, samplers)
     for row, token in zip(logits, sample(rows, samplers).tolist(), strict=True):
@@ -75,13 +75,13 @@ def _choose(logits: Logits, samplers: list[Sampler], best: int | None) -> None:
 
 
 def _samplers(params: SamplingParams, rows: int) -> list[Sampler]:
-    made = []
+    samplers = []
     for row in range(rows):
         penalties = Penalties(params, range(PROMPT), [0])
         for token in range(0, PROMPT, 5):
             penalties.add(token)
-        made.append(Sampler(params, row, penalties))
-    return made
+        samplers.append(Sampler(params, row, penalties))
+    return samplers
 
 
 def _peaked(rows: int, vocabulary: int) -> Logits:

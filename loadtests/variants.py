@@ -31,10 +31,10 @@ STEPS = 8  # of a round; a step's time is the round's median
 def main() -> None:
     options = _options()
     with tempfile.TemporaryDirectory() as scratch:
-        _compare(dict(_contestants(options, Home(Path(scratch)))), options)
+        _compare(dict(_sessions(options, Home(Path(scratch)))), options)
 
 
-def _contestants(options: argparse.Namespace, home: Home) -> Iterator[tuple[str, RaggedSession]]:
+def _sessions(options: argparse.Namespace, home: Home) -> Iterator[tuple[str, RaggedSession]]:
     slots = max(*options.rows, 1)
     width = max(options.prefill, slots)
     for path in options.folders:
@@ -49,18 +49,18 @@ def _contestants(options: argparse.Namespace, home: Home) -> Iterator[tuple[str,
             yield f"{path.name}, int8", Int8Session(folder, weights, **sizes)
 
 
-def _compare(contestants: dict[str, RaggedSession], options: argparse.Namespace) -> None:
+def _compare(sessions: dict[str, RaggedSession], options: argparse.Namespace) -> None:
     loads = [(f"{count} rows", _decode(count, options.context)) for count in options.rows]
     loads.append((f"prompt of {options.prefill}", [_prompt(0, options.prefill)]))
     for name, rows in loads:
-        times: dict[str, list[float]] = {name: [] for name in contestants}
-        for session in contestants.values():
+        times: dict[str, list[float]] = {name: [] for name in sessions}
+        for session in sessions.values():
             _fill(session, len(rows), options.context, options.prefill)
         for round_ in range(options.rounds):
-            for contestant, session in contestants.items():
+            for label, session in sessions.items():
                 seconds = [_step(session, rows) for _ in range(STEPS)]
                 if round_:  # the first one warms up
-                    times[contestant].append(statistics.median(seconds))
+                    times[label].append(statistics.median(seconds))
         _report(name, times)
 
 
@@ -90,10 +90,10 @@ def _report(name: str, times: dict[str, list[float]]) -> None:
     medians = {each: statistics.median(found) for each, found in times.items()}
     first = next(iter(medians.values()))
     print(name)
-    for contestant, median in medians.items():
-        best = min(times[contestant])
+    for label, median in medians.items():
+        best = min(times[label])
         print(
-            f"  {contestant:46} {median * 1e3:8.2f} ms, best {best * 1e3:8.2f}, "
+            f"  {label:46} {median * 1e3:8.2f} ms, best {best * 1e3:8.2f}, "
             f"speed {first / median:.2f}"
         )
 

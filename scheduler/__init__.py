@@ -1,1 +1,1 @@
-"""Admits, queues, places and routes requests; knows no model and no HTTP."""
+"""Admits, queues, places and routes requests. It knows no model and no HTTP."""

@@ -11,16 +11,18 @@ import uuid
 import msgspec
 import zmq
 
-from cupola.scheduler.core import Scheduler, SchedulerPolicy, Send
+from cupola.scheduler.core import Scheduler
+from cupola.scheduler.policy import SchedulerPolicy
 from cupola.scheduler.protocol.commands import Commands
 from cupola.scheduler.protocol.endpoint import Endpoint
 from cupola.scheduler.protocol.messages import Ready, decode_to_scheduler, encode
+from cupola.scheduler.records import Send
 
 logger = logging.getLogger(__name__)
 
 
 def run(policy: SchedulerPolicy, endpoint: Endpoint, commands: Commands) -> None:
-    """Serve until the supervisor says ``stop``."""
+    """Serve until the supervisor sends ``stop``."""
     with zmq.Context() as context, context.socket(zmq.ROUTER) as socket:
         socket.router_mandatory = True  # a peer that is gone is an error, not a silent drop
         socket.router_handover = True
@@ -30,6 +32,8 @@ def run(policy: SchedulerPolicy, endpoint: Endpoint, commands: Commands) -> None
 
 
 class Broker:
+    """Feeds the scheduler with frames, commands and the time, and sends what it answers."""
+
     def __init__(self, scheduler: Scheduler, peers: zmq.Socket[bytes], commands: Commands) -> None:
         self.scheduler = scheduler
         self.peers = peers
@@ -44,11 +48,11 @@ class Broker:
             for line in self.commands.read():
                 if line == "stop":
                     return
-                self._obey(line)
+                self._on_command(line)
             self._receive_all()
             self._send(self.scheduler.tick(time.monotonic()))
 
-    def _obey(self, line: str) -> None:
+    def _on_command(self, line: str) -> None:
         verb, _, name = line.partition(" ")
         if verb == "lost":
             logger.info("worker %s is lost", name)

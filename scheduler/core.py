@@ -8,16 +8,17 @@ or a ``Rejected``, unless the gateway itself aborts it or goes away.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import singledispatchmethod
-from typing import NamedTuple
+from collections.abc import Iterable
+from itertools import count
 
-from cupola.cache.catalog import ExecutionProvider
+from cupola.scheduler import totals
 from cupola.scheduler.placement import place
+from cupola.scheduler.policy import SchedulerPolicy
 from cupola.scheduler.protocol.messages import (
     Abort,
     Done,
     ErrorCode,
+    FromGateway,
     Goodbye,
     Heartbeat,
     LoadModel,
@@ -29,35 +30,15 @@ from cupola.scheduler.protocol.messages import (
     Rejoin,
     Status,
     Submit,
-    ToGateway,
     ToScheduler,
     Totals,
-    ToWorker,
-    Unload,
     UnloadModel,
 )
-from cupola.scheduler.records import Peer, Request, Unloading, Worker
-from cupola.scheduler.totals import counted
-
-MAX_ATTEMPTS = 3  # a request that kills every worker it meets must not meet them all
-
-
-class Send(NamedTuple):
-    peer: Peer
-    message: ToGateway | ToWorker
-
-
-@dataclass(frozen=True, slots=True)
-class SchedulerPolicy:
-    """What an operator decides."""
-
-    workers: dict[str, ExecutionProvider]  # the names that should be there
-    queue_limit: int = 256
-    queue_timeout: float = 300.0  # seconds
-    lease: float = 10.0  # seconds of silence after which a peer is given up
-    # As many more for a worker that loads a model: onnxruntime-genai stops the whole process while
-    # it reads one. Of a worker that dies meanwhile the supervisor tells.
-    loading_lease: float = 600.0
+from cupola.scheduler.queue import WaitingQueue
+from cupola.scheduler.records import Peer, Request, Send, Worker
+from cupola.scheduler.requests import Requests
+from cupola.scheduler.unloads import Unloads
+from cupola.scheduler.workers import Workers
 
 
 class Scheduler:
@@ -65,252 +46,211 @@ class Scheduler:
         self.policy = policy
         self.epoch = epoch
         self.pid = pid
-        self.requests: dict[str, Request] = {}
-        self.queue: dict[str, None] = {}  # request ids, oldest first
-        self.workers: dict[Peer, Worker] = {}
-        self.gateways: dict[Peer, float] = {}  # until when their lease runs
-        self.unloading: dict[str, Unloading] = {}
+        self.queue = WaitingQueue(policy.queue_limit)
+        self.requests = Requests(self.queue)
+        self.workers = Workers(policy)
+        self.gateways: dict[Peer, float] = {}  # when their leases end
+        self.unloads = Unloads()
+        self._arrivals = count()
         self._totals = Totals()
-        self._changed = False  # what Status says differs from what gateways were told
+        self._status_changed = False  # since the gateways were last sent a Status
 
-    # -- inputs ------------------------------------------------------------------------------------
+    # -- events ------------------------------------------------------------------------------------
 
     def receive(self, peer: Peer, message: ToScheduler, now: float) -> list[Send]:
-        if worker := self.workers.get(peer):
-            worker.expires_at = now + self.policy.lease
-        return self._settle(self._on(message, peer, now))
+        self._renew_lease(peer, message, now)
+        return self._settle(self._handle(peer, message, now))
 
     def process_ended(self, name: str, now: float) -> list[Send]:
         """The supervisor saw the process of the worker called ``name`` end."""
-        gone = [w for w in self.workers.values() if w.name == name]
-        return self._settle([send for worker in gone for send in self._lose(worker)])
+        return self._settle(self._workers_lost(self.workers.named(name)))
 
     def unreachable(self, peer: Peer, now: float) -> list[Send]:
         """A frame for ``peer`` could not be sent: it is gone."""
-        if worker := self.workers.get(peer):
-            return self._settle(self._lose(worker))
-        return self._settle(self._forget(peer))
+        worker = self.workers.get(peer)
+        return self._settle(self._workers_lost([worker]) if worker else self._gateway_lost(peer))
 
     def tick(self, now: float) -> list[Send]:
-        sends: list[Send] = []
-        for worker in [w for w in self.workers.values() if self._expires_at(w) <= now]:
-            sends += self._lose(worker)
-        for gateway in [peer for peer, expires_at in self.gateways.items() if expires_at <= now]:
-            sends += self._forget(gateway)
-        while self.queue and self.requests[next(iter(self.queue))].deadline <= now:
-            waited = f"waited {self.policy.queue_timeout:g} s for a free worker; try again later"
-            sends += self._reject(next(iter(self.queue)), ErrorCode.QUEUE_TIMEOUT, waited)
+        """Act on every deadline that has passed."""
+        sends = self._workers_lost(self.workers.expired(now))
+        for gateway in [peer for peer, lease_end in self.gateways.items() if lease_end <= now]:
+            sends += self._gateway_lost(gateway)
+        for request in self.queue.expired(now):
+            text = f"waited {self.policy.queue_timeout:g} s for a free worker; try again later"
+            sends += self._reject(request, ErrorCode.QUEUE_TIMEOUT, text)
         return self._settle(sends)
 
     def next_deadline(self) -> float | None:
-        deadlines = [self._expires_at(worker) for worker in self.workers.values()]
-        deadlines += self.gateways.values()
-        if self.queue:
-            deadlines.append(self.requests[next(iter(self.queue))].deadline)
-        return min(deadlines, default=None)
+        """When ``tick`` has something to do; None: not before another event."""
+        deadlines = (self.workers.next_deadline(), self.queue.next_deadline())
+        times = [time for time in (*deadlines, *self.gateways.values()) if time is not None]
+        return min(times, default=None)
 
-    # -- from gateways -----------------------------------------------------------------------------
+    def _handle(self, peer: Peer, message: ToScheduler, now: float) -> list[Send]:
+        match message:
+            case Submit() | LoadModel():
+                return self._on_submit(peer, message, now)
+            case UnloadModel():
+                return self._on_unload(peer, message)
+            case Abort():
+                return self._on_abort(peer, message)
+            case Query():
+                return [Send(peer, self.status())]
+            case Ready():
+                return self._on_ready(peer, message, now)
+            case Heartbeat():
+                return self._on_heartbeat(peer, message)
+            case Outputs():
+                return self._on_outputs(peer, message)
+            case Done() | Rejected():
+                return self._on_end(peer, message)
+            case Goodbye():
+                return self._on_goodbye(peer)
 
-    @singledispatchmethod
-    def _on(self, message: ToScheduler, peer: Peer, now: float) -> list[Send]:
-        raise TypeError(type(message))
+    # -- messages from gateways --------------------------------------------------------------------
 
-    @_on.register
-    def _(self, message: Submit | LoadModel, peer: Peer, now: float) -> list[Send]:
-        self._greet(peer, now)
+    def _on_submit(self, peer: Peer, message: Submit | LoadModel, now: float) -> list[Send]:
         request_id, provider = message.request_id, message.model.provider
         if request_id in self.requests:
-            return []  # sent twice: the first stands
+            return []  # it was sent twice: the first one counts
         if provider not in self.policy.workers.values():
             text = f"no worker runs {provider}; start one with --workers"
             return [Send(peer, Rejected(request_id, ErrorCode.NO_WORKER, text))]
-        if len(self.queue) >= self.policy.queue_limit:
+        deadline = now + self.policy.queue_timeout
+        request = Request(peer, message, next(self._arrivals), deadline)
+        if not self.queue.has_room(request):
             text = f"{len(self.queue)} requests are waiting already; try again later"
             return [Send(peer, Rejected(request_id, ErrorCode.QUEUE_FULL, text))]
-        self.requests[request_id] = Request(peer, message, now + self.policy.queue_timeout)
-        self.queue[request_id] = None
+        self.requests.add(request)
         return []
 
-    @_on.register
-    def _(self, message: UnloadModel, peer: Peer, now: float) -> list[Send]:
-        self._greet(peer, now)
-        holders = {w.peer for w in self.workers.values() if message.model_id in w.holds}
+    def _on_unload(self, peer: Peer, message: UnloadModel) -> list[Send]:
+        holders = sorted(worker.peer for worker in self.workers.holding(message.model_id))
         if not holders:
             return [Send(peer, Done(message.request_id))]
-        self.unloading[message.request_id] = Unloading(peer, holders)
-        return [
-            Send(holder, Unload(message.request_id, message.model_id, message.force))
-            for holder in sorted(holders)
-        ]
+        self.unloads.start(message.request_id, peer, holders)
+        return [Send(holder, message) for holder in holders]
 
-    @_on.register
-    def _(self, message: Abort, peer: Peer, now: float) -> list[Send]:
+    def _on_abort(self, peer: Peer, message: Abort) -> list[Send]:
         request = self.requests.get(message.request_id)
         if request is None or request.gateway != peer:
             return []
-        return self._drop(message.request_id)
+        return self._abort(request)
 
-    @_on.register
-    def _(self, message: Query, peer: Peer, now: float) -> list[Send]:
-        self._greet(peer, now)
-        return [Send(peer, self.status())]
+    # -- messages from workers ---------------------------------------------------------------------
 
-    # -- from workers ------------------------------------------------------------------------------
-
-    @_on.register
-    def _(self, message: Ready, peer: Peer, now: float) -> list[Send]:
-        earlier = [w for w in self.workers.values() if w.name == message.name or w.peer == peer]
-        sends = [send for worker in earlier for send in self._lose(worker)]
-        self.workers[peer] = Worker(
-            peer=peer,
-            name=message.name,
-            provider=message.provider,
-            pid=message.pid,
-            slots=message.slots,
-            expires_at=now + self.policy.lease,
-            resident=frozenset(message.resident),
-            loading=frozenset(message.loading),
-            serving=message.serving,
-        )
-        self._changed = True
+    def _on_ready(self, peer: Peer, message: Ready, now: float) -> list[Send]:
+        replaced = [w for w in self.workers.values() if w.name == message.name or w.peer == peer]
+        sends = self._workers_lost(replaced)
+        self.workers.join(peer, message, now)
+        self._status_changed = True
         return sends
 
-    @_on.register
-    def _(self, message: Heartbeat, peer: Peer, now: float) -> list[Send]:
+    def _on_heartbeat(self, peer: Peer, message: Heartbeat) -> list[Send]:
         worker = self.workers.get(peer)
         if worker is None:
             return [Send(peer, Rejoin())]
-        worker.memory_bytes = message.memory_bytes or worker.memory_bytes
-        resident = frozenset(message.resident)
-        self._changed |= resident != worker.resident
-        worker.resident = resident
-        worker.loading = frozenset(message.loading)
-        worker.serving = message.serving
+        resident_before = worker.resident
+        worker.update(message)
+        self._status_changed |= worker.resident != resident_before
         return []
 
-    @_on.register
-    def _(self, message: Outputs, peer: Peer, now: float) -> list[Send]:
+    def _on_outputs(self, peer: Peer, message: Outputs) -> list[Send]:
         by_gateway: dict[Peer, list[Output]] = {}
         for output in message.outputs:
-            request = self.requests.get(output.request_id)
-            if request is None or request.worker != peer:
+            request = self.requests.running_on(peer, output.request_id)
+            if request is None:
                 continue  # aborted, or a late frame from a worker that was given up
             request.started = True
             if output.last:
-                self._forget_request(output.request_id)
+                self.requests.end(request)
             by_gateway.setdefault(request.gateway, []).append(output)
-        return [Send(gateway, Outputs(tuple(outs))) for gateway, outs in by_gateway.items()]
+        return [Send(gateway, Outputs(tuple(outputs))) for gateway, outputs in by_gateway.items()]
 
-    @_on.register
-    def _(self, message: Rejected | Done, peer: Peer, now: float) -> list[Send]:
-        if unloading := self.unloading.get(message.request_id):
-            return self._confirm(message.request_id, unloading, peer)
-        request = self.requests.get(message.request_id)
-        if request is None or request.worker != peer:
+    def _on_end(self, peer: Peer, message: Done | Rejected) -> list[Send]:
+        if message.request_id in self.unloads:
+            gateway = self.unloads.confirm(message.request_id, peer)
+            return [Send(gateway, Done(message.request_id))] if gateway else []
+        request = self.requests.running_on(peer, message.request_id)
+        if request is None:
             return []
-        self._forget_request(message.request_id)
+        self.requests.end(request)
         return [Send(request.gateway, message)]
 
-    @_on.register
-    def _(self, message: Goodbye, peer: Peer, now: float) -> list[Send]:
+    def _on_goodbye(self, peer: Peer) -> list[Send]:
         worker = self.workers.get(peer)
-        return self._lose(worker) if worker else []
+        return self._workers_lost([worker]) if worker else []
 
-    # -- transitions -------------------------------------------------------------------------------
+    # -- leases ------------------------------------------------------------------------------------
 
-    def _expires_at(self, worker: Worker) -> float:
-        """When the worker is given up if it says nothing until then."""
-        loads = bool(worker.loading - worker.resident)
-        return worker.expires_at + (self.policy.loading_lease if loads else 0.0)
+    def _renew_lease(self, peer: Peer, message: ToScheduler, now: float) -> None:
+        if worker := self.workers.get(peer):
+            worker.heard_at = now
+        elif isinstance(message, FromGateway):
+            self.gateways[peer] = now + self.policy.lease
+
+    def _workers_lost(self, workers: Iterable[Worker]) -> list[Send]:
+        """Each of their requests waits again, or ends if it must not run again."""
+        sends: list[Send] = []
+        for worker in workers:
+            self.workers.remove(worker)
+            self._status_changed = True
+            for request in list(worker.running.values()):
+                if request.may_run_again:
+                    self.requests.wait_again(request)
+                else:
+                    text = "the worker that ran this request ended unexpectedly; send it again"
+                    sends += self._reject(request, ErrorCode.WORKER_LOST, text)
+            unloaded = self.unloads.worker_lost(worker.peer)
+            sends += [Send(gateway, Done(request_id)) for request_id, gateway in unloaded]
+        return sends
+
+    def _gateway_lost(self, gateway: Peer) -> list[Send]:
+        """Nobody waits for its requests."""
+        self.gateways.pop(gateway, None)
+        self.unloads.gateway_lost(gateway)
+        requests = self.requests.of_gateway(gateway)
+        return [send for request in requests for send in self._abort(request)]
+
+    # -- from waiting to running to the end --------------------------------------------------------
 
     def _settle(self, sends: list[Send]) -> list[Send]:
-        """What follows from any event: dispatch, and news for the gateways."""
+        """What follows from any event: waiting requests start, and gateways get the new Status."""
         sends += self._dispatch()
-        self._totals = counted(self._totals, (send.message for send in sends))
-        if self._changed:
-            self._changed = False
+        self._totals = totals.updated(self._totals, (send.message for send in sends))
+        if self._status_changed:
+            self._status_changed = False
             status = self.status()
             sends += [Send(gateway, status) for gateway in self.gateways]
         return sends
 
     def _dispatch(self) -> list[Send]:
-        """Start every queued request that some worker can take, oldest first."""
+        """Start every waiting request that some worker can take, in the queue's order."""
         sends: list[Send] = []
-        for request_id in list(self.queue):
-            if not any(w.free > 0 for w in self.workers.values()):
+        for request in self.queue:
+            if not any(worker.free > 0 for worker in self.workers.values()):
                 break
-            request = self.requests[request_id]
-            if (worker := place(request.model, self.workers.values())) is None:
-                continue
-            del self.queue[request_id]
-            request.worker = worker.peer
-            request.attempts += 1
-            worker.running.add(request_id)
-            worker.loading |= {request.model.id}  # it will load it: followers go there too
-            sends.append(Send(worker.peer, request.order()))
+            if worker := place(request.model, self.workers.values()):
+                self.requests.start(request, worker)
+                sends.append(Send(worker.peer, request.message))
         return sends
 
-    def _lose(self, worker: Worker) -> list[Send]:
-        """A worker is gone: its requests run again, or end if the client has seen output."""
-        del self.workers[worker.peer]
-        self._changed = True
-        sends: list[Send] = []
-        again: dict[str, None] = {}
-        for request_id in sorted(worker.running):
-            request = self.requests[request_id]
-            request.worker = None
-            if request.started or request.attempts >= MAX_ATTEMPTS:
-                text = "the worker that ran this request ended unexpectedly; send it again"
-                sends += self._reject(request_id, ErrorCode.WORKER_LOST, text)
-            else:
-                again[request_id] = None
-        self.queue = again | self.queue
-        for request_id, unloading in list(self.unloading.items()):
-            sends += self._confirm(request_id, unloading, worker.peer)
-        return sends
-
-    def _confirm(self, request_id: str, unloading: Unloading, peer: Peer) -> list[Send]:
-        unloading.waiting.discard(peer)
-        if unloading.waiting:
-            return []
-        del self.unloading[request_id]
-        return [Send(unloading.gateway, Done(request_id))]
-
-    def _forget(self, gateway: Peer) -> list[Send]:
-        """A gateway is gone: nobody waits for its requests."""
-        self.gateways.pop(gateway, None)
-        for request_id in [i for i, u in self.unloading.items() if u.gateway == gateway]:
-            del self.unloading[request_id]
-        mine = [i for i, request in self.requests.items() if request.gateway == gateway]
-        return [send for request_id in mine for send in self._drop(request_id)]
-
-    def _drop(self, request_id: str) -> list[Send]:
+    def _abort(self, request: Request) -> list[Send]:
         """End a request that nobody waits for."""
-        worker = self.requests[request_id].worker
-        self._forget_request(request_id)
-        return [Send(worker, Abort(request_id))] if worker else []
+        worker = request.worker
+        self.requests.end(request)
+        return [Send(worker.peer, Abort(request.id))] if worker else []
 
-    def _reject(self, request_id: str, code: ErrorCode, text: str) -> list[Send]:
-        gateway = self.requests[request_id].gateway
-        self._forget_request(request_id)
-        return [Send(gateway, Rejected(request_id, code, text))]
-
-    def _forget_request(self, request_id: str) -> None:
-        request = self.requests.pop(request_id)
-        self.queue.pop(request_id, None)
-        if worker := self.workers.get(request.worker or b""):
-            worker.running.discard(request_id)
-
-    def _greet(self, gateway: Peer, now: float) -> None:
-        self.gateways[gateway] = now + self.policy.lease
+    def _reject(self, request: Request, code: ErrorCode, text: str) -> list[Send]:
+        self.requests.end(request)
+        return [Send(request.gateway, Rejected(request.id, code, text))]
 
     def status(self) -> Status:
-        present = {worker.name for worker in self.workers.values()}
         return Status(
             epoch=self.epoch,
             pid=self.pid,
             queued=len(self.queue),
-            workers=tuple(sorted((w.status for w in self.workers.values()), key=lambda w: w.name)),
-            missing=tuple(sorted(self.policy.workers.keys() - present)),
+            workers=self.workers.statuses(),
+            missing=self.workers.missing(),
             totals=self._totals,
         )

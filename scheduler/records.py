@@ -1,69 +1,81 @@
-"""The scheduler's records of requests, workers and gateways."""
+"""The scheduler's records of requests and workers."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from cupola.cache.catalog import ExecutionProvider
 from cupola.scheduler.protocol.messages import (
-    Generate,
-    Load,
+    Heartbeat,
     LoadModel,
     LocalModel,
     Serving,
     Submit,
+    ToGateway,
+    ToWorker,
     WorkerStatus,
 )
+
+MAX_ATTEMPTS = 3  # a request that makes its worker crash must not reach every worker
 
 Peer = bytes  # a ZeroMQ identity
 
 
-@dataclass(slots=True)
+class Send(NamedTuple):
+    """A message to be sent, and to whom."""
+
+    peer: Peer
+    message: ToGateway | ToWorker
+
+
+@dataclass(slots=True, eq=False)
 class Request:
-    """Something a gateway wants of one worker. Queued while ``worker`` is None, else running."""
+    """What one worker shall do for a gateway. It waits while ``worker`` is None, else it runs."""
 
     gateway: Peer
     message: Submit | LoadModel
-    deadline: float  # until when it may be queued
-    worker: Peer | None = None
-    started: bool = False  # the client has seen output, so it cannot run again elsewhere
-    attempts: int = 0
+    arrival: int  # rises from request to request
+    deadline: float  # until when it may wait
+    worker: Worker | None = field(default=None, repr=False)
+    started: bool = False  # the client has got output, so it cannot run again elsewhere
+    attempts: int = 0  # how many workers it was sent to
+
+    @property
+    def id(self) -> str:
+        return self.message.request_id
 
     @property
     def model(self) -> LocalModel:
         return self.message.model
 
-    def order(self) -> Generate | Load:
-        """What the worker is told."""
-        asked = self.message
-        if isinstance(asked, LoadModel):
-            return Load(asked.request_id, asked.model, asked.ttl)
-        return Generate(asked.request_id, asked.model, asked.work, asked.ttl)
+    @property
+    def may_run_again(self) -> bool:
+        """Whether it may go to another worker when it has lost its own."""
+        return not self.started and self.attempts < MAX_ATTEMPTS
 
 
-@dataclass(slots=True)
-class Unloading:
-    """An UnloadModel that some workers have yet to confirm."""
-
-    gateway: Peer
-    waiting: set[Peer]
-
-
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Worker:
-    """One life of a worker. What it holds is a hint, renewed by its heartbeats."""
+    """A worker process. Which models it holds is a hint, renewed by its heartbeats."""
 
     peer: Peer
     name: str
     provider: ExecutionProvider
     pid: int
     slots: int
-    expires_at: float
+    heard_at: float  # when its last frame came
     memory_bytes: int = 0
-    resident: frozenset[str] = frozenset()  # loaded
-    loading: frozenset[str] = frozenset()  # going to be
-    serving: dict[str, Serving] = field(default_factory=dict)  # how those run that are loaded
-    running: set[str] = field(default_factory=set)
+    resident: frozenset[str] = frozenset()  # ids of the loaded models
+    loading: frozenset[str] = frozenset()  # ids of the models that it loads or will load
+    serving: dict[str, Serving] = field(default_factory=dict)  # how each loaded model is run
+    running: dict[str, Request] = field(default_factory=dict)  # by request id
+
+    def update(self, heartbeat: Heartbeat) -> None:
+        self.memory_bytes = heartbeat.memory_bytes or self.memory_bytes
+        self.resident = frozenset(heartbeat.resident)
+        self.loading = frozenset(heartbeat.loading)
+        self.serving = heartbeat.serving
 
     @property
     def free(self) -> int:
@@ -72,6 +84,11 @@ class Worker:
     @property
     def holds(self) -> frozenset[str]:
         return self.resident | self.loading
+
+    @property
+    def loads(self) -> bool:
+        """Whether it loads a model now."""
+        return bool(self.loading - self.resident)
 
     @property
     def status(self) -> WorkerStatus:

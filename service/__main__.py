@@ -1,6 +1,7 @@
 """``python -m cupola.service``: the service in the foreground, set up by environment and file.
 
-Clients wait for its URL, so the port is bound and told before anything else is imported.
+Clients wait for its URL. So this file binds the port and writes the URL to ``daemon.json`` before
+it imports the rest.
 """
 
 from __future__ import annotations
@@ -19,17 +20,17 @@ def main() -> int:
     except SettingsError as error:
         print(f"cupola: {error}", file=sys.stderr)
         return 1
-    # After the settings, so that a wrong one is told at once.
+    # Imported after the settings, so that an error in the settings is reported at once.
     from cupola.cache.home import Home
     from cupola.service import daemon_file
-    from cupola.service.listener import PortError, listen, twin, url
+    from cupola.service.listener import PortError, listen, listen_ipv6_localhost, url
 
     try:
         listener = listen(settings.host, settings.port)
-        more = [twin(settings.host, listener)]
+        more = [listen_ipv6_localhost(settings.host, listener)]
         if settings.ollama_port:
-            second = listen(settings.host, settings.ollama_port, "CUPOLA_OLLAMA_PORT")
-            more += [second, twin(settings.host, second)]
+            second = listen(settings.host, settings.ollama_port, "--ollama-port")
+            more += [second, listen_ipv6_localhost(settings.host, second)]
         if settings.uds:
             from cupola.service.unix_socket import listen_unix
 
@@ -38,8 +39,8 @@ def main() -> int:
         print(f"cupola: {error}", file=sys.stderr)
         return 1
     daemon_file.write(Home(settings.home).daemon_file, url(listener))
+    from cupola.service.composition import serve
     from cupola.service.logs import configure
-    from cupola.service.service import serve
     from cupola.service.supervisor import GaveUpError
 
     configure(settings.log_level, "supervisor")

@@ -20,10 +20,11 @@ from cupola.gateway.ollama.body import (
     OllamaGenerate,
 )
 from cupola.gateway.ollama.options import OllamaOptions
-from cupola.gateway.openai.schemas.chat import ChatRequest
-from cupola.gateway.openai.schemas.completion import CompletionRequest
-from cupola.gateway.openai.schemas.embeddings import EmbeddingsRequest
-from cupola.gateway.openai.schemas.responses import ResponsesRequest
+from cupola.gateway.openai.body.chat import ChatRequest
+from cupola.gateway.openai.body.completion import CompletionRequest
+from cupola.gateway.openai.body.embeddings import EmbeddingsRequest
+from cupola.gateway.openai.responses.body import ResponsesRequest
+from cupola.service.page_tables import filled, table
 
 Columns = Mapping[str, type[Endpoint]]
 # The bodies of requests, by the column that they have in a table.
@@ -45,7 +46,6 @@ OLLAMA: Columns = {
 }
 OPTIONS: Columns = {"`options` of `/api/chat` and `/api/generate`": OllamaOptions}
 HONOURED, LABEL, UNKNOWN = "yes", "label", ""
-BEGIN, END = "<!-- {} begins: made by cupola.service.api_tables -->", "<!-- {} ends -->"
 
 
 def treatment(body: type[Endpoint], param: str) -> str:
@@ -67,7 +67,7 @@ def parameter_table(columns: Columns) -> str:
     bodies = columns.values()
     rows = [[f"`{name}`", *(treatment(body, name) for body in bodies)] for name in every]
     heads = [head if "`" in head else f"`{head}`" for head in columns]
-    return _table(["parameter", *heads], rows)
+    return table(["parameter", *heads], rows)
 
 
 def error_table() -> str:
@@ -75,17 +75,12 @@ def error_table() -> str:
     for code, shape in TABLE.items():
         again = " ".join(f"`{name}: {value}`" for name, value in (shape.headers or {}).items())
         rows.append([code.value, str(shape.status), shape.kind, f"`{shape.code}`", again])
-    return _table(["what failed", "status", "type", "code", "headers"], rows)
+    return table(["what failed", "status", "type", "code", "headers"], rows)
 
 
 def code_table() -> str:
     rows = [[str(own.status), f"`{code}`", own.meaning] for code, own in OWN.items()]
-    return _table(["status", "code", "what it means"], rows)
-
-
-def _table(head: list[str], rows: list[list[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    return table(["status", "code", "what it means"], rows)
 
 
 TABLES: Mapping[str, Callable[[], str]] = {
@@ -100,13 +95,7 @@ TABLES: Mapping[str, Callable[[], str]] = {
 
 def written(text: str) -> str:
     """A page with its tables made anew, between their marks."""
-    for name, make in TABLES.items():
-        before, begin, rest = text.partition(BEGIN.format(name))
-        _, end, after = rest.partition(END.format(name))
-        if not end:
-            raise ValueError(f"the page has no place for the table of {name}")
-        text = f"{before}{begin}\n\n{make()}\n\n{end}{after}"
-    return text
+    return filled(text, TABLES, "cupola.service.api_tables")
 
 
 def main(arguments: list[str]) -> None:

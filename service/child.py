@@ -1,6 +1,6 @@
-"""A child process of the supervisor, through all its lives.
+"""A child process of the supervisor, over all its restarts.
 
-Children are spawned, not forked: neither ZeroMQ nor onnxruntime survives a fork.
+Children are spawned and not forked, because neither ZeroMQ nor onnxruntime survives a fork.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from typing import Any
 from cupola.scheduler.protocol.commands import LineBuffer
 
 _SPAWN = multiprocessing.get_context("spawn")
-STEADY_SECONDS = 10.0  # a child that lived so long is started again at once
-LONGEST_PAUSE = 30.0
-STOP_SECONDS = 5.0  # for a child that has nothing left to finish
+STEADY_SECONDS = 10.0  # a child that ran for so long is started again at once
+LONGEST_PAUSE = 30.0  # seconds before a restart
+STOP_SECONDS = 5.0  # how long a child that has nothing to finish may take to stop
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,21 +29,21 @@ class ChildSpec:
     name: str
     target: Callable[..., None]
     arguments: tuple[Any, ...]
-    vital: bool = True  # no service without it
+    vital: bool = True  # the service cannot run without it
     stop_seconds: float = STOP_SECONDS
-    environment: Mapping[str, str] = field(default_factory=dict)  # besides the supervisor's own
+    environment: Mapping[str, str] = field(default_factory=dict)  # added to the supervisor's
 
 
 @dataclass(slots=True)
 class Child:
-    """A child through all its lives."""
+    """A child over all its restarts. While it does not run, it has no process and no lifeline."""
 
     spec: ChildSpec
     process: SpawnProcess | None = None
     lifeline: socket.socket | None = None
     lines: LineBuffer = field(default_factory=LineBuffer)
     started_at: float = 0.0
-    failures: int = 0
+    failures: int = 0  # in a row
     restart_at: float | None = None
 
     def start(self, now: float) -> None:
@@ -54,40 +54,42 @@ class Child:
             name=f"cupola-{self.spec.name}",
             daemon=True,
         )
-        with _added(self.spec.environment):
+        with _environment(self.spec.environment):
             self.process.start()
         theirs.close()
         self.lifeline, self.lines = ours, LineBuffer()
         self.started_at, self.restart_at = now, None
 
     def tell(self, line: str) -> None:
+        """Send a line to the child. It is no error if the child does not run."""
         try:
             if self.lifeline is not None:
                 self.lifeline.sendall(line.encode() + b"\n")
         except OSError:
-            return  # it has just died, which its sentinel tells
+            return  # it has just ended: its sentinel says so
 
-    def heard(self) -> list[str]:
-        """Lines the child has sent."""
+    def read_lines(self) -> list[str]:
+        """The lines that the child has sent since the last call. Blocks if there is nothing."""
         if self.lifeline is None:
             return []
         try:
             data = self.lifeline.recv(4096)
         except OSError:
             data = b""
-        if not data:  # it closed its end: only its sentinel counts now
+        if not data:  # the child closed its end: its sentinel says when it has ended
             self.lifeline.close()
             self.lifeline = None
         return self.lines.feed(data)
 
-    def ended(self, now: float) -> None:
-        """Its process is gone: plan its next life."""
+    def plan_restart(self, now: float) -> None:
+        """The process has ended: set when it is started again."""
         self.clear()
         self.failures = 1 if now - self.started_at >= STEADY_SECONDS else self.failures + 1
         pause = 0.0 if self.failures == 1 else min(LONGEST_PAUSE, 0.25 * 2**self.failures)
         self.restart_at = now + pause
 
     def clear(self) -> None:
+        """Free the process that has ended, and the lifeline to it."""
         if self.process is not None:
             self.process.join()
             self.process.close()
@@ -97,8 +99,11 @@ class Child:
 
 
 @contextmanager
-def _added(variables: Mapping[str, str]) -> Iterator[None]:
-    """A spawned process has the environment of its parent. What is set there already stays."""
+def _environment(variables: Mapping[str, str]) -> Iterator[None]:
+    """Add variables to this process's environment, which a spawned process inherits.
+
+    A variable that is set already keeps its value.
+    """
     new = [name for name in variables if name not in os.environ]
     os.environ.update({name: variables[name] for name in new})
     try:

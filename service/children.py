@@ -1,4 +1,4 @@
-"""The first function of every child process. What a child needs is imported inside it, not here."""
+"""The first function of each child process. It imports inside what only that child needs."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from cupola.scheduler.protocol.lifeline import Lifeline
 
 if TYPE_CHECKING:
-    from cupola.gateway.config import GatewayConfig
-    from cupola.scheduler.core import SchedulerPolicy
+    from cupola.gateway.core.config import GatewayConfig
+    from cupola.scheduler.policy import SchedulerPolicy
     from cupola.scheduler.protocol.endpoint import Endpoint
     from cupola.workers.main import WorkerConfig
 

@@ -1,4 +1,4 @@
-"""``daemon.json`` in the home folder: who serves, and where; clients find the service by it."""
+"""``daemon.json`` in the home folder: the service's URL and process id. Clients find it by this."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 
 
 def write(path: Path, url: str) -> None:
+    """Announce this process as the service at ``url``. Replaces the file at once."""
     path.parent.mkdir(parents=True, exist_ok=True)
     started = datetime.now(UTC).isoformat()
     text = json.dumps({"web_urls": [url], "pid": os.getpid(), "started_at": started})
@@ -18,7 +19,7 @@ def write(path: Path, url: str) -> None:
 
 
 def remove(path: Path) -> None:
-    """Delete the file if it is still ours: a successor may have written its own."""
+    """Delete the file if it names this process. Another service may have replaced it."""
     try:
         if json.loads(path.read_text("utf-8")).get("pid") == os.getpid():
             path.unlink()

@@ -1,4 +1,4 @@
-"""The port: bound once by the supervisor, before anything slow, and shared by the gateways."""
+"""The port. The service's first process binds it before anything slow; the gateways share it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import errno
 import os
 import socket
 
+from cupola.cache.local_url import local_url
 from cupola.workers.device.machine import listener
 
 BACKLOG = 1024  # connections that wait while a gateway is being restarted
@@ -16,7 +17,7 @@ class PortError(OSError):
 
 
 def listen(host: str, port: int, setting: str = "--port") -> socket.socket:
-    """A listening socket. Raises PortError."""
+    """A listening socket. ``setting``: the flag of the port, for the error. Raises PortError."""
     try:
         family, kind, proto, _, address = socket.getaddrinfo(
             {"localhost": "127.0.0.1"}.get(host, host),
@@ -38,21 +39,23 @@ def listen(host: str, port: int, setting: str = "--port") -> socket.socket:
     return sock
 
 
-def twin(host: str, first: socket.socket) -> socket.socket | None:
-    """For "localhost", which is two addresses: the other one, on the port of the first."""
+def listen_ipv6_localhost(host: str, first: socket.socket) -> socket.socket | None:
+    """A second socket for the host "localhost": ``::1``, on the port of the first; else None.
+
+    "localhost" means two addresses, and clients try either.
+    """
     if host != "localhost":
         return None
     try:
         return listen("::1", first.getsockname()[1])
     except PortError:
-        return None  # a machine without IPv6, or another's port: the first will do
+        return None  # there is no IPv6, or another program has the port; the first socket works
 
 
 def url(sock: socket.socket) -> str:
     """The address for people and clients on this machine."""
     host, port = sock.getsockname()[:2]
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    return local_url(host, port)
 
 
 def _reason(host: str, port: int, setting: str, error: OSError) -> str:

@@ -19,11 +19,13 @@ from pydantic import ValidationError
 from pydantic_settings import EnvSettingsSource, TomlConfigSettingsSource
 
 from cupola.cache.home import Home
-from cupola.service.settings import PREFIX, Settings, SettingsError, allowed, flag, variable
+from cupola.service.setting_texts import allowed, flag, variable
+from cupola.service.settings import PREFIX, Settings, SettingsError
 
 DEFAULT = "default"
+PATHS = {"home", "uds"}
 # Variables of the same prefix that are not settings: for the tests, and for comparing with peers.
-_FOREIGN = re.compile(r"CUPOLA_(TESTS?_.*|PEERS)")
+_NO_SETTING = re.compile(r"CUPOLA_(TESTS?_.*|PEERS)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,18 +41,18 @@ def load(flags: Mapping[str, Any] | None = None) -> Resolved:
 
     Raises SettingsError.
     """
-    given = _from_flags(flags or {})
-    found = _from_environment()
-    file = _settings_file(given.get("home", found.get("home")))
-    filed = _from_file(file)
+    from_flags = _from_flags(flags or {})
+    from_environment = _from_environment()
+    file = _settings_file(from_flags.get("home", from_environment.get("home")))
+    from_file = _from_file(file)
     sources = (
         dict.fromkeys(Settings.model_fields, DEFAULT)
-        | dict.fromkeys(filed, str(file))
-        | {key: variable(key) for key in found}
-        | {key: flag(key) for key in given}
+        | dict.fromkeys(from_file, str(file))
+        | {key: variable(key) for key in from_environment}
+        | {key: flag(key) for key in from_flags}
     )
     try:
-        return Resolved(Settings(**filed | found | given), sources)
+        return Resolved(Settings(**from_file | from_environment | from_flags), sources)
     except ValidationError as error:
         wrong = [(str(item["loc"][0]), item["input"]) for item in error.errors()]
         lines = [
@@ -61,8 +63,15 @@ def load(flags: Mapping[str, Any] | None = None) -> Resolved:
 
 
 def environment(flags: Mapping[str, Any]) -> dict[str, str]:
-    """Flags as the variables that hand them to another process."""
-    return {variable(key): str(value) for key, value in _from_flags(flags).items()}
+    """Flags as the variables that hand them to another process, whatever its working folder.
+
+    Raises SettingsError for an unknown key; values are not checked.
+    """
+    given = _from_flags(flags)
+    for key in PATHS & given.keys():
+        if given[key]:
+            given[key] = Path(given[key]).expanduser().absolute()
+    return {variable(key): str(value) for key, value in given.items()}
 
 
 def _from_flags(flags: Mapping[str, Any]) -> dict[str, Any]:
@@ -73,7 +82,7 @@ def _from_flags(flags: Mapping[str, Any]) -> dict[str, Any]:
 
 def _from_environment() -> dict[str, Any]:
     names = [name.upper() for name in os.environ if name.upper().startswith(PREFIX)]
-    keys = [name.removeprefix(PREFIX).lower() for name in names if not _FOREIGN.fullmatch(name)]
+    keys = [name.removeprefix(PREFIX).lower() for name in names if not _NO_SETTING.fullmatch(name)]
     _refuse_unknown(keys, Settings.model_fields, "the environment", variable)
     return EnvSettingsSource(Settings)()
 

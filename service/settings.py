@@ -1,29 +1,34 @@
 """The settings of a service: one class says what can be set and what is allowed.
 
-``setting_sources.load`` fills it. Nothing here reads, starts or creates anything.
+``setting_sources.load`` fills it. The flags, the variables and the documents are made from it, with
+the words of ``setting_texts``. Nothing here reads, starts or creates anything.
 """
 
 from __future__ import annotations
 
-import re
-from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-import annotated_types
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import Field, field_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
 )
 
-from cupola.cache.catalog import ExecutionProvider
 from cupola.cache.home import Home
+from cupola.service.setting_types import (
+    ALLOWED_WORKERS,
+    Folder,
+    Group,
+    LogLevel,
+    Names,
+    SocketPath,
+    Ttl,
+    Workers,
+    devices,
+)
 
 PREFIX = "CUPOLA_"
-_DEVICE = re.compile(rf"({'|'.join(each.name.lower() for each in ExecutionProvider)})(:\d{{1,3}})?")
-_MAX_WORKERS = 64
-_WORKERS = f"a count from 1 to {_MAX_WORKERS}, or a list of devices such as 'cpu:0,cuda:0'"
 
 
 class SettingsError(ValueError):
@@ -31,194 +36,218 @@ class SettingsError(ValueError):
 
 
 class Settings(BaseSettings):
-    """Everything that can be set about a service. Reads nothing by itself."""
+    """Everything that can be set about a service. Reads nothing by itself.
+
+    The first sentence of a description stands alone in short lists.
+    """
 
     model_config = SettingsConfigDict(
         frozen=True, extra="forbid", env_prefix=PREFIX, allow_inf_nan=False
     )
 
-    host: str = Field(default="127.0.0.1", min_length=1, description="address to listen on")
-    port: int = Field(
-        default=5273, ge=0, le=65535, description="port to listen on; 0 = any free one"
+    host: Annotated[str, Group.NETWORK] = Field(
+        default="127.0.0.1",
+        min_length=1,
+        description="The address to listen on. '0.0.0.0' serves the whole network; the API asks "
+        "for no password.",
     )
-    uds: str = Field(
-        default="", description="path of a Unix socket to listen on as well; empty = none"
+    port: Annotated[int, Group.NETWORK] = Field(
+        default=5273, ge=0, le=65535, description="The port to listen on. 0: any free port."
     )
-    ollama_port: int = Field(
+    uds: Annotated[SocketPath, Group.NETWORK] = Field(
+        default="",
+        description="The path of a Unix socket to listen on as well. Only programs of the same "
+        "user can connect to it. Empty: none.",
+    )
+    ollama_port: Annotated[int, Group.NETWORK] = Field(
         default=0,
         ge=0,
         le=65535,
-        description="a second port, with Ollama's API only: its clients look at 11434; 0 = none",
+        description="A second port that serves Ollama's API only. Ollama's clients expect 11434. "
+        "0: none.",
     )
-    home: Path = Field(
-        default_factory=lambda: Home.default().root,
-        description="folder of models, logs and the settings file",
+    gateways: Annotated[int, Group.NETWORK] = Field(
+        default=1,
+        ge=1,
+        le=64,
+        description="The number of gateway processes that share the port. Raise it when one "
+        "gateway keeps a core busy.",
     )
-    model: str = Field(
-        default="smollm2-135m", description="model that is loaded at the start; empty = none"
+    max_body_bytes: Annotated[int, Group.NETWORK] = Field(
+        default=16 * 1024 * 1024,
+        ge=1024,
+        le=1024**3,
+        description="The largest body of a request, in bytes.",
     )
-    preload: str = Field(
-        default="", description="more models that are loaded at the start: names with commas"
-    )
-    pinned: str = Field(
-        default="", description="models that stay loaded from the start on: names with commas"
-    )
-    workers: str = Field(default="cpu:0", description=f"worker processes: {_WORKERS}")
-    gateways: int = Field(
-        default=1, ge=1, le=64, description="gateway processes that share the port"
-    )
-    threads: int = Field(
-        default=0,
-        ge=0,
-        le=1024,
-        description="threads of all workers together; 0 = one for each core",
-    )
-    slots: int = Field(default=16, ge=1, le=1024, description="requests that a worker runs at once")
-    step_tokens: int = Field(
-        default=256, ge=1, le=65536, description="token budget of one engine step"
-    )
-    itl_ms: float = Field(
-        100, gt=0, le=60_000, description="time between two tokens that long prompts may not exceed"
-    )
-    kv_memory_mb: int = Field(
-        0, ge=0, description="memory of each worker's K/V cache; 0 = half of what is free"
-    )
-    context: int = Field(
-        default=0,
-        ge=0,
-        le=1_048_576,
-        description="upper limit of the context length; 0 = the model's own",
-    )
-    queue_limit: int = Field(default=256, ge=0, le=1_000_000, description="requests that may wait")
-    queue_timeout: float = Field(
-        default=300, gt=0, le=86_400, description="seconds that a request may wait in the queue"
-    )
-    model_ttl: float = Field(
-        default=600, ge=-1, description="seconds that an unused model stays loaded; -1 = for ever"
-    )
-    grace_seconds: float = Field(
+    grace_seconds: Annotated[float, Group.NETWORK] = Field(
         default=10,
         ge=0,
         le=3600,
-        description="seconds that running answers get to finish at a stop",
+        description="Seconds that running answers get to finish when the service stops.",
     )
-    max_body_bytes: int = Field(
-        default=16 * 1024 * 1024, ge=1024, le=1024**3, description="largest body of a request"
+    legacy_keys: Annotated[Literal["no", "yes"], Group.NETWORK] = Field(
+        default="no",
+        description="Whether chat completions also have the keys of Foundry Local 0.8. 'yes' adds "
+        "keys that OpenAI's API does not have, such as 'delta' beside 'message'.",
     )
-    stored_responses: int = Field(
+
+    home: Annotated[Folder, Group.MODELS] = Field(
+        default_factory=lambda: Home.default().root,
+        description="The folder of models, logs and the settings file.",
+    )
+    model: Annotated[str, Group.MODELS] = Field(
+        default="smollm2-135m",
+        description="The model to load at the start. 'cupola serve' downloads it if it is not on "
+        "the disk. Other models are loaded when they are first used. Empty: none.",
+    )
+    preload: Annotated[Names, Group.MODELS] = Field(
+        default="", description="More models to load at the start: names, separated by commas."
+    )
+    pinned: Annotated[Names, Group.MODELS] = Field(
+        default="",
+        description="Models to load at the start and never unload: names, separated by commas.",
+    )
+    model_ttl: Annotated[Ttl, Group.MODELS] = Field(
+        default=600,
+        ge=-1,
+        description="Seconds that an unused model stays loaded. A request can give its model "
+        "another time. -1: for ever.",
+    )
+    stored_responses: Annotated[int, Group.MODELS] = Field(
         default=1000,
         ge=0,
         le=1_000_000,
-        description="responses of /v1/responses that are kept, for 30 days; 0 = none",
+        description="The number of answers of /v1/responses that are stored. An answer is stored "
+        "for 30 days. 0: none.",
     )
-    cors_origins: str = Field(
-        default="",
-        description="web pages that may use the service besides this machine's: origins with "
-        "commas, such as 'https://app.example.org,null'; '*' = all",
+
+    workers: Annotated[Workers, Group.ENGINE] = Field(
+        default="cpu:0",
+        description=f"The worker processes: {ALLOWED_WORKERS}. A count means workers on the CPU. "
+        "The workers divide the threads among them.",
     )
-    tenants: Literal["one", "keys"] = Field(
-        default="one",
-        description="who shares cached beginnings of prompts and guesses from earlier answers: "
-        "'one': all clients; 'keys': only those with the same API key, so that none learns from "
-        "the time what others have sent",
-    )
-    legacy_keys: Literal["no", "yes"] = Field(
-        default="no",
-        description="'yes': chat completions also have the keys of Foundry Local 0.8, such as "
-        "'delta' beside 'message', which OpenAI's API has not",
-    )
-    remote_hosts: str = Field(
-        default="",
-        description="where registered models may be besides this machine: host names with commas",
-    )
-    kv_cache: Literal["model", "int8"] = Field(
-        default="model",
-        description="how models on CPUs keep keys and values: 'model': as the model has them; "
-        "'int8': in a quarter of the memory, read in half the time, a little less exact",
-    )
-    shared_weights: Literal["auto", "yes", "no"] = Field(
-        default="auto",
-        description="'yes': workers on CPUs map a model's weights from one file in the models' "
-        "folder; 'no': each has its own copy; 'auto' = 'yes' where there are several",
-    )
-    block_weights_mb: int = Field(
-        default=512,
+    threads: Annotated[int, Group.ENGINE] = Field(
+        default=0,
         ge=0,
-        description="integer weights that take at most so much are in memory once more, in blocks, "
-        "if runs of few tokens are faster with them here; not for answers at temperature 0 or "
-        "with a seed, where workers share weights, or keys and values are 'int8'; 0: never",
+        le=1024,
+        description="The number of threads of all workers together. 0: one for each core.",
     )
-    lane_weights_mb: int = Field(
-        default=512,
+    slots: Annotated[int, Group.ENGINE] = Field(
+        default=16,
+        ge=1,
+        le=1024,
+        description="The number of sequences that a worker runs at once. Further requests wait. "
+        "More slots raise the throughput and make each answer slower.",
+    )
+    context: Annotated[int, Group.ENGINE] = Field(
+        default=0,
         ge=0,
-        description="a model on a CPU that is at most so large has two more sessions, each with "
-        "half of the threads, that run the halves of a step side by side if that is faster here; "
-        "they map its weights from a file, which 'shared_weights' must not forbid; 0: never",
+        le=1_048_576,
+        description="The longest context of a sequence, in tokens. 0: the model's own.",
     )
-    log_level: Literal["debug", "info", "warning", "error"] = Field(
-        default="info", description="what the log holds"
+    step_tokens: Annotated[int, Group.ENGINE] = Field(
+        default=256,
+        ge=1,
+        le=65536,
+        description="The most tokens that one engine step runs. Decoding sequences take one token "
+        "or a few; prefill chunks take the rest. Larger steps read long prompts faster.",
     )
-    backend: Literal["onnx", "genai", "echo"] = Field(
+    itl_ms: Annotated[float, Group.ENGINE] = Field(
+        default=100,
+        gt=0,
+        le=60_000,
+        description="Milliseconds between two tokens of an answer while prompts are read beside "
+        "it. The engine sizes the prefill chunks by it. Raise it to read long prompts faster; "
+        "lower it for smoother answers.",
+    )
+    queue_limit: Annotated[int, Group.ENGINE] = Field(
+        default=256,
+        ge=0,
+        le=1_000_000,
+        description="The number of requests that may wait. Further requests are refused with "
+        "status 503.",
+    )
+    queue_timeout: Annotated[float, Group.ENGINE] = Field(
+        default=300,
+        gt=0,
+        le=86_400,
+        description="Seconds that a request may wait in the queue. Then it fails with status 503.",
+    )
+    backend: Annotated[Literal["onnx", "genai", "echo"], Group.ENGINE] = Field(
         default="onnx",
-        description="what runs the models: 'genai' is onnxruntime-genai, without batching; "
-        "'echo' runs none and is meant for tests",
+        description="What runs the models. 'onnx' is Cupola's engine on ONNX Runtime. 'genai' is "
+        "onnxruntime-genai, which runs one request after the other. 'echo' runs no model and is "
+        "meant for tests.",
+    )
+
+    kv_memory_mb: Annotated[int, Group.MEMORY] = Field(
+        default=0,
+        ge=0,
+        description="The memory of each worker's KV cache, in MB. 0: half of the free memory, "
+        "divided among the workers.",
+    )
+    kv_cache: Annotated[Literal["model", "int8"], Group.MEMORY] = Field(
+        default="model",
+        description="The precision of the KV cache of models on CPUs. 'model' keeps keys and "
+        "values as the model has them. 'int8' takes a quarter of the memory and half the time to "
+        "read, and is slightly less exact.",
+    )
+    shared_weights: Annotated[Literal["auto", "yes", "no"], Group.MEMORY] = Field(
+        default="auto",
+        description="Whether workers on CPUs share one copy of a model's weights. The copy is a "
+        "file in the models' folder that the workers map. 'auto' shares it where there are "
+        "several workers. 'no' gives each worker its own copy.",
+    )
+    block_weights_mb: Annotated[int, Group.MEMORY] = Field(
+        default=512,
+        ge=0,
+        description="The largest integer weights that are in memory a second time, in blocks, in "
+        "MB. The blocks make runs of few tokens faster on some processors; a worker uses them "
+        "where they do. They are not used at temperature 0, with a seed, with shared weights or "
+        "with kv_cache 'int8'. Lower it to save memory. 0: never.",
+    )
+    lane_weights_mb: Annotated[int, Group.MEMORY] = Field(
+        default=512,
+        ge=0,
+        description="The largest model on a CPU that has lanes, in MB. Lanes are two more "
+        "sessions, each with half of the threads. They run the halves of a step side by side where "
+        "that is faster. They map the weights from a file, so shared_weights must not be 'no'. "
+        "Lower it to save memory. 0: never.",
+    )
+
+    cors_origins: Annotated[Names, Group.SECURITY] = Field(
+        default="",
+        description="Web pages that may use the service: origins, separated by commas. An example "
+        "is 'https://app.example.org,null'. Pages of this machine always may. '*': all pages.",
+    )
+    tenants: Annotated[Literal["one", "keys"], Group.SECURITY] = Field(
+        default="one",
+        description="Who shares cached prompt beginnings and guesses from earlier answers. 'one': "
+        "all clients. 'keys': only clients with the same API key, so that response times tell "
+        "nobody what others have sent.",
+    )
+    remote_hosts: Annotated[Names, Group.SECURITY] = Field(
+        default="",
+        description="Hosts besides this machine where registered models may be: names, separated "
+        "by commas. Requests for such a model are forwarded to its host.",
+    )
+
+    log_level: Annotated[LogLevel, Group.LOGGING] = Field(
+        default="info",
+        description="The least severe messages in the log: 'debug', 'info', 'warning' or 'error'.",
     )
 
     @property
     def devices(self) -> tuple[str, ...]:
         """The device of every worker, e.g. ``("cpu:0", "cpu:0")``."""
-        if self.workers.isdecimal():
-            return ("cpu:0",) * int(self.workers)
-        names = [name.strip() for name in self.workers.split(",")]
-        return tuple(name if ":" in name else f"{name}:0" for name in names)
+        return devices(self.workers)
 
     @field_validator("*", mode="before")
     @classmethod
-    def _is_meant(cls, value: Any, info: ValidationInfo) -> Any:
-        # pydantic would take true for 1, and an empty path for the working directory.
-        if isinstance(value, bool) or (info.field_name == "home" and value == ""):
+    def _is_no_bool(cls, value: Any) -> Any:
+        if isinstance(value, bool):  # pydantic would take true for 1
             raise ValueError("not a value of this setting")
         return value
-
-    @field_validator("workers", "preload", "pinned", "cors_origins", "remote_hosts", mode="before")
-    @classmethod
-    def _as_text(cls, value: Any) -> Any:
-        # TOML has numbers and lists where the command line has text.
-        if isinstance(value, list):
-            return ",".join(str(item) for item in value)
-        return str(value) if isinstance(value, int) else value
-
-    @field_validator("workers")
-    @classmethod
-    def _is_workers(cls, value: str) -> str:
-        names = value.split(",")
-        count = int(value) if value.isdecimal() else len(names)
-        known = value.isdecimal() or all(_DEVICE.fullmatch(name.strip()) for name in names)
-        if not known or not 1 <= count <= _MAX_WORKERS:
-            raise ValueError("not a list of workers")
-        return value
-
-    @field_validator("model_ttl")
-    @classmethod
-    def _is_ttl(cls, value: float) -> float:
-        if -1 < value < 0:
-            raise ValueError("neither a duration nor -1")
-        return value
-
-    @field_validator("log_level", mode="before")
-    @classmethod
-    def _lower(cls, value: Any) -> Any:
-        return value.lower() if isinstance(value, str) else value
-
-    @field_validator("home")
-    @classmethod
-    def _absolute(cls, value: Path) -> Path:
-        return value.expanduser().absolute()
-
-    @field_validator("uds")
-    @classmethod
-    def _absolute_text(cls, value: str) -> str:
-        return str(Path(value).expanduser().absolute()) if value else ""
 
     @classmethod
     def settings_customise_sources(
@@ -230,44 +259,3 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         # ``setting_sources`` reads them one by one, to know where each value came from.
         return (init_settings,)
-
-
-def listed(value: str) -> tuple[str, ...]:
-    """The items of a setting that is a list."""
-    return tuple(item.strip() for item in value.split(",") if item.strip())
-
-
-def flag(key: str) -> str:
-    """A setting's name on the command line."""
-    return "--" + key.replace("_", "-")
-
-
-def variable(key: str) -> str:
-    """A setting's name in the environment."""
-    return PREFIX + key.upper()
-
-
-def allowed(key: str) -> str:
-    """What a setting may be, in words."""
-    field = Settings.model_fields[key]
-    if key == "workers":
-        return _WORKERS
-    if key == "model_ttl":
-        return "a number of at least 0, or -1"
-    if field.annotation in (int, float):
-        kind = "a whole number" if field.annotation is int else "a number"
-        return " ".join([kind, *filter(None, map(_limit, field.metadata))])
-    if choices := getattr(field.annotation, "__args__", None):
-        return "one of " + ", ".join(choices)
-    return "a folder" if field.annotation is Path else "text"
-
-
-def _limit(rule: object) -> str:
-    match rule:
-        case annotated_types.Ge(ge=limit):
-            return f"from {limit}"
-        case annotated_types.Gt(gt=limit):
-            return f"above {limit},"
-        case annotated_types.Le(le=limit):
-            return f"up to {limit}"
-    return ""

@@ -1,6 +1,6 @@
-"""Starts the scheduler, the workers and the gateways, restarts what dies, stops all in order.
+"""Starts the scheduler, the workers and the gateways, restarts what ends, and stops all in order.
 
-It waits on process sentinels and sockets, never by polling.
+It waits on process sentinels and sockets. It never polls.
 """
 
 from __future__ import annotations
@@ -18,17 +18,18 @@ from cupola.service.child import Child, ChildSpec
 
 logger = logging.getLogger(__name__)
 
-MAX_FAILURES = 5  # in a row, of a part that the service cannot do without
+MAX_FAILURES = 5  # in a row, of a process that the service cannot do without
 
 
 class GaveUpError(RuntimeError):
-    """A part of the service cannot be kept running."""
+    """A process that the service needs cannot be kept running."""
 
 
 class Supervisor:
-    """``ready`` is called once, when a gateway first sees a worker that can serve.
+    """Runs the processes of the service.
 
-    ``listeners`` are shared by the gateways; they are closed as the first step of the end.
+    ``ready`` is called once, when a gateway first sees a worker that can serve. ``listeners`` are
+    shared by the gateways. Closing them is the first step of the stop.
     """
 
     def __init__(
@@ -44,7 +45,7 @@ class Supervisor:
         self.workers = [Child(spec) for spec in workers]
         self.gateways = [Child(spec) for spec in gateways]
         self._ready: Callable[[], None] | None = ready
-        self._shared: dict[str, str] = {}  # lines that one gateway sent and all must know
+        self._shared: dict[str, str] = {}  # lines that one gateway sent and all must get
         self._stopping = False
         self._signals, self._wakeup = socket.socketpair()
 
@@ -65,19 +66,19 @@ class Supervisor:
             self.stop()
 
     def stop(self) -> None:
-        """End everything: gateways finish their streams, then workers, the scheduler last."""
+        """Stop everything: gateways finish their streams, then workers, the scheduler last."""
         self._stopping = True
         for listener in self._listeners:
             listener.close()
         for group in (self.gateways, self.workers, [self.scheduler]):
             for child in group:
                 child.tell("stop")
-            self._await_end(group)
+            self._await_exit(group)
 
     # -- waiting -----------------------------------------------------------------------------------
 
     def _wait(self, children: Iterable[Child], until: float | None) -> None:
-        """Wait for the first thing to happen, and take note of all that has."""
+        """Wait for the next event, and handle every event that has happened."""
         sources: dict[Any, Child | None] = {self._signals: None}
         for child in children:
             if child.process is not None:
@@ -88,14 +89,14 @@ class Supervisor:
         for source in wait(list(sources), timeout):
             owner = sources[source]
             if owner is None:
-                self._signalled()
+                self._on_signal()
             elif source is owner.lifeline:
-                for line in owner.heard():
-                    self._hear(line)
+                for line in owner.read_lines():
+                    self._on_line(line)
             elif owner.process is not None and not owner.process.is_alive():
-                self._bury(owner)
+                self._on_exit(owner)
 
-    def _hear(self, line: str) -> None:
+    def _on_line(self, line: str) -> None:
         if line == "shutdown":
             self._stopping = True
         elif line.startswith("remote "):
@@ -106,10 +107,10 @@ class Supervisor:
             ready, self._ready = self._ready, None
             ready()
 
-    def _bury(self, child: Child) -> None:
+    def _on_exit(self, child: Child) -> None:
         assert child.process is not None
         status = child.process.exitcode
-        child.ended(time.monotonic())
+        child.plan_restart(time.monotonic())
         if self._stopping:
             return
         if child in self.workers:
@@ -119,7 +120,7 @@ class Supervisor:
             text = f"the {child.spec.name} ended {child.failures} times in a row; see the log above"
             raise GaveUpError(text)
 
-    # -- restarting and ending ---------------------------------------------------------------------
+    # -- restarting and stopping -------------------------------------------------------------------
 
     def _next_restart(self) -> float | None:
         return min((c.restart_at for c in self.children if c.restart_at is not None), default=None)
@@ -131,7 +132,7 @@ class Supervisor:
                 for line in self._shared.values() if child in self.gateways else ():
                     child.tell(line)
 
-    def _await_end(self, group: list[Child]) -> None:
+    def _await_exit(self, group: list[Child]) -> None:
         deadline = time.monotonic() + max((c.spec.stop_seconds for c in group), default=0)
         while any(child.process for child in group) and time.monotonic() < deadline:
             self._wait(group, deadline)
@@ -147,12 +148,12 @@ class Supervisor:
         self._wakeup.setblocking(False)
         signal.set_wakeup_fd(self._wakeup.fileno(), warn_on_full_buffer=False)
         for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, _ignore)  # the wake-up socket tells of it
+            signal.signal(number, _ignore)  # the wake-up socket gets the signal
 
-    def _signalled(self) -> None:
+    def _on_signal(self) -> None:
         self._signals.recv(64)
         if self._stopping:
-            logger.warning("asked twice: ending at once")
+            logger.warning("second signal: killing all processes at once")
             for child in self.children:
                 if child.process is not None:
                     child.process.kill()
@@ -160,4 +161,4 @@ class Supervisor:
 
 
 def _ignore(number: int, frame: FrameType | None) -> None:
-    """Python's own handler would raise in the middle of anything."""
+    """Python's own handler would raise an exception anywhere in the code."""

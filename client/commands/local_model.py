@@ -1,19 +1,22 @@
-"""Models on this disk, for the commands that need one: found, or fetched with a bar shown."""
+"""Models on this disk, for the commands that need one: found, or installed with a bar shown."""
 
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 from cupola.cache.catalog import ModelVariant
 from cupola.cache.errors import NotCachedError
 from cupola.cache.home import Home
+from cupola.cache.install.messages import DownloadJob, ImportJob, InstallJob
+from cupola.cache.install.process import run_install
 from cupola.cache.store import CachedModel, ModelCache
 from cupola.client.commands import progress
 from cupola.client.errors import ClientError
 
 
 def ensure(home: Home, key: str) -> CachedModel:
-    """The model that an id, a name or an alias means, fetched first if it is not on the disk.
+    """The model that an id, a name or an alias means, downloaded if it is not on the disk.
 
     Raises UnknownModelError, CacheError, ClientError.
     """
@@ -21,11 +24,11 @@ def ensure(home: Home, key: str) -> CachedModel:
     try:
         return cache.find(key)
     except NotCachedError:
-        return fetch(home, downloadable(cache, key))
+        return download(home, downloadable(cache, key))
 
 
 def downloadable(cache: ModelCache, key: str) -> ModelVariant:
-    """The best variant that ``key`` means and that can be fetched."""
+    """The best variant that ``key`` means and that can be downloaded."""
     for variant in cache.catalog().find(key):
         if variant.source is not None:
             return variant
@@ -34,26 +37,20 @@ def downloadable(cache: ModelCache, key: str) -> ModelVariant:
     )
 
 
-def fetch(home: Home, variant: ModelVariant) -> CachedModel:
-    """Download and convert a model, telling how far it is on standard error. Raises CacheError."""
-    from cupola.cache.install.install import install
-
-    print(f"Fetching {variant.id}", file=sys.stderr, flush=True)
-    with progress.shown() as report:
-        return install(variant, home, report)
+def download(home: Home, variant: ModelVariant, *, force: bool = False) -> CachedModel:
+    """Download and convert a model, also one that is there if ``force``. Raises CacheError."""
+    size = f" ({variant.file_size_mb} MB on the disk)" if variant.file_size_mb else ""
+    print(f"Fetching the model {variant.id}{size}", file=sys.stderr, flush=True)
+    return _install(home, DownloadJob(str(home.root), variant.id, force))
 
 
-def fetch_again(home: Home, model: CachedModel, variant: ModelVariant) -> CachedModel:
-    """Fetch ``variant`` in place of ``model``, which stays if that fails. Raises CacheError."""
-    import shutil
+def import_file(home: Home, file: Path, alias: str | None) -> CachedModel:
+    """Convert a GGUF file. Raises CacheError."""
+    return _install(home, ImportJob(str(home.root), str(file.absolute()), alias))
 
-    aside = model.path.with_name("." + model.path.name)  # a scan passes over names with a dot
-    model.path.rename(aside)
-    try:
-        fetched = fetch(home, variant)
-    except BaseException:
-        if not model.path.exists():
-            aside.rename(model.path)
-        raise
-    shutil.rmtree(aside)
-    return fetched
+
+def _install(home: Home, job: InstallJob) -> CachedModel:
+    """Progress goes to standard error."""
+    with progress.shown() as show:
+        installed = run_install(job, show)
+    return ModelCache(home).find(installed.model_id)

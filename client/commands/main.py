@@ -14,22 +14,23 @@ from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 from cupola.client import home
 from cupola.client.commands import (
-    cache,
-    config,
-    diagnosis,
-    loading,
-    models,
-    run,
-    server,
-    service,
-    unit,
+    cache_command,
+    config_command,
+    model_command,
+    model_load_command,
+    run_command,
+    server_command,
+    service_command,
+    service_unit_command,
+    status_command,
 )
 from cupola.client.commands.output import Form, Output
-from cupola.client.commands.serve import serve
+from cupola.client.commands.serve_command import serve
+from cupola.client.commands.setting_flags import SettingCommand
 from cupola.client.errors import ClientError
 
 _HELP = """Cupola: language models on this machine, served to many apps at once.
@@ -45,76 +46,81 @@ Commands = dict[str, Callable[..., None]]
 
 _COMMANDS: Commands = {
     "serve": serve,
-    "run": run.run,
-    "chat": run.chat,
-    "complete": run.complete,
-    "transcribe": diagnosis.transcribe,
-    "status": diagnosis.status,
-    "report": diagnosis.report,
-    "zip-logs": diagnosis.zip_logs,
+    "run": run_command.run,
+    "chat": run_command.chat,
+    "complete": run_command.complete,
+    "transcribe": status_command.transcribe,
+    "status": status_command.status,
+    "report": status_command.report,
+    "zip-logs": status_command.zip_logs,
 }
 _GROUPS: dict[str, tuple[str, Commands]] = {
     "service": (
         "Start, stop and look at the background service.",
         {
-            "start": service.start,
-            "stop": service.stop,
-            "restart": service.restart,
-            "status": service.status,
-            "ps": loading.ps,
-            "list": loading.ps,
-            "logs": service.logs,
-            "diag": service.logs,
-            "set": service.change,
-            "install": unit.install,
-            "uninstall": unit.uninstall,
+            "start": service_command.start,
+            "stop": service_command.stop,
+            "restart": service_command.restart,
+            "status": service_command.status,
+            "ps": model_load_command.ps,
+            "list": model_load_command.ps,
+            "logs": service_command.logs,
+            "diag": service_command.logs,
+            "set": service_command.change,
+            "install": service_unit_command.install,
+            "uninstall": service_unit_command.uninstall,
         },
     ),
     "server": (
         "The same service, in the words of newer clients.",
         {
-            "start": service.start,
-            "stop": server.stop,
-            "restart": service.restart,
-            "status": server.status,
-            "logs": service.logs,
+            "start": service_command.start,
+            "stop": server_command.stop,
+            "restart": service_command.restart,
+            "status": server_command.status,
+            "logs": service_command.logs,
         },
     ),
     "model": (
         "List, fetch, import, load, remove and run models.",
         {
-            "list": models.list_models,
-            "ls": models.list_models,
-            "info": models.info,
-            "show": models.info,
-            "download": models.download,
-            "import": models.import_file,
-            "load": loading.load,
-            "unload": loading.unload,
-            "remove": models.remove,
-            "run": run.run,
+            "list": model_command.list_models,
+            "ls": model_command.list_models,
+            "info": model_command.info,
+            "show": model_command.info,
+            "download": model_command.download,
+            "import": model_command.import_file,
+            "load": model_load_command.load,
+            "unload": model_load_command.unload,
+            "remove": model_command.remove,
+            "run": run_command.run,
         },
     ),
     "cache": (
         "Look at the models on this disk.",
         {
-            "list": cache.list_cached,
-            "ls": cache.list_cached,
-            "location": cache.location,
-            "pwd": cache.location,
-            "cd": cache.cd,
-            "remove": cache.remove,
-            "rm": cache.remove,
-            "clear": cache.clear,
+            "list": cache_command.list_cached,
+            "ls": cache_command.list_cached,
+            "location": cache_command.location,
+            "pwd": cache_command.location,
+            "cd": cache_command.cd,
+            "remove": cache_command.remove,
+            "rm": cache_command.remove,
+            "clear": cache_command.clear,
         },
     ),
     "config": (
         "Show and change the settings.",
-        {"show": config.show, "set": config.change, "reset": config.reset},
+        {"show": config_command.show, "set": config_command.change, "reset": config_command.reset},
     ),
 }
 _ALIASES = {"ls", "rm", "pwd", "show", "diag", "zip-logs"}  # left out of the help
 _SHOWN = {("config", "show")}
+_START = {
+    serve,
+    service_command.start,
+    service_command.restart,
+}  # these take every setting as a flag
 
 
 class _Group(TyperGroup):
@@ -146,14 +152,18 @@ def build() -> typer.Typer:
     )
     app.callback()(_before)
     for name, function in _COMMANDS.items():
-        app.command(name, hidden=name in _ALIASES)(function)
+        app.command(name, cls=_class_of(function), hidden=name in _ALIASES)(function)
     for name, (text, commands) in _GROUPS.items():
         group = typer.Typer(help=text, **common)
         for command, function in commands.items():
             hidden = command in _ALIASES and (name, command) not in _SHOWN
-            group.command(command, hidden=hidden)(function)
+            group.command(command, cls=_class_of(function), hidden=hidden)(function)
         app.add_typer(group, name=name)
     return app
+
+
+def _class_of(function: Callable[..., None]) -> type[TyperCommand]:
+    return SettingCommand if function in _START else TyperCommand
 
 
 def main() -> NoReturn:

@@ -1,33 +1,33 @@
 """Shows how far a download or a conversion is: bars on a terminal, a line a stage elsewhere.
 
-All of it goes to standard error, so that a command's output stays what it was asked for.
+All of it goes to standard error: standard output has the command's result only.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from cupola.cache.progress import Progress
+from cupola.cache.install.messages import InstallProgress
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bars
     from rich.progress import TaskID
 
-WAIT = "wait"  # the stage before the first, for another process that makes the same model
+WAIT = "wait"  # the first stage: until no other process installs the same model
 _TITLES = {
     "download": "Downloading",
     "check": "Checking",
     "convert": "Converting",
-    WAIT: "Waiting",
+    WAIT: "Waiting for another process that installs this model",
 }
 
 
 @contextmanager
-def shown() -> Iterator[Progress]:
-    """A Progress that shows itself while the block runs."""
+def shown() -> Iterator[Callable[[InstallProgress], None]]:
+    """Something that shows the progress that it is given, while the block runs."""
     if not sys.stderr.isatty():
         yield _Lines()
         return
@@ -58,12 +58,13 @@ class _BarPerStage:
         self._stage = ""
         self._task: TaskID | None = None
 
-    def __call__(self, stage: str, done: int, total: int | None) -> None:
-        if self._task is None or stage != self._stage:
+    def __call__(self, report: InstallProgress) -> None:
+        if self._task is None or report.stage != self._stage:
             self._finish()
-            self._stage = stage
-            self._task = self._bars.add_task(_TITLES.get(stage, stage), total=total)
-        self._bars.update(self._task, completed=done, total=total)
+            self._stage = report.stage
+            title = _TITLES.get(report.stage, report.stage)
+            self._task = self._bars.add_task(title, total=report.total)
+        self._bars.update(self._task, completed=report.done, total=report.total)
 
     def _finish(self) -> None:
         """A stage ends where the next one begins, even if its length was never known."""
@@ -80,7 +81,8 @@ class _Lines:
     def __init__(self) -> None:
         self._stage = WAIT
 
-    def __call__(self, stage: str, done: int, total: int | None) -> None:
-        if stage != self._stage:
-            self._stage = stage
-            print(f"{_TITLES.get(stage, stage)}...", file=sys.stderr, flush=True)
+    def __call__(self, report: InstallProgress) -> None:
+        if report.stage != self._stage:
+            self._stage = report.stage
+            title = _TITLES.get(report.stage, report.stage)
+            print(f"{title}...", file=sys.stderr, flush=True)

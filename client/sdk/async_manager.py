@@ -12,14 +12,14 @@ from types import TracebackType
 
 from cupola.cache.catalog import DeviceType
 from cupola.client.sdk.connection import OnProgress
-from cupola.client.sdk.manager import DEFAULT_TTL, FoundryLocalManager
+from cupola.client.sdk.model_manager import DEFAULT_TTL, ModelManager
 from cupola.client.sdk.records import FoundryModelInfo
 
 
 class AsyncFoundryLocalManager:
     """See FoundryLocalManager. Made by ``create``, or by the builder's ``build_async``."""
 
-    def __init__(self, manager: FoundryLocalManager) -> None:
+    def __init__(self, manager: ModelManager) -> None:
         self._manager = manager
 
     @classmethod
@@ -34,9 +34,7 @@ class AsyncFoundryLocalManager:
     ) -> AsyncFoundryLocalManager:
         """What the constructor of FoundryLocalManager does."""
         return cls(
-            await to_thread(
-                FoundryLocalManager, alias_or_model_id, device, bootstrap, timeout, home=home
-            )
+            await to_thread(ModelManager, alias_or_model_id, device, bootstrap, timeout, home=home)
         )
 
     async def __aenter__(self) -> AsyncFoundryLocalManager:

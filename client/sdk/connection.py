@@ -1,4 +1,4 @@
-"""Foundry Local's management calls as Python calls: paths and queries in, values and errors out."""
+"""Foundry Local's management calls as Python methods."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from cupola.client import http
 from cupola.client.errors import ResponseError, UnreachableError
 from cupola.client.sdk.download_stream import DownloadStream
 
-NOT_DOWNLOADED = "No OpenAIService provider found for modelName"  # how the service says it
-OnProgress = Callable[[float], None]  # is given the percentage that is done
+NOT_DOWNLOADED = "No OpenAIService provider found for modelName"  # the service's error text
+OnProgress = Callable[[float], None]  # takes the percentage that is done
 
 
 class Connection:
@@ -68,12 +68,12 @@ class Connection:
         return [str(model) for model in self.get("/openai/loadedmodels") or []]
 
     def model(self, model_id: str) -> dict[str, Any]:
-        """What the service says of a model."""
+        """The service's record of a model."""
         return dict(self.get(f"/v1/models/{quote(model_id, safe=':')}") or {})
 
     def _unreachable(self, error: OSError) -> UnreachableError:
         return UnreachableError(
-            f"The service at {self.url} cannot be asked: {error}",
+            f"The service at {self.url} does not answer: {error}",
             "To see whether it runs: cupola service status",
         )
 
@@ -90,7 +90,7 @@ def _text(value: object) -> str:
 
 
 def _reason(status: int, body: bytes) -> str:
-    """What an error's body says: in OpenAI's shape, or as plain text."""
+    """The message in an error's body, which is in OpenAI's shape or plain text."""
     text = body.decode("utf-8", "replace").strip()
     try:
         return str(json.loads(text)["error"]["message"])

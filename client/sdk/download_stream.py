@@ -18,7 +18,7 @@ class DownloadStream:
         self._end = ""
 
     def take(self, line: str) -> float | None:
-        """The percentage that a line tells, at most 100."""
+        """The percentage in a line, at most 100."""
         if self._end or line.startswith("{"):
             self._end += line
             return None
@@ -26,7 +26,7 @@ class DownloadStream:
         return min(float(found[1]), 100.0) if found else None
 
     def result(self) -> dict[str, Any]:
-        """The object at the end. Raises DownloadError when there is none, or it tells a failure."""
+        """The object at the end. Raises DownloadError when it is missing or reports a failure."""
         try:
             end = json.loads(self._end)
         except ValueError:

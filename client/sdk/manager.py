@@ -1,265 +1,69 @@
-"""The SDK: finds or starts the service, and manages its models.
+"""The SDK's manager, and the builder that makes one in steps.
 
-The methods are those of Foundry Local's SDK for Python 0.5, so that importing this class instead of
-its class is all that an app has to change; the builder and a few more are from its SDK for Rust.
-Nothing here is on the way of a chat: for that, give ``endpoint`` and ``api_key`` to any OpenAI
-client.
+The methods are those of Foundry Local's SDK for Python 0.5, so an app only has to import this class
+instead of that one. The builder and a few more methods are from its SDK for Rust. A chat does not
+go through the manager: give ``endpoint`` and ``api_key`` to any OpenAI client.
 """
 
 from __future__ import annotations
 
 import os
-import platform
-from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
 
 from cupola.cache.catalog import DeviceType
-from cupola.cache.home import Home
-from cupola.client import api, daemon
-from cupola.client import home as homes
-from cupola.client.errors import (
-    ModelNotDownloadedError,
-    ModelNotFoundError,
-    NotRunningError,
-    ResponseError,
-)
-from cupola.client.sdk.connection import NOT_DOWNLOADED, Connection, OnProgress
-from cupola.client.sdk.records import FoundryModelInfo, catalog_of, select
-
-if TYPE_CHECKING:
-    from cupola.client.sdk.builder import FoundryLocalManagerBuilder
-
-DEFAULT_TTL = 600  # seconds
+from cupola.client.sdk.async_manager import AsyncFoundryLocalManager
+from cupola.client.sdk.model_manager import ModelManager
 
 
-class FoundryLocalManager:
-    """The local service and its models.
-
-    With ``bootstrap`` the service is started if need be, and the model ``alias_or_model_id``
-    downloaded and loaded; ``device`` chooses among an alias's variants. ``timeout`` is in seconds
-    for each answer of the service (None: no limit), ``home`` the data folder.
-
-    As a context manager it gives up at the end the models that it has loaded: they are unloaded,
-    unless a time to live keeps them, which is the default. The service runs on for other apps.
-    """
-
-    def __init__(
-        self,
-        alias_or_model_id: str | None = None,
-        device: DeviceType | None = None,
-        bootstrap: bool = True,
-        timeout: float | None = None,
-        *,
-        home: str | os.PathLike[str] | None = None,
-    ) -> None:
-        self._home = Home(Path(home).absolute()) if home is not None else homes.current()
-        self._timeout = timeout
-        self._connection: Connection | None = None
-        self._catalog: list[FoundryModelInfo] | None = None
-        self._loaded: list[str] = []
-        self.is_service_running()
-        if bootstrap:
-            self.start_service()
-            if alias_or_model_id is not None:
-                self.download_model(alias_or_model_id, device)
-                self.load_model(alias_or_model_id, device)
+class FoundryLocalManager(ModelManager):
+    """The local service and its models: see ModelManager for the arguments and ``with``."""
 
     @classmethod
     def builder(cls) -> FoundryLocalManagerBuilder:
-        """Says in steps what the constructor takes as arguments."""
-        from cupola.client.sdk.builder import FoundryLocalManagerBuilder
-
+        """Takes in steps what the constructor takes as arguments."""
         return FoundryLocalManagerBuilder()
 
-    def __enter__(self) -> FoundryLocalManager:
-        return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
+@dataclass(frozen=True, slots=True)
+class FoundryLocalManagerBuilder:
+    """What to build. Every step returns a new builder; ``build`` does the work."""
 
-    def close(self) -> None:
-        """Give up the models that this manager has loaded; see the class."""
-        loaded, self._loaded = self._loaded, []
-        if self.is_service_running():
-            for model_id in loaded:
-                self.unload_model(model_id)
+    model: str | None = None
+    on_device: DeviceType | None = None
+    bootstraps: bool = True
+    seconds: float | None = None
+    folder: str | os.PathLike[str] | None = None
 
-    # -- the service -------------------------------------------------------------------------------
+    def alias_or_model_id(self, name: str) -> FoundryLocalManagerBuilder:
+        """The model to download and load."""
+        return replace(self, model=name)
 
-    @property
-    def service_uri(self) -> str:
-        """The service's address. Raises NotRunningError."""
-        return self.httpx_client.url
+    def device(self, device: DeviceType) -> FoundryLocalManagerBuilder:
+        """Which of an alias's variants to take."""
+        return replace(self, on_device=device)
 
-    @property
-    def endpoint(self) -> str:
-        """The base URL for OpenAI clients. Raises NotRunningError."""
-        return f"{self.service_uri}/v1"
+    def bootstrap(self, bootstrap: bool) -> FoundryLocalManagerBuilder:
+        """Whether to start the service and load the model."""
+        return replace(self, bootstraps=bootstrap)
 
-    @property
-    def api_key(self) -> str:
-        """A key for OpenAI clients, which want one: that of the environment, or any."""
-        return os.environ.get("OPENAI_API_KEY") or "OPENAI_API_KEY"
+    def timeout(self, seconds: float) -> FoundryLocalManagerBuilder:
+        """How long to wait for each answer of the service."""
+        return replace(self, seconds=seconds)
 
-    @property
-    def httpx_client(self) -> Connection:
-        """What asks the service; the name is that of Foundry Local's SDK."""
-        if self._connection is None:
-            raise NotRunningError(
-                "Service URI is not set. Please start the service first.", "Call start_service()"
-            )
-        return self._connection
+    timeout_secs = timeout  # its name in the SDK for Rust
 
-    def is_service_running(self) -> bool:
-        """Look for the service. Raises NoAnswerError when what listens in its place is silent."""
-        self._connect(daemon.find_or_await(self._home))
-        return self._connection is not None
+    def home(self, folder: str | os.PathLike[str]) -> FoundryLocalManagerBuilder:
+        """The data folder."""
+        return replace(self, folder=folder)
 
-    def start_service(self) -> None:
-        """Start the service if none runs. Raises ClientError when it does not start."""
-        environment = {homes.VARIABLE: str(self._home.root)}
-        self._connect(daemon.ensure_running(self._home, environment)[0])
+    def build(self) -> FoundryLocalManager:
+        """The manager. Raises ClientError."""
+        return FoundryLocalManager(
+            self.model, self.on_device, self.bootstraps, self.seconds, home=self.folder
+        )
 
-    def stop_service(self) -> None:
-        """Stop the service; running answers get its grace time to finish."""
-        if service := api.find(self._home):
-            daemon.stop(service)
-        self._connect(None)
-
-    # -- the catalog -------------------------------------------------------------------------------
-
-    def list_catalog_models(self) -> list[FoundryModelInfo]:
-        """The models that can be had, in order of preference; asked once."""
-        if self._catalog is None:
-            self._catalog = catalog_of(self.httpx_client.get("/foundry/list"))
-        return self._catalog
-
-    def refresh_catalog(self) -> None:
-        """Ask for the catalog again the next time it is needed."""
-        self._catalog = None
-
-    def get_model_info(
-        self,
-        alias_or_model_id: str,
-        device: DeviceType | None = None,
-        raise_on_not_found: bool = False,
-    ) -> FoundryModelInfo | None:
-        """The model that a name means, or None, or ModelNotFoundError."""
-        on_windows = platform.system() == "Windows"
-        found = select(self.list_catalog_models(), alias_or_model_id, device, on_windows)
-        if found is None and raise_on_not_found:
-            raise _not_found(alias_or_model_id)
-        return found
-
-    # -- the cache ---------------------------------------------------------------------------------
-
-    def get_cache_location(self) -> str:
-        """The folder that the models are in."""
-        return str(self.httpx_client.get("/openai/status")["modelDirPath"])
-
-    def list_cached_models(self) -> list[FoundryModelInfo]:
-        """The models on this disk."""
-        return self._infos(self.httpx_client.get("/openai/models"))
-
-    def download_model(
-        self,
-        alias_or_model_id: str,
-        device: DeviceType | None = None,
-        token: str | None = None,
-        force: bool = False,
-        on_progress: OnProgress | None = None,
-    ) -> FoundryModelInfo:
-        """Fetch a model unless it is on the disk; ``on_progress`` gets percentages.
-
-        Raises ModelNotFoundError, DownloadError.
-        """
-        model = self._model(alias_or_model_id, device)
-        if force or model not in self.list_cached_models():
-            body = {"model": model.to_download_body(), "token": token, "IgnorePipeReport": True}
-            if force:
-                body["Force"] = True
-            self.httpx_client.post_with_progress("/openai/download", body, on_progress)
-        return model
-
-    def is_model_upgradeable(
-        self, alias_or_model_id: str, device: DeviceType | None = None
-    ) -> bool:
-        """Whether the newest version of a model is not on the disk. Raises ModelNotFoundError."""
-        newest = self._newest(alias_or_model_id, device)
-        return newest.number >= 0 and newest not in self.list_cached_models()
-
-    def upgrade_model(
-        self,
-        alias_or_model_id: str,
-        device: DeviceType | None = None,
-        token: str | None = None,
-        on_progress: OnProgress | None = None,
-    ) -> FoundryModelInfo:
-        """Fetch the newest version of a model. Raises as ``download_model``."""
-        newest = self._newest(alias_or_model_id, device)
-        return self.download_model(newest.id, token=token, on_progress=on_progress)
-
-    # -- models in memory --------------------------------------------------------------------------
-
-    def load_model(
-        self, alias_or_model_id: str, device: DeviceType | None = None, ttl: int = DEFAULT_TTL
-    ) -> FoundryModelInfo:
-        """Load a model; ``ttl`` seconds after its last use it is unloaded.
-
-        Raises ModelNotFoundError, ModelNotDownloadedError.
-        """
-        model = self._model(alias_or_model_id, device)
-        try:
-            self.httpx_client.load(model.id, ttl, model.ep_override)
-        except ResponseError as error:
-            if NOT_DOWNLOADED not in str(error):
-                raise
-            raise ModelNotDownloadedError(
-                f"Model {alias_or_model_id} has not been downloaded yet. Please download it first.",
-                "Call download_model()",
-            ) from None
-        if model.id not in self._loaded:
-            self._loaded.append(model.id)
-        return model
-
-    def unload_model(
-        self, alias_or_model_id: str, device: DeviceType | None = None, force: bool = False
-    ) -> None:
-        """Unload a model if it is loaded; one with a time to live only by ``force``."""
-        model = self._model(alias_or_model_id, device)
-        if model in self.list_loaded_models():
-            self.httpx_client.unload(model.id, force)
-
-    def list_loaded_models(self) -> list[FoundryModelInfo]:
-        """The models in memory."""
-        return self._infos(self.httpx_client.loaded())
-
-    # ----------------------------------------------------------------------------------------------
-
-    def _connect(self, service: api.Service | None) -> None:
-        self._connection = Connection(service.url, self._timeout) if service else None
-
-    def _model(self, key: str, device: DeviceType | None) -> FoundryModelInfo:
-        found = self.get_model_info(key, device)
-        if found is None:
-            raise _not_found(key)
-        return found
-
-    def _newest(self, key: str, device: DeviceType | None) -> FoundryModelInfo:
-        return self._model(key.partition(":")[0], device)
-
-    def _infos(self, ids: list[str]) -> list[FoundryModelInfo]:
-        found = [self.get_model_info(model_id) for model_id in ids]
-        return [model for model in found if model is not None]
-
-
-def _not_found(key: str) -> ModelNotFoundError:
-    return ModelNotFoundError(
-        f"Model {key} not found in the catalog.", "To see what there is: list_catalog_models()"
-    )
+    async def build_async(self) -> AsyncFoundryLocalManager:
+        """The manager whose methods are coroutines. Raises ClientError."""
+        return await AsyncFoundryLocalManager.create(
+            self.model, self.on_device, self.bootstraps, self.seconds, home=self.folder
+        )

@@ -1,4 +1,4 @@
-"""A model as the SDK tells it, made from an entry of the service's list."""
+"""A model as the SDK describes it, made from an entry of the service's list."""
 
 from __future__ import annotations
 

@@ -3,28 +3,32 @@
 from __future__ import annotations
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
 
 from cupola.gateway.anthropic.answers import AnthropicAnswer, TokenCount
 from cupola.gateway.anthropic.body import CountRequest, MessagesRequest
 from cupola.gateway.anthropic.frames import AnthropicFrames
 from cupola.gateway.core.asking import ask
-from cupola.gateway.core.param_names import in_words_of
-from cupola.gateway.generation.arrangement import chat_prompt
+from cupola.gateway.core.param_names import with_param_names
 from cupola.gateway.generation.dependencies import ApiDependencies
 from cupola.gateway.generation.generator import new_call_id
+from cupola.gateway.generation.preparation import chat_prompt
 from cupola.gateway.generation.streaming import Answer
 from cupola.gateway.http.error_codes import WORK
 from cupola.gateway.http.errors import NO_RETRY, ApiError
+from cupola.gateway.http.json_answer import json_answer
 from cupola.gateway.openapi.absent import absent
 from cupola.gateway.openapi.described import SSE, Operation, Section, post
 from cupola.scheduler.protocol.messages import Encode, SamplingParams
 
 
 class AnthropicApi:
-    def __init__(self, service: ApiDependencies) -> None:
-        self._service = service
+    def __init__(self, dependencies: ApiDependencies) -> None:
+        self._generator = dependencies.generator
+        self._client = dependencies.client
+        self._models = dependencies.models
+        self._formats = dependencies.formats
 
     def routes(self) -> list[Route]:
         message = Operation(
@@ -50,22 +54,22 @@ class AnthropicApi:
         ]
 
     async def create(self, request: Request) -> Answer:
-        asked = MessagesRequest.model_validate_json(await request.body())
-        generation = await self._service.generator.generate(asked.generation(asked.sampling))
+        body = MessagesRequest.model_validate_json(await request.body())
+        generation = await self._generator.generate(body.generation(body.sampling))
         frames = AnthropicFrames(
-            generation.model, max_tokens=asked.max_tokens, show_thinking=asked.shows_thinking
+            generation.model, max_tokens=body.max_tokens, show_thinking=body.shows_thinking
         )
-        return Answer(generation.events, frames, stream=bool(asked.stream))
+        return Answer(generation.events, frames, stream=bool(body.stream))
 
     async def count(self, request: Request) -> Response:
-        asked = CountRequest.model_validate_json(await request.body())
-        model = await self._service.models.find(asked.model)
-        family = await self._service.families.of(model.path)
-        wanted = asked.generation(SamplingParams())
-        with in_words_of(wanted.names):
-            prompt = chat_prompt(wanted, family, new_call_id)
-            (output,) = await ask(self._service.client, request, model, Encode(prompt))
-        return JSONResponse({"input_tokens": len(output.tokens)})
+        body = CountRequest.model_validate_json(await request.body())
+        model = await self._models.find(body.model)
+        answer_format = await self._formats.of(model.path)
+        wanted = body.generation(SamplingParams())
+        with with_param_names(wanted.names):
+            prompt = chat_prompt(wanted, answer_format, new_call_id)
+            (output,) = await ask(self._client, request, model, Encode(prompt))
+        return json_answer(TokenCount(len(output.tokens)))
 
     async def batches(self, request: Request) -> Response:
         text = "There are no batches here: send the requests together, they share one run"

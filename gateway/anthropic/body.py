@@ -8,17 +8,17 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from cupola.gateway.anthropic.content import Messages, System, for_template
+from cupola.gateway.core.fields import Count, Model, Natural, Share, Stop
 from cupola.gateway.core.request import Conversation, GenerationRequest, ToolOptions
-from cupola.gateway.http.validation import Body, Endpoint, Refused, invalid, unsupported
-from cupola.gateway.openai.schemas.formats import schema_constraint
-from cupola.gateway.openai.schemas.sampling import Count, Model, Natural, Share, Stop
-from cupola.gateway.openai.schemas.tools import (
+from cupola.gateway.core.schema_constraint import schema_constraint
+from cupola.gateway.core.tool_schemas import (
     MAX_TOOLS,
     FunctionDefinition,
     Name,
     NamedFunction,
     options,
 )
+from cupola.gateway.http.validation import Body, Endpoint, Refused, invalid, unsupported
 from cupola.scheduler.protocol.messages import Constraint, SamplingParams
 
 NAMES = {
@@ -105,7 +105,7 @@ class Labels(Body):
 
 
 class Prompted(Endpoint):
-    """What both bodies have: all that the prompt is made of."""
+    """What both bodies share: everything that the prompt depends on."""
 
     refused: ClassVar[tuple[Refused, ...]] = (
         Refused("mcp_servers", bool, "call the servers in your app, and send 'tools'"),

@@ -33,7 +33,7 @@ class DocumentBlock(Body):
 
 
 class SearchResultBlock(Body):
-    """What an app has found by itself."""
+    """What an app has found in a search of its own."""
 
     type: Literal["search_result"]
     source: str
@@ -147,18 +147,18 @@ def for_template(
     system: list[TextBlock] | None, messages: list[AnthropicMessage]
 ) -> tuple[dict[str, Any], ...]:
     """The conversation in OpenAI's shapes: results of tools are messages of their own."""
-    told: list[dict[str, Any]] = []
+    conversation: list[dict[str, Any]] = []
     if system:
-        told.append({"role": "system", "content": joined(block.text for block in system)})
+        conversation.append({"role": "system", "content": joined(block.text for block in system)})
     names: dict[str, str] = {}  # of the tools that were called, by the call's id
     for message in messages:
         if message.role == "assistant":
-            told.append(_answer(message.content))
+            conversation.append(_answer(message.content))
             calls = [block for block in message.content if isinstance(block, ToolUseBlock)]
             names |= {call.id: call.name for call in calls}
         else:
-            told += _asked(message, names)
-    return tuple(told)
+            conversation += _request(message, names)
+    return tuple(conversation)
 
 
 def _answer(blocks: list[Block]) -> dict[str, Any]:
@@ -171,12 +171,12 @@ def _answer(blocks: list[Block]) -> dict[str, Any]:
     return answer
 
 
-def _asked(message: AnthropicMessage, names: dict[str, str]) -> list[dict[str, Any]]:
+def _request(message: AnthropicMessage, names: dict[str, str]) -> list[dict[str, Any]]:
     """Results first: a template wants them right after the calls."""
     blocks = message.content
     results = [block for block in blocks if isinstance(block, ToolResultBlock)]
-    told = [result.for_template(names.get(result.tool_use_id)) for result in results]
+    read = [result.for_template(names.get(result.tool_use_id)) for result in results]
     texts = [block.text for block in blocks if isinstance(block, _TEXTS)]
-    if texts or not told:
-        told.append({"role": message.role, "content": joined(texts)})
-    return told
+    if texts or not read:
+        read.append({"role": message.role, "content": joined(texts)})
+    return read

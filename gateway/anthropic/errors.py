@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Literal
 
 import msgspec
-from starlette.datastructures import MutableHeaders
 
-from cupola.gateway.anthropic.answers import AnthropicErrorAnswer
-from cupola.gateway.http.dialect import Failure
+from cupola.gateway.http.errors import ApiError
 
 OVERLOADED = 529
 _OVERLOADED_CODES = frozenset({"server_overloaded", "queue_timeout"})
@@ -29,28 +27,38 @@ _DETAILS: Mapping[str, Mapping[str, str]] = {
 }
 
 
+class AnthropicErrorBody(msgspec.Struct, frozen=True):
+    """``code`` and ``param`` stand beside Anthropic's own fields."""
+
+    type: str
+    message: str
+    code: str | None
+    param: str | None
+    details: Mapping[str, str] | msgspec.UnsetType = msgspec.UNSET
+
+
+class AnthropicErrorAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    type: Literal["error"] = "error"
+    error: AnthropicErrorBody
+    request_id: str | None
+
+
 class AnthropicErrors:
-    """See ``dialect.Dialect``. Beside Anthropic's fields stand the code and the parameter."""
+    """See ``error_formats.ErrorFormat``."""
 
-    prefix = "/v1/messages"
     answer = AnthropicErrorAnswer
+    request_id_headers: Sequence[str] = ("x-request-id", "request-id")
 
-    def status(self, status: int, failure: Failure) -> int:
-        return OVERLOADED if failure.code in _OVERLOADED_CODES else status
+    def status(self, status: int, code: str) -> int:
+        return OVERLOADED if code in _OVERLOADED_CODES else status
 
-    def body(self, status: int, failure: Failure, request_id: str = "") -> bytes:
-        status = self.status(status, failure)
-        error: dict[str, Any] = {
-            "type": _KINDS.get(status, "api_error" if status >= 500 else "invalid_request_error"),
-            "message": failure.message,
-            "code": failure.code,
-            "param": failure.param,
-        }
-        if details := _DETAILS.get(failure.param or ""):
-            error["details"] = details
-        body = {"type": "error", "error": error, "request_id": request_id or None}
-        return msgspec.json.encode(body)
-
-    def headers(self, headers: MutableHeaders) -> None:
-        if request_id := headers.get("x-request-id"):
-            headers["request-id"] = request_id
+    def encode(self, error: ApiError, request_id: str = "") -> bytes:
+        status = self.status(error.status, error.code)
+        body = AnthropicErrorBody(
+            type=_KINDS.get(status, "api_error" if status >= 500 else "invalid_request_error"),
+            message=error.message,
+            code=error.code,
+            param=error.param,
+            details=_DETAILS.get(error.param or "", msgspec.UNSET),
+        )
+        return msgspec.json.encode(AnthropicErrorAnswer(error=body, request_id=request_id or None))

@@ -1,4 +1,4 @@
-"""Asking a worker for something that is not generated: tokens, text, vectors."""
+"""Asks a worker for what is not generated: tokens, text or vectors."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from cupola.gateway.core.encoding import encoded
 from cupola.gateway.core.scheduler_client import SchedulerClient
 from cupola.gateway.http.disconnect import cancelled_on_disconnect
 from cupola.gateway.http.errors import ApiError
+from cupola.gateway.http.tenants import current_tenant
 from cupola.scheduler.protocol.messages import Decode, Embed, Encode, LocalModel, Output
 
 
@@ -20,15 +21,17 @@ async def ask(
     task: Encode | Decode | Embed,
     ttl: float | None = None,
 ) -> list[Output]:
-    """All outputs for ``task``. ``request``, whose body must have been read: its end ends the work.
+    """All outputs of ``task``.
 
-    Raises RequestFailed, ApiError; their ``param`` is as ``naming`` has it.
+    ``request`` is the client's, and its body must have been read: the task is aborted when the
+    client disconnects. Raises RequestFailed and ApiError. Their ``param`` is a field of the task:
+    see ``param_names``.
     """
     work = encoded(task)
     outputs: list[Output] = []
     async with (
         cancelled_on_disconnect(request.receive),
-        aclosing(client.generate(model, work, ttl)) as batches,
+        aclosing(client.generate(model, work, ttl, tenant=current_tenant())) as batches,
     ):
         async for batch in batches:
             outputs += batch

@@ -61,19 +61,19 @@ def _combines(schema: Any) -> bool:
 def _close(schema: Any) -> Any:
     if not isinstance(schema, dict):
         return schema
-    made = dict(schema)
+    result = dict(schema)
     for keyword in _NAMED:
         if isinstance(inner := schema.get(keyword), dict):
-            made[keyword] = {name: _close(part) for name, part in inner.items()}
+            result[keyword] = {name: _close(part) for name, part in inner.items()}
     for keyword in _LISTED:
         if isinstance(inner := schema.get(keyword), list):
-            made[keyword] = [_close(part) for part in inner]
+            result[keyword] = [_close(part) for part in inner]
     for keyword in _SINGLE:
         if keyword in schema:
-            made[keyword] = _close(schema[keyword])
+            result[keyword] = _close(schema[keyword])
     if schema.get("properties") and not is_open(schema):
-        made["additionalProperties"] = False
-    return made | _bounds(schema)
+        result["additionalProperties"] = False
+    return result | _bounds(schema)
 
 
 def _bounds(schema: dict[str, Any]) -> dict[str, int]:

@@ -1,100 +1,83 @@
 """The downloads of a gateway: at most one of a model at a time, in a process of its own.
 
-Whoever asks for a model that is being downloaded follows that download. When the last follower has
-gone it is cancelled.
+A client that asks for a model that is being downloaded follows that download. When the last
+follower has gone the download is cancelled.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import subprocess
 import threading
 from collections.abc import AsyncGenerator
 
-import msgspec
-
 from cupola.cache.home import Home
-from cupola.cache.install.download import Told, command
+from cupola.cache.install.messages import DownloadJob, InstallProgress, InstallReport
+from cupola.cache.install.process import CANCEL_SECONDS, InstallProcess
 from cupola.gateway.core.mailbox import Mailbox
 
 logger = logging.getLogger(__name__)
-
-CANCEL_SECONDS = 15.0  # to clear up; then the process is killed
-_decode = msgspec.json.Decoder(Told).decode
 
 
 class Downloads:
     def __init__(self, home: Home) -> None:
         self._home = home
-        self._jobs: dict[str, _Job] = {}
+        self._running: dict[str, _Download] = {}
 
-    async def follow(self, model_id: str, force: bool) -> AsyncGenerator[list[Told]]:
-        """What is told of the download, up to ``done``; begins it if need be.
+    async def follow(self, model_id: str, force: bool) -> AsyncGenerator[list[InstallReport]]:
+        """The reports of the download, up to its result; begins it if need be.
 
-        Whoever stops reading before the end must close the generator (``contextlib.aclosing``).
+        A reader that stops before the end must close the generator (``contextlib.aclosing``).
         """
-        job = self._jobs.get(model_id)
-        if job is None or job.ended:
-            job = self._jobs[model_id] = _Job(command(self._home, model_id, force))
+        download = self._running.get(model_id)
+        if download is None or download.ended:
+            job = DownloadJob(str(self._home.root), model_id, force)
+            download = self._running[model_id] = _Download(InstallProcess.start(job))
             logger.info("downloading %s", model_id)
-        news: Mailbox[Told] = Mailbox()
-        job.followers.append(news)
+        reports: Mailbox[InstallReport] = Mailbox()
+        download.followers.append(reports)
         try:
             while True:
-                batch = await news.take()
+                batch = await reports.take()
                 yield batch
-                if batch[-1].done:
+                if not isinstance(batch[-1], InstallProgress):
                     return
         finally:
-            job.followers.remove(news)
-            if not job.followers and self._jobs.get(model_id) is job:
-                del self._jobs[model_id]
-                job.cancel()
+            download.followers.remove(reports)
+            if not download.followers and self._running.get(model_id) is download:
+                del self._running[model_id]
+                download.cancel()
 
 
-class _Job:
-    """One process, and a thread that reads what it tells. Lives in the loop that made it."""
+class _Download:
+    """One process, and a thread that reads its reports. Lives in the loop that made it."""
 
-    def __init__(self, words: list[str]) -> None:
-        self.followers: list[Mailbox[Told]] = []
+    def __init__(self, process: InstallProcess) -> None:
+        self.followers: list[Mailbox[InstallReport]] = []
         self.ended = False
+        self._process = process
         self._loop = asyncio.get_running_loop()
-        self._killing: asyncio.TimerHandle | None = None
-        # Not asyncio's: the loop that zmq needs on Windows has no processes.
-        self._process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        self._kill_timer: asyncio.TimerHandle | None = None
+        # Not asyncio's subprocesses: the loop that zmq needs on Windows has none.
         threading.Thread(target=self._read, daemon=True, name="download").start()
 
     def cancel(self) -> None:
         """Have it end; does nothing when it has ended."""
-        if not self.ended and self._process.stdin is not None:
-            self._process.stdin.close()
-            self._killing = self._loop.call_later(CANCEL_SECONDS, self._process.kill)
+        if not self.ended:
+            self._process.cancel()
+            self._kill_timer = self._loop.call_later(CANCEL_SECONDS, self._process.kill)
 
     def _read(self) -> None:
-        assert self._process.stdout is not None
-        with self._process.stdout as lines:
-            last = Told()
-            for line in lines:
-                last = _decode(line)
-                if not last.done:
-                    self._post(last)
-        status = self._process.wait()
-        text = f"the download ended unexpectedly ({status}); the service's log has more"
-        self._post(last if last.done else Told(done=True, error=text))
+        for report in self._process.reports():
+            try:
+                self._loop.call_soon_threadsafe(self._on_report, report)
+            except RuntimeError:
+                return  # the loop is closed: the gateway is ending
 
-    def _post(self, told: Told) -> None:
-        try:
-            self._loop.call_soon_threadsafe(self._hear, told)
-        except RuntimeError:
-            return  # the loop is closed: the gateway is ending
-
-    def _hear(self, told: Told) -> None:
-        if told.done:
+    def _on_report(self, report: InstallReport) -> None:
+        if not isinstance(report, InstallProgress):
             self.ended = True
-            if self._process.stdin is not None:
-                self._process.stdin.close()
-            if self._killing is not None:
-                self._killing.cancel()
+            if self._kill_timer is not None:
+                self._kill_timer.cancel()
         for follower in self.followers:
-            follower.put(told)
+            follower.put(report)

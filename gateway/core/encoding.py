@@ -1,4 +1,4 @@
-"""A task as the worker gets it."""
+"""Encodes a task for its Submit."""
 
 from __future__ import annotations
 
@@ -18,17 +18,20 @@ from cupola.scheduler.protocol.messages import (
 
 
 def encoded(task: Task) -> msgspec.Raw:
-    """Raises ApiError when something that is passed on as it came has no place in a message."""
+    """The ``work`` of a Submit.
+
+    Raises ApiError when a part that the gateway does not check cannot be encoded.
+    """
     try:
         return encode_work(task)
     except (OverflowError, RecursionError):
-        param = next((name for name, part in _passed_on(task).items() if _too_large(part)), None)
+        param = next((name for name, part in _unchecked(task).items() if _too_large(part)), None)
         text = f"'{param}' holds a number or a nesting that is too large"
         raise ApiError(400, "invalid_value", text, param=param) from None
 
 
-def _passed_on(task: Task) -> dict[str, object]:
-    """The parts that nobody has checked, by their names."""
+def _unchecked(task: Task) -> dict[str, object]:
+    """The parts that the gateway passes on as they came, by their names."""
     match task:
         case Work(prompt=Chat() as chat) | Encode(prompt=Chat() as chat):
             options = chat.template_options

@@ -1,8 +1,8 @@
-"""What happens in a generation, as every door of the API is told it. Pure data.
+"""What happens in a generation, for every API. Pure data.
 
-``index`` says which of the request's answers an event belongs to. For each answer come, in the
-order in which the model made them, texts, reasoning and tool calls, and then one ``Finished``. A
-call's ``ToolCallStart`` comes before its arguments. The last event of all is one ``UsageTotal``.
+``index`` says which of the request's answers an event belongs to. Each answer has texts, reasoning
+and tool calls in the order in which the model made them, and then one ``Finished``. A call's
+``ToolCallStart`` comes before its arguments. The last event of all is one ``UsageTotal``.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class TextDelta(msgspec.Struct, frozen=True, gc=False):
 
 
 class ReasoningDelta(msgspec.Struct, frozen=True, gc=False):
-    """More of what the model thinks before it answers."""
+    """More of the reasoning before the answer."""
 
     index: int
     text: str
@@ -48,16 +48,16 @@ class ToolCallArguments(msgspec.Struct, frozen=True, gc=False):
 
 
 class Logprobs(msgspec.Struct, frozen=True):
-    """The tokens that the texts next to this event were made of."""
+    """The tokens of the texts next to this event."""
 
     index: int
     tokens: tuple[TokenLogprob, ...]
 
 
 class PromptLogprobs(msgspec.Struct, frozen=True):
-    """The prompt's own tokens, where they were asked for, before all else of its first answer.
+    """The tokens of a prompt, where the request wants them. It is the first event of the answer.
 
-    Nothing could predict the first token: its logprob is NaN.
+    Nothing predicts the first token, so its logprob is NaN.
     """
 
     index: int

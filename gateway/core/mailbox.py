@@ -1,7 +1,7 @@
-"""A one-reader queue that hands over everything that has come at once.
+"""A queue for one reader, who takes all items at once.
 
-``asyncio.Queue`` wakes its reader for each item; here a reader that is late gets all of them in one
-go, so a busy gateway does its per-write work less often.
+``asyncio.Queue`` wakes its reader for each item. Here a late reader gets all items together, so a
+busy gateway writes to its clients less often.
 """
 
 from __future__ import annotations
@@ -25,12 +25,16 @@ class Mailbox(Generic[T]):
         self._items.append(item)
         self._wake()
 
-    async def take(self, patience: float | None = None) -> list[T]:
-        """All items, oldest first; waits for one. Empty when none came for ``patience`` seconds."""
+    async def take(self, max_wait: float | None = None) -> list[T]:
+        """Wait for an item and return all, oldest first.
+
+        Empty if none came for ``max_wait`` seconds; None waits for ever. If the call is cancelled,
+        no item is lost.
+        """
         if not self._items:
             loop = asyncio.get_running_loop()
             self._waiter = loop.create_future()
-            timer = None if patience is None else loop.call_later(patience, self._wake)
+            timer = None if max_wait is None else loop.call_later(max_wait, self._wake)
             try:
                 await self._waiter
             finally:

@@ -1,8 +1,8 @@
-"""What each API calls the parts of a task, so that an error names what its client has written.
+"""What each API calls the parts of a request, so that an error names what its client has written.
 
-Below the doors a part has one name: that of the field of ``GenerationRequest``, of the scheduler's
-Task or of its sampling. A door has a table from these to its own names; what is not in the table
-has the same name there.
+Below the APIs a part has one name: that of the field of ``GenerationRequest``, of the scheduler's
+task or of its sampling. An API has a table from these names to its own. A part that is not in the
+table has the same name in the API.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from contextlib import contextmanager
 
 from cupola.gateway.http.errors import TABLE, ApiError, RequestFailed
 
-Names = Mapping[str, str]
+ParamNames = Mapping[str, str]
 
 
 @contextmanager
-def in_words_of(names: Names) -> Iterator[None]:
-    """What fails within is told with these names."""
+def with_param_names(names: ParamNames) -> Iterator[None]:
+    """Errors of the block name the parts of the request by these names."""
     try:
         yield
     except RequestFailed as failed:

@@ -1,7 +1,7 @@
 """The models of other servers that have been registered with this one.
 
-They live in memory only, their keys too. The supervisor hands what one gateway is told to all of
-them, also to those that it starts later.
+They and their keys are kept in memory only. The supervisor passes what one gateway registers on to
+all gateways, also to those that it starts later.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ VERB = "remote"  # of the lines between gateways and supervisor
 
 
 class RemoteModel(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A model that another server runs. Without a ``base`` (its URL) it is there no more."""
+    """A model that another server runs. One without a ``base`` (its URL) has been removed."""
 
     name: str
     kind: str = ""  # of provider, e.g. "deepseek"
@@ -24,7 +24,7 @@ class RemoteModel(msgspec.Struct, frozen=True, omit_defaults=True):
 
     @property
     def line(self) -> str:
-        """For the supervisor, which keeps the last one of each name."""
+        """What the supervisor is sent. It keeps the last line of each name."""
         return f"{VERB} {quote(self.name.casefold())} {msgspec.json.encode(self).decode()}"
 
 
@@ -49,7 +49,7 @@ class RemoteModels:
         if model.base:
             self._models[model.name.casefold()] = model
 
-    def hear(self, line: str) -> None:
-        """Take in a line from the supervisor, if it is for us."""
+    def update(self, line: str) -> None:
+        """Apply a line from the supervisor. Lines about other things change nothing."""
         if line.startswith(f"{VERB} "):
             self.put(msgspec.json.decode(line.split(" ", 2)[2], type=RemoteModel))

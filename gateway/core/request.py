@@ -1,10 +1,10 @@
 """What a client wants generated, in no API's words. Pure data.
 
-    body ──door──> GenerationRequest ──arrange──> Work ──worker──> Output
-         frames <──door── Event <──parser───────────────────────────┘
+    body ──API──> GenerationRequest ──prepare──> Work ──worker──> Output
+        frames <──API── Event <──parser────────────────────────────┘
 
-A door turns its own body into a ``GenerationRequest`` and the events into its own frames; it sees
-neither the scheduler nor the markers of model families. ``generator.Generator`` is what is between.
+An API turns its own body into a ``GenerationRequest``, and the events into its own frames. It sees
+neither the scheduler nor the markers of a model's format: ``generator.Generator`` stands between.
 """
 
 from __future__ import annotations
@@ -40,14 +40,14 @@ class Tool:
 class ToolOptions:
     """The tools that may be called, and how.
 
-    ``told``: those that the model is told of. A choice that is enforced does not change them, so
-    that the prompt, and what the cache holds of it, stays the same from turn to turn.
+    ``listed``: the tools in the prompt. A choice that is enforced does not change them. So the
+    prompt, and what the cache holds of it, stays the same from turn to turn.
     """
 
     tools: tuple[Tool, ...] = ()
     use: ToolUse = ToolUse.AUTO
     parallel: bool = True  # whether one answer may hold several calls
-    told: tuple[Tool, ...] = ()
+    listed: tuple[Tool, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,4 +76,4 @@ class GenerationRequest:
     cache_salt: str = ""
     ttl: float | None = None  # seconds that the model stays loaded; -1: for ever; None: default
     provider: ExecutionProvider | None = None  # None: the best that there is
-    names: Mapping[str, str] = field(default_factory=dict)  # see ``naming``: for errors only
+    names: Mapping[str, str] = field(default_factory=dict)  # see ``param_names``: for errors only

@@ -1,6 +1,6 @@
-"""The gateway's end of the scheduler's socket, for asyncio. The only file here that knows ZeroMQ.
+"""The gateway's end of the scheduler's socket, for asyncio. No other file here knows ZeroMQ.
 
-Decisions are in ``calls.Calls``; this module moves frames and keeps the time.
+Decisions are in ``calls.Calls``. This module moves frames and reads the clock.
 """
 
 from __future__ import annotations
@@ -17,12 +17,13 @@ import msgspec
 import zmq
 import zmq.asyncio
 
-from cupola.gateway.core.calls import Asked, Calls, Reply, ToSend, new_request_id
+from cupola.gateway.core.calls import Calls, Reply, new_request_id
 from cupola.gateway.core.mailbox import Mailbox
 from cupola.gateway.http.errors import RequestFailed
 from cupola.scheduler.protocol.endpoint import Endpoint
 from cupola.scheduler.protocol.messages import (
     ErrorCode,
+    FromGateway,
     LoadModel,
     LocalModel,
     Output,
@@ -36,18 +37,19 @@ from cupola.scheduler.protocol.messages import (
 
 logger = logging.getLogger(__name__)
 
-BEAT = 1.0  # seconds between queries
-STALE = 3.0  # seconds after which the scheduler's last word says nothing any more
-IDLE = 15.0  # seconds of silence after which a reader of outputs gets an empty batch
-FRAMES_AT_ONCE = 64  # handled before other tasks of the loop get their turn
+HEARTBEAT = 1.0  # seconds between queries
+STALE = 3.0  # seconds after which a Status counts as out of date
+IDLE = 15.0  # seconds without output after which a reader of outputs gets an empty batch
+FRAMES_AT_ONCE = 64  # how many are handled before other tasks of the loop get their turn
 
 
 class SchedulerClient:
-    """Asks the scheduler for work and hands each answer to who asked. Made by ``connected``."""
+    """Sends requests to the scheduler and hands each answer to its caller. See ``connected``."""
 
     def __init__(self, socket: zmq.asyncio.Socket) -> None:
         self._socket = socket
-        # zmq.asyncio makes a future for each frame; behind its wake-ups this is the fast way in.
+        # zmq.asyncio makes a future for each frame. Reading through this socket costs less; the
+        # other one is for waiting.
         self._direct: zmq.Socket[bytes] = zmq.Socket.shadow(socket.underlying)
         self._calls = Calls(time.monotonic())
         self._status_at = -float("inf")
@@ -56,13 +58,13 @@ class SchedulerClient:
     @classmethod
     @asynccontextmanager
     async def connected(cls, endpoint: Endpoint) -> AsyncIterator[SchedulerClient]:
-        """A client that works for as long as the block runs; its failure cancels the block."""
+        """A client that works as long as the block runs. If it fails, the block is cancelled."""
         with zmq.asyncio.Context() as context, context.socket(zmq.DEALER) as socket:
             client = cls(socket)
             client._direct.identity = f"gateway-{uuid.uuid4().hex}".encode()
             endpoint.join(client._direct)
             async with asyncio.TaskGroup() as tasks:
-                owned = [tasks.create_task(client._read()), tasks.create_task(client._beat())]
+                owned = [tasks.create_task(client._read()), tasks.create_task(client._query())]
                 try:
                     yield client
                 finally:
@@ -71,35 +73,32 @@ class SchedulerClient:
 
     @property
     def status(self) -> Status | None:
-        """What the scheduler last said of itself."""
+        """The newest Status of the scheduler; None: there was none yet."""
         return self._calls.status
 
     @property
     def status_age(self) -> float:
-        """Seconds since ``status`` came."""
+        """Seconds since ``status`` came; infinite without one."""
         return time.monotonic() - self._status_at
 
-    @property
-    def open_calls(self) -> int:
-        return len(self._calls)
-
     async def serving(self) -> None:
-        """Wait until a worker has been seen."""
+        """Wait until the scheduler has had a worker."""
         await self._serving.wait()
 
     async def generate(
-        self, model: LocalModel, work: msgspec.Raw, ttl: float | None = None
+        self, model: LocalModel, work: msgspec.Raw, ttl: float | None = None, *, tenant: str
     ) -> AsyncGenerator[list[Output]]:
-        """The outputs of ``work`` (an encoded Work), those that have come together as one batch.
+        """The outputs of ``work``, an encoded Task. A batch holds those that came together.
 
-        An empty batch means that nothing came for IDLE seconds. Raises RequestFailed. Whoever stops
-        reading before the end must close the generator (``contextlib.aclosing``): that aborts.
+        An empty batch means that nothing came for IDLE seconds. ``ttl`` and ``tenant`` are those of
+        Submit. Raises RequestFailed. Whoever stops reading before the end must close the generator
+        (``contextlib.aclosing``), which aborts the request.
         """
-        asked = Submit(new_request_id(), model, work, ttl)
+        message = Submit(new_request_id(), model, work, ttl, tenant)
         replies: Mailbox[Reply] = Mailbox()
-        call = self._calls.open(asked, replies.put, time.monotonic())
+        call = self._calls.open(message, replies.put, time.monotonic())
         try:
-            self._send([asked])
+            self._send([message])
             while True:
                 batch = await replies.take(IDLE)
                 outputs = [reply for reply in batch if isinstance(reply, Output)]
@@ -115,25 +114,27 @@ class SchedulerClient:
             self._send(self._calls.close(call))
 
     async def load(self, model: LocalModel, ttl: float | None = None) -> None:
-        """Have ``model`` resident on some worker. Raises RequestFailed."""
-        await self._ask(LoadModel(new_request_id(), model, ttl))
+        """Load ``model`` on some worker. Raises RequestFailed."""
+        await self._call(LoadModel(new_request_id(), model, ttl))
 
     async def unload(self, model_id: str, force: bool = True) -> None:
-        """Have every worker drop ``model_id`` once it is idle. Raises RequestFailed.
+        """Unload ``model_id`` on every worker once it is idle. Raises RequestFailed.
 
-        Without ``force`` a model stays that was loaded for a given time, or is pinned.
+        Without ``force`` a model stays if it is pinned or was loaded for a given time.
         """
-        await self._ask(UnloadModel(new_request_id(), model_id, force))
+        await self._call(UnloadModel(new_request_id(), model_id, force))
 
-    def end_all(self, code: ErrorCode, message: str) -> None:
+    def end_all(self, code: ErrorCode, text: str) -> None:
         """End every open request with an error."""
-        self._send(self._calls.fail_all(code, message))
+        if count := len(self._calls):
+            logger.warning("ending %d open requests: %s", count, text)
+        self._send(self._calls.fail_all(code, text))
 
-    async def _ask(self, asked: Asked) -> None:
+    async def _call(self, message: LoadModel | UnloadModel) -> None:
         replies: Mailbox[Reply] = Mailbox()
-        call = self._calls.open(asked, replies.put, time.monotonic())
+        call = self._calls.open(message, replies.put, time.monotonic())
         try:
-            self._send([asked])
+            self._send([message])
             [reply] = await replies.take()
             if isinstance(reply, RequestFailed):
                 raise reply
@@ -166,19 +167,19 @@ class SchedulerClient:
                 self._serving.set()
         self._send(self._calls.receive(message, now))
 
-    async def _beat(self) -> None:
+    async def _query(self) -> None:
         while True:
             self._drain()  # after a stall of this loop, answers may be waiting
             self._send(self._calls.tick(time.monotonic()))
             self._send([Query()])
-            await asyncio.sleep(BEAT)
+            await asyncio.sleep(HEARTBEAT)
 
-    def _send(self, messages: Iterable[ToSend | Query]) -> None:
+    def _send(self, messages: Iterable[FromGateway]) -> None:
         if self._socket.closed:
-            return  # the process is ending, and the scheduler notices
+            return  # the process is ending, and the scheduler will notice
         for message in messages:
-            # Through the asyncio socket: sending can swallow the wake-up of a frame that has come,
-            # and it looks again. With NOBLOCK its future is always done.
+            # This uses the asyncio socket: sending can swallow the wake-up for a frame that has
+            # come, and the asyncio socket checks for it. With NOBLOCK its future is always done.
             sent = cast("asyncio.Future[Any]", self._socket.send(encode(message), zmq.NOBLOCK))
             if error := sent.exception():
                 logger.warning("could not send %s: %s", type(message).__name__, error)

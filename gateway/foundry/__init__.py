@@ -1,1 +1,1 @@
-"""Foundry Local's own endpoints, those of all of its generations."""
+"""Foundry Local's own endpoints, of all its generations."""

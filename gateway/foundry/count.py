@@ -6,32 +6,33 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from cupola.gateway.core.asking import ask
-from cupola.gateway.core.param_names import in_words_of
+from cupola.gateway.core.param_names import with_param_names
 from cupola.gateway.core.scheduler_client import SchedulerClient
-from cupola.gateway.foundry.list import json_answer
-from cupola.gateway.generation.arrangement import chat_prompt
+from cupola.gateway.foundry.answers import PromptCount
 from cupola.gateway.generation.generator import new_call_id
 from cupola.gateway.generation.model_directory import ModelDirectory
+from cupola.gateway.generation.preparation import chat_prompt
+from cupola.gateway.http.json_answer import json_answer
+from cupola.gateway.openai.body.chat import ChatRequest
 from cupola.gateway.openai.chat import generation_of
-from cupola.gateway.openai.schemas.chat import ChatRequest
-from cupola.gateway.toolcalls.directory import FamilyDirectory
+from cupola.gateway.toolcalls.directory import FormatDirectory
 from cupola.scheduler.protocol.messages import Encode
 
 
 class FoundryCountApi:
     def __init__(
-        self, client: SchedulerClient, models: ModelDirectory, families: FamilyDirectory
+        self, client: SchedulerClient, models: ModelDirectory, families: FormatDirectory
     ) -> None:
         self._client = client
         self._models = models
         self._families = families
 
     async def count(self, request: Request) -> Response:
-        """Counts what POST /v1/chat/completions would put to the model for the same body."""
-        asked = generation_of(ChatRequest.model_validate_json(await request.body()))
-        model = await self._models.find(asked.model, asked.provider)
+        """Counts the prompt that POST /v1/chat/completions would make of the same body."""
+        generation = generation_of(ChatRequest.model_validate_json(await request.body()))
+        model = await self._models.find(generation.model, generation.provider)
         family = await self._families.of(model.path)
-        with in_words_of(asked.names):
-            prompt = chat_prompt(asked, family, new_call_id)
-            outputs = await ask(self._client, request, model, Encode(prompt), asked.ttl)
-        return json_answer({"tokenCount": len(outputs[-1].tokens)})
+        with with_param_names(generation.names):
+            prompt = chat_prompt(generation, family, new_call_id)
+            outputs = await ask(self._client, request, model, Encode(prompt), generation.ttl)
+        return json_answer(PromptCount(len(outputs[-1].tokens)))

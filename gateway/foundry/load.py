@@ -1,4 +1,4 @@
-"""Loading and unloading by command, as Foundry Local's generations ask for it.
+"""Loading and unloading models, in the forms of Foundry Local's generations.
 
 A  GET /openai/load/{name}?ttl=&timeout=&unload=&ep=   /openai/unload/{name}?force=   empty answers
 B-D  GET /models/load/{name}   /models/unload/{name}   {"status": ...}
@@ -16,13 +16,14 @@ from cupola.cache.catalog import ModelVariant, UnknownModelError
 from cupola.cache.errors import NotCachedError
 from cupola.gateway.core.remote_models import RemoteModels
 from cupola.gateway.core.scheduler_client import SchedulerClient
-from cupola.gateway.foundry.list import json_answer
+from cupola.gateway.foundry.answers import LoadStatus, UnloadStatus
 from cupola.gateway.generation.model_directory import ModelDirectory
 from cupola.gateway.http.errors import SERVER_ERROR, ApiError, RequestFailed
+from cupola.gateway.http.json_answer import json_answer
 from cupola.scheduler.protocol.messages import ErrorCode, LocalModel
 
 FOREVER = -1.0
-# The SDKs look for this very text, and then say that the model has not been downloaded.
+# The SDKs look for this text and then report that the model has not been downloaded.
 NOT_DOWNLOADED = "No OpenAIService provider found for modelName"
 PROVIDERS = frozenset({"", "dml", "cuda", "qnn", "cpu", "webgpu", "openvino"})
 
@@ -33,7 +34,7 @@ class FoundryLoadApi:
     ) -> None:
         self._client = client
         self._models = models
-        self._remote = remote  # there is nothing to load or unload about these
+        self._remote = remote  # these need no loading
 
     async def loaded(self, request: Request) -> Response:
         return json_answer(sorted(self._resident()))
@@ -72,7 +73,7 @@ class FoundryLoadApi:
     async def load_now(self, request: Request) -> Response:
         name = request.path_params["name"]
         if self._remote.find(name):
-            return json_answer({"status": "already_loaded"})
+            return json_answer(LoadStatus("already_loaded"))
         try:
             cached = await self._models.lookup(name)
         except UnknownModelError:
@@ -82,7 +83,7 @@ class FoundryLoadApi:
             message = "Model not cached: Model must be downloaded before loading"
             raise ApiError(400, "model_not_cached", message, param="model") from None
         if cached.variant.id in self._resident():
-            return json_answer({"status": "already_loaded"})
+            return json_answer(LoadStatus("already_loaded"))
         try:
             await self._client.load(
                 _local(cached.variant, str(cached.path)), ttl_of(request.query_params)
@@ -92,17 +93,17 @@ class FoundryLoadApi:
                 raise
             text = f"Load failed: {failed.message}"
             raise ApiError(500, failed.code, text, kind=SERVER_ERROR, param="model") from None
-        return json_answer({"status": "loaded"})
+        return json_answer(LoadStatus("loaded"))
 
     async def unload_now(self, request: Request) -> Response:
         name = request.path_params["name"]
         if self._remote.find(name):
-            return json_answer({"status": "not_loaded"})
+            return json_answer(UnloadStatus("not_loaded"))
         model_id = await self._id(name)
         if model_id not in self._resident():
-            return json_answer({"status": "not_loaded"})
+            return json_answer(UnloadStatus("not_loaded"))
         await self._client.unload(model_id, force=True)
-        return json_answer({"status": "unloaded"})
+        return json_answer(UnloadStatus("unloaded"))
 
     # ----------------------------------------------------------------------------------------------
 
@@ -111,7 +112,7 @@ class FoundryLoadApi:
         return {model_id for worker in workers for model_id in worker.resident}
 
     async def _id(self, name: str) -> str:
-        """The id of what ``name`` means; a loaded model whose files are gone keeps its name."""
+        """The id of the model that ``name`` means. A loaded model may have no files any more."""
         try:
             return (await self._models.lookup(name)).variant.id
         except NotCachedError as missing:

@@ -11,12 +11,12 @@ from starlette.responses import Response
 
 from cupola.gateway.core.scheduler_client import SchedulerClient
 from cupola.gateway.foundry.answers import ProviderAnswer
-from cupola.gateway.foundry.list import json_answer
+from cupola.gateway.http.json_answer import json_answer
 from cupola.scheduler.protocol.messages import ProviderState
 
 
-class ProvidersApi:
-    """Trying them takes seconds, so it is done once, when somebody asks."""
+class FoundryProvidersApi:
+    """Trying the providers takes seconds, so it is done once, at the first request."""
 
     def __init__(
         self, client: SchedulerClient, discover: Callable[[], Sequence[ProviderState]]
@@ -31,13 +31,14 @@ class ProvidersApi:
             if not self._found:
                 self._found = await anyio.to_thread.run_sync(self._discover)
         workers = self._client.status.workers if self._client.status else ()
-        told: list[ProviderAnswer] = [
-            {
-                "name": state.name,
-                "works": not state.problem,
-                "problem": state.problem,
-                "workers": [each.name for each in workers if each.provider == state.name],
-            }
-            for state in self._found
-        ]
-        return json_answer(told)
+        return json_answer(
+            [
+                ProviderAnswer(
+                    name=state.name,
+                    works=not state.problem,
+                    problem=state.problem,
+                    workers=[each.name for each in workers if each.provider == state.name],
+                )
+                for state in self._found
+            ]
+        )

@@ -1,7 +1,7 @@
 """Passes requests for registered models on to the servers that run them, and streams the answers.
 
-Only the body goes there, with the key that the model was registered with: what the client sent as
-its key was meant for this service. Only here the gateway is an HTTP client.
+Only the body is passed on, with the key that the model was registered with. The client's own key is
+meant for this service. The gateway is an HTTP client nowhere else.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from cupola.gateway.core.remote_models import RemoteModel, RemoteModels
 from cupola.gateway.http.cors import is_loopback
 from cupola.gateway.http.disconnect import cancelled_on_disconnect
+from cupola.gateway.http.error_formats import error_response
 from cupola.gateway.http.errors import NO_RETRY, SERVER_ERROR, ApiError
 from cupola.gateway.openapi.described import PROXIED_PREFIX
 
@@ -31,12 +32,12 @@ SILENCE_SECONDS = 600.0  # between two pieces of an answer
 PASSED = ("content-type", "cache-control", "retry-after", "x-should-retry")
 
 
-class _Asked(msgspec.Struct):
+class _Body(msgspec.Struct):
     model: str
 
 
 class Proxy:
-    """Middleware, the innermost: what is not for a registered model goes on unchanged."""
+    """The innermost middleware. Requests for other models go on unchanged."""
 
     def __init__(self, app: ASGIApp, remote: RemoteModels) -> None:
         self._app = app
@@ -71,7 +72,7 @@ def _may_name_a_model(scope: Scope) -> bool:
 
 def _model_in(body: bytes) -> str:
     try:
-        return msgspec.json.decode(body, type=_Asked).model
+        return msgspec.json.decode(body, type=_Body).model
     except (msgspec.MsgspecError, UnicodeDecodeError):
         return ""
 
@@ -89,7 +90,7 @@ async def _pass_on(
     url = f"{model.base}/{scope['path'].removeprefix(PROXIED_PREFIX)}"
     started = False
     limits = httpx2.Timeout(SILENCE_SECONDS, connect=CONNECT_SECONDS)
-    # A proxy in the environment is for the way out, not for this machine.
+    # A proxy in the environment is not for servers on this machine.
     outside = not is_loopback(urlsplit(model.base).hostname or "")
     async with (
         cancelled_on_disconnect(receive),
@@ -115,7 +116,7 @@ async def _pass_on(
                 kind=SERVER_ERROR,
                 headers=NO_RETRY,
             )
-            await refusal.response()(scope, receive, send)
+            await error_response(refusal, scope)(scope, receive, send)
 
 
 def _start(answer: httpx2.Response) -> Message:

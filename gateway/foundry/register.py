@@ -1,4 +1,4 @@
-"""POST /openai/register: models of other servers that speak OpenAI's API join those of this one."""
+"""POST /openai/register: adds models of other servers that speak OpenAI's API."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import time
 from collections.abc import Callable, Collection
 from urllib.parse import urlsplit
 
-import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
 from cupola.cache.catalog import UnknownModelError
 from cupola.cache.errors import NotCachedError
 from cupola.gateway.core.remote_models import RemoteModel, RemoteModels
+from cupola.gateway.foundry.body import read_registration
 from cupola.gateway.generation.model_directory import ModelDirectory
 from cupola.gateway.http.cors import is_loopback
 from cupola.gateway.http.errors import ApiError
@@ -26,26 +26,31 @@ class FoundryRegisterApi:
         remote: RemoteModels,
         models: ModelDirectory,
         hosts: Collection[str],
-        tell: Callable[[str], None],
+        notify: Callable[[str], None],
     ) -> None:
-        """``hosts``: where models may be besides this machine. ``tell``: to the supervisor."""
+        """``hosts``: where models may be besides this machine.
+
+        ``notify`` sends a line to the supervisor.
+        """
         self._remote = remote
         self._models = models
         self._hosts = frozenset(host.lower() for host in hosts)
-        self._tell = tell
+        self._notify = notify
 
     async def register(self, request: Request) -> Response:
-        fields = _fields(await request.body())
-        name, base = fields.get("modelname", ""), fields.get("baseuri", "")
-        if not name or not base:
-            message = "The body needs ModelName and BaseUri"
-            raise ApiError(400, "missing_required_parameter", message, param="ModelName")
-        self._check(base)
-        await self._must_be_free(name)
+        body = read_registration(await request.body())
+        self._check(body.base_uri)
+        await self._must_be_free(body.model_name)
         if len(self._remote) >= MAX_MODELS:
             raise ApiError(400, "too_many_models", f"{MAX_MODELS} models are registered already")
-        kind, key = fields.get("typename", "") or "remote", fields.get("apikey", "")
-        return self._share(RemoteModel(name, kind, base.rstrip("/"), key, int(time.time())))
+        model = RemoteModel(
+            name=body.model_name,
+            kind=body.type_name or "remote",
+            base=body.base_uri.rstrip("/"),
+            key=body.api_key or "",
+            since=int(time.time()),
+        )
+        return self._share(model)
 
     async def unregister(self, request: Request) -> Response:
         model = self._remote.find(request.path_params["name"])
@@ -56,7 +61,7 @@ class FoundryRegisterApi:
 
     def _share(self, model: RemoteModel) -> Response:
         self._remote.put(model)
-        self._tell(model.line)
+        self._notify(model.line)
         return Response()
 
     def _check(self, base: str) -> None:
@@ -82,13 +87,3 @@ class FoundryRegisterApi:
             pass
         message = f"'{name}' is a model of this service; register the other under another name"
         raise ApiError(409, "model_exists", message, param="ModelName")
-
-
-def _fields(body: bytes) -> dict[str, str]:
-    """The body's texts; keys in any case. Raises ApiError."""
-    try:
-        asked = msgspec.json.decode(body, type=dict[str, str | None])
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        message = "The body must be a JSON object of texts: TypeName, ModelName, BaseUri"
-        raise ApiError(400, "invalid_json", message) from None
-    return {key.lower(): value.strip() for key, value in asked.items() if value}

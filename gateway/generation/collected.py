@@ -1,4 +1,4 @@
-"""A generation's events put together: a whole answer is a collected stream. Pure."""
+"""Collects a generation's events: a whole answer is a collected stream. Pure."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Collected:
 
 
 def collect(events: Iterable[Event], answers: int) -> Collected:
-    """All of a generation's events, as one. ``answers``: how many were asked for."""
+    """All events of a generation together. ``answers``: how many the request wants."""
     whole = Collected([CollectedAnswer() for _ in range(answers)])
     texts: list[list[str]] = [[] for _ in range(answers)]
     for event in events:

@@ -23,7 +23,7 @@ class Embedded(NamedTuple):
 
 
 class Embedder:
-    """Makes embeddings for every door."""
+    """Makes embeddings for every API."""
 
     def __init__(self, client: SchedulerClient, models: ModelDirectory) -> None:
         self._client = client
@@ -35,7 +35,7 @@ class Embedder:
         """``request``: whose client waits. Raises ApiError, RequestFailed."""
         model = await self._models.find(name)
         outputs = await ask(self._client, request, model, task, ttl)
-        vectors = [output.embedding for output in sorted(outputs, key=lambda made: made.index)]
+        vectors = [output.embedding for output in sorted(outputs, key=lambda output: output.index)]
         if len(vectors) != len(task.texts) or not all(vectors):
             text = f"The model '{model.id}' makes no embeddings"
             raise ApiError(400, "invalid_request", text, param="model")

@@ -8,21 +8,21 @@ from contextlib import aclosing
 
 from cupola.gateway.core.encoding import encoded
 from cupola.gateway.core.events import Event
-from cupola.gateway.core.param_names import in_words_of
+from cupola.gateway.core.param_names import with_param_names
 from cupola.gateway.core.request import GenerationRequest
 from cupola.gateway.core.scheduler_client import SchedulerClient
-from cupola.gateway.generation.arrangement import Arrangement, arrange
 from cupola.gateway.generation.model_directory import ModelDirectory
+from cupola.gateway.generation.preparation import Prepared, prepare
 from cupola.gateway.generation.translator import Translator
-from cupola.gateway.http.tenants import of_tenant
-from cupola.gateway.toolcalls.directory import FamilyDirectory
+from cupola.gateway.http.tenants import current_tenant
+from cupola.gateway.toolcalls.directory import FormatDirectory
 from cupola.scheduler.protocol.messages import Output
 
 
 class Generation:
-    """A generation under way. Whoever stops reading early must close ``events`` (``aclosing``).
+    """A generation under way. A reader that stops early must close ``events`` (``aclosing``).
 
-    A batch holds the events that came together; an empty one means that nothing came for a while.
+    A batch holds the events that came together. An empty one means that nothing came for a while.
     Reading raises RequestFailed.
     """
 
@@ -32,24 +32,24 @@ class Generation:
 
 
 class Generator:
-    """Generates for every door."""
+    """Generates for every API."""
 
     def __init__(
-        self, client: SchedulerClient, models: ModelDirectory, families: FamilyDirectory
+        self, client: SchedulerClient, models: ModelDirectory, formats: FormatDirectory
     ) -> None:
         self._client = client
         self._models = models
-        self._families = families
+        self._formats = formats
 
-    async def generate(self, asked: GenerationRequest) -> Generation:
-        """Begin. Raises ApiError when the request cannot be served by this model or machine."""
-        model = await self._models.find(asked.model, asked.provider)
-        family = await self._families.of(model.path)
-        with in_words_of(asked.names):
-            arrangement = arrange(asked, family, new_call_id)
-            work = encoded(of_tenant(arrangement.work))
-        outputs = self._client.generate(model, work, asked.ttl)
-        return Generation(model.id, _events(outputs, arrangement))
+    async def generate(self, request: GenerationRequest) -> Generation:
+        """Begin. Raises ApiError where this model or machine cannot serve the request."""
+        model = await self._models.find(request.model, request.provider)
+        answer_format = await self._formats.of(model.path)
+        with with_param_names(request.names):
+            prepared = prepare(request, answer_format, new_call_id)
+            work = encoded(prepared.work)
+        outputs = self._client.generate(model, work, request.ttl, tenant=current_tenant())
+        return Generation(model.id, _events(outputs, prepared))
 
 
 def new_call_id() -> str:
@@ -57,10 +57,10 @@ def new_call_id() -> str:
 
 
 async def _events(
-    outputs: AsyncGenerator[list[Output]], arrangement: Arrangement
+    outputs: AsyncGenerator[list[Output]], prepared: Prepared
 ) -> AsyncGenerator[list[Event]]:
-    translator = Translator(arrangement.parser)
-    with in_words_of(arrangement.names):
+    translator = Translator(prepared.parser)
+    with with_param_names(prepared.names):
         async with aclosing(outputs):
             async for batch in outputs:
                 events = [event for output in batch for event in translator.translate(output)]

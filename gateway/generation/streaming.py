@@ -1,6 +1,6 @@
-"""Sending a generation to its client, streamed or whole, in the frames of any door.
+"""Sends a generation to its client, streamed or whole, in the frames of any API.
 
-One path for both kinds of answer. A client that goes away ends the generation.
+Both kinds of answer take one path. A client that goes away ends the generation.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ SSE = b"text/event-stream; charset=utf-8"
 
 
 class Frames(Protocol):
-    """How one API says what happens in a generation: what a door has to write. No I/O."""
+    """How one API words what happens in a generation. Each API has its own. No I/O."""
 
     stream_type: bytes  # the content-type of a streamed answer
 
@@ -42,12 +42,9 @@ class Frames(Protocol):
     def failure(self, error: ApiError) -> bytes:
         """The last frames of a stream that failed."""
 
-    def refusal(self, error: ApiError) -> Response:
-        """The answer to a request that failed before anything was sent."""
-
 
 class Answer:
-    """An ASGI response. ``events``: those of ``generator.Generation``."""
+    """An ASGI response. ``events``: those of ``generator.Generation``. Raises RequestFailed."""
 
     def __init__(
         self, events: AsyncGenerator[list[Event]], frames: Frames, *, stream: bool
@@ -58,18 +55,12 @@ class Answer:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async with cancelled_on_disconnect(receive), aclosing(self._events):
-            try:
-                # A refusal has an HTTP status as long as no header is out.
-                batch = await anext(self._events)
-                if not self._streamed:
-                    response = await self._collect(batch)
-            except RequestFailed as failed:
-                response = self._frames.refusal(from_failure(failed))
-                await response(scope, receive, send)
-                return
+            # What fails before the headers are sent gets an HTTP status: see error_formats.
+            batch = await anext(self._events)
             if self._streamed:
                 await self._stream(batch, send)
             else:
+                response = await self._collect(batch)
                 await response(scope, receive, send)
 
     async def _collect(self, events: list[Event]) -> Response:

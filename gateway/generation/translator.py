@@ -59,12 +59,12 @@ class Translator:
 
 @dataclass(slots=True)
 class _Answer:
-    """What is known of one answer by now."""
+    """One answer so far."""
 
     parser: Parser
     called: bool = False  # a tool
     reasoned: int = 0  # tokens
-    _pending: int = 0  # tokens that have made no event yet
+    _pending: int = 0  # tokens whose event has not come yet
     _thinking: bool = False  # the last event was reasoning
 
     def read(self, output: Output) -> list[Event]:
@@ -75,7 +75,7 @@ class _Answer:
         return events
 
     def _count(self, output: Output, events: list[Event]) -> None:
-        """Tokens belong to the event that they bring about; those of a marker to what follows."""
+        """Tokens belong to the event that they lead to, those of a marker to what follows."""
         self._pending += output.made
         thought, other = 0, 0  # characters
         for event in events:
@@ -89,7 +89,7 @@ class _Answer:
                 case ToolCallStart():
                     other += len(event.name)
                     self.called, self._thinking = True, False
-        if thought or other:  # both, when a run has made several tokens: by their lengths
+        if thought or other:  # both, where a step gave several tokens: shared by their lengths
             self.reasoned += round(self._pending * thought / (thought + other))
             self._pending = 0
         elif output.finish_reason is FinishReason.LENGTH and self._thinking:

@@ -1,1 +1,1 @@
-"""What every HTTP request meets, whatever its API: middleware, errors, validation, CORS."""
+"""What every HTTP request passes, whatever its API: middleware, errors, validation, CORS."""

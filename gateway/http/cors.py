@@ -1,4 +1,4 @@
-"""Which web pages may read the answers, and what their browsers must be told (Fetch standard).
+"""Which web pages may read the answers, and the headers that tell their browsers so (Fetch).
 
 An Origin is allowed when it is the service's own, when it and the service are both on this machine,
 or when the ``cors_origins`` setting names it.
@@ -12,13 +12,14 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from urllib.parse import urlsplit
 
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
+from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
-METHODS = "GET, POST, DELETE, OPTIONS"
-READABLE = "x-request-id, x-client-request-id, retry-after"
-REMEMBER_SECONDS = "600"
+METHODS = ("GET", "POST", "DELETE", "OPTIONS")
+READABLE = ("x-request-id", "x-client-request-id", "retry-after")
+REMEMBER_SECONDS = 600  # that browsers keep the answer to a preflight request
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,40 +54,40 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-class Cors:
-    """Answers preflight requests, and marks every answer to a page that may read it."""
+class Cors(CORSMiddleware):
+    """Answers preflight requests, and marks every answer to a page that may read it.
+
+    Starlette's middleware knows its origins beforehand; here the request's Host counts as well. So
+    pages that may not read the answers are told apart first, and pass without any header of CORS.
+    """
 
     def __init__(self, app: ASGIApp, origins: Origins) -> None:
-        self._app = app
+        super().__init__(
+            app,
+            allow_methods=METHODS,
+            allow_headers=("*",),
+            allow_private_network=True,
+            expose_headers=READABLE,
+            max_age=REMEMBER_SECONDS,
+        )
         self._origins = origins
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = Headers(scope=scope) if scope["type"] == "http" else Headers()
         origin = headers.get("origin")
         if origin is None or not self._origins.allows(origin, headers.get("host", "")):
-            return await self._app(scope, receive, send)
-        if scope["method"] == "OPTIONS" and "access-control-request-method" in headers:
-            return await _preflight(origin, headers)(scope, receive, send)
+            await self.app(scope, receive, send)
+        else:
+            await super().__call__(scope, receive, send)
 
-        async def send_readable(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                answer = MutableHeaders(scope=message)
-                answer["access-control-allow-origin"] = origin
-                answer["access-control-expose-headers"] = READABLE
-                answer.add_vary_header("Origin")
-            await send(message)
+    def is_allowed_origin(self, origin: str) -> bool:
+        return True  # see __call__
 
-        await self._app(scope, receive, send_readable)
-
-
-def _preflight(origin: str, headers: Headers) -> Response:
-    told = {
-        "access-control-allow-origin": origin,
-        "access-control-allow-methods": METHODS,
-        "access-control-allow-headers": headers.get("access-control-request-headers", "*"),
-        "access-control-max-age": REMEMBER_SECONDS,
-        "vary": "Origin",
-    }
-    if headers.get("access-control-request-private-network") == "true":
-        told["access-control-allow-private-network"] = "true"
-    return Response(status_code=204, headers=told)
+    def preflight_response(self, request_headers: Headers) -> Response:
+        """204 without a body, whatever method and headers the page wants."""
+        response = super().preflight_response(request_headers)
+        headers = dict(response.headers)
+        for name in ("content-length", "content-type"):
+            del headers[name]
+        headers.setdefault("access-control-allow-headers", "*")
+        return Response(status_code=204, headers=headers)

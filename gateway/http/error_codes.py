@@ -1,6 +1,6 @@
 """Every code that an error can have, its status, and what it means. Pure data.
 
-``error_answer.TABLE`` has those of failures below the gateway, ``OWN`` those of the gateway itself.
+``errors.TABLE`` has those of failures below the gateway, ``OWN`` those of the gateway itself.
 """
 
 from __future__ import annotations
@@ -18,28 +18,30 @@ class Own(NamedTuple):
 
 OWN: Mapping[str, Own] = {
     "invalid_json": Own(400, "the body is not JSON"),
-    "invalid_type": Own(400, "the body or a parameter is of another type"),
+    "invalid_type": Own(400, "the body or a parameter has the wrong type"),
     "invalid_value": Own(400, "a parameter has a value that is not allowed"),
     "missing_required_parameter": Own(400, "a parameter is missing"),
     "unknown_parameter": Own(400, "a parameter is misspelled"),
-    "unsupported_parameter": Own(400, "a parameter asks for what is not done here"),
+    "unsupported_parameter": Own(
+        400, "a parameter asks for something that this service does not do"
+    ),
     "model_not_cached": Own(400, "the model must be downloaded first"),
     "too_many_models": Own(400, "no more models can be registered"),
     "invalid_host": Own(400, "the Host header is missing or malformed"),
     "forbidden": Own(403, "only a client on the same machine may do this"),
     "forbidden_host": Own(403, "the service answers to localhost only, or the URL is not allowed"),
-    "forbidden_origin": Own(403, "a web page of another site asked"),
+    "forbidden_origin": Own(403, "the request comes from a web page of another site"),
     "unknown_url": Own(404, "there is no such address"),
     "response_not_found": Own(404, "no such response is stored"),
-    "previous_response_not_found": Own(404, "the response that is to go on is not stored"),
-    "item_not_found": Own(404, "there is no such item in the list"),
-    "method_not_allowed": Own(405, "the address has other methods"),
-    "model_exists": Own(409, "the service has a model of this name"),
+    "previous_response_not_found": Own(404, "the response to continue is not stored"),
+    "item_not_found": Own(404, "the list has no such item"),
+    "method_not_allowed": Own(405, "the address has no such method"),
+    "model_exists": Own(409, "the service already has a model of this name"),
     "model_in_use": Own(409, "the model's files are in use"),
     "request_too_large": Own(413, "the body is longer than the setting max_body_bytes"),
     "client_closed_request": Own(499, "the client went away"),
     "download_failed": Own(500, "the model could not be downloaded"),
-    "unsupported_endpoint": Own(501, "OpenAI, Anthropic or Ollama has it, this service has not"),
+    "unsupported_endpoint": Own(501, "OpenAI, Anthropic or Ollama has it, this service does not"),
     "provider_unreachable": Own(502, "the server of a registered model does not answer"),
     "store_unavailable": Own(503, "the stored responses cannot be read"),
 }
@@ -49,7 +51,7 @@ STATUS: Mapping[str, int] = {
     **{shape.code: shape.status for shape in TABLE.values()},
 }
 
-# What goes wrong together.
+# Codes that endpoints have in common.
 EVERYWHERE = ("invalid_host", "forbidden_host", "forbidden_origin")
 BODY = (
     "invalid_json", "invalid_type", "invalid_value", "missing_required_parameter",

@@ -1,19 +1,15 @@
-"""Errors as OpenAI's API has them, and the one table from what failed to what HTTP says.
+"""What can go wrong, and the one table from what failed to what HTTP says. No API's format.
 
-Texts say what happened and what to do next; none holds a path, a key or a traceback.
+Texts say what happened and what to do next. None holds a path, a key or a traceback.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
-import msgspec
 from pydantic import ValidationError
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
-from starlette.responses import Response
 
 from cupola.cache.catalog import UnknownModelError
 from cupola.gateway.http.validation import INVALID, OWN_CODES
@@ -22,13 +18,13 @@ from cupola.scheduler.protocol.messages import ErrorCode
 BAD_REQUEST = "invalid_request_error"
 SERVER_ERROR = "server_error"
 RETRY_SOON = {"retry-after": "1"}
-NO_RETRY = {"x-should-retry": "false"}  # OpenAI's clients repeat a 5xx unless they are told not to
+NO_RETRY = {"x-should-retry": "false"}  # else OpenAI's clients repeat a 5xx
 
 
 class RequestFailed(Exception):
-    """The scheduler or a worker could not do what was asked.
+    """The scheduler or a worker could not serve a request.
 
-    ``param``: the part that is to blame, see ``naming``; empty: none.
+    ``param``: the part that is to blame, see ``param_names``. Empty: none.
     """
 
     def __init__(self, code: ErrorCode, message: str, param: str = "") -> None:
@@ -39,7 +35,7 @@ class RequestFailed(Exception):
 
 
 class ApiError(Exception):
-    """An answer with a status that is not 200."""
+    """An answer with a status that is not 200. ``error_formats`` has it encoded for its API."""
 
     def __init__(
         self,
@@ -59,23 +55,10 @@ class ApiError(Exception):
         self.headers = dict(headers or {})
         super().__init__(f"{status} {code}: {message}")
 
-    @property
-    def body(self) -> bytes:
-        error = {
-            "message": self.message,
-            "type": self.kind,
-            "param": self.param,
-            "code": self.code,
-        }
-        return msgspec.json.encode({"error": error})
-
-    def response(self) -> Response:
-        return Response(self.body, self.status, self.headers, media_type="application/json")
-
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """How one ErrorCode looks in HTTP. ``param``: what is to blame where nobody says it."""
+    """How one ErrorCode looks in HTTP. ``param``: to blame where a failure names nothing."""
 
     status: int
     kind: str
@@ -175,23 +158,3 @@ def from_http(error: HTTPException, method: str, path: str) -> ApiError:
         message = f"{method} is not for {path}: use {allowed}"
         return ApiError(405, "method_not_allowed", message, headers=error.headers)
     return ApiError(error.status_code, "invalid_request", error.detail, headers=error.headers)
-
-
-async def _answer(request: Request, error: Exception) -> Response:
-    match error:
-        case ApiError():
-            return error.response()
-        case RequestFailed():
-            return from_failure(error).response()
-        case ValidationError():
-            return from_validation(error).response()
-        case HTTPException():
-            path = request.scope["raw_path"].decode("latin-1")
-            return from_http(error, request.method, path).response()
-        case _:
-            raise error
-
-
-HANDLERS: Mapping[Any, Any] = dict.fromkeys(
-    (ApiError, RequestFailed, ValidationError, HTTPException), _answer
-)

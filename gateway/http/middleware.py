@@ -1,10 +1,6 @@
-"""What happens to every request before its route sees it. Pure ASGI, outermost first:
+"""Middleware that serves every API: the log, limits, and who may ask. Pure ASGI.
 
-RequestLog    an id on every response, a line in the log, 500 for what nobody caught
-Cors          (of foundry_cors) lets pages of allowed origins read the answers
-BodyLimit     reads the body, refuses one that is too long
-TrustedHost   refuses a Host that is malformed, or foreign on a loopback address (DNS rebinding)
-SameOrigin    refuses what a web page of another site sends
+``app`` lists all middleware in its order.
 """
 
 from __future__ import annotations
@@ -19,6 +15,7 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cupola.gateway.http.cors import Origins, is_loopback
+from cupola.gateway.http.error_formats import error_response, note_request_id
 from cupola.gateway.http.errors import ApiError, internal_error
 
 access = logging.getLogger("cupola.gateway.access")
@@ -30,7 +27,10 @@ _CLIENT_ID = re.compile(r"[\x21-\x7e]{1,512}")
 
 
 class RequestLog:
-    """Logs method, path (no query, no body, no header), status and time of every request."""
+    """Logs method, path (no query, no body, no header), status and time of every request.
+
+    It gives every response an id, and answers with 500 where an exception reaches it.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -40,7 +40,7 @@ class RequestLog:
             return await self._app(scope, receive, send)
         began = time.perf_counter()
         request_id = f"req_{uuid.uuid4().hex}"
-        own = [(b"x-request-id", request_id.encode())]
+        own = [(name.encode(), request_id.encode()) for name in note_request_id(scope, request_id)]
         headers = Headers(scope=scope)
         for name in KEPT:
             if _CLIENT_ID.fullmatch(value := headers.get(name, "")):
@@ -59,7 +59,8 @@ class RequestLog:
         except Exception:
             logger.exception("request %s failed", request_id)
             if not status:
-                await internal_error(request_id).response()(scope, receive, send_with_id)
+                response = error_response(internal_error(request_id), scope)
+                await response(scope, receive, send_with_id)
         finally:
             milliseconds = (time.perf_counter() - began) * 1000
             path = scope["raw_path"].decode("latin-1")
@@ -104,17 +105,16 @@ class BodyLimit:
 
     async def _refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
         text = f"The body is longer than the {self._limit} bytes that are allowed"
-        refusal = ApiError(
-            413, "request_too_large", text, headers={"connection": "close"}
-        ).response()
+        error = ApiError(413, "request_too_large", text, headers={"connection": "close"})
+        refusal = error_response(error, scope)
         await send({
             "type": "http.response.start",
             "status": refusal.status_code,
             "headers": refusal.raw_headers,
         })  # fmt: skip
         await send({"type": "http.response.body", "body": refusal.body, "more_body": True})
-        # Most clients read the answer only when all is sent: let it come, within reason. Whatever
-        # is left must be taken too, or it blocks the server's own end of the connection.
+        # Most clients read the answer only when all is sent: let it come, within reason. The rest
+        # must be read as well, or it blocks the server's own end of the connection.
         left = 4 * self._limit
         more = True
         while more and left > 0:
@@ -145,7 +145,7 @@ class TrustedHost:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and (refusal := self._refusal(scope)):
-            return await refusal.response()(scope, receive, send)
+            return await error_response(refusal, scope)(scope, receive, send)
         await self._app(scope, receive, send)
 
     def _refusal(self, scope: Scope) -> ApiError | None:
@@ -172,7 +172,7 @@ class SameOrigin:
                 "its 'cors_origins' setting can allow them"
             )
             refusal = ApiError(403, "forbidden_origin", message)
-            return await refusal.response()(scope, receive, send)
+            return await error_response(refusal, scope)(scope, receive, send)
         await self._app(scope, receive, send)
 
     def _is_foreign(self, headers: Headers) -> bool:

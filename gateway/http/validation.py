@@ -1,9 +1,9 @@
-"""How bodies of requests are checked: types are exact, and no parameter of OpenAI's is ignored.
+"""How bodies of requests are checked: types are exact, and no known parameter is ignored.
 
-A parameter is honoured, or refused by its name: because it is a known one misspelled, because its
-value is not allowed, or because it asks for what this service does not do (``refused``). Fields
-that no API knows are accepted: clients send some of their own. The type of an error becomes its
-code.
+A parameter is honoured, or refused by its name. It is refused where it is misspelled, where its
+value is not allowed, and where it asks for something that this service does not do (``refused``).
+Fields that no API knows are accepted, because clients send fields of their own. The type of an
+error becomes its code.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def invalid(message: str, param: str | None = None) -> PydanticCustomError:
 
 
 class Refused(NamedTuple):
-    """A parameter that is known, and refused where ``asks`` says that its value asks for it."""
+    """A known parameter that is refused where ``asks`` is true of its value."""
 
     param: str
     asks: Callable[[Any], bool]
@@ -46,13 +46,13 @@ class Refused(NamedTuple):
 
 
 class Body(BaseModel):
-    """Base of everything in a request: true is no number, "1" is no number."""
+    """Base of everything in a request. Types are exact: true is no number, and "1" is none."""
 
     model_config = ConfigDict(strict=True, extra="allow", allow_inf_nan=False, frozen=True)
 
 
 def _meant_by(param: str, body: type[BaseModel]) -> str | None:
-    """The parameter that an unknown one looks like."""
+    """The known parameter that an unknown one looks like."""
     if len(param) > MAX_NAME:
         return None
     return _nearest(param, body)
@@ -64,7 +64,7 @@ def _nearest(param: str, body: type[BaseModel]) -> str | None:
     return near[0] if near else None
 
 
-def _tell_treatment(schema: dict[str, Any], body: type[Any]) -> None:
+def _describe_parameters(schema: dict[str, Any], body: type[Any]) -> None:
     """Write into a schema what each parameter means, and what the service does with it."""
     for param in MEANINGS.keys() & schema["properties"].keys():
         schema["properties"][param]["description"] = MEANINGS[param]
@@ -79,7 +79,7 @@ def _tell_treatment(schema: dict[str, Any], body: type[Any]) -> None:
 class Endpoint(Body):
     """Base of the body of an endpoint."""
 
-    model_config = ConfigDict(json_schema_extra=_tell_treatment)
+    model_config = ConfigDict(json_schema_extra=_describe_parameters)
 
     refused: ClassVar[tuple[Refused, ...]] = ()
     labels: ClassVar[frozenset[str]] = frozenset()  # taken, and changing nothing in the answer

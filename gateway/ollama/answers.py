@@ -1,65 +1,97 @@
-"""The answers of Ollama's API, for its description: ``ollama_frames`` and others make them."""
+"""The answers of Ollama's API."""
 
 from __future__ import annotations
 
-from typing import Any, Literal, NotRequired, TypedDict
+from typing import Any, Literal
+
+import msgspec
+
+from cupola.gateway.core.vectors import Numbers
 
 
-class OllamaErrorAnswer(TypedDict):
-    error: str
-    code: str | None  # beside Ollama's own field
-    param: str | None
+class OllamaCalledFunction(msgspec.Struct, frozen=True):
+    index: int
+    name: str
+    arguments: dict[str, Any]
 
 
-class OllamaAnswerMessage(TypedDict):
+class OllamaAnswerCall(msgspec.Struct, frozen=True):
+    id: str
+    function: OllamaCalledFunction
+
+
+class OllamaToken(msgspec.Struct, frozen=True):
+    token: str
+    logprob: float
+    bytes: list[int]
+
+
+class OllamaLogprob(OllamaToken, frozen=True):
+    top_logprobs: list[OllamaToken]
+
+
+class OllamaAnswerMessage(msgspec.Struct, frozen=True):
     role: Literal["assistant"]
     content: str
-    thinking: NotRequired[str]
-    tool_calls: NotRequired[list[dict[str, Any]]]
+    thinking: str | msgspec.UnsetType = msgspec.UNSET
+    tool_calls: list[OllamaAnswerCall] | msgspec.UnsetType = msgspec.UNSET
 
 
-class _Ended(TypedDict):
-    """What both answers have. Durations are in nanoseconds."""
+DoneReason = Literal["stop", "length", "load", "unload"]
+
+
+class OllamaChatAnswer(msgspec.Struct):
+    """One answer, or one line of a streamed one. Durations are in nanoseconds."""
 
     model: str
     created_at: str
-    done: bool
-    done_reason: NotRequired[Literal["stop", "length", "load", "unload"]]
-    total_duration: NotRequired[int]
-    load_duration: NotRequired[int]
-    prompt_eval_count: NotRequired[int]
-    prompt_eval_duration: NotRequired[int]
-    eval_count: NotRequired[int]
-    eval_duration: NotRequired[int]
-    logprobs: NotRequired[list[dict[str, Any]]]
-
-
-class OllamaChatAnswer(_Ended):
-    """One answer, or one line of a streamed one."""
-
     message: OllamaAnswerMessage
+    done: bool = False
+    done_reason: DoneReason | msgspec.UnsetType = msgspec.UNSET
+    total_duration: int | msgspec.UnsetType = msgspec.UNSET
+    load_duration: int | msgspec.UnsetType = msgspec.UNSET
+    prompt_eval_count: int | msgspec.UnsetType = msgspec.UNSET
+    prompt_eval_duration: int | msgspec.UnsetType = msgspec.UNSET
+    eval_count: int | msgspec.UnsetType = msgspec.UNSET
+    eval_duration: int | msgspec.UnsetType = msgspec.UNSET
+    logprobs: list[OllamaLogprob] | msgspec.UnsetType = msgspec.UNSET
 
 
-class OllamaGenerateAnswer(_Ended):
-    """One answer, or one line of a streamed one."""
+class OllamaGenerateAnswer(msgspec.Struct):
+    """One answer, or one line of a streamed one. Durations are in nanoseconds."""
 
-    response: str
-    thinking: NotRequired[str]
-
-
-class OllamaEmbedAnswer(TypedDict):
     model: str
-    embeddings: list[list[float]]
+    created_at: str
+    response: str
+    thinking: str | msgspec.UnsetType = msgspec.UNSET
+    done: bool = False
+    done_reason: DoneReason | msgspec.UnsetType = msgspec.UNSET
+    total_duration: int | msgspec.UnsetType = msgspec.UNSET
+    load_duration: int | msgspec.UnsetType = msgspec.UNSET
+    prompt_eval_count: int | msgspec.UnsetType = msgspec.UNSET
+    prompt_eval_duration: int | msgspec.UnsetType = msgspec.UNSET
+    eval_count: int | msgspec.UnsetType = msgspec.UNSET
+    eval_duration: int | msgspec.UnsetType = msgspec.UNSET
+    logprobs: list[OllamaLogprob] | msgspec.UnsetType = msgspec.UNSET
+
+
+# Only the place of the text differs. The order of the fields is Ollama's, so none is inherited.
+OllamaAnswer = OllamaChatAnswer | OllamaGenerateAnswer
+
+
+class OllamaEmbedAnswer(msgspec.Struct, frozen=True):
+    model: str
+    embeddings: list[Numbers]
     total_duration: int
     load_duration: int
     prompt_eval_count: int
 
 
-class OllamaEmbeddingsAnswer(TypedDict):
-    embedding: list[float]
+class OllamaEmbeddingsAnswer(msgspec.Struct, frozen=True):
+    embedding: Numbers
 
 
-class OllamaDetails(TypedDict):
+class OllamaDetails(msgspec.Struct, frozen=True):
     parent_model: str
     format: str
     family: str
@@ -68,7 +100,7 @@ class OllamaDetails(TypedDict):
     quantization_level: str
 
 
-class OllamaModel(TypedDict):
+class OllamaModel(msgspec.Struct, frozen=True):
     name: str
     model: str
     modified_at: str
@@ -78,21 +110,21 @@ class OllamaModel(TypedDict):
     capabilities: list[str]
 
 
-class OllamaTags(TypedDict):
+class OllamaTags(msgspec.Struct, frozen=True):
     models: list[OllamaModel]
 
 
-class OllamaRunningModel(OllamaModel):
+class OllamaRunningModel(OllamaModel, frozen=True):
     expires_at: str
     size_vram: int
     context_length: int
 
 
-class OllamaRunning(TypedDict):
+class OllamaRunning(msgspec.Struct, frozen=True):
     models: list[OllamaRunningModel]
 
 
-class OllamaShown(TypedDict):
+class OllamaShown(msgspec.Struct, frozen=True):
     license: str
     modelfile: str
     parameters: str
@@ -103,16 +135,16 @@ class OllamaShown(TypedDict):
     modified_at: str
 
 
-class OllamaVersion(TypedDict):
+class OllamaVersion(msgspec.Struct, frozen=True):
     version: str  # of the Ollama whose API this is
     cupola: str
 
 
-class OllamaProgress(TypedDict):
+class OllamaProgress(msgspec.Struct, frozen=True):
     """One line of a download."""
 
-    status: NotRequired[str]
-    digest: NotRequired[str]
-    total: NotRequired[int]
-    completed: NotRequired[int]
-    error: NotRequired[str]
+    status: str | msgspec.UnsetType = msgspec.UNSET
+    digest: str | msgspec.UnsetType = msgspec.UNSET
+    total: int | msgspec.UnsetType = msgspec.UNSET
+    completed: int | msgspec.UnsetType = msgspec.UNSET
+    error: str | msgspec.UnsetType = msgspec.UNSET

@@ -7,13 +7,12 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
+from cupola.gateway.core.fields import MAX_INPUTS, Count, KeepAlive, Model, Natural
 from cupola.gateway.core.request import Conversation, GenerationRequest, ToolOptions
+from cupola.gateway.core.schema_constraint import schema_constraint
+from cupola.gateway.core.tool_schemas import ToolChoice, Tools, options
 from cupola.gateway.http.validation import Body, Endpoint, Refused, invalid
 from cupola.gateway.ollama.options import OllamaOptions
-from cupola.gateway.openai.schemas.embeddings import MAX_INPUTS
-from cupola.gateway.openai.schemas.formats import schema_constraint
-from cupola.gateway.openai.schemas.sampling import Count, KeepAlive, Model, Natural
-from cupola.gateway.openai.schemas.tools import ToolChoice, Tools, options
 from cupola.scheduler.protocol.messages import Constraint, ConstraintKind, Text
 
 LATEST = ":latest"  # Ollama's clients add it to names without a tag
@@ -25,7 +24,7 @@ NAMES = {
 
 
 class Named(Endpoint):
-    """Of everything that is about a model. ``name`` is what ``model`` was called first."""
+    """The body of a request about a model. ``name`` is the old name of ``model``."""
 
     labels: ClassVar[frozenset[str]] = frozenset({"verbose", "insecure"})
 
@@ -36,17 +35,17 @@ class Named(Endpoint):
     insecure: bool | None = None
 
     @property
-    def asked(self) -> str:
+    def given(self) -> str:
         return self.model or self.name or ""
 
     @property
     def key(self) -> str:
         """What the model is called here."""
-        return self.asked.removesuffix(LATEST)
+        return self.given.removesuffix(LATEST)
 
     @model_validator(mode="after")
     def _names_a_model(self) -> Named:
-        if not self.asked:
+        if not self.given:
             raise invalid("'model' is missing", "model")
         return self
 
@@ -176,9 +175,9 @@ class OllamaChat(Prompted):
         """None: the model is only loaded, or unloaded."""
         if not self.messages:
             return None
-        told = tuple(message.for_template() for message in self.messages)
-        begun = told[-1]["role"] == "assistant" and "tool_calls" not in told[-1]
-        prompt = Conversation(told, self.template_options, continue_last=begun)
+        messages = tuple(message.for_template() for message in self.messages)
+        begun = messages[-1]["role"] == "assistant" and "tool_calls" not in messages[-1]
+        prompt = Conversation(messages, self.template_options, continue_last=begun)
         return self.generation(prompt, self.tool_options)
 
     @model_validator(mode="after")

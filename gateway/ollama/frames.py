@@ -1,6 +1,6 @@
 """Answers in Ollama's shapes: one JSON object, or one a line.
 
-Durations are in nanoseconds, as the gateway sees them: the prompt's ends with the first event.
+Durations are in nanoseconds, as the gateway sees them. The prompt's ends with the first event.
 """
 
 from __future__ import annotations
@@ -8,11 +8,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
-from starlette.datastructures import MutableHeaders
-from starlette.responses import Response
 
 from cupola.gateway.core.events import (
     Event,
@@ -26,31 +24,24 @@ from cupola.gateway.core.events import (
     UsageTotal,
 )
 from cupola.gateway.generation.collected import CollectedAnswer, CollectedCall, collect
-from cupola.gateway.http.dialect import Failure
 from cupola.gateway.http.errors import ApiError
 from cupola.gateway.http.timestamps import rfc3339
-from cupola.gateway.ollama.answers import OllamaErrorAnswer
+from cupola.gateway.ollama.answers import (
+    OllamaAnswer,
+    OllamaAnswerCall,
+    OllamaAnswerMessage,
+    OllamaCalledFunction,
+    OllamaChatAnswer,
+    OllamaGenerateAnswer,
+    OllamaLogprob,
+    OllamaToken,
+)
+from cupola.gateway.ollama.errors import OllamaErrors
 from cupola.gateway.openapi.described import NDJSON
 from cupola.scheduler.protocol.messages import TokenLogprob
 
-_encode = msgspec.json.encode
-
-
-class OllamaErrors:
-    """See ``dialect.Dialect``. Beside Ollama's text stand the code and the parameter."""
-
-    prefix = "/api/"
-    answer = OllamaErrorAnswer
-
-    def status(self, status: int, failure: Failure) -> int:
-        return status
-
-    def body(self, status: int, failure: Failure, request_id: str = "") -> bytes:
-        body = {"error": failure.message, "code": failure.code, "param": failure.param}
-        return _encode(body)
-
-    def headers(self, headers: MutableHeaders) -> None:
-        pass
+_encode = msgspec.json.Encoder().encode
+_errors = OllamaErrors()
 
 
 class OllamaFrames:
@@ -71,14 +62,14 @@ class OllamaFrames:
         self._show_thinking = show_thinking
         self._clock = clock
         self._began = clock()
-        self._first = 0  # when something came
+        self._first = 0  # when the first event came
         self._reason: Reason = "stop"
-        self._calls = 0  # that were told
-        self._call: CollectedCall | None = None  # told whole, when it has ended
+        self._calls = 0  # that have been sent
+        self._call: CollectedCall | None = None  # sent whole, when it has ended
         self._logprobs: tuple[TokenLogprob, ...] = ()  # that wait for their text
 
     def arrived(self) -> None:
-        """Something came: from the first time on the answer is being made."""
+        """Something came. The first time ends the prompt's duration."""
         self._first = self._first or self._clock()
 
     # -- whole -------------------------------------------------------------------------------------
@@ -87,11 +78,11 @@ class OllamaFrames:
         collected = collect(events, 1)
         [answer] = collected.answers
         self._reason = answer.reason
-        usage = UsageTotal(collected.usage, collected.reasoning_tokens)
-        told = self._part(answer.text, answer) | self._end(usage)
+        whole = self._part(answer.text, answer)
+        self._end(whole, UsageTotal(collected.usage, collected.reasoning_tokens))
         if answer.logprobs:
-            told["logprobs"] = _logprobs(answer.logprobs)
-        return _encode(told)
+            whole.logprobs = _logprobs(answer.logprobs)
+        return _encode(whole)
 
     # -- streamed ----------------------------------------------------------------------------------
 
@@ -99,30 +90,32 @@ class OllamaFrames:
         return b""
 
     def encode(self, events: list[Event]) -> bytes:
-        return b"".join(self._line(told) for event in events for told in self._told(event))
+        return b"".join(self._line(part) for event in events for part in self._parts(event))
 
-    def _told(self, event: Event) -> list[dict[str, Any]]:
+    def _parts(self, event: Event) -> list[OllamaAnswer]:
         match event:
             case TextDelta():
-                return [*self._called(), self._part(event.text)]
+                return [*self._ended_call(), self._part(event.text)]
             case ReasoningDelta() if self._show_thinking:
-                return [*self._called(), self._part("", CollectedAnswer(reasoning=event.text))]
+                return [*self._ended_call(), self._part("", CollectedAnswer(reasoning=event.text))]
             case Logprobs():
                 self._logprobs += event.tokens
             case ToolCallStart():
-                before = self._called()
+                before = self._ended_call()
                 self._call = CollectedCall(event.id, event.name)
                 return before
             case ToolCallArguments() if self._call is not None:
                 self._call.arguments += event.fragment
             case Finished():
                 self._reason = event.reason
-                return self._called()
+                return self._ended_call()
             case UsageTotal():
-                return [self._part("") | self._end(event)]
+                last = self._part("")
+                self._end(last, event)
+                return [last]
         return []
 
-    def _called(self) -> list[dict[str, Any]]:
+    def _ended_call(self) -> list[OllamaAnswer]:
         """The call that has ended, if there is one."""
         call, self._call = self._call, None
         return [] if call is None else [self._part("", CollectedAnswer(calls=[call]))]
@@ -134,58 +127,54 @@ class OllamaFrames:
         return b""
 
     def failure(self, error: ApiError) -> bytes:
-        failure = Failure(error.message, error.code, error.param)
-        return OllamaErrors().body(error.status, failure) + b"\n"
-
-    def refusal(self, error: ApiError) -> Response:
-        return error.response()
+        return _errors.encode(error) + b"\n"
 
     # -- parts -------------------------------------------------------------------------------------
 
-    def nothing(self, reason: str) -> dict[str, Any]:
+    def nothing(self, reason: Literal["load", "unload"]) -> OllamaAnswer:
         """The answer to a request that only loads or unloads."""
-        took = self._clock() - self._began
-        times = {"total_duration": took, "load_duration": took}
-        return self._part("") | {"done": True, "done_reason": reason} | times
+        answer = self._part("")
+        answer.done, answer.done_reason = True, reason
+        answer.total_duration = answer.load_duration = self._clock() - self._began
+        return answer
 
-    def _line(self, told: dict[str, Any]) -> bytes:
+    def _line(self, part: OllamaAnswer) -> bytes:
         if self._logprobs:
-            told["logprobs"], self._logprobs = _logprobs(self._logprobs), ()
-        return _encode(told) + b"\n"
+            part.logprobs, self._logprobs = _logprobs(self._logprobs), ()
+        return _encode(part) + b"\n"
 
-    def _part(self, text: str, answer: CollectedAnswer | None = None) -> dict[str, Any]:
-        further: dict[str, Any] = {}
+    def _part(self, text: str, answer: CollectedAnswer | None = None) -> OllamaAnswer:
+        thinking: str | msgspec.UnsetType = msgspec.UNSET
+        calls: list[OllamaAnswerCall] | msgspec.UnsetType = msgspec.UNSET
         if answer and answer.reasoning and self._show_thinking:
-            further["thinking"] = answer.reasoning
+            thinking = answer.reasoning
         if answer and answer.calls:
-            further["tool_calls"] = [self._whole_call(call) for call in answer.calls]
-        told: dict[str, Any] = {"model": self._model, "created_at": rfc3339(datetime.now(UTC))}
+            calls = [self._whole_call(call) for call in answer.calls]
+        now = rfc3339(datetime.now(UTC))
         if self._chat:
-            told["message"] = {"role": "assistant", "content": text, **further}
-        else:
-            told |= {"response": text, **further}
-        return told | {"done": False}
+            message = OllamaAnswerMessage("assistant", text, thinking, calls)
+            return OllamaChatAnswer(self._model, now, message)
+        return OllamaGenerateAnswer(self._model, now, text, thinking)  # it has no tools
 
-    def _whole_call(self, call: CollectedCall) -> dict[str, Any]:
+    def _whole_call(self, call: CollectedCall) -> OllamaAnswerCall:
         index = self._calls
         self._calls += 1
-        function = {"index": index, "name": call.name, "arguments": _object(call.arguments)}
-        return {"id": call.id, "function": function}
+        arguments = _object(call.arguments)
+        return OllamaAnswerCall(call.id, OllamaCalledFunction(index, call.name, arguments))
 
-    def _end(self, total: UsageTotal) -> dict[str, Any]:
+    def _end(self, answer: OllamaAnswer, total: UsageTotal) -> None:
+        """Write into the last part what the whole generation took."""
         now = self._clock()
         first = self._first or now
         loading = min(int(total.usage.load_seconds * 1e9), first - self._began)
-        return {
-            "done": True,
-            "done_reason": "length" if self._reason == "length" else "stop",
-            "total_duration": now - self._began,
-            "load_duration": loading,
-            "prompt_eval_count": total.usage.prompt_tokens,
-            "prompt_eval_duration": first - self._began - loading,
-            "eval_count": total.usage.completion_tokens,
-            "eval_duration": max(1, now - first),  # clients divide by it
-        }
+        answer.done = True
+        answer.done_reason = "length" if self._reason == "length" else "stop"
+        answer.total_duration = now - self._began
+        answer.load_duration = loading
+        answer.prompt_eval_count = total.usage.prompt_tokens
+        answer.prompt_eval_duration = first - self._began - loading
+        answer.eval_count = total.usage.completion_tokens
+        answer.eval_duration = max(1, now - first)  # clients divide by it
 
 
 def _object(arguments: str) -> dict[str, Any]:
@@ -197,15 +186,17 @@ def _object(arguments: str) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _logprobs(tokens: Sequence[TokenLogprob]) -> list[dict[str, Any]]:
+def _logprobs(tokens: Sequence[TokenLogprob]) -> list[OllamaLogprob]:
     return [
-        {
-            **_token(token.token, token.logprob),
-            "top_logprobs": [_token(*best) for best in token.top],
-        }
+        OllamaLogprob(
+            _text(token.token),
+            token.logprob,
+            list(token.token),
+            [OllamaToken(_text(best), logprob, list(best)) for best, logprob in token.top],
+        )
         for token in tokens
     ]
 
 
-def _token(token: bytes, logprob: float) -> dict[str, Any]:
-    return {"token": token.decode(errors="replace"), "logprob": logprob, "bytes": list(token)}
+def _text(token: bytes) -> str:
+    return token.decode(errors="replace")

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import anyio.to_thread
+import msgspec
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
 
 from cupola.cache.catalog import DeviceType
@@ -20,8 +21,10 @@ from cupola.cache.store import CachedModel
 from cupola.gateway.generation.dependencies import ApiDependencies
 from cupola.gateway.http.error_codes import MODEL, WORK
 from cupola.gateway.http.errors import NO_RETRY, ApiError
+from cupola.gateway.http.json_answer import json_answer
 from cupola.gateway.http.timestamps import rfc3339
 from cupola.gateway.ollama.answers import (
+    OllamaDetails,
     OllamaModel,
     OllamaRunning,
     OllamaRunningModel,
@@ -33,6 +36,7 @@ from cupola.gateway.ollama.body import Named
 from cupola.gateway.openapi.absent import absent
 from cupola.gateway.openapi.described import Operation, Section, delete, get, post
 from cupola.gateway.toolcalls.directory import TEMPLATE
+from cupola.gateway.toolcalls.formats import AnswerFormat
 from cupola.scheduler.protocol.messages import Serving
 
 FOREVER = timedelta(days=292 * 365)  # as long as Ollama's "for ever"
@@ -47,9 +51,12 @@ _REFUSED = {
 }
 
 
-class OllamaModelsApi:
-    def __init__(self, service: ApiDependencies) -> None:
-        self._service = service
+class ModelEndpoints:
+    def __init__(self, dependencies: ApiDependencies) -> None:
+        self._client = dependencies.client
+        self._models = dependencies.models
+        self._formats = dependencies.formats
+        self._cache = dependencies.cache
 
     def routes(self) -> list[Route]:
         tags = Operation(Section.OLLAMA, "The models on this machine", answer=OllamaTags)
@@ -75,51 +82,51 @@ class OllamaModelsApi:
         ]
 
     async def version(self, request: Request) -> Response:
-        return JSONResponse({"version": API_VERSION, "cupola": version("cupola")})
+        return json_answer(OllamaVersion(API_VERSION, version("cupola")))
 
     async def tags(self, request: Request) -> Response:
-        cached = await self._service.models.on_disk()
-        return JSONResponse({"models": [await self._entry(model) for model in cached]})
+        cached = await self._models.on_disk()
+        return json_answer(OllamaTags([await self._entry(model) for model in cached]))
 
     async def ps(self, request: Request) -> Response:
-        status = self._service.client.status
+        status = self._client.status
         workers = status.workers if status else ()
         running = []
-        for cached in await self._service.models.on_disk():
+        for cached in await self._models.on_disk():
             holders = [each for each in workers if cached.variant.id in each.resident]
             known = (holder.serving.get(cached.variant.id) for holder in holders)
             if holders:
                 running.append(await self._running(cached, [one for one in known if one]))
-        return JSONResponse({"models": running})
+        return json_answer(OllamaRunning(running))
 
     async def show(self, request: Request) -> Response:
-        asked = Named.model_validate_json(await request.body())
-        cached = await self._service.models.cached(asked.key)
+        body = Named.model_validate_json(await request.body())
+        cached = await self._models.cached(body.key)
         variant, entry = cached.variant, await self._entry(cached)
-        family = entry["details"]["family"]
-        return JSONResponse(
-            {
-                "license": variant.license,
-                "modelfile": f"FROM {variant.id}\n",
-                "parameters": "",
-                "template": await anyio.to_thread.run_sync(_template, cached.path),
-                "details": entry["details"],
-                "model_info": {
+        family = entry.details.family
+        return json_answer(
+            OllamaShown(
+                license=variant.license,
+                modelfile=f"FROM {variant.id}\n",
+                parameters="",
+                template=await anyio.to_thread.run_sync(_template, cached.path),
+                details=entry.details,
+                model_info={
                     "general.architecture": family,
                     "general.basename": variant.display_name,
                     f"{family}.context_length": variant.context_length,
                 },
-                "capabilities": entry["capabilities"],
-                "modified_at": entry["modified_at"],
-            }
+                capabilities=entry.capabilities,
+                modified_at=entry.modified_at,
+            )
         )
 
     async def delete(self, request: Request) -> Response:
-        asked = Named.model_validate_json(await request.body())
-        variant = (await self._service.models.cached(asked.key)).variant
-        await self._service.client.unload(variant.id)
+        body = Named.model_validate_json(await request.body())
+        variant = (await self._models.cached(body.key)).variant
+        await self._client.unload(variant.id)
         try:
-            await anyio.to_thread.run_sync(self._service.cache.remove, variant.id)
+            await anyio.to_thread.run_sync(self._cache.remove, variant.id)
         except CacheError:
             text = f"The model '{variant.id}' cannot be removed: its files are in use"
             raise ApiError(409, "model_in_use", text, param="model") from None
@@ -129,50 +136,52 @@ class OllamaModelsApi:
 
     async def _entry(self, cached: CachedModel) -> OllamaModel:
         variant = cached.variant
-        family = await self._service.families.of(str(cached.path))
+        answer_format = await self._formats.of(str(cached.path))
         digest = cached.source_sha256 or hashlib.sha256(variant.id.encode()).hexdigest()
         size = _PARAMETERS.search(variant.alias.lower())
-        if variant.task == "embeddings":
-            capabilities = ["embedding"]
-        else:
-            can = {
-                "completion": True,
-                "tools": family.template_takes_tools,
-                "thinking": bool(family.reasoning) or family.harmony,
-            }
-            capabilities = [name for name, able in can.items() if able]
-        return {
-            "name": variant.id,
-            "model": variant.id,
-            "modified_at": rfc3339(variant.created_at),
-            "size": variant.file_size_mb * 1_000_000,
-            "digest": digest,
-            "details": {
-                "parent_model": "",
-                "format": "onnx",
-                "family": family.name,
-                "families": [family.name],
-                "parameter_size": size[1].upper() if size else "",
-                "quantization_level": "",
-            },
-            "capabilities": capabilities,
-        }
+        return OllamaModel(
+            name=variant.id,
+            model=variant.id,
+            modified_at=rfc3339(variant.created_at),
+            size=variant.file_size_mb * 1_000_000,
+            digest=digest,
+            details=OllamaDetails(
+                parent_model="",
+                format="onnx",
+                family=answer_format.name,
+                families=[answer_format.name],
+                parameter_size=size[1].upper() if size else "",
+                quantization_level="",
+            ),
+            capabilities=_capabilities(variant.task, answer_format),
+        )
 
     async def _running(self, cached: CachedModel, servings: list[Serving]) -> OllamaRunningModel:
         """``servings``: how each worker runs it that holds it."""
         entry = await self._entry(cached)
         on_device = cached.variant.device is not DeviceType.CPU
-        return {
-            **entry,
-            "expires_at": rfc3339(datetime.now(UTC) + _left(servings)),
-            "size_vram": entry["size"] if on_device else 0,
-            "context_length": cached.variant.context_length,
-        }
+        return OllamaRunningModel(
+            **msgspec.structs.asdict(entry),
+            expires_at=rfc3339(datetime.now(UTC) + _left(servings)),
+            size_vram=entry.size if on_device else 0,
+            context_length=cached.variant.context_length,
+        )
+
+
+def _capabilities(task: str, answer_format: AnswerFormat) -> list[str]:
+    if task == "embeddings":
+        return ["embedding"]
+    able = {
+        "completion": True,
+        "tools": answer_format.template_takes_tools,
+        "thinking": answer_format.thinks,
+    }
+    return [name for name, can in able.items() if can]
 
 
 def _left(servings: list[Serving]) -> timedelta:
     """How long a model stays at the longest if nobody uses it."""
-    times = [serving.leaves_in for serving in servings]
+    times = [serving.expires_in for serving in servings]
     known = [seconds for seconds in times if seconds is not None]
     return timedelta(seconds=max(known)) if known and len(known) == len(times) else FOREVER
 

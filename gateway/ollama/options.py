@@ -6,8 +6,8 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import Field, model_validator
 
+from cupola.gateway.core.fields import Natural, Penalty, Seed, Share, Stop
 from cupola.gateway.http.validation import Endpoint, Refused, invalid
-from cupola.gateway.openai.schemas.sampling import Natural, Penalty, Seed, Share, Stop
 from cupola.scheduler.protocol.messages import SamplingParams
 
 # Answers of Ollama's clients look as they are used to.

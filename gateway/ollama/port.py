@@ -5,9 +5,10 @@ from __future__ import annotations
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from cupola.gateway.http.error_formats import error_response
 from cupola.gateway.http.errors import ApiError
-from cupola.gateway.ollama.frames import OllamaErrors
 
+PREFIX = "/api/"  # of Ollama's paths
 RUNNING = "Ollama is running"  # clients look for this very text
 
 
@@ -22,9 +23,10 @@ class OllamaPort:
         server = scope.get("server") or ("", 0)
         if scope["type"] != "http" or server[1] != self._port:
             return await self._app(scope, receive, send)
-        if scope["path"].startswith(OllamaErrors.prefix):
+        if scope["path"].startswith(PREFIX):
             return await self._app(scope, receive, send)
         if scope["path"] == "/" and scope["method"] in ("GET", "HEAD"):
             return await PlainTextResponse(RUNNING)(scope, receive, send)
         text = "This port has Ollama's API only, below /api; the service's own port has the others"
-        await ApiError(404, "unknown_url", text).response()(scope, receive, send)
+        response = error_response(ApiError(404, "unknown_url", text), scope)
+        await response(scope, receive, send)

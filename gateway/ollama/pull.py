@@ -1,24 +1,27 @@
-"""POST /api/pull: a download, told in Ollama's lines of progress."""
+"""POST /api/pull: a download in Ollama's lines of progress."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
-from contextlib import aclosing
 from typing import Any
 
 import msgspec
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
-from starlette.types import Message, Receive, Scope, Send
 
 from cupola.cache.catalog import ModelVariant, UnknownModelError
 from cupola.cache.errors import NotCachedError
-from cupola.cache.install.download import Told
+from cupola.cache.install.messages import (
+    Installed,
+    InstallFailed,
+    InstallProgress,
+    InstallResult,
+)
+from cupola.gateway.core.download_answer import DownloadAnswer, already
 from cupola.gateway.generation.dependencies import ApiDependencies
-from cupola.gateway.http.disconnect import cancelled_on_disconnect
 from cupola.gateway.http.error_codes import MODEL
 from cupola.gateway.http.errors import SERVER_ERROR, ApiError, unknown_model
+from cupola.gateway.http.json_answer import json_answer
 from cupola.gateway.ollama.answers import OllamaProgress
 from cupola.gateway.ollama.body import Named
 from cupola.gateway.openapi.described import NDJSON, Operation, Section, post
@@ -28,38 +31,54 @@ _STAGES = {"check": "verifying sha256 digest", "convert": "converting to onnx"}
 
 
 class PullLines:
-    """Turns what a download tells into lines. Pure."""
+    """Turns the reports of a download into lines. Pure."""
+
+    media_type = NDJSON
+    pause = 0.0
 
     def __init__(self, variant: ModelVariant | None) -> None:
         source = variant.source if variant else None
         self._digest = source.sha256 if source else ""
         self._last: tuple[str, int] = ("", -1)
 
-    def begin(self) -> list[dict[str, Any]]:
-        return [{"status": "pulling manifest"}]
+    def begin(self) -> bytes:
+        return _line({"status": "pulling manifest"})
 
-    def feed(self, told: Told) -> list[dict[str, Any]]:
+    def progress(self, report: InstallProgress) -> bytes:
         """A line, or nothing."""
-        if told.stage == "download":
-            line: dict[str, Any] = {"status": f"pulling {self._digest[:12]}".rstrip()}
-            line |= {"digest": f"sha256:{self._digest}"} if self._digest else {}
-        elif told.stage in _STAGES:
-            line = {"status": _STAGES[told.stage]}
+        if report.stage == "download":
+            fields: dict[str, Any] = {"status": f"pulling {self._digest[:12]}".rstrip()}
+            fields |= {"digest": f"sha256:{self._digest}"} if self._digest else {}
+        elif report.stage in _STAGES:
+            fields = {"status": _STAGES[report.stage]}
         else:
-            return []
-        step = STEPS * told.amount // told.total if told.total else 0
-        status, before = self._last
-        if line["status"] == status and step <= before:
-            return []
-        self._last = (line["status"], step)
-        if told.total:
-            line |= {"total": told.total, "completed": min(told.amount, told.total)}
-        return [line]
+            return b""
+        step = int(STEPS * report.fraction)
+        last_status, last_step = self._last
+        if fields["status"] == last_status and step <= last_step:
+            return b""
+        self._last = (fields["status"], step)
+        if report.total:
+            fields |= {"total": report.total, "completed": min(report.done, report.total)}
+        return _line(fields)
 
-    def end(self, error: str) -> list[dict[str, Any]]:
-        if error:
-            return [{"error": error}]
-        return [{"status": "writing manifest"}, {"status": "success"}]
+    def end(self, result: InstallResult) -> bytes:
+        if isinstance(result, InstallFailed):
+            return _line({"error": result.message})
+        return _line({"status": "writing manifest"}) + _line({"status": "success"})
+
+    def trailer(self, result: InstallResult) -> bytes:
+        return b""
+
+
+def _line(fields: dict[str, Any]) -> bytes:
+    return msgspec.json.encode(fields) + b"\n"
+
+
+def _whole(result: InstallResult) -> Response:
+    if isinstance(result, InstallFailed):
+        raise ApiError(500, "download_failed", result.message, kind=SERVER_ERROR)
+    return json_answer(OllamaProgress("success"))
 
 
 class OllamaPullApi:
@@ -78,65 +97,15 @@ class OllamaPullApi:
         )
         return [post("/api/pull", self.pull, about)]
 
-    async def pull(self, request: Request) -> PullAnswer:
-        asked = Named.model_validate_json(await request.body())
+    async def pull(self, request: Request) -> DownloadAnswer:
+        body = Named.model_validate_json(await request.body())
+        whole = _whole if body.stream is False else None
         try:
-            variant = (await self._service.models.lookup(asked.key)).variant
+            cached = await self._service.models.lookup(body.key)
         except UnknownModelError as unknown:
             raise unknown_model(unknown) from None
         except NotCachedError as missing:
-            news = self._service.downloads.follow(missing.variant.id, force=False)
-            return PullAnswer(news, PullLines(missing.variant), stream=asked.stream is not False)
-        return PullAnswer(_there(), PullLines(variant), stream=asked.stream is not False)
-
-
-async def _there() -> AsyncGenerator[list[Told]]:
-    yield [Told(done=True)]
-
-
-class PullAnswer:
-    """An ASGI response. A client that goes away ends the download if nobody else follows it."""
-
-    def __init__(self, news: AsyncGenerator[list[Told]], lines: PullLines, *, stream: bool) -> None:
-        self._news = news
-        self._lines = lines
-        self._streamed = stream
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async with cancelled_on_disconnect(receive), aclosing(self._news):
-            if self._streamed:
-                await self._stream(send)
-            else:
-                await (await self._whole())(scope, receive, send)
-
-    async def _stream(self, send: Send) -> None:
-        headers = [
-            (b"content-type", NDJSON.encode()),
-            (b"cache-control", b"no-cache"),
-            (b"x-accel-buffering", b"no"),  # nginx would hold the stream back
-        ]
-        await send({"type": "http.response.start", "status": 200, "headers": headers})
-        await send(_piece(self._lines.begin()))
-        async for batch in self._news:
-            if told := self._told(batch):
-                await send(_piece(told))
-        await send({"type": "http.response.body", "body": b""})
-
-    async def _whole(self) -> Response:
-        last: dict[str, Any] = {}
-        async for batch in self._news:
-            last = (self._told(batch) or [last])[-1]
-        if error := last.get("error"):
-            return ApiError(500, "download_failed", error, kind=SERVER_ERROR).response()
-        return JSONResponse(last)
-
-    def _told(self, batch: list[Told]) -> list[dict[str, Any]]:
-        told: list[dict[str, Any]] = []
-        for news in batch:
-            told += self._lines.end(news.error) if news.done else self._lines.feed(news)
-        return told
-
-
-def _piece(lines: list[dict[str, Any]]) -> Message:
-    body = b"".join(msgspec.json.encode(line) + b"\n" for line in lines)
-    return {"type": "http.response.body", "body": body, "more_body": True}
+            reports = self._service.downloads.follow(missing.variant.id, force=False)
+            return DownloadAnswer(reports, PullLines(missing.variant), whole)
+        reports = already(Installed(cached.variant.id, str(cached.path)))
+        return DownloadAnswer(reports, PullLines(cached.variant), whole)

@@ -1,1 +1,1 @@
-"""OpenAI's API: chat, completions, embeddings, models, and the tokenizer's endpoints."""
+"""OpenAI's API: chat, completions, embeddings, models; and the Responses API in its own folder."""

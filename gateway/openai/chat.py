@@ -6,18 +6,21 @@ from starlette.requests import Request
 from starlette.routing import Route
 
 from cupola.gateway.core.request import Conversation, GenerationRequest
-from cupola.gateway.generation.generator import Generator
+from cupola.gateway.generation.dependencies import ApiDependencies
 from cupola.gateway.generation.streaming import Answer
 from cupola.gateway.http.error_codes import WORK
+from cupola.gateway.openai.answers import ChatCompletion
+from cupola.gateway.openai.body.chat import ChatRequest
 from cupola.gateway.openai.chat_frames import ChatFrames
-from cupola.gateway.openai.schemas.answers import ChatCompletion
-from cupola.gateway.openai.schemas.chat import ChatRequest
+from cupola.gateway.openai.legacy_keys import LegacyChatFrames
 from cupola.gateway.openapi.described import SSE, Operation, Section, post
 
 
-class ChatApi:
-    def __init__(self, generator: Generator) -> None:
-        self._generator = generator
+class ChatEndpoint:
+    def __init__(self, dependencies: ApiDependencies) -> None:
+        self._generator = dependencies.generator
+        legacy_keys = dependencies.config.legacy_keys
+        self._frames = LegacyChatFrames if legacy_keys else ChatFrames
 
     def routes(self) -> list[Route]:
         about = Operation(
@@ -32,41 +35,41 @@ class ChatApi:
         return [post("/v1/chat/completions", self.create, about)]
 
     async def create(self, request: Request) -> Answer:
-        asked = ChatRequest.model_validate_json(await request.body())
-        generation = await self._generator.generate(generation_of(asked))
-        frames = ChatFrames(
+        body = ChatRequest.model_validate_json(await request.body())
+        generation = await self._generator.generate(generation_of(body))
+        frames = self._frames(
             generation.model,
-            answers=asked.answers,
-            include_usage=asked.include_usage,
-            include_reasoning=asked.include_reasoning is not False,
-            logprobs=bool(asked.logprobs),
-            legacy=asked.legacy,
+            answers=body.answers,
+            include_usage=body.include_usage,
+            include_reasoning=body.include_reasoning is not False,
+            logprobs=bool(body.logprobs),
+            functions=body.legacy,
         )
-        return Answer(generation.events, frames, stream=bool(asked.stream))
+        return Answer(generation.events, frames, stream=bool(body.stream))
 
 
-def generation_of(asked: ChatRequest) -> GenerationRequest:
+def generation_of(body: ChatRequest) -> GenerationRequest:
     return GenerationRequest(
-        model=asked.model,
+        model=body.model,
         prompt=Conversation(
-            tuple(message.for_template() for message in asked.messages),
-            template_options=asked.template_options,
-            continue_last=bool(asked.continue_final_message),
+            tuple(message.for_template() for message in body.messages),
+            template_options=body.template_options,
+            continue_last=bool(body.continue_final_message),
         ),
-        sampling=asked.sampling(asked.token_limit, asked.best_logprobs),
-        answers=asked.answers,
-        tools=asked.tool_options,
-        constraint=asked.constraint,
-        reasoning=asked.wants_reasoning,
-        show_special=asked.skip_special_tokens is False,
-        prediction=asked.prediction.content if asked.prediction else "",
-        cache_salt=asked.cache_salt or "",
-        ttl=asked.seconds_loaded,
-        provider=asked.ep,
+        sampling=body.sampling(body.token_limit, body.best_logprobs),
+        answers=body.answers,
+        tools=body.tool_options,
+        constraint=body.constraint,
+        reasoning=body.wants_reasoning,
+        show_special=body.skip_special_tokens is False,
+        prediction=body.prediction.content if body.prediction else "",
+        cache_salt=body.cache_salt or "",
+        ttl=body.seconds_loaded,
+        provider=body.ep,
         names={
             "prompt": "messages",
-            "max_tokens": "max_completion_tokens" if asked.max_completion_tokens else "max_tokens",
-            "constraint": asked.constraint_param,
+            "max_tokens": "max_completion_tokens" if body.max_completion_tokens else "max_tokens",
+            "constraint": body.constraint_param,
             "template_options": "chat_template_kwargs",
         },
     )

@@ -7,7 +7,6 @@ import uuid
 from typing import Any
 
 import msgspec
-from starlette.responses import Response
 
 from cupola.gateway.core.events import (
     Event,
@@ -24,9 +23,7 @@ from cupola.gateway.core.fingerprint import FINGERPRINT
 from cupola.gateway.generation.collected import CollectedAnswer, collect
 from cupola.gateway.generation.streaming import SSE
 from cupola.gateway.http.errors import ApiError
-from cupola.gateway.openai.chunks import DONE, KEEP_ALIVE, ChunkEncoder, event
-from cupola.gateway.openai.logprobs import chat_logprobs
-from cupola.gateway.openai.schemas.answers import (
+from cupola.gateway.openai.answers import (
     AnswerMessage,
     ChatCompletion,
     Choice,
@@ -36,13 +33,19 @@ from cupola.gateway.openai.schemas.answers import (
     FunctionCall,
     PromptTokensDetails,
 )
+from cupola.gateway.openai.chunks import DONE, KEEP_ALIVE, ChunkEncoder, event
+from cupola.gateway.openai.errors import OpenAIErrors
+from cupola.gateway.openai.logprobs import chat_logprobs
 from cupola.scheduler.protocol.messages import TokenLogprob, Usage
+
+_errors = OpenAIErrors()
 
 
 class ChatFrames:
-    """See ``streaming.Frames``. ``legacy``: calls are told as ``function_call``."""
+    """See ``streaming.Frames``. ``functions``: calls are written as ``function_call``."""
 
     stream_type = SSE
+    chunk_encoder: type[ChunkEncoder] = ChunkEncoder
 
     def __init__(
         self,
@@ -52,7 +55,7 @@ class ChatFrames:
         include_usage: bool = False,
         include_reasoning: bool = True,
         logprobs: bool = False,
-        legacy: bool = False,
+        functions: bool = False,
     ) -> None:
         self._id = f"chatcmpl-{uuid.uuid4().hex}"
         self._created = int(time.time())
@@ -61,8 +64,10 @@ class ChatFrames:
         self._include_usage = include_usage
         self._include_reasoning = include_reasoning
         self._logprobs = logprobs
-        self._legacy = legacy
-        self._chunks = ChunkEncoder(self._id, self._created, model, FINGERPRINT, include_usage)
+        self._functions = functions
+        self._chunks = self.chunk_encoder(
+            self._id, self._created, model, FINGERPRINT, include_usage
+        )
         # Logprobs that wait for the text they belong to, by answer.
         self._waiting: dict[int, tuple[TokenLogprob, ...]] = {}
 
@@ -70,7 +75,7 @@ class ChatFrames:
 
     def whole(self, events: list[Event]) -> bytes:
         collected = collect(events, self._answers)
-        completion = ChatCompletion(
+        completion = self.completion(
             id=self._id,
             created=self._created,
             model=self._model,
@@ -80,6 +85,9 @@ class ChatFrames:
         )
         return msgspec.json.encode(completion)
 
+    def completion(self, **fields: Any) -> ChatCompletion:
+        return ChatCompletion(**fields)
+
     def _choice(self, index: int, answer: CollectedAnswer) -> Choice:
         logprobs = chat_logprobs(answer.logprobs) if self._logprobs else None
         return Choice(self._message(answer), self._reason(answer.reason), index, logprobs)
@@ -88,7 +96,7 @@ class ChatFrames:
         further: dict[str, Any] = {}
         if answer.reasoning and self._include_reasoning:
             further["reasoning_content"] = further["reasoning"] = answer.reasoning
-        if answer.calls and self._legacy:
+        if answer.calls and self._functions:
             call = answer.calls[0]
             further["function_call"] = Function(call.name, call.arguments)
         elif answer.calls:
@@ -98,7 +106,7 @@ class ChatFrames:
         return AnswerMessage((answer.text or None) if answer.calls else answer.text, **further)
 
     def _reason(self, reason: Reason) -> str:
-        return "function_call" if self._legacy and reason == "tool_calls" else reason
+        return "function_call" if self._functions and reason == "tool_calls" else reason
 
     # -- streamed ----------------------------------------------------------------------------------
 
@@ -134,20 +142,20 @@ class ChatFrames:
         return b""
 
     def _flush(self, index: int) -> bytes:
-        """Logprobs of tokens that made no text of their own."""
+        """Logprobs of tokens without a text of their own."""
         tokens = self._waiting.pop(index, None)
         return self._chunks.delta(index, {}, chat_logprobs(tokens)) if tokens else b""
 
     def _started(self, event: ToolCallStart) -> dict[str, Any]:
         function = {"name": event.name, "arguments": ""}
-        if self._legacy:
+        if self._functions:
             return {"function_call": function}
         call = {"index": event.call, "id": event.id, "type": "function", "function": function}
         return {"tool_calls": [call]}
 
     def _continued(self, event: ToolCallArguments) -> dict[str, Any]:
         function = {"arguments": event.fragment}
-        if self._legacy:
+        if self._functions:
             return {"function_call": function}
         return {"tool_calls": [{"index": event.call, "function": function}]}
 
@@ -158,10 +166,7 @@ class ChatFrames:
         return DONE
 
     def failure(self, error: ApiError) -> bytes:
-        return event(error.body)  # and no [DONE]
-
-    def refusal(self, error: ApiError) -> Response:
-        return error.response()
+        return event(_errors.encode(error))  # and no [DONE]
 
 
 def usage_of(usage: Usage, reasoning_tokens: int = 0) -> CompletionUsage:

@@ -1,7 +1,7 @@
 """The frames of a streamed chat completion, as bytes. Pure.
 
-The parts of a chunk that never change are encoded once for each stream: a token costs one small
-JSON string and two concatenations.
+A chunk is no struct, because this is the hot path: what never changes in a stream is encoded once.
+A token then costs one small JSON string and two concatenations.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from cupola.gateway.openai.schemas.answers import ChoiceLogprobs, CompletionUsage
+from cupola.gateway.openai.answers import ChoiceLogprobs, CompletionUsage
 
 DONE = b"data: [DONE]\n\n"
 KEEP_ALIVE = b": keep-alive\n\n"
@@ -34,6 +34,7 @@ class ChunkEncoder:
         fingerprint: str,
         include_usage: bool = False,
     ) -> None:
+        self.created = created
         same = {
             "id": completion_id,
             "object": "chat.completion.chunk",
@@ -42,10 +43,20 @@ class ChunkEncoder:
             "system_fingerprint": fingerprint,
         }
         self._head = b"data: " + _encode(same)[:-1] + b',"choices":['
+        further = self.further_fields()
+        self._end = (b"," + _encode(further)[1:] if further else b"}") + b"\n\n"
         # With include_usage every other chunk says "usage": null, as OpenAI's API does.
-        self._tail = b'],"usage":null}\n\n' if include_usage else b"]}\n\n"
+        self._tail = (b'],"usage":null' if include_usage else b"]") + self._end
         self._before_content: dict[int, bytes] = {}
         self._after_content = b'},"logprobs":null,"finish_reason":null}' + self._tail
+
+    def further_fields(self) -> dict[str, Any]:
+        """Of every chunk, beside OpenAI's."""
+        return {}
+
+    def choice(self, index: int, delta: Any) -> dict[str, Any]:
+        """What a choice has beside its logprobs and finish reason."""
+        return {"index": index, "delta": delta}
 
     def first(self, index: int = 0) -> bytes:
         return self.delta(index, {"role": "assistant", "content": ""})
@@ -64,15 +75,10 @@ class ChunkEncoder:
         return self._chunk(index, {}, None, finish_reason)
 
     def usage(self, usage: CompletionUsage) -> bytes:
-        return self._head + b'],"usage":' + _encode(usage) + b"}\n\n"
+        return self._head + b'],"usage":' + _encode(usage) + self._end
 
     def _chunk(
         self, index: int, delta: Any, logprobs: ChoiceLogprobs | None, reason: str | None
     ) -> bytes:
-        choice = {
-            "index": index,
-            "delta": delta,
-            "logprobs": logprobs,
-            "finish_reason": reason,
-        }
+        choice = self.choice(index, delta) | {"logprobs": logprobs, "finish_reason": reason}
         return self._head + _encode(choice) + self._tail

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 import msgspec
 from msgspec.structs import replace
-from starlette.responses import Response
 
 from cupola.gateway.core.events import (
     Event,
@@ -23,28 +22,33 @@ from cupola.gateway.core.fingerprint import FINGERPRINT
 from cupola.gateway.generation.collected import CollectedAnswer, collect
 from cupola.gateway.generation.streaming import SSE
 from cupola.gateway.http.errors import ApiError
-from cupola.gateway.openai.chat_frames import usage_of
-from cupola.gateway.openai.chunks import DONE, KEEP_ALIVE, event
-from cupola.gateway.openai.logprobs import legacy_logprobs
-from cupola.gateway.openai.schemas.answers import (
+from cupola.gateway.openai.answers import (
     CompletionUsage,
     LegacyLogprobs,
     TextChoice,
     TextCompletion,
 )
+from cupola.gateway.openai.chat_frames import usage_of
+from cupola.gateway.openai.chunks import DONE, KEEP_ALIVE, event
+from cupola.gateway.openai.errors import OpenAIErrors
+from cupola.gateway.openai.logprobs import legacy_logprobs
 from cupola.scheduler.protocol.messages import Text, TokenLogprob, Tokens, Usage
+
+_errors = OpenAIErrors()
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """What of a request is seen in its answer. A prompt has ``candidates`` answers, of which the
-    best ``answers`` are told."""
+class AnswerOptions:
+    """The parts of a request that its answer shows.
+
+    Each prompt has ``candidates`` answers. The client gets the best ``answers`` of them.
+    """
 
     prompts: Sequence[Text | Tokens]
     answers: int = 1
     candidates: int = 1
     echo: bool = False
-    silent: bool = False  # only the echo is wanted: the one token that was made is left out
+    silent: bool = False  # only the echo is wanted: the one token that is generated is left out
     logprobs: bool = False
     include_usage: bool = False
 
@@ -58,26 +62,26 @@ class CompletionFrames:
 
     stream_type = SSE
 
-    def __init__(self, model: str, asked: Asked) -> None:
+    def __init__(self, model: str, options: AnswerOptions) -> None:
         self._id = f"cmpl-{uuid.uuid4().hex}"
         self._created = int(time.time())
         self._model = model
-        self._asked = asked
+        self._options = options
         self._offsets: dict[int, int] = {}  # characters sent, by answer
         self._tokens: dict[int, tuple[TokenLogprob, ...]] = {}  # that wait for their text
 
     # -- whole -------------------------------------------------------------------------------------
 
     def whole(self, events: list[Event]) -> bytes:
-        asked = self._asked
-        collected = collect(events, len(asked.prompts) * asked.candidates)
+        options = self._options
+        collected = collect(events, len(options.prompts) * options.candidates)
         choices: list[TextChoice] = []
-        for prompt in range(len(asked.prompts)):
-            first = prompt * asked.candidates
-            answers = collected.answers[first : first + asked.candidates]
-            of_prompt = answers[0].prompt_logprobs if asked.echo else ()
+        for prompt in range(len(options.prompts)):
+            first = prompt * options.candidates
+            answers = collected.answers[first : first + options.candidates]
+            of_prompt = answers[0].prompt_logprobs if options.echo else ()
             echo = self._echo(prompt, of_prompt)
-            for answer in _best(answers, asked.answers):
+            for answer in _best(answers, options.answers):
                 choices.append(self._choice(len(choices), echo, of_prompt, answer))
         return self._body(tuple(choices), self._usage(collected.usage))
 
@@ -88,7 +92,7 @@ class CompletionFrames:
         of_prompt: Sequence[TokenLogprob],
         answer: CollectedAnswer,
     ) -> TextChoice:
-        silent = self._asked.silent
+        silent = self._options.silent
         tokens = [*of_prompt, *(() if silent else answer.logprobs)]
         text = echo if silent else echo + answer.text
         offset = 0 if of_prompt else len(echo)
@@ -97,18 +101,18 @@ class CompletionFrames:
     # -- streamed ----------------------------------------------------------------------------------
 
     def begin(self) -> bytes:
-        if not self._asked.echo:
+        if not self._options.echo:
             return b""
         return b"".join(
             self._echo_chunks(prompt, ())
-            for prompt in range(len(self._asked.prompts))
-            if not self._asked.waits_for_echo(prompt)
+            for prompt in range(len(self._options.prompts))
+            if not self._options.waits_for_echo(prompt)
         )
 
     def _echo_chunks(self, prompt: int, tokens: tuple[TokenLogprob, ...]) -> bytes:
-        first = prompt * self._asked.candidates
+        first = prompt * self._options.candidates
         frames = []
-        for index in range(first, first + self._asked.candidates):
+        for index in range(first, first + self._options.candidates):
             self._tokens[index] = tokens
             frames.append(self._chunk(index, self._echo(prompt, tokens)))
         return b"".join(frames)
@@ -120,15 +124,15 @@ class CompletionFrames:
 
     def _frame(self, event: Event) -> bytes:
         match event:
-            case PromptLogprobs(index, tokens) if self._asked.echo:
-                return self._echo_chunks(index // self._asked.candidates, tokens)
-            case TextDelta(index, text) if not self._asked.silent:
+            case PromptLogprobs(index, tokens) if self._options.echo:
+                return self._echo_chunks(index // self._options.candidates, tokens)
+            case TextDelta(index, text) if not self._options.silent:
                 return self._chunk(index, text)
-            case Logprobs(index, tokens) if not self._asked.silent:
+            case Logprobs(index, tokens) if not self._options.silent:
                 self._tokens[index] = self._tokens.get(index, ()) + tokens
             case Finished():
                 return self._chunk(event.index, "", event.reason)
-            case UsageTotal() if self._asked.include_usage:
+            case UsageTotal() if self._options.include_usage:
                 return self._event((), self._usage(event.usage))
         return b""
 
@@ -145,32 +149,29 @@ class CompletionFrames:
         return DONE
 
     def failure(self, error: ApiError) -> bytes:
-        return event(error.body)  # and no [DONE]
-
-    def refusal(self, error: ApiError) -> Response:
-        return error.response()
+        return event(_errors.encode(error))  # and no [DONE]
 
     # -- parts -------------------------------------------------------------------------------------
 
     def _echo(self, prompt: int, tokens: Sequence[TokenLogprob]) -> str:
-        given = self._asked.prompts[prompt]
-        if not self._asked.echo:
+        given = self._options.prompts[prompt]
+        if not self._options.echo:
             return ""
         if isinstance(given, Text):
             return given.text
         return b"".join(token.token for token in tokens).decode("utf-8", "replace")
 
     def _usage(self, usage: Usage) -> CompletionUsage:
-        return usage_of(replace(usage, completion_tokens=0) if self._asked.silent else usage)
+        return usage_of(replace(usage, completion_tokens=0) if self._options.silent else usage)
 
     def _shape(self, tokens: Sequence[TokenLogprob], offset: int) -> LegacyLogprobs | None:
-        if not self._asked.logprobs or not tokens:
+        if not self._options.logprobs or not tokens:
             return None
         return legacy_logprobs(tokens, offset)
 
     def _event(self, choices: tuple[TextChoice, ...], usage: CompletionUsage | None) -> bytes:
         # With include_usage every chunk but the last says "usage": null, as OpenAI's API does.
-        shown = usage if self._asked.include_usage else msgspec.UNSET
+        shown = usage if self._options.include_usage else msgspec.UNSET
         return event(self._body(choices, shown))
 
     def _body(

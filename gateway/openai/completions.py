@@ -6,20 +6,20 @@ from starlette.requests import Request
 from starlette.routing import Route
 
 from cupola.gateway.core.request import GenerationRequest
-from cupola.gateway.generation.generator import Generator
+from cupola.gateway.generation.dependencies import ApiDependencies
 from cupola.gateway.generation.merging import merged
 from cupola.gateway.generation.streaming import Answer
 from cupola.gateway.http.error_codes import WORK
-from cupola.gateway.openai.completion_frames import Asked, CompletionFrames
-from cupola.gateway.openai.schemas.answers import TextCompletion
-from cupola.gateway.openai.schemas.completion import CompletionRequest
+from cupola.gateway.openai.answers import TextCompletion
+from cupola.gateway.openai.body.completion import CompletionRequest
+from cupola.gateway.openai.completion_frames import AnswerOptions, CompletionFrames
 from cupola.gateway.openapi.described import SSE, Operation, Section, post
 from cupola.scheduler.protocol.messages import Text, Tokens
 
 
-class CompletionsApi:
-    def __init__(self, generator: Generator) -> None:
-        self._generator = generator
+class CompletionsEndpoint:
+    def __init__(self, dependencies: ApiDependencies) -> None:
+        self._generator = dependencies.generator
 
     def routes(self) -> list[Route]:
         about = Operation(
@@ -34,44 +34,44 @@ class CompletionsApi:
         return [post("/v1/completions", self.create, about)]
 
     async def create(self, request: Request) -> Answer:
-        asked = CompletionRequest.model_validate_json(await request.body())
-        seen = Asked(
-            prompts=asked.prompts,
-            answers=asked.answers,
-            candidates=asked.candidates,
-            echo=bool(asked.echo),
-            silent=asked.token_limit == 0,
-            logprobs=asked.logprobs is not None,
-            include_usage=asked.include_usage,
+        body = CompletionRequest.model_validate_json(await request.body())
+        options = AnswerOptions(
+            prompts=body.prompts,
+            answers=body.answers,
+            candidates=body.candidates,
+            echo=bool(body.echo),
+            silent=body.token_limit == 0,
+            logprobs=body.logprobs is not None,
+            include_usage=body.include_usage,
         )
         requests = [
-            generation_of(asked, prompt, prompt_logprobs=seen.waits_for_echo(number))
-            for number, prompt in enumerate(asked.prompts)
+            generation_of(body, prompt, prompt_logprobs=options.waits_for_echo(number))
+            for number, prompt in enumerate(body.prompts)
         ]
         generations = [await self._generator.generate(one) for one in requests]
         events = generations[0].events
         if len(generations) > 1:
-            events = merged([generation.events for generation in generations], asked.candidates)
-        frames = CompletionFrames(generations[0].model, seen)
-        return Answer(events, frames, stream=bool(asked.stream))
+            events = merged([generation.events for generation in generations], body.candidates)
+        frames = CompletionFrames(generations[0].model, options)
+        return Answer(events, frames, stream=bool(body.stream))
 
 
 def generation_of(
-    asked: CompletionRequest, prompt: Text | Tokens, *, prompt_logprobs: bool = False
+    body: CompletionRequest, prompt: Text | Tokens, *, prompt_logprobs: bool = False
 ) -> GenerationRequest:
-    logprobs = asked.logprobs
-    if logprobs is None and (prompt_logprobs or asked.candidates > asked.answers):
+    logprobs = body.logprobs
+    if logprobs is None and (prompt_logprobs or body.candidates > body.answers):
         logprobs = 0
     return GenerationRequest(
-        model=asked.model,
+        model=body.model,
         prompt=prompt,
-        sampling=asked.sampling(max(1, asked.token_limit), logprobs),
-        answers=asked.candidates,
-        constraint=asked.constraint,
-        show_special=asked.skip_special_tokens is False,
+        sampling=body.sampling(max(1, body.token_limit), logprobs),
+        answers=body.candidates,
+        constraint=body.constraint,
+        show_special=body.skip_special_tokens is False,
         prompt_logprobs=prompt_logprobs,
-        cache_salt=asked.cache_salt or "",
-        ttl=asked.seconds_loaded,
-        provider=asked.ep,
-        names={"constraint": asked.constraint_param, "prompt_logprobs": "echo"},
+        cache_salt=body.cache_salt or "",
+        ttl=body.seconds_loaded,
+        provider=body.ep,
+        names={"constraint": body.constraint_param, "prompt_logprobs": "echo"},
     )

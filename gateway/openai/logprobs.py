@@ -1,11 +1,11 @@
-"""Log probabilities of tokens in the shapes of OpenAI's two endpoints. Pure."""
+"""Log probabilities of tokens as chats and as plain completions have them. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from math import isnan
 
-from cupola.gateway.openai.schemas.answers import (
+from cupola.gateway.openai.answers import (
     ChoiceLogprobs,
     ContentLogprob,
     LegacyLogprobs,

@@ -8,28 +8,21 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from cupola.cache.store import CachedModel
-from cupola.gateway.core.remote_models import RemoteModel, RemoteModels
-from cupola.gateway.core.scheduler_client import SchedulerClient
-from cupola.gateway.generation.model_directory import ModelDirectory
+from cupola.gateway.core.remote_models import RemoteModel
+from cupola.gateway.generation.dependencies import ApiDependencies
 from cupola.gateway.http.error_codes import MODEL
+from cupola.gateway.http.json_answer import json_answer
 from cupola.gateway.http.timestamps import rfc3339
-from cupola.gateway.openai.schemas.answers import ModelEntry, ModelList
+from cupola.gateway.openai.answers import ModelEntry, ModelList
 from cupola.gateway.openapi.described import Operation, Query, Section, get
-from cupola.gateway.toolcalls.directory import FamilyDirectory
 
 
-class ModelsApi:
-    def __init__(
-        self,
-        client: SchedulerClient,
-        models: ModelDirectory,
-        families: FamilyDirectory,
-        remote: RemoteModels,
-    ) -> None:
-        self._client = client
-        self._models = models
-        self._families = families
-        self._remote = remote
+class ModelEndpoints:
+    def __init__(self, dependencies: ApiDependencies) -> None:
+        self._client = dependencies.client
+        self._models = dependencies.models
+        self._formats = dependencies.formats
+        self._remote = dependencies.remote
 
     def routes(self) -> list[Route]:
         every = Operation(Section.OPENAI, "The models that are ready to use", answer=ModelList)
@@ -46,20 +39,20 @@ class ModelsApi:
         local = [await self._entry(cached) for cached in await self._models.on_disk()]
         every = (*local, *map(_remote_entry, self._remote.all()))
         ids = [entry.id for entry in every]
-        return _json(ModelList(every, ids[0] if ids else None, ids[-1] if ids else None))
+        return json_answer(ModelList(every, ids[0] if ids else None, ids[-1] if ids else None))
 
     async def show(self, request: Request) -> Response:
         name = request.path_params["id"]
         if model := self._remote.find(name):
-            return _json(_remote_entry(model))
+            return json_answer(_remote_entry(model))
         cached = await self._models.cached(name)
-        return _json(await self._entry(cached))
+        return json_answer(await self._entry(cached))
 
     async def _entry(self, cached: CachedModel) -> ModelEntry:
         variant = cached.variant
-        family = await self._families.of(str(cached.path))
+        answer_format = await self._formats.of(str(cached.path))
         workers = self._client.status.workers if self._client.status else ()
-        told = [w.serving[variant.id] for w in workers if variant.id in w.serving]
+        serving = [w.serving[variant.id] for w in workers if variant.id in w.serving]
         return ModelEntry(
             id=variant.id,
             created=variant.created_at,
@@ -71,16 +64,13 @@ class ModelsApi:
             loaded=any(variant.id in worker.resident for worker in workers),
             display_name=variant.display_name,
             created_at=rfc3339(variant.created_at),
-            tool_calling=family.template_takes_tools,  # others are told of tools in words
-            engine=told[0].engine if told else msgspec.UNSET,
-            engine_reason=(told[0].why if told else "") or msgspec.UNSET,
-            kv_cache=(told[0].kv_cache if told else "") or msgspec.UNSET,
-            quality=cached.figures or msgspec.UNSET,
+            # For other models the system message describes the tools.
+            tool_calling=answer_format.template_takes_tools,
+            engine=serving[0].engine if serving else msgspec.UNSET,
+            engine_reason=(serving[0].why if serving else "") or msgspec.UNSET,
+            kv_cache=(serving[0].kv_cache if serving else "") or msgspec.UNSET,
+            quality=cached.quality or msgspec.UNSET,
         )
-
-
-def _json(body: msgspec.Struct) -> Response:
-    return Response(msgspec.json.encode(body), media_type="application/json")
 
 
 def _remote_entry(model: RemoteModel) -> ModelEntry:

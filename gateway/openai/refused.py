@@ -1,4 +1,4 @@
-"""Endpoints of OpenAI's API that this service does not have: they say so, and what there is."""
+"""Endpoints of OpenAI's API that this service does not have. The error says what to use instead."""
 
 from __future__ import annotations
 

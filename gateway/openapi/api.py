@@ -12,18 +12,18 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import BaseRoute
 
-from cupola.gateway.http.dialect import Dialect
+from cupola.gateway.http.error_formats import FormatTable
 from cupola.gateway.openapi.described import HTML, JSON, DescribedRoute, Operation, Section, get
 from cupola.gateway.openapi.document import document
 from cupola.gateway.openapi.page import page
 
 
 class Description:
-    """Describes ``routes`` and its own. Made when it is first asked for, and kept."""
+    """Describes ``routes`` and its own. The document is made for the first request, and kept."""
 
-    def __init__(self, routes: Sequence[BaseRoute], dialects: Sequence[Dialect]) -> None:
+    def __init__(self, routes: Sequence[BaseRoute], formats: FormatTable) -> None:
         self._routes = routes
-        self._dialects = dialects
+        self._formats = formats
         self._document: bytes | None = None
         self._page: str | None = None
 
@@ -37,14 +37,14 @@ class Description:
 
     async def as_document(self, request: Request) -> Response:
         if self._document is None:
-            made = await anyio.to_thread.run_sync(self.made)
-            self._document = msgspec.json.encode(made)
+            content = await anyio.to_thread.run_sync(self.content)
+            self._document = msgspec.json.encode(content)
         return Response(self._document, media_type=JSON)
 
     async def as_page(self, request: Request) -> Response:
         if self._page is None:
-            self._page = await anyio.to_thread.run_sync(lambda: page(self.made()))
+            self._page = await anyio.to_thread.run_sync(lambda: page(self.content()))
         return HTMLResponse(self._page)
 
-    def made(self) -> dict[str, Any]:
-        return document(self._routes, self._dialects, version("cupola"))
+    def content(self) -> dict[str, Any]:
+        return document(self._routes, self._formats, version("cupola"))

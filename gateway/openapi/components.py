@@ -32,11 +32,11 @@ class Components:
             ref_template=_REF + "{model}",
             schema_generator=_Untitled,
         )
-        schemas, told = msgspec.json.schema_components(others, ref_template=_REF + "{name}")
+        schemas, answers = msgspec.json.schema_components(others, ref_template=_REF + "{name}")
         bodies: dict[str, JsonSchemaValue] = read[1].get("$defs", {})
-        if both := bodies.keys() & told.keys():
+        if both := bodies.keys() & answers.keys():
             raise ValueError(f"two types are called {min(both)}")
-        self.schemas: Schema = dict(sorted({**bodies, **told}.items()))
+        self.schemas: Schema = dict(sorted({**bodies, **answers}.items()))
         for schema in self.schemas.values():
             if "description" in schema:  # a docstring
                 schema["description"] = " ".join(schema["description"].replace("``", "`").split())

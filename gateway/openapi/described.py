@@ -1,4 +1,4 @@
-"""A route together with what is said of it. Pure data; ``document`` makes OpenAPI of it."""
+"""A route together with its description. Pure data; ``document`` makes OpenAPI of it."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ class Query:
 class Operation:
     """What a route does.
 
-    Types of bodies and answers are pydantic models, msgspec structs, typed dicts, or what these are
-    made of.
+    Types of bodies are pydantic models. Types of answers are msgspec structs, or what msgspec
+    encodes.
     """
 
     section: Section

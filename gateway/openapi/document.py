@@ -9,9 +9,8 @@ from typing import Annotated, Any
 from msgspec import Meta
 from starlette.routing import BaseRoute
 
-from cupola.gateway.http.dialect import Dialect, Failure
-from cupola.gateway.http.error_answer import ErrorAnswer
 from cupola.gateway.http.error_codes import BODY, EVERYWHERE, QUERY, STATUS
+from cupola.gateway.http.error_formats import FormatTable
 from cupola.gateway.openapi.components import Components, Schema
 from cupola.gateway.openapi.described import (
     JSON,
@@ -47,12 +46,10 @@ _CONVERTER = re.compile(r":[a-z]+}")
 _PARTS = re.compile(r"{(\w+)}")
 
 
-def document(
-    routes: Sequence[BaseRoute], dialects: Sequence[Dialect], version: str
-) -> dict[str, Any]:
-    """``routes``: those that are described are in it. ``dialects``: of errors, by the path."""
+def document(routes: Sequence[BaseRoute], formats: FormatTable, version: str) -> dict[str, Any]:
+    """``routes``: the document has those that are described. ``formats``: of errors."""
     described = [route for route in routes if isinstance(route, DescribedRoute)]
-    return _Document(described, dialects).made(version)
+    return _Document(described, formats).content(version)
 
 
 def openapi_path(path: str) -> str:
@@ -61,19 +58,19 @@ def openapi_path(path: str) -> str:
 
 
 class _Document:
-    def __init__(self, routes: Sequence[DescribedRoute], dialects: Sequence[Dialect]) -> None:
+    def __init__(self, routes: Sequence[DescribedRoute], formats: FormatTable) -> None:
         self._routes = routes
-        self._dialects = dialects
+        self._formats = formats
         self._components = Components(self._kinds())
         self._errors: dict[str, Schema] = {}  # answers that many routes have, by their names
 
-    def made(self, version: str) -> dict[str, Any]:
+    def content(self, version: str) -> dict[str, Any]:
         paths: dict[str, Any] = {}
         for route in self._routes:
             path = openapi_path(route.path)
             for method in route.described_methods:
-                told = self._operation(route.operation, path, method)
-                paths.setdefault(path, {}).setdefault(method.lower(), told)
+                described = self._operation(route.operation, path, method)
+                paths.setdefault(path, {}).setdefault(method.lower(), described)
         return {
             "openapi": OPENAPI,
             "info": {"title": "Cupola", "version": version, "description": ABOUT},
@@ -88,8 +85,8 @@ class _Document:
         }
 
     def _kinds(self) -> Iterator[Any]:
-        yield from (ErrorAnswer, REST.kind)
-        yield from (dialect.answer for dialect in self._dialects)
+        yield REST.kind
+        yield from (form.answer for form in self._formats.all())
         for operation in (route.operation for route in self._routes):
             yield from _alternatives(operation.body)
             for parameters in (operation.query, operation.path):
@@ -98,19 +95,19 @@ class _Document:
             yield from operation.also.values()
 
     def _operation(self, operation: Operation, path: str, method: str) -> Schema:
-        told: Schema = {
+        described: Schema = {
             "tags": [operation.section],
             "operationId": "_".join([method.lower(), *re.findall(r"\w+", path)]),
             "summary": operation.summary,
         }
         if operation.about:
-            told["description"] = operation.about
+            described["description"] = operation.about
         if parameters := self._parameters(operation, path):
-            told["parameters"] = parameters
+            described["parameters"] = parameters
         if operation.body is not None:
-            told["requestBody"] = {"required": True, "content": self._content(operation.body)}
-        told["responses"] = self._answers(operation) | self._failures(operation, path, method)
-        return told
+            described["requestBody"] = {"required": True, "content": self._content(operation.body)}
+        described["responses"] = self._answers(operation) | self._failures(operation, path, method)
+        return described
 
     def _parameters(self, operation: Operation, path: str) -> list[Schema]:
         in_path: list[Schema] = [
@@ -147,31 +144,28 @@ class _Document:
             answers["200"] = good | ({"content": content} if content else {})
         for status, kind in operation.also.items():
             content = self._content(kind)
-            told = {"description": "See above.", "headers": _HEADERS, "content": content}
-            answers[str(status)] = told
+            described = {"description": "See above.", "headers": _HEADERS, "content": content}
+            answers[str(status)] = described
         return answers
 
     def _failures(self, operation: Operation, path: str, method: str) -> dict[str, Schema]:
-        dialect = next((d for d in self._dialects if path.startswith(d.prefix)), None)
-        kind = dialect.answer if dialect else ErrorAnswer
+        form = self._formats.of(path)
         by_status: dict[int, list[str]] = {}
         for code in sorted(_codes(operation, path, method)):
-            status = STATUS[code]
-            if dialect is not None:
-                status = dialect.status(status, Failure("", code))
+            status = form.status(STATUS[code], code)
             by_status.setdefault(status, []).append(code)
         return {
-            str(status): self._failure(kind, status, codes)
+            str(status): self._failure(form.answer, status, codes)
             for status, codes in sorted(by_status.items())
         }
 
     def _failure(self, kind: Any, status: int, codes: Sequence[str]) -> Schema:
         """A reference to the one answer of this kind with this text."""
         text = ", ".join(f"`{code}`" for code in codes)
-        told = {"description": text, "headers": _HEADERS, "content": self._content(kind)}
+        described = {"description": text, "headers": _HEADERS, "content": self._content(kind)}
         name = base = f"{kind.__name__}{status}"
         number = 1
-        while self._errors.setdefault(name, told) != told:
+        while self._errors.setdefault(name, described) != described:
             number += 1
             name = f"{base}.{number}"
         return {"$ref": f"#/components/responses/{name}"}

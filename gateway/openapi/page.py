@@ -39,7 +39,11 @@ def page(document: dict[str, Any]) -> str:
 def _section(document: dict[str, Any], name: str, about: str) -> str:
     items: list[str] = []
     for path, operations in document["paths"].items():
-        mine = {method: told for method, told in operations.items() if told["tags"] == [name]}
+        mine = {
+            method: operation
+            for method, operation in operations.items()
+            if operation["tags"] == [name]
+        }
         if name == Section.ABSENT and mine:
             items.append(_absent(path, mine))
         elif mine:
@@ -48,30 +52,30 @@ def _section(document: dict[str, Any], name: str, about: str) -> str:
     return f"<section>{heading}{''.join(items)}</section>"
 
 
-def _operation(document: dict[str, Any], path: str, method: str, told: Schema) -> str:
-    parts = [f"<p>{_text(told['description'])}</p>"] if "description" in told else []
-    if parameters := told.get("parameters"):
+def _operation(document: dict[str, Any], path: str, method: str, operation: Schema) -> str:
+    parts = [f"<p>{_text(operation['description'])}</p>"] if "description" in operation else []
+    if parameters := operation.get("parameters"):
         rows = [
             _row(each["name"], each["schema"], each.get("description", ""), each.get("required"))
             for each in parameters
         ]
         parts += ["<h3>In the URL</h3>", _table(rows)]
-    if body := told.get("requestBody"):
+    if body := operation.get("requestBody"):
         parts.append("<h3>Body</h3>")
         choices = _choices(body["content"][JSON]["schema"])
         for number, schema in enumerate(choices):
             if len(choices) > 1:
                 parts.append(f"<p>{'Or: ' if number else ''}{words(schema)}</p>")
             parts.append(_fields(document["components"]["schemas"], schema))
-    parts += ["<h3>Answers</h3>", _table([*_answers(document, told["responses"])])]
-    return _details(f"{method}-{_slug(path)}", method, path, told["summary"], "".join(parts))
+    parts += ["<h3>Answers</h3>", _table([*_answers(document, operation["responses"])])]
+    return _details(f"{method}-{_slug(path)}", method, path, operation["summary"], "".join(parts))
 
 
 def _absent(path: str, operations: dict[str, Schema]) -> str:
-    [told, *_] = operations.values()
+    [operation, *_] = operations.values()
     method = "any" if len(operations) > 1 else next(iter(operations))
     text = f"<p>{_text(', '.join(operations).upper())}: 501 <code>unsupported_endpoint</code></p>"
-    return _details(_slug(path), method, path, told["summary"], text)
+    return _details(_slug(path), method, path, operation["summary"], text)
 
 
 def _answers(document: dict[str, Any], responses: dict[str, Schema]) -> Iterator[str]:

@@ -8,7 +8,7 @@ from typing import Any
 
 Schema = dict[str, Any]
 MAX_CHOICES = 12
-NULL = {"type": "null"}  # means everywhere "not given", so it need not be said
+NULL = {"type": "null"}  # means "not given" everywhere, so the words leave it out
 FAR = 2**31 - 1  # limits like this one say nothing
 
 

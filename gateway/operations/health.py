@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 import os
 from collections.abc import Callable
-from typing import Any, Literal, NotRequired, TypedDict
+from typing import Any, Literal
 
 import msgspec
 from starlette.background import BackgroundTask
@@ -15,24 +15,27 @@ from starlette.routing import Route
 
 from cupola.gateway.core.scheduler_client import STALE, SchedulerClient
 from cupola.gateway.http.errors import ApiError
+from cupola.gateway.http.json_answer import json_answer
 from cupola.gateway.openapi.described import Operation, Section, get, post
 
 
-class HealthAnswer(TypedDict):
+class HealthAnswer(msgspec.Struct, frozen=True):
     status: Literal["ok", "shutting_down"]
 
 
-class ReadyAnswer(TypedDict):
+class ReadyAnswer(msgspec.Struct, frozen=True):
+    """``missing``: what does not answer. The rest is there while a worker can serve."""
+
     status: Literal["ready", "unavailable"]
     missing: list[str]
-    queued: NotRequired[int]
-    running: NotRequired[int]
-    processes: NotRequired[dict[str, int]]  # their ids
+    queued: int | msgspec.UnsetType = msgspec.UNSET
+    running: int | msgspec.UnsetType = msgspec.UNSET
+    processes: dict[str, int] | msgspec.UnsetType = msgspec.UNSET  # their ids
 
 
-class StatusAnswer(TypedDict):
+class StatusAnswer(msgspec.Struct, frozen=True, rename="camel"):
     endpoints: list[str]
-    modelCachePath: str
+    model_cache_path: str
     pid: int
 
 
@@ -48,13 +51,14 @@ class HealthApi:
         url: str,
         models_path: str,
         supervisor_pid: int,
-        tell: Callable[[str], None],
+        notify: Callable[[str], None],
     ) -> None:
+        """``notify`` sends a line to the supervisor."""
         self._client = client
         self._url = url
         self._models_path = models_path
         self._supervisor_pid = supervisor_pid
-        self._tell = tell
+        self._notify = notify
 
     def routes(self) -> list[Route]:
         machine = "Only for clients on the same machine. Running answers get time to finish."
@@ -86,44 +90,30 @@ class HealthApi:
         ]
 
     async def health(self, request: Request) -> Response:
-        return _json({"status": "ok"})
+        return json_answer(HealthAnswer("ok"))
 
     async def ready(self, request: Request) -> Response:
         status = self._client.status
         if status is None or self._client.status_age > STALE:
             missing = ["the scheduler does not answer"]
-            return _json({"status": "unavailable", "missing": missing}, status=503)
+            return json_answer(ReadyAnswer("unavailable", missing), status=503)
         missing = [f"worker {name}" for name in status.missing]
         if not status.workers:
-            return _json({"status": "unavailable", "missing": missing or ["a worker"]}, status=503)
+            return json_answer(ReadyAnswer("unavailable", missing or ["a worker"]), status=503)
         processes = {"gateway": os.getpid(), "scheduler": status.pid}
         processes |= {f"worker {worker.name}": worker.pid for worker in status.workers}
         running = sum(worker.running for worker in status.workers)
-        return _json(
-            {
-                "status": "ready",
-                "missing": missing,
-                "queued": status.queued,
-                "running": running,
-                "processes": processes,
-            }
-        )
+        return json_answer(ReadyAnswer("ready", missing, status.queued, running, processes))
 
     async def status(self, request: Request) -> Response:
         """Foundry Local's status document."""
-        return _json(
-            {
-                "endpoints": [self._url],
-                "modelCachePath": self._models_path,
-                "pid": self._supervisor_pid,
-            }
-        )
+        return json_answer(StatusAnswer([self._url], self._models_path, self._supervisor_pid))
 
     async def shutdown(self, request: Request) -> Response:
         if not _from_this_machine(request):
             raise ApiError(403, "forbidden", "Only a client on the same machine may do this")
-        told = BackgroundTask(self._tell, "shutdown")
-        return _json({"status": "shutting_down"}, background=told)
+        end = BackgroundTask(self._notify, "shutdown")
+        return json_answer(HealthAnswer("shutting_down"), background=end)
 
 
 def _from_this_machine(request: Request) -> bool:
@@ -134,9 +124,3 @@ def _from_this_machine(request: Request) -> bool:
         return request.client is None or ipaddress.ip_address(request.client.host).is_loopback
     except ValueError:
         return False
-
-
-def _json(body: object, status: int = 200, background: BackgroundTask | None = None) -> Response:
-    return Response(
-        msgspec.json.encode(body), status, media_type="application/json", background=background
-    )

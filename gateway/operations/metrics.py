@@ -1,7 +1,7 @@
 """What the service has done and holds, in Prometheus's text format.
 
-The numbers are the scheduler's, so every gateway process tells the same. They begin again at zero
-when the scheduler starts anew, as counters may.
+The numbers are the scheduler's, so every gateway process gives the same. They begin again at zero
+when the scheduler restarts, as counters may.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def render(status: Status | None) -> str:
 
 
 def _metrics(status: Status) -> Iterator[tuple[str, str, str, Series]]:
-    """(name, kind, help, series) of all that ``status`` tells."""
+    """(name, kind, help, series) of every metric in ``status``."""
     totals = status.totals
     requests = [
         ({"outcome": "answered"}, totals.answered),
@@ -59,14 +59,19 @@ def _metrics(status: Status) -> Iterator[tuple[str, str, str, Series]]:
     ]
     yield "requests_total", "counter", "Requests that have ended", requests
     yield "prompt_tokens_total", "counter", "Tokens of prompts", [({}, totals.prompt_tokens)]
-    text = "Tokens of prompts that the cache held, so that they were not computed again"
+    text = "Tokens of prompts that were in the cache and were not computed again"
     yield "cached_prompt_tokens_total", "counter", text, [({}, totals.cached_tokens)]
     text = "Tokens that were generated"
     yield "completion_tokens_total", "counter", text, [({}, totals.completion_tokens)]
-    text = "Tokens that were guessed and verified beside those generated"
+    text = "Tokens that were guessed and then verified"
     yield "prediction_tokens_total", "counter", text, guesses
     yield "requests_queued", "gauge", "Requests that wait for a worker", [({}, status.queued)]
-    yield "workers_missing", "gauge", "Workers that should be there", [({}, len(status.missing))]
+    yield (
+        "workers_missing",
+        "gauge",
+        "Workers that do not run",
+        [({}, len(status.missing))],
+    )
     workers = [({"worker": worker.name}, worker) for worker in status.workers]
     running = [(labels, worker.running) for labels, worker in workers]
     yield "requests_running", "gauge", "Requests that a worker has taken", running

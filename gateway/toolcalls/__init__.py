@@ -1,1 +1,1 @@
-"""How families of models write tool calls and reasoning, and how that is read."""
+"""How models write tool calls and reasoning: the formats, their readers, and their grammars."""

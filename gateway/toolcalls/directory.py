@@ -1,7 +1,7 @@
-"""Which family a model on the disk is of: its chat template says so, or a file beside it.
+"""In which format a model on the disk answers. Its chat template says it, or a file beside that.
 
-``cupola.json`` in the model's folder goes first: ``{"tool_format": "hermes"}`` names a family, an
-object there describes a format of its own, and ``"reasoning": [{"start": …, "end": …}]`` the
+``cupola.json`` in the model's folder goes first: ``{"tool_format": "hermes"}`` names a format, an
+object there describes one of its own, and ``"reasoning": [{"start": …, "end": …}]`` the
 markers of its reasoning. Only files are read here; nothing in them is run.
 """
 
@@ -16,9 +16,9 @@ import anyio.to_thread
 import msgspec
 from msgspec.structs import replace
 
-from cupola.gateway.toolcalls.description import PLAIN, Family, Markers, ToolFormat
+from cupola.gateway.toolcalls.formats import PLAIN, AnswerFormat, Markers, ToolCallFormat
 from cupola.gateway.toolcalls.harmony import MARKERS as HARMONY_MARKERS
-from cupola.gateway.toolcalls.known import BY_NAME, family_of
+from cupola.gateway.toolcalls.known import BY_NAME, format_of_template
 
 logger = logging.getLogger(__name__)
 
@@ -30,7 +30,7 @@ Stamp = tuple[tuple[int, int] | None, ...]
 
 
 class _Own(msgspec.Struct):
-    tool_format: str | ToolFormat | None = None
+    tool_format: str | ToolCallFormat | None = None
     reasoning: tuple[Markers, ...] | None = None
     starts_in_reasoning: bool | None = None
 
@@ -50,34 +50,36 @@ class _Tokenizer(msgspec.Struct):
     added_tokens_decoder: dict[str, _Token] = {}
 
 
-class FamilyDirectory:
+class FormatDirectory:
     """Reads model folders, in threads, and again only when they have changed."""
 
     def __init__(self) -> None:
-        self._known: dict[str, tuple[Stamp, Family]] = {}
+        self._known: dict[str, tuple[Stamp, AnswerFormat]] = {}
 
-    async def of(self, folder: str) -> Family:
-        """The family of the model in ``folder``. A folder that says nothing is a plain one."""
+    async def of(self, folder: str) -> AnswerFormat:
+        """The format of the model in ``folder``. ``PLAIN`` where the folder says nothing."""
         return await anyio.to_thread.run_sync(self._of, folder)
 
-    def _of(self, folder: str) -> Family:
+    def _of(self, folder: str) -> AnswerFormat:
         path = Path(folder)
         stamp = tuple(_stamp(path / name) for name in (OWN, TEMPLATE, TOKENIZER))
-        known, family = self._known.get(folder, (None, PLAIN))
+        known, answer_format = self._known.get(folder, (None, PLAIN))
         if known != stamp:
-            family = read_family(path)
-            self._known[folder] = (stamp, family)
-        return family
+            answer_format = read_format(path)
+            self._known[folder] = (stamp, answer_format)
+        return answer_format
 
 
-def read_family(folder: Path) -> Family:
-    """The family of the model in ``folder``. A file that cannot be read is logged and left out."""
+def read_format(folder: Path) -> AnswerFormat:
+    """The format of the model in ``folder``. A file that cannot be read is logged and left out."""
     tokenizer = _decode(folder / TOKENIZER, _Tokenizer) or _Tokenizer()
     template = _template(folder, tokenizer)
     own = _decode(folder / OWN, _Own) or _Own()
-    family = _overridden(family_of(template), own)
+    answer_format = _overridden(format_of_template(template), own)
     special = {token.content for token in tokenizer.added_tokens_decoder.values() if token.special}
-    return replace(family, special=any(_is_special(m, special) for m in _markers(family)))
+    return replace(
+        answer_format, special=any(_is_special(m, special) for m in _markers(answer_format))
+    )
 
 
 def _template(folder: Path, tokenizer: _Tokenizer) -> str:
@@ -94,28 +96,33 @@ def _template(folder: Path, tokenizer: _Tokenizer) -> str:
     return given or ""
 
 
-def _overridden(family: Family, own: _Own) -> Family:
-    if isinstance(own.tool_format, ToolFormat):
-        family = replace(family, name="own", tools=own.tool_format, harmony=False)
+def _overridden(answer_format: AnswerFormat, own: _Own) -> AnswerFormat:
+    if isinstance(own.tool_format, ToolCallFormat):
+        answer_format = replace(answer_format, name="own", tools=own.tool_format, harmony=False)
     elif own.tool_format is not None and (named := BY_NAME.get(own.tool_format)):
-        family = replace(
-            named, reasoning=family.reasoning, starts_in_reasoning=family.starts_in_reasoning,
-            template_takes_tools=family.template_takes_tools,
-        )  # fmt: skip
+        answer_format = replace(
+            named,
+            reasoning=answer_format.reasoning,
+            starts_in_reasoning=answer_format.starts_in_reasoning,
+            template_takes_tools=answer_format.template_takes_tools,
+        )
     elif own.tool_format is not None:
         known = ", ".join(BY_NAME)
         logger.warning("%s names the unknown format '%s'; known: %s", OWN, own.tool_format, known)
     if own.reasoning is not None:
-        family = replace(family, reasoning=own.reasoning)
+        answer_format = replace(answer_format, reasoning=own.reasoning)
     if own.starts_in_reasoning is not None:
-        family = replace(family, starts_in_reasoning=own.starts_in_reasoning)
-    return family
+        answer_format = replace(answer_format, starts_in_reasoning=own.starts_in_reasoning)
+    return answer_format
 
 
-def _markers(family: Family) -> Iterator[str]:
-    if family.harmony:
+def _markers(answer_format: AnswerFormat) -> Iterator[str]:
+    if answer_format.harmony:
         yield from HARMONY_MARKERS
-    pairs = (*(family.tools.markers if family.tools else ()), *family.reasoning)
+    pairs = (
+        *(answer_format.tools.markers if answer_format.tools else ()),
+        *answer_format.reasoning,
+    )
     for pair in pairs:
         yield from (pair.start, pair.end)
 

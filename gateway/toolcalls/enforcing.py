@@ -12,11 +12,12 @@ from typing import Any
 
 from cupola.gateway.core.closed_schema import closed, is_open
 from cupola.gateway.core.request import Tool
-from cupola.gateway.toolcalls.description import Family, Payload, ToolFormat
+from cupola.gateway.toolcalls.formats import AnswerFormat, ToolCallFormat
+from cupola.gateway.toolcalls.readers import Payload
 from cupola.scheduler.protocol.messages import Constraint, ConstraintKind
 
 MAX_CALLS = 16  # of one answer
-ENFORCED = ToolFormat(bare=True)  # how a required call is read
+ENFORCED = ToolCallFormat(bare=True)  # how a required call is read
 _TEXT = r"TEXT: /(.|\n)*/"
 _SPACE = r"SPACE: /[ \t\n]*/"
 
@@ -63,27 +64,29 @@ def _rebased(schema: Any, root: str) -> Any:
     }
 
 
-def required_calls(tools: Sequence[Tool], *, parallel: bool, think: Family | None) -> Constraint:
-    """At least one call, and nothing else but the reasoning of a family that thinks."""
+def required_calls(
+    tools: Sequence[Tool], *, parallel: bool, think: AnswerFormat | None
+) -> Constraint:
+    """At least one call, and nothing else but the reasoning of a model that thinks."""
     schema = calls_schema(tools, parallel=parallel)
     constraint = Constraint(ConstraintKind.JSON_SCHEMA, json.dumps(schema, ensure_ascii=False))
     return constraint if think is None else after_reasoning(constraint, think)
 
 
-def after_reasoning(constraint: Constraint, family: Family) -> Constraint:
+def after_reasoning(constraint: Constraint, answer_format: AnswerFormat) -> Constraint:
     """The same, once the model has thought, if it wants to. A grammar of the client's own stays."""
-    if constraint.kind is ConstraintKind.LARK or not family.reasoning:
+    if constraint.kind is ConstraintKind.LARK or not answer_format.reasoning:
         return constraint
-    start, end = family.reasoning[0].start, family.reasoning[0].end
+    start, end = answer_format.reasoning[0].start, answer_format.reasoning[0].end
     think = f"think[lazy]: TEXT {_quoted(end)}"
-    if family.starts_in_reasoning:
+    if answer_format.starts_in_reasoning:
         begin = "start: think SPACE answer"
     else:
         begin = f"start: answer | {_quoted(start)} think SPACE answer"
     return _lark(begin, think, f"answer: {_inline(constraint)}", _TEXT, _SPACE)
 
 
-def strict_calls(tools: Sequence[Tool], form: ToolFormat) -> Constraint:
+def strict_calls(tools: Sequence[Tool], form: ToolCallFormat) -> Constraint:
     """Any text, in which calls of strict tools have valid arguments."""
     call = _inline_json(calls_schema(tools, parallel=False, only_strict=True))
     if not form.markers:
@@ -100,7 +103,7 @@ def strict_calls(tools: Sequence[Tool], form: ToolFormat) -> Constraint:
     return _lark("start: call* rest", *rules)
 
 
-def calls_or(constraint: Constraint, tools: Sequence[Tool], form: ToolFormat) -> Constraint:
+def calls_or(constraint: Constraint, tools: Sequence[Tool], form: ToolCallFormat) -> Constraint:
     """Either calls, or an answer of the given form."""
     call = _inline_json(calls_schema(tools, parallel=False, only_strict=True))
     answer = f"answer: {_inline(constraint)}"
@@ -112,7 +115,7 @@ def calls_or(constraint: Constraint, tools: Sequence[Tool], form: ToolFormat) ->
     return _lark("start: call+ | answer", line, answer, _SPACE)
 
 
-def can_be_mixed(form: ToolFormat) -> bool:
+def can_be_mixed(form: ToolCallFormat) -> bool:
     """Whether a grammar can describe calls of this format among other text."""
     return form.payload is Payload.JSON and (bool(form.markers) or form.bare)
 

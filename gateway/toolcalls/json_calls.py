@@ -154,7 +154,7 @@ class JsonCallReader:
             self._fail()
 
     def _fail(self) -> None:
-        """Once a call has been told there is no way back: what is odd in it is skipped."""
+        """Once a call has been sent there is no way back: what is odd in it is skipped."""
         self.failed = not self._name
 
     def _before_value(self, char: str) -> None:

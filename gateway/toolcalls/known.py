@@ -1,7 +1,9 @@
-"""The families that are known, and the marks in a chat template that tell them apart.
+"""The table of known formats, and the marks in a chat template that tell them apart.
 
-The order counts: the first whose marks are all in the template is the model's family. The formats
-are what the models' own templates and vendors' documentation show.
+A new format is a constant and a line in ``KNOWN``. A format whose calls are written in a new way
+also needs a reader, see ``readers``. The order counts: the first line whose marks are all in the
+template gives the model's format. The formats follow the models' own templates and the vendors'
+documentation.
 """
 
 from __future__ import annotations
@@ -10,10 +12,11 @@ import re
 
 from msgspec.structs import replace
 
-from cupola.gateway.toolcalls.description import Family, Markers, Payload, ToolFormat
+from cupola.gateway.toolcalls.formats import AnswerFormat, Markers, ToolCallFormat
+from cupola.gateway.toolcalls.readers import Payload
 
 THINK = Markers("<think>", "</think>")
-HERMES = ToolFormat((Markers("<tool_call>", "</tool_call>"),))
+HERMES_CALLS = ToolCallFormat((Markers("<tool_call>", "</tool_call>"),))
 GRANITE_THOUGHTS = tuple(
     Markers(f"{start} my thought process:", f"{start} my response:")
     for start in ("Here is", "Here's")
@@ -26,38 +29,40 @@ def _token(*words: str) -> str:
     return f"<\uff5c{name}\uff5c>"
 
 
-HARMONY = Family("harmony", ToolFormat(), harmony=True)
-QWEN_CODER = Family(
-    "qwen3-coder", ToolFormat((Markers("<tool_call>", "</tool_call>"),), Payload.XML)
+HARMONY = AnswerFormat("harmony", ToolCallFormat(), harmony=True)
+QWEN_CODER = AnswerFormat(
+    "qwen3-coder", ToolCallFormat((Markers("<tool_call>", "</tool_call>"),), Payload.XML)
 )
-GRANITE = Family(
+GRANITE = AnswerFormat(
     "granite",
-    ToolFormat((Markers("<tool_call>", "</tool_call>"), Markers("<|tool_call|>"))),
+    ToolCallFormat((Markers("<tool_call>", "</tool_call>"), Markers("<|tool_call|>"))),
 )
-PHI4_MINI = Family(
-    "phi4-mini", ToolFormat((Markers("functools"), Markers("<|tool_call|>", "<|/tool_call|>")))
+PHI4_MINI = AnswerFormat(
+    "phi4-mini", ToolCallFormat((Markers("functools"), Markers("<|tool_call|>", "<|/tool_call|>")))
 )
-MISTRAL = Family(
-    "mistral", ToolFormat((Markers("[TOOL_CALLS]"),), Payload.NAMED_JSON), short_ids=True
+MISTRAL = AnswerFormat(
+    "mistral", ToolCallFormat((Markers("[TOOL_CALLS]"),), Payload.NAMED_JSON), short_ids=True
 )
-DEEPSEEK = Family(
+DEEPSEEK = AnswerFormat(
     "deepseek",
-    ToolFormat(
+    ToolCallFormat(
         (Markers(f"{_token('call', 'begin')}function{_token('sep')}", _token("call", "end")),),
         Payload.NAMED_JSON,
         noise=(_token("calls", "begin"), _token("calls", "end")),
     ),
 )
-LLAMA4 = Family(
+LLAMA4 = AnswerFormat(
     "llama4",
-    ToolFormat((Markers("<|python_start|>", "<|python_end|>"),), Payload.PYTHON, bare=True),
+    ToolCallFormat((Markers("<|python_start|>", "<|python_end|>"),), Payload.PYTHON, bare=True),
 )
-LLAMA3 = Family("llama3", ToolFormat((Markers("<|python_tag|>"),), bare=True))
-HERMES_FAMILY = Family("hermes", HERMES)
-# For models that were never told of tools: the markers are those that most others use.
-GENERIC = Family("generic", ToolFormat(HERMES.markers, bare=True), template_takes_tools=False)
+LLAMA3 = AnswerFormat("llama3", ToolCallFormat((Markers("<|python_tag|>"),), bare=True))
+HERMES = AnswerFormat("hermes", HERMES_CALLS)
+# For models whose template knows no tools: the markers that most models use.
+GENERIC = AnswerFormat(
+    "generic", ToolCallFormat(HERMES_CALLS.markers, bare=True), template_takes_tools=False
+)
 
-KNOWN: tuple[tuple[tuple[str, ...], Family], ...] = (
+KNOWN: tuple[tuple[tuple[str, ...], AnswerFormat], ...] = (
     (("<|channel|>",), HARMONY),
     (("<function=", "<parameter="), QWEN_CODER),
     (("<|start_of_role|>",), GRANITE),
@@ -68,9 +73,11 @@ KNOWN: tuple[tuple[tuple[str, ...], Family], ...] = (
     (("<|python_start|>",), LLAMA4),
     (("<|python_tag|>",), LLAMA3),
     (("<|start_header_id|>", "ipython"), LLAMA3),
-    (("<tool_call>",), HERMES_FAMILY),
+    (("<tool_call>",), HERMES),
 )
-BY_NAME = {family.name: family for _, family in KNOWN} | {GENERIC.name: GENERIC}
+BY_NAME = {answer_format.name: answer_format for _, answer_format in KNOWN} | {
+    GENERIC.name: GENERIC
+}
 SMOLLM2 = replace(GENERIC, name="smollm2")
 BY_NAME[SMOLLM2.name] = SMOLLM2
 
@@ -84,19 +91,24 @@ _THOUGHTS: tuple[tuple[str, tuple[Markers, ...]], ...] = (
 _OPEN = re.compile(r"<think>(?!(?:\\n|\s)*</think>)")
 
 
-def family_of(template: str) -> Family:
-    """The family of a model with this chat template."""
-    family = next(
-        (family for marks, family in KNOWN if all(mark in template for mark in marks)), GENERIC
+def format_of_template(template: str) -> AnswerFormat:
+    """How a model with this chat template writes its answers."""
+    answer_format = next(
+        (
+            answer_format
+            for marks, answer_format in KNOWN
+            if all(mark in template for mark in marks)
+        ),
+        GENERIC,
     )
     takes_tools = re.search(r"\btools\b", template) is not None
-    if family is GENERIC and "SmolLM" in template:
-        family = SMOLLM2
+    if answer_format is GENERIC and "SmolLM" in template:
+        answer_format = SMOLLM2
     reasoning = next((found for mark, found in _THOUGHTS if mark in template), ())
     prompt_end = template.rpartition("add_generation_prompt")[2]
     return replace(
-        family,
-        reasoning=() if family.harmony else reasoning,
+        answer_format,
+        reasoning=() if answer_format.harmony else reasoning,
         starts_in_reasoning=bool(reasoning) and _OPEN.search(prompt_end) is not None,
         template_takes_tools=takes_tools,
     )

@@ -13,8 +13,8 @@ from collections.abc import Collection
 from enum import Enum, auto
 
 from cupola.gateway.core.events import Event
-from cupola.gateway.toolcalls.description import Family, Markers
 from cupola.gateway.toolcalls.emitter import Emitter, Trim
+from cupola.gateway.toolcalls.formats import AnswerFormat, Markers
 from cupola.gateway.toolcalls.readers import Reader, make_reader
 from cupola.gateway.toolcalls.scanner import find_first, held_back
 
@@ -30,7 +30,7 @@ class MarkedParser:
 
     def __init__(
         self,
-        family: Family,
+        answer_format: AnswerFormat,
         names: Collection[str],
         emitter: Emitter,
         *,
@@ -38,8 +38,8 @@ class MarkedParser:
     ) -> None:
         self._emit = emitter
         self._names = frozenset(names)
-        self._format = family.tools if names else None
-        self._reasonings = {markers.start: markers for markers in family.reasoning}
+        self._format = answer_format.tools if names else None
+        self._reasonings = {markers.start: markers for markers in answer_format.reasoning}
         self._starts = {m.start: m for m in self._format.markers} if self._format else {}
         noise = self._format.noise if self._format else ()
         self._marks = (*self._reasonings, *self._starts, *noise)
@@ -50,10 +50,10 @@ class MarkedParser:
         self._markers = Markers("")  # those that enclose what is being read
         self._reader: Reader | None = None
         self._unsure = ""  # of the calls, what may yet turn out to be text
-        self._begun = False  # a call has been told since the last start marker
+        self._begun = False  # a call has begun since the last start marker
         self._tried = False  # the answer's beginning has been read as a call
-        if in_reasoning and family.reasoning:
-            self._state, self._markers = _State.REASONING, family.reasoning[0]
+        if in_reasoning and answer_format.reasoning:
+            self._state, self._markers = _State.REASONING, answer_format.reasoning[0]
 
     def feed(self, text: str) -> list[Event]:
         self._held += text

@@ -1,4 +1,4 @@
-"""What reads one answer's text and tells texts, reasoning and tool calls apart."""
+"""What a parser does: it tells the text, the reasoning and the tool calls of an answer apart."""
 
 from __future__ import annotations
 

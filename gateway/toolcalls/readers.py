@@ -1,15 +1,29 @@
-"""What reads the text between the markers of tool calls, and those that are not plain JSON."""
+"""Readers of the text between the markers of tool calls, one for each way to write a call.
+
+A new way is a name in ``Payload``, a reader, and a line in ``_READERS``.
+"""
 
 from __future__ import annotations
 
 import ast
 import json
 import re
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Mapping
+from enum import StrEnum
+from functools import partial
 from typing import Protocol
 
-from cupola.gateway.toolcalls.description import Payload
 from cupola.gateway.toolcalls.json_calls import Argue, Begin, JsonCallReader, JsonValue
+
+
+class Payload(StrEnum):
+    """What stands between the markers of a tool call."""
+
+    JSON = "json"  # {"name": …, "arguments": {…}}, or a list of such
+    NAMED_JSON = "named_json"  # the name, then {…}; or what JSON is
+    PYTHON = "python"  # [name(key=value), …]
+    XML = "xml"  # <function=name><parameter=key>value</parameter></function>
+
 
 Call = tuple[str, str]  # name, and arguments as JSON
 _AFTER_NAME = re.compile(r"\[CALL_ID\]|\[ARGS\]|\s|```")
@@ -17,7 +31,7 @@ MAX_BLOCK = 256 * 1024  # characters
 
 
 class Reader(Protocol):
-    """Is fed the payload. ``failed``: it is no call, and its text is text after all."""
+    """Is fed the payload. ``failed``: it is no call, and its characters are text."""
 
     @property
     def failed(self) -> bool: ...
@@ -33,15 +47,8 @@ class Reader(Protocol):
 
 
 def make_reader(payload: Payload, names: Container[str], begin: Begin, argue: Argue) -> Reader:
-    match payload:
-        case Payload.JSON:
-            return JsonCallReader(names, begin, argue)
-        case Payload.NAMED_JSON:
-            return NamedCallReader(names, begin, argue)
-        case Payload.PYTHON:
-            return BlockReader(python_calls, names, begin, argue)
-        case Payload.XML:
-            return BlockReader(xml_calls, names, begin, argue)
+    """``names``: the tools that may be called. ``begin`` and ``argue`` get what is read."""
+    return _READERS[payload](names, begin, argue)
 
 
 class NamedCallReader:
@@ -188,3 +195,11 @@ def _json_or_text(value: str) -> object:
         return json.loads(value)
     except (ValueError, RecursionError):
         return value
+
+
+_READERS: Mapping[Payload, Callable[[Container[str], Begin, Argue], Reader]] = {
+    Payload.JSON: JsonCallReader,
+    Payload.NAMED_JSON: NamedCallReader,
+    Payload.PYTHON: partial(BlockReader, python_calls),
+    Payload.XML: partial(BlockReader, xml_calls),
+}

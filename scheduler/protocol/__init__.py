@@ -1,1 +1,1 @@
-"""What processes say to each other: messages, tasks, addresses, the supervisor's commands."""
+"""How the processes talk to each other: messages, tasks, addresses, the supervisor's commands."""

@@ -1,4 +1,4 @@
-"""What the supervisor says to a child process, as lines that a poll loop can wait for."""
+"""The commands of the supervisor to a child process: lines that a poll loop can wait for."""
 
 from __future__ import annotations
 
@@ -6,18 +6,19 @@ import socket
 
 
 class LineBuffer:
-    """Cuts a stream of bytes into lines."""
+    """Splits a stream of bytes into lines."""
 
     def __init__(self) -> None:
         self._rest = b""
 
     def feed(self, data: bytes) -> list[str]:
+        """The lines that ``data`` completes."""
         *lines, self._rest = (self._rest + data).split(b"\n")
         return [line.decode() for line in lines]
 
 
 class Commands:
-    """The readable end of a socket that carries lines, never blocking."""
+    """The child's end of the socket. Reading never blocks."""
 
     def __init__(self, end: socket.socket) -> None:
         self._end = end

@@ -1,8 +1,8 @@
 """Where the scheduler's socket is, and what protects it.
 
 On one machine it is a Unix socket in a folder that only its owner may enter. Where ``ipc://`` is
-missing (Windows) it is a TCP port on the loopback interface, and CURVE: only who was handed the
-server's key at its start can speak to it.
+missing (Windows) it is a TCP port on the loopback interface, protected by CURVE: only a process
+that got the server's key when it was started can connect.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ MAX_FRAME_BYTES = 64 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
+    """``address`` is a ZeroMQ address. The keys are empty where there is no CURVE."""
+
     address: str
     public_key: bytes = b""
     secret_key: bytes = b""
@@ -41,12 +43,12 @@ class Endpoint:
         peer.connect(self.address)
 
     def without_secret(self) -> Endpoint:
-        """What a client of the socket is given."""
+        """The endpoint as a client of the socket gets it."""
         return Endpoint(self.address, self.public_key)
 
     @staticmethod
     def _guard(peer: zmq.Socket[bytes]) -> None:
-        peer.linger = 0  # never hold a process back at its end
+        peer.linger = 0  # frames that are not sent yet do not delay the end of the process
         peer.maxmsgsize = MAX_FRAME_BYTES
         peer.sndhwm = peer.rcvhwm = 100_000
 

@@ -1,7 +1,7 @@
-"""The socket between the supervisor and one child: commands down, news up, and death seen at once.
+"""The socket between the supervisor and one child. It carries lines, and shows the other's death.
 
-The supervisor holds one end and the child the other, so the end of the stream is the other's death,
-on every system and without polling. Lines are short text such as ``stop`` or ``lost cpu:0/1``.
+The supervisor holds one end and the child the other. The stream ends when the other process ends,
+on every system and without polling. A line is short text such as ``stop`` or ``lost cpu:0/1``.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ class Lifeline:
         self._end = end
 
     def watch(self) -> socket.socket:
-        """Start watching; the socket returned yields what the supervisor sends, as it comes.
+        """Start to watch. Returns a socket from which the supervisor's lines can be read.
 
-        A thread does the watching, so that the child exits with its supervisor even while its main
-        thread is inside a long native call.
+        A thread watches, so that the child exits with its supervisor even while its main thread is
+        inside a long native call.
         """
         inner, outer = socket.socketpair()
         threading.Thread(target=self._forward, args=(inner,), daemon=True, name="lifeline").start()
@@ -40,7 +40,7 @@ class Lifeline:
             inner.sendall(data)
 
     def tell(self, line: str) -> None:
-        """Send a line to the supervisor. A supervisor that is gone is not an error here."""
+        """Send a line to the supervisor. It is no error if the supervisor is gone."""
         try:
             self._end.sendall(line.encode() + b"\n")
         except OSError:

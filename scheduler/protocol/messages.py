@@ -1,10 +1,12 @@
 """The wire protocol between gateways, the scheduler and the workers.
 
-    gateway --Submit/Abort/Control/Query--> scheduler --Generate/Abort/Load/Unload/...--> worker
-    gateway <--Outputs/Rejected/Status----- scheduler <--Ready/Heartbeat/Outputs/...----- worker
+    gateway   -> scheduler   Submit, LoadModel, UnloadModel, Abort, Query
+    scheduler -> worker      Submit, LoadModel, UnloadModel (passed on as they are), Abort, Rejoin
+    worker    -> scheduler   Ready, Heartbeat, Outputs, Done, Rejected, Goodbye
+    scheduler -> gateway     Outputs, Done, Rejected (passed on as they are), Status
 
-Every message is one msgpack frame, one union a direction: a frame in the wrong direction does not
-decode. Nothing here does I/O.
+Every message is one msgpack frame. Each direction has its own union of messages, so a frame that
+is sent in the wrong direction does not decode. Nothing here does I/O.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ import msgspec
 
 from cupola.cache.catalog import ExecutionProvider
 
-# Whoever sends or reads a frame needs what is in it: it can be had here as well.
+# The content of the frames. Whoever sends or reads frames can import it from here.
 from cupola.scheduler.protocol.tasks import Chat as Chat
 from cupola.scheduler.protocol.tasks import Constraint as Constraint
 from cupola.scheduler.protocol.tasks import ConstraintKind as ConstraintKind
@@ -57,29 +59,42 @@ class Message(msgspec.Struct, frozen=True, tag=True, omit_defaults=True):
 class Serving(msgspec.Struct, frozen=True, omit_defaults=True):
     """How a worker runs a model that it has loaded."""
 
-    engine: str  # "batching"; else "onnxruntime-genai", "encoder" or "echo"
-    why: str = ""  # it is not the batching engine; for people
-    leaves_in: float | None = None  # seconds until it is unloaded if unused; None: not by time
+    engine: str  # "batching", "onnxruntime-genai", "encoder" or "echo"
+    why: str = ""  # why it is not the batching engine, as a text for people
+    expires_in: float | None = None  # seconds until it is unloaded if unused; None: not by time
     kv_cache: str = ""  # type of the keys and values, such as "float32"; "" where it is not known
 
 
-# -- gateway -> scheduler --------------------------------------------------------------------------
+# -- gateway -> scheduler, some of them on to workers ----------------------------------------------
 
 
 class Submit(Message, frozen=True):
+    """Run a task on some worker. Answered by Outputs; the last one has the usage. Or by Rejected.
+
+    The scheduler passes it on to the worker that it chooses. It does not decode ``work``.
+    """
+
     request_id: str
     model: LocalModel
     work: msgspec.Raw  # an encoded Task
     # Seconds that the model stays loaded after its last use; -1: for ever; None: the default.
     ttl: float | None = None
+    # Whose request it is: a digest of the client's key, never the key. Empty: all are one tenant.
+    # Tenants share no cached prefixes.
+    tenant: str = ""
 
 
 class Abort(Message, frozen=True):
+    """The gateway no longer waits for this request: end it without an answer."""
+
     request_id: str
 
 
 class LoadModel(Message, frozen=True):
-    """Ask for a model to be resident on some worker; answered by Done or Rejected."""
+    """Load a model on some worker. Answered by Done or Rejected.
+
+    The scheduler passes it on to the worker that it chooses.
+    """
 
     request_id: str
     model: LocalModel
@@ -87,9 +102,10 @@ class LoadModel(Message, frozen=True):
 
 
 class UnloadModel(Message, frozen=True):
-    """Ask every worker to drop a model once it is idle; answered by Done.
+    """Unload a model on every worker once it is idle. Answered by Done.
 
-    Without ``force`` a model stays that was loaded for a given time, or is pinned: Done as well.
+    Without ``force`` a model stays if it is pinned or was loaded for a given time; the answer is
+    Done all the same. The scheduler passes it on to every worker that holds the model.
     """
 
     request_id: str
@@ -98,14 +114,14 @@ class UnloadModel(Message, frozen=True):
 
 
 class Query(Message, frozen=True):
-    """Ask for a Status. Sent every second: it is also the gateway's heartbeat."""
+    """Ask for a Status. It is sent every second and is also the gateway's heartbeat."""
 
 
-# -- scheduler -> gateway --------------------------------------------------------------------------
+# -- worker -> scheduler -> gateway ----------------------------------------------------------------
 
 
 class Outputs(Message, frozen=True):
-    """All that one step of a worker made."""
+    """The outputs of one step of a worker."""
 
     outputs: tuple[Output, ...]
 
@@ -116,7 +132,7 @@ class Rejected(Message, frozen=True):
     request_id: str
     code: ErrorCode
     message: str
-    param: str = ""  # the field of the Task or of its sampling that is to blame; empty: none
+    param: str = ""  # the field of the Task or of its sampling that is wrong; empty: none
 
 
 class Done(Message, frozen=True):
@@ -125,14 +141,17 @@ class Done(Message, frozen=True):
     request_id: str
 
 
+# -- scheduler -> gateway --------------------------------------------------------------------------
+
+
 class WorkerStatus(msgspec.Struct, frozen=True, omit_defaults=True):
     name: str
     provider: ExecutionProvider
     pid: int
     running: int = 0
     memory_bytes: int = 0
-    resident: tuple[str, ...] = ()  # the models that are loaded
-    serving: dict[str, Serving] = {}  # how, by the model's id
+    resident: tuple[str, ...] = ()  # ids of the loaded models
+    serving: dict[str, Serving] = {}  # how each loaded model is run, by its id
 
 
 class ProviderState(msgspec.Struct, frozen=True):
@@ -143,7 +162,7 @@ class ProviderState(msgspec.Struct, frozen=True):
 
 
 class Totals(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What the requests came to that have ended in this life of the scheduler."""
+    """Counts of the requests that have ended since the scheduler started."""
 
     answered: int = 0
     failed: int = 0
@@ -155,9 +174,9 @@ class Totals(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Status(Message, frozen=True):
-    """The scheduler's view. ``epoch`` differs between lives of the scheduler."""
+    """The scheduler's view of the workers and the requests."""
 
-    epoch: str
+    epoch: str  # a new one at each start of the scheduler
     pid: int = 0
     queued: int = 0
     workers: tuple[WorkerStatus, ...] = ()
@@ -169,60 +188,40 @@ class Status(Message, frozen=True):
 
 
 class Ready(Message, frozen=True):
-    """A worker's first word in a life, and its answer to Rejoin."""
+    """The first message of a worker process, and its answer to Rejoin."""
 
-    name: str  # stable over restarts, e.g. "cpu:0/0"; the ZeroMQ identity is new in every life
+    name: str  # the same after a restart, e.g. "cpu:0/0"; the ZeroMQ identity is new each time
     provider: ExecutionProvider
     pid: int
-    slots: int  # requests that it takes at once
+    slots: int  # how many requests it takes at once
     resident: tuple[str, ...] = ()
     loading: tuple[str, ...] = ()
     serving: dict[str, Serving] = {}
 
 
 class Heartbeat(Message, frozen=True):
-    memory_bytes: int = 0  # 0: as before
-    resident: tuple[str, ...] = ()  # the models that are loaded
-    loading: tuple[str, ...] = ()  # those that will be
-    serving: dict[str, Serving] = {}  # how those run that are loaded
+    memory_bytes: int = 0  # 0: unchanged
+    resident: tuple[str, ...] = ()  # ids of the loaded models
+    loading: tuple[str, ...] = ()  # ids of the models that are being loaded
+    serving: dict[str, Serving] = {}  # how each loaded model is run, by its id
 
 
 class Goodbye(Message, frozen=True):
-    """A worker leaves on purpose."""
+    """The worker is about to stop."""
 
 
 # -- scheduler -> worker ---------------------------------------------------------------------------
 
 
-class Generate(Message, frozen=True):
-    request_id: str
-    model: LocalModel
-    work: msgspec.Raw
-    ttl: float | None = None
-
-
-class Load(Message, frozen=True):
-    request_id: str
-    model: LocalModel
-    ttl: float | None = None
-
-
-class Unload(Message, frozen=True):
-    request_id: str
-    model_id: str
-    force: bool = True
-
-
 class Rejoin(Message, frozen=True):
-    """Sent to a worker the scheduler does not know: drop what you run and say Ready again."""
+    """The scheduler does not know this worker: it must drop its requests and send Ready again."""
 
 
-ToScheduler = (
-    Submit | Abort | LoadModel | UnloadModel | Query
-    | Ready | Heartbeat | Outputs | Rejected | Done | Goodbye
-)  # fmt: skip
-ToGateway = Outputs | Rejected | Done | Status
-ToWorker = Generate | Abort | Load | Unload | Rejoin
+FromGateway = Submit | LoadModel | UnloadModel | Abort | Query
+FromWorker = Ready | Heartbeat | Outputs | Done | Rejected | Goodbye
+ToScheduler = FromGateway | FromWorker
+ToGateway = Outputs | Done | Rejected | Status
+ToWorker = Submit | LoadModel | UnloadModel | Abort | Rejoin
 
 encode = msgspec.msgpack.Encoder().encode
 decode_to_scheduler = msgspec.msgpack.Decoder(ToScheduler).decode
@@ -232,4 +231,5 @@ decode_work = msgspec.msgpack.Decoder(Task).decode
 
 
 def encode_work(work: Task) -> msgspec.Raw:
+    """The ``work`` of a Submit."""
     return msgspec.Raw(encode(work))

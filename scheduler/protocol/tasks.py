@@ -1,6 +1,6 @@
-"""What a worker can be asked to do for a request, and what it says of it: the content of frames.
+"""The tasks that a worker can do for a request, and their output: the content of frames.
 
-Plain data: nothing here does I/O.
+Plain data. Nothing here does I/O.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ import msgspec
 
 from cupola.cache.catalog import ExecutionProvider
 
-# -- what is asked for -----------------------------------------------------------------------------
+# -- tasks -----------------------------------------------------------------------------------------
 
 
 class LocalModel(msgspec.Struct, frozen=True):
-    """A model variant on this machine's disk: all that a worker needs to load it."""
+    """A model variant on this machine's disk, with all that a worker needs to load it."""
 
     id: str
     path: str
@@ -26,16 +26,17 @@ class LocalModel(msgspec.Struct, frozen=True):
 class SamplingParams(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """How the tokens of an answer are chosen. The names are those of OpenAI's API and of vLLM.
 
-    None for temperature, top_p and top_k: what the model's makers advise, else 1, 1 and all.
+    If temperature, top_p or top_k is None, the value from the model's own configuration is used. If
+    that has none either, it is 1, 1 and all.
     """
 
-    max_tokens: int | None = None  # None: as many as the context holds
-    fewer: bool = False  # fewer will do where the context does not hold ``max_tokens``
-    min_tokens: int = 0  # before which nothing may end the answer
+    max_tokens: int | None = None  # None: as many as fit into the context
+    fewer: bool = False  # if ``max_tokens`` do not fit into the context, fewer are no error
+    min_tokens: int = 0  # the answer may not end before
     temperature: float | None = None  # 0: greedy
     top_p: float | None = None
     top_k: int | None = None  # 0: all
-    min_p: float = 0.0  # of the best token's probability
+    min_p: float = 0.0  # relative to the best token's probability
     typical_p: float = 1.0
     frequency_penalty: float = 0.0
     presence_penalty: float = 0.0
@@ -45,7 +46,7 @@ class SamplingParams(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=Tr
     stop: tuple[str, ...] = ()
     stop_token_ids: tuple[int, ...] = ()
     ignore_eos: bool = False
-    logprobs: int | None = None  # None: not wanted; else how many of the best besides the chosen
+    logprobs: int | None = None  # how many of the best tokens besides the chosen; None: no logprobs
 
 
 class ConstraintKind(enum.StrEnum):
@@ -67,12 +68,12 @@ class Chat(msgspec.Struct, frozen=True, tag=True, omit_defaults=True):
 
     messages: tuple[dict[str, Any], ...]
     tools: tuple[dict[str, Any], ...] = ()
-    template_options: dict[str, Any] = {}  # further variables of the template
-    continue_last: bool = False  # the answer goes on where the last message ends
+    template_options: dict[str, Any] = {}  # more variables for the template
+    continue_last: bool = False  # the answer continues the last message
 
 
 class Text(msgspec.Struct, frozen=True, tag=True):
-    """Plain text, tokenized as it is."""
+    """Plain text, tokenized without a template."""
 
     text: str
 
@@ -84,47 +85,47 @@ class Tokens(msgspec.Struct, frozen=True, tag=True):
 
 
 class Work(msgspec.Struct, frozen=True, tag=True, omit_defaults=True):
-    """Ask for answers to a prompt."""
+    """Generate answers to a prompt."""
 
     prompt: Chat | Text | Tokens
     sampling: SamplingParams = SamplingParams()
-    answers: int = 1  # sequences that share the prompt and differ in their draws ("n")
+    answers: int = 1  # sequences that share the prompt and are sampled independently ("n")
     constraint: Constraint | None = None
-    prediction: str = ""  # text that the answer will repeat in part: drafts for speculation
+    prediction: str = ""  # text that the answer is expected to repeat in part: speculation's drafts
     keep_special: bool = False  # special tokens are part of the text, for parsers of tool calls
-    prompt_logprobs: bool = False  # also those of the prompt's tokens, with ``sampling.logprobs``
-    cache_salt: str = ""  # requests share cached prefixes only with those of the same salt
+    prompt_logprobs: bool = False  # ``sampling.logprobs`` is for the prompt's tokens as well
+    cache_salt: str = ""  # requests share cached prefixes only if their salts are equal
 
 
 class Encode(msgspec.Struct, frozen=True, tag=True, omit_defaults=True):
-    """Ask for a prompt's tokens, and for the text that the chat template makes; for no answer."""
+    """Turn a prompt into tokens and, with a chat template, into text. Nothing is generated."""
 
     prompt: Chat | Text
-    # Of Text. A chat template writes special tokens itself.
-    add_special: bool = True  # the tokenizer adds its own, such as one for the beginning
-    parse_special: bool = True  # what spells a special token becomes that token
+    # These two are for Text. A chat template writes special tokens itself.
+    add_special: bool = True  # the tokenizer adds its special tokens, such as one at the beginning
+    parse_special: bool = True  # text that spells a special token becomes that token
 
 
 class Decode(msgspec.Struct, frozen=True, tag=True, omit_defaults=True):
-    """Ask for the text of tokens."""
+    """Turn tokens into text."""
 
     ids: tuple[int, ...]
     keep_special: bool = True
 
 
 class Embed(msgspec.Struct, frozen=True, tag=True, omit_defaults=True):
-    """Ask for the vectors of texts, one for each, by their index."""
+    """Compute a vector for each text. ``Output.index`` is the index of the text."""
 
     texts: tuple[Text | Tokens, ...]
-    dimensions: int | None = None  # None: all that the model has
-    truncate: bool = False  # a text that is too long is cut, else refused
+    dimensions: int | None = None  # None: as many as the model has
+    truncate: bool = False  # a text that is too long is cut; otherwise it is an error
 
 
-# What a worker does for one request. The scheduler passes it on undecoded.
+# What a worker does for one Submit. The scheduler passes it on without decoding it.
 Task = Work | Encode | Decode | Embed
 
 
-# -- what is answered ------------------------------------------------------------------------------
+# -- output ----------------------------------------------------------------------------------------
 
 
 class FinishReason(enum.StrEnum):
@@ -136,16 +137,16 @@ class FinishReason(enum.StrEnum):
 class Usage(msgspec.Struct, frozen=True, omit_defaults=True):
     prompt_tokens: int
     completion_tokens: int
-    cached_tokens: int = 0  # of the prompt's, those that were not computed again
+    cached_tokens: int = 0  # tokens of the prompt that were in the cache
     accepted_prediction_tokens: int = 0
     rejected_prediction_tokens: int = 0
-    load_seconds: float = 0.0  # that the request waited for its model to be loaded
+    load_seconds: float = 0.0  # how long the request waited for its model to be loaded
 
 
 class TokenLogprob(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A token of the text, how probable it was, and the most probable ones in its place."""
+    """A token of the text, its log probability, and the most probable tokens in its place."""
 
-    token: bytes  # as UTF-8, which a single token may cut
+    token: bytes  # UTF-8; a character may be split over several tokens
     logprob: float
     top: tuple[tuple[bytes, float], ...] = ()
 
@@ -154,7 +155,7 @@ class Output(msgspec.Struct, frozen=True, omit_defaults=True):
     """New text of one request.
 
     Each answer (``index``) ends with a finish reason. The request ends with the output that has
-    the usage, which is that of all its answers together.
+    the usage, which counts all its answers together.
     """
 
     request_id: str
@@ -163,12 +164,12 @@ class Output(msgspec.Struct, frozen=True, omit_defaults=True):
     usage: Usage | None = None
     index: int = 0
     logprobs: tuple[TokenLogprob, ...] = ()
-    prompt_logprobs: tuple[TokenLogprob, ...] = ()  # in the first output; the first one's is NaN
+    prompt_logprobs: tuple[TokenLogprob, ...] = ()  # in the first output; the first token's is NaN
     stopped_by: str | int | None = None  # the stop string or the stop token id that ended it
     made: int = 0  # tokens that were generated since the answer's last output
-    tokens: tuple[int, ...] = ()  # what Encode asks for
-    pieces: tuple[bytes, ...] = ()  # what each of the tokens stands for; it may cut a character
-    embedding: bytes = b""  # what Embed asks for: float32, little-endian
+    tokens: tuple[int, ...] = ()  # the result of Encode
+    pieces: tuple[bytes, ...] = ()  # the bytes of each of ``tokens``; a character may be split
+    embedding: bytes = b""  # the result of Embed: float32, little-endian
 
     @property
     def last(self) -> bool:

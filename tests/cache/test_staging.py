@@ -1,9 +1,10 @@
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from cupola.cache.home import Home
-from cupola.cache.locks import FileLock
 from cupola.cache.staging import clean, staging
 
 
@@ -33,15 +34,17 @@ def test_folders_in_use_and_strangers_are_left_alone(tmp_path: Path) -> None:
     assert [path.name for path in home.downloads.iterdir()] == ["notes.txt"]
 
 
-def test_a_lock_is_held_once(tmp_path: Path) -> None:
-    path = tmp_path / "folder" / "a.lock"
-    with FileLock(path) as lock:
-        assert lock.is_current()
-        assert not FileLock(path).try_acquire()
-        with pytest.raises(RuntimeError, match="locked by this object"):
-            lock.acquire()
-        path.unlink()
-        assert not lock.is_current()
-    second = FileLock(path)
-    assert second.try_acquire()
-    second.release()
+def test_what_a_killed_owner_left_is_deleted(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    code = f"""
+import os, pathlib
+from cupola.cache.home import Home
+from cupola.cache.staging import staging
+with staging(Home(pathlib.Path({str(tmp_path)!r}))) as folder:
+    (folder / "file").touch()
+    os._exit(0)
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
+    assert len(list(home.downloads.iterdir())) == 2
+    clean(home)
+    assert list(home.downloads.iterdir()) == []

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -57,6 +59,21 @@ class Cli:
 
     def having(self, **variables: str) -> Cli:
         return Cli({**self.environment, **variables})
+
+
+def start_interruptible(
+    arguments: Sequence[str], environment: Mapping[str, str], **options: Any
+) -> subprocess.Popen[Any]:
+    """A command that SIGINT interrupts, also when the tests run in the background.
+
+    A shell starts background processes with SIGINT ignored, and children inherit that.
+    """
+    restore = None if os.name == "nt" else _restore_interrupts
+    return subprocess.Popen([*COMMAND, *arguments], env=environment, preexec_fn=restore, **options)
+
+
+def _restore_interrupts() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 @contextmanager

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from cupola.cache.home import Home
-from cupola.client import api
-from cupola.client.api import Service, find
+from cupola.client import running_service
 from cupola.client.errors import NoAnswerError
+from cupola.client.running_service import RunningService, find
 from cupola.service.settings import Settings
 
 
@@ -63,7 +63,7 @@ def announce(home: Home, url: str, pid: int = 4242) -> None:
 def test_the_service_of_the_file(home: Home) -> None:
     with answering(status_of(home)) as url:
         announce(home, url)
-        assert find(home) == Service(url, 4242)
+        assert find(home) == RunningService(url, 4242)
 
 
 def test_no_file_and_nothing_listens(home: Home) -> None:
@@ -99,7 +99,7 @@ def test_a_stale_file_whose_port_another_folders_service_has(home: Home) -> None
 
 
 def test_a_program_that_does_not_answer(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(api, "ANSWER_SECONDS", 0.1)
+    monkeypatch.setattr(running_service, "ANSWER_SECONDS", 0.1)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         announce(home, f"http://127.0.0.1:{silent.getsockname()[1]}")
         with pytest.raises(NoAnswerError) as caught:
@@ -112,7 +112,7 @@ def test_without_a_file_the_configured_address_is_asked(
 ) -> None:
     with answering(status_of(home)) as url:
         monkeypatch.setenv("CUPOLA_PORT", url.rpartition(":")[2])
-        assert find(home) == Service(url, 4242)
+        assert find(home) == RunningService(url, 4242)
 
 
 def test_the_configured_address_of_another_folders_service(
@@ -131,15 +131,15 @@ def test_addresses_for_all_are_asked_here(
 ) -> None:
     monkeypatch.setenv("CUPOLA_HOST", host)
     monkeypatch.setenv("CUPOLA_PORT", "81")
-    assert api.configured_url(home) == f"http://{shown}:81"
+    assert running_service.configured_url(home) == f"http://{shown}:81"
 
 
 def test_the_shortcut_for_the_default_address_is_that_of_the_settings(
     home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("CUPOLA_PORT")
-    defaults = Settings()
-    assert api.configured_url(home) == f"http://{defaults.host}:{defaults.port}"
+    defaults = Settings.model_validate({})
+    assert running_service.configured_url(home) == f"http://{defaults.host}:{defaults.port}"
     home.settings_file.write_text("port = 90")
     monkeypatch.setenv("CUPOLA_HOME", str(home.root))
-    assert api.configured_url(home) == "http://127.0.0.1:90"
+    assert running_service.configured_url(home) == "http://127.0.0.1:90"

@@ -41,7 +41,7 @@ class PackageIndex:
 
     def __init__(self, wheel: Path) -> None:
         self._wheel = wheel.read_bytes()
-        self._digest = hashlib.sha256(self._wheel).hexdigest()
+        self.digest = hashlib.sha256(self._wheel).hexdigest()
         self.halfway = threading.Event()
         self.go_on = threading.Event()
         self.downloads = 0
@@ -52,10 +52,10 @@ class PackageIndex:
 
             def do_GET(self) -> None:
                 if self.path.endswith(".whl"):
-                    index._give(self)
+                    index.give(self)
                 else:
-                    link = f"/{WHEEL}#sha256={index._digest}"
-                    index._answer(self, f'<a href="{link}">{WHEEL}</a>'.encode(), "text/html")
+                    link = f"/{WHEEL}#sha256={index.digest}"
+                    index.answer(self, f'<a href="{link}">{WHEEL}</a>'.encode(), "text/html")
 
             def log_message(self, format: str, *args: object) -> None:
                 pass
@@ -75,14 +75,14 @@ class PackageIndex:
         self._server.server_close()
         self._thread.join()
 
-    def _answer(self, to: BaseHTTPRequestHandler, body: bytes, kind: str) -> None:
+    def answer(self, to: BaseHTTPRequestHandler, body: bytes, kind: str) -> None:
         to.send_response(200)
         to.send_header("Content-Type", kind)
         to.send_header("Content-Length", str(len(body)))
         to.end_headers()
         to.wfile.write(body)
 
-    def _give(self, to: BaseHTTPRequestHandler) -> None:
+    def give(self, to: BaseHTTPRequestHandler) -> None:
         self.downloads += 1
         half = len(self._wheel) // 2
         to.send_response(200)

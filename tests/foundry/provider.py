@@ -26,9 +26,9 @@ class Provider:
                 headers = {key.lower(): value for key, value in self.headers.items()}
                 provider.asked.append((self.path, headers, body))
                 if body.get("stream"):
-                    provider._stream(self)
+                    provider.stream(self)
                 else:
-                    provider._answer(self, body)
+                    provider.answer(self, body)
 
             def log_message(self, format: str, *args: object) -> None:
                 pass
@@ -48,7 +48,7 @@ class Provider:
         self._server.server_close()
         self._thread.join()
 
-    def _answer(self, to: BaseHTTPRequestHandler, body: dict[str, Any]) -> None:
+    def answer(self, to: BaseHTTPRequestHandler, body: dict[str, Any]) -> None:
         refused = body.get("refuse")
         content = json.dumps({"error": {"message": "no"}} if refused else {"id": "far-1"}).encode()
         to.send_response(429 if refused else 200)
@@ -60,7 +60,7 @@ class Provider:
         to.end_headers()
         to.wfile.write(content)
 
-    def _stream(self, to: BaseHTTPRequestHandler) -> None:
+    def stream(self, to: BaseHTTPRequestHandler) -> None:
         to.send_response(200)
         to.send_header("Content-Type", "text/event-stream")
         to.send_header("Connection", "close")

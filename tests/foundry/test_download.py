@@ -12,9 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cupola.cache.errors import CacheErrorCode
 from cupola.cache.home import Home
-from cupola.cache.install.download import Told
-from cupola.gateway.foundry.download import ProgressLines, wanted
+from cupola.cache.install.messages import Installed, InstallFailed, InstallProgress
+from cupola.gateway.foundry.body import read_download
+from cupola.gateway.foundry.download import ProgressLines
 from cupola.gateway.http.errors import ApiError
 from tests.default_model import DEFAULT_MODEL
 from tests.foundry import sdk_parsers, wire
@@ -92,37 +94,40 @@ def test_every_sdk_sees_the_failure_and_its_text(shared: Service, parse: Parser)
 ])  # fmt: skip
 def test_bodies_that_ask_for_nothing(sent: bytes, code: str) -> None:
     with pytest.raises(ApiError) as caught:
-        wanted(sent)
+        read_download(sent)
     assert (caught.value.status, caught.value.code) == (400, code)
 
 
 def test_force() -> None:
-    assert wanted(b'{"Model": {"NAME": "x"}, "Force": true}') == ("x", True)
-    assert wanted(b'{"model": "x", "force": null}') == ("x", False)
+    assert read_download(b'{"Model": {"NAME": "x"}, "Force": true}') == ("x", True)
+    assert read_download(b'{"model": "x", "force": null}') == ("x", False)
     with pytest.raises(ApiError) as caught:
-        wanted(b'{"model": "x", "force": "yes"}')
+        read_download(b'{"model": "x", "force": "yes"}')
     assert (caught.value.code, caught.value.param) == ("invalid_type", "force")
 
 
-TOLD = st.builds(
-    Told,
+PROGRESS = st.builds(
+    InstallProgress,
     stage=st.sampled_from(["wait", "download", "check", "convert", "new stage"]),
-    amount=st.integers(0, 10**12),
-    total=st.integers(0, 10**12),
+    done=st.integers(0, 10**12),
+    total=st.none() | st.integers(0, 10**12),
 )
 
 
-@given(st.lists(TOLD), st.sampled_from(["", "no space left"]))
+@given(st.lists(PROGRESS), st.sampled_from(["", "no space left"]))
 def test_progress_in_any_order_makes_lines_that_every_sdk_reads(
-    told: list[Told], error: str
+    reports: list[InstallProgress], error: str
 ) -> None:
     lines = ProgressLines()
-    text = "".join(map(lines.feed, told)) + lines.end(error)
-    end = b'{"success":false,"errorMessage":"x","error":"x"}' if error else OK
+    failed = InstallFailed(CacheErrorCode.NO_SPACE, error)
+    result = failed if error else Installed(MODEL_ID, "")
+    text = b"".join(map(lines.progress, reports)) + lines.end(result)
+    end = lines.trailer(result)
     for parse in sdk_parsers.ALL:
-        parsed = parse([text.encode(), end] if text else [end])
+        parsed = parse([text, end])
         assert parsed.success is not bool(error)
-    progress = sdk_parsers.csharp_with_progress([text.encode(), end]).progress
+        assert parsed.error == (error or None)
+    progress = sdk_parsers.csharp_with_progress([text, end]).progress
     assert progress == sorted(progress)
     assert all(0 <= percent <= 100 for percent in progress)
     assert error or progress[-1] == 100
@@ -155,7 +160,7 @@ def downloaders(service: Service) -> list[psutil.Process]:
             words = process.cmdline()
         except psutil.NoSuchProcess:
             continue
-        if "cupola.cache.install.download" in words or "pip" in words:
+        if "cupola.cache.install" in words or "pip" in words:
             found.append(process)
     return found
 

@@ -13,7 +13,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cupola.gateway.foundry.legacy_keys import rewrite_events, with_legacy_keys
+from cupola.gateway.core.events import (
+    Event,
+    Finished,
+    Logprobs,
+    ReasoningDelta,
+    TextDelta,
+    ToolCallArguments,
+    ToolCallStart,
+    UsageTotal,
+)
+from cupola.gateway.http.errors import ApiError
+from cupola.gateway.openai.chat_frames import ChatFrames
+from cupola.gateway.openai.legacy_keys import LegacyChatFrames
+from cupola.scheduler.protocol.messages import TokenLogprob, Usage
 from tests.foundry.conftest import ALIAS, MODEL_ID, client, place
 from tests.foundry.wire import PATIENCE
 from tests.service.running_service import Service
@@ -69,14 +82,41 @@ def test_the_official_client_still_reads_it(legacy: httpx2.Client) -> None:
     assert answer.choices[0].message.content == text
 
 
-@given(st.recursive(st.none() | st.text() | st.integers(), st.lists))
-def test_what_is_no_completion_stays(value: Any) -> None:
-    assert with_legacy_keys(value) == value
+def frames(kind: type[ChatFrames]) -> ChatFrames:
+    return kind("m", include_usage=True)
 
 
-@pytest.mark.parametrize(
-    "frames",
-    [b"", b": keep-alive\n\n", b"data: [DONE]\n\n", b'data: {"error":{"message":"x"}}\n\n'],
-)
-def test_other_events_stay(frames: bytes) -> None:
-    assert rewrite_events(frames) == frames
+def test_other_events_have_no_such_keys() -> None:
+    legacy, plain = frames(LegacyChatFrames), frames(ChatFrames)
+    error = ApiError(500, "internal_error", "x")
+    assert legacy.idle() == plain.idle() == b": keep-alive\n\n"
+    assert legacy.end() == plain.end() == b"data: [DONE]\n\n"
+    assert legacy.failure(error) == plain.failure(error)
+
+
+@given(st.text())
+def test_keys_are_added_and_nothing_else_changes(text: str) -> None:
+    """Chunks with them are those without them, but for the keys."""
+    events: list[Event] = [
+        ReasoningDelta(0, text),
+        TextDelta(0, text),
+        Logprobs(0, (TokenLogprob(b"a", -0.5, ()),)),
+        ToolCallStart(0, 0, "call_1", "f"),
+        ToolCallArguments(0, 0, text),
+        Finished(0, "tool_calls"),
+        UsageTotal(Usage(1, 2)),
+    ]
+    for legacy, plain in zip(
+        chunks(LegacyChatFrames, events), chunks(ChatFrames, events), strict=True
+    ):
+        assert {key: legacy.pop(key) for key in KEYS}["HttpStatusCode"] == 0
+        for choice in legacy["choices"]:
+            assert choice.pop("message") == choice["delta"]
+        assert legacy == plain
+
+
+def chunks(kind: type[ChatFrames], events: list[Event]) -> list[dict[str, Any]]:
+    stream = frames(kind)
+    lines = (stream.begin() + stream.encode(events)).decode().split("\n\n")
+    decoded = [json.loads(line.removeprefix("data: ")) for line in lines if line]
+    return [chunk | {"id": "", "created": 0} for chunk in decoded]

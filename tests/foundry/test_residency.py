@@ -12,16 +12,16 @@ from cupola.cache.catalog import ExecutionProvider
 from cupola.scheduler.protocol.messages import (
     Abort,
     Done,
-    Generate,
+    FromWorker,
     Heartbeat,
-    Load,
+    LoadModel,
     LocalModel,
     Output,
     Outputs,
     Rejected,
+    Submit,
     Text,
-    ToScheduler,
-    Unload,
+    UnloadModel,
     Work,
     encode_work,
 )
@@ -57,7 +57,7 @@ class ResidencyMachine(RuleBasedStateMachine):
         assert model.id not in self.loading, "loaded twice at once"
         self.loading.append(model.id)
 
-    def _hear(self, messages: list[ToScheduler]) -> None:
+    def _hear(self, messages: list[FromWorker]) -> None:
         for message in messages:
             match message:
                 case Heartbeat(_, resident):
@@ -90,21 +90,21 @@ class ResidencyMachine(RuleBasedStateMachine):
     @rule(name=names, ttl=ttls)
     def load(self, name: str, ttl: float | None) -> None:
         self.used[name] = self.now
-        self._hear(self.worker.receive(Load(self._new(name), MODELS[name], ttl), self.now))
+        self._hear(self.worker.receive(LoadModel(self._new(name), MODELS[name], ttl), self.now))
 
     @rule(name=names, ttl=ttls, text=st.sampled_from(["one", "one two three", FATAL]))
     def generate(self, name: str, ttl: float | None, text: str) -> None:
         self.used[name] = self.now
         work = encode_work(Work(Text(text)))
-        order = Generate(self._new(name), MODELS[name], work, ttl)
-        self._hear(self.worker.receive(order, self.now))
+        message = Submit(self._new(name), MODELS[name], work, ttl)
+        self._hear(self.worker.receive(message, self.now))
 
     @rule(name=names, force=st.booleans())
     def unload(self, name: str, force: bool) -> None:
         before = self.residency.models.get(name)
         stays = before is not None and not force and (before.pinned or before.promised)
         request_id = self._new(name)
-        self._hear(self.worker.receive(Unload(request_id, name, force), self.now))
+        self._hear(self.worker.receive(UnloadModel(request_id, name, force), self.now))
         if before is None or stays:
             assert self.ends[request_id] == 1
             assert (name in self.residency.models) is stays
@@ -114,7 +114,7 @@ class ResidencyMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.open)
     @rule(data=st.data())
     def abort(self, data: st.DataObject) -> None:
-        unloads = {i for model in self.residency.models.values() for i in model.leaving}
+        unloads = {i for model in self.residency.models.values() for i in model.unloads}
         candidates = sorted(self.open.keys() - unloads)
         if not candidates:
             return
@@ -152,7 +152,7 @@ class ResidencyMachine(RuleBasedStateMachine):
     @rule()
     def expire(self) -> None:
         before = dict(self.residency.models)
-        told = {name: list(model.leaving) for name, model in before.items()}
+        told = {name: list(model.unloads) for name, model in before.items()}
         self._hear(self.worker.expire(self.now))
         for name, model in before.items():
             if self.residency.models.get(name) is model:
@@ -177,7 +177,7 @@ class ResidencyMachine(RuleBasedStateMachine):
         held = [
             request_id
             for model in self.residency.models.values()
-            for request_id in (*model.orders, *model.leaving)
+            for request_id in (*model.request_ids, *model.unloads)
         ]
         assert sorted(held) == sorted(self.open)
 

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import httpx2
 import pytest
 
+from cupola.cache.catalog import ExecutionProvider
+from cupola.scheduler.protocol.messages import Status, WorkerStatus
 from tests.foundry.conftest import ALIAS
+from tests.gateway.running_gateway import RunningGateway
+from tests.gateway.scripted_scheduler import ScriptedScheduler
 from tests.service.running_service import Service
 
 
@@ -36,12 +42,37 @@ def test_the_providers_are_tried(http: httpx2.Client) -> None:
     assert (cpu["works"], cpu["problem"], cpu["workers"]) == (True, "", ["cpu:0/0"])
 
 
-def test_the_gpu_device_is_a_number_that_can_be_set(http: httpx2.Client) -> None:
-    answer = http.get("/openai/setgpudevice/1")
-    assert (answer.status_code, answer.content) == (200, b"")
-    assert http.get("/openai/getgpudevice").content == b"1"
-    http.get("/openai/setgpudevice/0")
-    assert http.get("/openai/getgpudevice").json() == 0
+@pytest.mark.parametrize(
+    ("workers", "gpu"),
+    [
+        ({"cpu:0/0": ExecutionProvider.CPU}, -1),
+        ({"cuda:1/0": ExecutionProvider.CUDA}, 1),
+        (
+            {
+                "cpu:0/0": ExecutionProvider.CPU,
+                "cuda:3/0": ExecutionProvider.CUDA,
+                "cuda:2/0": ExecutionProvider.CUDA,
+            },
+            2,
+        ),
+    ],
+)
+def test_the_gpu_device_is_that_of_the_workers(
+    tmp_path: Path, workers: dict[str, ExecutionProvider], gpu: int
+) -> None:
+    with ScriptedScheduler() as scheduler:
+        running = tuple(WorkerStatus(name, kind, pid=1) for name, kind in workers.items())
+        scheduler.status = Status("first", workers=running)
+        with RunningGateway(scheduler.endpoint, tmp_path) as gateway, gateway.http() as http:
+            gateway.until(lambda: gateway.client.status == scheduler.status)
+            assert http.get("/openai/getgpudevice").json() == gpu
+            for device in range(4):
+                answer = http.get(f"/openai/setgpudevice/{device}")
+                if device == gpu:
+                    assert (answer.status_code, answer.content) == (200, b"")
+                else:
+                    assert answer.status_code == 400
+                    assert "'workers' setting" in answer.json()["error"]["message"]
 
 
 @pytest.mark.parametrize("device", ["-1", "x", "1000000"])

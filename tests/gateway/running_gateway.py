@@ -18,7 +18,8 @@ import openai
 from cupola.cache.home import Home
 from cupola.cache.store import ModelCache
 from cupola.gateway.app import build_app
-from cupola.gateway.config import GatewayConfig
+from cupola.gateway.connection import ConnectionLimits
+from cupola.gateway.core.config import GatewayConfig
 from cupola.gateway.core.scheduler_client import SchedulerClient
 from cupola.gateway.server import serve_app
 from cupola.scheduler.protocol.endpoint import Endpoint
@@ -49,7 +50,15 @@ def config_for(
 
 
 class RunningGateway:
-    def __init__(self, endpoint: Endpoint, home: Path, **changes: Any) -> None:
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        home: Path,
+        *,
+        limits: ConnectionLimits | None = None,
+        **changes: Any,
+    ) -> None:
+        self.limits = limits or ConnectionLimits()
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.config = config_for(endpoint, home, self._listener, **changes)
         self.port = self._listener.getsockname()[1]
@@ -73,7 +82,12 @@ class RunningGateway:
             self.app = build_app(client, models, self.config, self.told.append, discover)
             self._up.set()
             await serve_app(
-                self.app, client, [self._listener], self._stop, self.config.grace_seconds
+                self.app,
+                client,
+                [self._listener],
+                self._stop,
+                self.config.grace_seconds,
+                self.limits,
             )
 
     def stop(self) -> None:

@@ -1,7 +1,7 @@
-"""The scheduler's side of the wire, under a test's control: a real ROUTER socket in a thread.
+"""A scheduler that a test controls: a real ROUTER socket in a thread.
 
-By default it says that one worker is there and answers every request with a few words. A test can
-take that over with ``script``, or set it to None and answer by hand.
+By default it has one worker and answers every request with a few words. A test can replace the
+``script``, or set it to None and answer with ``send``.
 """
 
 from __future__ import annotations
@@ -19,12 +19,14 @@ from cupola.scheduler.protocol.messages import (
     Chat,
     Done,
     FinishReason,
+    FromGateway,
     LoadModel,
     Output,
     Outputs,
     Query,
     Status,
     Submit,
+    ToGateway,
     UnloadModel,
     Usage,
     WorkerStatus,
@@ -35,13 +37,16 @@ from cupola.scheduler.protocol.messages import (
 
 WAIT = 10.0  # seconds after which a test gives up; never waited for when all is well
 WORKER = WorkerStatus("cpu:0/0", ExecutionProvider.CPU, pid=1)
-Script = Callable[[Any], Iterable[Any]]
+FIRST = Status("first", workers=(WORKER,))
+SECOND = Status("second", workers=(WORKER,))  # of another scheduler, after a restart
+# From a message to its answers. Bytes are sent as they are.
+Script = Callable[[Any], Iterable[ToGateway | bytes]]
 M = TypeVar("M")
 
 
-def words(request: Any) -> Iterable[Any]:
+def words(message: FromGateway) -> Iterable[ToGateway]:
     """A streamed answer of three words, or Done."""
-    match request:
+    match message:
         case Submit(request_id):
             yield Outputs((Output(request_id, "One"),))
             yield Outputs((Output(request_id, " two"),))
@@ -52,15 +57,22 @@ def words(request: Any) -> Iterable[Any]:
 
 
 class ScriptedScheduler:
-    def __init__(self, endpoint: Endpoint | None = None, epoch: str = "first") -> None:
+    """``script``: None answers nothing. ``status``: the answer to Query, None for none."""
+
+    def __init__(
+        self,
+        endpoint: Endpoint | None = None,
+        script: Script | None = words,
+        status: Status | None = FIRST,
+    ) -> None:
         self._owns = endpoint is None
         self.endpoint = endpoint or local_endpoint()
-        self.script: Script | None = words
-        self.status: Status | None = Status(epoch, workers=(WORKER,))
+        self.script = script
+        self.status = status
         self.seen: queue.Queue[Any] = queue.Queue()  # all but Query
         self.peer = b""
         self._context = zmq.Context()
-        self._outbox: queue.Queue[Any] = queue.Queue()
+        self._outbox: queue.Queue[ToGateway | bytes] = queue.Queue()
         self._ours = self._context.socket(zmq.PAIR)
         self._theirs = self._context.socket(zmq.PAIR)
         self._ours.bind("inproc://wake")
@@ -72,7 +84,7 @@ class ScriptedScheduler:
         self._thread.start()
 
     def close(self) -> None:
-        """Die; another life can follow at the same endpoint."""
+        """End. Another scheduler can follow at the same endpoint."""
         self._ours.send(b"stop")
         self._thread.join(WAIT)
         self._ours.close(0)
@@ -92,7 +104,7 @@ class ScriptedScheduler:
         assert isinstance(message, kind), message
         return message
 
-    def send(self, *messages: Any) -> None:
+    def send(self, *messages: ToGateway | bytes) -> None:
         for message in messages:
             self._outbox.put(message)
         self._ours.send(b"send")
@@ -124,7 +136,7 @@ class ScriptedScheduler:
             for reply in self.script(message):
                 self._reply(reply)
 
-    def _reply(self, message: Any) -> None:
+    def _reply(self, message: ToGateway | bytes) -> None:
         frame = message if isinstance(message, bytes) else encode(message)
         self._router.send_multipart([self.peer, frame])
 
@@ -134,7 +146,7 @@ def last(request_id: str, text: str = "") -> Outputs:
     return Outputs((Output(request_id, text, FinishReason.STOP, Usage(1, 1)),))
 
 
-def asked(submit: Submit) -> Any:
+def work_of(submit: Submit) -> Any:
     """The work in a Submit."""
     work = decode_work(submit.work)
     assert isinstance(work.prompt, Chat)

@@ -54,9 +54,9 @@ def able(request: Any) -> Iterable[Any]:
                         output = Output(request_id, "One two", FinishReason.STOP, usage, index)
                         yield Outputs((output,))
                 case Encode():
-                    told = Output(request_id, "text", usage=Usage(2, 0), tokens=(1, 2),
+                    output = Output(request_id, "text", usage=Usage(2, 0), tokens=(1, 2),
                                   pieces=(b"te", b"\xff"))  # fmt: skip
-                    yield Outputs((told,))
+                    yield Outputs((output,))
                 case Decode(ids):
                     yield Outputs((Output(request_id, "text", usage=Usage(len(ids), 0)),))
                 case Embed(texts):
@@ -97,8 +97,8 @@ def fuzzer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fuzzer]:
         patch.setattr(downloads, "command", lambda *_: [sys.executable, "-c", script])
         scheduler.script = able
         with gateway.http() as http:
-            asked = {"model": MODEL, "input": "Hello!"}
-            ids = [http.post("/v1/responses", json=asked).json()["id"] for _ in range(20)]
+            body = {"model": MODEL, "input": "Hello!"}
+            ids = [http.post("/v1/responses", json=body).json()["id"] for _ in range(20)]
         known = {
             "model": [MODEL, MODEL_ID],
             "name": [MODEL, MODEL_ID],

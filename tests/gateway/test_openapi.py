@@ -20,12 +20,12 @@ from cupola.gateway.http.errors import TABLE
 from cupola.gateway.http.parameter_docs import MEANINGS
 from cupola.gateway.http.validation import Endpoint
 from cupola.gateway.ollama.body import Named
-from cupola.gateway.openai.schemas.tokens import DetokenizeRequest, TokenizeChat, TokenizeText
 from cupola.gateway.openapi import api as openapi_api
 from cupola.gateway.openapi.described import DescribedRoute
 from cupola.gateway.openapi.document import document as openapi_document
 from cupola.gateway.openapi.document import openapi_path
 from cupola.gateway.openapi.types import words
+from cupola.gateway.tokens.body import DetokenizeRequest, TokenizeChat, TokenizeText
 from cupola.service.api_tables import ANTHROPIC, HONOURED, OLLAMA, OPENAI, OPTIONS, names, treatment
 from tests.gateway.running_gateway import HELLO, MODEL, RunningGateway
 
@@ -43,8 +43,8 @@ def document(shared_gateway: RunningGateway) -> dict[str, Any]:
 
 def operations(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
     for path, methods in document["paths"].items():
-        for method, told in methods.items():
-            yield path, method.upper(), told
+        for method, operation in methods.items():
+            yield path, method.upper(), operation
 
 
 def resolved(document: dict[str, Any], part: dict[str, Any]) -> dict[str, Any]:
@@ -71,18 +71,18 @@ def test_every_route_is_in_it_and_nothing_else(
 
 
 def test_every_operation_is_whole(document: dict[str, Any]) -> None:
-    ids = [told["operationId"] for _, _, told in operations(document)]
+    ids = [operation["operationId"] for _, _, operation in operations(document)]
     assert len(ids) == len(set(ids))
     sections = {tag["name"] for tag in document["tags"]}
-    for path, _, told in operations(document):
-        assert told["summary"] and set(told["tags"]) <= sections
-        in_path = {each["name"] for each in told.get("parameters", ()) if each["in"] == "path"}
+    for path, _, operation in operations(document):
+        assert operation["summary"] and set(operation["tags"]) <= sections
+        in_path = {each["name"] for each in operation.get("parameters", ()) if each["in"] == "path"}
         assert in_path == set(re.findall(r"{(\w+)}", path))
-        for status, response in told["responses"].items():
+        for status, response in operation["responses"].items():
             response = resolved(document, response)
             assert "x-request-id" in response["headers"]
             assert int(status) < 400 or response["content"]["application/json"]["schema"]
-        assert "400" in told["responses"] and "403" in told["responses"]
+        assert "400" in operation["responses"] and "403" in operation["responses"]
 
 
 def test_every_reference_leads_somewhere(document: dict[str, Any]) -> None:
@@ -116,7 +116,7 @@ def test_streams_have_their_own_type(document: dict[str, Any]) -> None:
         ("/api/copy", "OllamaErrorAnswer"),
     ],
 )
-def test_errors_are_in_the_words_of_the_door(
+def test_errors_are_in_the_form_of_the_api(
     document: dict[str, Any], path: str, schema: str
 ) -> None:
     responses = document["paths"][path]["post"]["responses"]

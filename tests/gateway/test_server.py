@@ -40,7 +40,7 @@ from tests.gateway.running_gateway import (
     request,
     status_of,
 )
-from tests.gateway.scripted_scheduler import WORKER, ScriptedScheduler, last
+from tests.gateway.scripted_scheduler import SECOND, WORKER, ScriptedScheduler, last, words
 
 STREAM = HELLO | {"stream": True}
 
@@ -215,7 +215,7 @@ def test_client_that_does_not_read_holds_nobody(scheduler: ScriptedScheduler, ho
 def restarted(scheduler: ScriptedScheduler) -> Iterator[ScriptedScheduler]:
     """The scheduler dies, and another takes its place."""
     scheduler.close()
-    with ScriptedScheduler(scheduler.endpoint, epoch="second") as second:
+    with ScriptedScheduler(scheduler.endpoint, status=SECOND) as second:
         yield second
 
 
@@ -263,12 +263,18 @@ def test_request_made_while_the_scheduler_is_away_runs_once(
     with RunningGateway(mortal.endpoint, home) as gateway:
         gateway.until(lambda: gateway.client.status is not None)
         mortal.close()
-        with gateway.post(HELLO) as connection:
-            gateway.until(lambda: gateway.client.open_calls == 1)
-            with ScriptedScheduler(mortal.endpoint, epoch="second") as second:
-                answer = read_all(connection)
-                assert status_of(answer) == 200 and b"three." in answer
-                assert isinstance(second.seen.get(timeout=WAIT), Submit)
+        with (
+            gateway.post(HELLO) as connection,
+            ScriptedScheduler(mortal.endpoint, script=None, status=None) as second,
+        ):
+            first = second.next(Submit)  # the gateway does not know yet that it is another one
+            second.status = SECOND
+            assert second.next(Abort) == Abort(first.request_id)
+            again = second.next(Submit)
+            second.send(*words(again))
+            answer = read_all(connection)
+    assert status_of(answer) == 200 and b"three." in answer
+    assert again.work == first.work and again.request_id != first.request_id
 
 
 def test_load_and_unload(gateway: RunningGateway, scheduler: ScriptedScheduler) -> None:

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from cupola.cache.catalog import ExecutionProvider
-from cupola.scheduler.core import MAX_ATTEMPTS, Scheduler, SchedulerPolicy, Send
+from cupola.scheduler.core import Scheduler
+from cupola.scheduler.policy import SchedulerPolicy
 from cupola.scheduler.protocol.messages import (
     Abort,
     Done,
     ErrorCode,
     FinishReason,
-    Generate,
     Goodbye,
     Heartbeat,
-    Load,
     LoadModel,
     LocalModel,
     Output,
@@ -27,12 +27,14 @@ from cupola.scheduler.protocol.messages import (
     Submit,
     Text,
     Totals,
-    Unload,
     UnloadModel,
     Usage,
     Work,
+    decode_to_worker,
+    encode,
     encode_work,
 )
+from cupola.scheduler.records import MAX_ATTEMPTS, Send
 
 CPU, CUDA = ExecutionProvider.CPU, ExecutionProvider.CUDA
 MODEL = LocalModel("m:1", "/models/m", CPU)
@@ -62,7 +64,7 @@ def scheduler() -> Scheduler:
 def test_a_request_waits_for_a_worker_and_ends_with_its_last_output(scheduler):
     assert scheduler.receive(b"g", submit("r1"), now=0) == []
     sends = answers(scheduler.receive(b"w", ready(), now=1))
-    assert sends == [Send(b"w", Generate("r1", MODEL, WORK))]
+    assert sends == [Send(b"w", submit("r1"))]
     first, last = Output("r1", "a"), Output("r1", "b", FinishReason.STOP, Usage(1, 2))
     assert scheduler.receive(b"w", Outputs((first,)), now=2) == [Send(b"g", Outputs((first,)))]
     assert scheduler.receive(b"w", Outputs((last,)), now=3) == [Send(b"g", Outputs((last,)))]
@@ -162,7 +164,7 @@ def test_a_lost_worker_ends_what_had_begun_and_the_rest_runs_elsewhere(scheduler
     rejected = sends[0].message
     assert isinstance(rejected, Rejected)
     assert (rejected.request_id, rejected.code) == ("begun", ErrorCode.WORKER_LOST)
-    assert sends[1:] == [Send(b"w1", Generate("fresh", MODEL, WORK))]
+    assert sends[1:] == [Send(b"w1", submit("fresh"))]
 
 
 def test_what_runs_again_goes_before_what_came_later(scheduler):
@@ -170,7 +172,7 @@ def test_what_runs_again_goes_before_what_came_later(scheduler):
     scheduler.receive(b"g", submit("early"), now=0)
     scheduler.receive(b"g", submit("late"), now=0)
     scheduler.process_ended("cpu:0/0", now=1)
-    assert list(scheduler.queue) == ["early", "late"]
+    assert [request.id for request in scheduler.queue] == ["early", "late"]
 
 
 def test_a_request_that_kills_its_workers_is_given_up(scheduler):
@@ -221,7 +223,7 @@ def test_goodbye_frees_the_workers_requests(scheduler):
     scheduler.receive(b"w", ready(), now=0)
     scheduler.receive(b"g", submit("r1"), now=0)
     scheduler.receive(b"w", Goodbye(), now=1)
-    assert list(scheduler.queue) == ["r1"]
+    assert [request.id for request in scheduler.queue] == ["r1"]
 
 
 def test_a_silent_gateway_has_its_requests_stopped(scheduler):
@@ -248,7 +250,7 @@ def test_the_worker_that_holds_the_model_is_preferred_then_the_emptiest(schedule
 def test_load_is_answered_when_the_worker_has_done_it(scheduler):
     scheduler.receive(b"w", ready(), now=0)
     (send,) = scheduler.receive(b"g", LoadModel("l1", OTHER, ttl=5), now=0)
-    assert send == Send(b"w", Load("l1", OTHER, 5))
+    assert send == Send(b"w", LoadModel("l1", OTHER, ttl=5))
     assert scheduler.receive(b"w", Done("l1"), now=1) == [Send(b"g", Done("l1"))]
 
 
@@ -257,13 +259,28 @@ def test_unload_is_answered_when_every_holder_has_done_it(scheduler):
     scheduler.receive(b"w1", ready("cpu:0/1", resident=("m:1",)), now=0)
     sends = scheduler.receive(b"g", UnloadModel("u1", "m:1"), now=0)
     assert {send.peer for send in sends} == {b"w0", b"w1"}
-    assert all(send.message == Unload("u1", "m:1") for send in sends)
+    assert all(send.message == UnloadModel("u1", "m:1") for send in sends)
     assert scheduler.receive(b"w0", Done("u1"), now=1) == []
     assert Send(b"g", Done("u1")) in scheduler.process_ended("cpu:0/1", now=1)
 
 
 def test_unloading_what_nobody_holds_is_done_at_once(scheduler):
     assert scheduler.receive(b"g", UnloadModel("u1", "m:1"), now=0) == [Send(b"g", Done("u1"))]
+
+
+def test_an_unload_of_a_gateway_that_is_gone_is_answered_to_nobody(scheduler: Scheduler) -> None:
+    scheduler.receive(b"w", ready(resident=("m:1",)), now=0)
+    scheduler.receive(b"g", UnloadModel("u1", "m:1"), now=0)
+    scheduler.unreachable(b"g", now=0)
+    assert scheduler.receive(b"w", Done("u1"), now=1) == []
+
+
+def test_requests_of_a_lost_worker_wait_in_the_order_of_their_arrival(scheduler: Scheduler) -> None:
+    scheduler.receive(b"w", ready(slots=2), now=0)
+    for request_id in ("z", "a"):
+        scheduler.receive(b"g", submit(request_id), now=0)
+    scheduler.process_ended("cpu:0/0", now=1)
+    assert [request.id for request in scheduler.queue] == ["z", "a"]
 
 
 def test_status_names_present_and_missing_workers_and_is_pushed_on_change(scheduler):
@@ -276,6 +293,14 @@ def test_status_names_present_and_missing_workers_and_is_pushed_on_change(schedu
     assert push.message.missing == ("cpu:0/1",)
     assert push.message.workers[0].resident == ("m:1",)
     assert push.message.epoch == "life-1"
+
+
+def test_a_worker_gets_the_message_as_the_gateway_sent_it(scheduler: Scheduler) -> None:
+    """With its tenant, which the worker needs, and without the work being decoded."""
+    scheduler.receive(b"w", ready(), now=0)
+    message = Submit("r1", MODEL, msgspec.Raw(b"\xc0"), ttl=5, tenant="a digest")
+    assert answers(scheduler.receive(b"g", message, now=0)) == [Send(b"w", message)]
+    assert decode_to_worker(encode(message)) == message
 
 
 def test_a_request_sent_twice_runs_once(scheduler):

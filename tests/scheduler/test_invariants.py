@@ -9,15 +9,14 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from cupola.cache.catalog import ExecutionProvider
-from cupola.scheduler.core import Scheduler, SchedulerPolicy, Send
+from cupola.scheduler.core import Scheduler
+from cupola.scheduler.policy import SchedulerPolicy
 from cupola.scheduler.protocol.messages import (
     Abort,
     Done,
     ErrorCode,
     FinishReason,
-    Generate,
     Heartbeat,
-    Load,
     LoadModel,
     LocalModel,
     Output,
@@ -27,10 +26,12 @@ from cupola.scheduler.protocol.messages import (
     Rejected,
     Submit,
     Text,
+    ToScheduler,
     Usage,
     Work,
     encode_work,
 )
+from cupola.scheduler.records import Send
 
 CPU = ExecutionProvider.CPU
 WORK = encode_work(Work(Text("hi")))
@@ -47,38 +48,38 @@ class Machine(RuleBasedStateMachine):
         self.scheduler = Scheduler(policy, "epoch")
         self.now = 0.0
         self.numbers = Counter[str]()
-        self.lives: dict[str, bytes] = {}  # worker name -> current identity
-        self.orders: dict[bytes, set[str]] = {}  # worker -> what it was told to run
-        self.asked: dict[str, bytes] = {}
+        self.lives: dict[str, bytes] = {}  # by worker name: its identity now
+        self.running: dict[bytes, set[str]] = {}  # by worker: the ids of what it was sent
+        self.gateway_of: dict[str, bytes] = {}  # by request id
         self.ended = Counter[str]()
         self.abandoned: set[str] = set()  # aborted, or its gateway went away
 
     def feed(self, sends: list[Send]) -> None:
         for peer, message in sends:
             match message:
-                case Generate() | Load():
-                    self.orders.setdefault(peer, set()).add(message.request_id)
+                case Submit() | LoadModel():
+                    self.running.setdefault(peer, set()).add(message.request_id)
                 case Abort():
-                    self.orders.get(peer, set()).discard(message.request_id)
+                    self.running.get(peer, set()).discard(message.request_id)
                 case Outputs():
                     for output in message.outputs:
-                        self.told(peer, output.request_id, output.last)
+                        self.answered(peer, output.request_id, output.last)
                 case Rejected() | Done():
-                    self.told(peer, message.request_id, True)
+                    self.answered(peer, message.request_id, True)
 
-    def told(self, peer: bytes, request_id: str, last: bool) -> None:
-        assert self.asked[request_id] == peer
+    def answered(self, peer: bytes, request_id: str, last: bool) -> None:
+        assert self.gateway_of[request_id] == peer
         assert self.ended[request_id] == 0, "nothing follows the end"
         self.ended[request_id] += last
 
-    def message(self, peer: bytes, message) -> None:
+    def message(self, peer: bytes, message: ToScheduler) -> None:
         self.feed(self.scheduler.receive(peer, message, self.now))
 
     @rule(gateway=st.sampled_from(GATEWAYS), model=st.sampled_from(MODELS), load=st.booleans())
-    def ask(self, gateway: bytes, model: LocalModel, load: bool) -> None:
+    def submit(self, gateway: bytes, model: LocalModel, load: bool) -> None:
         self.numbers["request"] += 1
         request_id = f"r{self.numbers['request']}"
-        self.asked[request_id] = gateway
+        self.gateway_of[request_id] = gateway
         message = LoadModel(request_id, model) if load else Submit(request_id, model, WORK)
         self.message(gateway, message)
 
@@ -86,7 +87,7 @@ class Machine(RuleBasedStateMachine):
     def worker_starts(self, name: str) -> None:
         self.numbers["life"] += 1
         self.lives[name] = peer = f"{name}-{self.numbers['life']}".encode()
-        self.orders[peer] = set()
+        self.running[peer] = set()
         self.message(peer, Ready(name, CPU, 1, SLOTS))
 
     @rule(name=st.sampled_from(NAMES))
@@ -95,15 +96,15 @@ class Machine(RuleBasedStateMachine):
             self.feed(self.scheduler.process_ended(name, self.now))
 
     @rule(data=st.data(), end=st.sampled_from(["no", "output", "error"]))
-    def worker_speaks(self, data: st.DataObject, end: str) -> None:
+    def worker_answers(self, data: st.DataObject, end: str) -> None:
         alive = sorted(self.lives.values())
-        running = [(peer, r) for peer in alive for r in sorted(self.orders[peer])]
+        running = [(peer, r) for peer in alive for r in sorted(self.running[peer])]
         if not running:
             return
         peer, request_id = data.draw(st.sampled_from(running))
         ending = (FinishReason.STOP, Usage(1, 1)) if end == "output" else ()
         if end != "no":
-            self.orders[peer].discard(request_id)
+            self.running[peer].discard(request_id)
         if end == "error":
             self.message(peer, Rejected(request_id, ErrorCode.INTERNAL, "broken"))
         else:
@@ -111,15 +112,15 @@ class Machine(RuleBasedStateMachine):
 
     @rule(data=st.data())
     def client_goes_away(self, data: st.DataObject) -> None:
-        open_ = sorted(r for r in self.asked if not self.ended[r] and r not in self.abandoned)
+        open_ = sorted(r for r in self.gateway_of if not self.ended[r] and r not in self.abandoned)
         if open_:
             request_id = data.draw(st.sampled_from(open_))
             self.abandoned.add(request_id)
-            self.message(self.asked[request_id], Abort(request_id))
+            self.message(self.gateway_of[request_id], Abort(request_id))
 
     @rule(gateway=st.sampled_from(GATEWAYS))
     def gateway_dies(self, gateway: bytes) -> None:
-        self.abandoned |= {r for r, by in self.asked.items() if by == gateway}
+        self.abandoned |= {r for r, by in self.gateway_of.items() if by == gateway}
         self.feed(self.scheduler.unreachable(gateway, self.now))
 
     @rule(seconds=st.sampled_from([0.5, 6.0]))
@@ -133,15 +134,15 @@ class Machine(RuleBasedStateMachine):
 
     @invariant()
     def every_open_request_is_known_and_no_other(self) -> None:
-        open_ = {r for r in self.asked if not self.ended[r] and r not in self.abandoned}
+        open_ = {r for r in self.gateway_of if not self.ended[r] and r not in self.abandoned}
         known = set(self.scheduler.requests)
         assert open_ <= known
         assert known <= open_ | self.abandoned - set(self.ended.elements())
 
     @invariant()
-    def books_balance(self) -> None:
+    def each_request_waits_or_runs_once(self) -> None:
         scheduler = self.scheduler
-        queued = set(scheduler.queue)
+        queued = {request.id for request in scheduler.queue}
         running = [r for worker in scheduler.workers.values() for r in worker.running]
         assert len(running) == len(set(running))
         assert queued | set(running) == set(scheduler.requests)
@@ -158,10 +159,10 @@ class Machine(RuleBasedStateMachine):
     def teardown(self) -> None:
         """When everything is done, nothing is left."""
         self.worker_starts(NAMES[0])
-        for _ in range(len(self.asked) + 1):
+        for _ in range(len(self.gateway_of) + 1):
             for peer in list(self.lives.values()):
-                for request_id in sorted(self.orders[peer]):
-                    self.orders[peer].discard(request_id)
+                for request_id in sorted(self.running[peer]):
+                    self.running[peer].discard(request_id)
                     last = Output(request_id, "", FinishReason.STOP, Usage(1, 1))
                     self.message(peer, Outputs((last,)))
         assert not self.scheduler.requests

@@ -17,7 +17,7 @@ from typing import NoReturn
 
 import pytest
 
-from cupola.cache.locks import FileLock
+from cupola.cache.locks import file_lock
 
 REQUIRE = "CUPOLA_TESTS_REQUIRE_CLIENTS"
 SECONDS = 600  # for an installation
@@ -39,7 +39,7 @@ def python_with(cache: Path, name: str, *steps: list[str]) -> Path:
     major, minor = sys.version_info[:2]
     folder = cache / f"sdk-{name}-python{major}.{minor}"
     python = folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
-    with FileLock(cache / f"{folder.name}.lock"):
+    with file_lock(cache / f"{folder.name}.lock"):
         if not (folder / "complete").exists():
             shutil.rmtree(folder, ignore_errors=True)
             venv.create(folder, with_pip=True)
@@ -56,7 +56,7 @@ def node_with(cache: Path, name: str, *packages: str) -> Path:
     if npm is None or shutil.which("node") is None:
         unavailable("there is no Node.js on this machine")
     folder = cache / f"sdk-{name}-node"
-    with FileLock(cache / f"{folder.name}.lock"):
+    with file_lock(cache / f"{folder.name}.lock"):
         if not (folder / "complete").exists():
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir()

@@ -12,12 +12,12 @@ from cupola.gateway.anthropic.body import CountRequest, MessagesRequest
 from cupola.gateway.http.validation import Endpoint
 from cupola.gateway.ollama.body import OllamaChat, OllamaGenerate
 from cupola.gateway.ollama.options import OllamaOptions
+from cupola.gateway.openai.body.chat import ChatRequest
+from cupola.gateway.openai.body.completion import CompletionRequest
 from cupola.gateway.openai.chat import generation_of as chat_generation
 from cupola.gateway.openai.completions import generation_of as completion_generation
-from cupola.gateway.openai.responses.api import generation_of as response_generation
-from cupola.gateway.openai.schemas.chat import ChatRequest
-from cupola.gateway.openai.schemas.completion import CompletionRequest
-from cupola.gateway.openai.schemas.responses import ResponsesRequest
+from cupola.gateway.openai.responses.body import ResponsesRequest
+from cupola.gateway.openai.responses.endpoints import generation_of as response_generation
 from cupola.scheduler.protocol.messages import SamplingParams
 from cupola.service.api_tables import (
     ANTHROPIC,
@@ -154,20 +154,23 @@ def options(**fields: Any) -> Any:
     return OllamaOptions.model_validate(fields).sampling(None)
 
 
+BODIES: dict[Callable[..., Any], type[Endpoint]] = {
+    chat: ChatRequest,
+    completion: CompletionRequest,
+    response: ResponsesRequest,
+    message: MessagesRequest,
+    count: CountRequest,
+    ollama_chat: OllamaChat,
+    ollama_generate: OllamaGenerate,
+    options: OllamaOptions,
+}
+
+
 @pytest.mark.parametrize(
     ("make", "param"),
     [
         (make, param)
-        for make, body in {
-            chat: ChatRequest,
-            completion: CompletionRequest,
-            response: ResponsesRequest,
-            message: MessagesRequest,
-            count: CountRequest,
-            ollama_chat: OllamaChat,
-            ollama_generate: OllamaGenerate,
-            options: OllamaOptions,
-        }.items()
+        for make, body in BODIES.items()
         for param in names(body)
         if treatment(body, param) == HONOURED and param not in ELSEWHERE
     ],

@@ -23,7 +23,7 @@ def test_a_child_has_its_variables_and_the_rest_of_the_supervisors(monkeypatch: 
     child.start(time.monotonic())
     lines: list[str] = []
     while child.lifeline is not None:
-        lines += child.heard()
+        lines += child.read_lines()
     child.clear()
     assert lines == ["CUPOLA_TEST_ONE=the operator's", "CUPOLA_TEST_TWO=ours"]
     assert "CUPOLA_TEST_TWO" not in os.environ

@@ -9,7 +9,7 @@ import pytest
 
 from cupola.cache.catalog import ExecutionProvider
 from cupola.cache.home import Home
-from cupola.service.service import check_devices, worker_configs
+from cupola.service.composition import check_devices, worker_configs
 from cupola.service.settings import Settings
 from cupola.service.supervisor import GaveUpError
 

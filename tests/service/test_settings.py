@@ -11,7 +11,18 @@ import pytest
 
 from cupola.client import home as client_home
 from cupola.service.setting_sources import DEFAULT, environment, load
-from cupola.service.settings import Settings, SettingsError, allowed, flag, variable
+from cupola.service.setting_texts import (
+    allowed,
+    default,
+    flag,
+    group,
+    in_group,
+    meaning,
+    summary,
+    variable,
+)
+from cupola.service.setting_types import Group
+from cupola.service.settings import Settings, SettingsError
 
 WriteToml = Callable[[str], Path]
 
@@ -140,7 +151,7 @@ def test_an_unknown_key_like_no_other_lists_them_all(monkeypatch: pytest.MonkeyP
 
 
 def test_variables_that_are_not_settings(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CUPOLA_TEST_MODELS", "x")
+    monkeypatch.setenv("CUPOLA_TEST_CACHE", "x")
     monkeypatch.setenv("CUPOLA_TESTS_REQUIRE_CLIENTS", "1")
     monkeypatch.setenv("CUPOLA_PEERS", "x")
     load()
@@ -190,4 +201,35 @@ def test_flags_travel_as_variables(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_every_setting_says_what_it_is() -> None:
-    assert all(field.description for field in Settings.model_fields.values())
+    groups = [group(key) for key in Settings.model_fields]
+    assert groups == sorted(groups, key=list(Group).index)  # the class reads group by group
+    for key in Settings.model_fields:
+        assert meaning(key).endswith("."), key
+        assert 5 < len(summary(key)) <= 90, key
+        assert key in in_group(group(key))
+
+
+def test_every_setting_is_a_variable(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    wanted = Settings(home=tmp_path)
+    for key, value in wanted.model_dump().items():
+        monkeypatch.setenv(variable(key), str(value))
+    resolved = load()
+    assert resolved.settings == wanted
+    assert dict(resolved.sources) == {key: variable(key) for key in Settings.model_fields}
+
+
+@pytest.mark.parametrize(
+    ("key", "text"),
+    [("port", "5273"), ("model_ttl", "600"), ("home", "~/.foundry"), ("uds", "empty")],
+)
+def test_defaults_in_words(key: str, text: str) -> None:
+    assert default(key) == text
+
+
+def test_paths_travel_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert environment({"home": "a", "uds": "b"}) == {
+        "CUPOLA_HOME": str(tmp_path / "a"),
+        "CUPOLA_UDS": str(tmp_path / "b"),
+    }
+    assert environment({"uds": ""}) == {"CUPOLA_UDS": ""}

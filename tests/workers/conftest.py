@@ -1,4 +1,4 @@
-"""The books of every engine are looked at after every step of every test."""
+"""After every step of every test, the state of the engine is checked for inconsistencies."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from cupola.scheduler.protocol.messages import Output, Rejected
 from cupola.workers.engine.engine import Engine
 
 
@@ -15,11 +16,11 @@ def stepped() -> Iterator[set[Engine]]:
     engines: set[Engine] = set()
     step = Engine.step
 
-    def checked(self: Engine):
+    def checked(self: Engine) -> list[Output | Rejected]:
         engines.add(self)
-        told = step(self)
+        outputs = step(self)
         assert not self.violations()
-        return told
+        return outputs
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Engine, "step", checked)
@@ -33,18 +34,17 @@ def idle_in_the_end(stepped: set[Engine]) -> Iterator[None]:
     yield
     for engine in stepped:
         assert not engine.violations()
-        assert not engine._running and not engine._waiting
-        assert engine._seating.table.free == len(engine._seating.table.slots)
-        assert not engine._masks.pending
-        assert engine._recovery.suspect is None
-        engine._seating.forget_all()
-        assert engine._seating.committed == 0
+        assert not engine.running and not engine.waiting
+        assert engine.slots.free == len(engine.slots.table.slots)
+        engine.slots.clear()
+        assert engine.slots.committed == 0
 
 
 @pytest.fixture(scope="module")
-def daring() -> Iterator[None]:
-    """Whatever may be guessed is, also where it would not pay: there is more to go wrong."""
+def every_draft() -> Iterator[None]:
+    """Drafts are made and verified even if they do not pay, so that more can go wrong."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("cupola.workers.engine.speculation.worth", lambda sequences: 0.05)
-        patch.setattr("cupola.workers.engine.speculation.pays", lambda *_: True)
+        planner = "cupola.workers.engine.draft_planner"
+        patch.setattr(f"{planner}.min_probability", lambda sequences: 0.05)
+        patch.setattr(f"{planner}.worth_verifying", lambda *_: True)
         yield

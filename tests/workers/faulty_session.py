@@ -1,4 +1,4 @@
-"""A session around a real one that fails when it is told to, and stays unusable until rebuilt."""
+"""A session around a real one. It fails when a test wants it, and is unusable until rebuilt."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from cupola.scheduler.protocol.messages import Serving
 from cupola.workers.run.decoder_session import DecoderSession
 from cupola.workers.run.packing import Row
+from cupola.workers.run.runner import Logits
 from tests.workers.tiny import session
 
-Told = Callable[[Sequence[Row]], bool]
+Fails = Callable[[Sequence[Row]], bool]
 
 
 def never(rows: Sequence[Row]) -> bool:
@@ -18,25 +20,29 @@ def never(rows: Sequence[Row]) -> bool:
 
 
 class FaultySession:
-    verifies = True
-    abreast = 1
+    verifies_drafts = True
+    parallel_prompts = 1
     short_context = 0
 
-    def __init__(self, fails: Told = never, poisons: Callable[[Row], bool] | None = None) -> None:
+    def __init__(self, fails: Fails = never, poisons: Callable[[Row], bool] | None = None) -> None:
         """``fails``: which runs raise. ``poisons``: which rows' logits are no numbers."""
         self.real: DecoderSession = session()
         self.slots, self.vocabulary = self.real.slots, self.real.vocabulary
-        self.cache, self.copied = self.real.cache, self.real.copied
+        self.cache, self.copy_limit = self.real.cache, self.real.copy_limit
         self.fails, self.poisons = fails, poisons
         self.unusable = False
         self.rebuilt = 0
         self.runs: list[list[Row]] = []
 
     @property
+    def serving(self) -> Serving:
+        return self.real.serving
+
+    @property
     def seconds(self) -> float:
         return self.real.seconds
 
-    def run(self, rows: Sequence[Row]) -> np.ndarray:
+    def run(self, rows: Sequence[Row]) -> Logits:
         self.runs.append(list(rows))
         self.unusable |= self.fails(rows)
         if self.unusable:

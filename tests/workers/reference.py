@@ -29,7 +29,7 @@ class PlainDecoder:
             if value.name.startswith("past_key_values."):
                 dtype = np.float16 if value.type == "tensor(float16)" else np.float32
                 feed[value.name] = np.zeros((1, value.shape[1], 0, HEAD_SIZE), dtype)
-        return self.session.run(["logits"], feed)[0][0, -1]
+        return np.asarray(self.session.run(["logits"], feed)[0][0, -1])
 
     def next(self, tokens: list[int]) -> int:
         key = tuple(tokens)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import pytest
 
 from cupola.cache.catalog import ExecutionProvider
@@ -14,10 +17,10 @@ from cupola.scheduler.protocol.messages import (
     Encode,
     ErrorCode,
     FinishReason,
-    Generate,
+    FromWorker,
     Goodbye,
     Heartbeat,
-    Load,
+    LoadModel,
     LocalModel,
     Output,
     Outputs,
@@ -25,12 +28,14 @@ from cupola.scheduler.protocol.messages import (
     Rejected,
     Rejoin,
     SamplingParams,
+    Submit,
     Text,
-    Unload,
+    UnloadModel,
     Work,
     encode_work,
 )
 from cupola.workers.echo import FATAL, FORBIDDEN, EchoBackend
+from cupola.workers.model.backend import Backend
 from cupola.workers.residency import FOREVER, Residency
 from cupola.workers.worker import Identity, Worker
 
@@ -39,34 +44,75 @@ MODEL = LocalModel("m:1", "/m", CPU)
 OTHER = LocalModel("o:1", "/o", CPU)
 
 
+class Recording(Backend):
+    """The echo backend, which keeps what it was given."""
+
+    serving = EchoBackend.serving
+    shared_bytes = 0
+
+    def __init__(self) -> None:
+        self.works: list[Work | Embed] = []
+        self._echo = EchoBackend()
+
+    def add(self, request_id: str, work: Work | Embed) -> None:
+        self.works.append(work)
+        self._echo.add(request_id, work)
+
+    def convert(self, request_id: str, task: Encode | Decode) -> Output:
+        return self._echo.convert(request_id, task)
+
+    def abort(self, request_id: str) -> None:
+        self._echo.abort(request_id)
+
+    def step(self) -> Sequence[Output | Rejected]:
+        return self._echo.step()
+
+    @property
+    def busy(self) -> bool:
+        return self._echo.busy
+
+
 class Bench:
-    """A worker, and what it asked to be loaded."""
+    """A worker, and the models whose load it has started."""
 
     def __init__(self) -> None:
         self.loading: list[LocalModel] = []
         self.residency = Residency(default_ttl=600)
         self.worker = Worker(Identity("cpu:0/0", CPU, 1, 4), self.residency, self.loading.append)
 
-    def load(self, model: LocalModel = MODEL, now: float = 0):
+    def load(
+        self, model: LocalModel = MODEL, now: float = 0, backend: Backend | None = None
+    ) -> list[FromWorker]:
         if model.id not in self.residency.models:
-            self.worker.receive(Load("l", model), now)
-        first, *answers = self.worker.loaded(model.id, EchoBackend(), now)
+            self.worker.receive(LoadModel("l", model), now)
+        first, *answers = self.worker.loaded(model.id, backend or EchoBackend(), now)
+        assert isinstance(first, Heartbeat)
         assert model.id in first.resident
         return answers
 
-    def generate(self, request_id: str, text: str = "one two", now: float = 0, **options):
-        ttl = options.pop("ttl", None)
-        work = Work(Text(text), SamplingParams(**options))
-        return self.worker.receive(Generate(request_id, MODEL, encode_work(work), ttl), now)
+    def generate(
+        self,
+        request_id: str,
+        text: str = "one two",
+        now: float = 0,
+        ttl: float | None = None,
+        **sampling: Any,
+    ) -> list[FromWorker]:
+        work = encode_work(Work(Text(text), SamplingParams(**sampling)))
+        return self.worker.receive(Submit(request_id, MODEL, work, ttl), now)
+
+    def step(self, now: float = 0) -> list[Output]:
+        """The outputs of a step, which must be all that it makes."""
+        (message,) = self.worker.step(now)
+        assert isinstance(message, Outputs)
+        return list(message.outputs)
 
     def finish(self, now: float = 0) -> dict[str, str]:
         """Step until nothing is left; the answers."""
         texts: dict[str, str] = {}
         while self.worker.busy:
-            for message in self.worker.step(now):
-                assert isinstance(message, Outputs)
-                for output in message.outputs:
-                    texts[output.request_id] = texts.get(output.request_id, "") + output.text
+            for output in self.step(now):
+                texts[output.request_id] = texts.get(output.request_id, "") + output.text
         return texts
 
 
@@ -75,7 +121,22 @@ def bench() -> Bench:
     return Bench()
 
 
-def test_requests_wait_for_the_load_they_cause(bench):
+def output_of(messages: list[FromWorker]) -> Output:
+    """The only output in the only message."""
+    (message,) = messages
+    assert isinstance(message, Outputs)
+    (output,) = message.outputs
+    return output
+
+
+def rejection_of(messages: list[FromWorker]) -> Rejected:
+    """The only message, a Rejected."""
+    (message,) = messages
+    assert isinstance(message, Rejected)
+    return message
+
+
+def test_requests_wait_for_the_load_they_cause(bench: Bench) -> None:
     assert bench.generate("r1") == []
     assert bench.generate("r2", "three") == []
     assert bench.loading == [MODEL]
@@ -83,110 +144,133 @@ def test_requests_wait_for_the_load_they_cause(bench):
     assert bench.finish() == {"r1": "one two ", "r2": "three "}
 
 
-def test_all_that_a_step_makes_is_one_message(bench):
+def test_all_that_a_step_makes_is_one_message(bench: Bench) -> None:
     bench.load()
     bench.generate("r1")
     bench.generate("r2")
-    (message,) = bench.worker.step(0)
-    assert [output.request_id for output in message.outputs] == ["r1", "r2"]
+    assert [output.request_id for output in bench.step()] == ["r1", "r2"]
 
 
-def test_a_failed_load_rejects_everyone_who_waited(bench):
+def test_a_failed_load_rejects_everyone_who_waited(bench: Bench) -> None:
     bench.generate("r1")
-    bench.worker.receive(Unload("u1", MODEL.id), 0)
-    beat, *rejected = bench.worker.loaded(MODEL.id, ValueError("model.onnx is cut off"), 0)
-    assert beat == Heartbeat()
-    assert [message.request_id for message in rejected] == ["r1", "u1"]
-    assert rejected[0].code is ErrorCode.MODEL_LOAD_FAILED
-    assert "model.onnx is cut off" in rejected[0].message
+    bench.worker.receive(UnloadModel("u1", MODEL.id), 0)
+    heartbeat, *rejected = bench.worker.loaded(MODEL.id, ValueError("model.onnx is cut off"), 0)
+    assert heartbeat == Heartbeat()
+    for message, request_id in zip(rejected, ("r1", "u1"), strict=True):
+        assert isinstance(message, Rejected)
+        assert message.request_id == request_id
+        assert message.code is ErrorCode.MODEL_LOAD_FAILED
+        assert "model.onnx is cut off" in message.message
     assert not bench.residency.models
     bench.generate("r2")
     assert bench.loading == [MODEL, MODEL]
 
 
-def test_a_load_is_done_when_the_model_is_there(bench):
-    assert bench.worker.receive(Load("l1", MODEL), 0) == []
+def test_a_load_is_done_when_the_model_is_there(bench: Bench) -> None:
+    assert bench.worker.receive(LoadModel("l1", MODEL), 0) == []
     assert bench.load() == [Done("l1")]
-    assert bench.worker.receive(Load("l2", MODEL), 0) == [Done("l2")]
+    assert bench.worker.receive(LoadModel("l2", MODEL), 0) == [Done("l2")]
 
 
-def test_a_refused_request_does_not_disturb_the_others(bench):
+def test_a_refused_request_does_not_disturb_the_others(bench: Bench) -> None:
     bench.load()
     bench.generate("r1")
-    (rejected,) = bench.generate("r2", FORBIDDEN)
-    assert rejected.code is ErrorCode.INVALID_REQUEST
+    assert rejection_of(bench.generate("r2", FORBIDDEN)).code is ErrorCode.INVALID_REQUEST
     assert bench.finish() == {"r1": "one two "}
 
 
-def test_a_request_that_fails_in_a_step_ends_alone(bench):
-    class Failing(EchoBackend):
-        def step(self) -> list[Output | Rejected]:
+def test_a_request_that_fails_in_a_step_ends_alone(bench: Bench) -> None:
+    class Failing(Recording):
+        def step(self) -> Sequence[Output | Rejected]:
             self.abort("r1")
             return [Rejected("r1", ErrorCode.INVALID_REQUEST, "cannot go on"), *super().step()]
 
-    bench.worker.receive(Load("l", MODEL), 0)
-    bench.worker.loaded(MODEL.id, Failing(), 0)
+    bench.load(backend=Failing())
     bench.generate("r1")
     bench.generate("r2")
     outputs, rejected = bench.worker.step(0)
-    assert [output.request_id for output in outputs.outputs] == ["r2"]
-    assert rejected.request_id == "r1"
+    assert output_of([outputs]).request_id == "r2"
+    assert rejection_of([rejected]).request_id == "r1"
     assert bench.residency.models[MODEL.id].running == {"r2"}
 
 
-def convert(bench: Bench, task: Encode | Decode):
-    return bench.worker.receive(Generate("c", MODEL, encode_work(task)), 0)
+def salt(bench: Bench, tenant: str, own: str) -> str:
+    """The salt that the engine gets for a request of ``tenant`` with the salt ``own``."""
+    backend = Recording()
+    bench.load(LocalModel("salted:1", "/s", CPU), backend=backend)
+    work = encode_work(Work(Text("a"), cache_salt=own))
+    bench.worker.receive(Submit("s", LocalModel("salted:1", "/s", CPU), work, tenant=tenant), 0)
+    bench.finish()
+    (received,) = backend.works
+    assert isinstance(received, Work)
+    assert received.prompt == Text("a")
+    return received.cache_salt
 
 
-def test_text_is_converted_without_a_step(bench):
+def test_tenants_and_salts_share_no_cached_prefixes() -> None:
+    """The engine compares salts only; that it does is tested with the engine."""
+    salts = {salt(Bench(), tenant, own) for tenant in ("one", "two") for own in ("", "a", "b")}
+    assert len(salts) == 6
+    assert "" not in salts
+    assert salt(Bench(), "one", "a") == salt(Bench(), "one", "a")
+
+
+@pytest.mark.parametrize("own", ["", "a"])
+def test_without_tenants_the_clients_salt_is_all(own: str) -> None:
+    assert salt(Bench(), "", own) == own
+
+
+def convert(bench: Bench, task: Encode | Decode) -> list[FromWorker]:
+    return bench.worker.receive(Submit("c", MODEL, encode_work(task)), 0)
+
+
+def test_text_is_converted_without_a_step(bench: Bench) -> None:
     bench.load()
-    (outputs,) = convert(bench, Encode(Text("ab")))
-    assert outputs.outputs[0].tokens == (97, 98)
-    (outputs,) = convert(bench, Decode((97, 98)))
-    assert outputs.outputs[0].text == "ab"
-    assert outputs.outputs[0].last
+    assert output_of(convert(bench, Encode(Text("ab")))).tokens == (97, 98)
+    decoded = output_of(convert(bench, Decode((97, 98))))
+    assert decoded.text == "ab"
+    assert decoded.last
     assert not bench.worker.busy
 
 
-def test_a_conversion_waits_for_the_load_it_causes(bench):
+def test_a_conversion_waits_for_the_load_it_causes(bench: Bench) -> None:
     assert convert(bench, Encode(Text("a"))) == []
-    (outputs,) = bench.load()
-    assert outputs.outputs[0].tokens == (97,)
+    assert output_of(bench.load()).tokens == (97,)
     assert not bench.residency.models[MODEL.id].running
 
 
-def test_a_conversion_that_fails_is_rejected(bench):
+def test_a_conversion_that_fails_is_rejected(bench: Bench) -> None:
     bench.load()
-    (rejected,) = convert(bench, Decode((1000,)))
-    assert rejected.code is ErrorCode.INTERNAL
+    assert rejection_of(convert(bench, Decode((1000,)))).code is ErrorCode.INTERNAL
 
 
-def test_embeddings_are_refused_by_what_makes_none(bench):
+def test_embeddings_are_refused_by_what_makes_none(bench: Bench) -> None:
     bench.load()
-    (rejected,) = bench.worker.receive(Generate("e", MODEL, encode_work(Embed(()))), 0)
-    assert rejected.code is ErrorCode.INVALID_REQUEST
+    answers = bench.worker.receive(Submit("e", MODEL, encode_work(Embed(()))), 0)
+    assert rejection_of(answers).code is ErrorCode.INVALID_REQUEST
 
 
-def test_work_that_does_not_decode_is_rejected(bench):
+def test_work_that_does_not_decode_is_rejected(bench: Bench) -> None:
     bench.load()
-    broken = Generate("r1", MODEL, encode_work(Work(Chat(()))))
-    (rejected,) = bench.worker.receive(broken, 0)
-    assert rejected.code is ErrorCode.INTERNAL
+    broken = Submit("r1", MODEL, encode_work(Work(Chat(()))))
+    assert rejection_of(bench.worker.receive(broken, 0)).code is ErrorCode.INTERNAL
 
 
-def test_a_failing_step_costs_that_engine_only(bench):
+def test_a_failing_step_costs_that_engine_only(bench: Bench) -> None:
     bench.load(MODEL)
     bench.load(OTHER)
     work = encode_work(Work(Text("fine")))
     bench.generate("r1", FATAL)
-    bench.worker.receive(Generate("r2", OTHER, work), 0)
-    outputs, beat, rejected = bench.worker.step(0)
-    assert [output.request_id for output in outputs.outputs] == ["r2"]
+    bench.worker.receive(Submit("r2", OTHER, work), 0)
+    outputs, heartbeat, answer = bench.worker.step(0)
+    assert output_of([outputs]).request_id == "r2"
+    rejected = rejection_of([answer])
     assert (rejected.request_id, rejected.code) == ("r1", ErrorCode.INTERNAL)
-    assert set(bench.residency.models) == {OTHER.id} == set(beat.resident)
+    assert isinstance(heartbeat, Heartbeat)
+    assert set(bench.residency.models) == {OTHER.id} == set(heartbeat.resident)
 
 
-def test_an_aborted_request_says_nothing_more(bench):
+def test_an_aborted_request_says_nothing_more(bench: Bench) -> None:
     bench.load()
     bench.generate("r1")
     bench.worker.receive(Abort("r1"), 0)
@@ -194,14 +278,14 @@ def test_an_aborted_request_says_nothing_more(bench):
     assert bench.worker.step(0) == []
 
 
-def test_a_request_aborted_while_the_model_loads_does_not_run(bench):
+def test_a_request_aborted_while_the_model_loads_does_not_run(bench: Bench) -> None:
     bench.generate("r1")
     bench.worker.receive(Abort("r1"), 0)
     bench.load()
     assert not bench.worker.busy
 
 
-def test_an_idle_model_leaves_after_its_time(bench):
+def test_an_idle_model_is_unloaded_after_its_time(bench: Bench) -> None:
     bench.load(now=0)
     bench.generate("r1", now=100)
     assert bench.worker.next_deadline() is None
@@ -214,7 +298,7 @@ def test_an_idle_model_leaves_after_its_time(bench):
     assert MODEL.id not in bench.residency.models
 
 
-def test_a_request_can_set_the_time_to_live(bench):
+def test_a_request_can_set_the_time_to_live(bench: Bench) -> None:
     bench.load()
     bench.generate("r1", ttl=5)
     bench.finish(now=10)
@@ -224,44 +308,43 @@ def test_a_request_can_set_the_time_to_live(bench):
     assert bench.worker.next_deadline() is None
 
 
-def left(bench: Bench, now: float) -> float | None:
-    return bench.worker.heartbeat(now).serving[MODEL.id].leaves_in
+def expires_in(bench: Bench, now: float) -> float | None:
+    return bench.worker.heartbeat(now).serving[MODEL.id].expires_in
 
 
-def test_a_heartbeat_says_how_long_a_model_stays(bench):
+def test_a_heartbeat_says_how_long_a_model_stays(bench: Bench) -> None:
     bench.load(now=0)
-    assert left(bench, 100) == 500
+    assert expires_in(bench, 100) == 500
     bench.generate("r1", now=100, ttl=50)
-    assert left(bench, 400) == 50  # it is in use
+    assert expires_in(bench, 400) == 50  # it is in use
     bench.finish(now=500)
-    assert left(bench, 510) == 40
+    assert expires_in(bench, 510) == 40
     bench.generate("r2", now=510, ttl=FOREVER)
-    assert left(bench, 510) is None
+    assert expires_in(bench, 510) is None
 
 
-def test_who_waited_for_a_load_is_told_how_long(bench):
+def test_the_usage_says_how_long_a_request_waited_for_a_load(bench: Bench) -> None:
     bench.generate("r1", "a", now=1)
     bench.generate("r2", "b", now=3)
     bench.worker.loaded(MODEL.id, EchoBackend(), now=5)
     bench.generate("r3", "c", now=6)
-    waits = {}
+    waits: dict[str, float] = {}
     while bench.worker.busy:
-        (message,) = bench.worker.step(7)
-        waits |= {o.request_id: o.usage.load_seconds for o in message.outputs if o.usage}
+        waits |= {o.request_id: o.usage.load_seconds for o in bench.step(7) if o.usage}
     assert waits == {"r1": 4, "r2": 2, "r3": 0}
 
 
-def test_unload_waits_for_running_requests_and_is_confirmed(bench):
+def test_unload_waits_for_running_requests_and_is_confirmed(bench: Bench) -> None:
     bench.load()
     bench.generate("r1")
-    assert bench.worker.receive(Unload("u1", MODEL.id), 0) == []
+    assert bench.worker.receive(UnloadModel("u1", MODEL.id), 0) == []
     assert bench.worker.expire(0) == []
     assert bench.finish() == {"r1": "one two "}
     assert bench.worker.expire(0) == [Heartbeat(), Done("u1")]
-    assert bench.worker.receive(Unload("u2", MODEL.id), 0) == [Done("u2")]
+    assert bench.worker.receive(UnloadModel("u2", MODEL.id), 0) == [Done("u2")]
 
 
-def test_rejoin_drops_what_nobody_waits_for(bench):
+def test_rejoin_drops_what_nobody_waits_for(bench: Bench) -> None:
     bench.load()
     bench.generate("r1")
     (ready,) = bench.worker.receive(Rejoin(), 0)
@@ -270,33 +353,34 @@ def test_rejoin_drops_what_nobody_waits_for(bench):
     assert not bench.worker.busy
 
 
-def test_goodbye_ends_what_runs_and_what_waits(bench):
+def test_goodbye_ends_what_runs_and_what_waits(bench: Bench) -> None:
     bench.load()
     bench.generate("r1")
-    bench.worker.receive(Generate("r2", OTHER, encode_work(Work(Text("x")))), 0)
+    bench.worker.receive(Submit("r2", OTHER, encode_work(Work(Text("x")))), 0)
     *rejected, last = bench.worker.goodbye()
-    assert {message.request_id for message in rejected} == {"r1", "r2"}
-    assert all(message.code is ErrorCode.SHUTTING_DOWN for message in rejected)
+    ends = [rejection_of([message]) for message in rejected]
+    assert {end.request_id for end in ends} == {"r1", "r2"}
+    assert all(end.code is ErrorCode.SHUTTING_DOWN for end in ends)
     assert last == Goodbye()
 
 
-def test_the_echo_ends_at_max_tokens_and_at_stop_strings(bench):
+def test_the_echo_ends_at_max_tokens_and_at_stop_strings(bench: Bench) -> None:
     bench.load()
     bench.generate("r1", "a b", max_tokens=5)
     bench.generate("r2", "a b c", stop=("b",))
-    ends = {}
+    ends: dict[str, Output] = {}
     while bench.worker.busy:
-        (message,) = bench.worker.step(0)
-        ends |= {o.request_id: o for o in message.outputs if o.finish_reason}
+        ends |= {output.request_id: output for output in bench.step() if output.finish_reason}
     assert ends["r1"].finish_reason is FinishReason.LENGTH
+    assert ends["r1"].usage is not None
     assert ends["r1"].usage.completion_tokens == 5
     assert ends["r2"].finish_reason is FinishReason.STOP
 
 
-def test_who_comes_while_a_model_is_leaving_gets_it_loaded_again(bench):
+def test_a_request_during_an_unload_gets_the_model_loaded_again(bench: Bench) -> None:
     bench.load()
     bench.generate("r1")
-    bench.worker.receive(Unload("u1", MODEL.id), 0)
+    bench.worker.receive(UnloadModel("u1", MODEL.id), 0)
     assert bench.generate("r2", "later") == []
     assert bench.finish() == {"r1": "one two "}
     assert bench.worker.expire(0) == [Heartbeat(loading=(MODEL.id,)), Done("u1")]
@@ -305,10 +389,10 @@ def test_who_comes_while_a_model_is_leaving_gets_it_loaded_again(bench):
     assert bench.finish() == {"r2": "later "}
 
 
-def test_who_comes_while_a_model_is_leaving_may_go_again(bench):
+def test_a_request_during_an_unload_can_be_aborted(bench: Bench) -> None:
     bench.load()
     bench.generate("r1")
-    bench.worker.receive(Unload("u1", MODEL.id), 0)
+    bench.worker.receive(UnloadModel("u1", MODEL.id), 0)
     bench.generate("r2")
     bench.worker.receive(Abort("r2"), 0)
     bench.finish()
@@ -316,24 +400,24 @@ def test_who_comes_while_a_model_is_leaving_may_go_again(bench):
     assert bench.loading == [MODEL]
 
 
-def test_a_time_that_was_asked_for_wins_over_an_unload_without_force(bench):
-    bench.worker.receive(Load("l1", MODEL, 600), 0)
+def test_a_time_to_live_that_was_set_wins_over_an_unload_without_force(bench: Bench) -> None:
+    bench.worker.receive(LoadModel("l1", MODEL, 600), 0)
     bench.load()
-    assert bench.worker.receive(Unload("u1", MODEL.id, force=False), 0) == [Done("u1")]
+    assert bench.worker.receive(UnloadModel("u1", MODEL.id, force=False), 0) == [Done("u1")]
     assert bench.worker.expire(0) == []
-    assert bench.worker.receive(Unload("u2", MODEL.id, force=True), 0) == []
+    assert bench.worker.receive(UnloadModel("u2", MODEL.id, force=True), 0) == []
     assert bench.worker.expire(0) == [Heartbeat(), Done("u2")]
 
 
 @pytest.mark.parametrize("ttl", [None, FOREVER])
-def test_without_a_time_an_unload_needs_no_force(bench, ttl):
-    bench.worker.receive(Load("l1", MODEL, ttl), 0)
+def test_without_a_time_an_unload_needs_no_force(bench: Bench, ttl: float | None) -> None:
+    bench.worker.receive(LoadModel("l1", MODEL, ttl), 0)
     bench.load()
-    assert bench.worker.receive(Unload("u1", MODEL.id, force=False), 0) == []
+    assert bench.worker.receive(UnloadModel("u1", MODEL.id, force=False), 0) == []
     assert bench.worker.expire(0) == [Heartbeat(), Done("u1")]
 
 
-def test_a_pinned_model_leaves_by_force_only():
+def test_a_pinned_model_is_unloaded_by_force_only() -> None:
     residency = Residency(default_ttl=1, pinned=[MODEL.id])
     loading: list[LocalModel] = []
     worker = Worker(Identity("cpu:0/0", CPU, 1, 4), residency, loading.append)
@@ -341,12 +425,12 @@ def test_a_pinned_model_leaves_by_force_only():
     worker.loaded(MODEL.id, EchoBackend(), 0)
     assert worker.next_deadline() is None
     assert worker.expire(1e9) == []
-    assert worker.receive(Unload("u1", MODEL.id, force=False), 0) == [Done("u1")]
-    worker.receive(Unload("u2", MODEL.id), 0)
+    assert worker.receive(UnloadModel("u1", MODEL.id, force=False), 0) == [Done("u1")]
+    worker.receive(UnloadModel("u2", MODEL.id), 0)
     assert worker.expire(0) == [Heartbeat(), Done("u2")]
 
 
-def test_a_model_is_preloaded_once(bench):
+def test_a_model_is_preloaded_once(bench: Bench) -> None:
     bench.worker.preload(MODEL, 0)
     bench.worker.preload(MODEL, 0)
     bench.generate("r1")

@@ -1,15 +1,17 @@
-"""A tiny engine for the tests, what is asked of it, and what it should answer."""
+"""A tiny engine for the tests, requests for it, and the answers that they should have."""
 
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from concurrent.futures import wait
 from functools import cache
+from typing import Any
 
 from cupola.cache.catalog import ExecutionProvider
 from cupola.scheduler.protocol.messages import LocalModel, Output, SamplingParams, Text, Work
 from cupola.workers.engine.engine import Engine
-from cupola.workers.engine.step_budget import Pace
+from cupola.workers.engine.step_budget import StepBudget
 from cupola.workers.loading import EngineOptions, load
 from cupola.workers.model.model_folder import ModelFolder
 from cupola.workers.model.text import TextCodec
@@ -45,16 +47,21 @@ def session(slots: int = SLOTS, width: int = BUDGET) -> DecoderSession:
     return DecoderSession(folder(), slots=slots, width=width, threads=1)
 
 
-def engine_over(model: Session, positions: int = 10**9, of: ModelFolder | None = None) -> Engine:
+def engine_over(
+    model: Session,
+    positions: int = 10**9,
+    of: ModelFolder | None = None,
+    wake: Callable[[], None] = lambda: None,
+) -> Engine:
     """An engine of the test's own."""
-    return Engine(of or folder(), codec(), model, Pace(1.0, BUDGET), positions)
+    return Engine(of or folder(), codec(), model, StepBudget(1.0, BUDGET), positions, wake)
 
 
 def small_memory(positions: int) -> Engine:
     """The shared engine with nothing cached and room for so many positions."""
     backend = engine()
-    backend._seating.positions = positions
-    backend._seating.forget_all()
+    backend.slots.positions = positions
+    backend.slots.clear()
     return backend
 
 
@@ -72,22 +79,27 @@ def alone(prompt: str, count: int) -> str:
     return decode(plain_decoder(NAME).generate(codec().encode(prompt), count))
 
 
-def greedy(prompt: str, count: int, **options) -> Work:
+def greedy(prompt: str, count: int, **options: Any) -> Work:
     return Work(Text(prompt), SamplingParams(temperature=0, max_tokens=count, **options))
 
 
-def drain(backend: Engine) -> dict[str, list[Output]]:
-    """Step until nothing is left."""
-    made: dict[str, list[Output]] = {}
+def step(backend: Engine) -> list[Any]:
+    """One step: an ``Output`` for each sequence that has one, or a ``Rejected``."""
+    return list(backend.step())
+
+
+def drain(backend: Engine) -> dict[str, list[Any]]:
+    """Step until nothing is left. Outputs by request; the last of them may be a ``Rejected``."""
+    made: dict[str, list[Any]] = {}
     while backend.busy:
         for output in backend.step():
             made.setdefault(output.request_id, []).append(output)
     return made
 
 
-def drain_waiting(backend: Engine) -> dict[str, list[Output]]:
+def drain_waiting(backend: Engine) -> dict[str, list[Any]]:
     """The same, waiting for grammars to be compiled."""
-    for sequence in list(backend._waiting):
+    for sequence in list(backend.waiting):
         if sequence.grammar is not None:
             wait([sequence.grammar])
     return drain(backend)

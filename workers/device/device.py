@@ -1,6 +1,6 @@
 """Where models run: an execution provider of onnxruntime and the number of a device.
 
-Starts sessions there, and never elsewhere: onnxruntime itself falls back to the CPU in silence.
+Sessions start there or not at all. onnxruntime itself would silently fall back to the CPU.
 """
 
 from __future__ import annotations
@@ -22,18 +22,20 @@ class ProviderError(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class Device:
+    """A device of this machine."""
+
     provider: ExecutionProvider = ExecutionProvider.CPU
     index: int = 0
 
     @property
     def memory(self) -> str:
-        """The name that onnxruntime has for the memory in which keys and values lie."""
+        """onnxruntime's name for the memory in which keys and values lie."""
         return "cuda" if self.provider is ExecutionProvider.CUDA else "cpu"
 
     def open(
         self, model: bytes | str, options: ort.SessionOptions, file: str
     ) -> ort.InferenceSession:
-        """A session of a model (its bytes or its path), which came from ``file``.
+        """Start a session of a model, given by its bytes or its path. Errors name ``file``.
 
         Raises ProviderError, ModelFolderError.
         """
@@ -51,8 +53,8 @@ class Device:
             raise ProviderError(f"{name} cannot be used: {missing(name, installed)}")
         if self.provider is ExecutionProvider.CPU:
             return ort.InferenceSession(model, options, providers=[name])
-        asked = [(name, {"device_id": str(self.index)}), str(ExecutionProvider.CPU)]
-        session = ort.InferenceSession(model, options, providers=asked)
+        providers = [(name, {"device_id": str(self.index)}), str(ExecutionProvider.CPU)]
+        session = ort.InferenceSession(model, options, providers=providers)
         if name not in session.get_providers():
             raise ProviderError(f"{name} is installed but did not start; the log above says why")
         return session

@@ -1,4 +1,4 @@
-"""The machine under a process: memory, cores, ports, signals. Only this file asks psutil."""
+"""The machine under a process: memory, cores, ports, signals. Only this file uses psutil."""
 
 from __future__ import annotations
 
@@ -19,40 +19,40 @@ _MAPPED_BYTES = 16 * 1024 * 1024
 
 
 def memory_bytes() -> int:
-    """Resident memory of this process."""
+    """Resident memory of this process, in bytes."""
     return int(psutil.Process().memory_info().rss)
 
 
 def release_memory() -> None:
-    """Give back to the system what this process has freed and its allocator keeps."""
+    """Return memory to the system that this process has freed and its allocator keeps."""
     gc.collect()
     if _malloc_trim is not None:
         _malloc_trim(0)
 
 
 def map_large_blocks() -> None:
-    """Have large blocks mapped each by itself, so that to free one is to give it back.
+    """Let each large block have a mapping of its own, which is returned when the block is freed.
 
-    glibc raises its bound when such a block is freed, and then keeps the next one at the end of a
-    thread's heap, where ``release_memory`` does not reach.
+    Otherwise glibc raises its bound when such a block is freed. Then it keeps the next block at the
+    end of a thread's heap, where ``release_memory`` does not reach.
     """
     if _mallopt is not None:
         _mallopt(_M_MMAP_THRESHOLD, _MAPPED_BYTES)
 
 
 def available_bytes() -> int:
-    """Memory that processes can still get without swapping."""
+    """Memory that processes can still get without swapping, in bytes."""
     return int(psutil.virtual_memory().available)
 
 
 def cores() -> int:
-    """Physical cores that this process may use; hyper-threads share one core's arithmetic units."""
+    """How many physical cores this process may use. Hyper-threads share arithmetic units."""
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return max(1, min(usable or 1, psutil.cpu_count(logical=False) or 1))
 
 
 def listener(port: int) -> str | None:
-    """Who listens on a TCP port, as ``name (pid n)``; None where the system does not say."""
+    """The process that listens on a TCP port, as ``name (pid n)``; None if that is not known."""
     try:
         for connection in psutil.net_connections("tcp"):
             at = connection.laddr
@@ -64,6 +64,6 @@ def listener(port: int) -> str | None:
 
 
 def leave_signals_to_supervisor() -> None:
-    """Ctrl+C and systemd reach every process, but only the supervisor decides the order."""
+    """Ignore SIGINT and SIGTERM. They reach every process, but the supervisor decides the order."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)

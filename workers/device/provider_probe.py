@@ -1,7 +1,7 @@
-"""Tries one execution provider, as a process of its own: a driver may crash or hang it.
+"""Tries one execution provider in a process of its own, because a driver may crash or hang.
 
-``python -m cupola.workers.device.provider_probe`` prints the names that the runtime has. With a
-NAME it prints what is wrong with that provider, and nothing if it works.
+``python -m cupola.workers.device.provider_probe`` prints the providers that the runtime has. With a
+NAME it prints why that provider does not work, and nothing if it works.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ _CPU = "CPUExecutionProvider"
 
 
 def problem(name: str) -> str:
-    """What keeps the provider from running a product of two matrices; empty if nothing does."""
+    """Why the provider cannot multiply two matrices; empty if it can."""
     options = ort.SessionOptions()
-    options.log_severity_level = 4  # what there is to say comes as an error
-    if name != _CPU:  # or the CPU would do it in silence
+    options.log_severity_level = 4  # errors are raised anyway
+    if name != _CPU:  # else the CPU would do the work silently
         options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
     try:
         session = ort.InferenceSession(_product(), options, providers=[name])
@@ -34,17 +34,16 @@ def problem(name: str) -> str:
 
 
 def _product() -> bytes:
-    given = helper.make_tensor_value_info("x", TensorProto.FLOAT, [2, 2])
-    made = helper.make_tensor_value_info("y", TensorProto.FLOAT, [2, 2])
-    graph = helper.make_graph(
-        [helper.make_node("MatMul", ["x", "x"], ["y"])], "product", [given], [made]
-    )
+    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, [2, 2])
+    y = helper.make_tensor_value_info("y", TensorProto.FLOAT, [2, 2])
+    graph = helper.make_graph([helper.make_node("MatMul", ["x", "x"], ["y"])], "product", [x], [y])
     opsets = [helper.make_opsetid("", 17)]
     model: bytes = helper.make_model(graph, opset_imports=opsets, ir_version=10).SerializeToString()
     return model
 
 
 def main(arguments: list[str]) -> None:
+    """The process."""
     if arguments:
         print(problem(arguments[0]))
     else:

@@ -1,4 +1,4 @@
-"""The backend that makes vectors of texts. Texts of all requests share its runs."""
+"""The backend that makes vectors of texts. The texts of all requests share runs."""
 
 from __future__ import annotations
 
@@ -31,18 +31,18 @@ from cupola.workers.model.text import TextCodec
 
 logger = logging.getLogger(__name__)
 
-BUDGET = 2048  # tokens of a run, with the padding
+BUDGET = 2048  # tokens of a run, including the padding
 
 
 @dataclass(slots=True)
 class _Job:
-    """One request: its texts that are still to come, and how many vectors it lacks."""
+    """One request: the texts that wait for a run, and how many vectors are missing."""
 
     request_id: str
     dimensions: int
     tokens: int  # of all texts
     waiting: deque[tuple[int, list[int]]] = field(default_factory=deque)  # (index, its tokens)
-    open: int = 0
+    open: int = 0  # vectors that are missing
 
 
 class EmbeddingBackend:
@@ -58,7 +58,7 @@ class EmbeddingBackend:
         self._codec = codec
         self._session = session
         self._pooling = pooling
-        self._jobs: dict[str, _Job] = {}  # the next to have a text in a run is the first
+        self._jobs: dict[str, _Job] = {}  # the request whose turn is next comes first
 
     @property
     def busy(self) -> bool:
@@ -88,22 +88,22 @@ class EmbeddingBackend:
     def step(self) -> list[Output | Rejected]:
         batch = self._batch()
         vectors = self._vectors([tokens for _, _, tokens in batch]) if batch else []
-        told: list[Output | Rejected] = []
+        outputs: list[Output | Rejected] = []
         for (job, index, _), vector in zip(batch, vectors, strict=True):
             if job.request_id not in self._jobs:
                 continue  # another of its texts has failed
             if vector is not None:
-                told.append(self._told(job, index, vector))
+                outputs.append(self._output(job, index, vector))
             else:
                 del self._jobs[job.request_id]
                 text = f"the model failed on input {index}"
-                told.append(Rejected(job.request_id, ErrorCode.INTERNAL, text))
-        return told
+                outputs.append(Rejected(job.request_id, ErrorCode.INTERNAL, text))
+        return outputs
 
     def _vectors(self, texts: list[list[int]]) -> list[Vectors | None]:
-        """One for each text; None where the model fails on it or its vector is not numbers.
+        """A vector for each text; None if the model fails on it or the vector is not numbers.
 
-        Raises ModelFolderError when the model cannot be started anew after a failure.
+        Raises ModelFolderError when the model cannot be started again after a failure.
         """
         try:
             vectors = self._pooling(*self._session.run(texts))
@@ -116,7 +116,7 @@ class EmbeddingBackend:
         return [vector if np.isfinite(vector).all() else None for vector in vectors]
 
     def _batch(self) -> list[tuple[_Job, int, list[int]]]:
-        """Texts for one run, by turns from every request."""
+        """Texts for one run. The requests take turns."""
         batch: list[tuple[_Job, int, list[int]]] = []
         longest = 0
         while ready := next((job for job in self._jobs.values() if job.waiting), None):
@@ -129,7 +129,7 @@ class EmbeddingBackend:
             self._jobs[ready.request_id] = self._jobs.pop(ready.request_id)  # to the end
         return batch
 
-    def _told(self, job: _Job, index: int, vector: Vectors) -> Output:
+    def _output(self, job: _Job, index: int, vector: Vectors) -> Output:
         if job.dimensions < len(vector):
             vector = normalized(vector[: job.dimensions])
         job.open -= 1
@@ -158,7 +158,7 @@ class EmbeddingBackend:
 
     @property
     def _ends(self) -> bool:
-        """Whether the tokenizer puts a token behind every text."""
+        """Whether the tokenizer adds a token behind every text."""
         empty = self._codec.encode("")
         return len(empty) > 1
 

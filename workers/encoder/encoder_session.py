@@ -1,4 +1,4 @@
-"""onnxruntime around an encoder: one run over padded texts, and nothing else."""
+"""An encoder in onnxruntime: one run over padded texts, and nothing else."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ _INPUTS = {"input_ids", "attention_mask", "token_type_ids"}
 
 
 class EncoderSession:
-    """A model that makes hidden states of token ids: BERT and its kin."""
+    """A model that makes hidden states of token ids, such as BERT."""
 
     def __init__(self, folder: ModelFolder, threads: int, device: Device = CPU) -> None:
-        """Raises ModelFolderError, ProviderError."""
+        """Open the model. Raises ModelFolderError, ProviderError."""
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
         self._open = partial(device.open, str(folder.path / "model.onnx"), options, "model.onnx")
         self._session = self._open()
-        self._inputs = {given.name for given in self._session.get_inputs()}
+        self._inputs = {each.name for each in self._session.get_inputs()}
         output = self._session.get_outputs()[0]
         if not self._inputs <= _INPUTS or len(output.shape) != 3:
             raise ModelFolderError("model.onnx is no encoder: its inputs or outputs are others")
@@ -32,17 +32,17 @@ class EncoderSession:
         self.width = int(output.shape[2])  # of a hidden state
 
     def run(self, texts: Sequence[Sequence[int]]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        """Hidden states [B, S, width], padded at the right, and the lengths [B] of the texts."""
+        """Hidden states ``[B, S, width]``, padded at the right, and the texts' lengths ``[B]``."""
         lengths = np.array([len(text) for text in texts], np.int64)
         inside = np.arange(lengths.max()) < lengths[:, None]
         ids = np.zeros(inside.shape, np.int64)
         ids[inside] = np.concatenate([np.asarray(text, np.int64) for text in texts])
-        given = {
+        inputs = {
             "input_ids": ids,
             "attention_mask": inside.astype(np.int64),
             "token_type_ids": np.zeros_like(ids),
         }
-        feed = {name: given[name] for name in self._inputs}
+        feed = {name: inputs[name] for name in self._inputs}
         (hidden,) = self._session.run([self._output], feed)
         return hidden, lengths
 

@@ -1,4 +1,4 @@
-"""From a text's hidden states to its one vector, as the model's own files say."""
+"""From the hidden states of a text to its vector, as the model's own files say."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from cupola.workers.model.model_folder import ModelFolderError
 
 Vectors = NDArray[np.float32]
-MODULES = "modules.json"  # of sentence-transformers; a folder that has it makes embeddings
+MODULES = "modules.json"  # of sentence-transformers; a folder with it is an embedding model
 _MODES = ("cls_token", "mean_tokens", "max_tokens", "lasttoken")
 
 
@@ -29,14 +29,16 @@ class _Config(msgspec.Struct):
 
 @dataclass(frozen=True, slots=True)
 class Pooling:
-    mode: str  # of _MODES
+    """How vectors are made."""
+
+    mode: str  # one of _MODES
     normalize: bool
-    matryoshka: bool = False  # the beginning of a vector is a vector too
-    sizes: tuple[int, ...] = ()  # those it was trained for; empty: any
+    matryoshka: bool = False  # the beginning of a vector is a vector as well
+    sizes: tuple[int, ...] = ()  # that it was trained for; empty: any
 
     @classmethod
     def read(cls, folder: Path) -> Pooling:
-        """From sentence-transformers' files. Raises ModelFolderError, which names the file."""
+        """Read sentence-transformers' files. Raises ModelFolderError, which names the file."""
         modules: list[_Module] = _decode(folder, MODULES, list[_Module])
         kinds = [module.type.rpartition(".")[2] for module in modules]
         if kinds not in (["Transformer", "Pooling"], ["Transformer", "Pooling", "Normalize"]):
@@ -54,7 +56,7 @@ class Pooling:
         return cls(chosen[0], len(kinds) == 3, config.is_matryoshka or bool(sizes), sizes)
 
     def __call__(self, hidden: Vectors, lengths: NDArray[np.int64]) -> Vectors:
-        """``hidden`` [B, S, H] of texts with ``lengths`` [B] tokens at the left: [B, H]."""
+        """Vectors ``[B, H]`` of hidden states ``[B, S, H]``. ``lengths``: tokens of each text."""
         vectors = self._pooled(hidden, lengths)
         return normalized(vectors) if self.normalize else vectors
 
@@ -71,7 +73,7 @@ class Pooling:
 
 
 def normalized(vectors: Vectors) -> Vectors:
-    """Of length one each."""
+    """Vectors of length one."""
     lengths = np.linalg.norm(vectors, axis=-1, keepdims=True)
     return np.asarray(vectors / np.maximum(lengths, 1e-12), np.float32)
 

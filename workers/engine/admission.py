@@ -1,8 +1,9 @@
-"""Turns a request into the sequences that answer it, or says why it cannot be served."""
+"""Turns a request into the sequences that answer it, or refuses it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import Future
 from math import nan
 
 from msgspec import structs
@@ -16,18 +17,19 @@ from cupola.scheduler.protocol.messages import (
     Tokens,
     Work,
 )
-from cupola.workers.engine.drafting import Drafter, Memories
 from cupola.workers.engine.sequence import Job, Sequence
-from cupola.workers.grammar.constraints import Constraints
+from cupola.workers.grammar.constraints import Constraints, Grammar
 from cupola.workers.model.backend import RequestError
 from cupola.workers.model.model_folder import ModelFolder
 from cupola.workers.model.text import StopMatcher, TemplateError, TextCodec
 from cupola.workers.sampling.penalties import Penalties
 from cupola.workers.sampling.sampling import Sampler
+from cupola.workers.speculation.draft_history import DraftHistories
+from cupola.workers.speculation.drafter import Drafter
 
 
 class Admission:
-    """What a model accepts."""
+    """Knows which requests a model can serve."""
 
     def __init__(
         self,
@@ -37,16 +39,16 @@ class Admission:
         constraints: Constraints,
         wake: Callable[[], None],
     ) -> None:
-        """``wake`` is called, from another thread, when a grammar is compiled."""
+        """``wake`` is called from another thread when a grammar has been compiled."""
         self._folder = folder
         self._codec = codec
         self._vocabulary = vocabulary
         self._constraints = constraints
         self._wake = wake
-        self._memories = Memories()
+        self._histories = DraftHistories()
 
     def sequences(self, request_id: str, work: Work) -> list[Sequence]:
-        """One for each answer asked for. Raises RequestError."""
+        """One sequence for each answer of the request. Raises RequestError."""
         self._check_bias(work.sampling)
         tokens = self._tokens(work)
         room = self._room(len(tokens), work.sampling)
@@ -55,12 +57,19 @@ class Admission:
             grammar = self._constraints.compile(work.constraint)
             grammar.add_done_callback(lambda _: self._wake())
         job = Job(request_id, len(tokens), open=work.answers)
-        made = [self._sequence(job, index, tokens, room, work) for index in range(work.answers)]
-        for sequence in made:
-            sequence.grammar = grammar
-        return made
+        return [
+            self._sequence(job, index, tokens, room, work, grammar) for index in range(work.answers)
+        ]
 
-    def _sequence(self, job: Job, index: int, tokens: list[int], room: int, work: Work) -> Sequence:
+    def _sequence(
+        self,
+        job: Job,
+        index: int,
+        tokens: list[int],
+        room: int,
+        work: Work,
+        grammar: Future[Grammar] | None,
+    ) -> Sequence:
         params = self._with_advice(work.sampling)
         ends = frozenset(params.stop_token_ids)
         if not params.ignore_eos:
@@ -77,16 +86,17 @@ class Admission:
             params=params,
             sampler=Sampler(params, index, Penalties(params, tokens, ends)),
             detokenizer=self._codec.detokenizer(
-                keep_special=work.keep_special, goes_on=_goes_on(work.prompt)
+                keep_special=work.keep_special, continues=_continues(work.prompt)
             ),
             stops=StopMatcher(params.stop),
             cache_salt=work.cache_salt,
             prompt_logprobs=logprobs,
+            grammar=grammar,
             drafter=self._drafter(tokens, work),
         )
 
     def _with_advice(self, params: SamplingParams) -> SamplingParams:
-        """What the client leaves open is as the model's makers advise."""
+        """Fill in what the client leaves open, as the model's makers advise."""
         advised = self._folder.advised
         return structs.replace(
             params,
@@ -97,9 +107,9 @@ class Admission:
 
     def _drafter(self, tokens: list[int], work: Work) -> Drafter | None:
         if work.constraint is not None or work.prompt_logprobs:
-            return None  # a grammar would have to be asked about every guess
+            return None  # a grammar would have to check every draft token
         prediction = self._codec.encode(work.prediction, add_special=False)
-        return Drafter(self._memories.of(work.cache_salt), prediction, tokens)
+        return Drafter(self._histories.of(work.cache_salt), prediction, tokens)
 
     def _tokens(self, work: Work) -> list[int]:
         try:
@@ -120,14 +130,14 @@ class Admission:
         return tokens
 
     def _check_bias(self, params: SamplingParams) -> None:
-        """A bias for a token that this model has not was meant for another model."""
+        """Refuse a bias for a token that the model does not have: it was meant for another one."""
         unknown = [token for token in params.logit_bias if token >= self._vocabulary]
         if unknown:
             text = f"the highest token is {self._vocabulary - 1}, but logit_bias has {unknown[0]}"
             raise RequestError(ErrorCode.INVALID_REQUEST, text, "logit_bias")
 
     def _room(self, prompt: int, params: SamplingParams) -> int:
-        """How many tokens may be generated behind a prompt of so many."""
+        """How many tokens may be generated behind a prompt of so many tokens."""
         context = self._folder.context
         if prompt >= context:
             text = (
@@ -147,8 +157,8 @@ class Admission:
         return params.max_tokens
 
 
-def _goes_on(prompt: Chat | Text | Tokens) -> bool:
-    """Whether the answer continues text, and is no turn of its own."""
+def _continues(prompt: Chat | Text | Tokens) -> bool:
+    """Whether the answer continues a text, and is not a turn of its own."""
     return not isinstance(prompt, Chat) or prompt.continue_last
 
 

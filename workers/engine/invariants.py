@@ -1,7 +1,4 @@
-"""Whether an engine's books agree with each other. Pure; for tests and for debugging.
-
-The tests look after every step, and at idle everything must be back where it began.
-"""
+"""Whether sequences, slots and memory of an engine agree. Pure; for tests and for debugging."""
 
 from __future__ import annotations
 
@@ -9,18 +6,17 @@ from collections import Counter
 from collections.abc import Collection, Iterator
 
 from cupola.workers.engine.sequence import Sequence
-from cupola.workers.engine.slot_allocation import Seating
+from cupola.workers.engine.slot_allocation import SlotAllocator
 
 
 def violations(
-    running: Collection[Sequence], waiting: Collection[Sequence], seating: Seating
+    running: Collection[Sequence], waiting: Collection[Sequence], slots: SlotAllocator
 ) -> Iterator[str]:
-    """What is wrong, in words; nothing is what is hoped for."""
-    table = seating.table
-    seats = [sequence.slot for sequence in running]
+    """What is inconsistent between two steps, in words. Nothing, if all is well."""
+    table = slots.table
     for sequence in running:
-        yield from _of_a_seat(sequence)
-    if len({id(slot) for slot in seats}) < len(seats):
+        yield from _running_violations(sequence)
+    if len({id(sequence.slot) for sequence in running}) < len(running):
         yield "two sequences have one slot"
     if any(sequence.slot is not None for sequence in waiting):
         yield "a sequence waits in a slot"
@@ -28,24 +24,24 @@ def violations(
         yield "a sequence is there twice"
     if (held := len(table.slots) - table.free) != len(running):
         yield f"{held} slots are held by {len(running)} sequences"
-    if seating.committed > seating.positions:
-        yield f"{seating.committed} positions are in memory, of {seating.positions}"
+    if slots.committed > slots.positions:
+        yield f"{slots.committed} positions are in memory, of {slots.positions}"
     for slot in table.slots:
         if not slot.length <= min(slot.touched, len(slot.tokens)):
             yield f"slot {slot.index} holds more tokens than it has memory or names for"
-    there = Counter(id(sequence.job) for sequence in (*running, *waiting))
+    answers = Counter(id(sequence.job) for sequence in (*running, *waiting))
     for job in {id(s.job): s.job for s in (*running, *waiting)}.values():
-        if job.open != there[id(job)]:
-            yield f"{job.request_id}: {there[id(job)]} answers are left, but {job.open} are open"
+        if job.open != answers[id(job)]:
+            yield f"{job.request_id}: {answers[id(job)]} answers are left, but {job.open} are open"
 
 
-def _of_a_seat(sequence: Sequence) -> Iterator[str]:
+def _running_violations(sequence: Sequence) -> Iterator[str]:
     slot, name = sequence.slot, sequence.job.request_id
     if slot is None or not slot.running:
         yield f"{name} runs without a slot"
     elif slot.tokens is not sequence.tokens:
-        yield f"{name}'s slot has the tokens of another"
+        yield f"{name}'s slot has the tokens of another sequence"
     if sequence.pending < 1:
         yield f"{name} has nothing to run"
     if sequence.finish_reason is not None or sequence.broken is not None:
-        yield f"{name} is over and still runs"
+        yield f"{name} has ended and still runs"

@@ -1,8 +1,8 @@
 """Finds out which sequence made a run of the model fail. Pure.
 
-A run that fails says nothing about who is to blame, so all that were in it are suspects: the engine
-starts over and runs them one at a time, until each is past what the failed run was to compute. Who
-fails alone is guilty; the others go on together.
+A run that fails does not say which sequence is to blame. So all sequences of the run are suspects.
+The engine starts over and runs them one at a time, until each is past the tokens of the failed run.
+A sequence that fails alone is guilty. The others go on together.
 """
 
 from __future__ import annotations
@@ -12,53 +12,54 @@ from typing import Generic, TypeVar
 
 SequenceT = TypeVar("SequenceT")
 
-# Failures in a row that none of the suspects repeats alone, after which the engine is given up.
-MOST_IN_VAIN = 3
+# Failures in a row that no suspect repeats alone. With one more, the engine is given up.
+MAX_UNEXPLAINED = 3
 
 
 class Recovery(Generic[SequenceT]):
-    """Who may run after a failure: everybody while there are no suspects, else one of them."""
+    """Which sequences may run after a failure: one suspect at a time, all if there is none."""
 
     def __init__(self) -> None:
-        self._marks: dict[SequenceT, int] = {}  # suspects -> tokens that acquit when cached
-        self._in_vain = 0
+        self._marks: dict[SequenceT, int] = {}  # cached tokens that acquit each suspect
+        self._unexplained = 0
 
     @property
     def suspect(self) -> SequenceT | None:
-        """Who runs alone: the youngest first, so that the engine's order of arrival is kept."""
+        """The sequence that runs alone; the youngest first, which keeps the order of arrival."""
         return next(reversed(self._marks), None)
 
     def admits(self, sequence: SequenceT) -> bool:
+        """Whether the sequence may run now."""
         return not self._marks or sequence is self.suspect
 
     def failed(self, marks: Iterable[tuple[SequenceT, int]]) -> SequenceT | None:
-        """A run failed that would have brought each of its sequences to so many cached tokens.
+        """A run failed. ``marks``: its sequences, and how many cached tokens each would have had.
 
-        The one that is guilty; None: that is to be found out.
+        Returns the guilty sequence; None: it must be found out.
         """
         if (guilty := self.suspect) is not None:
-            self._in_vain = 0
+            self._unexplained = 0
             del self._marks[guilty]
             return guilty
-        self._in_vain += 1
+        self._unexplained += 1
         self._marks = dict(marks)
         return None
 
     @property
     def hopeless(self) -> bool:
-        """Whether runs go on failing though everybody passes alone."""
-        return self._in_vain > MOST_IN_VAIN
+        """Whether runs fail again and again though each sequence passes alone."""
+        return self._unexplained > MAX_UNEXPLAINED
 
     def passed(self, cached: Callable[[SequenceT], int]) -> SequenceT | None:
-        """A run worked. Who is acquitted by that, if anybody: the next suspect's turn has come."""
+        """A run worked. Returns the suspect that it acquits, if any; the next suspect follows."""
         suspect = self.suspect
         if suspect is None:
-            self._in_vain = 0
+            self._unexplained = 0
         elif cached(suspect) >= self._marks[suspect]:
             del self._marks[suspect]
             return suspect
         return None
 
     def forget(self, sequence: SequenceT) -> None:
-        """It has left the engine."""
+        """The sequence has left the engine."""
         self._marks.pop(sequence, None)

@@ -1,4 +1,4 @@
-"""One answer inside the engine: its tokens, how much of them is in the cache, its text so far."""
+"""One answer inside the engine: its tokens, how many of them are cached, and its text so far."""
 
 from __future__ import annotations
 
@@ -15,13 +15,14 @@ from cupola.scheduler.protocol.messages import (
     TokenLogprob,
     Usage,
 )
-from cupola.workers.engine.drafting import Drafter, Guess
 from cupola.workers.engine.slots import Slot
 from cupola.workers.grammar.constraints import Grammar, Matcher
 from cupola.workers.model.backend import RequestError
 from cupola.workers.model.text import Detokenizer, StopMatcher
 from cupola.workers.sampling.logprobs import HeldLogprobs
 from cupola.workers.sampling.sampling import Sampler
+from cupola.workers.speculation.draft import Draft
+from cupola.workers.speculation.drafter import Drafter
 
 
 @dataclass(slots=True)
@@ -64,17 +65,17 @@ class Sequence:
     long: bool = False  # read with the model's second rotary table
     prompt_logprobs: list[TokenLogprob] | None = None  # None: not wanted
     grammar: Future[Grammar] | None = None  # what the answer must follow, once it is compiled
-    drafter: Drafter | None = None  # None: nothing is guessed
+    drafter: Drafter | None = None  # None: it has no draft tokens
     matcher: Matcher | None = field(default=None, init=False)
     slot: Slot | None = None
     finish_reason: FinishReason | None = field(default=None, init=False)
     broken: str | None = field(default=None, init=False)  # what went wrong here, if anything did
     _held: HeldLogprobs = field(default_factory=HeldLogprobs, init=False)
-    _untold: int = field(default=0, init=False)  # tokens of which no output has told yet
+    _unreported: int = field(default=0, init=False)  # tokens that no output has counted yet
 
     @property
     def cached(self) -> int:
-        """Tokens whose keys and values are computed."""
+        """How many tokens have keys and values in the cache."""
         return self.slot.length if self.slot else 0
 
     @property
@@ -83,36 +84,37 @@ class Sequence:
         return self.cache_salt + "\0long" if self.long else self.cache_salt
 
     def outgrows(self, short: int) -> bool:
-        """Whether it is too long for a table that serves so many tokens, and read with it."""
+        """Whether it is read with the first rotary table and longer than its ``short`` tokens."""
         return not self.long and len(self.tokens) > short
 
     @property
     def pending(self) -> int:
-        """Tokens whose keys and values are yet to be computed."""
+        """How many tokens have no keys and values yet."""
         return len(self.tokens) - self.cached
 
     @property
     def generated(self) -> int:
+        """How many tokens were generated."""
         return len(self.tokens) - self.job.prompt_tokens
 
     @property
     def reading(self) -> bool:
-        """Whether the prompt is not in the cache yet."""
+        """Whether a part of the prompt is not in the cache yet."""
         return self.slot is not None and self.slot.length < self.job.prompt_tokens
 
     @property
-    def steady(self) -> bool:
-        """Whether the same request is expected to have the same answer again."""
+    def reproducible(self) -> bool:
+        """Whether the same request must have the same answer again."""
         return self.params.seed is not None or self.params.temperature == 0
 
     @property
     def admissible(self) -> bool:
-        """Whether it can run, or be refused: its grammar is compiled or has failed to."""
+        """Whether it can run or be refused: its grammar is compiled, or that has failed."""
         return self.grammar is None or self.grammar.done()
 
     @property
     def refusal(self) -> RequestError | None:
-        """What the compiler has against the grammar; None: it can be followed, or is not ready."""
+        """Why the grammar cannot be followed; None: it can be, or it is not compiled yet."""
         if self.grammar is None or not self.grammar.done() or self.matcher is not None:
             return None
         try:
@@ -123,45 +125,48 @@ class Sequence:
 
     @property
     def failure(self) -> RequestError | None:
-        """Why it cannot go on."""
+        """Why it cannot go on; None: it can."""
         if self.broken is not None:
             return RequestError(ErrorCode.INTERNAL, self.broken)
         if self.matcher is not None and self.matcher.failure is not None:
             return RequestError(ErrorCode.INVALID_REQUEST, self.matcher.failure, "constraint")
         return None
 
-    # -- guesses -----------------------------------------------------------------------------------
+    # -- draft tokens ------------------------------------------------------------------------------
 
-    def guess(self, limit: int, likely: float) -> Guess:
-        """Tokens that may follow the pending one, if they are so ``likely``."""
+    def draft(self, limit: int, probability: float) -> Draft:
+        """At most ``limit`` tokens that may follow the pending one. See ``Drafter.draft``."""
         left = min(limit, self.max_tokens - self.generated - 1)
-        return self.drafter.guess(left, likely) if self.drafter is not None else Guess()
+        return self.drafter.draft(left, probability) if self.drafter is not None else Draft()
 
     def accepts(self, draft: tuple[int, ...], depth: int) -> bool:
-        """Whether the token drawn last is the guess at ``depth``, and another one may follow."""
-        drawn = self._drawn
+        """Whether the last token equals the draft token at ``depth`` and another token may follow.
+
+        It counts the draft token as accepted.
+        """
+        selected = self._selected
         if self.finish_reason is not None or self.broken is not None:
             return False
-        if depth >= len(draft) or len(drawn) != depth + 1:
+        if depth >= len(draft) or len(selected) != depth + 1:
             return False
-        self.job.accepted_tokens += drawn[depth] == draft[depth]
-        return drawn[depth] == draft[depth]
+        self.job.accepted_tokens += selected[depth] == draft[depth]
+        return selected[depth] == draft[depth]
 
-    def right(self, draft: tuple[int, ...]) -> int:
-        """How many guesses were right: their keys and values are good."""
-        pairs = zip(self._drawn, draft, strict=False)
+    def accepted(self, draft: tuple[int, ...]) -> int:
+        """How many draft tokens were right. Their keys and values are good."""
+        pairs = zip(self._selected, draft, strict=False)
         return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
 
     @property
-    def _drawn(self) -> list[int]:
+    def _selected(self) -> list[int]:
         """The tokens of this step."""
         return self.tokens[self.slot.length :] if self.slot is not None else []
 
     def advance(self, token: int, entry: TokenLogprob | None) -> Output | None:
-        """Take the next token; what to tell the client, if anything."""
+        """Add the next token. Returns the output for the client, if there is one now."""
         self.tokens.append(token)
         self.job.completion_tokens += 1
-        self._untold += 1
+        self._unreported += 1
         if self.sampler.penalties is not None:
             self.sampler.penalties.add(token)
         if self.drafter is not None:
@@ -171,23 +176,23 @@ class Sequence:
             return self._end("", FinishReason.STOP, by)
         if self.matcher is not None:
             self.matcher.accept(token)
-        made = self.detokenizer.feed(token)
+        decoded = self.detokenizer.feed(token)
         if entry is not None:
-            self._held.add(entry, made)
+            self._held.add(entry, decoded)
         if self.generated <= self.params.min_tokens:
-            text, stop = made, None
+            text, stop = decoded, None
         else:
-            text, stop = self.stops.feed(made)
+            text, stop = self.stops.feed(decoded)
         if stop is not None:
             return self._finish(text, FinishReason.STOP, stop)
-        if self.matcher is not None and self.matcher.over:
+        if self.matcher is not None and self.matcher.complete:
             return self._end(text, FinishReason.STOP, None)
         if self.generated >= self.max_tokens:
             return self._end(text, FinishReason.LENGTH, None)
         return self._output(text)
 
     def _end(self, text: str, reason: FinishReason, by: int | None) -> Output:
-        """The answer is over, so nothing needs to be held back; what was may hold a stop string."""
+        """End the answer. Text that was held back is sent, unless it has a stop string."""
         rest, stop = self.stops.feed(self.detokenizer.flush())
         if stop is not None:
             return self._finish(text + rest, FinishReason.STOP, stop)
@@ -205,7 +210,7 @@ class Sequence:
             self._held.take(text, all_=not isinstance(by, str)),
             self._take_prompt_logprobs(),
             by,
-            self._take_untold(),
+            self._take_unreported(),
         )
 
     def _output(self, text: str) -> Output | None:
@@ -219,11 +224,11 @@ class Sequence:
             index=self.index,
             logprobs=logprobs,
             prompt_logprobs=prompt,
-            made=self._take_untold(),
+            made=self._take_unreported(),
         )
 
-    def _take_untold(self) -> int:
-        taken, self._untold = self._untold, 0
+    def _take_unreported(self) -> int:
+        taken, self._unreported = self._unreported, 0
         return taken
 
     def _take_prompt_logprobs(self) -> tuple[TokenLogprob, ...]:

@@ -1,7 +1,7 @@
-"""Seats sequences in the rows of the K/V cache, with what the cache holds of their prompts.
+"""Gives sequences a slot of the K/V cache, with what the cache already holds of their prompts.
 
-Memory is a budget of positions. Old caches go first; when they are gone, the engine preempts the
-youngest sequence, whose tokens are kept and computed again when there is room.
+Memory is a budget of positions. Old caches are given back first. When there are none left, the
+engine preempts the youngest sequence. Its tokens are kept, and computed again when there is room.
 """
 
 from __future__ import annotations
@@ -11,52 +11,58 @@ from collections.abc import Iterable
 from cupola.workers.engine.plan import Step
 from cupola.workers.engine.sequence import Sequence
 from cupola.workers.engine.slots import Match, Slot, SlotTable, common_prefix
-from cupola.workers.kv.kv_store import Rows
+from cupola.workers.kv.kv_store import KVStore
 
 # Tokens of each answer for which there must be room when one more sequence begins.
 HEADROOM = 32
 
-# Tokens that a neighbour must be about to compute for a prompt to wait for them (SGLang's choice).
+# A prompt waits for another sequence that is about to compute so many of its tokens (SGLang's
+# choice).
 WORTH_WAITING = 32
 
 
-class Seating:
-    def __init__(self, cache: Rows, slots: int, positions: int) -> None:
-        """``positions``: of keys and values that may be in memory at once."""
+class SlotAllocator:
+    """Keeps the table of slots and the K/V store in step."""
+
+    def __init__(self, cache: KVStore, slots: int, positions: int) -> None:
+        """``positions``: the most keys and values that may be in memory at once."""
         self._cache = cache
         self.table = SlotTable(slots)
         self.positions = positions
 
     @property
     def free(self) -> int:
+        """How many slots no sequence has."""
         return self.table.free
 
     @property
     def committed(self) -> int:
-        """Positions of all slots in memory."""
+        """How many positions of all slots are in memory."""
         touched = {slot.index: slot.touched for slot in self.table.slots}
         return self._cache.positions(touched)
 
     def has_room(self, sequence: Sequence, running: Iterable[Sequence]) -> bool:
-        """Whether there is memory for all tokens there are, and some more; for one there always is.
+        """Whether there is memory for the tokens of all sequences and some more.
 
-        Who was seated without would soon be preempted, and read its prompt again and again.
+        For the only sequence there always is. A sequence that starts without room would soon be
+        preempted, and read its prompt again and again.
         """
-        seated = ((s.slot, _soon(s)) for s in running if s.slot is not None)
-        others = {slot.index: max(slot.touched, soon) for slot, soon in seated}
+        soon = ((s.slot, _soon(s)) for s in running if s.slot is not None)
+        others = {slot.index: max(slot.touched, tokens) for slot, tokens in soon}
         return not others or self._cache.positions(others) + _soon(sequence) <= self.positions
 
-    def seat(self, sequence: Sequence, running: Iterable[Sequence]) -> bool:
-        """Give the sequence a slot; False: another is about to compute much of its prompt.
+    def allocate(self, sequence: Sequence, running: Iterable[Sequence]) -> bool:
+        """Give the sequence a slot.
 
-        Raises IndexError when no slot is free.
+        Returns False if it should wait, because another sequence is about to compute much of its
+        prompt. Raises IndexError when no slot is free.
         """
         match = self._match(sequence)
         if self._worth_waiting(sequence, match, running):
             return False
         slot = self.table.take(match, self._cache.lenders())
         if slot is not match.slot and self._cache.borrows(slot.index, match.length):
-            self.forget(slot)  # what lay in the memory of others would count as touched
+            self.forget(slot)  # else memory that it shares would count as its own
         if slot is not match.slot and match.length:
             self._cache.copy(match.slot.index, slot.index, match.length)
         else:
@@ -67,46 +73,47 @@ class Seating:
             sequence.job.cached_tokens = min(match.length, sequence.job.prompt_tokens)
         return True
 
-    def leave(self, sequence: Sequence) -> None:
-        """The slot is free; what was computed stays for others."""
+    def release(self, sequence: Sequence) -> None:
+        """Free the slot. What was computed stays for other sequences."""
         if sequence.slot is not None:
             self.table.release(sequence.slot)
             sequence.slot = None
 
     def preempt(self, sequence: Sequence) -> None:
-        """Leave, and give the memory back."""
+        """Free the slot and give its memory back."""
         slot = sequence.slot
-        self.leave(sequence)
+        self.release(sequence)
         if slot is not None:
             self.forget(slot)
 
     def make_room(self, steps: Iterable[Step[Sequence]]) -> bool:
-        """Give back old caches until a run fits; False: there are none left and it does not."""
+        """Give back old caches until a run fits. False: none are left and it does not fit."""
         growth = sum(self._growth(step) for step in steps)
         if sum(slot.touched for slot in self.table.slots) + growth <= self.positions:
-            return True  # even if nothing was shared
+            return True  # even if no memory was shared
         while self.committed + growth > self.positions:
             if (stale := self.table.stale(self._cache.lenders())) is None:
                 return False
             self.forget(stale)
         return True
 
-    def computed(self, step: Step[Sequence]) -> None:
-        """A run has put a step's tokens into the cache; its guesses do not count yet."""
+    def record_run(self, step: Step[Sequence]) -> None:
+        """A run has put a step's tokens into the cache. Draft tokens do not count yet."""
         assert step.sequence.slot is not None
         self.table.extend(step.sequence.slot, step.count, beyond=len(step.draft))
 
-    def accept(self, sequence: Sequence, right: int) -> None:
-        """So many of the guesses behind the tokens turned out to be right."""
+    def record_accepted(self, sequence: Sequence, count: int) -> None:
+        """So many of the sequence's draft tokens turned out to be right."""
         if sequence.slot is not None:
-            self.table.extend(sequence.slot, right)
+            self.table.extend(sequence.slot, count)
 
-    def forget_all(self) -> None:
-        """Nothing is cached any more. For when nobody runs."""
+    def clear(self) -> None:
+        """Empty the cache. No sequence may have a slot."""
         for slot in self.table.slots:
             self.forget(slot)
 
     def forget(self, slot: Slot) -> None:
+        """Empty a slot and give its memory back."""
         self.table.forget(slot)
         self._cache.forget(slot.index)
 

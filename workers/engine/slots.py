@@ -1,9 +1,9 @@
-"""The rows of the K/V cache: who runs in which, and what finished sequences have left there.
+"""The slots of the K/V cache: which are free, and what finished sequences have left in them.
 
-A finished sequence leaves its keys and values in its row for the next prompt that begins alike.
-Such a row is free: it is taken over in place where the new prompt continues it, copied from where
-it only shares a beginning, and evicted least recently used. Rows need not be contiguous: an idle
-row between running ones costs nothing that can be measured.
+A finished sequence leaves its keys and values in its slot, for the next prompt with the same
+beginning. The slot is free. A prompt that continues what is there takes the slot over in place. A
+prompt that shares only a beginning copies that. The least recently used slots are evicted first.
+Running slots need not be contiguous: an idle one between them has no cost that can be measured.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 
 class Match(NamedTuple):
-    """Where the longest beginning of a prompt lies in the cache."""
+    """The slot that holds the longest beginning of a prompt."""
 
     slot: Slot
     length: int  # tokens; may be 0
@@ -22,6 +22,8 @@ class Match(NamedTuple):
 
 @dataclass(slots=True, eq=False)
 class Slot:
+    """A row of the cache."""
+
     index: int
     tokens: Sequence[int] = ()  # the first ``length`` of them are in the cache
     length: int = 0
@@ -31,14 +33,14 @@ class Slot:
     touched: int = field(default=0)  # positions whose memory is committed
 
     def common(self, tokens: Sequence[int], salt: str) -> int:
-        """How many tokens of a prompt are here already."""
+        """How many of the first tokens of a prompt are in this slot."""
         if salt != self.salt:
             return 0
         return common_prefix(tokens, self.tokens, min(len(tokens), self.length))
 
 
 class SlotTable:
-    """Which slots are free, and what each holds. Pure: copies and memory are the caller's."""
+    """Keeps what each slot holds. Pure: the caller copies, and gives memory back."""
 
     def __init__(self, slots: int) -> None:
         self.slots = [Slot(index) for index in range(slots)]
@@ -46,20 +48,21 @@ class SlotTable:
 
     @property
     def free(self) -> int:
+        """How many slots are free."""
         return sum(not slot.running for slot in self.slots)
 
     def match(self, tokens: Sequence[int], salt: str) -> Match:
-        """The slot that shares the longest beginning; of equal ones a free one, the lowest."""
+        """The slot with the longest common beginning. Of equal ones a free one, then the lowest."""
         shared = ((slot.common(tokens, salt), not slot.running, -slot.index) for slot in self.slots)
         length, _, index = max(shared)
         return Match(self.slots[-index], length)
 
     def take(self, match: Match, lenders: Collection[int] = ()) -> Slot:
-        """The free slot to run in. The caller copies the match if it lies in another one.
+        """Take a free slot to run in. The caller copies the match if it lies in another slot.
 
-        A slot is taken over in place if nothing behind the match would be lost; else the match is
-        worth keeping for others and the least recently used slot is taken, of ``lenders`` last:
-        others share what is there. Raises IndexError when no slot is free.
+        The matched slot is taken over in place if nothing behind the match would be lost. Else it
+        is kept for other prompts, and the least recently used slot is taken. Slots in ``lenders``
+        come last, because others share their memory. Raises IndexError when no slot is free.
         """
         if self.continues(match):
             slot = match.slot
@@ -78,7 +81,7 @@ class SlotTable:
 
     @staticmethod
     def continues(match: Match) -> bool:
-        """Whether the matched slot is free and nothing behind the match would be lost."""
+        """Whether the matched slot is free, and taking it over loses nothing behind the match."""
         slot = match.slot
         return not slot.running and match.length > 0 and match.length >= slot.length - 1
 
@@ -93,23 +96,23 @@ class SlotTable:
         slot.touched = max(slot.touched, slot.length + beyond)
 
     def release(self, slot: Slot) -> None:
-        """The sequence is over; what it computed stays for others."""
+        """Free the slot. What its sequence has computed stays for others."""
         self._clock += 1
         slot.tokens = tuple(slot.tokens[: slot.length])
         slot.running, slot.used_at = False, self._clock
 
     def forget(self, slot: Slot) -> None:
-        """The slot holds nothing any more, and its memory is given back."""
+        """Record that the slot is empty and its memory is given back."""
         slot.tokens, slot.length, slot.touched = (), 0, 0
 
     def stale(self, lenders: Collection[int] = ()) -> Slot | None:
-        """The free slot whose memory is missed least; None when there is none to give back."""
+        """The free slot to evict next; None if no free slot has memory to give back."""
         held = [slot for slot in self.slots if not slot.running and slot.touched]
         return min(held, key=lambda s: (s.index in lenders, s.used_at), default=None)
 
 
 def common_prefix(one: Sequence[int], other: Sequence[int], limit: int) -> int:
-    """Length of the common beginning, at most ``limit``. By bisection over slice comparisons."""
+    """Length of the common beginning, at most ``limit``. It bisects by comparing slices."""
     if limit <= 0 or one[0] != other[0]:
         return 0
     low, high = 1, limit  # the first ``low`` are equal

@@ -1,40 +1,43 @@
-"""How many tokens a step may hold so that those who generate do not wait too long. Pure.
+"""How many tokens a step may hold so that the sequences that generate are not held up. Pure.
 
-A step's time is taken as a part for the sequences that generate and a part for each prompt token
-beside them. Both are learnt from the steps that were run; the budget is what fits the objective.
+The time of a step has two parts: one for the sequences that generate, and one for each prompt token
+beside them. Both are learnt from earlier steps. The budget is what fits the objective.
 """
 
 from __future__ import annotations
 
-# Of the newest step in the averages. More where it was slower: the deeper a prompt is read, the
-# more each of its tokens costs, and an average that lags behind would hold the others up.
+# Weight of the newest step in the averages. It is larger if the step was slower. A prompt token
+# costs more the deeper in its prompt it lies, and an average that follows too slowly would hold the
+# other sequences up.
 _WEIGHT, _SLOWER = 0.2, 0.5
-_LEAST = 16  # prompt tokens a step takes however slow it is, so that prompts get on
+_MIN_PROMPT_TOKENS = 16  # of a step, however slow it is, so that prompts get on
 
 
-class Pace:
-    def __init__(self, objective: float, most: int) -> None:
-        """``objective``: seconds between two tokens of an answer. ``most``: tokens a run takes."""
+class StepBudget:
+    """Learns from the time of steps how many tokens the next one may hold."""
+
+    def __init__(self, objective: float, max_tokens: int) -> None:
+        """``objective``: seconds between two tokens of an answer. ``max_tokens``: of any step."""
         self._objective = objective
-        self._most = most
+        self._max_tokens = max_tokens
         self._step: float | None = None  # seconds of a step without prompts
         self._token: float | None = None  # seconds that one prompt token adds
 
-    def budget(self, generating: int) -> int:
-        """Tokens of the next step, when so many sequences generate."""
+    def tokens(self, generating: int) -> int:
+        """The most tokens of the next step, in which so many sequences generate."""
         if generating == 0 or self._token is None:
-            return self._most
+            return self._max_tokens
         spare = self._objective - (self._step or 0.0)
-        if spare >= self._most * self._token:  # also where a token takes no time at all
-            return self._most
+        if spare >= self._max_tokens * self._token:  # also if a token takes no time at all
+            return self._max_tokens
         prompts = int(spare / self._token) if spare > 0 else 0
-        return min(self._most, generating + max(_LEAST, prompts))
+        return min(self._max_tokens, generating + max(_MIN_PROMPT_TOKENS, prompts))
 
     def observe(self, generating: int, prompt_tokens: int, seconds: float) -> None:
-        """A step of so many generating sequences and prompt tokens took ``seconds``."""
+        """Learn that a step of so many sequences and prompt tokens took ``seconds``."""
         if prompt_tokens == 0:
             self._step = _average(self._step, seconds)
-        elif prompt_tokens >= _LEAST:
+        elif prompt_tokens >= _MIN_PROMPT_TOKENS:
             beside = (self._step or 0.0) if generating else 0.0
             self._token = _average(self._token, max(0.0, seconds - beside) / prompt_tokens)
 

@@ -1,4 +1,4 @@
-"""From the logits of a run to the next tokens of its sequences, and to what is told of them."""
+"""From the logits of a run to the next tokens of its sequences, and to their outputs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from cupola.scheduler.protocol.messages import Output
 from cupola.workers.engine.plan import Step
 from cupola.workers.engine.sequence import Sequence
-from cupola.workers.engine.slot_allocation import Seating
+from cupola.workers.engine.slot_allocation import SlotAllocator
 from cupola.workers.sampling.logprobs import TokenBytes, logprob
 from cupola.workers.sampling.masks import MaskBatch
 from cupola.workers.sampling.sampling import NOTHING, penalize, sample
@@ -20,32 +20,36 @@ logger = logging.getLogger(__name__)
 Logits = NDArray[np.float32]
 
 
-class Drawing:
-    """Draws tokens. What goes wrong with one sequence is noted in its ``broken``."""
+class TokenSelection:
+    """Selects tokens. A failure of one sequence is noted in its ``broken``."""
 
-    def __init__(self, masks: MaskBatch, seating: Seating, token_bytes: TokenBytes) -> None:
+    def __init__(self, masks: MaskBatch, slots: SlotAllocator, token_bytes: TokenBytes) -> None:
         self._masks = masks
-        self._seating = seating
+        self._slots = slots
         self._token_bytes = token_bytes
 
-    def advance(self, steps: list[Step[Sequence]], logits: Logits) -> list[Output]:
-        """Note what is cached now, and give every sequence that is ready its next tokens."""
+    def select(self, steps: list[Step[Sequence]], logits: Logits) -> list[Output]:
+        """Give each sequence whose step completes its next tokens, and record what is cached now.
+
+        ``logits``: ``[R, vocabulary]``, in order of ``steps``; they are changed.
+        """
         ready: list[Sequence] = []
         places: list[int] = []  # of the logits of each one's next token
         place = 0
         for step in steps:
-            wanted = wanted_of(step)
+            wanted = wanted_logits(step)
             if step.sequence.prompt_logprobs is not None and wanted:
-                self._tell_prompt(step, logits[place : place + wanted])
+                self._add_prompt_logprobs(step, logits[place : place + wanted])
             if step.completes:
                 ready.append(step.sequence)
                 places.append(place + wanted - 1 - len(step.draft))
             place += wanted
-            self._seating.computed(step)
+            self._slots.record_run(step)
         drafts = {step.sequence: step.draft for step in steps if step.draft}
         for sequence, draft in drafts.items():
             sequence.job.drafted_tokens += len(draft)
-        outputs = self._draw(ready, places, logits, masked=True)
+        outputs = self._sample(ready, places, logits, masked=True)
+        # Each draft token that is right gives its sequence one more token.
         for depth in range(max(map(len, drafts.values()), default=0)):
             right = [
                 (sequence, place + depth + 1)
@@ -55,21 +59,21 @@ class Drawing:
             if not right:
                 break
             sequences, following = zip(*right, strict=True)
-            outputs += self._draw(list(sequences), list(following), logits, masked=False)
+            outputs += self._sample(list(sequences), list(following), logits, masked=False)
         for sequence, draft in drafts.items():
-            self._seating.accept(sequence, sequence.right(draft))
+            self._slots.record_accepted(sequence, sequence.accepted(draft))
         return outputs
 
-    def _draw(
+    def _sample(
         self, sequences: list[Sequence], places: list[int], logits: Logits, *, masked: bool
     ) -> list[Output]:
         """One more token for each of ``sequences``, from its row of the logits."""
         if not sequences:
             return []
         whole = len(places) == len(logits)
-        telling = any(sequence.params.logprobs is not None for sequence in sequences)
-        # Penalties and masks write into the rows; log-probabilities are of the model's own.
-        rows = logits if whole and not telling else logits[places]
+        with_logprobs = any(sequence.params.logprobs is not None for sequence in sequences)
+        # Penalties and masks write into the rows. Log-probabilities need the model's own logits.
+        rows = logits if whole and not with_logprobs else logits[places]
         samplers = [sequence.sampler for sequence in sequences]
         penalize(rows, samplers)
         if masked:
@@ -81,36 +85,36 @@ class Drawing:
                 sequence.broken = "the model's logits are not numbers"
                 continue
             try:
-                output = self._take(sequence, token, logits[place])
-            except Exception:  # whatever its text or its grammar does is its own failure
-                logger.exception("%s: a token could not be told", sequence.job.request_id)
+                output = self._advance(sequence, token, logits[place])
+            except Exception:  # a failure of its text or grammar must not harm the others
+                logger.exception("%s: a token could not be added", sequence.job.request_id)
                 sequence.broken = "the worker could not go on with this answer"
                 continue
             if output is not None:
                 outputs.append(output)
         return outputs
 
-    def _take(self, sequence: Sequence, token: int, row: NDArray[np.float32]) -> Output | None:
+    def _advance(self, sequence: Sequence, token: int, row: NDArray[np.float32]) -> Output | None:
         best, entry = sequence.params.logprobs, None
         if best is not None:
             entry = logprob(row, token, best, self._token_bytes)
         return sequence.advance(token, entry)
 
-    def _tell_prompt(self, step: Step[Sequence], rows: Logits) -> None:
+    def _add_prompt_logprobs(self, step: Step[Sequence], rows: Logits) -> None:
         sequence = step.sequence
         assert sequence.slot is not None and sequence.prompt_logprobs is not None
         begin = sequence.slot.length + 1  # the logits of a token are about the one behind it
         following = sequence.tokens[begin : min(begin + step.count, sequence.job.prompt_tokens)]
         best = sequence.params.logprobs or 0
-        # In their places: a prompt that is read again after a preemption is not told twice.
+        # By position, so that a prompt that is read again after a preemption adds none twice.
         sequence.prompt_logprobs[begin:] = [
             logprob(row, token, best, self._token_bytes)
             for row, token in zip(rows, following, strict=False)
         ]
 
 
-def wanted_of(step: Step[Sequence]) -> int:
-    """Of how many of the step's last tokens the logits are wanted."""
+def wanted_logits(step: Step[Sequence]) -> int:
+    """How many of the step's last tokens need logits."""
     if step.sequence.prompt_logprobs is not None and step.sequence.reading:
         return step.count
     return 1 + len(step.draft) if step.completes else 0

@@ -2,9 +2,9 @@
 
     grammar = constraints.compile(work.constraint)   # a future: compiling may take seconds
     matcher = grammar.result().matcher()             # one for each answer
-    matcher.accept(token)                            # then ``matcher.over``, ``matcher.failure``
+    matcher.accept(token)                            # then ``matcher.complete``, ``.failure``
 
-The masks of a step are ``masks.MaskBatch``'s.
+``masks.MaskBatch`` computes the masks of a step.
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ LATE = "the answer's grammar has become too complex to follow"
 
 
 class Matcher:
-    """Where one answer is in its grammar. Used from one thread at a time."""
+    """The place of one answer in its grammar. It is used from one thread at a time."""
 
     def __init__(self, state: LLMatcher) -> None:
         self.state = state
         self.failure: str | None = None  # why the answer cannot go on
 
     def accept(self, token: int) -> None:
-        """The answer goes on with ``token``. Afterwards look at ``failure`` and ``over``."""
+        """The answer has one more token. Afterwards look at ``failure`` and ``complete``."""
         if not self.state.consume_token(token):
             self.fail(LATE)
 
     @property
-    def over(self) -> bool:
-        """Whether the grammar is fulfilled and nothing but an end token may follow."""
+    def complete(self) -> bool:
+        """Whether the grammar is fulfilled and only an end token may follow."""
         return self.failure is None and self.state.is_stopped()
 
     @property
@@ -48,25 +48,26 @@ class Matcher:
         return self.failure is None and self.state.is_accepting()
 
     def fail(self, reason: str) -> None:
+        """Set ``failure``, unless it is set already."""
         self.failure = self.failure or reason
 
 
 class Grammar:
-    """A compiled constraint, at its beginning."""
+    """A compiled constraint."""
 
     def __init__(self, beginning: LLMatcher) -> None:
         self._beginning = beginning
 
     def matcher(self) -> Matcher:
-        """A fresh one; costs microseconds, and shares what the others have worked out."""
+        """A new matcher at the beginning. It takes microseconds, and shares the others' work."""
         return Matcher(self._beginning.deep_copy())
 
 
 class Constraints:
-    """The grammars of one model. ``compile`` returns at once; a thread does the work."""
+    """The grammars of one model. ``compile`` returns at once, and a thread does the work."""
 
     def __init__(self, tokenizer: Path, size: int, ends: Collection[int]) -> None:
-        """``tokenizer``: its JSON file. ``size``: columns of the logits. ``ends``: end tokens."""
+        """``tokenizer``: the JSON file. ``size``: columns of the logits. ``ends``: end tokens."""
         self._tokenizer = tokenizer
         self._size = size
         self._ends = ends
@@ -76,7 +77,10 @@ class Constraints:
         self._compiled: OrderedDict[tuple[ConstraintKind, str], Future[Grammar]] = OrderedDict()
 
     def compile(self, constraint: Constraint) -> Future[Grammar]:
-        """The grammar, or RequestError, in time. Raises RequestError for what is too large."""
+        """The grammar, later; the future may raise RequestError.
+
+        Raises RequestError at once if the constraint is too large.
+        """
         key = (constraint.kind, constraint.source)
         if found := self._compiled.get(key):
             self._compiled.move_to_end(key)
@@ -88,6 +92,7 @@ class Constraints:
         return future
 
     def close(self) -> None:
+        """End the thread and the process that tries grammars."""
         self._thread.shutdown()
         self._probe.close()
 
@@ -96,7 +101,7 @@ class Constraints:
         if self._vocabulary is None:
             self._vocabulary = Vocabulary(self._tokenizer, self._size, self._ends)
         beginning = compile_constraint(constraint, self._vocabulary)
-        # The first mask takes longer than those that follow, and its work is shared by them.
+        # The first mask takes longer than the others, and all matchers share its work.
         mask = np.zeros(self._vocabulary.words, np.int32)
         beginning.unsafe_compute_mask_ptr(mask.ctypes.data, mask.nbytes)
         return Grammar(beginning)

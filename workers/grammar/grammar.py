@@ -1,7 +1,7 @@
-"""From a Constraint to a compiled llguidance matcher, with limits. Takes up to seconds.
+"""From a Constraint to a compiled llguidance matcher, with limits. This may take seconds.
 
-Nothing here knows of threads or time: ``constraints.py`` runs it beside the model's steps, and
-``grammar_probe.py`` in a process that can be killed.
+There are no threads and no clock here. ``constraints.py`` compiles beside the model's steps, and
+``grammar_probe.py`` compiles in a process that can be killed.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ MAX_SOURCE = 128 * 1024  # characters
 MAX_NESTING = 100  # brackets within brackets
 MAX_TEXT = 300  # of an error, which may quote the whole grammar
 
-# White space between the parts of a JSON document: enough for any usual layout, but bounded, or a
-# small model may write nothing else until its tokens are used up.
+# White space between the parts of a JSON document. It is enough for any usual layout. It is
+# bounded, because a small model may else write white space until its tokens are used up.
 JSON_SPACE = r"[ \t\r\n]{1,24}"
 _JSON_OPTIONS: JsonCompileOptions = {
     "lenient": False,
@@ -45,7 +45,7 @@ _NAMES = {
 
 
 class Vocabulary:
-    """A model's tokens as llguidance wants them. Reading a large one takes half a second."""
+    """A model's tokens as llguidance needs them. To read a large one takes half a second."""
 
     def __init__(self, tokenizer: Path, size: int, ends: Collection[int]) -> None:
         """``size``: columns of the logits. ``ends``: the tokens that end an answer."""
@@ -61,7 +61,7 @@ class Vocabulary:
 
 
 def compile_constraint(constraint: Constraint, vocabulary: Vocabulary) -> LLMatcher:
-    """A matcher at its beginning. Raises RequestError, whose text names what is wrong."""
+    """A matcher at its beginning. Raises RequestError, whose text says what is wrong."""
     check_size(constraint)
     matcher = LLMatcher(
         vocabulary.tokenizer, _grammar(constraint), log_level=0, limits=_parser_limits()
@@ -72,7 +72,7 @@ def compile_constraint(constraint: Constraint, vocabulary: Vocabulary) -> LLMatc
 
 
 def check_size(constraint: Constraint) -> None:
-    """Refuse what is not worth reading. Raises RequestError."""
+    """Refuse a constraint that is too large to read. Raises RequestError."""
     source = constraint.source
     if len(source) > MAX_SOURCE:
         raise refused(constraint, f"it has {len(source)} characters, more than {MAX_SOURCE}")
@@ -121,12 +121,12 @@ def _grammar(constraint: Constraint) -> str:
 
 
 def _json_grammar(schema: str) -> str:
-    json.loads(schema)  # for an error that says where
+    json.loads(schema)  # its error says where the mistake is
     return LLMatcher.grammar_from_json_schema(schema, overrides=_JSON_OPTIONS)
 
 
 def _parser_limits() -> LLParserLimits:
-    """Less than the defaults where one request's grammar costs all streams time or memory."""
+    """Below the defaults where the grammar of one request takes time or memory from all others."""
     return LLParserLimits(
         initial_lexer_fuel=1_000_000,  # 20 ms
         step_lexer_fuel=100_000,  # 7 ms

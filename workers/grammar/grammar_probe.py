@@ -1,9 +1,9 @@
 """Tries a grammar in a process of its own, which is killed when it takes too long.
 
-llguidance counts its work, but not all of it: some short grammars keep it busy for minutes, while
-it compiles or at some later mask. So each new grammar is compiled here first, and followed for some
-random tokens. ``python -m cupola.workers.grammar.grammar_probe`` is the child: constraints come in
-and verdicts go out, each as a line of JSON.
+llguidance limits its work, but not all of it. Some short grammars keep it busy for minutes, in the
+compiler or at a later mask. So each new grammar is first compiled here, and followed for some
+random tokens. ``python -m cupola.workers.grammar.grammar_probe`` is the child process. It reads
+constraints and writes verdicts, each as a line of JSON.
 """
 
 from __future__ import annotations
@@ -35,13 +35,15 @@ TOO_COMPLEX = "it is too complex or too ambiguous: make it smaller"
 
 
 class Verdict(msgspec.Struct):
+    """What the child says about a grammar."""
+
     error: str | None = None  # None: the grammar is good
 
 
 class GrammarProbe:
-    """The child process of one model, started when it is first needed. Used from one thread.
+    """The child process of one model. It starts when it is needed, and ends with this object.
 
-    It ends with this object.
+    It is used from one thread.
     """
 
     def __init__(self, tokenizer: Path, size: int, ends: Collection[int]) -> None:
@@ -50,8 +52,8 @@ class GrammarProbe:
         self._end: Callable[[], object] = lambda: None
 
     def check(self, constraint: Constraint) -> None:
-        """Raises RequestError when the grammar is wrong or takes too long."""
-        line = _ask(self._running(), msgspec.json.encode(constraint) + b"\n", PROBE_SECONDS)
+        """Try a grammar. Raises RequestError if it is wrong or takes too long."""
+        line = _exchange(self._running(), msgspec.json.encode(constraint) + b"\n", PROBE_SECONDS)
         if not line:  # killed, or it died of the grammar
             self.close()
             raise refused(constraint, TOO_COMPLEX)
@@ -60,6 +62,7 @@ class GrammarProbe:
             raise RequestError(ErrorCode.INVALID_REQUEST, error, "constraint")
 
     def close(self) -> None:
+        """Kill the child."""
         self._end()
         self._child = None
 
@@ -74,7 +77,7 @@ class GrammarProbe:
             start_new_session=True,  # the terminal's Ctrl+C is not for it
         )
         self._end = weakref.finalize(self, _kill, child)
-        if not _ask(child, b"", START_SECONDS):
+        if not _exchange(child, b"", START_SECONDS):
             self.close()
             raise RuntimeError("the process that tries grammars could not be started")
         return child
@@ -85,8 +88,11 @@ def _kill(child: subprocess.Popen[bytes]) -> None:
     child.communicate()
 
 
-def _ask(child: subprocess.Popen[bytes], line: bytes, patience: float) -> bytes:
-    """The child's next line; empty when it ends instead, or is killed for its silence."""
+def _exchange(child: subprocess.Popen[bytes], line: bytes, patience: float) -> bytes:
+    """Send a line, and return the child's answer.
+
+    The answer is empty if the child ends, or if it is killed because it took too long.
+    """
     assert child.stdin is not None
     assert child.stdout is not None
     timer = threading.Timer(patience, child.kill)
@@ -106,8 +112,8 @@ def _ask(child: subprocess.Popen[bytes], line: bytes, patience: float) -> bytes:
 
 
 def follow(matcher: LLMatcher, vocabulary: Vocabulary, constraint: Constraint) -> None:
-    """Walk along random tokens of the grammar. Raises RequestError where a mask takes too long."""
-    draw = random.Random(0)
+    """Follow random tokens of the grammar. Raises RequestError if a mask takes too long."""
+    chance = random.Random(0)
     mask = np.zeros(vocabulary.words, np.int32)
     for _ in range(WALK):
         began = time.process_time()
@@ -119,12 +125,13 @@ def follow(matcher: LLMatcher, vocabulary: Vocabulary, constraint: Constraint) -
         onward = np.flatnonzero(allowed)
         if matcher.is_stopped() or not len(onward):
             break
-        matcher.consume_token(int(onward[draw.randrange(len(onward))]))
+        matcher.consume_token(int(onward[chance.randrange(len(onward))]))
     if matcher.is_error():
         raise refused(constraint, matcher.get_error())
 
 
 def judge(line: bytes, vocabulary: Vocabulary) -> Verdict:
+    """The verdict on one constraint, which comes as JSON."""
     constraint = msgspec.json.decode(line, type=Constraint)
     try:
         follow(compile_constraint(constraint, vocabulary), vocabulary, constraint)
@@ -134,6 +141,7 @@ def judge(line: bytes, vocabulary: Vocabulary) -> Verdict:
 
 
 def main() -> None:
+    """The child process."""
     tokenizer, size, *ends = sys.argv[1:]
     if hasattr(os, "nice"):
         os.nice(5)  # streams go first
@@ -141,7 +149,7 @@ def main() -> None:
     print(flush=True)
     for line in sys.stdin.buffer:
         if hasattr(signal, "alarm"):
-            signal.alarm(int(PROBE_SECONDS) + 2)  # should nobody be left to kill it
+            signal.alarm(int(PROBE_SECONDS) + 2)  # in case the parent is gone and cannot kill it
         verdict = judge(line, vocabulary)
         if hasattr(signal, "alarm"):
             signal.alarm(0)

@@ -1,6 +1,6 @@
-"""What a decoder graph's attention layers are, and whether ragged batches can be made of them.
+"""Reads the attention layers of a decoder graph, and checks that ragged batches are possible.
 
-Reads only. Whatever stands in the way is an UnservableGraphError, whose text is shown to people.
+Nothing is changed here. An UnservableGraphError says why a graph is not suitable; people read it.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ import onnx
 from onnx import TensorProto, helper
 
 ATTENTION = "GroupQueryAttention"
-# Places of GroupQueryAttention's inputs, by its schema.
+# Positions of the inputs of GroupQueryAttention, by its schema.
 PAST_KEY, PAST_VALUE = 3, 4
 SEQLENS_K, TOTAL_LEN, COS_CACHE, SIN_CACHE, POSITION_IDS, ATTENTION_BIAS = 5, 6, 7, 8, 9, 10
 QUERY_SEQLENS = 16
-# Other operators that relate tokens to each other.
+# Other operators in which tokens depend on each other.
 _OTHERS = (
     "Attention",
     "MultiHeadAttention",
@@ -31,12 +31,12 @@ _ELEMENTS = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.INT8, TensorPro
 
 
 class UnservableGraphError(ValueError):
-    """This graph cannot be rewritten; the text says why."""
+    """The graph cannot be rewritten; the text says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class KeyValueShape:
-    """The K/V tensors of one layer and sequence."""
+    """The shape of the keys and values of all layers."""
 
     layers: int
     heads: int
@@ -45,11 +45,12 @@ class KeyValueShape:
 
     @property
     def bytes_per_token(self) -> int:
+        """Keys and values of one token in all layers."""
         return 2 * self.layers * self.heads * self.head_size * self.dtype.itemsize
 
 
 class CacheNames(NamedTuple):
-    """How the graph calls one layer's keys and values."""
+    """The names that the graph has for one layer's keys and values."""
 
     past_key: str
     past_value: str
@@ -58,7 +59,7 @@ class CacheNames(NamedTuple):
 
     @property
     def parts(self) -> tuple[tuple[str, str], tuple[str, str]]:
-        """(past, present) of keys and of values."""
+        """The pairs (past, present) of keys and of values."""
         return (self.past_key, self.present_key), (self.past_value, self.present_value)
 
 
@@ -81,7 +82,7 @@ def attention_layers(graph: onnx.GraphProto) -> list[onnx.NodeProto]:
 
 
 def cache_names(layers: Sequence[onnx.NodeProto]) -> tuple[CacheNames, ...]:
-    """Of each layer. Raises UnservableGraphError."""
+    """The names of each layer's keys and values. Raises UnservableGraphError."""
     for node in layers:
         if len(node.output) < 3:
             raise UnservableGraphError("its attention gives no keys and values back")
@@ -92,13 +93,17 @@ def cache_names(layers: Sequence[onnx.NodeProto]) -> tuple[CacheNames, ...]:
 
 
 def query_heads(node: onnx.NodeProto) -> int:
+    """How many heads an attention node has for queries."""
     return _attribute(node, "num_heads", 0)
 
 
 def key_value_shape(
     graph: onnx.GraphProto, names: Sequence[CacheNames], head_size: int
 ) -> KeyValueShape:
-    """``head_size``: where the graph leaves it open. Raises UnservableGraphError."""
+    """The common shape of all layers.
+
+    ``head_size`` is used if the graph leaves it open. Raises UnservableGraphError.
+    """
     inputs = {value.name: value.type.tensor_type for value in graph.input}
     shapes = set()
     for layer in names:

@@ -1,8 +1,8 @@
-"""A serving graph whose integer products read their weights in blocks, made of one of whole ones.
+"""Makes a serving graph whose integer products read their weights in blocks.
 
-``MatMulIntegerToFloat`` takes activations that are rounded by nodes before it, and is the fastest
-for many tokens. For a few ``MatMulNBits`` reads the same weights faster, and rounds activations
-itself, block by block: what stood in front of the products goes.
+``MatMulIntegerToFloat`` takes activations that nodes before it have rounded. It is the fastest for
+many tokens. For few tokens ``MatMulNBits`` reads the same weights faster. It rounds activations
+itself, block by block, so the nodes in front of the products are removed.
 """
 
 from __future__ import annotations
@@ -17,27 +17,29 @@ from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from cupola.workers.graph.serving_graph import drop_dead_nodes
 
-_BLOCK = 64  # weights with a scale, and activations that are rounded together
+_BLOCK = 64  # weights that share a scale, and activations that are rounded together
 _BITS, _MIDDLE = 8, 128
 _INT8_ACTIVATIONS = 4  # MatMulNBits' accuracy_level of the fast kernels
 
 
 @dataclass(frozen=True, slots=True)
 class BlockGraph:
+    """The new graph and its new weights."""
+
     model: bytes  # an onnx.ModelProto
-    weights: dict[str, NDArray[np.generic]]  # of its initializers, those that lie in no file
+    weights: dict[str, NDArray[np.generic]]  # initializers that lie in no file, by name
 
 
-def with_block_weights(graph: bytes, folder: Path, most: int) -> BlockGraph | None:
-    """The same function, of activations that are rounded less coarsely.
+def with_block_weights(graph: bytes, folder: Path, max_bytes: int) -> BlockGraph | None:
+    """The same function of the tokens, with activations that are rounded less coarsely.
 
-    ``folder``: of the graph's external data. ``most``: bytes that the new weights may have. None:
-    there are no such products, or too large ones. Raises OSError.
+    ``folder`` has the graph's external data. Returns None if there are no such products, or if the
+    new weights would take more than ``max_bytes``. Raises OSError.
     """
     model = onnx.load_from_string(graph)
     rewriting = _Rewriting(model.graph, folder)
     products = [node for node in model.graph.node if rewriting.takes(node)]
-    if not 0 < sum(map(rewriting.size, products)) <= most:
+    if not 0 < sum(map(rewriting.size, products)) <= max_bytes:
         return None
     for node in products:
         rewriting.product(node)
@@ -59,7 +61,7 @@ class _Rewriting:
                 self._readers.setdefault(name, []).append(node)
 
     def takes(self, node: NodeProto) -> bool:
-        """Whether it is a product of rounded activations and symmetric weights, without a bias."""
+        """Whether the node multiplies rounded activations by symmetric weights, without a bias."""
         if node.op_type != "MatMulIntegerToFloat" or any(node.input[5:]):
             return False
         rounding, weight = self._makers.get(node.input[0]), self._stored.get(node.input[1])
@@ -74,21 +76,22 @@ class _Rewriting:
         )
 
     def size(self, node: NodeProto) -> int:
+        """Bytes of the new weights."""
         return int(np.prod(self._stored[node.input[1]].dims))
 
     def product(self, node: NodeProto) -> None:
-        """Put a product of blocks in the place of ``node``."""
+        """Replace ``node`` by a product with weights in blocks."""
         x, output = self._makers[node.input[0]].input[0], node.output[0]
         norm = self._makers.get(x)
-        # Tokens that were given one length for the rounding are read as they are.
+        # Tokens that were normalized for the rounding only are read as they were before.
         if norm is not None and (undone := self._undone(norm, output)) is not None:
             x, output = norm.input[0], undone.output[0]
             undone.output[0] = f"{output}/unused"
         weight, scales = (self._array(node.input[place]) for place in (1, 3))
         names = f"{node.input[1]}.blocks", f"{node.input[3]}.blocks"
-        made = dict(zip(names, _in_blocks(weight, scales), strict=True))
-        self.weights |= made
-        self._graph.initializer.extend(_elsewhere(name, array) for name, array in made.items())
+        blocks = dict(zip(names, _in_blocks(weight, scales), strict=True))
+        self.weights |= blocks
+        self._graph.initializer.extend(_external(name, array) for name, array in blocks.items())
         inside, outside = weight.shape
         product = helper.make_node(
             "MatMulNBits",
@@ -105,7 +108,7 @@ class _Rewriting:
         node.CopyFrom(product)
 
     def _undone(self, norm: NodeProto, product: str) -> NodeProto | None:
-        """What divides a product by that which ``norm`` has multiplied its input by."""
+        """The node that undoes, behind a product, what ``norm`` did in front of it."""
         if norm.op_type != "SimplifiedLayerNormalization" or len(norm.output) < 2:
             return None
         for reader in self._readers.get(product, ()):
@@ -120,18 +123,20 @@ class _Rewriting:
 def _in_blocks(
     weight: NDArray[np.generic], scales: NDArray[np.generic]
 ) -> tuple[NDArray[np.generic], NDArray[np.generic]]:
-    """``[K, N]`` int8 and ``[N]`` as MatMulNBits has them: ``[N, K / block, block]`` uint8 around
-    128 and ``[N, K / block]``."""
+    """Weights ``[K, N]`` of int8 and scales ``[N]``, in the layout of MatMulNBits.
+
+    The weights become ``[N, K / block, block]`` of uint8 around 128, the scales ``[N, K / block]``.
+    """
     inside, outside = weight.shape
     blocks = -(-inside // _BLOCK)
-    made = np.full((outside, blocks * _BLOCK), _MIDDLE, np.uint8)
-    np.bitwise_xor(weight.view(np.uint8).T, np.uint8(_MIDDLE), out=made[:, :inside])
+    codes = np.full((outside, blocks * _BLOCK), _MIDDLE, np.uint8)
+    np.bitwise_xor(weight.view(np.uint8).T, np.uint8(_MIDDLE), out=codes[:, :inside])
     each = np.repeat(scales.astype(np.float32)[:, None], blocks, axis=1)
-    return made.reshape(outside, blocks, _BLOCK), each
+    return codes.reshape(outside, blocks, _BLOCK), each
 
 
-def _elsewhere(name: str, array: NDArray[np.generic]) -> TensorProto:
-    """An initializer whose values the session is given. Some place must be named all the same."""
+def _external(name: str, array: NDArray[np.generic]) -> TensorProto:
+    """An initializer whose values are given to the session. It must name a file all the same."""
     kind = helper.np_dtype_to_tensor_dtype(array.dtype)
     tensor = TensorProto(name=name, data_type=kind, dims=array.shape)
     tensor.data_location = TensorProto.EXTERNAL

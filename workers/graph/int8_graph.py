@@ -1,4 +1,4 @@
-"""A serving graph whose keys and values are integers of 8 bits, made of one with float32."""
+"""Makes a serving graph with keys and values of int8 from one with float32."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from onnx import TensorProto, helper, numpy_helper
 
 from cupola.workers.graph import attention_layers as attention
 
-# What one step of an integer is worth: [layers, keys and values, heads, 1, head size].
+# The value of one integer step: [layers, keys and values, heads, 1, head size].
 Scales = NDArray[np.float32]
-# The scales that fit a model, given each channel's partner in its rotation.
+# Finds the scales that fit a model, given each channel's partner in the rotation.
 Observe = Callable[[NDArray[np.int64]], Scales]
 
-_K_SCALE, _V_SCALE = 12, 13  # places of GroupQueryAttention's inputs, by its schema
+_K_SCALE, _V_SCALE = 12, 13  # positions of the inputs of GroupQueryAttention, by its schema
 _SCALES = "cupola.{}.{}.scale"
 
 
 def with_int8_cache(graph: bytes, head_size: int, observe: Observe) -> bytes:
-    """The same graph over a cache of int8, with the scales that ``observe`` finds inside."""
+    """The same graph over a cache of int8. It contains the scales that ``observe`` finds."""
     model = onnx.load_from_string(graph)
     layers = attention.attention_layers(model.graph)
     scales = observe(_partners(model.graph, layers[0], head_size))
@@ -49,7 +49,7 @@ def with_int8_cache(graph: bytes, head_size: int, observe: Observe) -> bytes:
 
 
 def scales_of(graph: bytes) -> Scales:
-    """Those inside such a graph."""
+    """The scales that such a graph contains."""
     model = onnx.load_from_string(graph)
     found = {each.name: each for each in model.graph.initializer}
     layers = range(len(attention.attention_layers(model.graph)))
@@ -58,15 +58,15 @@ def scales_of(graph: bytes) -> Scales:
 
 
 def _partners(graph: onnx.GraphProto, node: onnx.NodeProto, head_size: int) -> NDArray[np.int64]:
-    """With which channel each channel of a key is turned by its position; itself: not at all."""
+    """The channel with which each channel of a key is rotated; itself, if it is not rotated."""
     attributes = {each.name: each.i for each in node.attribute}
     tables = {each.name: each.dims[1] for each in graph.initializer if len(each.dims) == 2}
-    # Keys that come turned already have been turned as a whole and by halves, as far as is known.
+    # Keys that were rotated before are assumed to be rotated as a whole and by halves.
     pairs = tables.get(node.input[attention.COS_CACHE], head_size // 2)
     channels = np.arange(head_size)
-    turned = channels[: 2 * pairs]
+    rotated = channels[: 2 * pairs]
     if attributes.get("rotary_interleaved"):
-        channels[: 2 * pairs] = turned ^ 1
+        channels[: 2 * pairs] = rotated ^ 1
     else:
-        channels[: 2 * pairs] = (turned + pairs) % (2 * pairs)
+        channels[: 2 * pairs] = (rotated + pairs) % (2 * pairs)
     return channels

@@ -1,7 +1,7 @@
-"""Narrows a decoder graph to the tokens whose logits are wanted, as early as that can be.
+"""Narrows a decoder graph to the tokens whose logits are wanted, as early as possible.
 
-The head is a fifth of a small model's work. And behind the last attention no token reads another's
-values any more: what is computed there for a prompt's other tokens is computed for nothing.
+The head is a fifth of a small model's work. Behind the last attention no token reads the values of
+another one. So what is computed there for other tokens of a prompt is computed for nothing.
 """
 
 from __future__ import annotations
@@ -13,19 +13,19 @@ from onnx import helper
 
 from cupola.workers.graph.attention_layers import ATTENTION, UnservableGraphError
 
-WANTED = "last"  # [R] int64: which of the packed tokens
-# In front of a head of integers tokens are given one length and rounded, and turned where it is the
-# embedding.
-_OF_THE_HEAD = ("QuantizeLinear", "SimplifiedLayerNormalization", "MatMul")
-# What adds to the residual stream, which is [1, T, hidden].
+WANTED_TOKENS = "last"  # input [R] of int64: which of the packed tokens are wanted
+# Nodes in front of a head of integers: they normalize and round tokens, and rotate them if the head
+# is the embedding.
+_HEAD_INPUT = ("QuantizeLinear", "SimplifiedLayerNormalization", "MatMul")
+# Nodes that add to the residual stream [1, T, hidden].
 _STREAM = ("Add", "SkipLayerNormalization", "SkipSimplifiedLayerNormalization")
 
 
-def keep_wanted(graph: onnx.GraphProto) -> None:
-    """Gather the wanted tokens behind the last attention, or in front of the head where what is
-    between them also reads something that is not known to be a row for each token.
+def prune_logits(graph: onnx.GraphProto) -> None:
+    """Keep only the wanted tokens behind the last attention.
 
-    Raises UnservableGraphError.
+    They are kept in front of the head instead if the nodes between the two also read something that
+    may not have a row for each token. Raises UnservableGraphError.
     """
     makers = {output: node for node in graph.node for output in node.output}
     head = _head(makers)
@@ -45,26 +45,27 @@ def keep_wanted(graph: onnx.GraphProto) -> None:
 
 
 def _behind(values: Iterable[str], graph: onnx.GraphProto) -> list[onnx.NodeProto]:
-    """The nodes that read any of these values, or what is made of them, in their order."""
+    """The nodes that depend on any of these values, in their order."""
     known = set(values)
-    found = []
+    nodes = []
     for node in graph.node:
         if not known.isdisjoint(node.input):
             known.update(node.output)
-            found.append(node)
-    return found
+            nodes.append(node)
+    return nodes
 
 
 def _gather(value: str, readers: list[onnx.NodeProto], graph: onnx.GraphProto) -> None:
+    """Let ``readers`` read only the wanted tokens of ``value``."""
     wanted = f"{value}.wanted"
-    gather = helper.make_node("Gather", [value, WANTED], [wanted], axis=1)
+    gather = helper.make_node("Gather", [value, WANTED_TOKENS], [wanted], axis=1)
     graph.node.insert(list(graph.node).index(readers[0]), gather)
     for reader in readers:
         reader.input[:] = [wanted if name == value else name for name in reader.input]
 
 
 def _head(makers: Mapping[str, onnx.NodeProto]) -> onnx.NodeProto:
-    """The first node of what makes logits of hidden states."""
+    """The first node of the head, which makes logits of hidden states."""
     if "logits" not in makers:
         raise UnservableGraphError("no output is called 'logits'")
     head = makers["logits"]
@@ -72,13 +73,13 @@ def _head(makers: Mapping[str, onnx.NodeProto]) -> onnx.NodeProto:
         if not head.input or head.input[0] not in makers:
             raise UnservableGraphError("no MatMul makes the logits")
         head = makers[head.input[0]]
-    while (before := makers.get(head.input[0])) is not None and before.op_type in _OF_THE_HEAD:
+    while (before := makers.get(head.input[0])) is not None and before.op_type in _HEAD_INPUT:
         head = before
     return head
 
 
 def _of_all_tokens(hidden: str, makers: Mapping[str, onnx.NodeProto]) -> str:
-    """The hidden states that ``hidden`` is the last of, in graphs that make one token's logits."""
+    """The hidden states of all tokens, in a graph that reads only the last of them."""
     maker = makers.get(hidden)
     if maker is not None and maker.op_type == "Unsqueeze":
         maker = makers.get(maker.input[0])

@@ -1,8 +1,8 @@
-"""The rotary tables of a decoder graph, made fit for ragged batches. Weights are not touched.
+"""Changes the rotary tables of a decoder graph for ragged batches. Weights are not touched.
 
-Models that stretch their context (Phi's LongRoPE) have two tables, and an ``If`` takes one of them
-by the length of the batch. In a ragged batch each row needs its own, so the two become one: the
-short table's rows first, the long table's behind them, and the position ids choose.
+Models that stretch their context (Phi's LongRoPE) have two tables. An ``If`` takes one of them by
+the length of the batch. In a ragged batch each row needs its own table. So the two become one, with
+the long table's rows behind those of the short table, and the position ids choose.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ Table = NDArray[np.generic]
 def join_tables(graph: onnx.GraphProto, folder: Path) -> int:
     """Replace the ``If`` that chooses between two tables by one table with the rows of both.
 
-    Returns how many tokens a sequence may have to be served by the first of them; 0: there is one
-    table only, for all. Raises UnservableGraphError.
+    Returns the most tokens of a sequence that the first table serves; 0: there is only one table.
+    Raises UnservableGraphError.
     """
     choices = [node for node in graph.node if node.op_type == "If"]
     lengths = {_join(graph, choice, folder) for choice in choices}
@@ -50,7 +50,7 @@ def _join(graph: onnx.GraphProto, choice: onnx.NodeProto, folder: Path) -> int:
 
 
 def _tables(branch: onnx.GraphProto, folder: Path) -> tuple[Table, ...]:
-    """The outputs of a branch that computes nothing; empty if it does."""
+    """The outputs of a branch that has only constants; empty if it computes something."""
     constants = {tensor.name: tensor for tensor in branch.initializer}
     for node in branch.node:
         if node.op_type != "Constant" or node.attribute[0].name != "value":
@@ -65,7 +65,10 @@ def _tables(branch: onnx.GraphProto, folder: Path) -> tuple[Table, ...]:
 def pad_tables(
     graph: onnx.GraphProto, padded: Mapping[str, str], padding: int
 ) -> Iterator[onnx.NodeProto]:
-    """Nodes that make longer tables, by ``padded`` (old name to new), and their zeros."""
+    """Add zeros for longer tables, and return the nodes that append them.
+
+    ``padded``: the new name of each table. ``padding``: rows that are added.
+    """
     tables = {tensor.name: tensor for tensor in graph.initializer if tensor.name in padded}
     for name, longer in padded.items():
         if name not in tables:

@@ -1,24 +1,24 @@
 """Rewrites a decoder graph so that one run takes any mix of sequences ("ragged" batches).
 
-The graph that comes in is the usual export (``input_ids [batch, sequence]``, a past and a present
-of keys and values a layer, GroupQueryAttention). In the graph that goes out all tokens of a step,
-whatever sequence they belong to, are one packed row of T tokens; only around attention they are
-laid out on a grid of B rows by S columns, one row a sequence, and ``query_seqlens`` says how many
-of a row's columns are real. Weights are not touched: they stay in their external file.
+The input is the usual export: ``input_ids [batch, sequence]``, past and present keys and values of
+each layer, GroupQueryAttention. In the output all tokens of a step are one packed row of T tokens,
+whatever sequence they belong to. Only around attention they lie on a grid of B rows and S columns,
+with a row for each sequence, and ``query_seqlens`` says how many columns of each row are used.
+Weights are not touched: they stay in their external file.
 
 Inputs of the serving graph, besides past keys and values ``[B, heads, capacity, head size]``:
 
     input_ids       [1, T]     int64   the packed tokens
-    grid            [B, S, 2]  int64   0, and which packed token stands at each place of the grid
-    ungrid          [1, T, 2]  int64   at which place of the grid each packed token stands
+    grid            [B, S, 2]  int64   0, and the packed token at each place of the grid
+    ungrid          [1, T, 2]  int64   the place of each packed token in the grid
     last            [R]        int64   the packed tokens whose logits are wanted
     seqlens_k       [B]        int32   length of each row after this step, minus one
     query_seqlens   [B]        int32   new tokens of each row; 0: the row is idle
     total_len       []         int32   an upper bound of the rows' lengths
-    position_ids    [1, T]     int64   where each packed token stands, in graphs that ask for it
+    position_ids    [1, T]     int64   the position of each packed token, in graphs that need it
 
-Output: ``logits [1, R, vocabulary]`` (float32) and the present keys and values, bound over the past
-ones.
+Outputs: ``logits [1, R, vocabulary]`` of float32, and the present keys and values. Those are bound
+to the same memory as the past ones.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from onnx import TensorProto, helper
 
 from cupola.workers.graph import attention_layers as attention
 from cupola.workers.graph.attention_layers import CacheNames, KeyValueShape, UnservableGraphError
-from cupola.workers.graph.logits_pruning import WANTED, keep_wanted
+from cupola.workers.graph.logits_pruning import WANTED_TOKENS, prune_logits
 from cupola.workers.graph.rotary import join_tables, pad_tables
 from cupola.workers.model.model_folder import ModelFolderError
 
@@ -42,13 +42,15 @@ POSITIONS = "position_ids"
 
 @dataclass(frozen=True, slots=True)
 class ServingGraph:
+    """A rewritten graph, and what a session must know about it."""
+
     model: bytes  # an onnx.ModelProto whose external data lie in the original folder
     kv: KeyValueShape
     caches: tuple[CacheNames, ...]  # of each layer
     heads: int  # of queries
     vocabulary: int
-    # Tokens that a sequence may have to be read with the first rotary table. The positions of one
-    # that is longer are so much higher, and so lead to the second. 0: there is one table only.
+    # The most tokens of a sequence that is read with the first rotary table. It is added to the
+    # positions of a longer sequence, which leads to the second table. 0: there is only one table.
     short_context: int
     inputs: tuple[str, ...]  # its inputs besides keys and values
 
@@ -56,10 +58,10 @@ class ServingGraph:
 def serving_graph(path: Path, head_size: int, padding: int) -> ServingGraph:
     """Read the graph and rewrite it.
 
-    ``head_size``: of keys and values, which newer exports leave symbolic in the graph.
-    ``padding`` is the widest grid: rotary caches are extended by so many rows, because the unused
-    places of a row lie behind its end and would otherwise read beyond the last position.
-    Raises UnservableGraphError, ModelFolderError.
+    ``head_size``: of keys and values; newer exports leave it open in the graph. ``padding``: the
+    widest grid. Rotary tables get so many more rows, because the unused places of a row lie behind
+    its end and would else read beyond the last position. Raises UnservableGraphError,
+    ModelFolderError.
     """
     try:
         model = onnx.load(str(path), load_external_data=False)
@@ -73,11 +75,11 @@ def serving_graph(path: Path, head_size: int, padding: int) -> ServingGraph:
     heads = max(attention.query_heads(node) for node in layers)
     kv = attention.key_value_shape(graph, names, head_size)
     short_context = join_tables(graph, path.parent)
-    keep_wanted(graph)
+    prune_logits(graph)
     _lay_out(graph, padding, by_position=short_context > 0)
     _declare_inputs(graph, names)
     drop_dead_nodes(graph)
-    _tell_float32(graph)
+    _cast_logits(graph)
     _drop_unused_positions(graph)
     pasts = {past for layer in names for past, _ in layer.parts}
     inputs = tuple(value.name for value in graph.input if value.name not in pasts)
@@ -95,9 +97,9 @@ def _vocabulary(graph: onnx.GraphProto) -> int:
 
 
 def _lay_out(graph: onnx.GraphProto, padding: int, *, by_position: bool) -> None:
-    """Put a GatherND before and one after every attention, and feed it the rows' lengths.
+    """Put a GatherND before and after every attention, and give it the rows' lengths.
 
-    ``by_position``: the rotary tables are read at the given positions, else where the rows' lengths
+    ``by_position``: the rotary tables are read at the position ids, not where the rows' lengths
     say.
     """
     nodes: list[onnx.NodeProto] = []
@@ -119,7 +121,7 @@ def _lay_out(graph: onnx.GraphProto, padding: int, *, by_position: bool) -> None
         inputs[attention.QUERY_SEQLENS] = "query_seqlens"
         del node.input[:]
         node.input.extend(inputs)
-        # Its keys and values have room for the whole context here: any row can be cut and copied.
+        # Here keys and values have room for the whole context, so any row can be cut and copied.
         kept = [each for each in node.attribute if each.name != "sliding_window_cache"]
         del node.attribute[:]
         node.attribute.extend(kept)
@@ -154,7 +156,7 @@ def _declare_inputs(graph: onnx.GraphProto, names: Sequence[CacheNames]) -> None
         ("input_ids", ids.type.tensor_type.elem_type, [1, "T"]),
         ("grid", int64, ["B", "S", 2]),
         ("ungrid", int64, [1, "T", 2]),
-        (WANTED, int64, ["R"]),
+        (WANTED_TOKENS, int64, ["R"]),
         ("seqlens_k", int32, ["B"]),
         ("query_seqlens", int32, ["B"]),
         ("total_len", int32, []),
@@ -170,8 +172,10 @@ def _declare_inputs(graph: onnx.GraphProto, names: Sequence[CacheNames]) -> None
 
 
 def drop_dead_nodes(graph: onnx.GraphProto) -> None:
-    """Remove the nodes and weights that nothing reads any more, such as those that only the
-    attention mask and the position ids fed. Raises UnservableGraphError: some input has no maker.
+    """Remove nodes and weights that nothing reads any more.
+
+    Examples are the nodes of the attention mask. Raises UnservableGraphError if an input is
+    missing.
     """
     wanted = {value.name for value in graph.output}
     alive: list[onnx.NodeProto] = []
@@ -191,8 +195,8 @@ def drop_dead_nodes(graph: onnx.GraphProto) -> None:
         raise UnservableGraphError(f"the graph also needs {', '.join(unmet)}")
 
 
-def _tell_float32(graph: onnx.GraphProto) -> None:
-    """Logits of half precision are made float32 in the graph: where they are used, they must be."""
+def _cast_logits(graph: onnx.GraphProto) -> None:
+    """Convert logits of half precision to float32 in the graph, because sampling needs that."""
     logits = next(value for value in graph.output if value.name == "logits")
     if logits.type.tensor_type.elem_type == TensorProto.FLOAT:
         return
@@ -204,6 +208,6 @@ def _tell_float32(graph: onnx.GraphProto) -> None:
 
 
 def _drop_unused_positions(graph: onnx.GraphProto) -> None:
-    """If no node reads the positions, they are no input."""
+    """Remove the input of positions if no node reads it."""
     if not any(POSITIONS in node.input for node in graph.node):
         graph.input.remove(next(value for value in graph.input if value.name == POSITIONS))

@@ -1,7 +1,7 @@
 """Keys and values in the memory of a device, bound in place like those in the machine's memory.
 
-Written for CUDA and never run on one. All of it is committed at once, and rows cannot be copied: a
-prefix is used again only by a prompt that continues it in its own row.
+This is written for CUDA and was never run there. All memory is committed at once. Rows cannot be
+copied: only a prompt that continues a prefix in its own row uses it again.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 
 from cupola.workers.device.device import Device
 from cupola.workers.graph.attention_layers import KeyValueShape
-from cupola.workers.kv.kv_store import Rows
+from cupola.workers.kv.kv_store import KVStore
 from cupola.workers.model.model_folder import ModelFolderError
 
 
-def fitting(slots: int, slot_bytes: int, cache_bytes: int) -> int:
-    """How many of the slots there is memory for. Raises ModelFolderError if for none."""
+def affordable_slots(slots: int, slot_bytes: int, cache_bytes: int) -> int:
+    """How many of the slots fit into ``cache_bytes``. Raises ModelFolderError if none does."""
     if cache_bytes < slot_bytes:
         text = (
             f"the keys and values of one request need {slot_bytes >> 20} MB and may have "
@@ -29,7 +29,7 @@ def fitting(slots: int, slot_bytes: int, cache_bytes: int) -> int:
     return min(slots, cache_bytes // slot_bytes)
 
 
-class DeviceCache(Rows):
+class DeviceCache(KVStore):
     """See ``kv_cache.KeyValueCache``."""
 
     def __init__(self, shape: KeyValueShape, slots: int, capacity: int, device: Device) -> None:
@@ -37,21 +37,24 @@ class DeviceCache(Rows):
         self.bytes_per_token = shape.bytes_per_token
         self._device = device
         self._dims = (shape.heads, capacity, shape.head_size)
-        # What has never been written must not be a NaN.
+        # Memory that was never written must not hold a NaN.
         zeros = np.zeros((slots, *self._dims), shape.dtype)
         self._parts = [[_filled(zeros, device) for _ in range(2)] for _ in range(shape.layers)]
 
     def place(
         self, layer: int, part: int, rows: range
     ) -> tuple[str, int, type[np.generic], tuple[int, ...], int]:
-        """Where the keys (part 0) or values (1) of some rows lie, for a binding."""
+        """Where the keys (part 0) or values (part 1) of some rows lie.
+
+        Memory, device, type, shape and address, as a binding takes them.
+        """
         row_bytes = math.prod(self._dims) * self.shape.dtype.itemsize
         pointer = self._parts[layer][part].data_ptr() + rows.start * row_bytes
         dims = (len(rows), *self._dims)
         return self._device.memory, self._device.index, self.shape.dtype.type, dims, pointer
 
     def forget(self, row: int) -> None:
-        """The memory stays: the next sequence of the slot writes over it."""
+        """Do nothing: the memory stays, and the next sequence of the slot writes over it."""
 
 
 def _filled(values: NDArray[np.generic], device: Device) -> ort.OrtValue:

@@ -1,4 +1,4 @@
-"""The memory of keys and values: an array ``[slots, heads, capacity, size]`` a layer and part."""
+"""The memory of keys and values: two arrays ``[slots, heads, capacity, size]`` for each layer."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import math
 import numpy as np
 
 from cupola.workers.graph.attention_layers import KeyValueShape
-from cupola.workers.kv.kv_store import Rows
+from cupola.workers.kv.kv_store import KVStore
 from cupola.workers.kv.page_memory import PAGE_BYTES, AnonymousMemory, SharedMemory
 
 
-class KeyValueCache(Rows):
-    """The memory of a position is committed when the position is first written.
+class KeyValueCache(KVStore):
+    """Keys and values in the machine's memory. A position takes memory once it has been written.
 
-    Small pages on purpose: a row of a long context is so large that huge pages would commit
+    The pages are small on purpose. A row of a long context is so large that huge pages would commit
     hundreds of megabytes for a short sequence. Rows are used again, so their pages are warm.
     """
 
@@ -33,18 +33,21 @@ class KeyValueCache(Rows):
         self.shape = shape
         self.bytes_per_token = shape.bytes_per_token
         self.capacity = -(-capacity // self.page) * self.page
-        self.versions = [0] * slots  # another one after a row was copied to, or forgotten
+        self.versions = [0] * slots  # changes when a row is copied to or forgotten
         self._row_bytes = shape.heads * self.capacity * position
         dims = (shape.layers, 2, slots, shape.heads, self.capacity, shape.head_size)
         self._part_bytes = slots * self._row_bytes
-        self._memory = memory(2 * shape.layers * self._part_bytes)
+        self.memory = memory(2 * shape.layers * self._part_bytes)
         # [layers, keys and values, slots, heads, capacity, head size]
-        self.array = np.frombuffer(self._memory.buffer, shape.dtype, math.prod(dims)).reshape(dims)
+        self.array = np.frombuffer(self.memory.buffer, shape.dtype, math.prod(dims)).reshape(dims)
 
     def place(
         self, layer: int, part: int, rows: range
     ) -> tuple[str, int, type[np.generic], tuple[int, ...], int]:
-        """Where the keys (part 0) or values (1) of some rows lie, for a binding."""
+        """Where the keys (part 0) or values (part 1) of some rows lie.
+
+        Memory, device, type, shape and address, as a binding takes them.
+        """
         those = self.array[layer, part, rows.start : rows.stop]
         return "cpu", 0, those.dtype.type, those.shape, those.ctypes.data
 
@@ -53,11 +56,11 @@ class KeyValueCache(Rows):
         self._copy(source, target, 0, length)
 
     def forget(self, row: int) -> None:
-        """The row's memory reads as zeros afterwards."""
+        """Give the row's memory back; it reads as zeros afterwards."""
         self.versions[row] += 1
         for part in range(2 * self.shape.layers):
             start = part * self._part_bytes + row * self._row_bytes
-            self._memory.give_back(start, self._row_bytes)
+            self.memory.give_back(start, self._row_bytes)
 
     def _copy(self, source: int, target: int, start: int, end: int) -> None:
         for layer in self.array:

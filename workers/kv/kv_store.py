@@ -1,4 +1,4 @@
-"""What an engine may do with the keys and values of its sequences, of which each has a row."""
+"""What an engine may do with the keys and values of its sequences. Each sequence has a row."""
 
 from __future__ import annotations
 
@@ -6,18 +6,20 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 
 
-class Rows(ABC):
+class KVStore(ABC):
+    """Keys and values in rows. A row has a position for each token."""
+
     copies = False  # whether ``copy`` works
-    bytes_per_token: int  # 0: unknown, and not counted
+    bytes_per_token: int  # 0: unknown, so memory is not counted
 
     def copy(self, source: int, target: int, length: int) -> None:
-        """The first ``length`` positions of one row become those of another as well."""
+        """Copy the first ``length`` positions of the row ``source`` to the row ``target``."""
         raise NotImplementedError("these rows cannot be copied")
 
     def claim(self, row: int, position: int) -> None:
-        """Positions from ``position`` on are about to be written: no other row may lie there.
+        """Prepare to write positions from ``position`` on: no other row may share their memory.
 
-        Not needed after ``copy``, which does it for the target.
+        ``copy`` does this for its target.
         """
         return
 
@@ -26,18 +28,21 @@ class Rows(ABC):
         """Give a row's memory back."""
 
     def lenders(self) -> frozenset[int]:
-        """Rows in whose memory positions of others lie: to write there takes a copy first."""
+        """Rows whose memory other rows share. To write there takes a copy first."""
         return frozenset()
 
     def borrows(self, row: int, position: int) -> bool:
-        """Whether positions from ``position`` on lie in the memory of another row."""
+        """Whether positions of the row from ``position`` on lie in the memory of another row."""
         return False
 
     @property
     def shared_bytes(self) -> int:
-        """How much memory the system counts as resident once more for each row that shares it."""
+        """Bytes that the system counts as resident again for each further row that shares them."""
         return 0
 
     def positions(self, lengths: Mapping[int, int]) -> int:
-        """Positions that rows of such lengths have in memory; what they share counts once."""
+        """How many positions rows of these lengths (by row) have in memory.
+
+        Positions that rows share count once.
+        """
         return sum(lengths.values())

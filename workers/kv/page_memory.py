@@ -1,4 +1,4 @@
-"""Memory that costs nothing until it is touched, page by page, and that can be given back."""
+"""Memory that is committed page by page when it is touched, and that can be given back."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _MAP_FAILED = ctypes.c_void_p(-1).value
 
 
 class AnonymousMemory:
-    """``buffer``: zeroed bytes, in small pages."""
+    """Memory of this process only. ``buffer`` is zeroed and has small pages."""
 
     def __init__(self, size: int) -> None:
         if os.name == "posix":  # private: pages of shared memory could not be given back
@@ -26,24 +26,24 @@ class AnonymousMemory:
         _keep_small(self.buffer)
 
     def give_back(self, start: int, size: int) -> None:
-        """Return a range's pages to the system where it takes them. They read as zeros then."""
+        """Return a range's pages to the system, if it takes them. They read as zeros then."""
         if hasattr(mmap, "MADV_DONTNEED"):
             self.buffer.madvise(mmap.MADV_DONTNEED, start, size)
 
 
 class SharedMemory:
-    """``buffer`` as above, whose pages can be shown at several places. Only on Linux.
+    """Memory whose pages can be shown at several places of ``buffer``. Only on Linux.
 
-    It is a file without a name, and gone with the process. Each place of the buffer shows the page
-    of the file at the same offset until it is told otherwise.
+    It is a file without a name (``file`` is its descriptor), which ends with the process. At first
+    each place of the buffer shows the page of the file at the same offset.
     """
 
     def __init__(self, size: int) -> None:
         """Raises OSError."""
-        self._file = os.memfd_create("cupola-keys-and-values")
-        weakref.finalize(self, os.close, self._file)
-        os.ftruncate(self._file, size)
-        self.buffer = mmap.mmap(self._file, size)
+        self.file = os.memfd_create("cupola-keys-and-values")
+        weakref.finalize(self, os.close, self.file)
+        os.ftruncate(self.file, size)
+        self.buffer = mmap.mmap(self.file, size)
         _keep_small(self.buffer)
         self._base = ctypes.addressof(ctypes.c_char.from_buffer(self.buffer))
         libc = ctypes.CDLL(None, use_errno=True)
@@ -55,18 +55,24 @@ class SharedMemory:
 
     @staticmethod
     def available() -> bool:
+        """Whether this system has such memory."""
         return sys.platform == "linux" and hasattr(os, "memfd_create")
 
     def show(self, at: int, offset: int, size: int) -> None:
-        """At ``at`` of the buffer appear the pages of the file at ``offset``. Raises OSError."""
+        """Show the pages of the file at ``offset`` at the place ``at`` of the buffer.
+
+        Raises OSError.
+        """
         access, flags = mmap.PROT_READ | mmap.PROT_WRITE, mmap.MAP_SHARED | _MAP_FIXED
-        if self._map(self._base + at, size, access, flags, self._file, offset) == _MAP_FAILED:
+        if self._map(self._base + at, size, access, flags, self.file, offset) == _MAP_FAILED:
             raise OSError(ctypes.get_errno(), "keys and values cannot be mapped")
 
     def give_back(self, start: int, size: int) -> None:
-        """Return pages of the file to the system, wherever they are shown. They read as zeros
-        then. Raises OSError."""
-        if self._allocate(self._file, _FALLOC_FL_PUNCH_HOLE | _FALLOC_FL_KEEP_SIZE, start, size):
+        """Return pages of the file to the system, wherever they are shown. They read as zeros then.
+
+        Raises OSError.
+        """
+        if self._allocate(self.file, _FALLOC_FL_PUNCH_HOLE | _FALLOC_FL_KEEP_SIZE, start, size):
             raise OSError(ctypes.get_errno(), "memory of keys and values cannot be given back")
 
 

@@ -1,8 +1,8 @@
-"""Which row's own pages each row of the K/V cache shows. Pure.
+"""Which row's pages each row of the K/V cache shows. Pure.
 
-Every row has pages of its own for its whole length. A row that begins like another shows the
-other's pages instead, so that what both share lies in memory once. Pages that others show are not
-written: their owner hands them over first. Rows show their own pages wherever others show them.
+Every row owns pages for its whole length. A row that begins like another one shows that row's pages
+instead, so that the common beginning lies in memory once. Pages that other rows show are not
+written: their owner gives them a copy first. If other rows show a page, so does its owner.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-# Owners whose pages a row shows in turn. Every change of owner cuts the row's mappings in two, and
-# a process may have some 65,000 mappings (Linux's vm.max_map_count).
+# The most owners whose pages one row shows. Each change of owner cuts the row's mappings in two,
+# and a process may have about 65,000 mappings (Linux's vm.max_map_count).
 MOST_OWNERS = 2
 
 
 class Show(NamedTuple):
-    """From now on ``row`` shows the own pages of ``owner``, pages ``first`` to ``end``."""
+    """From now on ``row`` shows the pages ``first`` to ``end`` that ``owner`` owns."""
 
     row: int
     owner: int
@@ -28,7 +28,7 @@ class Show(NamedTuple):
 
 
 class Copy(NamedTuple):
-    """The contents of ``source`` go to ``target``, each of which shows its own pages there."""
+    """Copy pages from ``source`` to ``target``. Each of the two shows its own pages there."""
 
     source: int
     target: int
@@ -37,7 +37,7 @@ class Copy(NamedTuple):
 
 
 class Free(NamedTuple):
-    """Nobody shows these own pages of ``row`` any more."""
+    """No row shows these pages, which ``row`` owns, any more."""
 
     row: int
     first: int
@@ -48,7 +48,7 @@ Change = Show | Copy | Free
 
 
 class PageTable:
-    """The methods give the changes to be made to the memory, in order."""
+    """Keeps the owner of each page shown. Its methods return changes for the memory, in order."""
 
     def __init__(self, rows: int, pages: int) -> None:
         self.pages = pages
@@ -56,22 +56,22 @@ class PageTable:
 
     @property
     def borrowed(self) -> int:
-        """Pages that all rows together show of others."""
+        """How many pages all rows together show that they do not own."""
         return int((self._owner != np.arange(len(self._owner))[:, None]).sum())
 
     def lenders(self) -> frozenset[int]:
-        """Rows whose own pages others show."""
+        """Rows that own pages which other rows show."""
         others = self._owner != np.arange(len(self._owner))[:, None]
         return frozenset(self._owner[others].tolist())
 
     def borrows(self, row: int, first: int) -> bool:
-        """Whether the row shows pages from ``first`` on that are not its own."""
+        """Whether the row shows any page from ``first`` on that it does not own."""
         return bool((self._owner[row, first:] != row).any())
 
     def saved(self, counts: Mapping[int, int]) -> int:
-        """Pages that need no memory because another row shows the same.
+        """How many pages need no memory because another row shows the same page.
 
-        ``counts``: rows, and how many of its first pages each has in use.
+        ``counts``: for each row, how many of its first pages are in use.
         """
         if not self.borrowed:
             return 0
@@ -83,9 +83,9 @@ class PageTable:
         return len(together) - len(np.unique(together))
 
     def share(self, source: int, target: int, pages: int) -> tuple[int, list[Change]]:
-        """``target`` shows what ``source`` shows in its first ``pages``, and its own behind them.
+        """Let ``target`` show the first ``pages`` that ``source`` shows, and its own behind them.
 
-        Returns how many pages that came to, which may be fewer.
+        Returns how many pages are shared, which may be fewer, and the changes.
         """
         owners = self._owner[source, :pages]
         cuts = np.flatnonzero(owners[1:] != owners[:-1]) + 1
@@ -100,8 +100,11 @@ class PageTable:
         return pages, changes + self.claim(target, pages)
 
     def claim(self, row: int, first: int, *, keep: bool = False) -> list[Change]:
-        """The pages from ``first`` on are to be written: only ``row`` shows them, and they are its
-        own. ``keep``: what ``row`` shows in the first of them is still wanted there."""
+        """Prepare to write the row's pages from ``first`` on: it owns them, and no other shows
+        them.
+
+        ``keep``: the contents of the page ``first`` are still wanted.
+        """
         changes: list[Change] = []
         for start, end in self._stretches(first, self.pages):
             owner = int(self._owner[row, start])
@@ -114,7 +117,7 @@ class PageTable:
         return changes
 
     def _hand_over(self, row: int, first: int, end: int) -> list[Change]:
-        """Who else shows these own pages of ``row`` gets a copy, one for all of them."""
+        """Give the other rows that show these pages of ``row`` one copy for all of them."""
         readers = [int(r) for r in np.flatnonzero(self._owner[:, first] == row) if r != row]
         if not readers:
             return []
@@ -134,7 +137,7 @@ class PageTable:
         return [Free(row, first, end), show] if before == row else [show]
 
     def _stretches(self, first: int, end: int) -> Iterable[tuple[int, int]]:
-        """Runs of pages in which no row changes the owner."""
+        """Ranges of pages within which no row changes the owner."""
         owners = self._owner[:, first:end]
         cuts = np.flatnonzero((owners[:, 1:] != owners[:, :-1]).any(axis=0)) + first + 1
         return pairwise([first, *map(int, cuts), end]) if first < end else ()

@@ -1,6 +1,6 @@
-"""Keys and values of which rows that begin alike hold the common beginning together.
+"""Keys and values whose rows share the memory of a common beginning.
 
-What PagedAttention (arXiv 2309.06180) does with block tables, the system's page tables do here:
+PagedAttention (arXiv 2309.06180) uses block tables for this. Here the system's page tables do it:
 pages of several rows are the same memory. So a shared prompt takes its memory once, and is read
 into the processor's caches once for all rows.
 """
@@ -17,16 +17,17 @@ from cupola.workers.kv.page_table import MOST_OWNERS, Change, Copy, PageTable, S
 
 logger = logging.getLogger(__name__)
 
-# A process may have 65,530 mappings (Linux's vm.max_map_count), and a worker may hold some models.
+# A process may have 65,530 mappings (Linux's vm.max_map_count), and a worker may hold several
+# models.
 _MOST_MAPPINGS = 16_000
 
-# Positions from which on pages are shared. To show them takes some system calls for every layer and
-# head, and the row's own warm pages are given back; to copy so few takes less.
+# Fewer positions are copied. To share pages takes some system calls for every layer and head, and
+# gives back warm pages of the row.
 WORTH_SHARING = 128
 
 
 def key_value_cache(shape: KeyValueShape, rows: int, capacity: int) -> KeyValueCache:
-    """Rows that share memory where the system can do that, and plain ones elsewhere."""
+    """A cache whose rows share memory if the system can do that, else a plain one."""
     mappings = 2 * shape.layers * shape.heads * rows * (MOST_OWNERS + 1)
     if SharedMemory.available() and mappings <= _MOST_MAPPINGS:
         try:
@@ -39,7 +40,7 @@ def key_value_cache(shape: KeyValueShape, rows: int, capacity: int) -> KeyValueC
 class SharingCache(KeyValueCache):
     """See ``kv_cache.KeyValueCache``."""
 
-    _memory: SharedMemory
+    memory: SharedMemory
 
     def __init__(self, shape: KeyValueShape, rows: int, capacity: int) -> None:
         """Raises OSError."""
@@ -54,16 +55,16 @@ class SharingCache(KeyValueCache):
         return self._table.borrowed * heads * self._page_bytes
 
     def copy(self, source: int, target: int, length: int) -> None:
-        """Whole pages are shared where there are many, and the rest is copied."""
+        """Share whole pages if there are many; copy the rest."""
         self.versions[target] += 1
         wanted = length // self.page if length >= WORTH_SHARING else 0
         pages, changes = self._table.share(source, target, wanted)
-        self._make(changes)
+        self._apply(changes)
         self._copy(source, target, pages * self.page, length)
 
     def claim(self, row: int, position: int) -> None:
         page, within = divmod(position, self.page)
-        self._make(self._table.claim(row, page, keep=within > 0))
+        self._apply(self._table.claim(row, page, keep=within > 0))
 
     def forget(self, row: int) -> None:
         self.claim(row, 0)
@@ -79,7 +80,7 @@ class SharingCache(KeyValueCache):
         pages = {row: length // self.page for row, length in lengths.items()}
         return super().positions(lengths) - self.page * self._table.saved(pages)
 
-    def _make(self, changes: Iterable[Change]) -> None:
+    def _apply(self, changes: Iterable[Change]) -> None:
         for change in changes:
             if isinstance(change, Copy):
                 start, end = change.first * self.page, change.end * self.page
@@ -89,12 +90,12 @@ class SharingCache(KeyValueCache):
             for at in self._places(change.first):
                 own = at + change.row * self._row_bytes
                 if isinstance(change, Show):
-                    self._memory.show(own, at + change.owner * self._row_bytes, size)
+                    self.memory.show(own, at + change.owner * self._row_bytes, size)
                 else:
-                    self._memory.give_back(own, size)
+                    self.memory.give_back(own, size)
 
     def _places(self, page: int) -> Iterator[int]:
-        """Where the page lies in the first row, for all layers, keys and values, and heads."""
+        """Where the page lies in the first row: for each layer, keys and values, each head."""
         for part in range(2 * self.shape.layers):
             for head in range(self.shape.heads):
                 yield (part * self._part_bytes + head * self._head_bytes + page * self._page_bytes)

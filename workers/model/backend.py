@@ -1,4 +1,4 @@
-"""What the worker asks of an engine: ``engine.Engine`` runs models, ``EchoBackend`` has none."""
+"""What the worker needs of an engine. ``Engine`` runs models; ``EchoBackend`` has no model."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from cupola.scheduler.protocol.messages import (
 
 
 class RequestError(ValueError):
-    """A request that this model cannot serve; the text is for the client.
+    """A request that this model cannot serve. The text is for the client.
 
-    ``param``: the field of the Task or of its sampling that is to blame, by its name there.
+    ``param``: the name of the field of the task, or of its sampling, that is wrong.
     """
 
     def __init__(self, code: ErrorCode, message: str, param: str = "") -> None:
@@ -29,25 +29,28 @@ class RequestError(ValueError):
         super().__init__(message)
 
     def rejected(self, request_id: str) -> Rejected:
+        """The message that ends the request."""
         return Rejected(request_id, self.code, str(self), self.param)
 
 
 class Backend(Protocol):
-    """A loaded model that works for many requests at once. Used from one thread."""
+    """A loaded model that works for many requests at once. It is used from one thread."""
 
     def add(self, request_id: str, work: Work | Embed) -> None:
-        """Accept a request. Raises RequestError, and then knows nothing of it."""
+        """Accept a request. Raises RequestError; then the request is not known here."""
 
     def convert(self, request_id: str, task: Encode | Decode) -> Output:
         """Text to tokens or back, at once. Raises RequestError."""
 
     def abort(self, request_id: str) -> None:
-        """Forget a request; no output of it follows. Unknown ids are ignored."""
+        """Forget a request. No output of it follows. Unknown ids are ignored."""
 
     def step(self) -> Sequence[Output | Rejected]:
-        """One run of the model over everything that is ready. A request ends with the output that
-        has its usage, or by being rejected: then the backend has forgotten it. An exception means
-        that the engine is lost, and all its requests with it."""
+        """One run of the model over everything that is ready.
+
+        A request ends with the output that has its usage, or with a ``Rejected``. Then the backend
+        has forgotten it. An exception means that the engine and all its requests are lost.
+        """
 
     @property
     def serving(self) -> Serving:
@@ -55,7 +58,7 @@ class Backend(Protocol):
 
     @property
     def shared_bytes(self) -> int:
-        """What the system counts more than once as resident memory of this process."""
+        """Bytes that the system counts more than once as resident memory of this process."""
 
     @property
     def busy(self) -> bool:

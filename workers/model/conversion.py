@@ -1,4 +1,4 @@
-"""Text to tokens and tokens to text, for those who ask for nothing else."""
+"""Text to tokens and tokens to text, for requests that need no generation."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from cupola.workers.model.text import TemplateError, TextCodec
 
 
 def convert(codec: TextCodec, request_id: str, task: Encode | Decode) -> Output:
-    """The one output of a request. Raises RequestError."""
+    """The only output of such a request. Raises RequestError."""
     if isinstance(task, Decode):
         return _decoded(codec, request_id, task)
     text = _text(codec, task)

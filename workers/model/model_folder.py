@@ -1,4 +1,4 @@
-"""A model's folder as a worker sees it: ``genai_config.json`` and the files it names."""
+"""A model's folder for a worker: ``genai_config.json`` and the files that it names."""
 
 from __future__ import annotations
 
@@ -16,20 +16,25 @@ class ModelFolderError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class ModelFolder:
+    """What a worker must know about a model."""
+
     path: Path
     decoder: Path  # its graph
     context: int  # tokens of prompt and answer together
     end_tokens: frozenset[int]
-    head_size: int  # of keys and values; 0: the graph says it
-    # Of keys and values as onnxruntime-genai keeps them, at most; 0: the folder does not say.
+    head_size: int  # of keys and values; 0: the graph has it
+    # The most memory for a token in onnxruntime-genai; 0: the folder does not say.
     cache_bytes_per_token: int = 0
-    window: int = 0  # tokens of a sliding window, before which onnxruntime-genai forgets; 0: none
-    # Temperature, top_p and top_k that its makers advise.
+    window: int = 0  # tokens that onnxruntime-genai remembers; 0: all
+    # Temperature, top_p and top_k that the makers advise.
     advised: SamplingParams = field(default_factory=SamplingParams)
 
     @classmethod
     def read(cls, path: Path, context_limit: int = 0) -> ModelFolder:
-        """``context_limit``: 0, or a cap on the model's context. Raises ModelFolderError."""
+        """Read the folder.
+
+        ``context_limit``: a cap on the model's context; 0: none. Raises ModelFolderError.
+        """
         config = _read(path / "genai_config.json")
         model = config["model"]
         context = model.get("context_length")
@@ -50,20 +55,20 @@ class ModelFolder:
 
     @property
     def decoder_bytes(self) -> int:
-        """Of the decoder's graph and the weights beside it."""
+        """Size of the decoder's graph and of the weights beside it."""
         files = self.decoder.parent.glob(f"{self.decoder.name}*")
         return sum(file.stat().st_size for file in files)
 
 
 def _cache_bytes(decoder: dict[str, Any]) -> int:
-    """Of one token's keys and values in float32."""
+    """Bytes of one token's keys and values in float32."""
     names = ("num_hidden_layers", "num_key_value_heads", "head_size")
     layers, heads, size = (int(decoder.get(name, 0)) for name in names)
     return 2 * 4 * layers * heads * size
 
 
 def _advised(search: object) -> SamplingParams:
-    """The parameters of ``search``, which count only where sampling is switched on."""
+    """The parameters of ``search``. They count only if sampling is switched on."""
     if not isinstance(search, dict) or not search.get("do_sample"):
         return SamplingParams()
     names = ("temperature", "top_p", "top_k")

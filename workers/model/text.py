@@ -1,4 +1,4 @@
-"""Text in and out of token ids: chat template, tokenizer, and detokenizing as tokens come."""
+"""From text to token ids and back: chat template, tokenizer, stop strings."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tokenizers.decoders import DecodeStream
 from cupola.scheduler.protocol.messages import Chat
 from cupola.workers.model.token_bytes import token_bytes
 
-MAX_RENDERED = 8 * 1024 * 1024  # characters; a template that makes more is not serving a prompt
+MAX_RENDERED = 8 * 1024 * 1024  # characters; a template that makes more has gone wrong
 
 
 class TemplateError(ValueError):
@@ -34,10 +34,10 @@ def _to_json(value: Any, indent: int | None = None, **_: Any) -> str:
 
 
 class ChatTemplate:
-    """A model's own template, in a sandbox: a model's folder is data, not code to trust."""
+    """A model's own template. It runs in a sandbox: the code in a model's folder is not trusted."""
 
     def __init__(self, source: str, tokens: Mapping[str, str]) -> None:
-        """``tokens``: bos_token, eos_token, ... as tokenizer_config.json has them."""
+        """``tokens``: bos_token, eos_token and so on, as in tokenizer_config.json."""
         environment = ImmutableSandboxedEnvironment(
             trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols]
         )
@@ -48,12 +48,12 @@ class ChatTemplate:
         self._tokens = dict(tokens)
 
     def render(self, chat: Chat) -> str:
-        """The prompt, up to where the assistant's answer begins. Raises TemplateError."""
+        """The prompt, up to the beginning of the assistant's answer. Raises TemplateError."""
         variables = {"tools": list(chat.tools) or None, "add_generation_prompt": True}
         variables |= {"messages": list(chat.messages)} | self._tokens | chat.template_options
         if not chat.continue_last:
             return self._generate(variables)
-        # What the template writes behind the last message is cut off, so that the answer goes on.
+        # Cut off what the template writes behind the last message, so that the answer continues it.
         prompt = self._generate(variables | {"add_generation_prompt": False})
         last = str(chat.messages[-1].get("content") or "")
         at = prompt.rfind(last.strip())
@@ -76,15 +76,15 @@ class ChatTemplate:
 
 
 class TextCodec:
-    """Everything between a model's text and its tokens."""
+    """Converts between text and tokens of one model."""
 
     def __init__(self, folder: Path) -> None:
-        """Read ``tokenizer.json`` and what lies beside it. Raises OSError, ValueError."""
+        """Read ``tokenizer.json`` and the files beside it. Raises OSError, ValueError."""
         try:
             self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
         except Exception as error:  # tokenizers raises bare Exception
             raise ValueError(f"tokenizer.json: {error}") from error
-        self._tokenizer.no_truncation()  # whoever is too long is told so
+        self._tokenizer.no_truncation()  # a text that is too long is refused
         self._tokenizer.no_padding()
         self._byte_level = "ByteLevel" in repr(self._tokenizer.decoder)
         config = _read_json(folder / "tokenizer_config.json")
@@ -98,14 +98,16 @@ class TextCodec:
         self._template = ChatTemplate(source, tokens) if isinstance(source, str) else None
 
     def has(self, token: int) -> bool:
+        """Whether the vocabulary has this token id."""
         return 0 <= token < 2**32 and self._tokenizer.id_to_token(token) is not None
 
     def encode(
         self, text: str, *, add_special: bool = True, parse_special: bool = True
     ) -> list[int]:
-        """Tokens of plain text, with the special tokens that the tokenizer itself adds.
+        """The tokens of plain text.
 
-        Without ``parse_special`` what spells a special token is text like any other.
+        ``add_special``: with the special tokens that the tokenizer itself adds. Without
+        ``parse_special``, text that spells a special token is like any other text.
         """
         self._tokenizer.encode_special_tokens = not parse_special
         try:
@@ -114,28 +116,28 @@ class TextCodec:
             self._tokenizer.encode_special_tokens = False
 
     def decode(self, tokens: Sequence[int], *, keep_special: bool) -> str:
-        """The text of tokens that all come at once."""
+        """The text of a complete list of tokens."""
         return str(self._tokenizer.decode(list(tokens), skip_special_tokens=not keep_special))
 
     def render(self, chat: Chat) -> str:
-        """A conversation as the model reads it. Raises TemplateError."""
+        """The text of a conversation as the model reads it. Raises TemplateError."""
         if self._template is None:
             raise TemplateError("this model has no chat template; use it for plain completion")
         return self._template.render(chat)
 
     def encode_chat(self, chat: Chat) -> list[int]:
-        """Tokens of a conversation. Raises TemplateError."""
+        """The tokens of a conversation. Raises TemplateError."""
         # The template writes the special tokens, so the tokenizer must not add them once more.
         return self.encode(self.render(chat), add_special=False)
 
-    def detokenizer(self, *, keep_special: bool = False, goes_on: bool = False) -> Detokenizer:
-        """``goes_on``: the answer is behind other text, so that a space at its beginning counts."""
-        # Byte-level tokenizers never drop one; the others do at the beginning of all text.
-        before = self.encode("a", add_special=False) if goes_on and not self._byte_level else []
+    def detokenizer(self, *, keep_special: bool = False, continues: bool = False) -> Detokenizer:
+        """``continues``: the answer follows other text, so a space at its beginning counts."""
+        # Byte-level tokenizers never drop a space. Others drop it at the beginning of a text.
+        before = self.encode("a", add_special=False) if continues and not self._byte_level else []
         return Detokenizer(self._tokenizer, keep_special, before)
 
     def token_bytes(self, token: int) -> bytes:
-        """What one token stands for; it may be a part of a character."""
+        """The bytes of one token, which may be a part of a character."""
         spelled = self._tokenizer.id_to_token(token)
         if spelled is None:
             return b""
@@ -150,24 +152,25 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 
 class Detokenizer:
-    """Turns the tokens of one answer into text as they come, never half a character."""
+    """Turns the tokens of one answer into text, token by token, without half characters."""
 
     def __init__(
         self, tokenizer: Tokenizer, keep_special: bool = False, before: Sequence[int] = ()
     ) -> None:
-        """``before``: tokens of any text that is taken to stand before the answer."""
+        """``before``: tokens of any text, as if it stood before the answer."""
         self._tokenizer = tokenizer
         self._skip_special = not keep_special
         self._stream = DecodeStream(ids=list(before), skip_special_tokens=self._skip_special)
-        self._held: list[int] = []  # tokens that so far make an incomplete character
+        self._held: list[int] = []  # tokens of a character that is not complete yet
 
     def feed(self, token: int) -> str:
+        """The text that is complete with this token; it may be empty."""
         try:
             return self._step(token)
         except Exception:  # tokenizers has no class for it
             pass
-        # Single bytes that make no character took back a character before them, whose text is sent.
-        # What is held goes on without it.
+        # Bytes that make no character have removed a character before them, whose text is already
+        # sent. Begin again with the tokens that are held.
         tokens, self._held = [*self._held, token], []
         self._stream = DecodeStream(skip_special_tokens=self._skip_special)
         return "".join(map(self.feed, tokens))
@@ -181,20 +184,23 @@ class Detokenizer:
         return text
 
     def flush(self) -> str:
-        """What is left at the end: the tail of a character that was cut off."""
+        """The text that is left at the end: the beginning of a character."""
         held, self._held = self._held, []
         return self._tokenizer.decode(held, skip_special_tokens=self._skip_special) if held else ""
 
 
 class StopMatcher:
-    """Finds stop strings in streamed text and holds back what could be the beginning of one."""
+    """Finds stop strings in streamed text. It holds back text that may be the beginning of one."""
 
     def __init__(self, stops: Sequence[str]) -> None:
         self._stops = tuple(stops)
         self._held = ""
 
     def feed(self, text: str) -> tuple[str, str | None]:
-        """(text that may be sent now, the stop string that was met). Nothing follows a stop."""
+        """Returns the text that may be sent now, and the stop string if one was found.
+
+        Text behind a stop string is dropped.
+        """
         if not self._stops:
             return text, None
         text = self._held + text
@@ -208,13 +214,13 @@ class StopMatcher:
         return text[: len(text) - keep], None
 
     def flush(self) -> str:
-        """The answer ended without a stop string: what was held back is text after all."""
+        """The text that was held back, for an answer that ended without a stop string."""
         text, self._held = self._held, ""
         return text
 
 
 def _overlap(text: str, stop: str) -> int:
-    """Length of the longest end of ``text`` that is a beginning of ``stop``."""
+    """Length of the longest suffix of ``text`` that is a prefix of ``stop``."""
     for size in range(min(len(text), len(stop) - 1), 0, -1):
         if text.endswith(stop[:size]):
             return size

@@ -1,4 +1,4 @@
-"""The bytes that one token stands for, which may be a part of a character."""
+"""The bytes of one token, which may be a part of a character."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ _BYTE_TOKEN = re.compile(r"<0x([0-9A-F]{2})>")
 
 
 def _byte_level_alphabet() -> dict[str, int]:
-    """GPT-2's alphabet: a printable character for every byte."""
+    """GPT-2's alphabet, which has a printable character for every byte."""
     printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     others = [byte for byte in range(256) if byte not in printable]
     return {chr(byte): byte for byte in printable} | {
@@ -20,7 +20,10 @@ _ALPHABET = _byte_level_alphabet()
 
 
 def token_bytes(token: str, *, byte_level: bool) -> bytes:
-    """``token`` is the vocabulary's spelling; ``byte_level``: spelled in GPT-2's alphabet."""
+    """The bytes of a token, given as the vocabulary spells it.
+
+    ``byte_level``: it is spelled in GPT-2's alphabet.
+    """
     if byte_level and all(symbol in _ALPHABET for symbol in token):
         return bytes(_ALPHABET[symbol] for symbol in token)
     if match := _BYTE_TOKEN.fullmatch(token):

@@ -1,48 +1,71 @@
-"""Which of two ways to do a thing is faster here and now. Pure."""
+"""Learns which of several ways is the fastest for a kind of work, here and now. Pure."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable
+from collections import defaultdict
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 
-TRIALS = 4  # of each way, in turn; the best counts: the first runs of a session are slow
-RETRY = 50  # times that one way is taken before the other is tried again
-_WEIGHT, _TRIED = 0.2, 0.5  # of the newest time in an average; of one that was not known for long
+TRIALS = 4  # of each way, in turn. The best one counts: the first runs of a session are slow
+RETRY = 50  # times that the fastest way is taken before another one is tried again
+_NEWEST, _RETRIED = 0.2, 0.5  # weight of the newest time in an average; of a time after a retry
 
 
 @dataclass(slots=True)
-class _Known:
-    seconds: list[float] = field(default_factory=lambda: [math.inf, math.inf])  # averages
-    trials: list[int] = field(default_factory=lambda: [0, 0])
-    since: int = 0  # the slower one was taken
+class _Kind:
+    """What is known about each way for one kind of work."""
 
-    @property
-    def better(self) -> int:
-        return int(self.seconds[1] < self.seconds[0])
+    trials: defaultdict[str, int] = field(default_factory=lambda: defaultdict(int))
+    # The best time of the trials, later a moving average.
+    seconds: defaultdict[str, float] = field(default_factory=lambda: defaultdict(lambda: math.inf))
+    lost: set[str] = field(default_factory=set)  # another way was faster when the trials ended
+    taken: int = 0  # how often the fastest way was taken since the last retry
+    retries: int = 0
+    retrying: str = ""  # the way that is being tried again
 
 
-class Contest:
-    """Learns it for every kind of the thing. The slower way is tried again from time to time: a
-    machine that others use, too, is not the same for long."""
+class Autotune:
+    """Chooses a way for each kind of work, and learns from the times.
+
+    A slower way is tried again from time to time: a machine that others use does not stay the same
+    for long.
+    """
 
     def __init__(self) -> None:
-        self._known: dict[Hashable, _Known] = {}
+        self._kinds: defaultdict[Hashable, _Kind] = defaultdict(_Kind)
 
-    def choose(self, kind: Hashable) -> int:
-        """The way to take, 0 or 1."""
-        known = self._known.setdefault(kind, _Known())
-        if min(known.trials) < TRIALS:
-            return int(known.trials[1] < known.trials[0])
-        return known.better if known.since < RETRY else 1 - known.better
+    def choose(self, kind: Hashable, ways: Sequence[str]) -> str:
+        """The way to take now, one of ``ways``. A way that cannot be taken now is left out."""
+        known = self._kinds[kind]
+        if len(ways) == 1:
+            return ways[0]
+        least_tried = min(ways, key=known.trials.__getitem__)
+        if known.trials[least_tried] < TRIALS:
+            return least_tried
+        fastest = min(ways, key=known.seconds.__getitem__)
+        if known.taken < RETRY:
+            known.taken += 1
+            return fastest
+        others = [way for way in ways if way != fastest]
+        known.retrying = others[known.retries % len(others)]
+        known.retries += 1
+        known.taken = 0
+        return known.retrying
 
-    def observe(self, kind: Hashable, way: int, seconds: float) -> None:
-        """A way that ``choose`` chose took so long, for as much work as at other times."""
-        known = self._known[kind]
+    def observe(self, kind: Hashable, way: str, seconds: float) -> None:
+        """The way that was chosen took ``seconds`` for a fixed amount of work of this kind."""
+        known = self._kinds[kind]
         if known.trials[way] < TRIALS:
             known.trials[way] += 1
             known.seconds[way] = min(known.seconds[way], seconds)
+            if known.trials[way] == TRIALS and min(known.seconds.values()) < known.seconds[way]:
+                known.lost.add(way)
             return
-        weight = _TRIED if known.since >= RETRY else _WEIGHT
-        known.since = known.since + 1 if way == known.better else 0
+        weight = _RETRIED if way == known.retrying else _NEWEST
+        known.retrying = ""
         known.seconds[way] += weight * (seconds - known.seconds[way])
+
+    def lost_trials(self, kind: Hashable, way: str) -> bool:
+        """Whether another way was faster when the trials of this one ended."""
+        return way in self._kinds[kind].lost

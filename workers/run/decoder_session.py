@@ -1,8 +1,8 @@
-"""A decoder with a serving graph, and keys and values as the model has them."""
+"""A decoder with a serving graph, whose keys and values have the type that the model gives them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 
 import onnxruntime as ort
@@ -11,24 +11,33 @@ from cupola.workers.device.device import CPU, Device
 from cupola.workers.graph.attention_layers import UnservableGraphError
 from cupola.workers.graph.block_graph import with_block_weights
 from cupola.workers.graph.serving_graph import ServingGraph, serving_graph
-from cupola.workers.kv.device_cache import DeviceCache, fitting
+from cupola.workers.kv.device_cache import DeviceCache, affordable_slots
 from cupola.workers.kv.kv_cache import KeyValueCache
 from cupola.workers.kv.sharing_cache import key_value_cache
 from cupola.workers.model.model_folder import ModelFolder
-from cupola.workers.run.lanes import LANES, Lane, Lanes
-from cupola.workers.run.packing import Row
+from cupola.workers.run.autotune import Autotune
 from cupola.workers.run.prepacked import PrepackedWeights
-from cupola.workers.run.rivals import Rivals
-from cupola.workers.run.runner import Runner, Running
+from cupola.workers.run.runner import Runner
 from cupola.workers.run.session import RaggedSession, session_options
+from cupola.workers.run.side_by_side import LANES, SideBySide
+from cupola.workers.run.step_runner import StepRunner
+from cupola.workers.run.ways import BlockWeights, OneSession
 
-# Keys and values are copied rather than the weights read again while they are so many times as many
-# bytes (measured; float32 beside weights of 8 bits).
-_COPIED = 1.25
+# So many bytes of keys and values are copied in the time in which one byte of weights is read
+# (measured with float32 beside weights of 8 bits).
+COPY_SPEED = 1.25
 
 
 class DecoderSession(RaggedSession):
-    """One session; where they are faster, another one for few tokens, and two for many."""
+    """One session that runs any step, and others for the steps in which they are faster.
+
+    ``blocks`` is a second session for few tokens; ``lanes`` are two sessions for many rows. Both
+    are built in the background. None: they are not wanted here.
+    """
+
+    cache: KeyValueCache | DeviceCache
+    blocks: BlockWeights | None = None
+    lanes: SideBySide | None = None
 
     def __init__(
         self,
@@ -42,72 +51,74 @@ class DecoderSession(RaggedSession):
         prepacked: PrepackedWeights | None = None,
         block_bytes: int = 0,
         lanes: PrepackedWeights | None = None,
+        autotune: Autotune | None = None,
     ) -> None:
-        """``width``: the most tokens a run takes. ``cache_bytes``: on a device that commits all of
-        its memory at once, for keys and values; there are fewer slots where it is little.
-        ``prepacked``: weights to share with other workers. ``block_bytes``: that weights may take
-        which are in memory once more, for steps of few tokens. ``lanes``: weights for two sessions
-        that may run halves of a step side by side.
+        """Open the model.
+
+        ``width``: the most tokens of one run. ``cache_bytes``: memory for keys and values on a
+        device that commits all of it at once; where it is small, there are fewer slots.
+        ``prepacked``: weights that are shared with other workers. ``block_bytes``: memory that a
+        second copy of the weights, in blocks, may take; 0: no copy. ``lanes``: weights for the two
+        lanes; None: no lanes. ``autotune``: what is known about the speed of each way.
 
         Raises UnservableGraphError, ModelFolderError, ProviderError.
         """
         graph = serving_graph(folder.decoder, folder.head_size, padding=width)
         opened = (prepacked or device).open
-        # A row's unused places lie behind its end, so a row is one grid wider than the context.
+        # The unused places of a row lie behind its end, so a row is one grid longer than the
+        # context.
         capacity = folder.context + width
         cache: KeyValueCache | DeviceCache
         if device.memory == "cpu":
             cache = key_value_cache(graph.kv, slots, capacity)
-            self.copied = int(_COPIED * folder.decoder_bytes / graph.kv.bytes_per_token)
+            self.copy_limit = int(COPY_SPEED * folder.decoder_bytes / graph.kv.bytes_per_token)
         else:
-            slots = fitting(slots, graph.kv.bytes_per_token * capacity, cache_bytes)
+            slots = affordable_slots(slots, graph.kv.bytes_per_token * capacity, cache_bytes)
             cache = DeviceCache(graph.kv, slots, capacity, device)
         open_ = partial(opened, graph.model, session_options(folder, threads), folder.decoder.name)
-        runner = Runner(graph, open_, cache)
+        first = OneSession(Runner(graph, open_, cache), self.copy_limit)
         self.cache = cache
-        self._rivals = self._lanes = None
         if block_bytes and isinstance(cache, KeyValueCache):
-            few = partial(_few, graph, folder, threads, cache, block_bytes)
-            self._rivals = Rivals(runner, few)
-        self._runner: Running = Lane(self._rivals or runner, self.copied)
+            self.blocks = BlockWeights(
+                partial(_build_blocks, graph, folder, threads, cache, block_bytes)
+            )
         if lanes is not None and threads >= LANES:
             options = session_options(folder, threads // LANES)
-            half = partial(lanes.mapped, graph.model, options, folder.decoder.name)
-            make = partial(_lanes, graph, half, cache, self.copied)
-            self._runner = self._lanes = Lanes(self._runner, make)
-        self._begin(graph, slots, graph.kv.dtype)
+            map_weights = partial(lanes.mapped, graph.model, options, folder.decoder.name)
+            build = partial(_build_lanes, graph, map_weights, cache)
+            self.lanes = SideBySide(build, self.copy_limit)
+        others = (way for way in (self.blocks, self.lanes) if way is not None)
+        self._begin(StepRunner(first, *others, autotune=autotune), graph, slots, graph.kv.dtype)
 
     @property
-    def abreast(self) -> int:
-        return LANES if self._lanes is not None and self._lanes.made else 1
+    def parallel_prompts(self) -> int:
+        return LANES if self.lanes is not None and self.lanes.ready else 1
 
     def wait(self) -> None:
-        """Until there is all that is made in the background."""
-        for each in (self._rivals, self._lanes):
-            if each is not None:
-                each.wait()
-
-    def _parts(self, rows: Sequence[Row]) -> list[tuple[Running, Sequence[Row]]]:
-        return [(self._runner, rows)]
-
-    def rebuild(self) -> None:
-        self._runner.rebuild()
+        """Wait until everything is there that is built in the background."""
+        for way in (self.blocks, self.lanes):
+            if way is not None:
+                way.wait()
 
 
-def _few(
-    graph: ServingGraph, folder: ModelFolder, threads: int, cache: KeyValueCache, most: int
+def _build_blocks(
+    graph: ServingGraph, folder: ModelFolder, threads: int, cache: KeyValueCache, max_bytes: int
 ) -> Runner | None:
-    """A runner of the same cache that may be faster for few tokens. Raises OSError and what
-    ``Device.open`` does."""
+    """A runner of the same cache whose weights lie in blocks.
+
+    None: the model has no weights for blocks, or they take more than ``max_bytes``. Raises OSError
+    and what ``Device.open`` does.
+    """
 
     def open_() -> ort.InferenceSession:
-        made = with_block_weights(graph.model, folder.path, most)
-        if made is None:
+        # Made anew whenever the session is opened: the session has a copy of its own.
+        blocks = with_block_weights(graph.model, folder.path, max_bytes)
+        if blocks is None:
             raise UnservableGraphError("it has no weights to put into blocks")
         options = session_options(folder, threads)
-        values = [ort.OrtValue.ortvalue_from_numpy(array) for array in made.weights.values()]
-        options.add_external_initializers(list(made.weights), values)
-        return CPU.open(made.model, options, folder.decoder.name)
+        values = [ort.OrtValue.ortvalue_from_numpy(array) for array in blocks.weights.values()]
+        options.add_external_initializers(list(blocks.weights), values)
+        return CPU.open(blocks.model, options, folder.decoder.name)
 
     try:
         return Runner(graph, open_, cache)
@@ -115,11 +126,10 @@ def _few(
         return None
 
 
-def _lanes(
+def _build_lanes(
     graph: ServingGraph,
     open_: Callable[[], ort.InferenceSession],
     cache: KeyValueCache | DeviceCache,
-    copied: int,
-) -> list[Lane]:
+) -> list[Runner]:
     """Raises what ``open_`` does."""
-    return [Lane(Runner(graph, open_, cache), copied) for _ in range(LANES)]
+    return [Runner(graph, open_, cache) for _ in range(LANES)]

@@ -1,11 +1,12 @@
 """onnxruntime-genai behind the engine: for models whose graph cannot be rewritten.
 
-One generator a slot, run one after the other: no batching across sequences, but everything else of
-the engine works, because it draws the tokens itself. ``og`` is imported here and nowhere else.
+Each slot has a generator, and they run one after the other. So sequences share no runs. Everything
+else of the engine works, because the engine selects the tokens itself. Only this file imports
+``og``.
 
-A generator knows what it has read; the session knows it, too, and so can give it all of it again
-where the generator cannot go on: it was cut back further than it remembers, it has become too
-small, or its graph reads several tokens at the beginning only.
+The session remembers what each generator has read. It reads everything again when a generator
+cannot go on: it was cut back further than it remembers, it has become too small, or its graph reads
+several tokens at the beginning only.
 """
 
 from __future__ import annotations
@@ -22,27 +23,27 @@ from numpy.typing import NDArray
 
 from cupola.scheduler.protocol.messages import Serving
 from cupola.workers.device.device import CPU, Device
-from cupola.workers.kv.kv_store import Rows
+from cupola.workers.kv.kv_store import KVStore
 from cupola.workers.model.model_folder import ModelFolder, ModelFolderError
 from cupola.workers.run.packing import Row
 
 og.disable_telemetry_events()
 
-# Room of a new generator: some take the memory for all of it at once.
-_LEAST_ROOM = 512
+# Tokens that a new generator has room for. Some generators take all of that memory at once.
+MIN_ROOM = 512
 
 
 @dataclass(slots=True)
 class Reader:
-    """One slot: its generator, and all tokens that its sequence has."""
+    """A slot: its generator, and all tokens of its sequence."""
 
     generator: og.Generator | None = None
     tokens: list[int] = field(default_factory=list)
     room: int = 0  # tokens that the generator may have
 
 
-class Readers(Rows):
-    """The slots as the cache that they are: they can be cut and forgotten, not copied."""
+class Readers(KVStore):
+    """The slots as a store of keys and values. They can be cut and forgotten, but not copied."""
 
     def __init__(self, slots: int, bytes_per_token: int) -> None:
         self.bytes_per_token = bytes_per_token
@@ -53,11 +54,11 @@ class Readers(Rows):
 
 
 class GenaiSession:
-    """See ``session.DecoderSession``."""
+    """See ``session.Session``."""
 
-    copied = sys.maxsize  # each row is a run of its own
-    abreast = 1
-    short_context = 0  # og itself begins anew where it must
+    copy_limit = sys.maxsize  # each row is a run of its own
+    parallel_prompts = 1
+    short_context = 0  # og itself begins again where it must
 
     def __init__(
         self,
@@ -68,7 +69,7 @@ class GenaiSession:
         device: Device = CPU,
         why: str = "",
     ) -> None:
-        """``threads``: 0: the runtime decides. ``why``: what is against the batching engine.
+        """``threads``: 0 lets the runtime decide. ``why``: why the batching engine is not used.
 
         Raises ModelFolderError.
         """
@@ -80,16 +81,18 @@ class GenaiSession:
         self.cache = Readers(slots, folder.cache_bytes_per_token)
         self.vocabulary = self._width()
         self._reads_on = self._can_read_on()
-        self.verifies = self._reads_on and not folder.window  # wrong guesses must be cut off
+        # Draft tokens that are wrong must be cut off.
+        self.verifies_drafts = self._reads_on and not folder.window
 
     def run(self, rows: Sequence[Row]) -> NDArray[np.float32]:
-        """Logits ``[R, vocabulary]`` of the tokens that are wanted, in order of ``rows``."""
+        """The wanted logits ``[R, vocabulary]``, in order of ``rows``."""
         began = time.perf_counter()
-        made = [logits for row in rows if (logits := self._advance(row)) is not None]
+        parts = [logits for row in rows if (logits := self._advance(row)) is not None]
         self.seconds = time.perf_counter() - began
-        return np.concatenate(made) if made else np.empty((0, self.vocabulary), np.float32)
+        return np.concatenate(parts) if parts else np.empty((0, self.vocabulary), np.float32)
 
     def rebuild(self) -> None:
+        """See ``Session.rebuild``."""
         for slot in range(self.slots):
             self.cache.forget(slot)
         del self._model  # first: there may be no memory for two
@@ -98,7 +101,7 @@ class GenaiSession:
     # ----------------------------------------------------------------------------------------------
 
     def _advance(self, row: Row) -> NDArray[np.float32] | None:
-        """Read a row's tokens; logits of the last of them, None where none are wanted."""
+        """Read a row's tokens. Returns the wanted logits, or None if none are wanted."""
         reader = self.cache.all[row.slot]
         reader.tokens[row.past :] = row.tokens
         if not self._reads_on and not row.logits:
@@ -113,7 +116,7 @@ class GenaiSession:
         return wanted
 
     def _ready(self, reader: Reader, past: int) -> tuple[og.Generator, list[int]]:
-        """A generator that has read a beginning of the tokens, and the others."""
+        """A generator that has read a beginning of the tokens, and the tokens that are left."""
         known = _cut(reader.generator, past) if reader.generator is not None and past else 0
         goes_on = self._reads_on or len(reader.tokens) - known == 1
         if reader.generator is None or not known or not goes_on or len(reader.tokens) > reader.room:
@@ -125,7 +128,7 @@ class GenaiSession:
 
     def _room(self, tokens: int) -> int:
         """How many tokens a generator should have room for."""
-        room = min(self._folder.context, max(_LEAST_ROOM, tokens))
+        room = min(self._folder.context, max(MIN_ROOM, tokens))
         return max(room, self._folder.window)
 
     def _generator(self, room: int) -> og.Generator:
@@ -134,7 +137,7 @@ class GenaiSession:
         return og.Generator(self._model, params)
 
     def _open(self) -> og.Model:
-        # What the runtime has to say is in its errors: its log would tell of our attempts.
+        # The errors say what is wrong. The log would only repeat it for every attempt.
         options: dict[str, int] = {"log_severity_level": 4}
         if self._threads:
             options["intra_op_num_threads"] = self._threads
@@ -149,13 +152,13 @@ class GenaiSession:
             raise ModelFolderError(f"onnxruntime-genai refuses the model: {error}") from error
 
     def _width(self) -> int:
-        """The width of the logits, which no file is sure to tell."""
+        """The width of the logits. No file is sure to have it."""
         generator = self._generator(self._room(0))
         generator.append_tokens([0])
         return int(generator.get_logits().shape[-1])
 
     def _can_read_on(self) -> bool:
-        """Whether the graph takes several tokens behind others, as chunks of prompts are."""
+        """Whether the graph takes several tokens behind others, as chunks of prompts need it."""
         generator = self._generator(self._room(0))
         try:
             generator.append_tokens([0])
@@ -166,12 +169,12 @@ class GenaiSession:
 
 
 def _cut(generator: og.Generator, length: int) -> int:
-    """Cut what a generator has read; tells how much it knows then: 0, where it cannot be cut."""
+    """Cut what a generator has read. Returns how much it remembers then; 0: it cannot be cut."""
     known = int(generator.token_count())
     if known <= length:
         return known
     try:
         generator.rewind_to(length)
-    except Exception:  # it has windows, and what lay before them is gone
+    except Exception:  # it has a sliding window, and what lay before that is gone
         return 0
     return length

@@ -21,23 +21,30 @@ from cupola.workers.model.model_folder import ModelFolder
 from cupola.workers.run.packing import MAX_DRAFT_TOKENS, Row, span
 from cupola.workers.run.prepacked import PrepackedWeights
 from cupola.workers.run.prompt_runner import STAGES, PromptRunner
-from cupola.workers.run.runner import Runner, Running
+from cupola.workers.run.runner import Logits, Runner, Running, run_in_turn
 from cupola.workers.run.session import RaggedSession, session_options
 
-# Tokens that a row may bring to be run over int8: one, and guesses behind it; and short prompts
-# beside such rows, for which the weights would be read once more.
-_SHORT, _BESIDE = 1 + MAX_DRAFT_TOKENS, 32
-_SCORES = 2**26  # bytes that a run may take for them: without tiles they are all there at once
+# Rows of so few tokens run over int8: one token, and draft tokens behind it.
+_MAX_DECODE = 1 + MAX_DRAFT_TOKENS
+# Prompts of so few tokens run beside such rows, because the weights would be read once more for
+# them.
+_MAX_BESIDE = 32
+_SCORE_BYTES = 2**26  # that one run may take for attention scores, which exist all at once
 
-_GRAPH = "int8-1.onnx"  # another number when what is in it changes
+_GRAPH = "int8-1.onnx"  # the number changes with the content
 
-# Tiles cost attention over int8 a tenth to a third of its speed for several rows of few tokens.
-# Where the scores of all slots have room, this switches them off.
+# Tiles make attention over int8 a tenth to a third slower for several rows of few tokens. This
+# switches them off, where there is memory for the scores of all slots.
 _UNTILED = "ORT_GQA_DISABLE_FLASH_ATTENTION"
 
 
 class Int8Session(RaggedSession):
-    """Two sessions over the same weights: one over int8, and one that reads prompts in float32."""
+    """Two sessions over the same weights: one over int8, and one that reads prompts in float32.
+
+    ``prompts`` is the one that reads prompts.
+    """
+
+    cache: KeyValueCache
 
     def __init__(
         self,
@@ -59,45 +66,54 @@ class Int8Session(RaggedSession):
         options = session_options(folder, threads)
         open_ = partial(prepacked.open, graph.model, options, folder.decoder.name)
         floats = Runner(graph, open_, KeyValueCache(graph.kv, stages, capacity))
-        self._prompts = PromptRunner(floats, cache, stages)
+        self.prompts = PromptRunner(floats, cache, stages)
         try:
             tokenizer = (folder.path / "tokenizer.json").read_text("utf-8")
             text = calibration_ids(tokenizer, folder.context)
-            observe = partial(self._prompts.observe, text, width)
+            observe = partial(self.prompts.observe, text, width)
             make = partial(with_int8_cache, head_size=graph.kv.head_size, observe=observe)
             path = prepacked.variant(graph.model, _GRAPH, make)
-            self._prompts.scales = scales_of(path.read_bytes())
+            self.prompts.scales = scales_of(path.read_bytes())
         except (OSError, ValueError) as error:
             raise UnservableGraphError(f"its graph for int8 cannot be kept: {error}") from error
-        self._place_bytes = 4 * graph.heads * cache.capacity  # of scores, for a place of the grid
-        tiled = slots * _SHORT * self._place_bytes > _SCORES
-        self._short = Runner(graph, partial(_open, prepacked, path, threads, tiled), cache)
+        score_bytes = 4 * graph.heads * cache.capacity  # for one place of the grid
+        tiled = slots * _MAX_DECODE * score_bytes > _SCORE_BYTES
+        decode = Runner(graph, partial(_open, prepacked, path, threads, tiled), cache)
         self.cache = cache
-        self._begin(graph, slots, kv.dtype)
+        self._begin(_Int8Runner(decode, self.prompts, score_bytes), graph, slots, kv.dtype)
 
-    def _parts(self, rows: Sequence[Row]) -> list[tuple[Running, Sequence[Row]]]:
-        first = next((n for n, row in enumerate(rows) if len(row.tokens) > _SHORT), len(rows))
+
+class _Int8Runner:
+    """Rows of few tokens over int8, then the others as prompts. See ``runner.Running``."""
+
+    def __init__(self, decode: Runner, prompts: PromptRunner, score_bytes: int) -> None:
+        self._decode = decode
+        self._prompts = prompts
+        self._score_bytes = score_bytes  # attention scores of one place of the grid
+
+    def run(self, rows: Sequence[Row], logits: Logits) -> float:
+        first = next((n for n, row in enumerate(rows) if len(row.tokens) > _MAX_DECODE), len(rows))
         while 0 < first < len(rows) and self._fits(rows[: first + 1]):
             first += 1
-        self._prompts.written(rows[:first])
-        parts: list[tuple[Running, Sequence[Row]]]
-        parts = [(self._short, rows[:first]), (self._prompts, rows[first:])]
-        return [(runner, part) for runner, part in parts if part]
+        self._prompts.on_cache_written(rows[:first])
+        parts: tuple[tuple[Running, Sequence[Row]], ...]
+        parts = (self._decode, rows[:first]), (self._prompts, rows[first:])
+        return run_in_turn([(runner, part) for runner, part in parts if part], logits)
+
+    def rebuild(self) -> None:
+        self._decode.rebuild()
+        self._prompts.rebuild()
 
     def _fits(self, rows: Sequence[Row]) -> bool:
         """Whether the last of the rows may run beside the others."""
         width = max(len(row.tokens) for row in rows)
-        return width <= _BESIDE and len(span(rows)) * width * self._place_bytes <= _SCORES
-
-    def rebuild(self) -> None:
-        self._short.rebuild()
-        self._prompts.rebuild()
+        return width <= _MAX_BESIDE and len(span(rows)) * width * self._score_bytes <= _SCORE_BYTES
 
 
 def _open(
     prepacked: PrepackedWeights, graph: Path, threads: int, tiled: bool
 ) -> ort.InferenceSession:
-    """``tiled``: whether attention does without memory for all scores of a run."""
+    """``tiled``: attention uses tiles, and needs no memory for all scores of a run."""
     before = os.environ.get(_UNTILED)
     os.environ[_UNTILED] = "0" if tiled else "1"  # read when a session starts
     try:

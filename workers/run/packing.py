@@ -1,4 +1,4 @@
-"""Packs the rows of a run into its inputs; see serving_graph for their shapes. Pure."""
+"""Packs the rows of a run into the graph's inputs, whose shapes ``serving_graph`` gives. Pure."""
 
 from __future__ import annotations
 
@@ -8,43 +8,30 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-MAX_DRAFT_TOKENS = 12  # that one row may carry to be verified, behind the token that is certain
+MAX_DRAFT_TOKENS = 12  # of one row, behind the token that is certain
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """What one run reads for one slot: ``tokens`` behind the ``past`` positions in the cache."""
+    """What one run reads for one slot: ``tokens``, behind ``past`` positions in the cache."""
 
     slot: int
     past: int
     tokens: Sequence[int]
-    logits: int  # of how many of the last tokens
-    long: bool = False  # with the second rotary table, where the model has two
-    steady: bool = False  # its logits must not differ with what else is in the run
-
-
-def runs(rows: Sequence[Row], most: int) -> list[Sequence[Row]]:
-    """The rows in one run, or those of one token in a run of their own before the others.
-
-    Beside rows of several tokens the CPU's attention copies the keys and values of all rows before
-    it reads them. Where the rows of one token have more than ``most`` positions of them, it is
-    cheaper to read the weights twice.
-    """
-    first = next((n for n, row in enumerate(rows) if len(row.tokens) > 1), len(rows))
-    if first < len(rows) and sum(row.past for row in rows[:first]) > most:
-        return [rows[:first], rows[first:]]
-    return [rows]
+    logits: int  # how many of the last tokens need logits
+    long: bool = False  # read with the second rotary table, where the model has two
+    reproducible: bool = False  # its logits must not depend on how or beside what it is run
 
 
 def span(rows: Sequence[Row]) -> range:
-    """The slots that a run of these rows covers. Those that have no row are idle in it."""
+    """The slots that a run of these rows covers. A slot without a row is idle in it."""
     return range(min(row.slot for row in rows), max(row.slot for row in rows) + 1)
 
 
 def pack(rows: Sequence[Row], slots: range) -> dict[str, NDArray[np.generic]]:
-    """The inputs of one run over ``slots``, to be filled in.
+    """The inputs of one run over ``slots``, which ``fill`` completes.
 
-    Tokens are packed in the order of ``rows``, and so are the logits.
+    Tokens and logits are packed in the order of ``rows``.
     """
     counts = np.array([len(row.tokens) for row in rows], np.int64)
     at = np.array([row.slot for row in rows], np.int64) - slots.start
@@ -55,7 +42,7 @@ def pack(rows: Sequence[Row], slots: range) -> dict[str, NDArray[np.generic]]:
     query = np.zeros(len(slots), np.int32)
     query[at] = counts
 
-    # Every place of the grid names some packed token; those behind a row's end are never used.
+    # Every place of the grid names some packed token. Places behind a row's end are never used.
     columns = np.arange(width)
     grid = np.zeros((len(slots), width, 2), np.int64)
     grid[at, :, 1] = starts[:, None] + np.minimum(columns, counts[:, None] - 1)
@@ -82,9 +69,9 @@ def pack(rows: Sequence[Row], slots: range) -> dict[str, NDArray[np.generic]]:
 def fill(
     inputs: dict[str, NDArray[np.generic]], rows: Sequence[Row], slots: range, shift: int
 ) -> None:
-    """What differs between runs of rows in the same slots, with as many tokens.
+    """Write what differs between two runs of rows in the same slots with as many tokens.
 
-    ``shift``: how much higher the positions of long rows are, whose table lies behind the other.
+    ``shift`` is added to the positions of ``long`` rows, whose table lies behind the other one.
     """
     inputs["input_ids"][0] = [token for row in rows for token in row.tokens]
     lengths = [row.past + len(row.tokens) for row in rows]

@@ -1,11 +1,12 @@
 """Weights in the layout that onnxruntime's kernels want, mapped from a file by all workers.
 
-A session lays its weights out anew ("prepacks" them) when it starts, in memory of its own. Here
-one session writes its graph with these layouts to a folder of the cache, an entry, and it and all
-others map that: its pages are in memory once, however many processes there are. An entry is good
-for one state of the model's files, one processor and one version of the runtime, and is never
-needed: a model whose entry is damaged or cannot be written is loaded without, and a damaged one is
-made again. The model's folder is only read.
+When a session starts, it brings its weights into another layout ("prepacks" them), in memory of its
+own. Here one session writes its graph with these layouts to a folder of the cache, an entry. It and
+all other sessions map that file: its pages are in memory once, however many processes there are.
+
+An entry fits one state of the model's files, one processor and one version of the runtime. No model
+needs one: if the entry cannot be written, the model is loaded without it. A damaged entry is
+written again. The model's folder is only read.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from pathlib import Path
 import onnxruntime as ort
 
 from cupola.cache.home import Home
-from cupola.cache.locks import FileLock
+from cupola.cache.locks import file_lock
 from cupola.cache.processor import processor
 from cupola.cache.staging import staging
 from cupola.workers.device.device import Device
@@ -34,21 +35,21 @@ logger = logging.getLogger(__name__)
 
 _GRAPH = "graph.onnx"
 _WEIGHTS = "weights.bin"
-_MANIFEST = "files.json"  # written last: size and time of the others
-_SPACE = 3  # times the model's size must be free: its weights are written twice, and padded
-_ERRORS_ONLY = 3  # of onnxruntime's log; it warns that the graph is good for this machine only
+_MANIFEST = "files.json"  # written last: size and time of the other files
+SPACE = 3  # times the model's size must be free: its weights are written twice, and padded
+_ERRORS_ONLY = 3  # log level: onnxruntime warns that the graph fits this machine only
 
 
 @dataclass(frozen=True, slots=True)
 class PrepackedWeights:
-    """Those of one model, in the cache of ``home``."""
+    """The prepacked weights of one model, in the cache of ``home``."""
 
     home: Home
     model: Path  # the model's folder
     device: Device
 
     def open(self, graph: bytes, options: ort.SessionOptions, file: str) -> ort.InferenceSession:
-        """As ``Device.open`` does it, where there can be no entry, too.
+        """A session of the entry; if there can be no entry, one that ``Device.open`` makes.
 
         Raises ProviderError, ModelFolderError.
         """
@@ -59,46 +60,49 @@ class PrepackedWeights:
         return self.device.open(graph, options, file)
 
     def mapped(self, graph: bytes, options: ort.SessionOptions, file: str) -> ort.InferenceSession:
-        """A session of the entry, which is made if need be. Of ``options`` it takes the number of
-        threads only. Raises OSError, ValueError, ProviderError.
+        """A session of the entry, which is written first if it is missing.
+
+        Only the number of threads is taken from ``options``. Raises OSError, ValueError,
+        ProviderError.
         """
         entry = None
         try:
             entry = self.home.prepacked_folder(self.model) / self._key(graph)
-            if not _is_whole(entry):
-                self._make(entry, graph, options.intra_op_num_threads, file)
+            if not is_whole(entry):
+                self.write(entry, graph, options.intra_op_num_threads, file)
             session = self.map(entry / _GRAPH, options.intra_op_num_threads)
         except (OSError, ValueError):
             if entry is not None:
                 shutil.rmtree(entry, ignore_errors=True)
             raise
-        release_memory()  # of what was freed here, no weights will take the place
+        release_memory()  # nothing will use what was freed here: the weights are mapped
         return session
 
     def variant(self, graph: bytes, name: str, make: Callable[[bytes], bytes]) -> Path:
-        """What ``make`` makes of the entry's graph, which is there; made once. It is a file beside
-        it, over the same weights. Raises OSError, ValueError.
+        """A file beside the entry's graph, over the same weights; ``make`` makes it of that graph.
+
+        It is made once. The entry must be there. Raises OSError, ValueError.
         """
         entry = self.home.prepacked_folder(self.model) / self._key(graph)
         path = entry / name
         if not path.exists():
-            made = path.with_suffix(f".{os.getpid()}")
-            made.write_bytes(make((entry / _GRAPH).read_bytes()))
-            made.replace(path)
+            draft = path.with_suffix(f".{os.getpid()}")
+            draft.write_bytes(make((entry / _GRAPH).read_bytes()))
+            draft.replace(path)
         return path
 
     def map(self, graph: Path, threads: int) -> ort.InferenceSession:
         """A session of an entry's graph. Raises ProviderError, ModelFolderError."""
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
-        # The graph was optimised when it was written: a node that changed now would not find the
-        # layout of its weights.
+        # The graph was optimised when it was written. A node that changed now would not find its
+        # weights in the layout that it needs.
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
         options.add_session_config_entry("session.force_spinning_stop", "1")
         return self.device.open(str(graph), options, f"{graph.parent.name}/{graph.name}")
 
     def _key(self, graph: bytes) -> str:
-        """Another one for whatever decides what an entry holds."""
+        """The entry's name. It differs with everything that decides what the entry holds."""
         digest = hashlib.sha256(graph)
         decisive = [ort.__version__, ort.get_build_info(), processor()]
         for path in self._files():
@@ -110,27 +114,30 @@ class PrepackedWeights:
     def _files(self) -> list[Path]:
         return sorted(path for path in self.model.rglob("*") if path.is_file())
 
-    def _make(self, entry: Path, graph: bytes, threads: int, file: str) -> None:
-        """Write the entry; where several come at once, the first does and the others wait."""
-        with FileLock(self.home.prepacked / ".lock"):
-            if _is_whole(entry):
+    def write(self, entry: Path, graph: bytes, threads: int, file: str) -> None:
+        """Write the entry. If several processes try, the first one writes and the others wait.
+
+        Raises OSError, ProviderError, ModelFolderError.
+        """
+        with file_lock(self.home.prepacked / ".lock"):
+            if is_whole(entry):
                 return
             began = time.monotonic()
-            self._ask_for_space()
+            self._check_space()
             with staging(self.home) as folder:
-                made = folder / "made"
-                made.mkdir()
-                self.device.open(graph, self._writing(made, threads), file)
-                size = _complete(made)
+                written = folder / "written"
+                written.mkdir()
+                self.device.open(graph, self._writing_options(written, threads), file)
+                size = _complete(written)
                 self._remove_others(entry)
                 shutil.rmtree(entry, ignore_errors=True)
                 entry.parent.mkdir(parents=True, exist_ok=True)
-                made.rename(entry)
+                written.rename(entry)
             name, seconds = self.model.name, time.monotonic() - began
             logger.info("wrote %d MB of %s for workers to share, %.1f s", size >> 20, name, seconds)
 
-    def _writing(self, folder: Path, threads: int) -> ort.SessionOptions:
-        """Options with which a session writes an entry when it starts."""
+    def _writing_options(self, folder: Path, threads: int) -> ort.SessionOptions:
+        """Options of a session that writes an entry when it starts."""
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = _ERRORS_ONLY
@@ -144,9 +151,9 @@ class PrepackedWeights:
             options.add_session_config_entry(f"session.{key}", value)
         return options
 
-    def _ask_for_space(self) -> None:
+    def _check_space(self) -> None:
         size = sum(path.stat().st_size for path in self._files())
-        if shutil.disk_usage(self.home.prepacked).free < _SPACE * size:
+        if shutil.disk_usage(self.home.prepacked).free < SPACE * size:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.home.prepacked))
 
     def _remove_others(self, entry: Path) -> None:
@@ -159,22 +166,24 @@ class PrepackedWeights:
 
 
 def _complete(entry: Path) -> int:
-    """Have its files on the disk, and then its manifest. Returns their size."""
+    """Sync the entry's files, then write its manifest. Returns the size of the files in bytes."""
     for name in (_GRAPH, _WEIGHTS):
         with (entry / name).open("rb+") as file:
             os.fsync(file.fileno())
-    states = _states(entry)
+    states = file_states(entry)
     (entry / _MANIFEST).write_text(json.dumps(states), "utf-8")
     return sum(size for size, _ in states.values())
 
 
-def _is_whole(entry: Path) -> bool:
+def is_whole(entry: Path) -> bool:
+    """Whether the entry was written to its end and its files are as they were then."""
     try:
-        return bool(json.loads((entry / _MANIFEST).read_text("utf-8")) == _states(entry))
+        return bool(json.loads((entry / _MANIFEST).read_text("utf-8")) == file_states(entry))
     except (OSError, ValueError):
         return False
 
 
-def _states(entry: Path) -> dict[str, list[int]]:
+def file_states(entry: Path) -> dict[str, list[int]]:
+    """Size and time of the entry's files, as the manifest has them. Raises OSError."""
     found = {name: (entry / name).stat() for name in (_GRAPH, _WEIGHTS)}
     return {name: [state.st_size, state.st_mtime_ns] for name, state in found.items()}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -16,13 +16,29 @@ from cupola.workers.kv.device_cache import DeviceCache
 from cupola.workers.kv.kv_cache import KeyValueCache
 from cupola.workers.run.packing import Row, fill, pack, span
 
+Logits = NDArray[np.float32]
+
 
 class Running(Protocol):
-    """What runs rows: a ``Runner``, or some behind one front."""
+    """Runs rows of a cache."""
 
-    def run(self, rows: Sequence[Row], logits: NDArray[np.float32]) -> float: ...
+    def run(self, rows: Sequence[Row], logits: Logits) -> float:
+        """Write the wanted logits ``[R, vocabulary]`` in order of ``rows``.
 
-    def rebuild(self) -> None: ...
+        ``logits`` has room for one row at least. Returns how long the run took, in seconds.
+        """
+
+    def rebuild(self) -> None:
+        """Open the sessions again, after a run that failed."""
+
+
+def run_in_turn(runs: Iterable[tuple[Running, Sequence[Row]]], logits: Logits) -> float:
+    """Make some runs, one after the other, each by its runner. See ``Running.run``."""
+    seconds, written = 0.0, 0
+    for runner, rows in runs:
+        seconds += runner.run(rows, logits[written:])
+        written += sum(row.logits for row in rows)
+    return seconds
 
 
 @dataclass(slots=True)
@@ -43,6 +59,7 @@ class Runner:
         open_: Callable[[], ort.InferenceSession],
         cache: KeyValueCache | DeviceCache,
     ) -> None:
+        """``open_`` starts the session. Raises what ``open_`` does."""
         self.cache = cache
         self._open = open_
         self._session = open_()
@@ -52,23 +69,22 @@ class Runner:
         # Binding all keys and values costs a millisecond, so the same slots are bound once.
         self._bindings: dict[range, _Bound] = {}
 
-    def run(self, rows: Sequence[Row], logits: NDArray[np.float32]) -> float:
-        """Write the logits ``[R, vocabulary]`` that are wanted; what the run took, in seconds.
+    def run(self, rows: Sequence[Row], logits: Logits) -> float:
+        """See ``Running.run``. The GIL is released meanwhile. A slot without a row is not changed.
 
-        ``logits`` has a place for one row at least. The GIL is released meanwhile. A slot that has
-        no row stays as it is.
+        Raises what onnxruntime raises.
         """
         slots = span(rows)
         bound = self._bindings.get(slots) or self._bind(slots)
-        # Rows that generate differ from step to step in some numbers only: nothing is bound anew,
-        # unless binding copies the inputs to a device.
+        # From step to step, rows that generate differ in some numbers only. Then nothing is bound
+        # again, unless binding copies the inputs to a device.
         pointer = logits.ctypes.data
         layout = (pointer, *((row.slot, len(row.tokens), row.logits) for row in rows))
-        if anew := bound.layout != layout or self._on_device:
+        if changed := bound.layout != layout or self._on_device:
             packed = pack(rows, slots)
             bound.layout, bound.inputs = layout, {n: packed[n] for n in self._graph.inputs}
         fill(bound.inputs, rows, slots, self._graph.short_context)
-        if anew:
+        if changed:
             for name, array in bound.inputs.items():
                 at = (array.dtype.type, array.shape, array.ctypes.data)
                 bound.binding.bind_input(name, "cpu", 0, *at)
@@ -79,7 +95,6 @@ class Runner:
         return time.perf_counter() - began
 
     def rebuild(self) -> None:
-        """Open the session again."""
         self._bindings.clear()
         del self._session  # first: there may be no memory for two
         self._session = self._open()

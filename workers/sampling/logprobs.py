@@ -1,4 +1,4 @@
-"""How probable tokens were, by the model itself: before temperature, penalties and masks."""
+"""The log-probabilities of tokens by the model itself: without temperature, penalties and masks."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ TokenBytes = Callable[[int], bytes]
 def logprob(
     logits: NDArray[np.float32], token: int, best: int, to_bytes: TokenBytes
 ) -> TokenLogprob:
-    """Of ``token`` in one row of logits ``[vocabulary]``, with the ``best`` most probable ones."""
+    """The entry of ``token`` in one row of logits ``[vocabulary]``.
+
+    It lists the ``best`` most probable tokens as well.
+    """
     highest = logits.max()
     weights = logits - highest
     total = highest + np.log(np.exp(weights, out=weights).sum())  # summed pairwise
@@ -32,9 +35,10 @@ def logprob(
 
 
 class HeldLogprobs:
-    """Keeps the log-probabilities of tokens until their text is sent, and drops those of the rest.
+    """Keeps the log-probabilities of tokens until their text is sent.
 
-    Text is held back while it may become a stop string or a whole character.
+    Text is held back while it may become a stop string or a whole character. Text that is never
+    sent has no log-probabilities either.
     """
 
     def __init__(self) -> None:
@@ -43,12 +47,15 @@ class HeldLogprobs:
         self._sent = 0
 
     def add(self, entry: TokenLogprob, text: str) -> None:
-        """A token, and the text that came out of the detokenizer with it."""
+        """Add a token, and the text that the detokenizer returned for it."""
         self._fed += len(text)
         self._held.append((self._fed, entry))
 
     def take(self, sent: str, *, all_: bool = False) -> tuple[TokenLogprob, ...]:
-        """The entries of the tokens whose text has been sent by now; ``all_``: those left, too."""
+        """The entries of the tokens whose text is sent now.
+
+        ``all_``: include the entries of all tokens that are left.
+        """
         self._sent += len(sent)
         due = [entry for end, entry in self._held if all_ or end <= self._sent]
         self._held = self._held[len(due) :]

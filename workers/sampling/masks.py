@@ -1,7 +1,7 @@
 """The token masks of one step, computed beside the model's run and applied to its logits.
 
 masks.begin([sequence.matcher for sequence in ready])
-logits = session.run(...)                    # the GIL is released here, and by llguidance
+logits = session.run(...)          # releases the GIL, as llguidance does
 masks.apply(logits)
 """
 
@@ -21,9 +21,10 @@ LATE_SECONDS = 2.0  # for one mask, after the model's run
 
 
 class MaskBatch:
-    """Masks for up to ``rows`` rows of logits ``[R, size]``."""
+    """The masks of the rows of a step."""
 
     def __init__(self, rows: int, size: int, ends: Collection[int]) -> None:
+        """For at most ``rows`` rows of logits ``[R, size]``. ``ends``: the end tokens."""
         self._bits = np.zeros((rows, (size + 31) // 32), np.uint32)
         self._size = size
         self._not_ends = np.full(self._bits.shape[1], 0xFFFFFFFF, np.uint32)
@@ -35,11 +36,11 @@ class MaskBatch:
 
     @property
     def pending(self) -> int:
-        """Masks that were begun and neither applied nor dropped."""
+        """How many masks were begun and neither applied nor dropped."""
         return len(self._masked)
 
     def begin(self, matchers: Sequence[Matcher | None]) -> None:
-        """Start on the masks of a step's rows; None: a row that is free."""
+        """Start to compute the masks of a step's rows; None: a row without a grammar."""
         self._masked = [(row, m) for row, m in enumerate(matchers) if m is not None]
         if self._masked:
             thread = self._thread or self._start()
@@ -47,9 +48,9 @@ class MaskBatch:
                 thread.submit(matcher, self._bits[row])
 
     def apply(self, logits: NDArray[np.float32]) -> None:
-        """Set what the grammars forbid to -inf. Every row keeps a token that can be chosen.
+        """Set the logits of forbidden tokens to -inf. In every row some token can still be chosen.
 
-        A matcher whose mask does not come has ``failure`` set, and its row is left free.
+        If a mask does not come in time, its matcher's ``failure`` is set and its row is not masked.
         """
         good = self._collect()
         if not good:
@@ -60,14 +61,14 @@ class MaskBatch:
         for mask, row in zip(forbidden, good, strict=True):
             np.putmask(logits[row], mask, -np.inf)
             if not (self._bits[row] & self._not_ends).any():
-                logits[row, ~mask] = 0.0  # whoever forbade the end before us: nothing else is left
+                logits[row, ~mask] = 0.0  # only end tokens are left, also if they were forbidden
 
     def drop(self) -> None:
-        """The run failed: the masks that were begun are waited for and not used."""
+        """Wait for the masks that were begun, and do not use them: the run failed."""
         self._collect()
 
     def _collect(self) -> list[int]:
-        """Wait for the masks; the rows whose masks came."""
+        """Wait for the masks. Returns the rows whose masks came."""
         for row, matcher in self._masked:
             if self._thread is None or not self._thread.wait(LATE_SECONDS):
                 self._give_up(row, matcher)
@@ -76,7 +77,7 @@ class MaskBatch:
         return good
 
     def _give_up(self, row: int, matcher: Matcher) -> None:
-        """``matcher`` is stuck, and its thread with it: the rows behind it get another one."""
+        """The thread is stuck with ``matcher``. The rows behind it get another thread."""
         matcher.fail(LATE)
         behind = self._masked[[at for at, _ in self._masked].index(row) + 1 :]
         self._bits = self._bits.copy()  # the stuck thread may yet write into the old ones
@@ -92,39 +93,39 @@ class MaskBatch:
 
 
 class _MaskThread:
-    """Computes masks in the order in which they are asked for."""
+    """Computes masks in the order in which they are submitted."""
 
     def __init__(self) -> None:
-        self._asked: queue.SimpleQueue[tuple[Matcher, NDArray[np.uint32]] | None] = (
+        self._requests: queue.SimpleQueue[tuple[Matcher, NDArray[np.uint32]] | None] = (
             queue.SimpleQueue()
         )
-        self._made: queue.SimpleQueue[None] = queue.SimpleQueue()
+        self._done: queue.SimpleQueue[None] = queue.SimpleQueue()
         threading.Thread(target=self._work, daemon=True, name="masks").start()
 
     def submit(self, matcher: Matcher, bits: NDArray[np.uint32]) -> None:
-        self._asked.put((matcher, bits))
+        self._requests.put((matcher, bits))
 
     def wait(self, patience: float) -> bool:
-        """Wait for the oldest mask that was not waited for; False: it did not come."""
+        """Wait for the next mask in order; False: it did not come in time."""
         try:
-            self._made.get(timeout=patience)
+            self._done.get(timeout=patience)
         except queue.Empty:
             return False
         return True
 
     def abandon(self) -> None:
-        """Have it end once it is through with what it is at; nothing else is done."""
-        while not self._asked.empty():
-            self._asked.get()
-        self._asked.put(None)
+        """Let the thread end after the mask that it computes now."""
+        while not self._requests.empty():
+            self._requests.get()
+        self._requests.put(None)
 
     def _work(self) -> None:
-        while (asked := self._asked.get()) is not None:
-            matcher, bits = asked
+        while (request := self._requests.get()) is not None:
+            matcher, bits = request
             try:
                 matcher.state.unsafe_compute_mask_ptr(bits.ctypes.data, bits.nbytes)
                 if matcher.state.is_error():
                     matcher.fail(LATE)
-            except Exception:  # whatever llguidance has against it is this answer's failure
+            except Exception:  # whatever llguidance raises, only this answer fails
                 matcher.fail(LATE)
-            self._made.put(None)
+            self._done.put(None)

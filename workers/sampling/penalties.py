@@ -1,6 +1,6 @@
-"""What a request changes about the model's logits before a token is drawn, row by row.
+"""Penalties and biases: what a request changes in the model's logits before a token is sampled.
 
-Only the tokens concerned are touched: no pass over the vocabulary, however many rows there are.
+Only the logits of the tokens concerned are touched. There is no pass over the vocabulary.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 
 from cupola.scheduler.protocol.messages import SamplingParams
 
-_LEAST = 1e-3  # repetition penalty: a smaller one makes no numbers
+_MIN_REPETITION = 1e-3  # a smaller repetition penalty would give infinite logits
 
 
 class _Tally:
-    """How often each token has come, in arrays that are ready for use."""
+    """Counts tokens, in arrays that are ready for use."""
 
     def __init__(self, tokens: Iterable[int] = ()) -> None:
         seen = np.fromiter(tokens, np.int64)
@@ -26,7 +26,7 @@ class _Tally:
 
     def add(self, token: int) -> None:
         place = self._places.setdefault(token, len(self._places))
-        if place == self._ids.size:  # none is free: twice as many
+        if place == self._ids.size:  # the arrays are full
             more = np.zeros(place + 16, np.int64)
             self._ids = np.concatenate([self._ids, more])
             self._counts = np.concatenate([self._counts, more.astype(np.float32)])
@@ -59,20 +59,21 @@ class Penalties:
         self._counts_answer = bool(params.frequency_penalty or params.presence_penalty)
         self._seen = _Tally(prompt if self._repeats else ())
         self._answer = _Tally()
-        self._made = 0
+        self._generated = 0
 
     @property
     def active(self) -> bool:
+        """Whether the next token's logits change at all."""
         return bool(
             self._repeats
             or self._counts_answer
             or self._bias_ids.size
-            or self._made < self._params.min_tokens
+            or self._generated < self._params.min_tokens
         )
 
     def add(self, token: int) -> None:
         """The answer has one more token."""
-        self._made += 1
+        self._generated += 1
         if self._counts_answer:
             self._answer.add(token)
         if self._repeats:
@@ -83,7 +84,7 @@ class Penalties:
         params = self._params
         if (ids := self._seen.ids).size:
             seen = row[ids]
-            factor = np.float32(max(params.repetition_penalty, _LEAST))
+            factor = np.float32(max(params.repetition_penalty, _MIN_REPETITION))
             row[ids] = np.where(seen > 0, seen / factor, seen * factor)
         if (ids := self._answer.ids).size:
             penalty = self._answer.counts * np.float32(params.frequency_penalty)
@@ -91,5 +92,7 @@ class Penalties:
         if self._bias_ids.size:
             known = self._bias_ids < row.size
             row[self._bias_ids[known]] += self._bias[known]
-        if self._made < params.min_tokens:
-            row[self._end[self._end < row.size]] = -np.inf  # a client may name any id
+        if self._generated < params.min_tokens:
+            row[
+                self._end[self._end < row.size]
+            ] = -np.inf  # a client may name an id that is too large

@@ -1,8 +1,8 @@
-"""Chooses the next token of every row of a step, without a loop or a sort over the vocabulary.
+"""Samples the next token of every row of a step, without a loop or a sort over the vocabulary.
 
-The order is that of vLLM: penalties and biases, temperature, min_p, top_k, typical_p, top_p on what
-is left. The draw is by inverse transform with one uniform number a token from the row's own
-generator, so that a seeded sequence makes the same tokens whatever else is in the batch.
+The order is that of vLLM: penalties and biases, temperature, min_p, top_k, typical_p, then top_p on
+what is left. A token is drawn by inverse transform, with one uniform number from the row's own
+generator. So a seeded sequence gets the same tokens whatever else is in the batch.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from cupola.workers.sampling.penalties import Penalties
 
 NOTHING = -1  # no token
 
-# Tokens so much less likely than the best one, in nats, are left out: a whole vocabulary of them
-# weighs less than a millionth of it.
+# Tokens that are less likely than the best one by so many nats are left out. A whole vocabulary of
+# them weighs less than a millionth of the best one.
 _NEGLIGIBLE = 25.0
-_WIDE = 0.6  # from this temperature on next to no token is negligible, and looking costs more
+_WIDE = 0.6  # from this temperature on, the search for negligible tokens costs more than it saves
 _DEALT = 64  # values of a row in a group
 _BLOCK = 256  # weights summed together
-_NEAR = np.float32(4.0)  # nats within which the tokens that decide mostly are
-_SORTED = 512  # numbers that are sorted at most, as far as that can be told before
-_FIRST_BIN = 0x3C00  # the upper bits of 1/128; what is nearer goes with it
+_NEAR = np.float32(4.0)  # nats; the tokens that decide are mostly within them
+_SORTED = 512  # the most numbers that are sorted, as far as that is known before
+_FIRST_BIN = 0x3C00  # the upper bits of 1/128; smaller values are in the same bin
 _LOWEST = np.float32(-1e4)  # for the logarithm of nothing, in a product with nothing
-_GREEDY = 1e-5  # temperatures below it are none (vLLM's limit)
+_GREEDY = 1e-5  # below this temperature the best token is taken (vLLM's limit)
 
 
 @dataclass(slots=True)
@@ -60,22 +60,22 @@ class Sampler:
 
 
 def penalize(logits: NDArray[np.float32], samplers: Sequence[Sampler]) -> None:
-    """Change the rows ``[R, vocabulary]`` as each one's penalties and biases want it, in place."""
+    """Apply each row's penalties and biases to the logits ``[R, vocabulary]``, in place."""
     for row, sampler in zip(logits, samplers, strict=True):
         if sampler.penalties is not None and sampler.penalties.active:
             sampler.penalties.apply(row)
 
 
 def sample(logits: NDArray[np.float32], samplers: Sequence[Sampler]) -> NDArray[np.int64]:
-    """Next tokens ``[R]`` for logits ``[R, vocabulary]``.
+    """The next tokens ``[R]`` for logits ``[R, vocabulary]``.
 
-    NOTHING for a row whose logits are not numbers, or whose best one is not finite.
+    A row gets NOTHING if its logits are not numbers, or if the best one is not finite.
     """
     best: NDArray[np.int64] = logits.argmax(axis=1)
-    # argmax finds a NaN where there is one, so one look a row covers the whole row.
+    # argmax finds a NaN if there is one, so one number tells about the whole row.
     highest = logits[np.arange(len(best)), best]
     best[~np.isfinite(highest)] = NOTHING
-    # Once for all rows: fresh memory costs more than the sums.
+    # One buffer for all rows: new memory costs more time than the sums.
     scratch = np.empty((2, logits.shape[1]), np.float32)
     for row, sampler in enumerate(samplers):
         if not sampler.greedy and best[row] != NOTHING:
@@ -86,9 +86,9 @@ def sample(logits: NDArray[np.float32], samplers: Sequence[Sampler]) -> NDArray[
 def _draw(
     row: NDArray[np.float32], highest: np.float32, sampler: Sampler, scratch: NDArray[np.float32]
 ) -> int:
-    """A token of one row of logits ``[vocabulary]``, whose highest is given."""
+    """A random token of one row of logits ``[vocabulary]``, whose highest value is given."""
     params, temperature = sampler.params, sampler.temperature
-    # What min_p and top_k leave can be told from the logits, before anything is exponentiated.
+    # The logits show what min_p and top_k leave, before anything is exponentiated.
     depth = min(_NEGLIGIBLE, -math.log(params.min_p) if params.min_p > 0 else math.inf)
     tokens: NDArray[np.intp] | None = None  # None: all
     if 0 < sampler.top_k < row.size:
@@ -111,17 +111,18 @@ def _draw(
 
 
 def largest(row: NDArray[np.float32], count: int) -> NDArray[np.intp]:
-    """Indices of the ``count`` largest of a row, in no order, without a partition of all of it.
+    """Indices of the ``count`` largest values of a row, in no order. It does not partition all of
+    it.
 
-    The row is dealt into groups. The ``count``-th largest of the groups' maxima is a bound that at
-    least ``count`` values reach, and few more do. What is forbidden (-inf) is never among them.
+    The row is dealt into groups. The ``count``-th largest maximum of the groups is a bound that at
+    least ``count`` values reach, and few more do. Forbidden values (-inf) are never among them.
     """
     groups = row.size // _DEALT
     if count > groups // 2:
         return np.argpartition(row, -count)[-count:]
     maxima = row[: groups * _DEALT].reshape(_DEALT, groups).max(axis=0)
     bound = np.partition(maxima, -count)[-count]
-    # A grammar may leave few tokens: to part all those that it forbids takes a millisecond.
+    # A grammar may leave few tokens. To partition all that it forbids takes a millisecond.
     candidates = np.flatnonzero(row > bound if bound == -np.inf else row >= bound)
     if candidates.size <= count:
         return candidates
@@ -129,9 +130,10 @@ def largest(row: NDArray[np.float32], count: int) -> NDArray[np.intp]:
 
 
 def _place(weights: NDArray[np.float32], share: float) -> int:
-    """Inverse transform: the first place where the cumulative weight exceeds its share.
+    """Inverse transform: the first place where the cumulative weight exceeds ``share`` of the sum.
 
-    In two steps, over blocks and within one, so that a long row needs no sum for each place.
+    It looks for a block first, then within the block, so that a long row needs no sum for each
+    place.
     """
     begin = 0
     if weights.size > 2 * _BLOCK:
@@ -149,15 +151,15 @@ def _place(weights: NDArray[np.float32], share: float) -> int:
 def _nucleus(
     levels: NDArray[np.float32], weights: NDArray[np.float32], share: float
 ) -> NDArray[np.intp]:
-    """Indices of the fewest weights that make ``share`` of the whole. ``levels``: their logs."""
+    """Indices of the fewest weights that make ``share`` of the sum. ``levels``: their logs."""
     return _nearest(np.abs(levels), weights, share)
 
 
 def _typical(
     levels: NDArray[np.float32], weights: NDArray[np.float32], share: float
 ) -> NDArray[np.intp]:
-    """Indices of those whose surprise is nearest to the expected one (arXiv 2202.00666)."""
-    # Surprise is -level and a constant, which falls out of the difference to what is expected.
+    """Indices of the tokens whose surprise is nearest to the expected one (arXiv 2202.00666)."""
+    # Surprise is -level plus a constant, which cancels in the difference to the expected surprise.
     expected = np.dot(weights, np.maximum(levels, _LOWEST)) / weights.sum(dtype=np.float64)
     return _nearest(np.abs(levels - np.float32(expected)), weights, share)
 
@@ -165,11 +167,11 @@ def _typical(
 def _nearest(
     distances: NDArray[np.float32], weights: NDArray[np.float32], share: float
 ) -> NDArray[np.intp]:
-    """Indices of the fewest weights that make ``share`` of the whole, nearest first; one at least.
+    """Indices of the fewest weights that make ``share`` of the sum, nearest first; at least one.
 
-    Only those that decide are sorted. Where the near ones are too few or too many for that, they
-    are found by counting: floats that are not negative have the order of their upper bits, which
-    are sign, exponent and seven bits of the fraction.
+    Only the weights that decide are sorted. If the near weights are too few or too many for that,
+    the deciding ones are found by counting: floats that are not negative have the order of their
+    upper bits, which are sign, exponent and seven bits of the fraction.
     """
     enough = share * float(weights.sum(dtype=np.float64))
     deciding = np.flatnonzero(distances <= _NEAR)

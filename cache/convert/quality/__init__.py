@@ -1,1 +1,1 @@
-"""Measures what a conversion made: perplexity, KL divergence, speed."""
+"""Measures a converted model: perplexity, KL divergence, speed."""

@@ -1,6 +1,6 @@
-"""Runs a converted decoder as it lies on the disk, for what an import wants to know of it.
+"""Runs a converted decoder as it is on the disk, for the measurements of an import.
 
-The service does not run it so: the worker rewrites the graph first.
+The service does not run this graph: the worker rewrites it first.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import onnxruntime
 
-from cupola.cache.convert.architecture import DecoderShape
+from cupola.cache.convert.weights.decoder_shape import DecoderShape
 from cupola.cache.errors import UnsupportedError
 
 Session: TypeAlias = onnxruntime.InferenceSession
@@ -19,7 +19,10 @@ Feed = dict[str, np.ndarray[Any, Any]]
 
 
 def open_session(model: bytes, folder: Path) -> Session:
-    """``model`` with the weights in ``folder``. Raises UnsupportedError."""
+    """Opens ``model`` with the weights in ``folder``.
+
+    Raises UnsupportedError for a model that ONNX Runtime cannot run.
+    """
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3  # errors
     options.add_session_config_entry(
@@ -32,7 +35,10 @@ def open_session(model: bytes, folder: Path) -> Session:
 
 
 def decoder_feed(ids: list[int], shape: DecoderShape, rows: int = 1, past: int = 0) -> Feed:
-    """Inputs for ``rows`` sequences that read ``ids`` after ``past`` tokens, which are zeros."""
+    """The inputs of ``rows`` sequences that each read ``ids``.
+
+    ``past``: the number of tokens in the cache, whose keys and values are zeros.
+    """
     cache = np.zeros((rows, shape.kv_heads, past, shape.head_size), np.float32)
     feed: Feed = {
         "input_ids": np.array([ids] * rows, np.int64),

@@ -1,7 +1,7 @@
-"""How fast a decoder makes tokens on this machine: a rough figure, taken when it is imported.
+"""Measures roughly how fast a decoder makes tokens on this machine.
 
-It belongs to the machine that imported, with whatever else that was doing. The worker runs a graph
-of its own, whose steps take about as long; ``loadtests/variants.py`` measures those.
+The figure belongs to the machine that imported the model, under whatever load that machine had. The
+worker rewrites the graph. Its steps take about as long; ``loadtests/variants.py`` measures them.
 """
 
 from __future__ import annotations
@@ -9,15 +9,18 @@ from __future__ import annotations
 import statistics
 import time
 
-from cupola.cache.convert.architecture import DecoderShape
 from cupola.cache.convert.quality.runtime import Feed, Session, decoder_feed
+from cupola.cache.convert.weights.decoder_shape import DecoderShape
 
-_PAST = 32  # tokens that a sequence has already: few, as the exported graph copies them
+_PAST = 32  # tokens in the cache of each sequence: few, because the exported graph copies them
 _STEPS = 7
 
 
 def tokens_per_second(session: Session, shape: DecoderShape, rows: int) -> float:
-    """Of ``rows`` sequences together: the median of a few steps of one token each."""
+    """The tokens per second of ``rows`` sequences together.
+
+    It is the median of a few steps of one token a sequence.
+    """
     feed = decoder_feed([0], shape, rows, min(_PAST, shape.context_length - 1))
     session.run(["logits"], feed)  # the first one reserves memory
     return rows / statistics.median(_seconds(session, feed) for _ in range(_STEPS))

@@ -1,4 +1,4 @@
-"""Sees what a decoder's projections read, by running it over a text of many kinds."""
+"""Records what a decoder's projections read, by running it over a text of many kinds."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ import onnx
 from onnx import TensorProto, helper
 from tokenizers import Tokenizer
 
-from cupola.cache.convert.architecture import DecoderShape
 from cupola.cache.convert.quality.runtime import decoder_feed, open_session
-from cupola.cache.convert.quantization.smoothquant import LayerInputs
+from cupola.cache.convert.quantization.layer_inputs import LayerInputs
+from cupola.cache.convert.weights.decoder_shape import DecoderShape
 from cupola.cache.errors import BrokenFileError, UnsupportedError
 
 _MAX_TOKENS = 1024
-# Whose inputs the fields of LayerInputs are, in their order.
-_TAPPED = ("attn/qkv_proj", "attn/o_proj", "mlp/up_proj", "mlp/down_proj")
+# The projections whose inputs are the fields of LayerInputs, in the same order.
+_OBSERVED = ("attn/qkv_proj", "attn/o_proj", "mlp/up_proj", "mlp/down_proj")
 
-# Prose, dialogue, code, lists, numbers and other languages: what matters is that every channel is
-# excited about as much as it will be in use.
+# Prose, dialogue, code, lists, numbers and other languages: every channel must be excited about as
+# much as it will be in use.
 _TEXT = """\
 The first thing that a visitor notices is the light. In 1907 the town had three mills, two churches
 and a railway station; today it has 41,250 inhabitants and a university. "Why did you come back?"
@@ -59,7 +59,10 @@ Let x be a real number with x² + 2x = 15. Then (x + 1)² = 16, so x = 3 or x = 
 
 
 def calibration_ids(tokenizer: str, most: int) -> list[int]:
-    """The text as tokens. ``tokenizer`` is the content of tokenizer.json."""
+    """The calibration text as tokens, cut after ``most``.
+
+    ``tokenizer`` is the content of tokenizer.json.
+    """
     return list(Tokenizer.from_str(tokenizer).encode(_TEXT).ids[:most])
 
 
@@ -72,8 +75,8 @@ def observe(
     UnsupportedError or BrokenFileError for a model that does not run.
     """
     ids = calibration_ids(json.dumps(tokenizer), min(_MAX_TOKENS, shape.context_length))
-    tapped = _tap(model)
-    names = [tapped[f"/model/layers.{n}/{at}"] for n in range(shape.layers) for at in _TAPPED]
+    observed = _with_inputs_as_outputs(model)
+    names = [observed[f"/model/layers.{n}/{at}"] for n in range(shape.layers) for at in _OBSERVED]
     session = open_session(model.SerializeToString(), folder)
     try:
         found = session.run(names, decoder_feed(ids, shape))
@@ -81,19 +84,23 @@ def observe(
         raise UnsupportedError(f"ONNX Runtime cannot run the converted model: {error}") from error
     if not all(np.isfinite(inputs).all() for inputs in found):
         raise BrokenFileError("The model computes values that are not finite: damaged weights?")
-    by_layer = (found[start : start + len(_TAPPED)] for start in range(0, len(found), len(_TAPPED)))
+    step = len(_OBSERVED)
+    by_layer = (found[start : start + step] for start in range(0, len(found), step))
     return [LayerInputs(*(inputs[0] for inputs in layer)) for layer in by_layer]
 
 
-def _tap(model: onnx.ModelProto) -> dict[str, str]:
-    """Makes the inputs of all projections outputs of the graph: their names by the projection's."""
+def _with_inputs_as_outputs(model: onnx.ModelProto) -> dict[str, str]:
+    """Makes the inputs of all projections outputs of the graph.
+
+    Returns the names of the inputs by those of the projections.
+    """
     graph = model.graph
     inputs = {
         node.name.rpartition("/")[0]: node.input[0]
         for node in graph.node
         if node.op_type.startswith("MatMul")
     }
-    del graph.output[:]  # what only the logits need is then left out of the run
+    del graph.output[:]  # the run then leaves out what only the logits need
     for name in dict.fromkeys(inputs.values()):
         graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, None))
     return inputs

@@ -1,9 +1,9 @@
 """Weight quantisation as ONNX Runtime's operators read it.
 
-For MatMulNBits and GatherBlockQuantized each row is cut into blocks, of 32 values at least; a block
+For MatMulNBits and GatherBlockQuantized each row is cut into blocks of at least 32 values. A block
 has one float32 scale and a fixed zero point in the middle of the range (128 or 8), so
-``w ≈ (q - zero_point) * scale``. Blocks of GGUF's Q8_0 and Q4_0 are of the same form and come
-through without loss. For MatMulIntegerToFloat a whole row has one scale.
+``w ≈ (q - zero_point) * scale``. Blocks of GGUF's Q8_0 and Q4_0 have this form and lose nothing.
+For MatMulIntegerToFloat a whole row has one scale.
 """
 
 from __future__ import annotations
@@ -11,18 +11,18 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from cupola.cache.precision import Precision as Precision
+from cupola.cache.precision import Precision
 
 BLOCK = 32
 
-_TINY = np.float32(1e-30)  # the scale of a block of zeros: any other than 0 will do
+_TINY = np.float32(1e-30)  # the scale of a block of zeros: anything but 0 will do
 
 
 def block_size(columns: int, precision: Precision) -> int:
-    """Values in a block of a row of so many; 0 where there is no such block.
+    """The number of values in a block of a row of ``columns`` values.
 
-    Rows of W8A8 were rotated or smoothed, and are even enough for blocks of 128, which are a third
-    faster. Elsewhere they are as GGUF has them.
+    0: no block size divides the row. The rows of W8A8 are rotated or smoothed, and even enough for
+    blocks of 128, which are a third faster. Other precisions keep the block size of GGUF.
     """
     sizes = (128, 64, BLOCK) if precision is Precision.W8A8 else (BLOCK,)
     return next((size for size in sizes if columns % size == 0), 0)
@@ -31,9 +31,9 @@ def block_size(columns: int, precision: Precision) -> int:
 def quantize_rows(
     rows: npt.NDArray[np.float32], bits: int, block: int = BLOCK
 ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32]]:
-    """``[N, K]`` weights to bytes ``[N, K/block, block*bits/8]`` and scales ``[N, K/block]``.
+    """Rounds weights ``[N, K]`` to bytes ``[N, K/block, block*bits/8]``.
 
-    ``bits`` is 8 or 4; K is a multiple of ``block``.
+    Also returns the scales ``[N, K/block]``. ``bits`` is 8 or 4. K is a multiple of ``block``.
     """
     count, width = rows.shape
     blocks = rows.reshape(count, width // block, block)
@@ -42,26 +42,16 @@ def quantize_rows(
     return _to_4_bits(blocks)
 
 
-def dequantize_rows(
-    packed: npt.NDArray[np.uint8], scales: npt.NDArray[np.float32], bits: int
-) -> npt.NDArray[np.float32]:
-    """The inverse of ``quantize_rows``: float32 ``[N, K]``."""
-    if bits == 4:
-        packed = np.stack([packed & 15, packed >> 4], axis=-1).reshape(*scales.shape, -1)
-    centred = packed.astype(np.float32) - np.float32(1 << (bits - 1))
-    return np.asarray((centred * scales[..., None]).reshape(len(packed), -1), dtype=np.float32)
-
-
 def quantize_channels(
     rows: npt.NDArray[np.float32],
 ) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.float32]]:
-    """``[N, K]`` weights to codes ``[N, K]`` of -127 to 127 and scales ``[N]``."""
+    """Rounds weights ``[N, K]`` to codes ``[N, K]`` of -127 to 127, with scales ``[N]``."""
     scales = channel_scales(rows)
     return np.rint(rows / scales[:, None]).astype(np.int8), scales
 
 
 def channel_scales(rows: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """``[N]``: a row's largest magnitude becomes 127."""
+    """The scales ``[N]`` with which the largest magnitude of each row becomes 127."""
     scales: npt.NDArray[np.float32] = np.maximum(np.abs(rows).max(axis=1) / np.float32(127), _TINY)
     return scales
 

@@ -1,1 +1,1 @@
-"""The door of OpenAI's Responses API: creating, streaming, storing and fetching responses."""
+"""OpenAI's Responses API: creating, streaming, storing and fetching responses."""

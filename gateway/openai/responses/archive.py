@@ -9,8 +9,10 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
+import msgspec
+
 from cupola.gateway.http.errors import SERVER_ERROR, ApiError
-from cupola.gateway.openai.responses.record import UNFINISHED, Record
+from cupola.gateway.openai.responses.answers import ResponseObject
 from cupola.gateway.openai.responses.store import ResponseStore
 
 logger = logging.getLogger(__name__)
@@ -27,17 +29,17 @@ class Archive:
     def enabled(self) -> bool:
         return self._store is not None
 
-    async def add(self, record: Record, items: Sequence[dict[str, Any]]) -> None:
+    async def add(self, record: ResponseObject, items: Sequence[dict[str, Any]]) -> None:
         await self._run(lambda store: store.add(record, items, time.time()))
 
-    async def keep(self, record: Record, items: Sequence[dict[str, Any]]) -> None:
+    async def keep(self, record: ResponseObject, items: Sequence[dict[str, Any]]) -> None:
         """Store a finished response. An answer is not lost because it cannot be stored."""
         try:
             await self.add(record, items)
         except ApiError:
-            logger.warning("response %s is not stored", record["id"])
+            logger.warning("response %s is not stored", record.id)
 
-    async def update(self, record: Record) -> bool:
+    async def update(self, record: ResponseObject) -> bool:
         """See ResponseStore."""
         return await self._run(lambda store: store.update(record, time.time()))
 
@@ -45,7 +47,7 @@ class Archive:
         """See ResponseStore."""
         return await self._run(lambda store: store.renew(response_id, time.time()))
 
-    async def get(self, response_id: str) -> Record:
+    async def get(self, response_id: str) -> ResponseObject:
         return await self._find(response_id, lambda store: store.get(response_id, time.time()))
 
     async def input_of(self, response_id: str) -> list[dict[str, Any]]:
@@ -56,7 +58,7 @@ class Archive:
 
     async def page(
         self, limit: int, after: str | None, *, newest_first: bool
-    ) -> tuple[list[Record], bool]:
+    ) -> tuple[list[ResponseObject], bool]:
         """Empty where none are stored."""
         if self._store is None:
             return [], False
@@ -74,8 +76,8 @@ class Archive:
         record = await self._run(lambda store: store.get(response_id, time.time()))
         if record is None:
             raise _no_history(response_id)
-        if record["status"] in UNFINISHED:
-            text = f"Response '{response_id}' is {record['status']}: wait for its end"
+        if not record.ended:
+            text = f"Response '{response_id}' is {record.status}: wait for its end"
             raise ApiError(400, "invalid_value", text, param="previous_response_id")
         items = await self._run(lambda store: store.conversation(response_id, time.time()))
         if items is None:
@@ -99,7 +101,7 @@ class Archive:
             raise self._missing("", "id")
         try:
             return await asyncio.to_thread(work, self._store)
-        except (sqlite3.Error, OSError) as error:
+        except (sqlite3.Error, OSError, msgspec.DecodeError) as error:
             logger.error("the stored responses cannot be used: %s", error)
             text = "The stored responses cannot be used just now; the service's log says why"
             raise ApiError(503, "store_unavailable", text, kind=SERVER_ERROR) from None

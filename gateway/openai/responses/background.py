@@ -1,4 +1,4 @@
-"""Responses made while nobody waits: begun, renewed, cancelled, and stored at their end."""
+"""Responses that are generated in the background: begun, renewed, cancelled, stored."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ RENEW = 1.0  # seconds after which the next batch also asks whether anybody has 
 
 
 class Background:
-    """The responses of this process; another process' are cancelled through the archive."""
+    """The responses of this process. Those of others are cancelled through the archive."""
 
     def __init__(self, archive: Archive) -> None:
         self._archive = archive
@@ -46,7 +46,7 @@ class Background:
         if self._group is None:
             text = "The service is shutting down; send the request again"
             raise ApiError(503, "shutting_down", text, kind=SERVER_ERROR)
-        response_id = progress.record["id"]
+        response_id = progress.record.id
         task = self._group.create_task(self._make(generation, progress))
         self._tasks[response_id] = task
         task.add_done_callback(lambda _: self._tasks.pop(response_id, None))
@@ -64,8 +64,8 @@ class Background:
         except ApiError as error:
             progress.fail(error)
         except Exception:
-            logger.exception("response %s failed", progress.record["id"])
-            progress.fail(internal_error(progress.record["id"]))
+            logger.exception("response %s failed", progress.record.id)
+            progress.fail(internal_error(progress.record.id))
         if progress.ended:
             await self._keep(progress)
 
@@ -82,7 +82,7 @@ class Background:
                 if begins:
                     wanted = await self._archive.update(progress.record)
                 elif not batch or time.monotonic() - renewed > RENEW:
-                    wanted = await self._archive.renew(progress.record["id"])
+                    wanted = await self._archive.renew(progress.record.id)
                     renewed = time.monotonic()
                 else:
                     continue
@@ -93,4 +93,4 @@ class Background:
         try:
             await self._archive.update(progress.record)
         except ApiError:
-            logger.warning("response %s is not stored", progress.record["id"])
+            logger.warning("response %s is not stored", progress.record.id)

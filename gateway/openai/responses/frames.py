@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import msgspec
-from starlette.responses import Response
 
 from cupola.gateway.core.events import Event
 from cupola.gateway.generation.streaming import SSE
@@ -13,8 +12,7 @@ from cupola.gateway.openai.responses.progress import Progress
 
 
 class ResponseFrames:
-    """See ``streaming.Frames``. ``progress`` is fed before these are asked: what is sent is stored
-    by then."""
+    """See ``streaming.Frames``. ``progress`` is fed before, so what is sent is stored by then."""
 
     stream_type = SSE
 
@@ -38,6 +36,3 @@ class ResponseFrames:
 
     def failure(self, error: ApiError) -> bytes:
         return self._progress.take() + DONE
-
-    def refusal(self, error: ApiError) -> Response:
-        return error.response()

@@ -11,8 +11,8 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from cupola.gateway.http.errors import ApiError
-from cupola.gateway.openai.schemas.conversation import parsed
-from cupola.gateway.openai.schemas.response_items import (
+from cupola.gateway.openai.body.conversation import parsed
+from cupola.gateway.openai.responses.body_items import (
     CallItem,
     CallOutputItem,
     Item,
@@ -94,7 +94,7 @@ def _own(out: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def check_calls(items: Iterable[Any]) -> None:
-    """Raises ApiError for the result of a call that nobody made."""
+    """Raises ApiError for the result of a call that is not among the items."""
     calls: set[str] = set()
     for item in items:
         if isinstance(item, CallItem):

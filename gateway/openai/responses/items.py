@@ -1,113 +1,123 @@
 """The items of an answer while they grow, each with the events that tell of it. Pure.
 
-An item is opened, added to, and closed; ``tell`` takes the type of an event and its fields.
+An item is opened, added to, and closed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Protocol
-
-import msgspec
+from collections.abc import Callable, Sequence
 
 from cupola.gateway.openai.logprobs import chat_logprobs
+from cupola.gateway.openai.responses.answers import (
+    ItemStatus,
+    OutputCall,
+    OutputItem,
+    OutputMessage,
+    OutputReasoning,
+    OutputText,
+    ReasoningText,
+)
+from cupola.gateway.openai.responses.events import (
+    ArgumentsDelta,
+    ArgumentsDone,
+    ItemAdded,
+    ItemDone,
+    PartAdded,
+    PartDone,
+    ReasoningDelta,
+    ReasoningDone,
+    StreamEvent,
+    TextDelta,
+    TextDone,
+)
 from cupola.gateway.openai.responses.record import new_id
 from cupola.scheduler.protocol.messages import TokenLogprob
 
-
-class Tell(Protocol):
-    def __call__(self, kind: str, /, **fields: Any) -> None: ...
+Emit = Callable[[StreamEvent], None]
 
 
 class OpenItem:
-    """Base: an item of the output at ``index``."""
+    """Base: ``item`` is at ``index`` of the output. ``emit`` takes the events."""
 
-    prefix = ""
+    def __init__(self, item: OutputItem, index: int, emit: Emit) -> None:
+        self._item = item
+        self._index = index
+        self._emit = emit
+        self._pieces: list[str] = []
+        emit(ItemAdded(output_index=index, item=item))
 
-    def __init__(self, index: int, tell: Tell, **fields: Any) -> None:
-        self._tell = tell
-        self._parts: list[str] = []
-        self.item: dict[str, Any] = {"id": new_id(self.prefix), **fields, "status": "in_progress"}
-        self._at = {"item_id": self.item["id"], "output_index": index}
-        tell("response.output_item.added", output_index=index, item=self.item)
-
-    def close(self, status: str) -> dict[str, Any]:
+    def close(self, status: ItemStatus) -> OutputItem:
         """The finished item."""
-        self._finish("".join(self._parts))
-        self.item["status"] = status
-        index = self._at["output_index"]
-        self._tell("response.output_item.done", output_index=index, item=self.item)
-        return self.item
+        self._finish("".join(self._pieces))
+        self._item.status = status
+        self._emit(ItemDone(output_index=self._index, item=self._item))
+        return self._item
 
     def _finish(self, whole: str) -> None:
         raise NotImplementedError
 
 
-class _OpenPart(OpenItem):
-    """An item whose content is one part."""
-
-    delta = ""  # the type of the events of its text, without .delta and .done
-
-    def __init__(self, index: int, tell: Tell, part: dict[str, Any], **fields: Any) -> None:
-        super().__init__(index, tell, content=[], **fields)
-        self._at["content_index"] = 0
-        self._part = part
-        tell("response.content_part.added", **self._at, part=part)
-
-    def _finish(self, whole: str) -> None:
-        self._part["text"] = whole
-        self._tell(f"{self.delta}.done", **self._at, text=whole, **self._beside_done())
-        self._tell("response.content_part.done", **self._at, part=self._part)
-        self.item["content"] = [self._part]
-
-    def _beside_done(self) -> dict[str, Any]:
-        return {}
-
-
-class OpenMessage(_OpenPart):
-    prefix = "msg"
-    delta = "response.output_text"
-
-    def __init__(self, index: int, tell: Tell) -> None:
-        part = {"type": "output_text", "text": "", "annotations": [], "logprobs": []}
-        super().__init__(index, tell, part, type="message", role="assistant")
+class OpenMessage(OpenItem):
+    def __init__(self, index: int, emit: Emit) -> None:
+        self._message = OutputMessage(new_id("msg"))
+        self._part = OutputText()
+        super().__init__(self._message, index, emit)
+        emit(PartAdded(item_id=self._message.id, output_index=index, part=self._part))
 
     def add(self, text: str, tokens: Sequence[TokenLogprob]) -> None:
-        self._parts.append(text)
-        logprobs = msgspec.to_builtins(chat_logprobs(tokens).content) if tokens else []
-        self._part["logprobs"] += logprobs
-        self._tell(f"{self.delta}.delta", **self._at, delta=text, logprobs=logprobs)
+        self._pieces.append(text)
+        logprobs = list(chat_logprobs(tokens).content) if tokens else []
+        self._part.logprobs += logprobs
+        self._emit(
+            TextDelta(
+                item_id=self._message.id, output_index=self._index, delta=text, logprobs=logprobs
+            )
+        )
 
-    def _beside_done(self) -> dict[str, Any]:
-        return {"logprobs": self._part["logprobs"]}
+    def _finish(self, whole: str) -> None:
+        at, item_id = self._index, self._message.id
+        self._part.text = whole
+        logprobs = self._part.logprobs
+        self._emit(TextDone(item_id=item_id, output_index=at, text=whole, logprobs=logprobs))
+        self._emit(PartDone(item_id=item_id, output_index=at, part=self._part))
+        self._message.content = [self._part]
 
 
-class OpenReasoning(_OpenPart):
-    prefix = "rs"
-    delta = "response.reasoning_text"
-
-    def __init__(self, index: int, tell: Tell) -> None:
-        part = {"type": "reasoning_text", "text": ""}
-        super().__init__(index, tell, part, type="reasoning", summary=[])
+class OpenReasoning(OpenItem):
+    def __init__(self, index: int, emit: Emit) -> None:
+        self._reasoning = OutputReasoning(new_id("rs"))
+        self._part = ReasoningText()
+        super().__init__(self._reasoning, index, emit)
+        emit(PartAdded(item_id=self._reasoning.id, output_index=index, part=self._part))
 
     def add(self, text: str) -> None:
-        self._parts.append(text)
-        self._tell(f"{self.delta}.delta", **self._at, delta=text)
+        self._pieces.append(text)
+        item_id = self._reasoning.id
+        self._emit(ReasoningDelta(item_id=item_id, output_index=self._index, delta=text))
+
+    def _finish(self, whole: str) -> None:
+        at, item_id = self._index, self._reasoning.id
+        self._part.text = whole
+        self._emit(ReasoningDone(item_id=item_id, output_index=at, text=whole))
+        self._emit(PartDone(item_id=item_id, output_index=at, part=self._part))
+        self._reasoning.content = [self._part]
 
 
 class OpenCall(OpenItem):
-    prefix = "fc"
-
-    def __init__(self, index: int, tell: Tell, call_id: str, name: str) -> None:
-        fields = {"type": "function_call", "call_id": call_id, "name": name, "arguments": ""}
-        super().__init__(index, tell, **fields)
+    def __init__(self, index: int, emit: Emit, call_id: str, name: str) -> None:
+        self._call = OutputCall(new_id("fc"), call_id, name)
+        super().__init__(self._call, index, emit)
 
     def add(self, fragment: str) -> None:
-        self._parts.append(fragment)
-        self._tell("response.function_call_arguments.delta", **self._at, delta=fragment)
+        self._pieces.append(fragment)
+        item_id = self._call.id
+        self._emit(ArgumentsDelta(item_id=item_id, output_index=self._index, delta=fragment))
 
     def _finish(self, whole: str) -> None:
-        self.item["arguments"] = whole
-        name = self.item["name"]
-        kind = "response.function_call_arguments.done"
-        self._tell(kind, **self._at, name=name, arguments=whole)
+        call = self._call
+        call.arguments = whole
+        self._emit(
+            ArgumentsDone(
+                item_id=call.id, output_index=self._index, name=call.name, arguments=whole
+            )
+        )

@@ -1,16 +1,14 @@
-"""A generation's events as the growth of a response, and the frames that tell of it. Pure."""
+"""Turns a generation's events into the growth of a response and its frames. Pure."""
 
 from __future__ import annotations
 
 import time
-from typing import Any
-
-import msgspec
 
 from cupola.gateway.core.events import (
     Event,
     Finished,
     Logprobs,
+    Reason,
     ReasoningDelta,
     TextDelta,
     ToolCallArguments,
@@ -19,17 +17,23 @@ from cupola.gateway.core.events import (
 )
 from cupola.gateway.http.errors import ApiError
 from cupola.gateway.openai.responses import record as records
+from cupola.gateway.openai.responses.answers import ItemStatus, ResponseObject
+from cupola.gateway.openai.responses.events import (
+    Completed,
+    Created,
+    Failed,
+    Incomplete,
+    InProgress,
+    StreamEvent,
+)
 from cupola.gateway.openai.responses.items import OpenCall, OpenItem, OpenMessage, OpenReasoning
-from cupola.gateway.openai.responses.record import Record
 from cupola.scheduler.protocol.messages import TokenLogprob
-
-_encode = msgspec.json.Encoder().encode
 
 
 class Progress:
     """``record`` is the response as it stands. ``stream``: whether ``take`` is to have frames."""
 
-    def __init__(self, record: Record, *, stream: bool, logprobs: bool = False) -> None:
+    def __init__(self, record: ResponseObject, *, stream: bool, logprobs: bool = False) -> None:
         self.record = record
         self.begun = False  # whether anything has happened
         self.streamed = stream
@@ -38,11 +42,11 @@ class Progress:
         self._sequence = 0
         self._open: OpenItem | None = None
         self._tokens: list[TokenLogprob] = []  # that wait for the text they belong to
-        self._reason = "stop"
+        self._reason: Reason = "stop"
 
     @property
     def ended(self) -> bool:
-        return self.record["status"] not in records.UNFINISHED
+        return self.record.ended
 
     def take(self) -> bytes:
         """The frames since the last time."""
@@ -52,18 +56,18 @@ class Progress:
     def feed(self, events: list[Event]) -> None:
         if not self.begun:
             self.begun = True
-            self.record["status"] = "in_progress"
-            self._tell("response.created", response=self.record)
-            self._tell("response.in_progress", response=self.record)
+            self.record.status = "in_progress"
+            self._emit(Created(response=self.record))
+            self._emit(InProgress(response=self.record))
         for event in events:
             self._feed(event)
 
     def fail(self, error: ApiError) -> None:
-        """The end of a response that could not be made."""
+        """End the response with ``error``."""
         if self._open is not None:
             self._close("incomplete")
         records.fail(self.record, error)
-        self._tell("response.failed", response=self.record)
+        self._emit(Failed(response=self.record))
 
     def _feed(self, event: Event) -> None:
         match event:
@@ -73,11 +77,11 @@ class Progress:
                 self._message().add(text, self._tokens)
             case ReasoningDelta(_, text):
                 if not isinstance(self._open, OpenReasoning):
-                    self._next(OpenReasoning(self._index(), self._tell))
+                    self._next(OpenReasoning(self._index(), self._emit))
                 assert isinstance(self._open, OpenReasoning)
                 self._open.add(text)
             case ToolCallStart(_, _, call_id, name):
-                self._next(OpenCall(self._index(), self._tell, call_id, name))
+                self._next(OpenCall(self._index(), self._emit, call_id, name))
             case ToolCallArguments(_, _, fragment):
                 assert isinstance(self._open, OpenCall)
                 self._open.add(fragment)
@@ -85,39 +89,40 @@ class Progress:
                 self._finish(event)
             case UsageTotal():
                 records.finish(self.record, self._reason, event, int(time.time()))
-                self._tell(f"response.{self.record['status']}", response=self.record)
+                cut = self.record.status == "incomplete"
+                self._emit((Incomplete if cut else Completed)(response=self.record))
         if not isinstance(event, Logprobs):
             self._tokens = []
 
     def _message(self) -> OpenMessage:
         if not isinstance(self._open, OpenMessage):
-            self._next(OpenMessage(self._index(), self._tell))
+            self._next(OpenMessage(self._index(), self._emit))
         assert isinstance(self._open, OpenMessage)
         return self._open
 
     def _finish(self, event: Finished) -> None:
         self._reason = event.reason
-        if self._open is None and not self.record["output"]:
-            self._message()  # an answer without a word is a message too
+        if self._open is None and not self.record.output:
+            self._message()  # an answer without a word is a message as well
         if self._open is not None:
             self._close("incomplete" if event.reason == "length" else "completed")
 
     def _index(self) -> int:
-        """Where the next item goes; ends the one before it."""
+        """Where the next item goes. Ends the item before it."""
         if self._open is not None:
             self._close("completed")
-        return len(self.record["output"])
+        return len(self.record.output)
 
     def _next(self, item: OpenItem) -> None:
         self._open = item
 
-    def _close(self, status: str) -> None:
+    def _close(self, status: ItemStatus) -> None:
         assert self._open is not None
-        self.record["output"].append(self._open.close(status))
+        self.record.output.append(self._open.close(status))
         self._open = None
 
-    def _tell(self, kind: str, /, **fields: Any) -> None:
+    def _emit(self, event: StreamEvent) -> None:
         if self.streamed:
-            data = {"type": kind, "sequence_number": self._sequence, **fields}
-            self._frames.append(b"event: " + kind.encode() + b"\ndata: " + _encode(data) + b"\n\n")
+            event.sequence_number = self._sequence
+            self._frames.append(event.frame)
             self._sequence += 1

@@ -7,16 +7,16 @@ from contextlib import aclosing
 
 from cupola.gateway.core.events import Event
 from cupola.gateway.http.errors import RequestFailed, from_failure
+from cupola.gateway.openai.responses.answers import ResponseObject
 from cupola.gateway.openai.responses.progress import Progress
-from cupola.gateway.openai.responses.record import Record
 
 
 async def recorded(
     events: AsyncGenerator[list[Event]],
     progress: Progress,
-    keep: Callable[[Record], Awaitable[None]],
+    keep: Callable[[ResponseObject], Awaitable[None]],
 ) -> AsyncGenerator[list[Event]]:
-    """The same events. A failure of which no client hears by a status is kept as well."""
+    """The same events. A failure after the first frame is kept, for no HTTP status tells of it."""
     async with aclosing(events):
         try:
             async for batch in events:

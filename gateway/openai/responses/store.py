@@ -1,7 +1,7 @@
 """Stored responses: one SQLite file that all gateway processes of a service share.
 
-Bounded by count and by age. Everything here blocks: call it in a thread. What a response's own
-process does not renew for a while counts as lost.
+Bounded by count and by age. Everything here blocks: call it in a thread. An unfinished response
+counts as lost when its process does not renew it for a while. Records and inputs are JSON.
 """
 
 from __future__ import annotations
@@ -15,7 +15,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from cupola.gateway.openai.responses.record import UNFINISHED, Record
+import msgspec
+from msgspec.structs import replace
+
+from cupola.gateway.openai.responses.answers import ResponseError, ResponseObject
 
 MAX_AGE = 30 * 24 * 3600.0  # seconds, as OpenAI keeps them
 LOST_AFTER = 60.0  # seconds without a sign of life of an unfinished response
@@ -32,6 +35,7 @@ CREATE TABLE IF NOT EXISTS responses (
     record TEXT NOT NULL
 )
 """
+_decode = msgspec.json.Decoder(ResponseObject).decode
 _OPEN = "status IN ('queued', 'in_progress')"
 
 
@@ -59,14 +63,14 @@ class ResponseStore:
             with self._kept:
                 yield self._kept
 
-    def add(self, record: Record, items: Sequence[dict[str, Any]], now: float) -> None:
+    def add(self, record: ResponseObject, items: Sequence[dict[str, Any]], now: float) -> None:
         """A new response with its input; the oldest make room."""
-        row = (record["id"], record["previous_response_id"], now, now, record["status"])
+        row = (record.id, record.previous_response_id, now, now, record.status)
         with self._connection() as connection:
             connection.execute(
                 "INSERT INTO responses (id, previous, created, renewed, status, input, record)"
                 " VALUES (?, ?, ?, ?, ?, ?, ?)",
-                (*row, json.dumps(items), json.dumps(record)),
+                (*row, json.dumps(items), _encoded(record)),
             )
             connection.execute("DELETE FROM responses WHERE created < ?", (now - MAX_AGE,))
             connection.execute(
@@ -75,13 +79,13 @@ class ResponseStore:
                 (self._limit,),
             )
 
-    def update(self, record: Record, now: float) -> bool:
+    def update(self, record: ResponseObject, now: float) -> bool:
         """A new state of a response that was not finished; False where it is over by now."""
         with self._connection() as connection:
             changed = connection.execute(
                 "UPDATE responses SET renewed = ?, status = ?, record = ?"
                 f" WHERE id = ? AND {_OPEN}",
-                (now, record["status"], json.dumps(record), record["id"]),
+                (now, record.status, _encoded(record), record.id),
             )
             return changed.rowcount == 1
 
@@ -93,13 +97,13 @@ class ResponseStore:
             )
             return changed.rowcount == 1
 
-    def get(self, response_id: str, now: float) -> Record | None:
+    def get(self, response_id: str, now: float) -> ResponseObject | None:
         with self._connection() as connection:
             row = connection.execute(
                 "SELECT record, renewed FROM responses WHERE id = ? AND created >= ?",
                 (response_id, now - MAX_AGE),
             ).fetchone()
-        return None if row is None else _alive(json.loads(row[0]), row[1], now)
+        return None if row is None else _alive(_decode(row[0]), row[1], now)
 
     def input_of(self, response_id: str, now: float) -> list[dict[str, Any]] | None:
         with self._connection() as connection:
@@ -132,7 +136,7 @@ class ResponseStore:
 
     def page(
         self, limit: int, after: str | None, *, newest_first: bool, now: float
-    ) -> tuple[list[Record], bool] | None:
+    ) -> tuple[list[ResponseObject], bool] | None:
         """Some responses, and whether more follow; None where there is no ``after``."""
         order, beyond = ("DESC", "<") if newest_first else ("ASC", ">")
         with self._connection() as connection:
@@ -147,16 +151,19 @@ class ResponseStore:
                 f" ORDER BY number {order} LIMIT ?",
                 (now - MAX_AGE, *given, limit + 1),
             ).fetchall()
-        records = [_alive(json.loads(record), renewed, now) for record, renewed in rows]
+        records = [_alive(_decode(record), renewed, now) for record, renewed in rows]
         return records[:limit], len(records) > limit
 
 
-def _alive(record: Record, renewed: float, now: float) -> Record:
-    if record["status"] in UNFINISHED and now - renewed > LOST_AFTER:
+def _alive(record: ResponseObject, renewed: float, now: float) -> ResponseObject:
+    if not record.ended and now - renewed > LOST_AFTER:
         message = "The process that made this response has ended; send the request again"
-        lost = {"code": "server_error", "message": message}
-        return {**record, "status": "failed", "error": lost}
+        return replace(record, status="failed", error=ResponseError("server_error", message))
     return record
+
+
+def _encoded(record: ResponseObject) -> str:
+    return msgspec.json.encode(record).decode()
 
 
 def _connect(file: Path) -> sqlite3.Connection:

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from cupola.cache.convert.encoder_graph import EncoderShape
-from cupola.cache.convert.safetensors_file import SafetensorsFile
+from cupola.cache.convert.formats.safetensors_file import SafetensorsFile
+from cupola.cache.convert.graph.encoder_graph import EncoderShape
 
 Values = NDArray[np.float32]
 _erf = np.vectorize(math.erf, otypes=[np.float32])
@@ -62,7 +62,7 @@ class EncoderReference:
     def _norm(self, x: Values, at: str) -> Values:
         width = self._shape.hidden_size
         centred = x - x.mean(-1, keepdims=True)
-        scaled = centred / np.sqrt(
+        scaled: Values = centred / np.sqrt(
             (centred**2).mean(-1, keepdims=True) + self._shape.layer_norm_eps
         )
         return scaled * self._get(f"{at}.weight", width) + self._get(f"{at}.bias", width)

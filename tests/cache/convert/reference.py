@@ -7,6 +7,7 @@ neighbours, as the rows lie in the file.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import gguf
 import numpy as np
@@ -36,12 +37,13 @@ class Reference:
         head = weights.get("output.weight", weights["token_embd.weight"])
         return self._norm("output_norm.weight", hidden) @ head.T
 
-    def _field(self, name: str) -> int:
+    def _field(self, name: str) -> Any:
         return self._fields[f"{self._architecture}.{name}"].contents()
 
     def _norm(self, weight: str, x: Array) -> Array:
         epsilon = np.float32(self._field("attention.layer_norm_rms_epsilon"))
-        return x / np.sqrt((x * x).mean(-1, keepdims=True) + epsilon) * self._weights[weight]
+        lengths: Array = np.sqrt((x * x).mean(-1, keepdims=True) + epsilon)
+        return x / lengths * self._weights[weight]
 
     def _linear(self, name: str, x: Array) -> Array:
         return x @ self._weights[f"{name}.weight"].T + self._weights.get(
@@ -88,5 +90,9 @@ class Reference:
 
     def _mlp(self, at: str, x: Array) -> Array:
         gate = self._linear(f"{at}ffn_gate", x)
-        silu = gate / (np.float32(1) + np.exp(-gate))
-        return self._linear(f"{at}ffn_down", silu * self._linear(f"{at}ffn_up", x))
+        up = self._linear(f"{at}ffn_up", x)
+        return self._linear(f"{at}ffn_down", self.activation(gate) * up)
+
+    def activation(self, x: Array) -> Array:
+        """SiLU."""
+        return (x / (np.float32(1) + np.exp(-x))).astype(np.float32)

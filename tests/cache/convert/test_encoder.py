@@ -10,12 +10,11 @@ import pytest
 
 from cupola.cache.catalog import ALL_MINILM_L6_V2
 from cupola.cache.convert.encoder import convert_encoder
-from cupola.cache.convert.safetensors_file import SafetensorsFile
 from cupola.cache.errors import BrokenFileError, UnsupportedError
 from cupola.cache.home import Home
 from cupola.cache.install.install import import_gguf
 from tests.cache.convert.encoder_reference import EncoderReference
-from tests.tiny_encoder import LONGEST, SHAPE, safetensors, tensors, write
+from tests.tiny_encoder import LONGEST, SHAPE, safetensors, write
 
 
 def convert(folder: Path, **options) -> Path:
@@ -57,7 +56,7 @@ def test_a_converted_encoder_is_found_with_its_context_and_task(tmp_path: Path) 
         ({"position_embedding_type": "relative_key"}, "position_embedding_type"),
     ],
 )
-def test_another_architecture_is_named(tmp_path: Path, config: dict, named: str) -> None:
+def test_another_architecture_is_named(tmp_path: Path, config: dict[str, str], named: str) -> None:
     with pytest.raises(UnsupportedError, match=named):
         convert(tmp_path, **config)
 
@@ -67,41 +66,6 @@ def test_what_is_missing_beside_the_weights_is_named(tmp_path: Path) -> None:
     (tmp_path / "source" / "config.json").unlink()
     with pytest.raises(BrokenFileError, match=r"config\.json is missing"):
         convert_encoder(weights, tmp_path / "target", ALL_MINILM_L6_V2)
-
-
-def test_half_precision_is_read_as_single(tmp_path: Path) -> None:
-    value = np.array([1.5, -2.0, 0.25], np.float32)
-    file = tmp_path / "f.safetensors"
-    file.write_bytes(safetensors({"a": value.astype(np.float16)}, "F16"))
-    assert SafetensorsFile(file).tensor("a", (3,)).tolist() == value.tolist()
-    bits = (value.view(np.uint32) >> 16).astype(np.uint16)
-    file.write_bytes(safetensors({"a": bits}, "BF16"))
-    assert SafetensorsFile(file).tensor("a", (3,)).tolist() == value.tolist()
-
-
-def test_damaged_files_are_refused(tmp_path: Path) -> None:
-    whole = safetensors(tensors())
-    file = tmp_path / "f.safetensors"
-    for content in (
-        b"",
-        whole[:4],
-        whole[:100],
-        b"\xff" * 8 + whole[8:],
-        (20).to_bytes(8, "little") + whole[8:],
-        whole[:-4],
-    ):
-        file.write_bytes(content)
-        with pytest.raises(BrokenFileError):
-            source = SafetensorsFile(file)
-            for name, value in tensors().items():
-                source.tensor(name, value.shape)
-
-
-def test_a_tensor_of_another_shape_is_named(tmp_path: Path) -> None:
-    file = tmp_path / "f.safetensors"
-    file.write_bytes(safetensors({"a": np.zeros((2, 3), np.float32)}))
-    with pytest.raises(BrokenFileError, match="a is"):
-        SafetensorsFile(file).tensor("a", (3, 2))
 
 
 def test_a_file_that_is_no_model_is_not_imported(tmp_path: Path) -> None:

@@ -13,13 +13,13 @@ import onnxruntime_genai
 import pytest
 from tokenizers import Tokenizer
 
-from cupola.cache.convert.architecture import DecoderWeights
-from cupola.cache.convert.gguf_file import GgufFile
+from cupola.cache.convert.formats.gguf_file import GgufFile
+from cupola.cache.convert.weights.decoder_shape import read_shape
 from cupola.cache.home import Home
 from cupola.cache.store import ModelCache
-from tests.cache.convert.graph import Graph, log_softmax
+from tests.cache.convert.graph.test_decoder_graph import genai_greedy
+from tests.cache.convert.plain_graph import Graph, log_softmax
 from tests.cache.convert.reference import Reference
-from tests.cache.convert.test_decoder_graph import genai_greedy
 
 TEXT = (Path(__file__).parents[1] / "data" / "alice.txt").read_text()
 CHUNK = 512
@@ -103,7 +103,7 @@ def test_header_is_what_gguf_reads(real_gguf: Path) -> None:
 def test_catalog_tells_the_truth(real_model: Home, real_gguf: Path) -> None:
     model = ModelCache(real_model).find("smollm2-135m")
     assert model.variant.context_length == 8192
-    shape = DecoderWeights(GgufFile(real_gguf)).shape
+    shape = read_shape(GgufFile(real_gguf))
     assert (shape.layers, shape.heads, shape.kv_heads, shape.vocabulary) == (30, 9, 3, 49152)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,11 @@ from typer.main import get_command
 
 from cupola.cache.home import Home
 from cupola.client.commands import main
+from cupola.service.setting_sources import load
+from cupola.service.setting_texts import default, flag, in_group, meaning, summary
+from cupola.service.setting_types import Group
 from cupola.service.settings import Settings
-from tests.client.command_line import Cli
+from tests.client.command_line import COMMAND, Cli
 from tests.default_model import DEFAULT_MODEL
 
 
@@ -41,18 +45,45 @@ def test_every_command_has_an_example() -> None:
         assert re.search(r"Example: ([A-Z_]+=\S+ )?cupola \S+", command.help), name
 
 
-def test_flags_of_serve_are_settings_and_tell_their_defaults(cupola: Cli) -> None:
-    shown = dict(
-        re.findall(r"--([a-z-]+) <\w+>.*?\(([^)]*)\)\]", cupola.ok("serve", "--help"), re.S)
+@pytest.mark.parametrize("command", ["serve", "service start", "service restart", "server start"])
+def test_every_setting_is_a_flag_of_what_starts_a_service(cupola: Cli, command: str) -> None:
+    sections = re.split(r"^(\w+):$", cupola.ok(*command.split(), "--help"), flags=re.M)
+    panels = dict(zip(sections[1::2], sections[2::2], strict=True))
+    assert list(panels) == [*(group.capitalize() for group in Group), "Options"]
+    for group in Group:
+        panel = panels[group.capitalize()]
+        flags = re.split(r"^ +(?:-\w, )?(--[a-z-]+) <[\w|]+>", panel, flags=re.M)[1:]
+        texts = zip(flags[::2], flags[1::2], strict=True)
+        shown = {name: " ".join(text.split()) for name, text in texts}
+        assert shown == {
+            flag(key): f"{meaning(key)} Default: {default(key)}." for key in in_group(group)
+        }
+
+
+def test_the_value_of_every_flag_reaches_its_setting() -> None:
+    wanted = Settings(workers="2", slots=3, model_ttl=-1, kv_cache="int8", cors_origins="*")
+    arguments = [
+        each for key, value in wanted.model_dump().items() for each in (flag(key), str(value))
+    ]
+    serve: Any = get_command(main.build()).commands["serve"]  # type: ignore[attr-defined]
+    resolved = load(serve.make_context("serve", arguments).params)
+    assert resolved.settings == wanted
+    assert dict(resolved.sources) == {key: flag(key) for key in Settings.model_fields}
+
+
+def test_a_folder_of_a_flag_does_not_depend_on_where_the_service_runs(
+    echoing: Cli, tmp_path: Path
+) -> None:
+    subprocess.run(
+        [*COMMAND, "service", "start", "--home", "here", "--uds", "here/socket"],
+        env=echoing.environment,
+        cwd=tmp_path,
+        check=True,
     )
-    defaults = Settings()
-    assert "port" in shown
-    for name, text in shown.items():
-        default = getattr(defaults, name.replace("-", "_"))
-        words = {"home": "~/.foundry", "threads": "one for each core", "context": "the model's own"}
-        words |= dict.fromkeys(("preload", "pinned", "uds"), "none")
-        expected = words.get(name) or (f"{default:g}" if isinstance(default, float) else default)
-        assert " ".join(text.split()) == str(expected)
+    folder = tmp_path / "here"
+    assert (folder / "daemon.json").exists()
+    assert (folder / "socket").is_socket()
+    echoing.having(CUPOLA_HOME=str(folder)).ok("service", "stop")
 
 
 @pytest.mark.parametrize("arguments", [["bogus"], ["model", "list", "--bogus"], ["model", "info"]])
@@ -181,6 +212,10 @@ def test_config_show(cupola: Cli, home: Home) -> None:
         "userSet": True,
     } in records
     assert {record["key"] for record in records} == {*Settings.model_fields, "cache-directory"}
+    assert all(
+        re.search(rf"^{key} .*{re.escape(summary(key))}$", text, re.M)
+        for key in Settings.model_fields
+    )
 
 
 def test_wrong_settings_are_told_before_anything_starts(cupola: Cli) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Generator
 
 import pytest
 
-from cupola.client.commands.chat import Conversation, Messages
+from cupola.client.commands.conversation import Conversation, Messages
 
 
 class Model:

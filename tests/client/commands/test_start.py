@@ -1,4 +1,4 @@
-"""The start: one service, its address told before it can serve, nobody turned away meanwhile."""
+"""The start: one service, its address known before it can serve, and no early request lost."""
 
 from __future__ import annotations
 
@@ -15,16 +15,23 @@ import httpx2
 import pytest
 
 from cupola.cache.home import Home
-from cupola.cache.locks import FileLock
+from cupola.cache.locks import file_lock
 from tests.client.command_line import COMMAND, LONGEST, Cli
 
 URL = re.compile(r"http://(?:[a-zA-Z0-9.-]+|\d{1,3}(?:\.\d{1,3}){3}):\d+")
+
+
+def url_in(text: str) -> str:
+    found = URL.search(text)
+    assert found, text
+    return found[0]
+
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="stops and goes on with signals")
 
 
 def test_a_status_during_a_start_waits_for_its_end(echoing: Cli, home: Home) -> None:
-    with FileLock(home.root / "start.lock"):  # as a start holds it
+    with file_lock(home.root / "start.lock"):  # as a start holds it
         status = subprocess.Popen(
             [*COMMAND, "service", "status"],
             stdout=subprocess.PIPE,
@@ -41,8 +48,8 @@ def test_a_status_during_a_start_waits_for_its_end(echoing: Cli, home: Home) -> 
         assert service.stdout is not None
         ready = next(line for line in service.stdout if "ready on" in line)
     try:
-        said = status.communicate(timeout=LONGEST)[0]
-        assert URL.search(said)[0] == URL.search(ready)[0]  # type: ignore[index]
+        output = status.communicate(timeout=LONGEST)[0]
+        assert url_in(output) == url_in(ready)
     finally:
         service.send_signal(signal.SIGINT)
         service.communicate(timeout=LONGEST)
@@ -50,9 +57,9 @@ def test_a_status_during_a_start_waits_for_its_end(echoing: Cli, home: Home) -> 
 
 def test_many_clients_that_start_it_at_once_share_one_service(echoing: Cli) -> None:
     with ThreadPoolExecutor(4) as pool:
-        said = list(pool.map(lambda _: echoing.ok("service", "start"), range(4)))
-    assert len({URL.search(text)[0] for text in said}) == 1  # type: ignore[index]
-    assert sum("is Started" in text for text in said) == 1
+        outputs = list(pool.map(lambda _: echoing.ok("service", "start"), range(4)))
+    assert len({url_in(text) for text in outputs}) == 1
+    assert sum("is Started" in text for text in outputs) == 1
 
 
 def test_a_request_that_comes_before_a_worker_is_ready_waits(
@@ -109,8 +116,8 @@ def children_of(pid: int) -> list[int]:
 def test_a_stop_lets_answers_finish(echoing: Cli, model: str) -> None:
     patient = echoing.having(CUPOLA_GRACE_SECONDS="30")
     url = json.loads(patient.ok("service", "start", "-o", "json"))["webUrls"][0]
-    asked = " ".join(f"word{number}" for number in range(2000))
-    body = {"model": model, "messages": [{"role": "user", "content": asked}], "stream": True}
+    prompt = " ".join(f"word{number}" for number in range(2000))
+    body = {"model": model, "messages": [{"role": "user", "content": prompt}], "stream": True}
     with (
         httpx2.Client(base_url=url, timeout=LONGEST, trust_env=False) as client,
         client.stream("POST", "/v1/chat/completions", json=body) as answer,

@@ -79,23 +79,27 @@ def ids(models: list[FoundryModelInfo]) -> list[str]:
     return [model.id for model in models]
 
 
+def public_names(kind: type) -> set[str]:
+    return {name for name in dir(kind) if not name.startswith("_")}
+
+
 def test_every_function_of_the_table_has_a_test_and_every_function_is_in_the_table() -> None:
     rows = re.findall(r"^\| `(\w+)` \|.*\| `(test_\w+)` \|", DOCUMENT.read_text("utf-8"), re.M)
     table = dict(rows)
     assert set(table.values()) <= {name for name in globals() if name.startswith("test_")}
-    public = {name for name in vars(FoundryLocalManager) if not name.startswith("_")}
+    public = public_names(FoundryLocalManager)
     steps = {name for name in vars(FoundryLocalManagerBuilder) if not name.startswith("_")}
     fields = set(FoundryLocalManagerBuilder.__dataclass_fields__)
     assert set(table) == public | (steps - fields)
 
 
 def test_the_asynchronous_manager_has_the_same_functions_and_arguments() -> None:
-    ours = {name for name in vars(FoundryLocalManager) if not name.startswith("_")}
-    theirs = {name for name in vars(AsyncFoundryLocalManager) if not name.startswith("_")}
+    ours = public_names(FoundryLocalManager)
+    theirs = public_names(AsyncFoundryLocalManager)
     # ``create`` stands for the constructor; the synchronous manager asks for it.
     assert theirs == ours - {"builder", "httpx_client"} | {"create"}
     for name in sorted(theirs & ours):
-        if not isinstance(vars(FoundryLocalManager)[name], property):
+        if not isinstance(getattr(FoundryLocalManager, name), property):
             method = getattr(AsyncFoundryLocalManager, name)
             assert inspect.signature(method) == inspect.signature(
                 getattr(FoundryLocalManager, name)

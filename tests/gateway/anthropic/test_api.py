@@ -42,7 +42,7 @@ from cupola.scheduler.protocol.messages import (
     decode_work,
 )
 from tests.gateway.running_gateway import MODEL, MODEL_ID, WAIT, RunningGateway
-from tests.gateway.scripted_scheduler import ScriptedScheduler, asked
+from tests.gateway.scripted_scheduler import ScriptedScheduler, work_of
 
 HELLO: dict[str, Any] = {
     "model": MODEL,
@@ -54,7 +54,7 @@ QWEN3 = (
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
 )
 SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
-WEATHER: dict[str, Any] = {"name": "get_weather", "description": "Now.", "input_schema": SCHEMA}
+WEATHER: Any = {"name": "get_weather", "description": "Now.", "input_schema": SCHEMA}
 CALL = '<tool_call>\n{"name": "get_weather", "arguments": {"city": "Paris"}}\n</tool_call>'
 OPEN, CLOSE = "<think>", "</think>"
 
@@ -96,14 +96,14 @@ def say(
 
 def kinds(events: Iterable[Any]) -> list[str]:
     """Types of raw events, those of deltas and blocks behind them; neighbours that repeat once."""
-    told: list[str] = []
+    seen: list[str] = []
     for event in events:
         kind = event["type"]
         part = event.get("delta") or event.get("content_block") or {}
         kind += f" {part['type']}" if "type" in part else ""
-        if not told or told[-1] != kind:
-            told.append(kind)
-    return told
+        if not seen or seen[-1] != kind:
+            seen.append(kind)
+    return seen
 
 
 def frames_of(text: str) -> list[dict[str, Any]]:
@@ -137,7 +137,7 @@ def test_whole_answer(client: anthropic.Anthropic, scheduler: ScriptedScheduler)
     assert (answer.stop_reason, answer.stop_sequence) == ("end_turn", None)
     assert (answer.usage.input_tokens, answer.usage.output_tokens) == (3, 3)
     assert answer.usage.cache_read_input_tokens == 2
-    work = asked(scheduler.next(Submit))
+    work = work_of(scheduler.next(Submit))
     assert work.prompt.messages == ({"role": "user", "content": "Hello!"},)
     assert work.sampling.max_tokens == 100
 
@@ -232,7 +232,7 @@ def test_thinking_and_tools(
     assert (text.type, text.text) == ("text", "Let me look.")
     assert (call.type, call.name, call.input) == ("tool_use", "get_weather", {"city": "Paris"})
     assert answer.stop_reason == "tool_use"
-    work = asked(scheduler.next(Submit))
+    work = work_of(scheduler.next(Submit))
     function = work.prompt.tools[0]["function"]
     assert (function["name"], function["parameters"]) == ("get_weather", SCHEMA)
     assert work.prompt.template_options["enable_thinking"] is True
@@ -264,7 +264,7 @@ def test_stop_reasons(
     say(scheduler, "Hi", reason, stopped_by)
     answer = client.messages.create(**HELLO | {"max_tokens": 4}, stop_sequences=["END"])
     assert (answer.stop_reason, answer.stop_sequence) == expected
-    assert asked(scheduler.next(Submit)).sampling.stop == ("END",)
+    assert work_of(scheduler.next(Submit)).sampling.stop == ("END",)
 
 
 def test_full_context(client: anthropic.Anthropic, scheduler: ScriptedScheduler) -> None:
@@ -305,10 +305,10 @@ def test_conversation_with_tools(
             },
             {"role": "user", "content": [result, failed, {"type": "text", "text": "And now?"}]},
         ],
-        tools=[WEATHER],  # type: ignore[list-item]
+        tools=[WEATHER],
         tool_choice={"type": "tool", "name": "get_weather"},
     )
-    work = asked(scheduler.next(Submit))
+    work = work_of(scheduler.next(Submit))
     function = {"name": "get_weather", "arguments": {"city": "P"}}
     assert work.prompt.messages == (
         {"role": "system", "content": "Be brief.\nBe kind."},
@@ -330,17 +330,16 @@ def test_begun_answer(client: anthropic.Anthropic, scheduler: ScriptedScheduler)
     begun: Any = [*HELLO["messages"], {"role": "assistant", "content": "The answer is ("}]
     given: Any = HELLO | {"messages": begun, "system": "Hi"}
     client.messages.create(**given, extra_body={"temperature": 0, "top_k": 3})
-    work = asked(scheduler.next(Submit))
+    work = work_of(scheduler.next(Submit))
     assert work.prompt.continue_last
     assert work.prompt.messages[0] == {"role": "system", "content": "Hi"}
     assert (work.sampling.temperature, work.sampling.top_k) == (0, 3)
 
 
 def test_form_of_the_answer(client: anthropic.Anthropic, scheduler: ScriptedScheduler) -> None:
-    client.messages.create(
-        **HELLO, output_config={"format": {"type": "json_schema", "schema": SCHEMA}}
-    )
-    constraint = asked(scheduler.next(Submit)).constraint
+    form: Any = {"format": {"type": "json_schema", "schema": SCHEMA}}
+    client.messages.create(**HELLO, output_config=form)
+    constraint = work_of(scheduler.next(Submit)).constraint
     assert constraint.kind is ConstraintKind.JSON_SCHEMA
     assert json.loads(constraint.source) == SCHEMA | {"additionalProperties": False}
 
@@ -383,7 +382,7 @@ def test_what_an_app_has_found(client: anthropic.Anthropic, scheduler: ScriptedS
         "content": [{"type": "text", "text": "Rain."}],
     }
     client.messages.create(**HELLO | {"messages": [{"role": "user", "content": [found]}]})
-    [message] = asked(scheduler.next(Submit)).prompt.messages
+    [message] = work_of(scheduler.next(Submit)).prompt.messages
     assert message["content"] == "Notes\nnotes.txt\nRain."
 
 
@@ -598,13 +597,13 @@ def test_any_events_make_a_stream_in_order(parts: list[Any], show_thinking: bool
     events += [Finished(0, "stop"), UsageTotal(Usage(3, 2))]
     frames = AnthropicFrames("m", max_tokens=9, show_thinking=show_thinking)
     stream = frames.begin() + b"".join(frames.encode([event]) for event in events) + frames.end()
-    told = frames_of(stream.decode())
-    order = "".join(LETTERS[event["type"]] for event in told)
+    sent = frames_of(stream.decode())
+    order = "".join(LETTERS[event["type"]] for event in sent)
     assert re.fullmatch(r"<p(\(d*\))*u>", order), order
     open_at = -1
-    for event in told:
+    for event in sent:
         if event["type"] == "content_block_start":
             open_at += 1
         assert event.get("index", open_at) == open_at
-    texts = [event["delta"].get("text", "") for event in told if event["type"].endswith("k_delta")]
+    texts = [event["delta"].get("text", "") for event in sent if event["type"].endswith("k_delta")]
     assert "".join(texts) == "".join(e.text for e in events if isinstance(e, TextDelta))

@@ -9,17 +9,19 @@ from hypothesis.stateful import Bundle as BundleOf
 from hypothesis.stateful import RuleBasedStateMachine, consumes, initialize, invariant, rule
 
 from cupola.cache.catalog import ExecutionProvider
-from cupola.gateway.core.calls import PATIENCE, Call, Calls, Reply, new_request_id
+from cupola.gateway.core.calls import SCHEDULER_TIMEOUT, Call, Calls, Reply, new_request_id
 from cupola.gateway.http.errors import RequestFailed
 from cupola.scheduler.protocol.messages import (
     Abort,
     Done,
     ErrorCode,
     FinishReason,
+    FromGateway,
     LoadModel,
     LocalModel,
     Output,
     Outputs,
+    Query,
     Rejected,
     Status,
     Submit,
@@ -34,9 +36,9 @@ def submit() -> Submit:
     return Submit(new_request_id(), MODEL, msgspec.Raw(b""))
 
 
-def opened(calls: Calls, asked: Submit | LoadModel | None = None) -> tuple[Call, list[Reply]]:
+def opened(calls: Calls, message: Submit | LoadModel | None = None) -> tuple[Call, list[Reply]]:
     replies: list[Reply] = []
-    return calls.open(asked or submit(), replies.append, now=0.0), replies
+    return calls.open(message or submit(), replies.append, now=0.0), replies
 
 
 @pytest.fixture
@@ -53,8 +55,8 @@ def failure(replies: list[Reply]) -> ErrorCode:
 
 def test_each_output_reaches_its_own_call(calls: Calls) -> None:
     (one, to_one), (two, to_two) = opened(calls), opened(calls)
-    first = Output(one.asked.request_id, "a")
-    second = Output(two.asked.request_id, "b", FinishReason.STOP, USAGE)
+    first = Output(one.message.request_id, "a")
+    second = Output(two.message.request_id, "b", FinishReason.STOP, USAGE)
     assert calls.receive(Outputs((first, second)), now=1.0) == []
     assert (to_one, to_two) == ([first], [second])
     assert len(calls) == 1
@@ -66,43 +68,43 @@ def test_output_of_nobody_is_dropped(calls: Calls) -> None:
 
 def test_rejection_ends_the_call(calls: Calls) -> None:
     call, replies = opened(calls)
-    calls.receive(Rejected(call.asked.request_id, ErrorCode.QUEUE_FULL, "full"), now=1.0)
+    calls.receive(Rejected(call.message.request_id, ErrorCode.QUEUE_FULL, "full"), now=1.0)
     assert failure(replies) is ErrorCode.QUEUE_FULL
     assert calls.close(call) == []
 
 
 def test_abort_by_a_worker_is_a_failure(calls: Calls) -> None:
     call, replies = opened(calls)
-    output = Output(call.asked.request_id, finish_reason=FinishReason.ABORT, usage=USAGE)
+    output = Output(call.message.request_id, finish_reason=FinishReason.ABORT, usage=USAGE)
     calls.receive(Outputs((output,)), now=1.0)
     assert failure(replies) is ErrorCode.SHUTTING_DOWN
 
 
 def test_load_ends_with_done(calls: Calls) -> None:
     call, replies = opened(calls, LoadModel(new_request_id(), MODEL))
-    done = Done(call.asked.request_id)
+    done = Done(call.message.request_id)
     calls.receive(done, now=1.0)
     assert replies == [done]
 
 
 def test_done_is_no_answer_to_a_submit(calls: Calls) -> None:
     call, replies = opened(calls)
-    calls.receive(Done(call.asked.request_id), now=1.0)
+    calls.receive(Done(call.message.request_id), now=1.0)
     assert failure(replies) is ErrorCode.INTERNAL
 
 
 def test_closing_aborts_once(calls: Calls) -> None:
     call, _ = opened(calls)
-    assert calls.close(call) == [Abort(call.asked.request_id)]
+    assert calls.close(call) == [Abort(call.message.request_id)]
     assert calls.close(call) == []
 
 
 def test_new_life_repeats_what_had_not_begun(calls: Calls) -> None:
     call, replies = opened(calls)
-    first = call.asked.request_id
+    first = call.message.request_id
     abort, again = calls.receive(Status("second"), now=1.0)
     assert abort == Abort(first)
-    assert isinstance(again, Submit) and again == call.asked and again.request_id != first
+    assert isinstance(again, Submit) and again == call.message and again.request_id != first
     calls.receive(Outputs((Output(first, "late"),)), now=1.0)
     assert replies == []
     answer = Output(again.request_id, "a", FinishReason.STOP, USAGE)
@@ -112,8 +114,8 @@ def test_new_life_repeats_what_had_not_begun(calls: Calls) -> None:
 
 def test_new_life_ends_what_had_begun(calls: Calls) -> None:
     call, replies = opened(calls)
-    calls.receive(Outputs((Output(call.asked.request_id, "a"),)), now=1.0)
-    assert calls.receive(Status("second"), now=2.0) == [Abort(call.asked.request_id)]
+    calls.receive(Outputs((Output(call.message.request_id, "a"),)), now=1.0)
+    assert calls.receive(Status("second"), now=2.0) == [Abort(call.message.request_id)]
     assert failure(replies) is ErrorCode.SCHEDULER_LOST
 
 
@@ -133,17 +135,17 @@ def test_first_status_is_no_new_life() -> None:
 def test_silence_ends_calls_that_have_waited_long_enough(calls: Calls) -> None:
     _, old = opened(calls)
     young: list[Reply] = []
-    calls.open(submit(), young.append, now=PATIENCE)
-    assert calls.tick(now=PATIENCE) == []
-    assert len(calls.tick(now=PATIENCE + 1)) == 1
+    calls.open(submit(), young.append, now=SCHEDULER_TIMEOUT)
+    assert calls.tick(now=SCHEDULER_TIMEOUT) == []
+    assert len(calls.tick(now=SCHEDULER_TIMEOUT + 1)) == 1
     assert failure(old) is ErrorCode.SCHEDULER_LOST
     assert young == []
 
 
 def test_any_frame_ends_the_silence(calls: Calls) -> None:
     opened(calls)
-    calls.receive(Outputs(()), now=PATIENCE)
-    assert calls.tick(now=PATIENCE + 1) == []
+    calls.receive(Outputs(()), now=SCHEDULER_TIMEOUT)
+    assert calls.tick(now=SCHEDULER_TIMEOUT + 1) == []
 
 
 class CallsMachine(RuleBasedStateMachine):
@@ -160,27 +162,27 @@ class CallsMachine(RuleBasedStateMachine):
         self.running: set[str] = set()  # what a scheduler that misses no frame would have
         self.submitted: set[str] = set()
         self.epoch = 0
-        self.hear(Status("0"))
+        self.receive(Status("0"))
 
-    def hear(self, message: Outputs | Rejected | Done | Status) -> None:
+    def receive(self, message: Outputs | Rejected | Done | Status) -> None:
         self.sent(self.calls.receive(message, self.now))
 
-    def sent(self, messages: list[Submit | LoadModel | Abort]) -> None:  # type: ignore[type-arg]
+    def sent(self, messages: list[FromGateway]) -> None:
         for message in messages:
             if isinstance(message, Abort):
                 self.running.discard(message.request_id)
-            else:
+            elif not isinstance(message, Query):
                 assert message.request_id not in self.submitted
                 self.submitted.add(message.request_id)
                 self.running.add(message.request_id)
 
     @rule(target=opened, load=st.booleans())
     def open(self, load: bool) -> Call:
-        asked = LoadModel(new_request_id(), MODEL) if load else submit()
+        message = LoadModel(new_request_id(), MODEL) if load else submit()
         replies: list[Reply] = []
-        call = self.calls.open(asked, replies.append, self.now)
+        call = self.calls.open(message, replies.append, self.now)
         self.replies[call] = replies
-        self.sent([asked])
+        self.sent([message])
         return call
 
     @rule(call=consumes(opened))
@@ -196,26 +198,27 @@ class CallsMachine(RuleBasedStateMachine):
 
     @rule(call=opened, end=st.sampled_from([None, *FinishReason]))
     def output(self, call: Call, end: FinishReason | None) -> None:
-        request_id = call.asked.request_id
-        if isinstance(call.asked, Submit):
+        request_id = call.message.request_id
+        if isinstance(call.message, Submit):
             if end is not None:
                 self.running.discard(request_id)
-            self.hear(Outputs((Output(request_id, "x", end, USAGE if end else None),)))
+            self.receive(Outputs((Output(request_id, "x", end, USAGE if end else None),)))
 
     @rule(call=opened, rejected=st.booleans())
     def finish(self, call: Call, rejected: bool) -> None:
-        request_id = call.asked.request_id
+        request_id = call.message.request_id
         self.running.discard(request_id)
-        over = Rejected(request_id, ErrorCode.WORKER_LOST, "") if rejected else Done(request_id)
-        self.hear(over)
+        self.receive(
+            Rejected(request_id, ErrorCode.WORKER_LOST, "") if rejected else Done(request_id)
+        )
 
     @rule()
     def restart(self) -> None:
         self.epoch += 1
         self.running.clear()
-        self.hear(Status(str(self.epoch)))
+        self.receive(Status(str(self.epoch)))
 
-    @rule(seconds=st.floats(0, 2 * PATIENCE))
+    @rule(seconds=st.floats(0, 2 * SCHEDULER_TIMEOUT))
     def pass_time(self, seconds: float) -> None:
         self.now += seconds
         self.sent(self.calls.tick(self.now))
@@ -232,7 +235,7 @@ class CallsMachine(RuleBasedStateMachine):
             ends = [index for index, reply in enumerate(replies) if is_end(reply)]
             assert ends in ([], [len(replies) - 1])
             if not ends and call not in self.closed:
-                open_ids.add(call.asked.request_id)
+                open_ids.add(call.message.request_id)
         assert len(self.calls) == len(open_ids)
         assert self.running == open_ids
 

@@ -1,3 +1,5 @@
+"""The queue that is read as a whole."""
+
 from __future__ import annotations
 
 import asyncio
@@ -28,10 +30,10 @@ def test_waits_for_the_first() -> None:
     asyncio.run(scenario())
 
 
-def test_patience_ends_with_nothing() -> None:
+def test_the_longest_wait_ends_with_nothing() -> None:
     async def scenario() -> None:
         mailbox: Mailbox[int] = Mailbox()
-        assert await mailbox.take(patience=0.0) == []
+        assert await mailbox.take(max_wait=0.0) == []
 
     asyncio.run(scenario())
 

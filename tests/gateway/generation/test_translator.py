@@ -12,12 +12,12 @@ from msgspec.structs import replace
 from cupola.gateway.core.events import UsageTotal
 from cupola.gateway.generation.translator import Translator
 from cupola.gateway.toolcalls.emitter import Emitter
-from cupola.gateway.toolcalls.known import HERMES_FAMILY, THINK
+from cupola.gateway.toolcalls.known import HERMES, THINK
 from cupola.gateway.toolcalls.marked import MarkedParser
 from cupola.gateway.toolcalls.parser import Parser
 from cupola.scheduler.protocol.messages import FinishReason, Output, Usage
 
-FAMILY = replace(HERMES_FAMILY, reasoning=(THINK,))
+FAMILY = replace(HERMES, reasoning=(THINK,))
 CALL = '<tool_call>{"name": "add", "arguments": {}}</tool_call>'
 
 

@@ -11,12 +11,12 @@ from msgspec.structs import replace
 from pydantic import ValidationError
 
 from cupola.gateway.core.request import GenerationRequest
-from cupola.gateway.generation.arrangement import arrange
+from cupola.gateway.generation.preparation import prepare
 from cupola.gateway.http.errors import ApiError, from_validation
+from cupola.gateway.openai.body.chat import ChatRequest
+from cupola.gateway.openai.body.completion import CompletionRequest
 from cupola.gateway.openai.chat import generation_of as chat_generation
 from cupola.gateway.openai.completions import generation_of as completion_generation
-from cupola.gateway.openai.schemas.chat import ChatRequest
-from cupola.gateway.openai.schemas.completion import CompletionRequest
 from cupola.gateway.toolcalls.known import BY_NAME, THINK
 from cupola.service.api_tables import names
 
@@ -41,7 +41,7 @@ LIKELY = st.recursive(
 )
 TOOL = {"type": "function", "function": {"name": "f", "parameters": {"properties": {}}}}
 MESSAGE = {"role": "user", "content": "Hi"}
-FAMILIES = [replace(family, reasoning=(THINK,)) for family in BY_NAME.values()]
+FORMATS = [replace(answer_format, reasoning=(THINK,)) for answer_format in BY_NAME.values()]
 
 
 def bodies(params: list[str], good: dict[str, Any]) -> st.SearchStrategy[dict[str, Any]]:
@@ -53,15 +53,15 @@ def bodies(params: list[str], good: dict[str, Any]) -> st.SearchStrategy[dict[st
     return (wrong | few).map(lambda fields: good | fields)
 
 
-def arranged(request: GenerationRequest) -> None:
-    for family in FAMILIES:
+def prepare_all(request: GenerationRequest) -> None:
+    for answer_format in FORMATS:
         try:
-            arrangement = arrange(request, family, lambda: "call_1")
+            prepared = prepare(request, answer_format, lambda: "call_1")
         except ApiError as refusal:
             assert refusal.status == 400 and refusal.param
             continue
-        if arrangement.parser is not None:
-            arrangement.parser(0).feed("text")
+        if prepared.parser is not None:
+            prepared.parser(0).feed("text")
 
 
 CHAT = {"model": "m", "messages": [MESSAGE], "tools": [TOOL]}
@@ -70,21 +70,21 @@ CHAT = {"model": "m", "messages": [MESSAGE], "tools": [TOOL]}
 @given(bodies(names(ChatRequest), CHAT))
 def test_chat(body: dict[str, Any]) -> None:
     try:
-        asked = ChatRequest.model_validate_json(json.dumps(body))
+        parsed = ChatRequest.model_validate_json(json.dumps(body))
     except ValidationError as error:
         refusal = from_validation(error)
         assert refusal.param and refusal.param.split(".")[0].split("[")[0] in body
     else:
-        arranged(chat_generation(asked))
+        prepare_all(chat_generation(parsed))
 
 
 @given(bodies(names(CompletionRequest), {"model": "m", "prompt": "Hi"}))
 def test_completion(body: dict[str, Any]) -> None:
     try:
-        asked = CompletionRequest.model_validate_json(json.dumps(body))
+        parsed = CompletionRequest.model_validate_json(json.dumps(body))
     except ValidationError as error:
         refusal = from_validation(error)
         assert refusal.param and refusal.param.split(".")[0].split("[")[0] in body
     else:
-        for prompt in asked.prompts:
-            arranged(completion_generation(asked, prompt))
+        for prompt in parsed.prompts:
+            prepare_all(completion_generation(parsed, prompt))

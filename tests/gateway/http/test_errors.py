@@ -14,6 +14,7 @@ from cupola.gateway.http.errors import (
     not_cached,
     unknown_model,
 )
+from cupola.gateway.openai.errors import OpenAIErrors
 from cupola.scheduler.protocol.messages import ErrorCode
 
 
@@ -31,7 +32,7 @@ def test_shape(code: ErrorCode) -> None:
     error = from_failure(RequestFailed(code, "something is wrong"))
     assert 400 <= error.status < 600
     assert (error.kind == "invalid_request_error") == (error.status < 500)
-    assert json.loads(error.body) == {
+    assert json.loads(OpenAIErrors().encode(error)) == {
         "error": {
             "message": "Something is wrong",
             "type": error.kind,
@@ -50,7 +51,7 @@ def test_every_503_says_whether_to_try_again() -> None:
 def test_overload() -> None:
     error = from_failure(RequestFailed(ErrorCode.QUEUE_FULL, "9 wait already"))
     assert (error.status, error.code) == (503, "server_overloaded")
-    assert error.response().headers["retry-after"] == "1"
+    assert error.headers["retry-after"] == "1"
 
 
 def test_unknown_model_lists_near_names() -> None:
@@ -66,6 +67,6 @@ def test_known_model_that_is_not_here() -> None:
 
 
 def test_official_client_reads_it() -> None:
-    body = json.loads(ApiError(400, "invalid_value", "Bad", param="n").body)
+    body = json.loads(OpenAIErrors().encode(ApiError(400, "invalid_value", "Bad", param="n")))
     error = openai.APIError("Bad", request=None, body=body["error"])  # type: ignore[arg-type]
     assert (error.code, error.param, error.type) == ("invalid_value", "n", "invalid_request_error")

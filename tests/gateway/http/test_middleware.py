@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from cupola.cache.store import ModelCache
-from cupola.gateway.http.middleware import is_loopback
+from cupola.gateway.http.cors import is_loopback
 from cupola.scheduler.protocol.messages import Submit
 from tests.gateway.running_gateway import (
     HELLO,
@@ -280,8 +280,8 @@ def test_public_address_allows_its_own_origin_only(
 ) -> None:
     with RunningGateway(scheduler.endpoint, home, host="0.0.0.0") as gateway:
         for origin, status in (("http://box.example:1", 200), ("http://localhost:3000", 403)):
-            asked = request("GET", "/health", b"", f"Origin: {origin}", host="box.example:1")
-            assert status_of(gateway.send(asked)) == status
+            sent = request("GET", "/health", b"", f"Origin: {origin}", host="box.example:1")
+            assert status_of(gateway.send(sent)) == status
 
 
 @pytest.mark.parametrize(("mode", "status"), [("no-cors", 403), ("navigate", 200)])

@@ -1,4 +1,4 @@
-"""A failure is the same failure in every door: one status, one code, and the culprit's own name."""
+"""A failure is the same in every API: one status, one code, and the parameter's own name."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 import httpx2
 import pytest
 
+from cupola.cache.store import ModelCache
 from cupola.gateway.http.errors import TABLE
 from cupola.scheduler.protocol.messages import ErrorCode, Rejected, Submit
 from tests.gateway.running_gateway import MODEL, RunningGateway
@@ -20,7 +21,7 @@ IDS = {"x-client-request-id": "mine-1", "traceparent": "00-0af7651916cd43dd8448e
 
 
 @dataclass(frozen=True)
-class Door:
+class Endpoint:
     """An endpoint, a good body, and what it calls the parts that a worker can refuse."""
 
     path: str
@@ -31,51 +32,51 @@ class Door:
         return self.path
 
 
-DOORS = [
-    Door(
+ENDPOINTS = [
+    Endpoint(
         "/v1/chat/completions",
         {"messages": [USER], "max_completion_tokens": 5, "guided_regex": "a+"},
         {"prompt": "messages", "max_tokens": "max_completion_tokens", "constraint": "guided_regex"},
     ),
-    Door(
+    Endpoint(
         "/v1/completions",
         {"prompt": "Hello!", "response_format": {"type": "json_object"}},
         {"constraint": "response_format", "prompt_logprobs": "echo", "logit_bias": "logit_bias"},
     ),
-    Door(
+    Endpoint(
         "/v1/responses",
         {"input": "Hello!"},
         {"prompt": "input", "max_tokens": "max_output_tokens", "constraint": "text.format"},
     ),
-    Door("/v1/embeddings", {"input": "Hello!"}, {"texts": "input", "dimensions": "dimensions"}),
-    Door(
+    Endpoint("/v1/embeddings", {"input": "Hello!"}, {"texts": "input", "dimensions": "dimensions"}),
+    Endpoint(
         "/v1/messages",
         {"messages": [USER], "max_tokens": 5},
         {"prompt": "messages", "max_tokens": "max_tokens", "constraint": "output_config.format"},
     ),
-    Door("/v1/messages/count_tokens", {"messages": [USER]}, {"prompt": "messages"}),
-    Door(
+    Endpoint("/v1/messages/count_tokens", {"messages": [USER]}, {"prompt": "messages"}),
+    Endpoint(
         "/api/chat",
         {"messages": [USER]},
         {"prompt": "messages", "max_tokens": "options.num_predict", "constraint": "format"},
     ),
-    Door("/api/generate", {"prompt": "Hello!"}, {"prompt": "prompt", "constraint": "format"}),
-    Door("/api/embed", {"input": "Hello!"}, {"texts": "input"}),
-    Door("/api/embeddings", {"prompt": "Hello!"}, {"texts": "prompt"}),
-    Door("/tokenize", {"content": "Hello!"}, {"prompt": "content"}),
-    Door("/detokenize", {"tokens": [1]}, {"ids": "tokens"}),
-    Door("/apply-template", {"messages": [USER]}, {"prompt": "messages"}),
-    Door(
+    Endpoint("/api/generate", {"prompt": "Hello!"}, {"prompt": "prompt", "constraint": "format"}),
+    Endpoint("/api/embed", {"input": "Hello!"}, {"texts": "input"}),
+    Endpoint("/api/embeddings", {"prompt": "Hello!"}, {"texts": "prompt"}),
+    Endpoint("/tokenize", {"content": "Hello!"}, {"prompt": "content"}),
+    Endpoint("/detokenize", {"tokens": [1]}, {"ids": "tokens"}),
+    Endpoint("/apply-template", {"messages": [USER]}, {"prompt": "messages"}),
+    Endpoint(
         "/v1/chat/completions/tokenizer/encode/count",
         {"messages": [USER]},
         {"prompt": "messages"},
     ),
 ]
-every_door = pytest.mark.parametrize("door", DOORS, ids=str)
+every_endpoint = pytest.mark.parametrize("endpoint", ENDPOINTS, ids=str)
 
 
 def failure(answer: httpx2.Response) -> tuple[int, str | None, str | None]:
-    """(status, code, param) in any door's words. What every failure must have is checked here."""
+    """(status, code, param) in any API's form. What every failure must have is checked here."""
     assert answer.headers["x-request-id"].startswith("req_")
     assert {name: answer.headers[name] for name in IDS} == IDS
     body = answer.json()
@@ -97,9 +98,9 @@ class Client:
     def __init__(self, http: httpx2.Client) -> None:
         self._http = http
 
-    def ask(self, door: Door, **changes: Any) -> tuple[int, str | None, str | None]:
-        body = {"model": MODEL, **door.body} | changes
-        return self.raw(door.path, content=json.dumps(body))
+    def ask(self, endpoint: Endpoint, **changes: Any) -> tuple[int, str | None, str | None]:
+        body = {"model": MODEL, **endpoint.body} | changes
+        return self.raw(endpoint.path, content=json.dumps(body))
 
     def raw(
         self, path: str, method: str = "POST", **given: Any
@@ -115,9 +116,9 @@ def client(shared_gateway: RunningGateway) -> Iterator[Client]:
 
 
 def refuse(scheduler: ScriptedScheduler, code: ErrorCode, param: str = "") -> None:
-    def script(asked: Any) -> Iterable[Any]:
-        if isinstance(asked, Submit):
-            yield Rejected(asked.request_id, code, "it went wrong", param)
+    def script(request: Any) -> Iterable[Any]:
+        if isinstance(request, Submit):
+            yield Rejected(request.request_id, code, "it went wrong", param)
 
     scheduler.script = script
 
@@ -125,27 +126,29 @@ def refuse(scheduler: ScriptedScheduler, code: ErrorCode, param: str = "") -> No
 # -- what goes wrong below the gateway -------------------------------------------------------------
 
 
-@every_door
+@every_endpoint
 def test_every_code_of_the_table(
-    client: Client, shared_scheduler: ScriptedScheduler, door: Door
+    client: Client, shared_scheduler: ScriptedScheduler, endpoint: Endpoint
 ) -> None:
     for code, shape in TABLE.items():
         refuse(shared_scheduler, code)
-        status, told, _ = client.ask(door)
+        status, failed, _ = client.ask(endpoint)
         overloaded = code in (ErrorCode.QUEUE_FULL, ErrorCode.QUEUE_TIMEOUT)
-        claude = door.path.startswith("/v1/messages")
+        claude = endpoint.path.startswith("/v1/messages")
         assert status == (529 if overloaded and claude else shape.status)
-        assert told == shape.code
+        assert failed == shape.code
 
 
 @pytest.mark.parametrize(
-    ("door", "part"), [(door, part) for door in DOORS for part in door.names], ids=str
+    ("endpoint", "part"),
+    [(endpoint, part) for endpoint in ENDPOINTS for part in endpoint.names],
+    ids=str,
 )
-def test_the_culprit_has_the_name_that_the_client_wrote(
-    client: Client, shared_scheduler: ScriptedScheduler, door: Door, part: str
+def test_the_part_to_blame_has_the_name_that_the_client_wrote(
+    client: Client, shared_scheduler: ScriptedScheduler, endpoint: Endpoint, part: str
 ) -> None:
     refuse(shared_scheduler, ErrorCode.INVALID_REQUEST, part)
-    assert client.ask(door) == (400, "invalid_request", door.names[part])
+    assert client.ask(endpoint) == (400, "invalid_request", endpoint.names[part])
 
 
 def test_a_constraint_that_tools_make_is_the_fault_of_the_tools(
@@ -153,75 +156,75 @@ def test_a_constraint_that_tools_make_is_the_fault_of_the_tools(
 ) -> None:
     refuse(shared_scheduler, ErrorCode.INVALID_REQUEST, "constraint")
     tool = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}
-    door = Door("/v1/chat/completions", {"messages": [USER]})
-    told = client.ask(door, tools=[tool], tool_choice="required")
-    assert told == (400, "invalid_request", "tools")
+    endpoint = Endpoint("/v1/chat/completions", {"messages": [USER]})
+    failed = client.ask(endpoint, tools=[tool], tool_choice="required")
+    assert failed == (400, "invalid_request", "tools")
 
 
 # -- what the gateway refuses ----------------------------------------------------------------------
 
 
-@every_door
-def test_no_json(client: Client, door: Door) -> None:
-    assert client.raw(door.path, content=b"{") == (400, "invalid_json", None)
-    assert client.raw(door.path, content=b"\xff") == (400, "invalid_json", None)
-    assert client.raw(door.path) == (400, "invalid_json", None)
+@every_endpoint
+def test_no_json(client: Client, endpoint: Endpoint) -> None:
+    assert client.raw(endpoint.path, content=b"{") == (400, "invalid_json", None)
+    assert client.raw(endpoint.path, content=b"\xff") == (400, "invalid_json", None)
+    assert client.raw(endpoint.path) == (400, "invalid_json", None)
 
 
-@every_door
-def test_no_object(client: Client, door: Door) -> None:
-    assert client.raw(door.path, content=b"[]") == (400, "invalid_type", None)
+@every_endpoint
+def test_no_object(client: Client, endpoint: Endpoint) -> None:
+    assert client.raw(endpoint.path, content=b"[]") == (400, "invalid_type", None)
 
 
-@every_door
-def test_wrong_type(client: Client, door: Door) -> None:
-    assert client.ask(door, model=5) == (400, "invalid_type", "model")
+@every_endpoint
+def test_wrong_type(client: Client, endpoint: Endpoint) -> None:
+    assert client.ask(endpoint, model=5) == (400, "invalid_type", "model")
 
 
-@every_door
-def test_wrong_value(client: Client, door: Door) -> None:
-    assert client.ask(door, model="") == (400, "invalid_value", "model")
+@every_endpoint
+def test_wrong_value(client: Client, endpoint: Endpoint) -> None:
+    assert client.ask(endpoint, model="") == (400, "invalid_value", "model")
 
 
-@every_door
-def test_misspelled(client: Client, door: Door) -> None:
-    assert client.ask(door, modell="x") == (400, "unknown_parameter", "modell")
+@every_endpoint
+def test_misspelled(client: Client, endpoint: Endpoint) -> None:
+    assert client.ask(endpoint, modell="x") == (400, "unknown_parameter", "modell")
 
 
 DEFAULT_MODEL = {"/tokenize", "/detokenize", "/apply-template"}  # where a model may be left out
 
 
-@pytest.mark.parametrize("door", [d for d in DOORS if d.path not in DEFAULT_MODEL], ids=str)
-def test_missing(client: Client, door: Door) -> None:
-    told = client.raw(door.path, content=json.dumps(door.body))
-    assert told == (400, "missing_required_parameter", "model")
+@pytest.mark.parametrize("endpoint", [d for d in ENDPOINTS if d.path not in DEFAULT_MODEL], ids=str)
+def test_missing(client: Client, endpoint: Endpoint) -> None:
+    failed = client.raw(endpoint.path, content=json.dumps(endpoint.body))
+    assert failed == (400, "missing_required_parameter", "model")
 
 
-@every_door
-def test_unknown_model(client: Client, door: Door) -> None:
-    assert client.ask(door, model="nowhere") == (404, "model_not_found", "model")
+@every_endpoint
+def test_unknown_model(client: Client, endpoint: Endpoint) -> None:
+    assert client.ask(endpoint, model="nowhere") == (404, "model_not_found", "model")
 
 
-@every_door
-def test_body_that_is_too_long(client: Client, door: Door) -> None:
-    assert client.ask(door, user="x" * 100_000) == (413, "request_too_large", None)
+@every_endpoint
+def test_body_that_is_too_long(client: Client, endpoint: Endpoint) -> None:
+    assert client.ask(endpoint, user="x" * 100_000) == (413, "request_too_large", None)
 
 
-@every_door
-def test_wrong_method(client: Client, door: Door) -> None:
-    assert client.raw(door.path, "PUT") == (405, "method_not_allowed", None)
+@every_endpoint
+def test_wrong_method(client: Client, endpoint: Endpoint) -> None:
+    assert client.raw(endpoint.path, "PUT") == (405, "method_not_allowed", None)
 
 
-@every_door
-def test_page_of_another_site(client: Client, door: Door) -> None:
-    told = client.raw(door.path, headers={"origin": "https://example.org"})
-    assert told == (403, "forbidden_origin", None)
+@every_endpoint
+def test_page_of_another_site(client: Client, endpoint: Endpoint) -> None:
+    failed = client.raw(endpoint.path, headers={"origin": "https://example.org"})
+    assert failed == (403, "forbidden_origin", None)
 
 
-@every_door
-def test_name_of_another_host(client: Client, door: Door) -> None:
-    told = client.raw(door.path, headers={"host": "example.org"})
-    assert told == (403, "forbidden_host", "host")
+@every_endpoint
+def test_name_of_another_host(client: Client, endpoint: Endpoint) -> None:
+    failed = client.raw(endpoint.path, headers={"host": "example.org"})
+    assert failed == (403, "forbidden_host", "host")
 
 
 @pytest.mark.parametrize("path", ["/", "/v1/nothing", "/v1/messages/nothing", "/api/nothing"])
@@ -229,3 +232,13 @@ def test_no_such_address(client: Client, path: str) -> None:
     if path != "/":
         assert client.raw(path) == (404, "unknown_url", None)
     assert client.raw(path, "PROPFIND")[0] in (404, 405)
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/messages", "/api/chat"])
+def test_what_nobody_caught(client: Client, monkeypatch: pytest.MonkeyPatch, path: str) -> None:
+    def broken(self: ModelCache, key: str) -> None:
+        raise RuntimeError("a secret")
+
+    monkeypatch.setattr(ModelCache, "find", broken)
+    body = {"model": "another", "max_tokens": 5, "messages": [USER]}
+    assert client.raw(path, json=body) == (500, "internal_error", None)

@@ -1,20 +1,35 @@
-"""With ``tenants = keys`` the cache is salted by the client's key, whichever way it is sent."""
+"""With ``tenants = keys`` each API key is a tenant, whichever way it is sent.
+
+That the worker keeps tenants apart is tested in ``tests/workers/test_worker.py``.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
-from cupola.scheduler.protocol.messages import Submit, Work, decode_work
+from cupola.scheduler.protocol.messages import (
+    Output,
+    Outputs,
+    Submit,
+    Usage,
+    Work,
+    decode_work,
+    encode,
+)
 from tests.gateway.conftest import furnished
 from tests.gateway.running_gateway import RunningGateway
-from tests.gateway.scripted_scheduler import ScriptedScheduler
+from tests.gateway.scripted_scheduler import ScriptedScheduler, words
 
-CHAT = {"model": "smollm2-135m", "messages": [{"role": "user", "content": "Hello"}]}
+CHAT: dict[str, object] = {
+    "model": "smollm2-135m",
+    "messages": [{"role": "user", "content": "Hello"}],
+}
 MESSAGE = CHAT | {"max_tokens": 5}
 COMPLETION = {"model": "smollm2-135m", "prompt": "Hello"}
-RESPONSE = {"model": "smollm2-135m", "input": "Hello"}
+RESPONSE: dict[str, object] = {"model": "smollm2-135m", "input": "Hello"}
 BACKGROUND = RESPONSE | {"background": True}
 PATHS = [
     ("/v1/chat/completions", CHAT),
@@ -35,44 +50,84 @@ def apart(
         yield gateway
 
 
-def salt(
+@pytest.fixture(autouse=True)
+def answered_with_words(shared_scheduler: ScriptedScheduler) -> None:
+    shared_scheduler.script = words
+
+
+def submitted(
     gateway: RunningGateway,
     scheduler: ScriptedScheduler,
     headers: dict[str, str],
     path: str = "/v1/chat/completions",
-    body: dict[str, object] = CHAT,
-) -> str:
-    """What the worker is told for a request."""
+    body: Any = CHAT,
+) -> Submit:
+    """What the scheduler gets for a request."""
     with gateway.http() as http:
         assert http.post(path, json=body, headers=headers).status_code == 200
-    work = decode_work(scheduler.next(Submit).work)
+    return scheduler.next(Submit)
+
+
+def salt(submit: Submit) -> str:
+    work = decode_work(submit.work)
     assert isinstance(work, Work)
     return work.cache_salt
 
 
 @pytest.mark.parametrize(("path", "body"), PATHS)
-def test_each_key_has_a_salt_of_its_own(apart, shared_scheduler, path, body):
-    one = salt(apart, shared_scheduler, {"Authorization": "Bearer one"}, path, body)
-    two = salt(apart, shared_scheduler, {"Authorization": "Bearer two"}, path, body)
-    again = salt(apart, shared_scheduler, {"x-api-key": "one"}, path, body)
-    none = salt(apart, shared_scheduler, {}, path, body)
+def test_each_key_is_a_tenant(
+    apart: RunningGateway, shared_scheduler: ScriptedScheduler, path: str, body: dict[str, object]
+) -> None:
+    def tenant(headers: dict[str, str]) -> str:
+        submit = submitted(apart, shared_scheduler, headers, path, body)
+        assert salt(submit) == ""
+        return submit.tenant
+
+    one = tenant({"Authorization": "Bearer one"})
+    two = tenant({"Authorization": "Bearer two"})
+    again = tenant({"x-api-key": "one"})
+    none = tenant({})
     assert one == again
     assert len({one, two, none, ""}) == 4
-    assert "one" not in one
 
 
-def test_a_salt_of_the_clients_own_divides_further_and_never_unites(apart, shared_scheduler):
-    found = {
-        salt(apart, shared_scheduler, {"x-api-key": key}, body=CHAT | {"cache_salt": own})
-        for key in ("one", "two")
-        for own in ("a", "b")
-    }
+def test_what_is_not_generated_has_a_tenant_too(
+    apart: RunningGateway, shared_scheduler: ScriptedScheduler
+) -> None:
+    def tokens(submit: Submit) -> Iterator[Outputs]:
+        yield Outputs((Output(submit.request_id, usage=Usage(1, 0), tokens=(7,)),))
+
+    key = {"x-api-key": "one"}
+    tenant = submitted(apart, shared_scheduler, key).tenant
+    shared_scheduler.script = tokens
+    submit = submitted(apart, shared_scheduler, key, "/tokenize", {"content": "Hello"})
+    assert submit.tenant == tenant != ""
+
+
+def test_a_key_is_not_sent_on(apart: RunningGateway, shared_scheduler: ScriptedScheduler) -> None:
+    key = "sk-a-secret-that-stays"
+    submit = submitted(apart, shared_scheduler, {"Authorization": f"Bearer {key}"})
+    assert key.encode() not in encode(submit)
+
+
+def test_a_salt_of_the_clients_own_is_passed_on_beside_the_tenant(
+    apart: RunningGateway, shared_scheduler: ScriptedScheduler
+) -> None:
+    found = set()
+    for key in ("one", "two"):
+        for own in ("a", "b"):
+            body = CHAT | {"cache_salt": own}
+            submit = submitted(apart, shared_scheduler, {"x-api-key": key}, body=body)
+            assert salt(submit) == own
+            found.add((submit.tenant, salt(submit)))
     assert len(found) == 4
 
 
-def test_by_default_all_clients_are_one_tenant(shared_gateway, shared_scheduler):
+def test_by_default_all_clients_are_one_tenant(
+    shared_gateway: RunningGateway, shared_scheduler: ScriptedScheduler
+) -> None:
     for key in ("one", "two"):
-        headers = {"Authorization": f"Bearer {key}"}
-        assert salt(shared_gateway, shared_scheduler, headers) == ""
-    body = CHAT | {"cache_salt": "mine"}
-    assert salt(shared_gateway, shared_scheduler, {}, body=body) == "mine"
+        submit = submitted(shared_gateway, shared_scheduler, {"Authorization": f"Bearer {key}"})
+        assert (submit.tenant, salt(submit)) == ("", "")
+    submit = submitted(shared_gateway, shared_scheduler, {}, body=CHAT | {"cache_salt": "mine"})
+    assert (submit.tenant, salt(submit)) == ("", "mine")

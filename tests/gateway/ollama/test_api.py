@@ -15,8 +15,9 @@ import ollama
 import pytest
 
 from cupola.cache.catalog import ALL_MINILM_L6_V2, SMOLLM2_135M
+from cupola.cache.errors import CacheErrorCode
 from cupola.cache.home import Home
-from cupola.cache.install.download import Told
+from cupola.cache.install.messages import Installed, InstallFailed, InstallProgress
 from cupola.gateway.core.events import (
     Event,
     Finished,
@@ -49,7 +50,7 @@ from cupola.scheduler.protocol.messages import (
     decode_work,
 )
 from tests.gateway.running_gateway import MODEL, MODEL_ID, WAIT, RunningGateway
-from tests.gateway.scripted_scheduler import WORKER, ScriptedScheduler, asked
+from tests.gateway.scripted_scheduler import WORKER, ScriptedScheduler, work_of
 
 HELLO: list[dict[str, Any]] = [{"role": "user", "content": "Hello!"}]
 QWEN3 = (
@@ -69,7 +70,7 @@ TIMES = {"total_duration", "load_duration", "prompt_eval_duration", "eval_durati
 def client(gateway: RunningGateway) -> Iterator[ollama.Client]:
     client = ollama.Client(host=gateway.url, timeout=WAIT)
     yield client
-    client._client.close()
+    client.close()
 
 
 @pytest.fixture
@@ -115,7 +116,7 @@ def test_whole_chat(client: ollama.Client, scheduler: ScriptedScheduler) -> None
     assert (answer.prompt_eval_count, answer.eval_count) == (5, 3)
     assert answer.total_duration is not None and answer.eval_duration is not None
     assert answer.total_duration >= answer.eval_duration > 0
-    sampling = asked(scheduler.next(Submit)).sampling
+    sampling = work_of(scheduler.next(Submit)).sampling
     assert (sampling.seed, sampling.max_tokens) == (5, 9)
     assert (sampling.temperature, sampling.top_k, sampling.top_p) == (0.8, 40, 0.9)
 
@@ -153,7 +154,7 @@ def test_thinking_and_tools(client: ollama.Client, scheduler: ScriptedScheduler)
     assert [(call.function.name, call.function.arguments) for call in calls] == [
         ("get_weather", {"city": "Paris"})
     ] * 2
-    work = asked(scheduler.next(Submit))
+    work = work_of(scheduler.next(Submit))
     assert work.prompt.tools[0]["function"]["name"] == "get_weather"
     assert work.prompt.template_options == {"enable_thinking": True}
 
@@ -177,7 +178,7 @@ def test_required_call(gateway: RunningGateway, scheduler: ScriptedScheduler) ->
     body = {"messages": HELLO, "tools": [WEATHER], "tool_choice": "required", "stream": False}
     with gateway.http() as http:
         assert http.post("/api/chat", json={"model": MODEL, **body}).status_code == 200
-    assert asked(scheduler.next(Submit)).constraint is not None
+    assert work_of(scheduler.next(Submit)).constraint is not None
 
 
 @pytest.mark.usefixtures("qwen3")
@@ -185,7 +186,7 @@ def test_no_thinking(client: ollama.Client, scheduler: ScriptedScheduler) -> Non
     say(scheduler, "<think>\nWhere?\n</think>\n\nHere.")
     answer = client.chat(MODEL, HELLO, think=False)
     assert (answer.message.thinking, answer.message.content) == (None, "Here.")
-    options = asked(scheduler.next(Submit)).prompt.template_options
+    options = work_of(scheduler.next(Submit)).prompt.template_options
     assert options == {"enable_thinking": False}
 
 
@@ -204,7 +205,7 @@ def test_conversation(client: ollama.Client, scheduler: ScriptedScheduler) -> No
         keep_alive="5m",
     )
     submit = scheduler.next(Submit)
-    work = asked(submit)
+    work = work_of(submit)
     assert submit.ttl == 300
     assert work.prompt.continue_last
     call = {"type": "function", "function": function}
@@ -220,11 +221,18 @@ def test_conversation(client: ollama.Client, scheduler: ScriptedScheduler) -> No
 @pytest.mark.parametrize("format", ["json", SCHEMA])
 def test_format(client: ollama.Client, scheduler: ScriptedScheduler, format: Any) -> None:
     client.chat(MODEL, HELLO, format=format)
-    constraint = asked(scheduler.next(Submit)).constraint
+    constraint = work_of(scheduler.next(Submit)).constraint
     if format == "json":
         assert constraint.kind is ConstraintKind.JSON_OBJECT
     else:
         assert json.loads(constraint.source) == SCHEMA | {"additionalProperties": False}
+
+
+def unloaded_at(client: ollama.Client) -> datetime:
+    """When the one loaded model is unloaded."""
+    [model] = client.ps().models
+    assert model.expires_at is not None
+    return model.expires_at
 
 
 @pytest.mark.parametrize(
@@ -244,7 +252,7 @@ def test_generate(client: ollama.Client, scheduler: ScriptedScheduler) -> None:
     parts = list(client.generate(MODEL, "Hello!", system="Be brief.", stream=True))
     assert [part.response for part in parts] == ["One", " two", " three.", ""]
     assert parts[-1].done_reason == "stop"
-    assert asked(scheduler.next(Submit)).prompt.messages == (
+    assert work_of(scheduler.next(Submit)).prompt.messages == (
         {"role": "system", "content": "Be brief."},
         {"role": "user", "content": "Hello!"},
     )
@@ -324,8 +332,8 @@ def test_running(
     gateway: RunningGateway, client: ollama.Client, scheduler: ScriptedScheduler
 ) -> None:
     assert client.ps().models == []
-    for leaves_in in (3600.0, None):
-        serving = {MODEL_ID: Serving("batching", leaves_in=leaves_in)}
+    for expires_in in (3600.0, None):
+        serving = {MODEL_ID: Serving("batching", expires_in=expires_in)}
         worker = msgspec.structs.replace(WORKER, resident=(MODEL_ID,), serving=serving)
         scheduler.status = Status("first", workers=(worker,))
         gateway.until(lambda: bool(client.ps().models))
@@ -333,8 +341,8 @@ def test_running(
         assert (model.model, model.context_length) == (MODEL_ID, 8192)
         assert model.expires_at is not None
         left = model.expires_at - datetime.now(UTC)
-        if leaves_in is None:
-            gateway.until(lambda: client.ps().models[0].expires_at.year > 2200)
+        if expires_in is None:
+            gateway.until(lambda: unloaded_at(client).year > 2200)
         else:
             assert timedelta(minutes=58) < left <= timedelta(hours=1)
 
@@ -374,16 +382,17 @@ def test_lines_of_a_pull() -> None:
     source = ALL_MINILM_L6_V2.source
     assert source is not None
     fed = [
-        Told("wait"),
-        Told("download", 0, 1000),
-        Told("download", 1, 1000),  # less than a step
-        Told("download", 1000, 1000),
-        Told("check", 5, 10),
-        Told("convert"),
+        InstallProgress("wait"),
+        InstallProgress("download", 0, 1000),
+        InstallProgress("download", 1, 1000),  # less than a step
+        InstallProgress("download", 1000, 1000),
+        InstallProgress("check", 5, 10),
+        InstallProgress("convert"),
     ]
-    told = [line for news in fed for line in lines.feed(news)]
+    result = Installed(ALL_MINILM_L6_V2.id, "")
+    body = lines.begin() + b"".join(map(lines.progress, fed)) + lines.end(result)
     pulling = {"status": f"pulling {source.sha256[:12]}", "digest": f"sha256:{source.sha256}"}
-    assert lines.begin() + told + lines.end("") == [
+    assert [json.loads(line) for line in body.splitlines()] == [
         {"status": "pulling manifest"},
         pulling | {"total": 1000, "completed": 0},
         pulling | {"total": 1000, "completed": 1000},
@@ -392,7 +401,8 @@ def test_lines_of_a_pull() -> None:
         {"status": "writing manifest"},
         {"status": "success"},
     ]
-    assert lines.end("no space") == [{"error": "no space"}]
+    failed = InstallFailed(CacheErrorCode.NO_SPACE, "no space")
+    assert json.loads(lines.end(failed)) == {"error": "no space"}
 
 
 # -- errors ----------------------------------------------------------------------------------------
@@ -535,9 +545,9 @@ def test_the_wait_for_a_load_is_no_part_of_the_prompt() -> None:
     frames.arrived()
     usage = UsageTotal(Usage(3, 2, load_seconds=4.0))
     [line] = frames.encode([usage]).splitlines()
-    told = json.loads(line)
+    answer_lines = json.loads(line)
     names = ("load_duration", "prompt_eval_duration", "eval_duration", "total_duration")
-    assert [told[name] // 10**9 for name in names] == [4, 1, 2, 7]
+    assert [answer_lines[name] // 10**9 for name in names] == [4, 1, 2, 7]
 
 
 def test_silence_is_told_in_json() -> None:

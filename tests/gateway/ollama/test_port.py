@@ -33,7 +33,7 @@ def gateway(
 def test_official_client(gateway: RunningGateway) -> None:
     client = ollama.Client(host=gateway.url, timeout=WAIT)
     assert [model.model for model in client.list().models] == [MODEL_ID]
-    client._client.close()
+    client.close()
 
 
 def test_only_ollamas(gateway: RunningGateway) -> None:

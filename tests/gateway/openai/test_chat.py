@@ -32,7 +32,7 @@ from tests.gateway.running_gateway import (
     read_until,
     status_of,
 )
-from tests.gateway.scripted_scheduler import ScriptedScheduler, asked, last
+from tests.gateway.scripted_scheduler import ScriptedScheduler, last, work_of
 
 
 def rejecting(code: ErrorCode, text: str = "no") -> Any:
@@ -80,7 +80,7 @@ def test_streamed_answer(gateway: RunningGateway) -> None:
 
 
 def test_streamed_usage(gateway: RunningGateway) -> None:
-    options = {"include_usage": True}
+    options: Any = {"include_usage": True}
     with gateway.openai() as client:
         *_, last_choice, usage = client.chat.completions.create(
             **HELLO, stream=True, stream_options=options
@@ -135,7 +135,7 @@ def test_request_reaches_the_scheduler(
         assert http.post("/v1/chat/completions", json=body).status_code == 200
     submit = scheduler.next(Submit)
     assert (submit.model.id, submit.ttl) == (MODEL_ID, 30.0)
-    work = asked(submit)
+    work = work_of(submit)
     assert work.prompt.messages == (
         {"role": "system", "content": "Be brief."},
         {"role": "user", "content": "Hello"},
@@ -149,7 +149,7 @@ def test_defaults(gateway: RunningGateway, scheduler: ScriptedScheduler) -> None
     gateway.ask(HELLO)
     submit = scheduler.next(Submit)
     assert submit.ttl is None  # the worker knows the default
-    assert asked(submit).sampling == SamplingParams()
+    assert work_of(submit).sampling == SamplingParams()
 
 
 def test_number_too_large_for_the_wire(gateway: RunningGateway) -> None:

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from openai.types.chat import ChatCompletionChunk
 
+from cupola.gateway.openai.answers import CompletionUsage
 from cupola.gateway.openai.chunks import ChunkEncoder
-from cupola.gateway.openai.schemas.answers import CompletionUsage
 
 SAME = (
     '"id":"chatcmpl-1","object":"chat.completion.chunk","created":7,"model":"m:1",'

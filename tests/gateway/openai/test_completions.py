@@ -23,9 +23,10 @@ from cupola.scheduler.protocol.messages import (
     Tokens,
     Usage,
     Work,
+    decode_work,
 )
 from tests.gateway.running_gateway import MODEL, MODEL_ID, RunningGateway, error_of, status_of
-from tests.gateway.scripted_scheduler import ScriptedScheduler, decode_work
+from tests.gateway.scripted_scheduler import ScriptedScheduler
 
 PROMPT: dict[str, Any] = {"model": MODEL, "prompt": "Once"}
 LOGPROBS = {" upon": -0.5, " a": -1.0}
@@ -138,8 +139,8 @@ def test_logprobs(gateway: RunningGateway) -> None:
         "top_logprobs": [{" upon": -0.5}, {" a": -1.0}],
         "text_offset": [0, 5],
     }
-    told = [chunk.choices[0].logprobs for chunk in chunks[:2]]
-    assert [one.text_offset for one in told if one is not None] == [[0], [5]]
+    logprobs = [chunk.choices[0].logprobs for chunk in chunks[:2]]
+    assert [one.text_offset for one in logprobs if one is not None] == [[0], [5]]
 
 
 def test_echo(gateway: RunningGateway) -> None:
@@ -153,9 +154,9 @@ def test_echo(gateway: RunningGateway) -> None:
 @pytest.mark.parametrize("prompt", ["Once", [5, 6]])
 def test_echo_with_logprobs(gateway: RunningGateway, prompt: Any) -> None:
     with gateway.openai() as client:
-        asked: dict[str, Any] = {"model": MODEL, "prompt": prompt, "echo": True, "logprobs": 1}
-        [choice] = client.completions.create(**asked).choices
-        chunks = list(client.completions.create(**asked, stream=True))
+        body: dict[str, Any] = {"model": MODEL, "prompt": prompt, "echo": True, "logprobs": 1}
+        [choice] = client.completions.create(**body).choices
+        chunks = list(client.completions.create(**body, stream=True))
     assert choice.text == "Once upon a" and choice.logprobs is not None
     assert choice.logprobs.tokens == ["On", "ce", " upon", " a"]
     assert choice.logprobs.token_logprobs == [None, -3.0, -0.5, -1.0]

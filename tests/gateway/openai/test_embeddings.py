@@ -84,7 +84,8 @@ def test_the_official_client_reads_both_forms(
             model=MODEL, input=["a", "b"], encoding_format=form, dimensions=2
         )
     if form == "base64":
-        assert [entry.embedding for entry in made.data] == ["AAAAAM3MzD0=", "AACAP83MzD0="]
+        vectors: list[Any] = [entry.embedding for entry in made.data]
+        assert vectors == ["AAAAAM3MzD0=", "AACAP83MzD0="]
     else:
         assert made.data[1].embedding == pytest.approx([1, 0.1])
     assert made.usage.prompt_tokens == 7

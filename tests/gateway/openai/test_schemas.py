@@ -18,10 +18,10 @@ from pydantic import ValidationError
 from cupola.cache.catalog import ExecutionProvider
 from cupola.gateway.http.errors import ApiError, from_validation
 from cupola.gateway.http.validation import Endpoint
-from cupola.gateway.openai.schemas.chat import ChatRequest
-from cupola.gateway.openai.schemas.completion import CompletionRequest
-from cupola.gateway.openai.schemas.embeddings import EmbeddingsRequest
-from cupola.gateway.openai.schemas.responses import ResponsesRequest
+from cupola.gateway.openai.body.chat import ChatRequest
+from cupola.gateway.openai.body.completion import CompletionRequest
+from cupola.gateway.openai.body.embeddings import EmbeddingsRequest
+from cupola.gateway.openai.responses.body import ResponsesRequest
 from cupola.scheduler.protocol.messages import SamplingParams
 
 HELLO: dict[str, Any] = {"model": "m", "messages": [{"role": "user", "content": "Hello!"}]}
@@ -40,8 +40,8 @@ def refused(body: str | bytes | None = None, **fields: Any) -> ApiError:
 
 
 def sampling(**fields: Any) -> SamplingParams:
-    asked = parse(**fields)
-    return asked.sampling(asked.token_limit, asked.best_logprobs)
+    parsed = parse(**fields)
+    return parsed.sampling(parsed.token_limit, parsed.best_logprobs)
 
 
 def test_plain() -> None:
@@ -74,7 +74,7 @@ def test_null_is_not_given() -> None:
 
 
 def test_every_sampling_parameter_reaches_the_worker() -> None:
-    same = {
+    same: dict[str, Any] = {
         "temperature": 0.5, "top_p": 0.9, "min_p": 0.1, "typical_p": 0.8, "min_tokens": 3,
         "frequency_penalty": 0.5, "presence_penalty": -0.5, "repetition_penalty": 1.1,
         "ignore_eos": True, "max_tokens": 9, "top_k": 4, "seed": 5,
@@ -101,7 +101,8 @@ def test_many_and_long_unknown_names_are_not_compared_with_ours() -> None:
     many = {f"own{number}": number for number in range(10_000)}
     parse(**many)
     parse(**{"temperature" * 10_000: 1})
-    assert refused(**{"temprature": 1} | many).code == "unknown_parameter"
+    misspelled: dict[str, Any] = {"temprature": 1} | many
+    assert refused(**misspelled).code == "unknown_parameter"
 
 
 def literals(annotation: Any) -> set[Any]:
@@ -191,14 +192,14 @@ def test_execution_provider(name: str) -> None:
 
 
 def test_template_options() -> None:
-    asked = parse(reasoning_effort="none", verbosity="low", chat_template_kwargs={"x": 1})
-    assert asked.template_options == {
+    parsed = parse(reasoning_effort="none", verbosity="low", chat_template_kwargs={"x": 1})
+    assert parsed.template_options == {
         "reasoning_effort": "none",
         "enable_thinking": False,
         "verbosity": "low",
         "x": 1,
     }
-    assert asked.wants_reasoning is False
+    assert parsed.wants_reasoning is False
     assert parse(chat_template_kwargs={"enable_thinking": True}).wants_reasoning is True
     assert parse().wants_reasoning is None
 
@@ -420,9 +421,9 @@ def test_no_number(param: str, value: str) -> None:
 def test_any_numbers_are_taken_or_refused(fields: dict[str, float]) -> None:
     body = json.dumps(HELLO | fields)
     try:
-        asked = ChatRequest.model_validate_json(body)
+        parsed = ChatRequest.model_validate_json(body)
     except ValidationError as error:
         refusal = from_validation(error)
         assert refusal.param in NUMBERS and refusal.param in refusal.message
     else:
-        assert all(math.isfinite(getattr(asked, name)) for name in fields)
+        assert all(math.isfinite(getattr(parsed, name)) for name in fields)

@@ -27,7 +27,7 @@ from cupola.scheduler.protocol.messages import (
     Usage,
 )
 from tests.gateway.running_gateway import HELLO, MODEL_ID, RunningGateway
-from tests.gateway.scripted_scheduler import ScriptedScheduler, asked
+from tests.gateway.scripted_scheduler import ScriptedScheduler, work_of
 
 QWEN3 = (
     "{% if tools %}<tool_call>{% endif %}{{ message.content.split('</think>') }}"
@@ -39,8 +39,8 @@ PARAMETERS = {
     "required": ["city"],
     "additionalProperties": False,
 }
-WEATHER = {"type": "function", "function": {"name": "get_weather", "parameters": PARAMETERS}}
-TIME = {"type": "function", "function": {"name": "get_time", "description": "The time."}}
+WEATHER: Any = {"type": "function", "function": {"name": "get_weather", "parameters": PARAMETERS}}
+TIME: Any = {"type": "function", "function": {"name": "get_time", "description": "The time."}}
 CALL = '<tool_call>\n{"name": "get_weather", "arguments": {"city": "Paris"}}\n</tool_call>'
 BARE = '{"name": "get_weather", "arguments": {"city": "Paris"}}'
 Say = Callable[..., None]
@@ -59,7 +59,7 @@ def say(scheduler: ScriptedScheduler) -> Say:
                 for at in range(0, len(answer), 3):
                     piece = answer[at : at + 3]
                     token = TokenLogprob(piece.encode(), -0.5, ((piece.encode(), -0.5),))
-                    wanted = asked(request).sampling.logprobs is not None
+                    wanted = work_of(request).sampling.logprobs is not None
                     logprobs = (token,) if wanted else ()
                     output = Output(
                         request.request_id, piece, index=index, logprobs=logprobs, made=1
@@ -99,7 +99,7 @@ def test_call(gateway: RunningGateway, scheduler: ScriptedScheduler, say: Say) -
     assert calls_of(choice.message) == [("get_weather", '{"city": "Paris"}')]
     assert choice.message.tool_calls is not None
     assert re.fullmatch(r"call_[0-9a-f]{24}", choice.message.tool_calls[0].id)
-    work = asked(scheduler.next(Submit))
+    work = work_of(scheduler.next(Submit))
     assert work.prompt.tools[0] == WEATHER
     assert [tool["function"]["name"] for tool in work.prompt.tools] == ["get_weather", "get_time"]
     assert work.constraint is None and not work.keep_special
@@ -129,7 +129,7 @@ def test_parallel_calls_streamed(gateway: RunningGateway, say: Say) -> None:
 def test_stream_helper(gateway: RunningGateway, say: Say) -> None:
     say("Hm. " + CALL)
     with gateway.openai() as client:
-        with client.chat.completions.stream(**HELLO, tools=[WEATHER]) as stream:  # type: ignore[list-item]
+        with client.chat.completions.stream(**HELLO, tools=[WEATHER]) as stream:
             kinds = [event.type for event in stream]
         answer = stream.get_final_completion()
     assert "tool_calls.function.arguments.delta" in kinds
@@ -175,9 +175,9 @@ def test_history(gateway: RunningGateway, scheduler: ScriptedScheduler, say: Say
         history = [*HELLO["messages"], message, result]
         client.chat.completions.create(model=HELLO["model"], messages=history, tools=[WEATHER])
     scheduler.next(Submit)
-    [_, called, told] = asked(scheduler.next(Submit)).prompt.messages
+    [_, called, result] = work_of(scheduler.next(Submit)).prompt.messages
     assert called["tool_calls"][0]["function"]["arguments"] == {"city": "Paris"}
-    assert (told["role"], told["tool_call_id"]) == ("tool", message.tool_calls[0].id)
+    assert (result["role"], result["tool_call_id"]) == ("tool", message.tool_calls[0].id)
 
 
 def test_model_that_knows_no_tools_is_told(
@@ -194,15 +194,15 @@ def test_model_that_knows_no_tools_is_told(
         answer = client.chat.completions.create(
             model=HELLO["model"],
             messages=messages,  # type: ignore[arg-type]
-            tools=[WEATHER, TIME],  # type: ignore[list-item]
+            tools=[WEATHER, TIME],
         )
     assert calls_of(answer.choices[0].message) == [("get_weather", '{"city": "Paris"}')]
-    prompt = asked(scheduler.next(Submit)).prompt
+    prompt = work_of(scheduler.next(Submit)).prompt
     assert prompt.tools == ()
-    system, called, told = prompt.messages
+    system, called, result = prompt.messages
     assert system["content"].startswith("Be brief.\n\n") and "get_weather" in system["content"]
     assert called["content"] == '<tool_call>{"name": "get_time", "arguments": {}}</tool_call>'
-    assert told == {"role": "user", "content": "<tool_response>\nnoon\n</tool_response>"}
+    assert result == {"role": "user", "content": "<tool_response>\nnoon\n</tool_response>"}
 
 
 @pytest.mark.usefixtures("qwen3")
@@ -216,9 +216,9 @@ def test_functions_of_old(gateway: RunningGateway, say: Say) -> None:
     assert choice.message.function_call is not None
     assert choice.message.function_call.arguments == '{"city": "Paris"}'
     deltas = [chunk.choices[0].delta.function_call for chunk in chunks]
-    told = [delta for delta in deltas if delta is not None]
-    assert told[0].name == "get_weather"
-    assert "".join(delta.arguments or "" for delta in told) == '{"city": "Paris"}'
+    result = [delta for delta in deltas if delta is not None]
+    assert result[0].name == "get_weather"
+    assert "".join(delta.arguments or "" for delta in result) == '{"city": "Paris"}'
     assert chunks[-1].choices[0].finish_reason == "function_call"
 
 
@@ -256,9 +256,9 @@ def test_enforced(
     assert answer.choices[0].finish_reason == "tool_calls"
     assert calls_of(answer.choices[0].message) == [(callable_[0], "{}")]
     assert answer.choices[0].message.content is None
-    work = asked(scheduler.next(Submit))
-    told = str(work.prompt)
-    assert "get_weather" in told and "get_time" in told  # whatever the choice: it is cached so
+    work = work_of(scheduler.next(Submit))
+    result = str(work.prompt)
+    assert "get_weather" in result and "get_time" in result  # whatever the choice: it is cached so
     constraint = work.constraint
     assert constraint is not None and constraint.kind is ConstraintKind.JSON_SCHEMA
     schema = json.loads(constraint.source)
@@ -273,18 +273,18 @@ def test_none(gateway: RunningGateway, scheduler: ScriptedScheduler, say: Say) -
         answer = client.chat.completions.create(**HELLO, tools=[WEATHER], tool_choice="none")
     assert answer.choices[0].message.content == CALL
     assert answer.choices[0].finish_reason == "stop"
-    assert len(asked(scheduler.next(Submit)).prompt.messages) == 1
+    assert len(work_of(scheduler.next(Submit)).prompt.messages) == 1
 
 
 def test_strict_is_a_grammar(
     gateway: RunningGateway, scheduler: ScriptedScheduler, say: Say
 ) -> None:
     say(CALL)
-    strict = {"type": "function", "function": {**WEATHER["function"], "strict": True}}  # type: ignore[dict-item]
+    strict: Any = {"type": "function", "function": {**WEATHER["function"], "strict": True}}
     with gateway.openai() as client:
         answer = client.chat.completions.create(**HELLO, tools=[strict])
     assert calls_of(answer.choices[0].message) == [("get_weather", '{"city": "Paris"}')]
-    constraint = asked(scheduler.next(Submit)).constraint
+    constraint = work_of(scheduler.next(Submit)).constraint
     assert constraint is not None and constraint.kind is ConstraintKind.LARK
 
 
@@ -315,7 +315,7 @@ def test_reasoning(gateway: RunningGateway, say: Say) -> None:
         chunks = list(client.chat.completions.create(**HELLO, stream=True))
     message = answer.choices[0].message
     assert message.content == "Hello!"
-    assert message.reasoning_content == message.reasoning == "Hm."  # type: ignore[attr-defined]
+    assert message.reasoning_content == message.reasoning == "Hm."
     assert answer.usage is not None and answer.usage.completion_tokens_details is not None
     reasoned = answer.usage.completion_tokens_details.reasoning_tokens
     assert reasoned is not None and 0 < reasoned < answer.usage.completion_tokens
@@ -335,7 +335,7 @@ def test_reasoning_that_is_not_wanted(
         answer = client.chat.completions.create(**HELLO, reasoning_effort="none", extra_body=body)
     message = answer.choices[0].message
     assert message.content == "Hello!" and not hasattr(message, "reasoning_content")
-    options = asked(scheduler.next(Submit)).prompt.template_options
+    options = work_of(scheduler.next(Submit)).prompt.template_options
     assert options == {"reasoning_effort": "none", "enable_thinking": False}
 
 
@@ -347,7 +347,7 @@ def test_form_after_reasoning(
     with gateway.openai() as client:
         answer = client.chat.completions.create(**HELLO, response_format={"type": "json_object"})
     assert answer.choices[0].message.content == '{"n": 1}'
-    constraint = asked(scheduler.next(Submit)).constraint
+    constraint = work_of(scheduler.next(Submit)).constraint
     assert constraint is not None and constraint.kind is ConstraintKind.LARK
 
 
@@ -367,7 +367,7 @@ def test_parse(gateway: RunningGateway, scheduler: ScriptedScheduler, say: Say) 
             streamed = stream.get_final_completion()
     expected = Country(name="France", size="large")
     assert answer.choices[0].message.parsed == streamed.choices[0].message.parsed == expected
-    constraint = asked(scheduler.next(Submit)).constraint
+    constraint = work_of(scheduler.next(Submit)).constraint
     assert constraint is not None and constraint.kind is ConstraintKind.JSON_SCHEMA
     assert set(json.loads(constraint.source)["properties"]) == {"name", "size"}
 
@@ -424,7 +424,7 @@ def test_every_way_to_ask_for_a_form(
 ) -> None:
     with gateway.http() as http:
         assert http.post("/v1/chat/completions", json={**HELLO, **fields}).status_code == 200
-    constraint = asked(scheduler.next(Submit)).constraint
+    constraint = work_of(scheduler.next(Submit)).constraint
     assert constraint is not None and constraint.kind == kind
     if source is not None:
         given = constraint.source
@@ -439,7 +439,7 @@ def test_several_answers(gateway: RunningGateway, scheduler: ScriptedScheduler, 
     with gateway.openai() as client:
         answer = client.chat.completions.create(**HELLO, n=2)
         chunks = list(client.chat.completions.create(**HELLO, n=2, stream=True))
-    assert asked(scheduler.next(Submit)).answers == 2
+    assert work_of(scheduler.next(Submit)).answers == 2
     texts = [(choice.index, choice.message.content) for choice in answer.choices]
     assert texts == [(0, "First answer"), (1, "Second one")]
     streamed = {0: "", 1: ""}
@@ -462,8 +462,8 @@ def test_logprobs(gateway: RunningGateway, say: Say) -> None:
     [first, *_] = choice.logprobs.content
     assert (first.logprob, first.bytes) == (-0.5, list("Grü".encode()))
     assert [(top.token, top.logprob) for top in first.top_logprobs] == [("Grü", -0.5)]
-    told = [chunk.choices[0] for chunk in chunks if chunk.choices[0].logprobs]
-    assert [choice.delta.content for choice in told] == ["Grü", "ße ", "an"]
+    result = [chunk.choices[0] for chunk in chunks if chunk.choices[0].logprobs]
+    assert [choice.delta.content for choice in result] == ["Grü", "ße ", "an"]
 
 
 @pytest.mark.usefixtures("qwen3")

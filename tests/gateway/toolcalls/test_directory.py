@@ -1,4 +1,4 @@
-"""The family of a model's folder."""
+"""In which format the model of a folder answers."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from cupola.gateway.toolcalls.description import Markers
-from cupola.gateway.toolcalls.directory import FamilyDirectory, read_family
-from cupola.gateway.toolcalls.known import THINK, family_of
+from cupola.gateway.toolcalls.directory import FormatDirectory, read_format
+from cupola.gateway.toolcalls.formats import Markers
+from cupola.gateway.toolcalls.known import THINK, format_of_template
 
 CHATML = "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
 QWEN3 = (
@@ -46,9 +46,9 @@ QWQ = (
     ],
 )
 def test_template(template: str, name: str, takes_tools: bool) -> None:
-    family = family_of(template)
-    assert (family.name, family.template_takes_tools) == (name, takes_tools)
-    assert family.tools is not None
+    answer_format = format_of_template(template)
+    assert (answer_format.name, answer_format.template_takes_tools) == (name, takes_tools)
+    assert answer_format.tools is not None
 
 
 @pytest.mark.parametrize(
@@ -56,8 +56,8 @@ def test_template(template: str, name: str, takes_tools: bool) -> None:
     [(CHATML, (), False), (QWEN3, (THINK,), False), (QWQ, (THINK,), True)],
 )
 def test_reasoning(template: str, reasoning: Any, begun: bool) -> None:
-    family = family_of(template)
-    assert (family.reasoning, family.starts_in_reasoning) == (reasoning, begun)
+    answer_format = format_of_template(template)
+    assert (answer_format.reasoning, answer_format.starts_in_reasoning) == (reasoning, begun)
 
 
 def write(folder: Path, name: str, content: Any) -> None:
@@ -67,12 +67,12 @@ def write(folder: Path, name: str, content: Any) -> None:
 
 def test_where_the_template_is(tmp_path: Path) -> None:
     write(tmp_path, "tokenizer_config.json", {"chat_template": "[TOOL_CALLS]"})
-    assert read_family(tmp_path).name == "mistral"
+    assert read_format(tmp_path).name == "mistral"
     named = [{"name": "default", "template": CHATML}, {"name": "tool_use", "template": QWEN3}]
     write(tmp_path, "tokenizer_config.json", {"chat_template": named})
-    assert read_family(tmp_path).name == "hermes"
+    assert read_format(tmp_path).name == "hermes"
     write(tmp_path, "chat_template.jinja", "<|python_tag|>")
-    assert read_family(tmp_path).name == "llama3"
+    assert read_format(tmp_path).name == "llama3"
 
 
 @pytest.mark.parametrize("special", [True, False])
@@ -82,24 +82,24 @@ def test_special_markers(tmp_path: Path, special: bool) -> None:
     others = {"content": "<|im_end|>", "special": True}
     tokens = {"added_tokens_decoder": {"1": token, "2": others}}
     write(tmp_path, "tokenizer_config.json", tokens)
-    assert read_family(tmp_path).special is special
+    assert read_format(tmp_path).special is special
 
 
 def test_special_markers_of_a_tokenizer_that_lists_none(tmp_path: Path) -> None:
     write(tmp_path, "chat_template.jinja", "<|python_tag|>")
-    assert read_family(tmp_path).special
+    assert read_format(tmp_path).special
 
 
 def test_own_file(tmp_path: Path) -> None:
     write(tmp_path, "chat_template.jinja", CHATML)
     write(tmp_path, "cupola.json", {"tool_format": "mistral", "starts_in_reasoning": True})
-    family = read_family(tmp_path)
-    assert (family.name, family.starts_in_reasoning) == ("mistral", True)
+    answer_format = read_format(tmp_path)
+    assert (answer_format.name, answer_format.starts_in_reasoning) == ("mistral", True)
     own = {"markers": [{"start": "@@", "end": "!!"}], "payload": "python"}
     write(tmp_path, "cupola.json", {"tool_format": own, "reasoning": [{"start": "(", "end": ")"}]})
-    family = read_family(tmp_path)
-    assert family.tools is not None and family.tools.markers == (Markers("@@", "!!"),)
-    assert family.reasoning == (Markers("(", ")"),)
+    answer_format = read_format(tmp_path)
+    assert answer_format.tools is not None and answer_format.tools.markers == (Markers("@@", "!!"),)
+    assert answer_format.reasoning == (Markers("(", ")"),)
 
 
 @pytest.mark.parametrize("content", ["{", "[]", '{"tool_format": 3}', '{"tool_format": "klingon"}'])
@@ -107,12 +107,12 @@ def test_a_bad_file_is_logged(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, content: str
 ) -> None:
     write(tmp_path, "cupola.json", content)
-    assert read_family(tmp_path).name == "generic"
+    assert read_format(tmp_path).name == "generic"
     assert "cupola.json" in caplog.text
 
 
 def test_read_again_when_changed(tmp_path: Path) -> None:
-    directory = FamilyDirectory()
+    directory = FormatDirectory()
 
     def name() -> str:
         return asyncio.run(directory.of(str(tmp_path))).name

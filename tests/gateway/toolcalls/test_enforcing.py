@@ -10,7 +10,6 @@ from llguidance import LLMatcher, LLTokenizer
 from msgspec.structs import replace
 
 from cupola.gateway.core.request import Tool
-from cupola.gateway.toolcalls.description import Family
 from cupola.gateway.toolcalls.enforcing import (
     MAX_CALLS,
     after_reasoning,
@@ -19,7 +18,8 @@ from cupola.gateway.toolcalls.enforcing import (
     required_calls,
     strict_calls,
 )
-from cupola.gateway.toolcalls.known import HERMES, HERMES_FAMILY, LLAMA3, THINK
+from cupola.gateway.toolcalls.formats import AnswerFormat
+from cupola.gateway.toolcalls.known import HERMES, HERMES_CALLS, LLAMA3, THINK
 from cupola.scheduler.protocol.messages import Constraint, ConstraintKind
 
 CITY = {
@@ -34,17 +34,17 @@ NOW = Tool("now")
 PARIS = '{"name": "get_weather", "arguments": {"city": "Paris"}}'
 OSLO = PARIS.replace("Paris", "Oslo")
 CLOCK = '{"name": "now", "arguments": {}}'
-THINKS = replace(HERMES_FAMILY, reasoning=(THINK,))
+THINKS = replace(HERMES, reasoning=(THINK,))
 BEGUN = replace(THINKS, starts_in_reasoning=True)
 TOKENIZER = LLTokenizer("byte")
 
 
 def follows(constraint: Constraint, text: str) -> bool:
     """Whether a whole answer of this text is possible."""
-    grammar = {
-        ConstraintKind.LARK: LLMatcher.grammar_from_lark,
-        ConstraintKind.JSON_SCHEMA: LLMatcher.grammar_from_json_schema,
-    }[constraint.kind](constraint.source)
+    if constraint.kind is ConstraintKind.LARK:
+        grammar = LLMatcher.grammar_from_lark(constraint.source)
+    else:
+        grammar = LLMatcher.grammar_from_json_schema(constraint.source)
     matcher = LLMatcher(TOKENIZER, grammar, log_level=0)
     assert not matcher.is_error(), matcher.get_error()
     tokens = TOKENIZER.tokenize_str(text)
@@ -68,7 +68,7 @@ def follows(constraint: Constraint, text: str) -> bool:
         (True, "[]", False),
     ],
 )
-def test_required(think: Family | None, parallel: bool, answer: str, possible: bool) -> None:
+def test_required(think: AnswerFormat | None, parallel: bool, answer: str, possible: bool) -> None:
     constraint = required_calls([WEATHER, NOW], parallel=parallel, think=think)
     thoughts = ["" if think is not BEGUN else "Hm {}?</think>\n\n"]
     if think is THINKS:
@@ -96,7 +96,7 @@ def test_the_number_of_calls_is_bounded() -> None:
     ],
 )
 def test_strict_among_text(answer: str, possible: bool) -> None:
-    assert follows(strict_calls([WEATHER, NOW], HERMES), answer) is possible
+    assert follows(strict_calls([WEATHER, NOW], HERMES_CALLS), answer) is possible
 
 
 @pytest.mark.parametrize(
@@ -117,7 +117,7 @@ NUMBER = Constraint(ConstraintKind.JSON_SCHEMA, '{"type": "integer"}')
      (f"<tool_call>{OSLO}</tool_call>", False)],
 )  # fmt: skip
 def test_calls_or_a_form(answer: str, possible: bool) -> None:
-    assert follows(calls_or(NUMBER, [WEATHER], HERMES), answer) is possible
+    assert follows(calls_or(NUMBER, [WEATHER], HERMES_CALLS), answer) is possible
 
 
 @pytest.mark.parametrize(

@@ -12,12 +12,13 @@ import onnxruntime as ort
 import pytest
 
 from cupola.cache.catalog import ExecutionProvider
-from cupola.scheduler.protocol.messages import LocalModel
+from cupola.scheduler.protocol.messages import LocalModel, ProviderState
 from cupola.workers.device import discovery
 from cupola.workers.device.device import CPU, Device, ProviderError
-from cupola.workers.device.discovery import ProviderState, discover
+from cupola.workers.device.discovery import discover
 from cupola.workers.device.provider_probe import problem
-from cupola.workers.kv.device_cache import DeviceCache, fitting
+from cupola.workers.kv.device_cache import DeviceCache, affordable_slots
+from cupola.workers.kv.kv_cache import KeyValueCache
 from cupola.workers.loading import EngineOptions, load
 from cupola.workers.model.model_folder import ModelFolderError
 from cupola.workers.run.packing import Row
@@ -54,9 +55,9 @@ def test_a_provider_that_leaves_the_work_to_the_cpu_does_not_work():
     ],
 )
 def test_a_probe_that_dies_or_hangs_is_told(code: str, words: str, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(discovery, "_SECONDS", 0.1 if "sleep" in code else 60.0)
-    monkeypatch.setattr(discovery, "_PROBE", (sys.executable, "-c", code))
-    assert words in discovery._try("CUDAExecutionProvider", ("CUDAExecutionProvider",)).problem
+    monkeypatch.setattr(discovery, "PROBE_SECONDS", 0.1 if "sleep" in code else 60.0)
+    monkeypatch.setattr(discovery, "PROBE", (sys.executable, "-c", code))
+    assert words in discovery.probe("CUDAExecutionProvider", ("CUDAExecutionProvider",)).problem
 
 
 def test_no_session_falls_back_to_the_cpu_in_silence():
@@ -74,6 +75,7 @@ def test_a_model_for_a_provider_without_ragged_attention_goes_to_onnxruntime_gen
 def test_keys_and_values_may_lie_in_memory_of_the_runtime():
     """As they do on a device; here that memory is the machine's."""
     plain, other = session(), session()
+    assert isinstance(plain.cache, KeyValueCache)
     other.cache = DeviceCache(plain.cache.shape, other.slots, plain.cache.capacity, CPU)
     rows = [Row(0, 0, [1, 2, 3], 1), Row(2, 0, [4, 5], 1)]
     later = [Row(2, 2, [6], 1), Row(0, 3, [7, 8], 2)]
@@ -83,7 +85,7 @@ def test_keys_and_values_may_lie_in_memory_of_the_runtime():
 
 
 def test_slots_are_as_many_as_a_device_has_memory_for():
-    assert fitting(16, slot_bytes=100, cache_bytes=450) == 4
-    assert fitting(2, slot_bytes=100, cache_bytes=450) == 2
+    assert affordable_slots(16, slot_bytes=100, cache_bytes=450) == 4
+    assert affordable_slots(2, slot_bytes=100, cache_bytes=450) == 2
     with pytest.raises(ModelFolderError, match="smaller 'context'"):
-        fitting(16, slot_bytes=2**21, cache_bytes=2**20)
+        affordable_slots(16, slot_bytes=2**21, cache_bytes=2**20)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from cupola.cache.catalog import ALL_MINILM_L6_V2, ExecutionProvider
 from cupola.cache.convert.encoder import convert_encoder
@@ -21,9 +23,13 @@ from cupola.scheduler.protocol.messages import (
     Work,
 )
 from cupola.workers.encoder import embedding
+from cupola.workers.encoder.embedding import EmbeddingBackend
+from cupola.workers.encoder.encoder_session import EncoderSession
+from cupola.workers.encoder.pooling import Pooling, Vectors
 from cupola.workers.loading import EngineOptions, load
-from cupola.workers.model.backend import RequestError
-from cupola.workers.model.model_folder import ModelFolderError
+from cupola.workers.model.backend import Backend, RequestError
+from cupola.workers.model.model_folder import ModelFolder, ModelFolderError
+from cupola.workers.model.text import TextCodec
 from tests.cache.convert.encoder_reference import EncoderReference
 from tests.tiny_encoder import LONGEST, SHAPE, tokenizer, write
 
@@ -37,7 +43,7 @@ def load_tiny(folder: Path, **options):
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory) -> Path:
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("tiny")
 
 
@@ -51,8 +57,9 @@ def reference(backend, folder: Path) -> EncoderReference:
     return EncoderReference(folder / "source" / "model.safetensors", SHAPE)
 
 
-def finish(backend) -> list[Output]:
-    outputs: list[Output] = []
+def finish(backend: Backend) -> list[Any]:
+    """All outputs; a ``Rejected`` for a request that fails."""
+    outputs: list[Any] = []
     while backend.busy:
         outputs += backend.step()
     return outputs
@@ -181,37 +188,57 @@ def test_broken_files_of_the_model_are_named(tmp_path):
         load(model, EngineOptions())
 
 
+class Trusting(TextCodec):
+    """A codec that takes any number for a token."""
+
+    def has(self, token: int) -> bool:
+        return True
+
+
+class Spoilt(Pooling):
+    """Makes no numbers of the second text."""
+
+    def __call__(self, hidden: Vectors, lengths: NDArray[np.int64]) -> Vectors:
+        vectors = super().__call__(hidden, lengths).copy()
+        vectors[1] = np.nan
+        return vectors
+
+
+def assembled(model: Path, codec: type[TextCodec], pooling: type[Pooling]) -> EmbeddingBackend:
+    folder = ModelFolder.read(model)
+    return EmbeddingBackend(
+        folder, codec(model), EncoderSession(folder, threads=1), pooling.read(model)
+    )
+
+
 @pytest.mark.parametrize("others", [0, 2])
-def test_a_text_that_the_runtime_refuses_costs_its_own_request_only(backend, others: int):
-    """A token that is not in the embedding's table, behind the back of the admission."""
+def test_a_text_that_the_runtime_refuses_costs_its_own_request_only(
+    backend: EmbeddingBackend, folder: Path, others: int
+):
+    """A token that is not in the embedding's table, and that the codec does not refuse."""
     expected = embed(backend, *TEXTS)
+    backend = assembled(folder / "model", Trusting, Pooling)
     for number in range(others):
         backend.add(str(number), Embed(tuple(map(Text, TEXTS))))
-    backend.add("bad", Embed(tuple(map(Text, TEXTS))))
-    backend._jobs["bad"].waiting[1][1][1] = 10**6
+    backend.add("bad", Embed((Text(TEXTS[0]), Tokens((2, 10**6, 3)), Text(TEXTS[2]))))
     made = finish(backend)
-    (rejected,) = [told for told in made if isinstance(told, Rejected)]
+    (rejected,) = [output for output in made if isinstance(output, Rejected)]
     assert (rejected.request_id, rejected.code) == ("bad", ErrorCode.INTERNAL)
     assert "input 1" in rejected.message
     for number in range(others):
-        found = [told for told in made if told.request_id == str(number)]
+        found = [output for output in made if output.request_id == str(number)]
         for output in found:
             np.testing.assert_allclose(vector(output), expected[output.index], atol=1e-5)
         assert [output.last for output in found].count(True) == 1
     np.testing.assert_allclose(embed(backend, TEXTS[0])[0], expected[0], atol=1e-5)
 
 
-def test_a_vector_that_is_no_numbers_costs_its_own_request_only(backend, monkeypatch):
-    pooling = backend._pooling
-
-    def spoilt(hidden, lengths):
-        vectors = pooling(hidden, lengths).copy()
-        vectors[1] = np.nan
-        return vectors
-
-    monkeypatch.setattr(backend, "_pooling", spoilt)
+def test_a_vector_that_is_no_numbers_costs_its_own_request_only(
+    backend: EmbeddingBackend, folder: Path
+):
+    backend = assembled(folder / "model", TextCodec, Spoilt)
     for name, text in zip("abc", TEXTS, strict=True):
         backend.add(name, Embed((Text(text),)))
-    told = backend.step()
-    assert [isinstance(one, Rejected) for one in told] == [False, True, False]
+    outputs = backend.step()
+    assert [isinstance(output, Rejected) for output in outputs] == [False, True, False]
     assert not backend.busy

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from tokenizers import Tokenizer
 
-from cupola.cache.convert.encoder_graph import EncoderShape
+from cupola.cache.convert.graph.encoder_graph import EncoderShape
 from cupola.cache.home import Home
 from cupola.cache.store import ModelCache
-from cupola.scheduler.protocol.messages import Embed, LocalModel, Text
+from cupola.scheduler.protocol.messages import Embed, LocalModel, Output, Text
 from cupola.workers.loading import EngineOptions, load
 from cupola.workers.model.backend import Backend, RequestError
 from tests.cache.convert.encoder_reference import EncoderReference
@@ -43,6 +43,7 @@ def embed(backend: Backend, texts: list[str], **options: bool) -> np.ndarray:
     made: dict[int, np.ndarray] = {}
     while backend.busy:
         for output in backend.step():
+            assert isinstance(output, Output)
             made[output.index] = np.frombuffer(output.embedding, "<f4")
     return np.stack([made[index] for index in range(len(texts))])
 

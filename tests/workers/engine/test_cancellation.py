@@ -29,6 +29,7 @@ from tests.workers.tiny import (
     engine_over,
     greedy,
     session,
+    step,
     text,
     words,
 )
@@ -52,7 +53,7 @@ def cancelled(backend: Engine, request_id: str) -> Iterator[None]:
 
 
 def sequence(backend: Engine, request_id: str, index: int = 0):
-    there = [*backend._running, *backend._waiting]
+    there = [*backend.running, *backend.waiting]
     return next(s for s in there if s.job.request_id == request_id and s.index == index)
 
 
@@ -62,7 +63,7 @@ def test_waiting_for_a_slot(backend: Engine):
             backend.add(str(number), greedy(words(9, number), 30, ignore_eos=True))
         backend.add("r", greedy(words(9, 50), 5))
         backend.step()
-        assert sequence(backend, "r") in backend._waiting
+        assert sequence(backend, "r") in backend.waiting
 
 
 def test_waiting_for_a_neighbour_to_compute_its_beginning(backend: Engine):
@@ -70,7 +71,7 @@ def test_waiting_for_a_neighbour_to_compute_its_beginning(backend: Engine):
         backend.add("first", greedy(words(90, 1), 3, ignore_eos=True))
         backend.add("r", greedy(words(90, 1), 3, ignore_eos=True))
         backend.step()
-        assert sequence(backend, "r") in backend._waiting
+        assert sequence(backend, "r") in backend.waiting
 
 
 def test_who_was_waited_for_is_cancelled(backend: Engine):
@@ -88,15 +89,14 @@ def test_waiting_for_its_grammar(backend: Engine):
         backend.add("r", greedy(words(9, 1), 5))
         sequence(backend, "r").grammar = compiled
         backend.step()
-        assert sequence(backend, "r") in backend._waiting
+        assert sequence(backend, "r") in backend.waiting
     assert not backend.busy
     compiled.cancel()
 
 
 def test_a_grammar_that_is_ready_after_its_request_has_gone_wakes_the_loop_and_no_more():
     woken = threading.Event()
-    backend = engine_over(session())
-    backend._admission._wake = woken.set
+    backend = engine_over(session(), wake=woken.set)
     params = SamplingParams(max_tokens=5)
     constraint = Constraint(ConstraintKind.REGEX, "[a-z]{20}")
     backend.add("r", Work(Text("abc"), params, constraint=constraint))
@@ -149,9 +149,9 @@ def test_preempted():
         backend.add(str(number), greedy(words(90, number), 60, ignore_eos=True))
     backend.step()
     youngest = sequence(backend, "1")
-    while youngest in backend._running or not youngest.generated:
+    while youngest in backend.running or not youngest.generated:
         backend.step()
-    assert youngest in backend._waiting
+    assert youngest in backend.waiting
     backend.abort("1")
     assert set(drain(backend)) == {"0"}
 
@@ -174,7 +174,7 @@ def test_an_answer_that_has_ended_does_not_take_the_others_with_it(backend: Engi
     sequence(backend, "r", 0).max_tokens = 2
     ended = False
     while not ended:
-        ended = any(o.finish_reason is not None for o in backend.step())
+        ended = any(o.finish_reason is not None for o in step(backend))
     assert sequence(backend, "r", 1) is not None
     backend.abort("r")
     assert not backend.busy
@@ -183,7 +183,7 @@ def test_an_answer_that_has_ended_does_not_take_the_others_with_it(backend: Engi
 def test_in_the_step_in_which_another_ends(backend: Engine):
     backend.add("short", greedy(words(5, 1), 1, ignore_eos=True))
     backend.add("r", greedy(words(5, 2), 9, ignore_eos=True))
-    (output, *_) = [o for o in backend.step() if o.last]
+    (output, *_) = [o for o in step(backend) if o.last]
     assert output.request_id == "short"
     backend.abort("short")  # the client's end and ours cross on the way
     backend.abort("r")

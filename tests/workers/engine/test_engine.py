@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -28,7 +29,7 @@ from cupola.scheduler.protocol.messages import (
 )
 from cupola.workers.engine.engine import Engine
 from cupola.workers.engine.slot_allocation import WORTH_WAITING
-from cupola.workers.engine.step_budget import Pace
+from cupola.workers.engine.step_budget import StepBudget
 from cupola.workers.model.backend import RequestError
 from cupola.workers.model.model_folder import ModelFolder
 from cupola.workers.run.decoder_session import DecoderSession
@@ -48,6 +49,7 @@ from tests.workers.tiny import (
     engine_over,
     greedy,
     small_memory,
+    step,
     text,
     words,
 )
@@ -56,30 +58,31 @@ from tests.workers.tiny import (
 @st.composite
 def arrivals(draw: st.DrawFn):
     """(step of arrival, prompt length, tokens to make, step of abort or None) of some requests."""
-    step, length, count = st.integers(0, 12), st.integers(1, 60), st.integers(1, 12)
+    start, length, count = st.integers(0, 12), st.integers(1, 60), st.integers(1, 12)
     aborted = st.none() | st.none() | st.integers(1, 14)
-    return draw(st.lists(st.tuples(step, length, count, aborted), min_size=1, max_size=9))
+    return draw(st.lists(st.tuples(start, length, count, aborted), min_size=1, max_size=9))
 
 
 @settings(max_examples=40, deadline=None)
 @given(arrivals())
 def test_every_sequence_is_as_if_it_ran_alone(requests):
     backend = engine()
-    expected, made = {}, {}
+    expected: dict[str, str] = {}
+    made: dict[str, list[Any]] = {}
     for number, (_, length, count, _) in enumerate(requests):
         prompt = codec().encode(words(length, number))
         tokens = plain_decoder("builder-fp32").generate(prompt, count)
         expected[str(number)] = decode(tokens)
-    step = 0
-    while step <= 14 or backend.busy:
+    at = 0
+    while at <= 14 or backend.busy:
         for number, (start, length, count, aborted) in enumerate(requests):
-            if start == step:
+            if start == at:
                 backend.add(str(number), greedy(words(length, number), count, ignore_eos=True))
-            if aborted == step:
+            if aborted == at:
                 backend.abort(str(number))
-        for output in backend.step():
+        for output in step(backend):
             made.setdefault(output.request_id, []).append(output)
-        step += 1
+        at += 1
     for number, (start, _, count, aborted) in enumerate(requests):
         outputs = made.get(str(number), [])
         ends = [output for output in outputs if output.finish_reason]
@@ -88,7 +91,7 @@ def test_every_sequence_is_as_if_it_ran_alone(requests):
             assert [end.usage.completion_tokens for end in ends] == [count]
         else:
             assert expected[str(number)].startswith(text(outputs))
-    assert backend._seating.table.free == SLOTS
+    assert backend.slots.table.free == SLOTS
 
 
 @pytest.mark.parametrize("name", ["builder-fp32", "builder-int4"])
@@ -117,7 +120,7 @@ def test_a_sequence_fills_its_context_beside_wide_prompts():
     for number in range(40):
         if number % 2 == 0 and number < 30:
             backend.add(f"wide{number}", greedy(words(40, number), 2, ignore_eos=True))
-        for output in backend.step():
+        for output in step(backend):
             made.setdefault(output.request_id, []).append(output)
     for request_id, outputs in drain(backend).items():
         made.setdefault(request_id, []).extend(outputs)
@@ -154,7 +157,7 @@ def test_the_end_token_ends_the_answer_and_is_not_said():
     end = tokens[5]
     folder = replace(ModelFolder.read(DATA / "builder-fp32"), end_tokens=frozenset({end}))
     session = DecoderSession(folder, slots=1, width=16, threads=1)
-    backend = Engine(folder, codec(), session, Pace(1.0, 16), CONTEXT)
+    backend = Engine(folder, codec(), session, StepBudget(1.0, 16), CONTEXT)
     backend.add("r", greedy("abc", 20))
     outputs = drain(backend)["r"]
     assert outputs[-1].finish_reason is FinishReason.STOP
@@ -224,14 +227,14 @@ def test_little_memory_and_shared_prompts_change_no_token(requests, positions):
     for number, (_, length, count, _) in enumerate(requests):
         backend.add(str(number), greedy(SHARED + words(length, number % 3), count, ignore_eos=True))
     while backend.busy:
-        for output in backend.step():
+        for output in step(backend):
             made.setdefault(output.request_id, []).append(output)
-        assert backend._seating.committed <= positions
+        assert backend.slots.committed <= positions
     for number, (_, length, count, _) in enumerate(requests):
         prompt = codec().encode(SHARED + words(length, number % 3))
         tokens = plain_decoder("builder-fp32").generate(prompt, count)
         assert text(made[str(number)]) == decode(tokens)
-    assert backend._seating.table.free == SLOTS
+    assert backend.slots.table.free == SLOTS
 
 
 SHARED = words(100, 99)
@@ -245,10 +248,10 @@ def test_sequences_are_preempted_when_memory_runs_out_and_finish_all_the_same():
     made: dict[str, list[Output]] = {}
     backend.step()
     while not finished:
-        for output in backend.step():
+        for output in step(backend):
             made.setdefault(output.request_id, []).append(output)
             finished += output.last
-        fewest = min(fewest, len(backend._running))
+        fewest = min(fewest, len(backend.running))
     assert fewest < 3
     for request_id, outputs in drain(backend).items():
         made.setdefault(request_id, []).extend(outputs)
@@ -259,7 +262,9 @@ def test_sequences_are_preempted_when_memory_runs_out_and_finish_all_the_same():
 
 
 def cached_tokens(outputs: list[Output]) -> int:
-    return outputs[-1].usage.cached_tokens
+    usage = outputs[-1].usage
+    assert usage is not None
+    return usage.cached_tokens
 
 
 def test_a_conversation_reads_only_what_is_new():
@@ -300,15 +305,15 @@ def test_several_answers_share_one_prompt_and_differ():
     answers = [text([o for o in outputs if o.index == index]) for index in range(3)]
     assert len(set(answers)) == 3
     assert [o.last for o in outputs].count(True) == 1
-    guesses = {"accepted_prediction_tokens": 0, "rejected_prediction_tokens": 0}
-    assert msgspec.structs.replace(outputs[-1].usage, **guesses) == Usage(90, 24)
+    drafts = {"accepted_prediction_tokens": 0, "rejected_prediction_tokens": 0}
+    assert msgspec.structs.replace(outputs[-1].usage, **drafts) == Usage(90, 24)
     backend.add("one", Work(Text(words(90, 80)), params))
     assert text(drain(backend)["one"]) == answers[0]
 
 
 def expected_logprobs(tokens: list[int]) -> np.ndarray:
     plain = plain_decoder("builder-fp32").logits(tokens).astype(np.float64)
-    return plain - plain.max() - np.log(np.exp(plain - plain.max()).sum())
+    return np.asarray(plain - plain.max() - np.log(np.exp(plain - plain.max()).sum()))
 
 
 def test_logprobs_are_those_of_the_models_own_distribution():
@@ -330,7 +335,7 @@ def test_logprobs_are_those_of_the_models_own_distribution():
         tokens.append(chosen)
 
 
-def test_the_logprobs_of_the_prompt_are_told_with_the_first_output():
+def test_the_logprobs_of_the_prompt_come_with_the_first_output():
     backend = engine()
     prompt = "a prompt longer than one chunk of it"
     tokens = codec().encode(prompt)
@@ -358,8 +363,8 @@ def test_a_stop_id_ends_the_answer_but_not_before_min_tokens():
 
 
 @pytest.mark.parametrize("temperature", [0.0, 0.7])
-def test_guesses_change_no_token(temperature: float):
-    """With a seed each draw is the same, so the answer with and without guesses is, too."""
+def test_drafts_change_no_token(temperature: float):
+    """With a seed each draw is the same, so the answer is the same with and without drafts."""
     backend = small_memory(10**9)
     few = {token: 60.0 for token in codec().encode("ab")}  # so that the answer repeats itself
     params = SamplingParams(
@@ -367,11 +372,11 @@ def test_guesses_change_no_token(temperature: float):
     )
     work = Work(Text("abc"), params)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("cupola.workers.engine.speculation.DRAFTING_SEQUENCES", 0)
+        patch.setattr("cupola.workers.engine.draft_planner.DRAFTING_SEQUENCES", 0)
         backend.add("plain", work)
         plain = drain(backend)["plain"]
     assert plain[-1].usage.accepted_prediction_tokens == 0
-    for request_id, prediction in (("guessing", ""), ("predicted", text(plain))):
+    for request_id, prediction in (("drafting", ""), ("predicted", text(plain))):
         backend.add(request_id, msgspec.structs.replace(work, prediction=prediction))
         outputs = drain(backend)[request_id]
         assert text(outputs) == text(plain)
@@ -408,7 +413,7 @@ def test_what_the_client_leaves_open_is_as_the_model_advises():
         ModelFolder.read(DATA / "builder-fp32"), advised=SamplingParams(temperature=0, top_k=7)
     )
     session = DecoderSession(folder, slots=1, width=16, threads=1)
-    backend = Engine(folder, codec(), session, Pace(1.0, 16), CONTEXT)
+    backend = Engine(folder, codec(), session, StepBudget(1.0, 16), CONTEXT)
     backend.add("r", Work(Text("abc"), SamplingParams(max_tokens=8, ignore_eos=True)))
     tokens = plain_decoder("builder-fp32").generate(codec().encode("abc"), 8)
     assert text(drain(backend)["r"]) == decode(tokens)
@@ -442,16 +447,16 @@ def test_more_requests_than_slots_wait_their_turn():
 
 
 @pytest.mark.parametrize(
-    ("params", "steady"),
+    ("params", "reproducible"),
     [
         (SamplingParams(temperature=0, max_tokens=5), True),
         (SamplingParams(temperature=1.0, seed=3, max_tokens=5), True),
         (SamplingParams(temperature=1.0, max_tokens=5), False),
     ],
 )
-def test_answers_that_are_to_come_again_say_so(params: SamplingParams, steady: bool):
+def test_answers_that_are_to_come_again_say_so(params: SamplingParams, reproducible: bool):
     model = FaultySession()
     backend = engine_over(model)
     backend.add("r", Work(Text("abc"), params))
     drain(backend)
-    assert {row.steady for rows in model.runs for row in rows} == {steady}
+    assert {row.reproducible for rows in model.runs for row in rows} == {reproducible}

@@ -1,8 +1,8 @@
 """Whatever happens around a sequence, it is as if it ran alone, token for token.
 
-Arrivals, lengths, cancellations, stops, several answers, seeds, guesses, log-probabilities, cached
-beginnings, preemptions and runs that fail, all drawn at random, on a model of float32. That the
-books are in order after every step and nothing is left at the end is looked after in ``conftest``.
+Arrivals, lengths, cancellations, stops, several answers, seeds, drafts, log-probabilities, cached
+beginnings, preemptions and runs that fail, all drawn at random, on a model of float32. ``conftest``
+checks after every step that the engine is consistent, and at the end that nothing is left.
 """
 
 from __future__ import annotations
@@ -13,16 +13,23 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cupola.scheduler.protocol.messages import FinishReason, Output, SamplingParams, Text, Work
+from cupola.scheduler.protocol.messages import (
+    FinishReason,
+    Output,
+    SamplingParams,
+    Text,
+    Usage,
+    Work,
+)
 from tests.workers.faulty_session import FaultySession
-from tests.workers.tiny import CONTEXT, SLOTS, codec, drain, engine_over, session, text, words
+from tests.workers.tiny import CONTEXT, SLOTS, codec, drain, engine_over, session, step, text, words
 
-pytestmark = pytest.mark.usefixtures("daring")
+pytestmark = pytest.mark.usefixtures("every_draft")
 
 LAST_STEP = 14  # at which something arrives or is aborted
 SHARED = words(70, 99)
 
-# Of each answer: text, finish reason, the tokens whose log-probabilities were told, and those of
+# Of each answer: text, finish reason, the tokens that have log-probabilities, and those of
 # the prompt.
 Answers = list[tuple[str, FinishReason | None, bytes, bytes]]
 
@@ -34,7 +41,7 @@ def work(kind: int) -> Work:
     if kind % 3 == 0:
         prompt = SHARED + prompt
     options: dict[str, object] = {"temperature": 0, "max_tokens": 2 + kind % 11}
-    if kind % 4 == 1:  # its own text over and over: something to guess
+    if kind % 4 == 1:  # its own text over and over: text for drafts
         options |= {"logit_bias": {token: 60.0 for token in codec().encode("ab")}}
         options |= {"max_tokens": 24}
     if kind % 5 == 2:
@@ -52,7 +59,7 @@ def work(kind: int) -> Work:
 @cache
 def alone(kind: int) -> Answers:
     model = session()
-    model.verifies = work(kind).prompt_logprobs  # so nothing is guessed
+    model.verifies_drafts = work(kind).prompt_logprobs  # so there are no drafts
     backend = engine_over(model)
     backend.add("r", work(kind))
     return answers(drain(backend)["r"], work(kind).answers)
@@ -64,18 +71,18 @@ def answers(outputs: list[Output], count: int) -> Answers:
         of_it = [output for output in outputs if output.index == index]
         ends = [output.finish_reason for output in of_it if output.finish_reason]
         assert len(ends) <= 1
-        told = b"".join(entry.token for output in of_it for entry in output.logprobs)
+        entries = b"".join(entry.token for output in of_it for entry in output.logprobs)
         prompt = b"".join(entry.token for output in of_it for entry in output.prompt_logprobs)
-        found.append((text(of_it), ends[0] if ends else None, told, prompt))
+        found.append((text(of_it), ends[0] if ends else None, entries, prompt))
     return found
 
 
 @st.composite
 def events(draw: st.DrawFn) -> list[tuple[int, int, int | None]]:
     """(kind of request, step of arrival, step of abort or None) of some requests."""
-    step = st.integers(0, LAST_STEP)
-    aborted = st.none() | st.none() | step
-    request = st.tuples(st.integers(0, 59), step, aborted)
+    steps = st.integers(0, LAST_STEP)
+    aborted = st.none() | st.none() | steps
+    request = st.tuples(st.integers(0, 59), steps, aborted)
     return draw(st.lists(request, min_size=1, max_size=9))
 
 
@@ -92,20 +99,20 @@ def test_every_sequence_is_as_if_it_ran_alone(requests, positions, failures):
     backend = engine_over(model, positions)
     made: dict[str, list[Output]] = {str(number): [] for number in range(len(requests))}
     gone: set[str] = set()
-    step = 0
-    while step <= LAST_STEP or backend.busy:
+    at = 0
+    while at <= LAST_STEP or backend.busy:
         for number, (kind, start, aborted) in enumerate(requests):
-            if start == step:
+            if start == at:
                 backend.add(str(number), work(kind))
-            if aborted == step:
+            if aborted == at:
                 backend.abort(str(number))
                 gone |= {str(number)} if aborted >= start else set()
         for output in backend.step():
             assert isinstance(output, Output)
             assert output.request_id not in gone
             made[output.request_id].append(output)
-        assert backend._seating.committed <= positions
-        step += 1
+        assert backend.slots.committed <= positions
+        at += 1
     for number, (kind, start, aborted) in enumerate(requests):
         outputs, expected = made[str(number)], alone(kind)
         found = answers(outputs, work(kind).answers)
@@ -117,19 +124,19 @@ def test_every_sequence_is_as_if_it_ran_alone(requests, positions, failures):
 
 
 def test_the_requests_above_are_of_all_kinds():
-    """They guess, they stop, they differ, they share: else the test above would show little."""
+    """They have drafts, stop, differ and share: else the test above would show little."""
     backend = engine_over(session())
-    made = {}
+    made: dict[int, Usage] = {}
     for kind in range(60):
         backend.add(str(kind), work(kind))
     while backend.busy:
-        for output in backend.step():
+        for output in step(backend):
             if output.last:
                 made[int(output.request_id)] = output.usage
     assert sum(usage.accepted_prediction_tokens for usage in made.values()) > 20
     assert sum(usage.cached_tokens > 60 for usage in made.values()) > 10
     each = [answer for kind in range(60) for answer in alone(kind)]
     assert {FinishReason.STOP, FinishReason.LENGTH} <= {reason for _, reason, _, _ in each}
-    assert sum(bool(told) for _, _, told, _ in each) > 5
+    assert sum(bool(entries) for _, _, entries, _ in each) > 5
     assert sum(bool(prompt) for _, _, _, prompt in each) > 3
     assert SLOTS < 60

@@ -14,9 +14,9 @@ class Waiting:
     pending: int
 
 
-def planned(pendings: list[int], budget: int, abreast: int = 1) -> list[tuple[str, int]]:
+def planned(pendings: list[int], budget: int, parallel_prompts: int = 1) -> list[tuple[str, int]]:
     running = [Waiting(f"s{number}", pending) for number, pending in enumerate(pendings)]
-    return [(step.sequence.name, step.count) for step in plan(running, budget, abreast)]
+    return [(step.sequence.name, step.count) for step in plan(running, budget, parallel_prompts)]
 
 
 def test_generating_sequences_go_first_then_prompts_in_order_of_arrival():
@@ -35,18 +35,22 @@ def test_nobody_who_generates_waits_for_the_budget():
     assert planned([1, 1, 1, 9], budget=2) == [("s0", 1), ("s1", 1), ("s2", 1)]
 
 
-def test_prompts_abreast_have_the_same_share():
-    assert planned([100, 1, 100, 100], 65, abreast=2) == [("s1", 1), ("s0", 32), ("s2", 32)]
+def test_prompts_parallel_prompts_have_the_same_share():
+    assert planned([100, 1, 100, 100], 65, parallel_prompts=2) == [
+        ("s1", 1),
+        ("s0", 32),
+        ("s2", 32),
+    ]
 
 
 def test_what_a_short_prompt_does_not_need_the_others_have():
-    assert planned([100, 10, 100], 64, abreast=2) == [("s1", 10), ("s0", 54)]
-    assert planned([20, 10, 100], 64, abreast=2) == [("s1", 10), ("s0", 20), ("s2", 34)]
+    assert planned([100, 10, 100], 64, parallel_prompts=2) == [("s1", 10), ("s0", 54)]
+    assert planned([20, 10, 100], 64, parallel_prompts=2) == [("s1", 10), ("s0", 20), ("s2", 34)]
 
 
 @given(st.lists(st.integers(1, 300), max_size=20), st.integers(1, 256), st.integers(1, 4))
-def test_the_budget_is_used_and_kept(pendings: list[int], budget: int, abreast: int):
-    steps = planned(pendings, budget, abreast)
+def test_the_budget_is_used_and_kept(pendings: list[int], budget: int, parallel_prompts: int):
+    steps = planned(pendings, budget, parallel_prompts)
     total = sum(count for _, count in steps)
     generating = pendings.count(1)
     assert total <= max(budget, generating)

@@ -22,7 +22,7 @@ from cupola.scheduler.protocol.messages import (
     Text,
     Work,
 )
-from cupola.workers.engine.recovery import MOST_IN_VAIN, Recovery
+from cupola.workers.engine.recovery import MAX_UNEXPLAINED, Recovery
 from cupola.workers.model.model_folder import ModelFolderError
 from cupola.workers.run.decoder_session import DecoderSession
 from cupola.workers.run.genai_session import GenaiSession
@@ -82,8 +82,8 @@ def test_a_suspect_runs_alone_until_it_is_past_its_mark():
     recovery: Recovery[str] = Recovery()
     assert recovery.failed([("old", 30), ("young", 10)]) is None
     assert (recovery.admits("young"), recovery.admits("old")) == (True, False)
-    assert recovery.passed({"young": 9}.get) is None
-    assert recovery.passed({"young": 10}.get) == "young"
+    assert recovery.passed({"young": 9}.__getitem__) is None
+    assert recovery.passed({"young": 10}.__getitem__) == "young"
     assert recovery.admits("old")
     recovery.forget("old")
     assert recovery.admits("young") and recovery.suspect is None
@@ -91,7 +91,7 @@ def test_a_suspect_runs_alone_until_it_is_past_its_mark():
 
 def test_failures_that_nobody_repeats_alone_come_to_an_end():
     recovery: Recovery[str] = Recovery()
-    for _ in range(MOST_IN_VAIN + 1):
+    for _ in range(MAX_UNEXPLAINED + 1):
         assert not recovery.hopeless
         recovery.failed([("a", 1), ("b", 1)])
         for _ in "ab":
@@ -107,7 +107,7 @@ def test_who_makes_a_run_fail_ends_and_the_others_are_run_again():
     backend = engine_over(model)
     for number in range(3):
         backend.add(str(number), greedy(words(20, number), 12, ignore_eos=True))
-    told = [backend.step() for _ in range(5)]  # some have begun to answer
+    outputs_before = [backend.step() for _ in range(5)]  # some have begun to answer
     backend.add("bad", greedy(words(30, 9) + "#", 5))
     backend.add("later", greedy(words(25, 4), 12, ignore_eos=True))
     made = drain(backend)
@@ -115,7 +115,7 @@ def test_who_makes_a_run_fail_ends_and_the_others_are_run_again():
     assert isinstance(rejected, Rejected)
     assert rejected.code is ErrorCode.INTERNAL
     assert model.rebuilt == 2  # once to find out, once for the guilty
-    for output in [output for outputs in told for output in outputs][::-1]:
+    for output in [output for outputs in outputs_before for output in outputs][::-1]:
         made[output.request_id].insert(0, output)
     for number, name in enumerate(["0", "1", "2"]):
         assert text(made[name]) == alone(words(20, number), 12)
@@ -128,7 +128,7 @@ def test_a_real_refusal_of_onnxruntime_costs_its_own_request_only():
     backend = engine_over(session())
     for number in range(3):
         backend.add(str(number), greedy(words(20, number), 8, ignore_eos=True))
-    backend._waiting[1].tokens[10] = 10**6
+    backend.waiting[1].tokens[10] = 10**6
     made = drain(backend)
     (rejected,) = made["1"]
     assert isinstance(rejected, Rejected)
@@ -189,7 +189,7 @@ def test_onnxruntime_genai_starts_over_too():
     backend = engine_over(model)
     backend.add("bad", greedy(words(20, 1), 8, ignore_eos=True))
     backend.add("fine", greedy(words(20, 2), 8, ignore_eos=True))
-    backend._waiting[0].tokens[10] = 10**6
+    backend.waiting[0].tokens[10] = 10**6
     made = drain(backend)
     assert isinstance(made["bad"][0], Rejected)
     assert text(made["fine"]) == alone(words(20, 2), 8)
@@ -247,14 +247,16 @@ def test_whenever_runs_fail_every_answer_is_as_if_nothing_had_been(lengths, fail
         assert text(made[str(number)]) == alone(words(length, number), count)
 
 
-def test_what_fails_in_the_telling_costs_its_own_request_only(monkeypatch: pytest.MonkeyPatch):
+def test_what_fails_while_its_output_is_made_costs_its_own_request_only(
+    monkeypatch: pytest.MonkeyPatch,
+):
     def refuse(token: int) -> str:
         raise ValueError("told to fail")
 
     backend = engine_over(session())
     backend.add("bad", greedy(words(20, 1), 9, ignore_eos=True))
     backend.add("fine", greedy(words(20, 2), 9, ignore_eos=True))
-    monkeypatch.setattr(backend._waiting[0].detokenizer, "feed", refuse)
+    monkeypatch.setattr(backend.waiting[0].detokenizer, "feed", refuse)
     made = drain(backend)
     assert isinstance(made["bad"][0], Rejected)
     assert text(made["fine"]) == alone(words(20, 2), 9)

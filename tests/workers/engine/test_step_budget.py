@@ -4,31 +4,31 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from cupola.workers.engine.plan import plan
-from cupola.workers.engine.step_budget import Pace
+from cupola.workers.engine.step_budget import StepBudget
 from tests.workers.engine.test_plan import Waiting
 
 
 def test_alone_a_prompt_takes_all_there_is():
-    assert Pace(0.1, 256).budget(generating=0) == 256
+    assert StepBudget(0.1, 256).tokens(generating=0) == 256
 
 
 def test_until_something_is_known_nothing_is_held_back():
-    assert Pace(0.1, 256).budget(generating=4) == 256
+    assert StepBudget(0.1, 256).tokens(generating=4) == 256
 
 
 def test_what_is_left_of_the_objective_goes_to_prompts():
-    pace = Pace(0.1, 256)
+    step_budget = StepBudget(0.1, 256)
     for _ in range(50):
-        pace.observe(generating=8, prompt_tokens=0, seconds=0.04)
-        pace.observe(generating=8, prompt_tokens=100, seconds=0.14)
-    assert 8 + 55 <= pace.budget(generating=8) <= 8 + 60
+        step_budget.observe(generating=8, prompt_tokens=0, seconds=0.04)
+        step_budget.observe(generating=8, prompt_tokens=100, seconds=0.14)
+    assert 8 + 55 <= step_budget.tokens(generating=8) <= 8 + 60
 
 
 def test_prompts_get_on_even_where_generating_alone_takes_too_long():
-    pace = Pace(0.1, 256)
-    pace.observe(generating=8, prompt_tokens=0, seconds=0.5)
-    pace.observe(generating=8, prompt_tokens=100, seconds=1.0)
-    assert pace.budget(generating=8) == 8 + 16
+    step_budget = StepBudget(0.1, 256)
+    step_budget.observe(generating=8, prompt_tokens=0, seconds=0.5)
+    step_budget.observe(generating=8, prompt_tokens=100, seconds=1.0)
+    assert step_budget.tokens(generating=8) == 8 + 16
 
 
 @example([(0, 16, 0.0)], 1)
@@ -38,22 +38,22 @@ def test_prompts_get_on_even_where_generating_alone_takes_too_long():
     st.integers(0, 32),
 )
 def test_the_budget_is_always_within_its_bounds(steps, generating):
-    pace = Pace(0.1, 256)
+    step_budget = StepBudget(0.1, 256)
     for step in steps:
-        pace.observe(*step)
-    assert min(256, generating + 16) <= pace.budget(generating) <= 256
+        step_budget.observe(*step)
+    assert min(256, generating + 16) <= step_budget.tokens(generating) <= 256
 
 
 @given(st.floats(0.001, 0.05), st.floats(0.0001, 0.01))
 def test_a_machine_of_any_speed_meets_the_objective_within_one_step(base, each):
     """Steps of the length that the budget allows take at most the objective, if any do."""
-    pace = Pace(0.1, 256)
+    step_budget = StepBudget(0.1, 256)
     worst = 0.0
     for step in range(60):
-        prompts = pace.budget(generating=4) - 4
+        prompts = step_budget.tokens(generating=4) - 4
         seconds = base + each * prompts
-        pace.observe(4, prompts, seconds)
-        pace.observe(4, 0, base)
+        step_budget.observe(4, prompts, seconds)
+        step_budget.observe(4, 0, base)
         if step > 40:
             worst = max(worst, seconds)
     assert worst <= max(0.1, base + 16 * each) * 1.05
@@ -73,14 +73,14 @@ def test_a_prompt_of_4000_tokens_holds_the_others_up_for_one_step_at_most(
 
     The step that exceeds the objective is the first, when nothing is known of prompts.
     """
-    pace = Pace(0.1, 256)
+    step_budget = StepBudget(0.1, 256)
     others = [Waiting("other", 1)] * generating
     for _ in range(20):
-        pace.observe(generating, 0, base)
+        step_budget.observe(generating, 0, base)
     prompt = Waiting("long", 4000)
     over = []
     while prompt.pending > 1:
-        steps = plan([*others, prompt], pace.budget(generating))
+        steps = plan([*others, prompt], step_budget.tokens(generating))
         assert steps[:-1] == plan(others, generating)  # nobody who generates is left out
         count = steps[-1].count
         cost = each * (1 + growth * (4000 - prompt.pending) / 4000)
@@ -88,6 +88,6 @@ def test_a_prompt_of_4000_tokens_holds_the_others_up_for_one_step_at_most(
         seconds = base + count * cost
         if seconds > 1.15 * max(0.1, least):  # what is learnt is a step old
             over.append(seconds)
-        pace.observe(generating, count, seconds)
+        step_budget.observe(generating, count, seconds)
         prompt.pending -= count
     assert len(over) <= 1

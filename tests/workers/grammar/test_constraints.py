@@ -99,10 +99,10 @@ def test_the_end_is_allowed_where_the_grammar_accepts(constraints: Constraints):
     digits = matcher(constraints, "[0-9]{1,2}")
     assert END not in allowed(masked(masks, digits)[0])
     digits.accept(*tokens("7"))
-    assert (digits.fulfilled, digits.over) == (True, False)
+    assert (digits.fulfilled, digits.complete) == (True, False)
     assert allowed(masked(masks, digits)[0]) == tokens("0123456789") | {END}
     digits.accept(*tokens("8"))
-    assert (digits.fulfilled, digits.over) == (True, True)
+    assert (digits.fulfilled, digits.complete) == (True, True)
     assert allowed(masked(masks, digits)[0]) == {END}
 
 
@@ -130,7 +130,7 @@ def test_a_token_out_of_the_grammar_is_a_failure(constraints: Constraints):
     ab = matcher(constraints, "ab")
     ab.accept(*tokens("x"))
     assert ab.failure
-    assert not ab.over
+    assert not ab.complete
     assert allowed(masked(MaskBatch(1, SIZE, [END]), ab)[0]) == set(range(SIZE))
 
 
@@ -140,7 +140,7 @@ def test_random_logits_make_valid_documents(constraints: Constraints):
     answers = [grammar.result().matcher() for _ in range(rows)]
     masks = MaskBatch(rows, SIZE, [END])
     written: list[list[int]] = [[] for _ in answers]
-    while running := [row for row, answer in enumerate(answers) if not answer.over]:
+    while running := [row for row, answer in enumerate(answers) if not answer.complete]:
         masks.begin([answers[row] for row in running])
         logits = random.normal(size=(len(running), SIZE)).astype(np.float32)
         masks.apply(logits)

@@ -1,4 +1,4 @@
-"""What can be asked of an answer, and what is refused with which words."""
+"""Which constraints are possible, and with which words the others are refused."""
 
 from __future__ import annotations
 

@@ -11,10 +11,11 @@ from onnx import TensorProto, helper, numpy_helper
 from cupola.workers.graph.block_graph import with_block_weights
 from cupola.workers.graph.serving_graph import serving_graph
 from cupola.workers.model.model_folder import ModelFolder
+from cupola.workers.run.autotune import Autotune
 from cupola.workers.run.decoder_session import DecoderSession
 from cupola.workers.run.packing import Row
-from cupola.workers.run.rivals import FEW, TRIALS
 from tests.cache.convert.quantization.test_w8a8 import distance, folder
+from tests.workers.chosen_way import ChosenWay
 from tests.workers.reference import DATA
 
 __all__ = ["folder"]
@@ -33,9 +34,11 @@ def kinds(graph: bytes) -> list[str]:
     return [node.op_type for node in onnx.load_from_string(graph).graph.node]
 
 
-def session(folder: Path, block_bytes: int) -> DecoderSession:
+def session(folder: Path, block_bytes: int, autotune: Autotune | None = None) -> DecoderSession:
     model = ModelFolder.read(folder)
-    made = DecoderSession(model, slots=2, width=WIDTH, threads=1, block_bytes=block_bytes)
+    made = DecoderSession(
+        model, slots=2, width=WIDTH, threads=1, block_bytes=block_bytes, autotune=autotune
+    )
     made.wait()
     return made
 
@@ -80,7 +83,7 @@ def test_weights_are_the_same_numbers(tmp_path: Path) -> None:
     assert made is not None
     codes, each = made.weights.values()
     assert codes.shape == (5, 2, 64)
-    found = (codes.astype(np.float32) - 128) * each[:, :, None]
+    found = (codes.astype(np.float32) - 128) * each.astype(np.float32)[:, :, None]
     assert (found.reshape(5, 128)[:, :100] == weight.T * scales[:, None]).all()
     assert (codes[:, 1, 36:] == 128).all()
 
@@ -92,34 +95,28 @@ def test_nothing_is_made_of_other_products_or_of_too_large_ones(folder: Path) ->
 
 
 def test_both_read_and_write_the_same_keys_and_values(folder: Path) -> None:
-    plain, both = session(folder, 0), session(folder, PLENTY)
-    rival = both._rivals
-    assert rival is not None
-    for few_first in (True, False):
+    plain, both = session(folder, 0), session(folder, PLENTY, chosen := ChosenWay())
+    for blocks_first in (True, False):
         for at in range(0, 8, 2):
-            rival._better = dict.fromkeys(range(1, FEW + 1), (at // 2 % 2 == 0) == few_first)
+            chosen.other = (at // 2 % 2 == 0) == blocks_first
             rows = [Row(0, at, FIRST[at : at + 2], 1), Row(1, at, SECOND[at : at + 2], 2)]
             expected = plain.run(rows).copy()
             assert distance(both.run(rows), expected) < NEAR
+    assert chosen.taken == 4
     # And it would show if they did not.
     without = plain.run([Row(1, 0, SECOND[6:], 1)])
     assert distance(without, expected[-1:]) > 4 * NEAR
 
 
-def test_the_session_tries_both_and_starts_again_with_both(folder: Path) -> None:
-    both = session(folder, PLENTY)
-    rival = both._rivals
-    assert rival is not None
-    few = rival._few
-    for _ in range(2 * TRIALS):
-        both.run([Row(0, 0, FIRST[:1], 1)])
-    assert set(rival._better) == {1}
+def test_the_session_starts_again_with_both(folder: Path) -> None:
+    both = session(folder, PLENTY, chosen := ChosenWay())
     both.rebuild()
-    rival._better, rival._few = {1: True}, few
     expected = session(folder, 0).run([Row(0, 0, FIRST[:1], 1)])
-    assert distance(both.run([Row(0, 0, FIRST[:1], 1)]), expected) < NEAR
+    for chosen.other in (False, True):
+        assert distance(both.run([Row(0, 0, FIRST[:1], 1)]), expected) < NEAR
+    assert chosen.taken == 1
 
 
 def test_a_model_without_such_products_runs_alone() -> None:
     alone = session(DATA / "builder-fp32", PLENTY)
-    assert alone._rivals is not None and alone._rivals._few.value is None
+    assert alone.blocks is not None and not alone.blocks.ready

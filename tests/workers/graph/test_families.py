@@ -22,7 +22,7 @@ from cupola.workers.run.decoder_session import DecoderSession
 from cupola.workers.run.packing import Row
 from tests.workers.reference import DATA, plain_decoder
 from tests.workers.run.genai_reference import greedy_answer
-from tests.workers.tiny import BUDGET, NAME, SLOTS, codec, decode, drain, engine_over, text
+from tests.workers.tiny import BUDGET, NAME, SLOTS, codec, decode, drain, engine_over, step, text
 
 FAMILIES = ("qwen2", "qwen3", "phi3", "gemma", "gemma2", "gemma3", "mistral", "gpt-oss")
 FOUR_BIT = tuple(family for family in FAMILIES if family != "gpt-oss")
@@ -73,7 +73,7 @@ def test_sequences_that_share_their_runs_are_as_if_alone(family: str):
     for number, tokens in enumerate(PROMPTS):
         backend.add(str(number), greedy(tokens))
         for _ in range(3):
-            for output in backend.step():
+            for output in step(backend):
                 made[output.request_id] = made.get(output.request_id, "") + output.text
     for request_id, outputs in drain(backend).items():
         made[request_id] = made.get(request_id, "") + text(outputs)
@@ -108,7 +108,7 @@ def teacher_forced(model: DecoderSession, slot: int, tokens: list[int]) -> np.nd
 def divergence(p: np.ndarray, q: np.ndarray) -> np.ndarray:
     """Kullback-Leibler, of each row, from logits."""
     log_p, log_q = (x - np.logaddexp.reduce(x, -1, keepdims=True) for x in (p, q))
-    return (np.exp(log_p) * (log_p - log_q)).sum(-1)
+    return np.asarray((np.exp(log_p) * (log_p - log_q)).sum(-1))
 
 
 def test_a_sequence_that_outgrows_the_first_rotary_table_begins_anew_with_the_second():
@@ -124,7 +124,7 @@ def test_a_sequence_that_outgrows_the_first_rotary_table_begins_anew_with_the_se
 
 def test_what_one_rotary_table_left_in_the_cache_is_not_used_with_the_other():
     backend = engine("phi3-long-fp32")
-    backend._seating.forget_all()
+    backend.slots.clear()
     long = prompt(LONG_FROM + 20, 7)
     cached = []
     for length in (40, 50, LONG_FROM + 10, LONG_FROM + 20):
@@ -136,8 +136,8 @@ def test_what_one_rotary_table_left_in_the_cache_is_not_used_with_the_other():
     assert cached == [0, 40, 0, LONG_FROM + 10]
 
 
-def test_guesses_do_not_reach_over_the_end_of_the_first_rotary_table():
-    """An answer of two letters repeats itself, so that much of it is guessed."""
+def test_drafts_do_not_reach_over_the_end_of_the_first_rotary_table():
+    """An answer of two letters repeats itself, so much of it comes from drafts."""
     letters = tuple(codec().encode("ab"))
     bias = dict.fromkeys(letters, 60.0)
     params = SamplingParams(temperature=0, max_tokens=60, ignore_eos=True, logit_bias=bias)

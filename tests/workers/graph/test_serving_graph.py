@@ -1,4 +1,4 @@
-"""Which graphs are rewritten, whatever their forms and names, and what is said of the others."""
+"""Which graphs are rewritten, whatever their forms and names, and why the others are refused."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from cupola.workers.graph.attention_layers import UnservableGraphError
-from cupola.workers.graph.logits_pruning import WANTED
+from cupola.workers.graph.logits_pruning import WANTED_TOKENS
 from cupola.workers.graph.serving_graph import serving_graph
 from cupola.workers.model.model_folder import ModelFolder
 from cupola.workers.run.decoder_session import DecoderSession
@@ -41,7 +41,8 @@ def ragged(folder: Path) -> np.ndarray:
     """Logits behind TOKENS, which are read in two chunks beside other rows."""
     model = session(folder)
     model.run([Row(0, 0, OTHERS, 0), Row(1, 0, TOKENS[:2], 0)])
-    return model.run([Row(2, 0, OTHERS, 0), Row(1, 2, TOKENS[2:], 1), Row(0, 3, [9], 0)])[0]
+    rows = [Row(2, 0, OTHERS, 0), Row(1, 2, TOKENS[2:], 1), Row(0, 3, [9], 0)]
+    return np.asarray(model.run(rows)[0])
 
 
 def attentions(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
@@ -52,7 +53,7 @@ def test_half_precision_and_rotary_nodes_of_their_own_are_served():
     """As the builder writes them for DirectML: positions are an input, and the logits float16."""
     plain = PlainDecoder(DATA / "directml-fp16").logits(TOKENS)
     made = ragged(DATA / "directml-fp16")
-    assert (plain.dtype, made.dtype) == (np.float16, np.float32)
+    assert plain.dtype == np.float16 and made.dtype == np.float32
     np.testing.assert_allclose(made, plain, atol=1e-2)
 
 
@@ -77,7 +78,7 @@ def test_a_graph_that_makes_one_tokens_logits_is_served(tmp_path: Path):
 
 def gathers_of_wanted(folder: Path) -> int:
     graph = onnx.load_from_string(serving_graph(folder / "model.onnx", 16, padding=16).model).graph
-    return sum(node.op_type == "Gather" and WANTED in node.input for node in graph.node)
+    return sum(node.op_type == "Gather" and WANTED_TOKENS in node.input for node in graph.node)
 
 
 def test_behind_the_last_attention_only_wanted_tokens_are_computed():

@@ -68,7 +68,7 @@ def test_memory_is_taken_by_use_and_given_back(kind: type[KeyValueCache]):
 
 
 def committed_bytes(cache: SharingCache) -> int:
-    return os.fstat(cache._memory._file).st_blocks * 512
+    return os.fstat(cache.memory.file).st_blocks * 512
 
 
 @linux

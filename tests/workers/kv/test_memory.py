@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cupola.workers.engine.slot_allocation import HEADROOM
 from tests.workers.faulty_session import FaultySession
-from tests.workers.tiny import CONTEXT, alone, drain, engine_over, greedy, text, words
+from tests.workers.tiny import CONTEXT, alone, drain, engine_over, greedy, step, text, words
 
 
 def test_prompts_are_not_read_only_to_be_preempted():
@@ -40,7 +40,7 @@ def test_small_requests_do_not_pass_a_large_one_for_ever():
         backend.add(f"small{number}", greedy(words(20, 2 + number), 2, ignore_eos=True))
     ends = []
     while backend.busy:
-        ends += [output.request_id for output in backend.step() if output.last]
+        ends += [output.request_id for output in step(backend) if output.last]
     assert ends[:2] == ["first", "large"]
     assert len(ends) == 8
 
@@ -53,5 +53,5 @@ def test_what_others_have_left_in_the_cache_goes_first():
         drain(backend)
     backend.add("r", greedy(words(200, 9), 20, ignore_eos=True))
     assert text(drain(backend)["r"]) == alone(words(200, 9), 20)
-    assert backend._seating.committed <= CONTEXT
+    assert backend.slots.committed <= CONTEXT
     assert max(map(len, model.runs)) == 1

@@ -12,6 +12,7 @@ import pytest
 
 from cupola.scheduler.protocol.messages import SamplingParams, Text, Usage, Work
 from cupola.workers.engine.slot_allocation import WORTH_WAITING
+from cupola.workers.kv.sharing_cache import SharingCache
 from tests.workers.faulty_session import FaultySession
 from tests.workers.tiny import (
     BUDGET,
@@ -43,11 +44,11 @@ def test_several_answers_read_their_prompt_once(model: FaultySession, answers: i
     outputs = drain(backend)["r"]
     usage = outputs[-1].usage
     assert (usage.prompt_tokens, usage.completion_tokens) == (PROMPT, answers * COUNT)
-    guessed = usage.accepted_prediction_tokens + usage.rejected_prediction_tokens
+    drafted = usage.accepted_prediction_tokens + usage.rejected_prediction_tokens
     # One answer reads the prompt, the others its last token only; each token made is run, but the
     # last of each answer.
     made = answers * (COUNT - 1) - usage.accepted_prediction_tokens
-    assert model.tokens == PROMPT + (answers - 1) + made + guessed
+    assert model.tokens == PROMPT + (answers - 1) + made + drafted
     assert usage.cached_tokens == 0
     texts = {text([o for o in outputs if o.index == index]) for index in range(answers)}
     assert len(texts) == answers
@@ -74,22 +75,22 @@ def test_prompts_that_arrive_together_share_a_run(model: FaultySession):
 
 
 def test_a_conversation_reads_only_what_is_new(model: FaultySession):
-    """Turn after turn, beside another conversation: what was said is never read again."""
+    """Turn after turn, beside another conversation: no text is read twice."""
     backend = engine_over(model)
     letters = {token: 60.0 for token in codec().encode(LETTERS)}  # their text is their tokens
-    said = {"a": words(40, 1), "b": words(30, 2)}
+    texts = {"a": words(40, 1), "b": words(30, 2)}
     for turn in range(3):
-        for name in said:
+        for name in texts:
             before = model.tokens
-            backend.add(name, greedy(said[name], 6, ignore_eos=True, logit_bias=letters))
+            backend.add(name, greedy(texts[name], 6, ignore_eos=True, logit_bias=letters))
             outputs = drain(backend)[name]
             usage = outputs[-1].usage
-            new = len(said[name]) - usage.cached_tokens
+            new = len(texts[name]) - usage.cached_tokens
             # The last token of an answer is drawn and not run: it is new to the next turn.
-            assert new == (1 + 9 if turn else len(said[name]))
-            # Guesses that are right are run in place of the tokens that they guess.
+            assert new == (1 + 9 if turn else len(texts[name]))
+            # Draft tokens that are right are run in place of the tokens that follow.
             assert model.tokens - before == new + 5 + usage.rejected_prediction_tokens
-            said[name] = said[name] + text(outputs) + words(9, 10 * turn)
+            texts[name] = texts[name] + text(outputs) + words(9, 10 * turn)
 
 
 def test_cached_tokens_are_those_that_were_not_run(model: FaultySession):
@@ -104,7 +105,7 @@ def test_cached_tokens_are_those_that_were_not_run(model: FaultySession):
 
 
 def test_no_salt_sees_what_another_has_read(model: FaultySession):
-    """Neither in what is told nor in the time it takes: as many tokens are run as if it were new,
+    """Neither in the usage nor in the time it takes: as many tokens are run as if it were new,
     and nobody waits for what another salt is about to read."""
     backend = engine_over(model)
     work = greedy(words(80, 70), 2, ignore_eos=True)
@@ -114,7 +115,7 @@ def test_no_salt_sees_what_another_has_read(model: FaultySession):
     for name in ("while it is read", "afterwards"):
         backend.add(name, msgspec.structs.replace(work, cache_salt=name))
         backend.step()
-        assert not backend._waiting
+        assert not backend.waiting
         assert drain(backend)[name][-1].usage == Usage(80, 2)
     assert model.tokens == 3 * (80 + 1)
     backend.add("mine", mine)
@@ -124,15 +125,17 @@ def test_no_salt_sees_what_another_has_read(model: FaultySession):
 @pytest.mark.skipif(sys.platform != "linux", reason="pages are shared on Linux only")
 def test_what_several_share_is_in_memory_once():
     backend = small_memory(10**9)
-    page = backend._session.cache.page
+    cache = backend.session.cache
+    assert isinstance(cache, SharingCache)
+    page = cache.page
     prefix = words(3 * page - 20, 60)
     for number in range(3):
         backend.add(str(number), greedy(prefix + LETTERS[number], 4, ignore_eos=True))
     backend.add("other", greedy(words(20, 61), 4, ignore_eos=True))
     drain(backend)
-    table = backend._seating.table
-    saved = sum(slot.touched for slot in table.slots) - backend._seating.committed
+    table = backend.slots.table
+    saved = sum(slot.touched for slot in table.slots) - backend.slots.committed
     assert saved == 4 * page
-    assert backend.shared_bytes == saved * backend._session.cache.bytes_per_token
-    backend._seating.forget_all()
+    assert backend.shared_bytes == saved * cache.bytes_per_token
+    backend.slots.clear()
     assert backend.shared_bytes == 0

@@ -22,6 +22,7 @@ def codec() -> TextCodec:
 def test_tokens_and_what_they_stand_for(codec):
     output = convert(codec, "r", Encode(Text("hé")))
     assert b"".join(output.pieces) == "hé".encode()
+    assert output.usage is not None
     assert len(output.tokens) == len(output.pieces) == output.usage.prompt_tokens == 3
     assert output.last
 

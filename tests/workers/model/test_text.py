@@ -199,8 +199,8 @@ def spaced_codec(tmp_path: Path) -> TextCodec:
 
 def test_a_space_before_the_first_word_counts_where_the_answer_goes_on(spaced_codec: TextCodec):
     answer = spaced_codec.encode("a aé")
-    for goes_on, expected in ((False, "a aé"), (True, " a aé")):
-        detokenizer = spaced_codec.detokenizer(goes_on=goes_on)
+    for continues, expected in ((False, "a aé"), (True, " a aé")):
+        detokenizer = spaced_codec.detokenizer(continues=continues)
         assert "".join(map(detokenizer.feed, answer)) + detokenizer.flush() == expected
-    inside_a_word = spaced_codec.detokenizer(goes_on=True)
+    inside_a_word = spaced_codec.detokenizer(continues=True)
     assert inside_a_word.feed(spaced_codec.encode("aa")[-1]) == "a"

@@ -40,7 +40,7 @@ from tests.workers.tiny import (
 )
 
 PLAIN = "plain-fp32"  # MultiHeadAttention, which reads several tokens at the beginning only
-GROUPED = "builder-fp32"  # any model will do where it is asked for
+GROUPED = "builder-fp32"  # any model does, if the setting says genai
 WINDOWED = "mistral-fp32"  # forgets what lies before its windows
 NAMES = (PLAIN, GROUPED, WINDOWED)
 
@@ -74,7 +74,7 @@ def test_answers_are_those_of_the_runtime_however_many_wait(name: str):
 def test_a_conversation_goes_on_where_it_was(name: str):
     """Also where the generator has to read all of it again: the answer is the same."""
     backend = engine(name)
-    backend._seating.forget_all()
+    backend.slots.clear()
     first = codec().encode(words(40, 50))
     backend.add("turn1", Work(Tokens(tuple(first)), SamplingParams(temperature=0, max_tokens=1)))
     drain(backend)
@@ -90,9 +90,9 @@ def test_a_conversation_goes_on_where_it_was(name: str):
 def test_a_generator_that_has_become_too_small_is_replaced(
     name: str, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("cupola.workers.run.genai_session._LEAST_ROOM", 8)
+    monkeypatch.setattr("cupola.workers.run.genai_session.MIN_ROOM", 8)
     backend = engine(name)
-    backend._seating.forget_all()
+    backend.slots.clear()
     prompt = words(5, 60)
     backend.add("r", greedy(prompt, 40, ignore_eos=True))
     assert text(drain(backend)["r"]) == expected(name, codec().encode(prompt), 40)
@@ -116,7 +116,7 @@ def test_grammars_seeds_and_several_answers_work(name: str):
     assert len(answers) == 1
 
 
-def test_guesses_and_the_logprobs_of_a_prompt_work_where_tokens_can_be_read_together():
+def test_drafts_and_the_logprobs_of_a_prompt_work_where_tokens_can_be_read_together():
     backend = engine(GROUPED)
     few = {token: 60.0 for token in codec().encode("ab")}  # so that the answer repeats itself
     params = SamplingParams(temperature=0, max_tokens=40, ignore_eos=True, logit_bias=few)
@@ -124,12 +124,12 @@ def test_guesses_and_the_logprobs_of_a_prompt_work_where_tokens_can_be_read_toge
     outputs = drain(backend)["r"]
     assert outputs[-1].usage.accepted_prediction_tokens > 5
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("cupola.workers.engine.speculation.DRAFTING_SEQUENCES", 0)
+        patch.setattr("cupola.workers.engine.draft_planner.DRAFTING_SEQUENCES", 0)
         backend.add("plain", Work(Text("abc"), params))
         assert text(drain(backend)["plain"]) == text(outputs)
     prompt = words(2 * BUDGET + 3, 8)
-    asked = SamplingParams(temperature=0, max_tokens=1, logprobs=0)
-    backend.add("p", Work(Text(prompt), asked, prompt_logprobs=True))
+    with_logprobs = SamplingParams(temperature=0, max_tokens=1, logprobs=0)
+    backend.add("p", Work(Text(prompt), with_logprobs, prompt_logprobs=True))
     entries = drain(backend)["p"][0].prompt_logprobs
     assert b"".join(entry.token for entry in entries) == prompt.encode()
 
@@ -152,9 +152,9 @@ def test_the_worker_says_which_engine_serves_a_model_and_why(tmp_path):
     assert serving(tmp_path).engine == "onnxruntime-genai"
     assert "MultiHeadAttention" in serving(tmp_path).why
     assert serving(DATA / GROUPED).engine == "batching"
-    asked = serving(DATA / GROUPED, replace(options, backend="genai"))
-    assert asked.engine == "onnxruntime-genai"
-    assert "backend" in asked.why
+    chosen_genai = serving(DATA / GROUPED, replace(options, backend="genai"))
+    assert chosen_genai.engine == "onnxruntime-genai"
+    assert "backend" in chosen_genai.why
 
 
 def test_a_run_that_failed_can_be_followed_by_others():
@@ -163,6 +163,6 @@ def test_a_run_that_failed_can_be_followed_by_others():
     backend.add("r", greedy("abc", 4, ignore_eos=True))
     first = text(drain(backend)["r"])
     session.rebuild()
-    backend._seating.forget_all()
+    backend.slots.clear()
     backend.add("r", greedy("abc", 4, ignore_eos=True))
     assert text(drain(backend)["r"]) == first

@@ -6,6 +6,7 @@ import logging
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -35,6 +36,7 @@ from tests.workers.tiny import NAME, SLOTS, drain, greedy, words
 WIDTH, LENGTH = 32, 96
 # KL divergence from float32. Keys that are not a row's own are worth many times as much: see below.
 NEAR = 0.1
+History = list[tuple[Any, ...]]
 KNOWN = sorted(set(calibration_ids((DATA / NAME / "tokenizer.json").read_text("utf-8"), 256)))
 
 
@@ -84,7 +86,7 @@ def opened(home: Home, model: Path) -> Int8Session:
 def chances(session: RaggedSession, rows: list[Row]) -> np.ndarray:
     """The logarithms of the distributions, [R, vocabulary]."""
     logits = session.run(rows).astype(np.float64)
-    return logits - np.log(np.exp(logits).sum(axis=-1, keepdims=True))
+    return np.asarray(logits - np.log(np.exp(logits).sum(axis=-1, keepdims=True)))
 
 
 def difference(one: RaggedSession, other: RaggedSession, rows: list[Row]) -> float:
@@ -95,7 +97,7 @@ def difference(one: RaggedSession, other: RaggedSession, rows: list[Row]) -> flo
 
 def tokens(count: int, seed: int = 0) -> list[int]:
     """Of the calibration text: embeddings of random weights may be louder elsewhere."""
-    return np.random.default_rng(seed).choice(KNOWN, count).tolist()
+    return [int(token) for token in np.random.default_rng(seed).choice(KNOWN, count)]
 
 
 def test_a_position_takes_a_quarter_of_the_memory(int8: Int8Session, exact: DecoderSession) -> None:
@@ -123,10 +125,10 @@ def test_whatever_the_family_keys_and_values_fit(home: Home, family: str) -> Non
 
 
 @st.composite
-def histories(draw: st.DrawFn) -> list[tuple[object, ...]]:
+def histories(draw: st.DrawFn) -> History:
     """Runs, copies and forgotten rows in any order."""
     lengths = [0] * SLOTS
-    history: list[tuple[object, ...]] = []
+    history: History = []
     for _ in range(draw(st.integers(1, 12))):
         kind = draw(st.sampled_from(("run", "run", "run", "copy", "forget")))
         slot = draw(st.integers(0, SLOTS - 1))
@@ -155,7 +157,7 @@ def histories(draw: st.DrawFn) -> list[tuple[object, ...]]:
 @settings(max_examples=300, deadline=None)
 @given(histories(), st.integers(0, 2**32))
 def test_any_history_of_rows_gives_what_float32_gives(
-    int8: Int8Session, exact: DecoderSession, history: list[tuple[object, ...]], seed: int
+    int8: Int8Session, exact: DecoderSession, history: History, seed: int
 ) -> None:
     chance = np.random.default_rng(seed)
     for session in (int8, exact):
@@ -206,15 +208,15 @@ def test_tokens_written_between_two_chunks_are_read_also_where_the_slot_had_anot
             session.cache.forget(0)
             session.run([Row(0, 0, tokens(16, 3), 0)])  # in another row of float32 than before
             session.run([Row(0, 4, tokens(8, 4), 0)])  # few tokens: over int8
-        stages = [stage.slot for stage in int8._prompts._stages]
+        stages = [stage.slot for stage in int8.prompts.stages]
         assert stages.count(0) == 2
         return difference(int8, exact, [Row(0, 12, tokens(16, 5), 1)])
 
-    int8._prompts._drop()
+    int8.prompts.clear()
     assert last_chunk() < NEAR
     # And the test would notice: see above.
-    monkeypatch.setattr(int8._prompts, "written", lambda rows: None)
-    int8._prompts._drop()
+    monkeypatch.setattr(int8.prompts, "on_cache_written", lambda rows: None)
+    int8.prompts.clear()
     assert last_chunk() > 4 * NEAR
 
 
@@ -225,20 +227,20 @@ class _Constant(list[int]):
     def __setitem__(self, index: object, value: object) -> None: ...
 
 
-def test_more_prompts_in_a_run_than_there_are_rows_of_float32(
+def test_moreprompts_in_a_run_than_there_are_rows_of_float32(
     int8: Int8Session, exact: DecoderSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(int8._prompts, "_stages", int8._prompts._stages[:1])
+    monkeypatch.setattr(int8.prompts, "stages", int8.prompts.stages[:1])
     rows = [Row(0, 0, tokens(10, 1), 1), Row(1, 0, tokens(11, 2), 2), Row(2, 0, tokens(10, 3), 0)]
     assert difference(int8, exact, rows) < NEAR
 
 
 def test_what_is_louder_than_the_calibration_text_is_cut_off(int8: Int8Session) -> None:
-    prompts = int8._prompts
-    prompts._floats.array[0, 0, 0, :, 0] = 1e6
-    prompts._round(0, 0, 0, 1)
-    assert (int8._prompts._cache.array[0, 0, 0, :, 0] == 127).all()
-    prompts._floats.forget(0)
+    prompts = int8.prompts
+    prompts.floats.array[0, 0, 0, :, 0] = 1e6
+    prompts.store(0, 0, 0, 1)
+    assert (int8.cache.array[0, 0, 0, :, 0] == 127).all()
+    prompts.floats.forget(0)
 
 
 def test_a_failed_run_leaves_nothing_behind(int8: Int8Session, exact: DecoderSession) -> None:
@@ -259,7 +261,7 @@ def test_the_scales_are_found_once(
 
     monkeypatch.setattr(prompt_runner.PromptRunner, "observe", never)
     again = opened(home, model)
-    assert (again._prompts.scales == int8._prompts.scales).all()
+    assert (again.prompts.scales == int8.prompts.scales).all()
     rows = [Row(0, 0, tokens(4), 1)]
     assert (again.run(rows) == int8.run(rows)).all()
 
@@ -268,7 +270,7 @@ def test_an_engine_answers_over_it(home: Home, model: Path) -> None:
     options = EngineOptions(slots=SLOTS, step_tokens=WIDTH, int8_cache=True, home=home)
     backend = load(LocalModel(NAME, str(model), ExecutionProvider.CPU), options)
     assert isinstance(backend, Engine)
-    assert isinstance(backend._session, Int8Session)
+    assert isinstance(backend.session, Int8Session)
     assert backend.serving.kv_cache == "int8"
     for number in range(2 * SLOTS):
         backend.add(str(number), greedy(words(40, number), 20, ignore_eos=True))
@@ -289,7 +291,7 @@ def test_where_no_graph_can_be_kept_keys_and_values_stay_as_they_are(
     with caplog.at_level(logging.WARNING):
         backend = load(LocalModel(NAME, str(model), ExecutionProvider.CPU), options)
     assert isinstance(backend, Engine)
-    assert isinstance(backend._session, DecoderSession)
+    assert isinstance(backend.session, DecoderSession)
     assert backend.serving.kv_cache == "float32"
     assert "its keys and values stay as they are" in caplog.text
     assert "No space left" in caplog.text

@@ -8,7 +8,8 @@ import pytest
 from cupola.workers.model.model_folder import ModelFolder
 from cupola.workers.run import decoder_session as sessions
 from cupola.workers.run.decoder_session import DecoderSession
-from cupola.workers.run.packing import Row, fill, pack, runs, span
+from cupola.workers.run.packing import Row, fill, pack, span
+from cupola.workers.run.step_split import runs
 from tests.workers.reference import DATA
 
 ONE, OTHER = Row(4, 300, [1], 1), Row(7, 200, [2], 1)
@@ -42,7 +43,7 @@ def test_a_run_spans_the_slots_between_its_rows_and_no_others():
 
 def test_two_runs_make_the_logits_of_one(monkeypatch: pytest.MonkeyPatch):
     def logits(copied: float) -> list[np.ndarray]:
-        monkeypatch.setattr(sessions, "_COPIED", copied)
+        monkeypatch.setattr(sessions, "COPY_SPEED", copied)
         model = DecoderSession(ModelFolder.read(DATA / "qwen2-fp32"), slots=4, width=16, threads=1)
         made = [model.run([Row(3, 0, [7, 81, 200], 0), Row(1, 0, [44, 3], 2)]).copy()]
         chunks = [Row(2, 0, [5, 6, 7, 8], 0), Row(0, 0, [9, 10], 1)]

@@ -71,13 +71,13 @@ def test_the_default_model_says_the_same(home: Home, real_model_fp32: Path):
     together = DecoderSession(folder, slots=2, width=64, threads=2, prepacked=weights)
     assert len(entries(home)) == 1
     prompts = [Row(0, 0, list(range(1000, 1040)), 1), Row(1, 0, list(range(2000, 2010)), 1)]
-    found = [said(decoder, prompts, count=12) for decoder in (alone, together)]
+    found = [generated(decoder, prompts, count=12) for decoder in (alone, together)]
     assert found[0] == found[1]
     together.rebuild()
-    assert said(together, prompts, count=12) == found[0]
+    assert generated(together, prompts, count=12) == found[0]
 
 
-def said(decoder: DecoderSession, rows: list[Row], count: int) -> list[list[int]]:
+def generated(decoder: DecoderSession, rows: list[Row], count: int) -> list[list[int]]:
     """The tokens that follow, greedily."""
     tokens = []
     for _ in range(count):
@@ -113,11 +113,11 @@ def test_an_entry_is_made_once(home: Home, model: Path):
 def test_two_processes_make_it_once(home: Home, model: Path):
     command = [sys.executable, "-c", OPEN, str(home.root), str(model)]
     both = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
-    told = [process.communicate()[0] for process in both]
-    assert "".join(told).count("for workers to share") == 1
-    assert "not shared" not in "".join(told)
+    logs = [process.communicate()[0] for process in both]
+    assert "".join(logs).count("for workers to share") == 1
+    assert "not shared" not in "".join(logs)
     expected = logits(session()).tolist()
-    assert [json.loads(each.splitlines()[-1]) for each in told] == [expected, expected]
+    assert [json.loads(each.splitlines()[-1]) for each in logs] == [expected, expected]
 
 
 @pytest.mark.parametrize("file", ["graph.onnx", "weights.bin", "files.json"])
@@ -128,7 +128,7 @@ def test_a_damaged_entry_is_made_again(file: str, home: Home, model: Path):
     (entry / file).write_bytes(whole[: len(whole) // 2])
     np.testing.assert_array_equal(logits(shared(home, model)), logits(session()))
     assert (entry / "weights.bin").stat().st_size > 500_000
-    assert prepacked._is_whole(entry)
+    assert prepacked.is_whole(entry)
 
 
 def test_an_entry_that_the_runtime_refuses_is_dropped(
@@ -137,7 +137,7 @@ def test_an_entry_that_the_runtime_refuses_is_dropped(
     logits(shared(home, model))
     (entry,) = entries(home)
     (entry / "graph.onnx").write_bytes(b"no graph")
-    (entry / "files.json").write_text(json.dumps(prepacked._states(entry)))
+    (entry / "files.json").write_text(json.dumps(prepacked.file_states(entry)))
     np.testing.assert_array_equal(logits(shared(home, model)), logits(session()))
     assert "tiny-1: its weights are not shared: onnxruntime refuses" in caplog.text
     assert entries(home) == []
@@ -171,7 +171,7 @@ def test_what_is_left_of_models_that_are_gone_is_cleared(home: Home, model: Path
 def test_a_full_disk_costs_only_the_sharing(
     home: Home, model: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ):
-    monkeypatch.setattr(prepacked, "_SPACE", 10**12)
+    monkeypatch.setattr(prepacked, "SPACE", 10**12)
     np.testing.assert_array_equal(logits(shared(home, model)), logits(session()))
     assert "not shared: [Errno 28]" in caplog.text
     assert entries(home) == []

@@ -19,7 +19,7 @@ def distribution(
     """Of the next token, behind ``prompt`` and ``answer``; ``ends`` end the answer."""
     row = penalized(logits.astype(np.float64), params, prompt, answer, ends)
     if params.temperature == 0:
-        return (np.arange(row.size) == row.argmax()).astype(float)
+        return np.asarray(np.arange(row.size) == row.argmax(), float)
     row = (row - row.max()) / (1.0 if params.temperature is None else params.temperature)
     p = np.exp(row) / np.exp(row).sum()
     p = _only(p, p >= params.min_p * p.max())
@@ -58,10 +58,10 @@ def penalized(
 
 def _fewest(order: np.ndarray, p: np.ndarray, share: float) -> np.ndarray:
     before = np.cumsum(p[order]) - p[order]
-    return order[before < share]
+    return np.asarray(order[before < share])
 
 
 def _only(p: np.ndarray, kept: np.ndarray) -> np.ndarray:
     left = np.zeros_like(p)
     left[kept] = p[kept]
-    return left / left.sum()
+    return np.asarray(left / left.sum())

@@ -32,7 +32,7 @@ class EvenlySpaced:
         self.left = iter((np.arange(GRID) + 0.5) / GRID)
 
     def random(self) -> float:
-        return next(self.left)
+        return float(next(self.left))
 
 
 def drawn_distribution(row: np.ndarray, sampler: Sampler) -> np.ndarray:

@@ -1,3 +1,7 @@
+"""Rounded weights are near, and ONNX Runtime reads them as they are meant."""
+
+from typing import Any
+
 import hypothesis.extra.numpy as arrays
 import hypothesis.strategies as st
 import numpy as np
@@ -9,7 +13,7 @@ from gguf.quants import dequantize, quantize
 from hypothesis import given
 from onnx import TensorProto, helper, numpy_helper
 
-from cupola.cache.convert.quantization.quantize import BLOCK, dequantize_rows, quantize_rows
+from cupola.cache.convert.quantization.quantize import BLOCK, quantize_rows
 
 Array = npt.NDArray[np.float32]
 
@@ -71,12 +75,22 @@ def test_onnxruntime_reads_it_as_we_do(bits: int) -> None:
     np.testing.assert_array_equal(looked_up, expected)
 
 
+def dequantize_rows(
+    packed: npt.NDArray[np.uint8], scales: npt.NDArray[np.float32], bits: int
+) -> npt.NDArray[np.float32]:
+    """The inverse of ``quantize_rows``: float32 ``[N, K]``."""
+    if bits == 4:
+        packed = np.stack([packed & 15, packed >> 4], axis=-1).reshape(*scales.shape, -1)
+    centred = packed.astype(np.float32) - np.float32(1 << (bits - 1))
+    return np.asarray((centred * scales[..., None]).reshape(len(packed), -1), dtype=np.float32)
+
+
 def run(
     operator: str,
     x: npt.NDArray[np.generic],
     weights: list[npt.NDArray[np.generic]],
     data_first: bool = False,
-    **attributes: int,
+    **attributes: Any,
 ) -> Array:
     inputs = ["data", "x", "scales"] if data_first else ["x", "data", "scales"]
     node = helper.make_node(operator, inputs, ["y"], domain="com.microsoft", **attributes)

@@ -5,14 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cupola.cache.convert.architecture import DecoderWeights
-from cupola.cache.convert.decoder_graph import DecoderGraph
-from cupola.cache.convert.gguf_file import GgufFile
-from cupola.cache.convert.initializers import Initializers
-from cupola.cache.convert.quantization.smoothquant import LayerInputs, SmoothedWeights
-from cupola.cache.convert.weights_file import DATA_FILE, WeightsFile
-from cupola.cache.precision import Precision
-from tests.cache.convert.graph import Graph
+from cupola.cache.convert.families import read_decoder
+from cupola.cache.convert.formats.gguf_file import GgufFile
+from cupola.cache.convert.quantization.layer_inputs import LayerInputs
+from cupola.cache.convert.quantization.smoothquant import SmoothedWeights
+from cupola.cache.convert.weights.decoder_weights import ATTENTION_NORM, DecoderWeights
+from tests.cache.convert.plain_graph import written
 from tests.cache.convert.tiny_gguf import TinyModel
 
 IDS = [1, 72, 5, 260, 33, 99, 100]
@@ -28,20 +26,21 @@ IDS = [1, 72, 5, 260, 33, 99, 100]
     ],
 )
 def test_the_function_stays_the_same(model: TinyModel, tmp_path: Path) -> None:
-    plain = DecoderWeights(GgufFile(model.write(tmp_path / "m.gguf")))
+    family, plain = read_decoder(GgufFile(model.write(tmp_path / "m.gguf")))
     smoothed = SmoothedWeights(plain, random_inputs(plain))
-    before = written(plain, tmp_path / "plain").logits(IDS)
-    after = written(smoothed, tmp_path / "smoothed").logits(IDS)
-    assert not np.array_equal(plain.norm(0, "attn"), smoothed.norm(0, "attn"))
+    before = written(family.blocks, plain, tmp_path / "plain").logits(IDS)
+    after = written(family.blocks, smoothed, tmp_path / "smoothed").logits(IDS)
+    assert not np.array_equal(plain.norm(0, ATTENTION_NORM), smoothed.norm(0, ATTENTION_NORM))
     np.testing.assert_allclose(after, before, rtol=1e-4, atol=1e-5)
 
 
 def test_a_loud_channel_is_made_quieter(tmp_path: Path) -> None:
-    plain = DecoderWeights(GgufFile(TinyModel().write(tmp_path / "m.gguf")))
+    _, plain = read_decoder(GgufFile(TinyModel().write(tmp_path / "m.gguf")))
     inputs = random_inputs(plain)
     inputs[0].qkv[:] = 1
     inputs[0].qkv[0, 7] = 1000
-    factors = plain.norm(0, "attn") / SmoothedWeights(plain, inputs).norm(0, "attn")
+    smoothed = SmoothedWeights(plain, inputs)
+    factors = plain.norm(0, ATTENTION_NORM) / smoothed.norm(0, ATTENTION_NORM)
     assert factors[7] >= 16 * np.delete(factors, 7).max()
     assert (np.log2(factors) % 1 == 0).all()  # powers of two: exact in floating point
 
@@ -53,12 +52,3 @@ def random_inputs(weights: DecoderWeights) -> list[LayerInputs]:
         LayerInputs(*(np.exp(2 * random.standard_normal((1, size), np.float32)) for size in sizes))
         for _ in range(shape.layers)
     ]
-
-
-def written(weights: DecoderWeights, folder: Path) -> Graph:
-    folder.mkdir()
-    with WeightsFile(folder / DATA_FILE) as data:
-        stored = Initializers(data, Precision.FP32, lambda size: None)
-        model = DecoderGraph(weights, stored).build()
-    (folder / "model.onnx").write_bytes(model.SerializeToString())
-    return Graph(folder)

@@ -9,19 +9,22 @@ import pytest
 from onnx import TensorProto, helper
 
 from cupola.cache.catalog import SMOLLM2_135M_W8A8
-from cupola.cache.convert.architecture import DecoderWeights
 from cupola.cache.convert.convert import convert
-from cupola.cache.convert.gguf_file import GgufFile
-from cupola.cache.convert.graph_nodes import GraphNodes
-from cupola.cache.convert.initializers import Initializers
-from cupola.cache.convert.projections import Projections
+from cupola.cache.convert.families import read_decoder
+from cupola.cache.convert.formats.gguf_file import GgufFile
+from cupola.cache.convert.formats.weights_file import DATA_FILE, WeightsFile
+from cupola.cache.convert.graph.graph_nodes import GraphNodes
+from cupola.cache.convert.graph.initializers import Initializers
+from cupola.cache.convert.graph.projections import Projections
 from cupola.cache.convert.quality.runtime import decoder_feed, open_session
-from cupola.cache.convert.weights_file import DATA_FILE, WeightsFile
+from cupola.cache.convert.weights.decoder_shape import read_shape
+from cupola.cache.convert.weights.decoder_weights import Projection
+from cupola.cache.convert.weights.matrix import Matrix
 from cupola.cache.precision import Precision
 from cupola.workers.model.model_folder import ModelFolder
 from cupola.workers.run.decoder_session import DecoderSession
 from cupola.workers.run.packing import Row
-from tests.cache.convert.graph import Graph
+from tests.cache.convert.plain_graph import Graph
 from tests.cache.convert.tiny_gguf import TinyModel
 
 Array = npt.NDArray[np.float32]
@@ -38,12 +41,13 @@ def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
 
 
 def test_a_token_does_not_suffer_from_a_loud_neighbour(tmp_path: Path) -> None:
-    weights = DecoderWeights(GgufFile(TinyModel().write(tmp_path / "m.gguf")))
+    weights = read_decoder(GgufFile(TinyModel().write(tmp_path / "m.gguf")))[1]
     x = np.random.default_rng(0).standard_normal((2, 3, weights.shape.hidden), np.float32)
     x[0, 1] *= 10_000
     x[1, 2] = 0
-    matrix = np.concatenate([piece.values for piece in weights.gate(0).pieces()])
-    found, expected = projected(weights, x, tmp_path), x @ matrix.T
+    gate = weights.projection(0, Projection.GATE)
+    matrix = np.concatenate([piece.values for piece in gate.pieces()])
+    found, expected = projected(gate, x, tmp_path), x @ matrix.T
     errors = np.sqrt(((found - expected) ** 2).mean(-1))
     assert (errors <= 0.02 * np.sqrt((expected**2).mean(-1))).all()
     assert (found[1, 2] == 0).all()  # a scale of 0 is no division by 0
@@ -51,7 +55,7 @@ def test_a_token_does_not_suffer_from_a_loud_neighbour(tmp_path: Path) -> None:
 
 def test_the_tokens_of_a_batch_are_those_of_each_row(folder: Path) -> None:
     session = open_session((folder / "model.onnx").read_bytes(), folder)
-    shape = DecoderWeights(GgufFile(folder.parent / "m.gguf")).shape
+    shape = read_shape(GgufFile(folder.parent / "m.gguf"))
     feeds = [decoder_feed(ids, shape) for ids in (FIRST, SECOND)]
     both = {name: np.concatenate([feed[name] for feed in feeds]) for name in feeds[0]}
     (logits,) = session.run(["logits"], both)
@@ -70,14 +74,14 @@ def test_the_workers_serving_graph_is_the_same_function(folder: Path) -> None:
     assert distance(started[4:], plain.logits(SECOND)) < 0.01
 
 
-def projected(weights: DecoderWeights, x: Array, folder: Path) -> Array:
-    """``x`` times the weights of the first layer's gate, by ONNX Runtime."""
+def projected(matrix: Matrix, x: Array, folder: Path) -> Array:
+    """``x`` times ``matrix``, by ONNX Runtime."""
     nodes = GraphNodes()
     with WeightsFile(folder / DATA_FILE) as data:
         stored = Initializers(data, Precision.W8A8, lambda size: None)
-        Projections(nodes, stored).add("x", weights.gate(0), "/gate", "y")
+        Projections(nodes, stored).add("x", matrix, "/gate", "y")
     graph = helper.make_graph(
-        nodes.made,
+        nodes.nodes,
         "one",
         [helper.make_tensor_value_info("x", TensorProto.FLOAT, x.shape)],
         [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],

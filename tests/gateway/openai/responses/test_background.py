@@ -114,5 +114,5 @@ def test_end_of_the_service(scheduler: ScriptedScheduler, home: Path) -> None:
         found = store.get(made.id, time.time())
     finally:
         store.close()
-    assert found is not None and found["status"] == "failed"
-    assert "shutting down" in found["error"]["message"]
+    assert found is not None and found.status == "failed"
+    assert found.error is not None and "shutting down" in found.error.message

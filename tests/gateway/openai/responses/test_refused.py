@@ -10,7 +10,7 @@ import pytest
 from openai.types.responses.response_create_params import ResponseCreateParamsStreaming
 from openai.types.shared_params import Reasoning
 
-from cupola.gateway.openai.schemas.responses import ReasoningOptions, ResponsesRequest
+from cupola.gateway.openai.responses.body import ReasoningOptions, ResponsesRequest
 from cupola.scheduler.protocol.messages import Abort, ErrorCode, Output, Outputs, Rejected, Submit
 from tests.gateway.running_gateway import MODEL, RunningGateway
 from tests.gateway.scripted_scheduler import ScriptedScheduler, last

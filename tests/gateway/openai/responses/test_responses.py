@@ -26,12 +26,12 @@ from cupola.scheduler.protocol.messages import (
     Usage,
 )
 from tests.gateway.running_gateway import MODEL, MODEL_ID, WAIT, RunningGateway
-from tests.gateway.scripted_scheduler import ScriptedScheduler, asked
+from tests.gateway.scripted_scheduler import ScriptedScheduler, work_of
 
 ASK: dict[str, Any] = {"model": MODEL, "input": "Hello!"}
 TEMPLATE = "{% if tools %}<tools>{{ tools }}</tools> <tool_call>{% endif %} <think> </think>"
 CALL = '<tool_call>\n{"name": "get_weather", "arguments": {"city": "Paris"}}\n</tool_call>'
-WEATHER: dict[str, Any] = {
+WEATHER: Any = {
     "type": "function",
     "name": "get_weather",
     "description": "The weather.",
@@ -56,7 +56,7 @@ def say(scheduler: ScriptedScheduler) -> Say:
         def script(request: Any) -> Iterable[Any]:
             if not isinstance(request, Submit):
                 return
-            wanted = asked(request).sampling.logprobs is not None
+            wanted = work_of(request).sampling.logprobs is not None
             for at in range(0, len(answer), 3):
                 piece = answer[at : at + 3]
                 token = TokenLogprob(piece.encode(), -0.5, ((piece.encode(), -0.5),))
@@ -113,7 +113,7 @@ def test_what_the_worker_is_asked(gateway: RunningGateway, scheduler: ScriptedSc
         client.responses.create(
             **ASK, instructions="Be brief.", max_output_tokens=7, temperature=0, top_p=0.5
         )
-    work = asked(scheduler.next(Submit))
+    work = work_of(scheduler.next(Submit))
     assert work.prompt.messages == (
         {"role": "system", "content": "Be brief."},
         {"role": "user", "content": "Hello!"},
@@ -142,7 +142,7 @@ def test_items_become_messages(gateway: RunningGateway, scheduler: ScriptedSched
     ]
     with gateway.openai() as client:
         client.responses.create(model=MODEL, input=items)
-    messages = asked(scheduler.next(Submit)).prompt.messages
+    messages = work_of(scheduler.next(Submit)).prompt.messages
     call = {"type": "function", "function": {"name": "get_weather", "arguments": {}}}
     assert messages == (
         {"role": "system", "content": "Be brief."},
@@ -169,7 +169,7 @@ def test_cut_short(gateway: RunningGateway, say: Say) -> None:
     assert answer.incomplete_details is not None
     assert answer.incomplete_details.reason == "max_output_tokens"
     assert end.type == "response.incomplete"
-    assert end.response.output[0].status == "incomplete"  # type: ignore[union-attr]
+    assert end.response.output[0].status == "incomplete"
 
 
 def test_without_a_word(gateway: RunningGateway, say: Say) -> None:
@@ -191,7 +191,7 @@ def test_logprobs(gateway: RunningGateway, say: Say) -> None:
     assert [token.token for token in item.content[0].logprobs or ()] == ["abc", "def"]
     deltas = [event for event in events if event.type == "response.output_text.delta"]
     assert [[token.token for token in delta.logprobs] for delta in deltas] == [["abc"], ["def"]]
-    assert plain.output[0].content[0].logprobs == []  # type: ignore[union-attr,index]
+    assert plain.output[0].content[0].logprobs == []
 
 
 # -- streamed --------------------------------------------------------------------------------------
@@ -241,7 +241,7 @@ def test_the_wire(gateway: RunningGateway) -> None:
 def test_events_of_reasoning_and_calls(gateway: RunningGateway, say: Say) -> None:
     say("<think>Hm, hm.</think>I look." + CALL + CALL)
     with gateway.openai() as client:
-        events = list(client.responses.create(**ASK, tools=[WEATHER], stream=True))  # type: ignore[list-item]
+        events: list[Any] = list(client.responses.create(**ASK, tools=[WEATHER], stream=True))
     kinds = [event.type.removeprefix("response.") for event in events]
     once = [kinds[0], *(kind for before, kind in pairwise(kinds) if kind != before)]
     call = [
@@ -284,7 +284,7 @@ def test_stream_helper(gateway: RunningGateway, say: Say) -> None:
     say("I look." + CALL)
     with (
         gateway.openai() as client,
-        client.responses.stream(**ASK, tools=[WEATHER]) as stream,  # type: ignore[list-item]
+        client.responses.stream(**ASK, tools=[WEATHER]) as stream,
     ):
         kinds = {event.type for event in stream}
         answer = stream.get_final_response()
@@ -300,7 +300,7 @@ def test_a_call_and_its_result(
     """The next request goes on from the store, or from the answer's items sent back as they are."""
     say("<think>Hm.</think>I look." + CALL)
     with gateway.openai() as client:
-        first = client.responses.create(**ASK, tools=[WEATHER], store=stored)  # type: ignore[list-item]
+        first = client.responses.create(**ASK, tools=[WEATHER], store=stored)
         call = first.output[-1]
         assert isinstance(call, ResponseFunctionToolCall)
         result: Any = {"type": "function_call_output", "call_id": call.call_id, "output": "Rain"}
@@ -313,7 +313,7 @@ def test_a_call_and_its_result(
         second = client.responses.create(model=MODEL, store=stored, **again)
     assert second.output_text == "It rains."
     scheduler.next(Submit)
-    assert asked(scheduler.next(Submit)).prompt.messages == (
+    assert work_of(scheduler.next(Submit)).prompt.messages == (
         {"role": "user", "content": "Hello!"},
         {
             "role": "assistant",
@@ -342,7 +342,7 @@ def test_parse(gateway: RunningGateway, scheduler: ScriptedScheduler, say: Say) 
         with client.responses.stream(**ASK, text_format=Town) as stream:
             streamed = stream.get_final_response()
     assert answer.output_parsed == streamed.output_parsed == Town(name="Bath")
-    constraint = asked(scheduler.next(Submit)).constraint
+    constraint = work_of(scheduler.next(Submit)).constraint
     assert constraint is not None and constraint.kind is ConstraintKind.JSON_SCHEMA
     assert answer.text is not None and answer.text.format is not None
     assert answer.text.format.type == "json_schema"
@@ -365,8 +365,9 @@ def test_forms(
     source: str,
 ) -> None:
     with gateway.openai() as client:
-        client.responses.create(**ASK, text={"format": form})  # type: ignore[arg-type]
-    constraint = asked(scheduler.next(Submit)).constraint
+        text: Any = {"format": form}
+        client.responses.create(**ASK, text=text)
+    constraint = work_of(scheduler.next(Submit)).constraint
     assert constraint is not None and (constraint.kind, constraint.source) == (kind, source)
 
 
@@ -400,5 +401,5 @@ def test_tool_choice(
         "get_weather",
         "get_time",
     ]
-    tools = asked(scheduler.next(Submit)).prompt.tools
+    tools = work_of(scheduler.next(Submit)).prompt.tools
     assert {tool["function"]["name"] for tool in tools} == names

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import json
+import sqlite3
 import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import openai
 import pytest
 
+from cupola.gateway.openai.responses.answers import (
+    OutputMessage,
+    ResponseObject,
+    ResponseText,
+    Status,
+)
 from cupola.gateway.openai.responses.store import LOST_AFTER, MAX_AGE, ResponseStore
 from cupola.scheduler.protocol.messages import Submit
 from tests.gateway.running_gateway import MODEL, RunningGateway
-from tests.gateway.scripted_scheduler import ScriptedScheduler, asked
+from tests.gateway.scripted_scheduler import ScriptedScheduler, work_of
 
 ASK: dict[str, Any] = {"model": MODEL, "input": "Hello!"}
 
@@ -77,7 +86,7 @@ def test_storing_is_off(scheduler: ScriptedScheduler, home: Path) -> None:
         assert client.responses.create(**ASK).to_dict()["store"] is False
         for param in ("store", "background"):
             with pytest.raises(openai.BadRequestError) as refused:
-                client.responses.create(**ASK, **{param: True})
+                client.responses.create(**(ASK | {param: True}))
             assert (refused.value.param, refused.value.code) == (param, "unsupported_parameter")
         with pytest.raises(openai.NotFoundError):
             client.responses.create(**ASK, previous_response_id="resp_x")
@@ -98,7 +107,7 @@ def test_conversation_goes_on(gateway: RunningGateway, scheduler: ScriptedSchedu
     assert third.previous_response_id == second.id
     for _ in range(2):
         scheduler.next(Submit)
-    texts = [(m["role"], m["content"]) for m in asked(scheduler.next(Submit)).prompt.messages]
+    texts = [(m["role"], m["content"]) for m in work_of(scheduler.next(Submit)).prompt.messages]
     answer = ("assistant", "One two three.")
     assert texts == [("user", "Hello!"), answer, ("user", "And?"), answer, ("user", "More.")]
     with gateway.openai() as client:
@@ -186,14 +195,23 @@ def store(file: Path) -> Iterator[ResponseStore]:
     store.close()
 
 
-def record(name: str, status: str = "completed", previous: str | None = None) -> dict[str, Any]:
-    return {"id": name, "status": status, "previous_response_id": previous, "output": [name]}
+def record(name: str, status: Status = "completed", previous: str | None = None) -> ResponseObject:
+    return ResponseObject(
+        id=name,
+        created_at=int(NOW),
+        status=status,
+        previous_response_id=previous,
+        model="m",
+        output=[OutputMessage(name)],
+        store=True,
+        text=ResponseText({"type": "text"}, "medium"),
+    )
 
 
 def ids(store: ResponseStore, now: float = NOW) -> list[str]:
     page = store.page(100, None, newest_first=False, now=now)
     assert page is not None
-    return [one["id"] for one in page[0]]
+    return [one.id for one in page[0]]
 
 
 def test_bounded_by_count(store: ResponseStore) -> None:
@@ -223,7 +241,7 @@ def test_shared_between_processes(store: ResponseStore, file: Path) -> None:
         assert not store.renew("a", NOW)
         assert not store.update(record("a"), NOW)  # what is over stays over
         found = store.get("a", NOW)
-        assert found is not None and found["status"] == "cancelled"
+        assert found is not None and found.status == "cancelled"
     finally:
         other.close()
 
@@ -232,18 +250,55 @@ def test_unfinished_without_a_sign_of_life(store: ResponseStore) -> None:
     store.add(record("a", "in_progress"), [], NOW)
     assert store.renew("a", NOW + LOST_AFTER)
     found = store.get("a", NOW + 2 * LOST_AFTER)
-    assert found is not None and found["status"] == "in_progress"
+    assert found is not None and found.status == "in_progress"
     found = store.get("a", NOW + 2 * LOST_AFTER + 1)
-    assert found is not None and found["status"] == "failed"
-    assert found["error"]["code"] == "server_error"
+    assert found is not None and found.status == "failed"
+    assert found.error is not None and found.error.code == "server_error"
 
 
 def test_conversation(store: ResponseStore) -> None:
-    store.add(record("a"), ["in a"], NOW)  # type: ignore[list-item]
-    store.add(record("b", previous="a"), ["in b"], NOW)  # type: ignore[list-item]
-    assert store.conversation("b", NOW) == ["in a", "a", "in b", "b"]
+    store.add(record("a"), [{"id": "in a"}], NOW)
+    store.add(record("b", previous="a"), [{"id": "in b"}], NOW)
+    items = store.conversation("b", NOW)
+    assert items is not None and [item["id"] for item in items] == ["in a", "a", "in b", "b"]
     store.delete("a")
     assert store.conversation("b", NOW) is None
+
+
+# A record as older versions wrote it: the keys in another order, by another encoder.
+OLD = """{"id": "a", "object": "response", "created_at": 1, "completed_at": 2,
+"status": "completed", "background": false, "error": null, "incomplete_details": null,
+"model": "m", "output": [
+{"id": "rs_1", "type": "reasoning", "summary": [], "content": [
+{"type": "reasoning_text", "text": "Hm"}], "status": "completed"},
+{"id": "msg_1", "type": "message", "role": "assistant", "content": [
+{"type": "output_text", "text": "Hi", "annotations": [], "logprobs": [
+{"token": "Hi", "logprob": -0.5, "bytes": [72, 105], "top_logprobs": []}]}],
+"status": "completed"},
+{"id": "fc_1", "type": "function_call", "call_id": "call_1", "name": "f", "arguments": "{}",
+"status": "completed"}],
+"output_text": "Hi", "usage": {"input_tokens": 1,
+"input_tokens_details": {"cached_tokens": 0, "cache_write_tokens": 0}, "output_tokens": 2,
+"output_tokens_details": {"reasoning_tokens": 1}, "total_tokens": 3}, "frequency_penalty": 0,
+"instructions": null, "max_output_tokens": null, "metadata": {"top_k": "5"},
+"parallel_tool_calls": true, "presence_penalty": 0.0, "previous_response_id": null,
+"prompt_cache_key": null, "safety_identifier": null, "temperature": 1,
+"tool_choice": {"type": "function", "name": "f"}, "top_logprobs": 0, "top_p": null,
+"truncation": "disabled", "user": null, "tools": [{"type": "function", "name": "f",
+"description": null, "parameters": {}, "strict": false}],
+"reasoning": {"effort": null, "summary": null}, "service_tier": "default", "store": true,
+"text": {"format": {"type": "text"}, "verbosity": "medium"}}"""
+
+
+def test_records_of_older_versions_can_be_read(store: ResponseStore, file: Path) -> None:
+    store.add(record("a"), [], NOW)
+    with sqlite3.connect(file) as connection:
+        connection.execute("UPDATE responses SET record = ?", (OLD,))
+    connection.close()
+    found = store.get("a", NOW)
+    assert json.loads(msgspec.json.encode(found)) == json.loads(OLD)
+    items = store.conversation("a", NOW)
+    assert items is not None and [item["id"] for item in items] == ["rs_1", "msg_1", "fc_1"]
 
 
 def test_nobody_else_can_read(store: ResponseStore, file: Path) -> None:

@@ -1,0 +1,1 @@
+"""File formats: GGUF and safetensors are read, ONNX external data is written."""

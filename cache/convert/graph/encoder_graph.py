@@ -1,0 +1,180 @@
+"""A BERT encoder as an ONNX graph: token ids and a mask in, the last hidden states out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from cupola.cache.convert.formats.safetensors_file import SafetensorsFile
+from cupola.cache.convert.formats.weights_file import WeightsFile
+from cupola.cache.errors import UnsupportedError
+
+_OPSETS = (("", 18), ("com.microsoft", 1))
+Values = npt.NDArray[np.float32]
+
+
+class EncoderShape(msgspec.Struct, frozen=True):
+    """The part of a BERT model's config.json that its graph depends on."""
+
+    model_type: str
+    vocab_size: int
+    hidden_size: int
+    intermediate_size: int
+    num_hidden_layers: int
+    num_attention_heads: int
+    max_position_embeddings: int
+    layer_norm_eps: float
+    type_vocab_size: int = 2
+    hidden_act: str = "gelu"
+    position_embedding_type: str = "absolute"
+
+    def check(self) -> None:
+        """Raises UnsupportedError for a model that is not a plain BERT."""
+        for name, known in (
+            ("model_type", "bert"),
+            ("hidden_act", "gelu"),
+            ("position_embedding_type", "absolute"),
+        ):
+            if (value := getattr(self, name)) != known:
+                raise UnsupportedError(f"config.json: {name} is '{value}', not '{known}'")
+
+
+class EncoderGraph:
+    """Collects the nodes. The weights go straight to the data file.
+
+    ``advance`` is called with the number of bytes that were written since the last call.
+    """
+
+    def __init__(
+        self,
+        weights: SafetensorsFile,
+        shape: EncoderShape,
+        data: WeightsFile,
+        advance: Callable[[int], None],
+    ) -> None:
+        self._weights = weights
+        self._shape = shape
+        self._data = data
+        self._advance = advance
+        self._nodes: list[onnx.NodeProto] = []
+        self._initializers: list[onnx.TensorProto] = []
+        # Checkpoints of a whole model call the encoder's tensors "bert.".
+        self._prefix = "" if "embeddings.word_embeddings.weight" in weights else "bert."
+
+    def build(self) -> onnx.ModelProto:
+        """Writes the whole model. Raises BrokenFileError, UnsupportedError, OSError."""
+        self._shape.check()
+        hidden = self._embeddings()
+        mask = self._node("Cast", ["attention_mask"], "mask", to=TensorProto.INT32)
+        for layer in range(self._shape.num_hidden_layers):
+            hidden = self._layer(layer, hidden, mask)
+        self._node("Identity", [hidden], "last_hidden_state")
+        ids = [
+            helper.make_tensor_value_info(name, TensorProto.INT64, ["batch", "tokens"])
+            for name in ("input_ids", "attention_mask")
+        ]
+        out = helper.make_tensor_value_info(
+            "last_hidden_state", TensorProto.FLOAT, ["batch", "tokens", self._shape.hidden_size]
+        )
+        graph = helper.make_graph(self._nodes, "encoder", ids, [out], self._initializers)
+        opsets = [helper.make_opsetid(domain, version) for domain, version in _OPSETS]
+        return helper.make_model(graph, opset_imports=opsets, ir_version=10)
+
+    def _embeddings(self) -> str:
+        shape, width = self._shape, self._shape.hidden_size
+        words = self._read("embeddings.word_embeddings.weight", shape.vocab_size, width)
+        places = self._read(
+            "embeddings.position_embeddings.weight", shape.max_position_embeddings, width
+        )
+        types = self._read("embeddings.token_type_embeddings.weight", shape.type_vocab_size, width)
+        self._put("words", words)
+        self._put("places", places + types[0])  # one text at a time: every token is of type 0
+        self._constant("zero", np.array([0], np.int64))
+        self._constant("one", np.array([1], np.int64))
+        size = self._node("Shape", ["input_ids"], "size", start=1, end=2)
+        here = self._node("Slice", ["places", "zero", size, "zero", "one"], "here")
+        word = self._node("Gather", ["words", "input_ids"], "word")
+        summed = self._node("Add", [word, here], "embedded")
+        scale, shift = self._norm("embeddings.LayerNorm")
+        return self._node(
+            "LayerNormalization", [summed, scale, shift], "hidden", epsilon=shape.layer_norm_eps
+        )
+
+    def _layer(self, layer: int, hidden: str, mask: str) -> str:
+        at, width = f"encoder.layer.{layer}", self._shape.hidden_size
+        inner = self._shape.intermediate_size
+        qkv = self._node(
+            "Add",
+            [self._matmul(hidden, f"{at}.qkv", self._qkv(at)), self._qkv_bias(at)],
+            f"{at}.qkv.biased",
+        )
+        parts = [f"{at}.{part}" for part in ("q", "k", "v")]
+        self._nodes.append(helper.make_node("Split", [qkv], parts, axis=2, num_outputs=3))
+        attended = self._node(
+            "MultiHeadAttention",
+            [*parts, "", mask],
+            f"{at}.attended",
+            domain="com.microsoft",
+            num_heads=self._shape.num_attention_heads,
+        )
+        hidden = self._joined(attended, hidden, f"{at}.attention.output", width)
+        name = f"{at}.intermediate.dense"
+        weight = self._read(f"{name}.weight", inner, width)
+        grown = self._matmul(hidden, name, weight)
+        bias = self._put(f"{name}.bias", self._read(f"{name}.bias", inner))
+        active = self._node("BiasGelu", [grown, bias], f"{at}.active", domain="com.microsoft")
+        return self._joined(active, hidden, f"{at}.output", inner)
+
+    def _qkv(self, at: str) -> Values:
+        width = self._shape.hidden_size
+        names = (f"{at}.attention.self.{part}.weight" for part in ("query", "key", "value"))
+        return np.concatenate([self._read(name, width, width) for name in names])
+
+    def _qkv_bias(self, at: str) -> str:
+        width = self._shape.hidden_size
+        names = (f"{at}.attention.self.{part}.bias" for part in ("query", "key", "value"))
+        return self._put(f"{at}.qkv.bias", np.concatenate([self._read(n, width) for n in names]))
+
+    def _joined(self, value: str, hidden: str, at: str, width: int) -> str:
+        """Projects ``value`` to the hidden size, adds ``hidden`` and normalises the sum."""
+        weight = self._read(f"{at}.dense.weight", self._shape.hidden_size, width)
+        projected = self._matmul(value, f"{at}.dense", weight)
+        bias = self._put(f"{at}.bias", self._read(f"{at}.dense.bias", self._shape.hidden_size))
+        scale, shift = self._norm(f"{at}.LayerNorm")
+        return self._node(
+            "SkipLayerNormalization",
+            [projected, hidden, scale, shift, bias],
+            f"{at}.hidden",
+            domain="com.microsoft",
+            epsilon=self._shape.layer_norm_eps,
+        )
+
+    def _matmul(self, value: str, name: str, weight: Values) -> str:
+        """``weight``: ``[N, K]``, as in torch."""
+        return self._node("MatMul", [value, self._put(f"{name}.weight", weight.T)], f"{name}.out")
+
+    def _norm(self, at: str) -> tuple[str, str]:
+        width = self._shape.hidden_size
+        scale, shift = (self._read(f"{at}.{part}", width) for part in ("weight", "bias"))
+        return self._put(f"{at}.weight", scale), self._put(f"{at}.bias", shift)
+
+    def _read(self, name: str, *shape: int) -> Values:
+        return self._weights.tensor(self._prefix + name, shape)
+
+    def _put(self, name: str, value: Values) -> str:
+        self._initializers.append(self._data.write(name, np.float32, value.shape, [value]))
+        self._advance(value.nbytes)
+        return name
+
+    def _constant(self, name: str, value: npt.NDArray[np.int64]) -> None:
+        self._initializers.append(numpy_helper.from_array(value, name))
+
+    def _node(self, kind: str, inputs: list[str], output: str, **attributes: Any) -> str:
+        self._nodes.append(helper.make_node(kind, inputs, [output], **attributes))
+        return output

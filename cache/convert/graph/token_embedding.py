@@ -1,0 +1,73 @@
+"""The two ends of a decoder: the token embedding, and the output layer, which may share it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from cupola.cache.convert.graph.blocks import GraphContext
+from cupola.cache.convert.graph.graph_nodes import MICROSOFT
+from cupola.cache.convert.quantization.quantize import block_size
+from cupola.cache.precision import Precision
+
+_SHARED = "lm_head.MatMul.weight"  # a tied embedding, stored once for both ends
+
+
+@dataclass(frozen=True, slots=True)
+class TokenEmbedding:
+    """A lookup in a table ``[vocabulary, hidden]``."""
+
+    def write(self, graph: GraphContext) -> str:
+        if graph.precision is Precision.FP32:
+            return self._write_float(graph)
+        shared = _is_shared(graph)
+        matrix, at = graph.weights.embedding(), "/model/embed_tokens"
+        name = _SHARED if shared else "model.embed_tokens.MatMul.weight"
+        table, scales = graph.stored.quantized_matrix(name, matrix, flat=not shared)
+        if shared:
+            rows, columns = matrix.shape
+            flat = (rows, columns * graph.precision.bits // 8)
+            table = graph.stored.view(table, "model.embed_tokens.weight", flat)
+        return graph.nodes.add(
+            "GatherBlockQuantized",
+            [table, "input_ids", scales],
+            f"{at}/GatherBlockQuantized",
+            domain=MICROSOFT,
+            bits=graph.precision.bits,
+            block_size=block_size(matrix.shape[1], graph.precision),
+            gather_axis=0,
+            quantize_axis=1,
+        )
+
+    def _write_float(self, graph: GraphContext) -> str:
+        matrix, at = graph.weights.embedding(), "/model/embed_tokens"
+        if _is_shared(graph):
+            stored = graph.stored.float_matrix(_SHARED, matrix, transposed=True)
+            table = graph.nodes.add("Transpose", [stored], f"{at}/Transpose", perm=[1, 0])
+        else:
+            table = graph.stored.float_matrix("model.embed_tokens.weight", matrix, transposed=False)
+        return graph.nodes.add("Gather", [table, "input_ids"], f"{at}/Gather")
+
+
+@dataclass(frozen=True, slots=True)
+class OutputLayer:
+    """A projection to the vocabulary."""
+
+    def write(self, graph: GraphContext, x: str) -> None:
+        weights = graph.weights
+        if not weights.tied:
+            graph.projections.add(x, weights.head(), "/lm_head", "logits")
+            return
+        rotation = weights.head_rotation()
+        if rotation is not None:
+            stored = graph.stored.table("lm_head.turn", rotation)
+            x = graph.nodes.add("MatMul", [x, stored], "/lm_head/turn/MatMul")
+        if _is_shared(graph):
+            shape = (graph.shape.vocabulary, graph.shape.hidden)
+            graph.projections.add_stored(x, _SHARED, shape, "/lm_head", "logits")
+        else:
+            graph.projections.add(x, weights.embedding(), "/lm_head", "logits")
+
+
+def _is_shared(graph: GraphContext) -> bool:
+    """Whether the embedding is stored once. An integer product needs a layout of its own."""
+    return graph.weights.tied and graph.precision is not Precision.W8A8

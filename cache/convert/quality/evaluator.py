@@ -1,0 +1,100 @@
+"""Measures how near a rounded model is to itself in float32, and how fast it is.
+
+The text is one that calibration does not see. It is prose, legal prose and code.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+from tokenizers import Tokenizer
+
+from cupola.cache.convert.quality.runtime import Session, decoder_feed, open_session
+from cupola.cache.convert.quality.speed import tokens_per_second
+from cupola.cache.convert.weights.decoder_shape import DecoderShape
+from cupola.cache.quality import Quality
+
+Array = npt.NDArray[np.float32]
+
+_MAX_TOKENS = 384  # each keeps a row of logits: 75 MB with a vocabulary of 49,152
+
+_TEXT = """\
+The ferry left at seven, and for the first hour nobody spoke. Marta stood at the rail with her
+collar turned up and counted the lights along the shore until there were none left to count. Behind
+her the two brothers had begun to argue about the price of sheep, as they did every spring, and the
+captain's dog went from one passenger to the next as if it were looking for someone it had lost.
+
+Subject to the conditions of this agreement, the owner lends the instrument to the borrower for a
+period of twelve months. The borrower shall keep it in good repair, shall not lend it to any other
+person without written permission, and shall return it on demand. The owner gives no warranty, and
+is not liable for any loss or damage that arises from its use, to the extent permitted by law.
+
+class Shelf:
+    def __init__(self, width):
+        self.width = width
+        self.books = []
+
+    def add(self, book):
+        used = sum(other.thickness for other in self.books)
+        if used + book.thickness > self.width:
+            raise ValueError("the shelf is full")
+        self.books.append(book)
+        return len(self.books)
+"""
+
+
+class Evaluator:
+    """Measures a model, and compares it with its float32 form if that was remembered."""
+
+    def __init__(self, folder: Path, shape: DecoderShape, tokenizer: dict[str, Any]) -> None:
+        """``folder``: where ``model.onnx`` is. ``tokenizer``: the content of tokenizer.json."""
+        encoded: list[int] = Tokenizer.from_str(json.dumps(tokenizer)).encode(_TEXT).ids
+        self._ids = encoded[: min(_MAX_TOKENS, shape.context_length)]
+        self._folder = folder
+        self._shape = shape
+        self._exact: Array | None = None
+
+    def remember_exact(self) -> None:
+        """Runs the model in the folder, which is in float32, and keeps its probabilities."""
+        self._exact = self._log_probabilities(self._open())
+
+    def measure(self) -> Quality:
+        """Runs the rounded model, which is in the folder by now, and compares it."""
+        session = self._open()
+        found = self._log_probabilities(session)
+        quality = Quality(
+            perplexity=round(self._perplexity(found), 4),
+            tokens=len(self._ids),
+            size_bytes=sum(path.stat().st_size for path in self._folder.glob("model.onnx*")),
+            tokens_per_second_1=round(tokens_per_second(session, self._shape, 1), 1),
+            tokens_per_second_16=round(tokens_per_second(session, self._shape, 16), 1),
+        )
+        return quality if self._exact is None else self._compared(quality, self._exact, found)
+
+    def _compared(self, quality: Quality, exact: Array, found: Array) -> Quality:
+        divergence = (np.exp(exact) * (exact - found)).sum(axis=-1).mean()
+        same = (exact.argmax(axis=-1) == found.argmax(axis=-1)).mean()
+        return msgspec.structs.replace(
+            quality,
+            perplexity_fp32=round(self._perplexity(exact), 4),
+            kl_divergence=round(float(divergence), 5),
+            same_best_token=round(float(same), 4),
+        )
+
+    def _open(self) -> Session:
+        return open_session((self._folder / "model.onnx").read_bytes(), self._folder)
+
+    def _log_probabilities(self, session: Session) -> Array:
+        (logits,) = session.run(["logits"], decoder_feed(self._ids, self._shape))
+        shifted = logits[0] - logits[0].max(axis=-1, keepdims=True)
+        found: Array = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
+        return found
+
+    def _perplexity(self, log_probabilities: Array) -> float:
+        following = log_probabilities[np.arange(len(self._ids) - 1), self._ids[1:]]
+        return float(np.exp(-following.mean(dtype=np.float64)))

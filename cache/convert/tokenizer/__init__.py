@@ -1,0 +1,1 @@
+"""A Hugging Face tokenizer, rebuilt from a GGUF's metadata."""

@@ -1,0 +1,92 @@
+"""The weights of one linear layer. They are read, changed and handed on in pieces."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from cupola.cache.convert.formats.gguf_file import GgufTensor
+from cupola.cache.convert.weights.rotation import rotate
+
+_PIECE_VALUES = 1 << 20  # read, dequantised and written in one piece: 4 MB as float32
+
+Array = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Matrix:
+    """A linear layer's weights ``[N, K]``: one tensor, or several stacked along N.
+
+    The factors are applied before the rotations.
+    """
+
+    parts: tuple[GgufTensor, ...]
+    row_orders: tuple[npt.NDArray[np.int64] | None, ...]  # one a part; None: as in the file
+    row_factors: Array | None = None  # [N]: each row is multiplied by its factor
+    column_factors: Array | None = None  # [K]: each column is multiplied by its factor
+    rotated_inputs: int = 0  # the channels of a group that is rotated, of what the layer reads
+    rotated_outputs: int = 0  # the channels of a group that is rotated, of what it writes
+    rotated_from: int = 0  # the first row that rotated_outputs applies to
+    inputs: Array | None = None  # [tokens, K]: what the layer reads in the calibration text
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """``(N, K)``."""
+        return sum(part.row_count for part in self.parts), self.parts[0].shape[-1]
+
+    @property
+    def stored_bytes(self) -> int:
+        """The size of the parts in the GGUF."""
+        return sum(part.data.nbytes for part in self.parts)
+
+    def pieces(self) -> Iterator[MatrixPiece]:
+        """The matrix in pieces of a few MB, from its first row to its last.
+
+        A matrix with rotated outputs is one piece: each of its rows depends on all others.
+        """
+        if self.rotated_outputs:
+            values = replace(self, rotated_outputs=0).whole()
+            rows = values[self.rotated_from :].T
+            values[self.rotated_from :] = rotate(rows, self.rotated_outputs).T
+            yield MatrixPiece(values, self.stored_bytes)
+            return
+        step = max(1, _PIECE_VALUES // self.shape[1])
+        done = 0
+        for part, order in zip(self.parts, self.row_orders, strict=True):
+            # Reordered rows need their whole tensor.
+            size = step if order is None else part.row_count
+            for start in range(0, part.row_count, size):
+                stop = min(start + size, part.row_count)
+                values = part.rows(start, stop)
+                if order is not None:
+                    values = values[order]
+                if self.column_factors is not None:
+                    values = values * self.column_factors
+                if self.row_factors is not None:
+                    values = values * self.row_factors[done : done + len(values), None]
+                if self.rotated_inputs:
+                    values = rotate(values, self.rotated_inputs)
+                done += len(values)
+                yield MatrixPiece(values, part.data[start:stop].nbytes)
+
+    def whole(self) -> Array:
+        """The matrix as float32 ``[N, K]``."""
+        return np.concatenate([piece.values for piece in self.pieces()])
+
+    def column_peaks(self) -> Array:
+        """The largest magnitude in each column, ``[K]``."""
+        peaks = np.zeros(self.shape[1], np.float32)
+        for piece in self.pieces():
+            np.maximum(peaks, np.abs(piece.values).max(axis=0), out=peaks)
+        return peaks
+
+
+@dataclass(frozen=True, slots=True)
+class MatrixPiece:
+    """Some rows of a matrix."""
+
+    values: Array  # [rows, K]
+    stored_bytes: int  # their size in the GGUF

@@ -1,0 +1,65 @@
+"""What an install process is told to do, and what it reports: one line of JSON each."""
+
+from __future__ import annotations
+
+import msgspec
+
+from cupola.cache.errors import CacheErrorCode
+
+# -- jobs: the argument of the process -------------------------------------------------------------
+
+
+class DownloadJob(msgspec.Struct, frozen=True, tag="download"):
+    """Fetch and convert a model of the catalog. ``home``: the data folder."""
+
+    home: str
+    model: str  # id, name or alias
+    force: bool = False  # also when the model is on the disk
+
+
+class ImportJob(msgspec.Struct, frozen=True, tag="import"):
+    """Convert the GGUF file ``path``. ``home``: the data folder."""
+
+    home: str
+    path: str
+    alias: str | None = None  # None: what the file calls itself
+
+
+InstallJob = DownloadJob | ImportJob
+
+# -- reports: the lines of its standard output -----------------------------------------------------
+
+
+class InstallProgress(msgspec.Struct, frozen=True, tag="progress"):
+    """How far a stage is, in bytes. ``total`` is None while it is not known."""
+
+    stage: str  # "wait", "download", "check" or "convert"
+    done: int = 0
+    total: int | None = None
+
+    @property
+    def fraction(self) -> float:
+        """The part of the stage that is done, from 0 to 1; 0 while the total is not known."""
+        return min(1.0, self.done / self.total) if self.total else 0.0
+
+
+class Installed(msgspec.Struct, frozen=True, tag="installed"):
+    """The model is ready in ``path``."""
+
+    model_id: str
+    path: str
+
+
+class InstallFailed(msgspec.Struct, frozen=True, tag="failed"):
+    """There is no new model; one that was there before is unchanged."""
+
+    code: CacheErrorCode
+    message: str
+
+
+InstallResult = Installed | InstallFailed
+InstallReport = InstallProgress | InstallResult
+
+decode_job = msgspec.json.Decoder(InstallJob).decode
+decode_report = msgspec.json.Decoder(InstallReport).decode
+encode = msgspec.json.Encoder().encode

@@ -1,0 +1,11 @@
+"""The URL by which a client on the same machine reaches a server."""
+
+from __future__ import annotations
+
+_WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # they mean every address
+
+
+def local_url(host: str, port: int) -> str:
+    """``host``: a name or address that the server is bound to."""
+    host = _WILDCARDS.get(host, host)
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

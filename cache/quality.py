@@ -1,0 +1,49 @@
+"""``quality.json``, which an import leaves beside a model: how exact, large and fast the model is.
+
+Imports nothing heavy, because lists of models show the file's content.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+
+QUALITY_FILE = "quality.json"
+# In bytes of the model in float32. A larger model is not written in float32 for a comparison.
+MAX_COMPARED_BYTES = 2 << 30
+_MAX_FILE_BYTES = 1 << 16
+
+_Positive = Annotated[float, msgspec.Meta(gt=0)]
+
+
+class Quality(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The content of the file, under its names. None: it was not measured.
+
+    ``tokens_per_second_N`` is the speed of N sequences together. It is a rough figure of the
+    machine that imported the model, under whatever load that machine had.
+    """
+
+    perplexity: _Positive | None = None
+    perplexity_fp32: _Positive | None = None  # of the same model before it was rounded
+    kl_divergence: float | None = None  # in nats a token, from the model before it was rounded
+    same_best_token: float | None = None  # the share of places where both prefer the same token
+    tokens: int | None = None  # the length of the text
+    size_bytes: int | None = None  # of graph and weights
+    tokens_per_second_1: float | None = None
+    tokens_per_second_16: float | None = None
+
+    def encoded(self) -> bytes:
+        """The file's content."""
+        return msgspec.json.format(msgspec.json.encode(self), indent=2)
+
+
+def read_quality(folder: Path) -> Quality | None:
+    """The quality of the model in ``folder``. None: the file is missing or cannot be read."""
+    try:
+        with (folder / QUALITY_FILE).open("rb") as file:
+            content = file.read(_MAX_FILE_BYTES)
+        return msgspec.json.decode(content, type=Quality)
+    except (OSError, msgspec.MsgspecError, RecursionError):
+        return None

@@ -1,0 +1,178 @@
+"""Chats with a model in the terminal, or in a pipe, over the running service."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from datetime import timedelta
+
+from cupola.cache.home import Home
+from cupola.client import home
+from cupola.client.commands.local_model import ensure
+from cupola.client.errors import ClientError
+from cupola.client.running_service import RunningService, chat, find
+
+_HELP = """\
+/help, /?   show this
+/clear      forget the conversation
+/exit       leave (so does Ctrl+D)
+Ctrl+C      cancel the answer"""
+
+Messages = list[dict[str, str]]
+Answer = Callable[[Messages], Generator[str]]
+
+
+class Conversation:
+    """The messages so far. ``answer`` gives the pieces of the next reply to them."""
+
+    def __init__(self, answer: Answer) -> None:
+        self._answer = answer
+        self.messages: Messages = []
+
+    def say(self, text: str) -> Generator[str]:
+        """The pieces of the reply. If it is cancelled, the pieces so far are kept.
+
+        A question without any reply is forgotten, so that it can be asked again.
+        """
+        messages = [*self.messages, {"role": "user", "content": text}]
+        pieces: list[str] = []
+        try:
+            with closing(self._answer(messages)) as answer:
+                for piece in answer:
+                    pieces.append(piece)
+                    yield piece
+        finally:
+            if pieces:
+                self.messages = [*messages, {"role": "assistant", "content": "".join(pieces)}]
+
+    def clear(self) -> None:
+        self.messages = []
+
+
+@dataclass(frozen=True, slots=True)
+class ChatOptions:
+    """``ttl`` in seconds; ``retain``: keep other models in memory; ``verbose``: print timings."""
+
+    temperature: float
+    ttl: int | None = None
+    retain: bool = True
+    verbose: bool = False
+
+
+def talk(name: str | None, prompt: str | None, options: ChatOptions) -> None:
+    """Answer ``prompt``, or what is typed. Raises ClientError and the cache's errors."""
+    folder = home.current()
+    model = ensure(folder, name or _default_model()).variant.id
+    interactive = prompt is None and sys.stdin.isatty()
+    if interactive:
+        print(f"Model {model} was found in the local cache.")
+    service = _service(folder)
+    if not options.retain:
+        _unload_others(service, model)
+    if interactive or options.verbose or options.ttl is not None:
+        _load(service, model, options)
+    temperature = options.temperature
+    conversation = Conversation(
+        lambda messages: chat(_service(folder), model, messages, temperature=temperature)
+    )
+    if prompt is not None:
+        _print_answer(conversation.say(prompt))
+    elif interactive:
+        _interact(conversation)
+    else:
+        for line in sys.stdin:
+            if not _obey(conversation, line.strip()):
+                return
+
+
+def _load(service: RunningService, model: str, options: ChatOptions) -> None:
+    """Load the model and say so, beside the answers on standard output."""
+    from cupola.client.sdk.connection import Connection
+
+    print("🕓 Loading model...", file=sys.stderr, flush=True)
+    begun = time.perf_counter()
+    Connection(service.url).load(model, options.ttl)
+    print(f"🟢 Model {model} loaded successfully", file=sys.stderr, flush=True)
+    if options.verbose:
+        taken = timedelta(seconds=time.perf_counter() - begun)
+        print(f"Time cost to load model: {taken}", file=sys.stderr, flush=True)
+
+
+def _unload_others(service: RunningService, model: str) -> None:
+    from cupola.client.sdk.connection import Connection
+
+    connection = Connection(service.url)
+    for other in connection.loaded():
+        if other != model:
+            connection.unload(other, force=True)
+
+
+def _interact(conversation: Conversation) -> None:
+    with suppress(ImportError):
+        import readline  # noqa: F401  (gives input() a history and the arrow keys)
+    print("\nInteractive Chat. Enter /? or /help for help.")
+    print("Press Ctrl+C to cancel generation. Type /exit to leave the chat.")
+    print("\nInteractive mode, please enter your prompt")
+    while True:
+        try:
+            line = input("\n> ")
+        except KeyboardInterrupt:
+            print("\nType /exit to leave the chat.")
+            continue
+        except EOFError:
+            print()
+            return
+        try:
+            if not _obey(conversation, line.strip()):
+                return
+        except ClientError as error:
+            print(f"{error}. {error.hint}".rstrip(), file=sys.stderr)
+
+
+def _obey(conversation: Conversation, line: str) -> bool:
+    """Act on one line; False when it ends the chat."""
+    match line:
+        case "":
+            pass
+        case "/exit" | "/quit" | "/bye":
+            return False
+        case "/help" | "/?":
+            print(_HELP)
+        case "/clear":
+            conversation.clear()
+        case _ if line.startswith("/") and " " not in line:
+            print(f"There is no command {line}. Enter /help for help.")
+        case _:
+            try:
+                _print_answer(conversation.say(line))
+            except KeyboardInterrupt:
+                print(" [cancelled]", flush=True)
+    return True
+
+
+def _print_answer(pieces: Iterator[str]) -> None:
+    for piece in pieces:
+        print(piece, end="", flush=True)
+    print(flush=True)
+
+
+def _default_model() -> str:
+    from cupola.service.setting_sources import load
+
+    if model := load().settings.model:
+        return model
+    raise ClientError("No model was named", "See: cupola model list")
+
+
+def _service(folder: Home) -> RunningService:
+    """The running service, started if there is none."""
+    service = find(folder)
+    if service is None:
+        from cupola.client import daemon
+
+        print("Starting the service...", file=sys.stderr, flush=True)
+        service, _ = daemon.ensure_running(folder, {})
+    return service

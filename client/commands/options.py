@@ -1,0 +1,23 @@
+"""Arguments and options that several commands have."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from cupola.client.commands.filters import Device, Kind
+
+Name = Annotated[str, typer.Argument(metavar="MODEL", help="An alias, a name or a full id.")]
+OnDevice = Annotated[Device | None, typer.Option("--device", help="Only models for this device.")]
+OfKind = Annotated[Kind | None, typer.Option("--type", help="Only models of this kind.")]
+Search = Annotated[str | None, typer.Option(help="Only models with this text in a name.")]
+Limit = Annotated[int | None, typer.Option(min=1, help="The largest number of models to list.")]
+Variants = Annotated[
+    bool, typer.Option("--variants", "-v", help="List every variant, which is always done.")
+]
+Ttl = Annotated[
+    int | None,
+    typer.Option(help="Seconds after its last use until it is unloaded; -1 for never."),
+]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]

@@ -1,0 +1,81 @@
+"""The flags of the commands that start a service: one for each setting.
+
+They are made when such a command is parsed or its help is shown, so that no other command pays for
+loading the settings.
+"""
+
+from __future__ import annotations
+
+import os
+from functools import cached_property
+from itertools import groupby
+from typing import Any
+
+import typer
+from typer.core import TyperCommand, TyperOption
+
+from cupola.client import home
+
+_SHORT = {"port": "-p"}
+_OTHER = "Options"  # the panel of what is no setting, as typer calls it
+
+
+class SettingCommand(TyperCommand):
+    """A command that takes every setting as a flag.
+
+    Its function finds the flags by ``given``. Help shows them in a panel for each group.
+    """
+
+    @cached_property
+    def flags(self) -> list[TyperOption]:
+        from cupola.service.setting_texts import FIELDS
+
+        return [_option(key) for key in sorted(FIELDS, key=_place)]
+
+    # Any: typer brings its own copy of click from some version on.
+    def get_params(self, ctx: Any) -> list[Any]:
+        return [*self.flags, *super().get_params(ctx)]
+
+    def invoke(self, ctx: Any) -> Any:
+        ctx.obj = {flag.name: ctx.params.pop(flag.name) for flag in self.flags}
+        if ctx.obj["home"] is not None:  # for this process, and for the service that it starts
+            os.environ[home.VARIABLE] = ctx.obj["home"]
+        return super().invoke(ctx)
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """The plain help, with the same panels as on a terminal."""
+        for panel, params in groupby(self.get_params(ctx), _panel):
+            records = filter(None, (param.get_help_record(ctx) for param in params))
+            with formatter.section(panel):
+                formatter.write_dl(list(records))
+
+
+def given(context: typer.Context) -> dict[str, Any]:
+    """The settings on the command line of a SettingCommand, by key; None: not given."""
+    return dict(context.obj)
+
+
+def _place(key: str) -> int:
+    from cupola.service.setting_texts import group
+    from cupola.service.setting_types import Group
+
+    return list(Group).index(group(key))
+
+
+def _panel(param: Any) -> str:
+    return getattr(param, "rich_help_panel", None) or _OTHER
+
+
+def _option(key: str) -> TyperOption:
+    from cupola.service.setting_texts import FIELDS, choices, default, flag, group, meaning
+
+    kind = FIELDS[key].annotation
+    names = [key, flag(key), *filter(None, [_SHORT.get(key)])]
+    return TyperOption(
+        param_decls=names,
+        type=kind if kind in (int, float) else str,
+        default=None,
+        metavar=f"<{'|'.join(choices(key))}>" if choices(key) else None,
+        help=f"{meaning(key)} Default: {default(key)}.",
+        rich_help_panel=group(key).capitalize(),
+    )

@@ -1,0 +1,127 @@
+"""One client's connection: hypercorn's, with an end in time and limits.
+
+hypercorn keeps a connection whose client has gone until the keep-alive timeout, and its descriptor
+with it. It also waits without limit for the rest of a request, and for a client that does not read.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from dataclasses import dataclass
+from typing import Any
+
+import h11
+from hypercorn.asyncio.tcp_server import MAX_RECV, TCPServer
+from hypercorn.events import Closed, Event, RawData
+from hypercorn.protocol.h11 import H11Protocol
+
+_TOO_MANY = (
+    b"HTTP/1.1 503 Service Unavailable\r\n"
+    b"retry-after: 1\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
+)
+
+
+_RESERVED = 256  # file descriptors for files, ZeroMQ and connections to other servers
+
+
+@dataclass
+class ConnectionLimits:
+    """What the connections of a gateway may take together, and each of them."""
+
+    most: int = 4096  # open at once; more are answered with 503
+    request_seconds: float = 60.0  # from a request's first byte to the last of its body
+    write_seconds: float = 60.0  # for a client to read what waits for it
+    open: int = 0  # now
+
+    @classmethod
+    def of_this_process(cls) -> ConnectionLimits:
+        """As many connections as there are file descriptors. Raises the process's soft limit."""
+        if sys.platform == "win32":
+            return cls()
+        import resource
+
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        wanted = cls.most + _RESERVED
+        if soft < wanted:
+            soft = min(wanted, hard)
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        return cls(most=max(1, min(cls.most, soft - _RESERVED)))
+
+
+class Connection(TCPServer):
+    def __init__(self, limits: ConnectionLimits, *hypercorns: Any) -> None:
+        super().__init__(*hypercorns)
+        self._limits = limits
+        self._reading: asyncio.Task[None] | None = None
+        self._gone = False  # the client, while a further request of its waited
+        self._request_ends = 0.0  # when the request that is being read must be here
+
+    async def run(self) -> None:
+        if self._limits.open >= self._limits.most:
+            self.writer.write(_TOO_MANY)
+            return await self._close()
+        self._limits.open += 1
+        try:
+            await super().run()
+        except asyncio.CancelledError:
+            if not self._gone:
+                raise
+        finally:
+            self._limits.open -= 1
+
+    async def protocol_send(self, event: Event) -> None:
+        if not isinstance(event, RawData):
+            return await super().protocol_send(event)
+        async with self.send_lock:
+            try:
+                self.writer.write(event.data)
+                if self.writer.transport.get_write_buffer_size():
+                    async with asyncio.timeout(self._limits.write_seconds):
+                        await self.writer.drain()
+                else:
+                    await self.writer.drain()  # returns at once, or tells that the client has gone
+                return None
+            except TimeoutError:
+                self.writer.transport.abort()
+            except (ConnectionError, RuntimeError):
+                pass
+        await self.protocol.handle(Closed())
+        if self._reading is not None and self._paused():
+            self._gone = True
+            self._reading.cancel()
+
+    def _paused(self) -> bool:
+        """Whether a further request waits for the end of an answer: nothing is read meanwhile."""
+        protocol = self.protocol.protocol
+        if not isinstance(protocol, H11Protocol):
+            return False
+        connection = protocol.connection
+        return connection.their_state is h11.DONE and bool(connection.trailing_data[0])
+
+    async def _read_data(self) -> None:
+        self._reading = asyncio.current_task()
+        try:
+            while not self.reader.at_eof():
+                async with asyncio.timeout_at(self._deadline()):
+                    data = await self.reader.read(MAX_RECV)
+                await self.protocol.handle(RawData(data))
+        except (OSError, TimeoutError):
+            pass
+        await self.protocol.handle(Closed())
+        # An idle connection waits for its keep-alive timeout in a task, which holds the descriptor.
+        await self.idle_task.stop()
+
+    def _deadline(self) -> float | None:
+        """Until when the next bytes must come, in the loop's time. None: no request is begun."""
+        protocol = self.protocol.protocol
+        if not isinstance(protocol, H11Protocol):
+            return None
+        connection = protocol.connection
+        begun = connection.their_state is h11.SEND_BODY or bool(connection.trailing_data[0])
+        if not begun:
+            self._request_ends = 0.0
+            return None
+        if not self._request_ends:
+            self._request_ends = self.loop.time() + self._limits.request_seconds
+        return self._request_ends

@@ -1,0 +1,44 @@
+"""What a gateway process must know. Light to import: the supervisor makes it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cupola.cache.catalog import ExecutionProvider
+from cupola.cache.home import Home
+from cupola.cache.local_url import local_url
+
+if TYPE_CHECKING:
+    from cupola.scheduler.protocol.endpoint import Endpoint
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayConfig:
+    scheduler: Endpoint
+    home: Path
+    model: str  # the default model's name, for the front page
+    max_body_bytes: int
+    grace_seconds: float
+    log_level: str
+    host: str
+    port: int
+    supervisor_pid: int
+    providers: tuple[ExecutionProvider, ...] = (ExecutionProvider.CPU,)  # that workers run
+    ollama_port: int = 0  # a second one, with Ollama's API only; 0: none
+    legacy_keys: bool = False
+    cors_origins: tuple[str, ...] = ()  # besides the service's own
+    stored_responses: int = 1000  # at most; 0: none
+    separate_tenants: bool = False  # clients with different keys share no cache
+    remote_hosts: tuple[str, ...] = ()  # besides this machine: where registered models may be
+
+    @property
+    def models_path(self) -> str:
+        """The folder that the models are in."""
+        return str(Home(self.home).models)
+
+    @property
+    def url(self) -> str:
+        """Where a client on this machine reaches the service."""
+        return local_url(self.host, self.port)

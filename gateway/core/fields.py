@@ -1,0 +1,61 @@
+"""Fields that bodies of more than one API have: numbers with their limits, stops, durations."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints
+
+from cupola.gateway.http.validation import invalid
+
+MAX_INT = 2**31 - 1
+MAX_STOPS = 16
+MAX_INPUTS = 2048  # texts of one request for embeddings: OpenAI's limit
+Model = Annotated[str, StringConstraints(min_length=1, max_length=500)]
+Count = Annotated[int, Field(ge=1, le=MAX_INT)]
+Natural = Annotated[int, Field(ge=0, le=MAX_INT)]
+Seed = Annotated[int, Field(ge=-(2**63), le=2**63 - 1)]
+Penalty = Annotated[float, Field(ge=-2, le=2)]
+Share = Annotated[float, Field(gt=0, le=1)]
+
+
+def as_list(stop: Any) -> Any:
+    return [stop] if isinstance(stop, str) else stop
+
+
+StopText = Annotated[str, StringConstraints(min_length=1)]
+Stops = Annotated[list[StopText], Field(max_length=MAX_STOPS)]
+Stop = Annotated[Stops, BeforeValidator(as_list, json_schema_input_type=StopText | Stops)]
+
+
+def check_ttl(ttl: float) -> float:
+    if ttl < 0 and ttl != -1:
+        raise invalid("ttl is a number of seconds, 0 = unload at once, -1 = keep for ever")
+    return ttl
+
+
+Ttl = Annotated[float, AfterValidator(check_ttl)]
+
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+_DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|s|m|h))+")
+_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)")
+
+
+def seconds_of(keep_alive: Any) -> Any:
+    """Seconds of a duration: "5m", "1h30m", or a number of seconds. Negative: -1, for ever."""
+    if isinstance(keep_alive, str):
+        text = keep_alive.removeprefix("-")
+        if _DURATION.fullmatch(text):
+            seconds = sum(float(count) * _UNITS[unit] for count, unit in _PART.findall(text))
+        elif re.fullmatch(r"\d+(\.\d+)?", text):
+            seconds = float(text)
+        else:
+            raise invalid("keep_alive is a duration such as '5m', or a number of seconds")
+        return -1.0 if keep_alive.startswith("-") else seconds
+    if isinstance(keep_alive, (int, float)) and not isinstance(keep_alive, bool):
+        return -1.0 if keep_alive < 0 else keep_alive
+    return keep_alive
+
+
+KeepAlive = Annotated[float, BeforeValidator(seconds_of, json_schema_input_type=str | float)]

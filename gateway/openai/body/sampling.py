@@ -1,0 +1,147 @@
+"""The parameters that every endpoint has that generates text."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, ClassVar
+
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    StringConstraints,
+    WithJsonSchema,
+    model_validator,
+)
+
+from cupola.cache.catalog import ExecutionProvider
+from cupola.gateway.core.fields import KeepAlive, Model, Natural, Penalty, Seed, Share, Stop, Ttl
+from cupola.gateway.http.validation import Body, Endpoint, Refused, invalid
+from cupola.scheduler.protocol.messages import SamplingParams
+
+Bias = Annotated[float, Field(ge=-100, le=100)]
+
+_PROVIDERS = {provider.name.lower(): provider for provider in ExecutionProvider} | {
+    provider.value.lower(): provider for provider in ExecutionProvider
+}
+
+
+def provider_of(ep: Any) -> Any:
+    """An execution provider by its own name or its short one, in any case."""
+    if not isinstance(ep, str):
+        return ep
+    if (provider := _PROVIDERS.get(ep.lower())) is None:
+        known = ", ".join(provider.name.lower() for provider in ExecutionProvider)
+        raise invalid(f"'{ep}' is no execution provider; there are: {known}")
+    return provider
+
+
+Provider = Annotated[ExecutionProvider, BeforeValidator(provider_of, json_schema_input_type=str)]
+
+
+def token_ids(bias: dict[str, float]) -> dict[str, float]:
+    for token in bias:
+        if not re.fullmatch(r"\d{1,9}", token):
+            raise invalid(f"'{token}' is no token id")
+    return bias
+
+
+_NUMBER_OR_TEXT = WithJsonSchema({"type": ["integer", "string", "null"]})
+
+
+class Metadata(Body):
+    """Free strings, two of which Foundry Local's SDKs use for parameters that OpenAI lacks."""
+
+    top_k: Annotated[Natural | None, Field(strict=False), _NUMBER_OR_TEXT] = None
+    random_seed: Annotated[Seed | None, Field(strict=False), _NUMBER_OR_TEXT] = None
+
+
+class StreamOptions(Body):
+    include_usage: bool | None = None
+    include_obfuscation: bool | None = None
+    continuous_usage_stats: bool | None = None
+
+    @model_validator(mode="after")
+    def _supported(self) -> StreamOptions:
+        if self.continuous_usage_stats:
+            raise invalid("Usage comes once, at the end of the stream", "continuous_usage_stats")
+        return self
+
+
+class SamplingFields(Endpoint):
+    """Base of the bodies of endpoints that generate text."""
+
+    refused: ClassVar[tuple[Refused, ...]] = ()
+    labels: ClassVar[frozenset[str]] = frozenset({"user"})
+
+    model: Model
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    temperature: Annotated[float, Field(ge=0, le=2)] | None = None
+    top_p: Share | None = None
+    top_k: Natural | None = None
+    min_p: Annotated[float, Field(ge=0, le=1)] | None = None
+    typical_p: Share | None = None
+    frequency_penalty: Penalty | None = None
+    presence_penalty: Penalty | None = None
+    repetition_penalty: Annotated[float, Field(gt=0, le=10)] | None = None
+    logit_bias: Annotated[dict[str, Bias], AfterValidator(token_ids)] | None = None
+    seed: Seed | None = None
+    random_seed: Seed | None = None
+    stop: Stop | None = None
+    stop_token_ids: Annotated[list[Natural], Field(max_length=1024)] | None = None
+    min_tokens: Natural | None = None
+    ignore_eos: bool | None = None
+    skip_special_tokens: bool | None = None
+    n: Annotated[int, Field(ge=1, le=128)] | None = None
+    user: str | None = None
+    metadata: Metadata | None = None
+    cache_salt: Annotated[str, StringConstraints(min_length=1, max_length=512)] | None = None
+    keep_alive: KeepAlive | None = None
+    ttl: Ttl | None = None
+    ep: Provider | None = None
+
+    @property
+    def answers(self) -> int:
+        return self.n or 1
+
+    @property
+    def seconds_loaded(self) -> float | None:
+        return self.keep_alive if self.ttl is None else self.ttl
+
+    @property
+    def include_usage(self) -> bool:
+        return bool(self.stream_options and self.stream_options.include_usage)
+
+    def sampling(self, max_tokens: int | None, logprobs: int | None) -> SamplingParams:
+        """``logprobs``: None, or how many of the best tokens are wanted besides the chosen one."""
+        in_metadata = self.metadata or Metadata()
+        given: dict[str, Any] = {
+            "max_tokens": max_tokens,
+            "logprobs": logprobs,
+            "top_k": _first(self.top_k, in_metadata.top_k),
+            "seed": _first(self.seed, self.random_seed, in_metadata.random_seed),
+            "stop": tuple(self.stop or ()),
+            "stop_token_ids": tuple(self.stop_token_ids or ()),
+            "logit_bias": {int(token): bias for token, bias in (self.logit_bias or {}).items()},
+        }
+        same = (
+            "temperature", "top_p", "min_p", "typical_p", "frequency_penalty", "presence_penalty",
+            "repetition_penalty", "min_tokens", "ignore_eos",
+        )  # fmt: skip
+        given |= {name: getattr(self, name) for name in same}
+        return SamplingParams(**{name: value for name, value in given.items() if value is not None})
+
+    @model_validator(mode="after")
+    def _consistent(self) -> SamplingFields:
+        if (
+            self.stream_options is not None
+            and self.stream_options.include_usage
+            and not self.stream
+        ):
+            raise invalid("'stream_options' is for streamed answers only", "stream_options")
+        return self
+
+
+def _first(*values: int | None) -> int | None:
+    return next((value for value in values if value is not None), None)

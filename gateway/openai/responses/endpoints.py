@@ -1,0 +1,164 @@
+"""/v1/responses: OpenAI's body to a GenerationRequest, and the stored responses."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from msgspec.structs import replace
+from starlette.requests import Request
+from starlette.responses import Response
+
+from cupola.gateway.core.request import Conversation, GenerationRequest
+from cupola.gateway.generation.generator import Generator
+from cupola.gateway.generation.streaming import Answer
+from cupola.gateway.http.errors import ApiError
+from cupola.gateway.http.json_answer import json_answer
+from cupola.gateway.openai.responses.answers import (
+    DeletedResponse,
+    InputItemPage,
+    ResponseObject,
+    ResponsePage,
+)
+from cupola.gateway.openai.responses.archive import Archive
+from cupola.gateway.openai.responses.background import Background
+from cupola.gateway.openai.responses.body import ResponsesRequest
+from cupola.gateway.openai.responses.frames import ResponseFrames
+from cupola.gateway.openai.responses.history import check_calls, input_items, messages, read_items
+from cupola.gateway.openai.responses.progress import Progress
+from cupola.gateway.openai.responses.queries import PageQuery, ShowQuery, query
+from cupola.gateway.openai.responses.record import new_record
+from cupola.gateway.openai.responses.recording import recorded
+
+NAMES = {
+    "prompt": "input",
+    "max_tokens": "max_output_tokens",
+    "constraint": "text.format",
+    "template_options": "reasoning",
+}
+
+
+class ResponsesEndpoints:
+    def __init__(self, generator: Generator, archive: Archive, background: Background) -> None:
+        self._generator = generator
+        self._archive = archive
+        self._background = background
+
+    async def create(self, request: Request) -> Answer | Response:
+        content = await request.body()
+        body = ResponsesRequest.model_validate_json(content)
+        stored = self._stores(body)
+        earlier: list[dict[str, Any]] = []
+        if body.previous_response_id is not None:
+            earlier = await self._archive.conversation(body.previous_response_id)
+        generation = await self._generator.generate(generation_of(body, earlier))
+        given = json.loads(content)
+        record = new_record(body, given, generation.model, int(time.time()), stored=stored)
+        items = input_items(given["input"], record.id)
+        progress = Progress(
+            record, stream=bool(body.stream), logprobs=body.best_logprobs is not None
+        )
+        if body.background:
+            await self._archive.add(record, items)
+            self._background.start(generation, progress)
+            return json_answer(record)
+
+        async def keep(record: ResponseObject) -> None:
+            if stored:
+                await self._archive.keep(record, items)
+
+        events = recorded(generation.events, progress, keep)
+        return Answer(events, ResponseFrames(progress), stream=bool(body.stream))
+
+    def _stores(self, body: ResponsesRequest) -> bool:
+        """Whether the response is stored. By default it is, as with OpenAI."""
+        if self._archive.enabled:
+            return body.store is not False
+        if body.store or body.background:
+            param = "background" if body.background else "store"
+            text = f"'{param}' is not supported here: the setting 'stored_responses' is 0"
+            raise ApiError(400, "unsupported_parameter", text, param=param)
+        return False
+
+    # -- stored ------------------------------------------------------------------------------------
+
+    async def list(self, request: Request) -> Response:
+        page = query(PageQuery, request)
+        records, more = await self._archive.page(
+            page.limit, page.after, newest_first=page.order == "desc"
+        )
+        first, last = _ends([record.id for record in records])
+        return json_answer(ResponsePage(data=records, first_id=first, last_id=last, has_more=more))
+
+    async def show(self, request: Request) -> Response:
+        query(ShowQuery, request)
+        return json_answer(await self._archive.get(request.path_params["id"]))
+
+    async def delete(self, request: Request) -> Response:
+        response_id = request.path_params["id"]
+        await self._archive.delete(response_id)
+        self._background.stop(response_id)
+        return json_answer(DeletedResponse(response_id))
+
+    async def input_items(self, request: Request) -> Response:
+        page = query(PageQuery, request)
+        items = await self._archive.input_of(request.path_params["id"])
+        if page.order == "desc":
+            items.reverse()
+        start = 0
+        if page.after is not None:
+            ids = [item["id"] for item in items]
+            if page.after not in ids:
+                text = f"There is no item '{page.after}' in the input"
+                raise ApiError(404, "item_not_found", text, param="after")
+            start = ids.index(page.after) + 1
+        end = start + page.limit
+        data = items[start:end]
+        first, last = _ends([item["id"] for item in data])
+        return json_answer(
+            InputItemPage(data=data, first_id=first, last_id=last, has_more=end < len(items))
+        )
+
+    async def cancel(self, request: Request) -> Response:
+        """Ends a background response; one that has ended stays as it is."""
+        response_id = request.path_params["id"]
+        record = await self._archive.get(response_id)
+        if not record.background:
+            text = "Only a response with 'background': true can be cancelled; close the connection"
+            raise ApiError(400, "invalid_value", text, param="id")
+        if not record.ended:
+            cancelled = replace(record, status="cancelled")
+            if await self._archive.update(cancelled):
+                self._background.stop(response_id)
+                return json_answer(cancelled)
+            record = await self._archive.get(response_id)  # it has ended meanwhile
+        return json_answer(record)
+
+
+def generation_of(
+    body: ResponsesRequest, earlier: list[dict[str, Any]] | None = None
+) -> GenerationRequest:
+    """``earlier``: the items of the conversation that the request goes on with."""
+    items = [*read_items(earlier or []), *body.input]
+    check_calls(items)
+    effort = body.reasoning.effort if body.reasoning else None
+    return GenerationRequest(
+        model=body.model,
+        prompt=Conversation(messages(body.instructions, items), body.template_options),
+        sampling=body.sampling(body.max_output_tokens, body.best_logprobs),
+        tools=body.tool_options,
+        constraint=body.constraint,
+        reasoning=None if effort is None else effort != "none",
+        show_special=body.skip_special_tokens is False,
+        cache_salt=body.cache_salt or "",
+        ttl=body.seconds_loaded,
+        provider=body.ep,
+        names=NAMES,
+    )
+
+
+def _ends(ids: Sequence[str]) -> tuple[str | None, str | None]:
+    """The first and the last id of a page."""
+    return (ids[0], ids[-1]) if ids else (None, None)

@@ -1,0 +1,28 @@
+"""The operator's endpoints together."""
+
+from __future__ import annotations
+
+from starlette.routing import Route
+
+from cupola.gateway.generation.dependencies import ApiDependencies
+from cupola.gateway.operations.front_page import FrontPage
+from cupola.gateway.operations.health import HealthApi
+from cupola.gateway.operations.metrics import MetricsApi
+
+
+class OperationsApi:
+    def __init__(self, dependencies: ApiDependencies) -> None:
+        self._dependencies = dependencies
+
+    def routes(self) -> list[Route]:
+        given = self._dependencies
+        config = given.config
+        health = HealthApi(
+            given.client,
+            url=config.url,
+            models_path=config.models_path,
+            supervisor_pid=config.supervisor_pid,
+            notify=given.notify,
+        )
+        front_page = FrontPage(given.models, config.url, config.model)
+        return [*health.routes(), *front_page.routes(), *MetricsApi(given.client).routes()]

@@ -1,0 +1,1 @@
+"""The tokenizer's endpoints, as llama-server and vLLM have them."""

@@ -1,0 +1,137 @@
+"""POST /tokenize, /detokenize and /apply-template, in llama-server's shapes and in vLLM's."""
+
+from __future__ import annotations
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from cupola.gateway.core.asking import ask
+from cupola.gateway.core.param_names import with_param_names
+from cupola.gateway.generation.dependencies import ApiDependencies
+from cupola.gateway.generation.generator import new_call_id
+from cupola.gateway.generation.preparation import chat_prompt
+from cupola.gateway.http.error_codes import WORK
+from cupola.gateway.http.json_answer import json_answer
+from cupola.gateway.openai.chat import generation_of
+from cupola.gateway.openapi.described import Operation, Section, post
+from cupola.gateway.tokens.answers import (
+    DetokenizeAnswer,
+    TemplateAnswer,
+    TokenizeAnswer,
+    TokenList,
+    TokenPiece,
+)
+from cupola.gateway.tokens.body import (
+    Conversation,
+    DetokenizeRequest,
+    Peek,
+    TokenizeChat,
+    TokenizeText,
+)
+from cupola.scheduler.protocol.messages import Decode, Encode, LocalModel, Output, Text
+
+
+class TokensApi:
+    def __init__(self, dependencies: ApiDependencies) -> None:
+        self._client = dependencies.client
+        self._models = dependencies.models
+        self._formats = dependencies.formats
+        self._default_model = dependencies.config.model
+
+    def routes(self) -> list[Route]:
+        return [
+            post(
+                "/tokenize",
+                self.tokenize,
+                Operation(
+                    Section.TOKENS,
+                    "The tokens of a text or a conversation",
+                    "With `content` as llama-server has it, with `prompt` or `messages` as vLLM.",
+                    body=(TokenizeText, TokenizeChat),
+                    answer=(TokenList, TokenizeAnswer),
+                    errors=WORK,
+                ),
+            ),
+            post(
+                "/detokenize",
+                self.detokenize,
+                Operation(
+                    Section.TOKENS,
+                    "The text of tokens",
+                    body=DetokenizeRequest,
+                    answer=DetokenizeAnswer,
+                    errors=WORK,
+                ),
+            ),
+            post(
+                "/apply-template",
+                self.apply_template,
+                Operation(
+                    Section.TOKENS,
+                    "A conversation as the model reads it",
+                    body=Conversation,
+                    answer=TemplateAnswer,
+                    errors=WORK,
+                ),
+            ),
+        ]
+
+    async def tokenize(self, request: Request) -> Response:
+        content = await request.body()
+        if Peek.model_validate_json(content).messages is not None:
+            return await self._tokenize_chat(request, TokenizeChat.model_validate_json(content))
+        body = TokenizeText.model_validate_json(content)
+        model = await self._model(body.model)
+        task = Encode(Text(body.text), body.adds_special, body.parse_special is not False)
+        with with_param_names({"prompt": "prompt" if body.content is None else "content"}):
+            (output,) = await ask(self._client, request, model, task)
+        if body.prompt is not None:
+            return await self._counted(output, model, pieces=body.wants_pieces)
+        if not body.wants_pieces:
+            return json_answer(TokenList(output.tokens))
+        pairs = zip(output.tokens, output.pieces, strict=True)
+        return json_answer(TokenList(tuple(TokenPiece(i, _piece(piece)) for i, piece in pairs)))
+
+    async def detokenize(self, request: Request) -> Response:
+        body = DetokenizeRequest.model_validate_json(await request.body())
+        model = await self._model(body.model)
+        with with_param_names({"ids": "tokens"}):
+            (output,) = await ask(self._client, request, model, Decode(tuple(body.tokens)))
+        return json_answer(DetokenizeAnswer(output.text, output.text))
+
+    async def apply_template(self, request: Request) -> Response:
+        body = Conversation.model_validate_json(await request.body())
+        output, _ = await self._encoded(request, body)
+        return json_answer(TemplateAnswer(output.text))
+
+    async def _tokenize_chat(self, request: Request, body: TokenizeChat) -> Response:
+        output, model = await self._encoded(request, body)
+        return await self._counted(output, model, pieces=bool(body.return_token_strs))
+
+    async def _encoded(self, request: Request, body: Conversation) -> tuple[Output, LocalModel]:
+        """The conversation exactly as POST /v1/chat/completions would put it to the model."""
+        model = await self._model(body.model)
+        wanted, answer_format = generation_of(body), await self._formats.of(model.path)
+        with with_param_names(wanted.names):
+            prompt = chat_prompt(wanted, answer_format, new_call_id)
+            (output,) = await ask(self._client, request, model, Encode(prompt))
+        return output, model
+
+    async def _model(self, name: str | None) -> LocalModel:
+        return await self._models.find(name or self._default_model)
+
+    async def _counted(self, output: Output, model: LocalModel, *, pieces: bool) -> Response:
+        """vLLM's answer."""
+        cached = await self._models.cached(model.id)
+        texts = [piece.decode(errors="replace") for piece in output.pieces] if pieces else None
+        limit = cached.variant.context_length
+        return json_answer(TokenizeAnswer(len(output.tokens), limit, output.tokens, texts))
+
+
+def _piece(piece: bytes) -> str | list[int]:
+    """A token's text; its bytes where it holds only a part of a character."""
+    try:
+        return piece.decode()
+    except UnicodeDecodeError:
+        return list(piece)

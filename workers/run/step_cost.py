@@ -1,0 +1,37 @@
+"""How much work the rows of a step are, and which steps are alike. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from cupola.workers.run.packing import Row
+
+# All numbers are in tokens at the beginning of a prompt, measured with the default model:
+_WEIGHTS = 12  # to read the weights once
+_PAST_PER_TOKEN = 1000  # positions of the past that make a token twice as expensive
+_READ_PER_TOKEN = 250  # positions whose keys and values take as long to read as one token takes
+
+Kind = tuple[int, bool]
+ONE_TOKEN: Kind = (1, False)  # the kind of a step in which one sequence generates
+
+
+def row_cost(row: Row) -> float:
+    """About how much work a row is, in tokens at the beginning of a prompt."""
+    return len(row.tokens) * (1 + row.past / _PAST_PER_TOKEN) + row.past / _READ_PER_TOKEN
+
+
+def step_cost(rows: Sequence[Row]) -> float:
+    """About how much work one run of the rows is, in the same unit."""
+    return _WEIGHTS + sum(map(row_cost, rows))
+
+
+def step_kind(rows: Sequence[Row]) -> Kind:
+    """What the same way is likely to suit: about so many tokens, and whether prompts are read."""
+    tokens = sum(len(row.tokens) for row in rows)
+    if tokens <= 8:
+        size = tokens
+    elif tokens < 32:
+        size = 8 + tokens // 4
+    else:
+        size = 16 + tokens.bit_length()
+    return size, tokens > len(rows)
