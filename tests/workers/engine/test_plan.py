@@ -1,17 +1,10 @@
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from hypothesis import given
 from hypothesis import strategies as st
 
 from cupola.workers.engine.plan import plan
-
-
-@dataclass(slots=True)
-class Waiting:
-    name: str
-    pending: int
+from tests.workers.engine.waiting import Waiting
 
 
 def planned(pendings: list[int], budget: int, parallel_prompts: int = 1) -> list[tuple[str, int]]:
