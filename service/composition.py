@@ -24,6 +24,7 @@ from cupola.service.settings import Settings
 from cupola.service.start_models import pinned_ids, start_models
 from cupola.service.supervisor import GaveUpError, Supervisor
 from cupola.service.unix_socket import remove_dead
+from cupola.service.watchdog import Patience
 from cupola.workers.device.discovery import discover
 from cupola.workers.device.machine import available_bytes, cores
 from cupola.workers.loading import EngineOptions
@@ -129,7 +130,13 @@ def build_supervisor(
             for number in range(settings.gateways)
         ],
         ready=lambda: print_ready(url(listener), settings.model),
+        patience=patience(settings.stall_seconds),
     )
+
+
+def patience(silence: float) -> Patience:
+    """When a child is taken for hung. ``silence``: the seconds of the setting."""
+    return Patience(silence, max(Patience().loading, 10 * silence))
 
 
 def worker_configs(
