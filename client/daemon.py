@@ -12,6 +12,7 @@ import time
 from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
+from typing import BinaryIO
 
 from cupola.cache.home import Home
 from cupola.cache.locks import file_lock, try_acquire
@@ -24,6 +25,8 @@ START_SECONDS = 60.0  # until the URL answers
 STOP_SECONDS = 40.0  # until the process is gone: its grace time, and that of its children
 KILL_SECONDS = 10.0
 TICK = 0.05  # how often a start looks whether the service has announced itself
+LOG_MODE = 0o600  # it may have names of models and addresses of clients
+KEPT_LOGS = 20  # files; each is of the day of a start
 _TAIL = 12  # lines of the log that an error shows
 
 
@@ -78,10 +81,15 @@ def start(home: Home, environment: Mapping[str, str]) -> RunningService:
     Raises ClientError, with the log's last lines, when it dies first.
     """
     log = log_file(home)
-    log.parent.mkdir(parents=True, exist_ok=True)
-    begin = log.stat().st_size if log.exists() else 0
-    with log.open("ab") as stream:
-        process = _spawn(home, environment, stream.fileno())
+    try:
+        with _opened(log) as stream:
+            begin = stream.tell()
+            process = _spawn(home, environment, stream.fileno())
+    except OSError as error:
+        raise ClientError(
+            f"The log {log} cannot be written: {error.strerror or error}",
+            "The service needs it when it starts in the background; 'cupola serve' does not",
+        ) from None
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline:
         try:
@@ -127,6 +135,17 @@ def stop(service: RunningService) -> None:
 def log_file(home: Home) -> Path:
     """Where a service that starts today writes its log."""
     return home.logs / f"cupola-{date.today():%Y-%m-%d}.log"
+
+
+def _opened(log: Path) -> BinaryIO:
+    """The log, opened to be written at its end, for its user only. Deletes the oldest logs."""
+    log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for old in sorted(log.parent.glob("cupola-*.log"))[:-KEPT_LOGS]:
+        old.unlink(missing_ok=True)
+    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, LOG_MODE)
+    stream = os.fdopen(descriptor, "ab")
+    log.chmod(LOG_MODE)  # an earlier version made it readable for all
+    return stream
 
 
 def latest_log(home: Home) -> Path:

@@ -6,7 +6,8 @@ import os
 import socket
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from cupola.scheduler.protocol.messages import LocalModel
 from cupola.service import children, daemon_file
 from cupola.service.child import ChildSpec
 from cupola.service.listener import url
+from cupola.service.log_file import own_log, rotate
 from cupola.service.setting_types import listed
 from cupola.service.settings import Settings
 from cupola.service.start_models import pinned_ids, start_models
@@ -131,7 +133,20 @@ def build_supervisor(
         ],
         ready=lambda: print_ready(url(listener), settings.model),
         patience=patience(settings.stall_seconds),
+        each_turn=_log_keeper(home.logs),
     )
+
+
+def _log_keeper(folder: Path) -> Callable[[], None]:
+    """Keeps the log file of a service in the background small; does nothing in the foreground."""
+    log = own_log(folder)
+
+    def keep() -> None:
+        if log is not None:
+            with suppress(OSError):  # somebody has deleted it
+                rotate(log)
+
+    return keep
 
 
 def patience(silence: float) -> Patience:
