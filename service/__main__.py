@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 from cupola.service.setting_sources import load
@@ -22,10 +23,12 @@ def main() -> int:
         return 1
     # Imported after the settings, so that an error in the settings is reported at once.
     from cupola.cache.home import Home
-    from cupola.service import daemon_file
+    from cupola.service import daemon_file, home_lock
     from cupola.service.listener import PortError, listen, listen_ipv6_localhost, url
 
+    home = Home(settings.home)
     try:
+        lock = home_lock.take(home)  # held until this process ends
         listener = listen(settings.host, settings.port)
         more = [listen_ipv6_localhost(settings.host, listener)]
         if settings.ollama_port:
@@ -35,10 +38,16 @@ def main() -> int:
             from cupola.service.unix_socket import listen_unix
 
             more.append(listen_unix(Path(settings.uds)))
-    except PortError as error:
+    except (PortError, home_lock.HomeTakenError) as error:
         print(f"cupola: {error}", file=sys.stderr)
         return 1
-    daemon_file.write(Home(settings.home).daemon_file, url(listener))
+    try:
+        daemon_file.write(home.daemon_file, url(listener))
+    except OSError as error:
+        _warn(
+            f"cannot write {home.daemon_file}: {error.strerror or error}. The service runs, but "
+            f"commands such as 'cupola service status' may not find it; it is on {url(listener)}"
+        )
     from cupola.service.composition import serve
     from cupola.service.logs import configure
     from cupola.service.supervisor import GaveUpError
@@ -49,7 +58,15 @@ def main() -> int:
     except GaveUpError as error:
         logging.getLogger(__name__).critical("%s", error)
         return 1
+    finally:
+        if lock is not None:
+            lock.release()
     return 0
+
+
+def _warn(text: str) -> None:
+    with suppress(OSError):  # standard error may be on the same disk
+        print(f"cupola: {text}", file=sys.stderr)
 
 
 if __name__ == "__main__":

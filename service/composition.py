@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 import sys
@@ -15,7 +16,7 @@ from cupola.cache.catalog import ExecutionProvider
 from cupola.cache.home import Home
 from cupola.gateway.core.config import GatewayConfig
 from cupola.scheduler.policy import SchedulerPolicy
-from cupola.scheduler.protocol.endpoint import Endpoint, local_endpoint, remove
+from cupola.scheduler.protocol.endpoint import Endpoint, local_endpoint, remove, remove_abandoned
 from cupola.scheduler.protocol.messages import LocalModel
 from cupola.service import children, daemon_file
 from cupola.service.child import ChildSpec
@@ -37,6 +38,8 @@ from cupola.workers.main import WorkerConfig
 # there is one arena only. The KV cache asks for small pages itself.
 _WORKER_ENVIRONMENT = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1:glibc.malloc.arena_max=1"}
 
+logger = logging.getLogger(__name__)
+
 _PROVIDERS = {provider.name.lower(): provider for provider in ExecutionProvider}
 
 
@@ -47,7 +50,12 @@ def serve(settings: Settings, listeners: Sequence[socket.socket]) -> None:
     """
     check_devices(settings)
     home = Home(settings.home)
-    endpoint = local_endpoint()
+    try:
+        remove_abandoned()
+        endpoint = local_endpoint()
+    except OSError as error:
+        text = f"no folder for temporary files can be made; set TMPDIR to another place: {error}"
+        raise GaveUpError(text) from None
     try:
         build_supervisor(settings, listeners, endpoint).run()
     finally:
@@ -204,10 +212,13 @@ def print_ready(address: str, model: str) -> None:
     """Print the service's address and a first request to try."""
     model = model or "MODEL"
     body = f'{{"model": "{model}", "messages": [{{"role": "user", "content": "Hello!"}}]}}'
-    print(
+    text = (
         f"\nCupola is ready on {address} with {model}. Try:\n\n"
         f"  curl {address}/v1/chat/completions -H 'Content-Type: application/json' \\\n"
-        f"    -d '{body}'\n\nCtrl+C stops it.\n",
-        file=sys.stdout,
-        flush=True,
+        f"    -d '{body}'\n\nCtrl+C stops it.\n"
     )
+    try:
+        print(text, flush=True)
+    except OSError as error:  # a full disk, or a pipe that nobody reads any more
+        logger.warning("cannot write to standard output: %s", error.strerror or error)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is still to come
