@@ -9,13 +9,16 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from datetime import datetime
 from pathlib import Path
 
 import pytest
 
 from cupola.cache.home import Home
-from tests.client.command_line import COMMAND, Cli, bounded
+from cupola.client.daemon import log_file
+from cupola.service.log_file import MAX_BYTES, older
+from tests.client.command_line import COMMAND, LONGEST, Cli, bounded
 
 # What the SDKs of Foundry Local look for.
 URL = re.compile(r"http://(?:[a-zA-Z0-9.-]+|\d{1,3}(?:\.\d{1,3}){3}):\d+")
@@ -60,6 +63,25 @@ def test_a_life(echoing: Cli, home: Home) -> None:
     assert echoing.ok("service", "logs")
     assert echoing.ok("service", "stop") == "🔴 Service is stopped.\n"
     assert not home.daemon_file.exists()
+
+
+@linux
+def test_its_log_is_private_and_does_not_grow_for_ever(echoing: Cli, home: Home) -> None:
+    log = log_file(home)
+    log.parent.mkdir(parents=True)
+    log.touch(mode=0o644)  # as an earlier version made it
+    echoing.ok("service", "start")
+    assert log.stat().st_mode & 0o777 == 0o600
+    with log.open("ab") as stream:
+        stream.write(b"x" * (MAX_BYTES + 1))
+    moved = older(log, 1)
+    deadline = time.monotonic() + LONGEST
+    while not moved.exists() or log.stat().st_size > MAX_BYTES:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    assert moved.stat().st_mode & 0o777 == 0o600
+    assert moved.stat().st_size > MAX_BYTES
+    assert json.loads(echoing.ok("service", "status", "-o", "json"))["logFile"] == str(log)
 
 
 @linux
