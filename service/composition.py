@@ -159,7 +159,7 @@ def _log_keeper(folder: Path) -> Callable[[], None]:
 
 def patience(silence: float) -> Patience:
     """When a child is taken for hung. ``silence``: the seconds of the setting."""
-    return Patience(silence, max(Patience().loading, 10 * silence))
+    return Patience(silence, max(Patience().long_turn, 10 * silence))
 
 
 def worker_configs(

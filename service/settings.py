@@ -178,8 +178,8 @@ class Settings(BaseSettings):
         ge=5,
         le=86_400,
         description="Seconds after which a process that makes no progress is killed and started "
-        "again. One step of a model on a slow machine must be shorter. Loading a model has ten "
-        "times as long, and at least 10 minutes.",
+        "again. One step of a model on a slow machine must be shorter. A worker that loads a "
+        "model or runs onnxruntime-genai has ten times as long, and at least 10 minutes.",
     )
     backend: Annotated[Literal["onnx", "genai", "echo"], Group.ENGINE] = Field(
         default="onnx",

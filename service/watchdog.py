@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from cupola.scheduler.protocol.commands import LOADING
+from cupola.scheduler.protocol.commands import LONG_TURN
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,9 +20,9 @@ class Patience:
     """
 
     silence: float = 60.0
-    # While it loads a model, which blocks every thread of a worker in onnxruntime-genai, and at its
-    # start, when it reads its program from the disk.
-    loading: float = 600.0
+    # If it has said that its next turn may be long, and at its start, when it reads its program
+    # from the disk. onnxruntime-genai blocks every thread of a worker while it loads a model.
+    long_turn: float = 600.0
 
 
 @dataclass(slots=True)
@@ -45,13 +45,13 @@ class Watchdog:
 
     def started(self, name: str, now: float) -> None:
         """A new process of the child; it has said nothing yet."""
-        self._watched[name] = _Watched(self._patience.loading, now)
+        self._watched[name] = _Watched(self._patience.long_turn, now)
 
     def heard(self, name: str, line: str, now: float) -> None:
         """The child has sent a line. Any line shows that it lives."""
         if child := self._watched.get(name):
-            loads = line == LOADING
-            child.limit = self._patience.loading if loads else self._patience.silence
+            is_long = line == LONG_TURN
+            child.limit = self._patience.long_turn if is_long else self._patience.silence
             child.heard_at = now
 
     def ended(self, name: str) -> None:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import zmq
 
 from cupola.cache.catalog import ExecutionProvider
-from cupola.scheduler.protocol.commands import ALIVE, LOADING, Commands
+from cupola.scheduler.protocol.commands import ALIVE, LONG_TURN, Commands
 from cupola.scheduler.protocol.endpoint import Endpoint
 from cupola.scheduler.protocol.messages import FromWorker, LocalModel, decode_to_worker, encode
 from cupola.workers.device.machine import map_large_blocks, memory_bytes, release_memory
@@ -112,8 +112,8 @@ class Loop:
         self.commands = commands
         self.loader = Loader(config.engine)
         identity = Identity(config.name, config.provider, os.getpid(), config.engine.slots)
-        residency = Residency(config.model_ttl, config.pinned)
-        self.worker = Worker(identity, residency, self._load)
+        self.residency = Residency(config.model_ttl, config.pinned)
+        self.worker = Worker(identity, self.residency, self._load)
         self.preload = config.preload
         self.next_heartbeat = 0.0
         self.poller = zmq.Poller()
@@ -144,11 +144,15 @@ class Loop:
 
     def _load(self, model: LocalModel) -> None:
         # Said before the load begins: onnxruntime-genai blocks every thread of the process.
-        self.commands.beat(LOADING)
+        self.commands.beat(LONG_TURN)
         self.loader.load(model)
 
     def _beat(self) -> None:
-        self.commands.beat(LOADING if self.loader.pending else ALIVE)
+        """Say that the loop turns, and whether its next turn may be long."""
+        served = self.residency.serving(time.monotonic()).values()
+        # onnxruntime-genai may read a long prompt in one piece.
+        long = self.loader.pending or any(s.engine == "onnxruntime-genai" for s in served)
+        self.commands.beat(LONG_TURN if long else ALIVE)
 
     def _take_loaded(self) -> None:
         for model_id, result in self.loader.take():

@@ -12,7 +12,8 @@ from collections.abc import Callable
 from cupola.scheduler.protocol.lines import MAX_WAITING_BYTES, LineError
 
 ALIVE = "alive"  # the loop turns
-LOADING = "loading"  # the same, but the next time may be long: a model is being loaded
+# The same, but the loop's next turn may be long: a model is loaded, or reads a prompt in one piece.
+LONG_TURN = "long turn"
 BEAT_SECONDS = 1.0  # between two of them
 
 

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cupola.scheduler.protocol.commands import ALIVE, LOADING, Commands
+from cupola.scheduler.protocol.commands import ALIVE, LONG_TURN, Commands
 from cupola.scheduler.protocol.lifeline import ORPHANED, STUCK, Lifeline
 from cupola.scheduler.protocol.lines import (
     MAX_LINE_BYTES,
@@ -146,7 +146,7 @@ def test_commands_wake_a_loop() -> None:
 
 
 def beats(lifeline: Lifeline, commands: Commands) -> None:
-    for state in (ALIVE, ALIVE, ALIVE, LOADING, LOADING, ALIVE):
+    for state in (ALIVE, ALIVE, ALIVE, LONG_TURN, LONG_TURN, ALIVE):
         commands.beat(state)
     lifeline.tell("end")
     await_lines(commands, 1)
@@ -154,7 +154,7 @@ def beats(lifeline: Lifeline, commands: Commands) -> None:
 
 def test_a_beat_is_told_when_it_is_news() -> None:
     with child(beats) as end:
-        assert lines_from(end, 4) == [ALIVE, LOADING, ALIVE, "end"]
+        assert lines_from(end, 4) == [ALIVE, LONG_TURN, ALIVE, "end"]
 
 
 def sleeps(lifeline: Lifeline, commands: Commands) -> None:

@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cupola.scheduler.protocol.commands import ALIVE, LOADING
+from cupola.scheduler.protocol.commands import ALIVE, LONG_TURN
 from cupola.service.composition import patience
 from cupola.service.watchdog import Patience, Watchdog
 
-PATIENCE = Patience(silence=60.0, loading=600.0)
+PATIENCE = Patience(silence=60.0, long_turn=600.0)
 
 
 def hung_at(watchdog: Watchdog, begin: float, end: float) -> dict[str, float]:
@@ -26,7 +26,7 @@ def hung_at(watchdog: Watchdog, begin: float, end: float) -> dict[str, float]:
 
 
 @pytest.mark.parametrize(
-    ("line", "limit"), [(ALIVE, 60.0), (LOADING, 600.0), ("ready", 60.0), ("remote x {}", 60.0)]
+    ("line", "limit"), [(ALIVE, 60.0), (LONG_TURN, 600.0), ("ready", 60.0), ("remote x {}", 60.0)]
 )
 def test_silence_after_a_line(line: str, limit: float) -> None:
     watchdog = Watchdog(PATIENCE)
@@ -44,7 +44,7 @@ def test_a_start_may_take_as_long_as_a_load() -> None:
 def test_a_load_that_has_ended_leaves_no_long_patience() -> None:
     watchdog = Watchdog(PATIENCE)
     watchdog.started("child", 0.0)
-    watchdog.heard("child", LOADING, 1.0)
+    watchdog.heard("child", LONG_TURN, 1.0)
     assert hung_at(watchdog, 1.0, 500.0) == {}
     watchdog.heard("child", ALIVE, 500.0)
     assert hung_at(watchdog, 500.0, 2000.0) == {"child": 560.0}
@@ -73,12 +73,12 @@ def test_a_supervisor_that_was_stopped_itself_blames_nobody() -> None:
 
 @given(
     st.lists(st.floats(0.1, 200.0), min_size=1, max_size=30),
-    st.sampled_from([ALIVE, LOADING]),
+    st.sampled_from([ALIVE, LONG_TURN]),
 )
 def test_whoever_speaks_in_time_is_never_killed_and_whoever_does_not_always_is(
     pauses: list[float], line: str
 ) -> None:
-    limit = {ALIVE: 60.0, LOADING: 600.0}[line]
+    limit = {ALIVE: 60.0, LONG_TURN: 600.0}[line]
     watchdog = Watchdog(PATIENCE)
     watchdog.started("child", 0.0)
     watchdog.heard("child", line, 0.0)
@@ -94,4 +94,4 @@ def test_whoever_speaks_in_time_is_never_killed_and_whoever_does_not_always_is(
 
 @pytest.mark.parametrize("silence", [5.0, 60.0, 3600.0])
 def test_a_load_always_has_longer(silence: float) -> None:
-    assert patience(silence).loading >= max(600.0, 10 * silence)
+    assert patience(silence).long_turn >= max(600.0, 10 * silence)
