@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import select
+import shutil
 import signal
 import socket
 import subprocess
@@ -27,6 +28,7 @@ KILL_SECONDS = 10.0
 TICK = 0.05  # how often a start looks whether the service has announced itself
 LOG_MODE = 0o600  # it may have names of models and addresses of clients
 KEPT_LOGS = 20  # files; each is of the day of a start
+_LEAST_FREE = 64 * 1024  # bytes; a disk with less counts as full
 _TAIL = 12  # lines of the log that an error shows
 
 
@@ -213,4 +215,12 @@ def _tail(log: Path, begin: int) -> str:
     with log.open("rb") as stream:
         stream.seek(begin)
         text = stream.read().decode("utf-8", "replace")
-    return "\n".join(f"  {line}" for line in text.splitlines()[-_TAIL:]) or "  (it wrote nothing)"
+    lines = text.splitlines()[-_TAIL:] or [_silence(log)]
+    return "\n".join(f"  {line}" for line in lines)
+
+
+def _silence(log: Path) -> str:
+    """Why there may be nothing in the log."""
+    if shutil.disk_usage(log.parent).free < _LEAST_FREE:
+        return f"(it could write nothing: the disk of {log.parent} is full)"
+    return "(it wrote nothing)"

@@ -25,6 +25,7 @@ def main() -> int:
     from cupola.cache.home import Home
     from cupola.service import daemon_file, home_lock
     from cupola.service.listener import PortError, listen, listen_ipv6_localhost, url
+    from cupola.service.log_file import own_log
 
     home = Home(settings.home)
     try:
@@ -44,9 +45,13 @@ def main() -> int:
     try:
         daemon_file.write(home.daemon_file, url(listener))
     except OSError as error:
+        reason = f"cannot write {home.daemon_file}: {error.strerror or error}"
+        if own_log(home.logs) is not None:
+            _warn(f"{reason}. In the background nobody would find the service; it ends")
+            return 1
         _warn(
-            f"cannot write {home.daemon_file}: {error.strerror or error}. The service runs, but "
-            f"commands such as 'cupola service status' may not find it; it is on {url(listener)}"
+            f"{reason}. The service runs, but commands such as 'cupola service status' may not "
+            f"find it; it is on {url(listener)}"
         )
     from cupola.service.composition import serve
     from cupola.service.logs import configure

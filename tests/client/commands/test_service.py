@@ -85,6 +85,25 @@ def test_its_log_is_private_and_does_not_grow_for_ever(echoing: Cli, home: Home)
 
 
 @linux
+def test_a_start_on_a_full_disk_leaves_no_service_that_nobody_finds(
+    echoing: Cli, home: Home
+) -> None:
+    """The limit on files is in the place of the full disk."""
+    limit = "import resource as r; r.setrlimit(r.RLIMIT_FSIZE, (0, 0)); "
+    command = "from cupola.client.commands.main import main; sys.argv[1:] = ['service', 'start']"
+    done = subprocess.run(
+        [sys.executable, "-c", f"import sys; {limit}{command}; main()"],
+        env=echoing.environment,
+        capture_output=True,
+        encoding="utf-8",
+        timeout=LONGEST,
+    )
+    assert done.returncode == 1
+    assert "ended while it started" in done.stderr and "Traceback" not in done.stderr
+    assert processes_of(home) == []
+
+
+@linux
 def test_a_stop_leaves_no_process(echoing: Cli, home: Home) -> None:
     echoing.ok("service", "start")
     assert len(processes_of(home)) > 3
