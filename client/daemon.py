@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import select
+import shutil
 import signal
 import socket
 import subprocess
@@ -12,6 +13,7 @@ import time
 from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
+from typing import BinaryIO
 
 from cupola.cache.home import Home
 from cupola.cache.locks import file_lock, try_acquire
@@ -24,6 +26,9 @@ START_SECONDS = 60.0  # until the URL answers
 STOP_SECONDS = 40.0  # until the process is gone: its grace time, and that of its children
 KILL_SECONDS = 10.0
 TICK = 0.05  # how often a start looks whether the service has announced itself
+LOG_MODE = 0o600  # it may have names of models and addresses of clients
+KEPT_LOGS = 20  # files; each is of the day of a start
+_LEAST_FREE = 64 * 1024  # bytes; a disk with less counts as full
 _TAIL = 12  # lines of the log that an error shows
 
 
@@ -78,10 +83,15 @@ def start(home: Home, environment: Mapping[str, str]) -> RunningService:
     Raises ClientError, with the log's last lines, when it dies first.
     """
     log = log_file(home)
-    log.parent.mkdir(parents=True, exist_ok=True)
-    begin = log.stat().st_size if log.exists() else 0
-    with log.open("ab") as stream:
-        process = _spawn(home, environment, stream.fileno())
+    try:
+        with _opened(log) as stream:
+            begin = stream.tell()
+            process = _spawn(home, environment, stream.fileno())
+    except OSError as error:
+        raise ClientError(
+            f"The log {log} cannot be written: {error.strerror or error}",
+            "The service needs it when it starts in the background; 'cupola serve' does not",
+        ) from None
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline:
         try:
@@ -127,6 +137,17 @@ def stop(service: RunningService) -> None:
 def log_file(home: Home) -> Path:
     """Where a service that starts today writes its log."""
     return home.logs / f"cupola-{date.today():%Y-%m-%d}.log"
+
+
+def _opened(log: Path) -> BinaryIO:
+    """The log, opened to be written at its end, for its user only. Deletes the oldest logs."""
+    log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for old in sorted(log.parent.glob("cupola-*.log"))[:-KEPT_LOGS]:
+        old.unlink(missing_ok=True)
+    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, LOG_MODE)
+    stream = os.fdopen(descriptor, "ab")
+    log.chmod(LOG_MODE)  # an earlier version made it readable for all
+    return stream
 
 
 def latest_log(home: Home) -> Path:
@@ -194,4 +215,12 @@ def _tail(log: Path, begin: int) -> str:
     with log.open("rb") as stream:
         stream.seek(begin)
         text = stream.read().decode("utf-8", "replace")
-    return "\n".join(f"  {line}" for line in text.splitlines()[-_TAIL:]) or "  (it wrote nothing)"
+    lines = text.splitlines()[-_TAIL:] or [_silence(log)]
+    return "\n".join(f"  {line}" for line in lines)
+
+
+def _silence(log: Path) -> str:
+    """Why there may be nothing in the log."""
+    if shutil.disk_usage(log.parent).free < _LEAST_FREE:
+        return f"(it could write nothing: the disk of {log.parent} is full)"
+    return "(it wrote nothing)"

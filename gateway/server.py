@@ -26,7 +26,7 @@ from cupola.gateway.connection import Connection, ConnectionLimits
 from cupola.gateway.core.config import GatewayConfig
 from cupola.gateway.core.remote_models import RemoteModels
 from cupola.gateway.core.scheduler_client import SchedulerClient
-from cupola.scheduler.protocol.commands import Commands
+from cupola.scheduler.protocol.commands import BEAT_SECONDS, Commands
 from cupola.scheduler.protocol.lifeline import Lifeline
 from cupola.scheduler.protocol.messages import ErrorCode, ProviderState
 
@@ -53,14 +53,19 @@ async def _main(
 ) -> None:
     stop = asyncio.Event()
     remote = RemoteModels()
-    _listen(Commands(lifeline.watch()), stop, remote)
+    commands = lifeline.watch()
+    _listen(commands, stop, remote)
     async with SchedulerClient.connected(config.scheduler) as client, asyncio.TaskGroup() as tasks:
         models = ModelCache(Home(config.home), config.providers)
         app = build_app(client, models, config, lifeline.tell, discover, remote)
-        announcing = tasks.create_task(_announce_ready(client, lifeline))
+        background = [
+            tasks.create_task(_announce_ready(client, lifeline)),
+            tasks.create_task(_beat(commands)),
+        ]
         limits = ConnectionLimits.of_this_process()
         await serve_app(app, client, listeners, stop, config.grace_seconds, limits)
-        announcing.cancel()
+        for task in background:
+            task.cancel()
 
 
 def _listen(commands: Commands, stop: asyncio.Event, remote: RemoteModels) -> None:
@@ -71,6 +76,13 @@ def _listen(commands: Commands, stop: asyncio.Event, remote: RemoteModels) -> No
             remote.update(line)
 
     asyncio.get_running_loop().add_reader(commands.fileno(), on_line)
+
+
+async def _beat(commands: Commands) -> None:
+    """Show the supervisor that this loop turns."""
+    while True:
+        commands.beat()
+        await asyncio.sleep(BEAT_SECONDS)
 
 
 async def _announce_ready(client: SchedulerClient, lifeline: Lifeline) -> None:

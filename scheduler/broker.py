@@ -8,12 +8,11 @@ import os
 import time
 import uuid
 
-import msgspec
 import zmq
 
 from cupola.scheduler.core import Scheduler
 from cupola.scheduler.policy import SchedulerPolicy
-from cupola.scheduler.protocol.commands import Commands
+from cupola.scheduler.protocol.commands import BEAT_SECONDS, Commands
 from cupola.scheduler.protocol.endpoint import Endpoint
 from cupola.scheduler.protocol.messages import Ready, decode_to_scheduler, encode
 from cupola.scheduler.records import Send
@@ -44,6 +43,7 @@ class Broker:
 
     def run(self) -> None:
         while True:
+            self.commands.beat()
             self.poller.poll(self._timeout_ms())
             for line in self.commands.read():
                 if line == "stop":
@@ -65,8 +65,8 @@ class Broker:
                 message = decode_to_scheduler(frame)
             except zmq.Again:
                 return
-            except (ValueError, msgspec.MsgspecError):
-                logger.warning("dropped a malformed frame")
+            except ValueError as error:
+                logger.warning("dropped a frame: %s", error)
                 continue
             if isinstance(message, Ready):
                 logger.info("worker %s joined", message.name)
@@ -80,8 +80,7 @@ class Broker:
                 logger.info("peer %s is gone: %s", peer.decode(errors="replace"), error)
                 self._send(self.scheduler.unreachable(peer, time.monotonic()))
 
-    def _timeout_ms(self) -> int | None:
+    def _timeout_ms(self) -> int:
         deadline = self.scheduler.next_deadline()
-        if deadline is None:
-            return None
-        return math.ceil(max(0.0, deadline - time.monotonic()) * 1000)
+        left = BEAT_SECONDS if deadline is None else deadline - time.monotonic()
+        return math.ceil(max(0.0, min(left, BEAT_SECONDS)) * 1000)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from multiprocessing.context import SpawnProcess
 from typing import Any
 
-from cupola.scheduler.protocol.commands import LineBuffer
+from cupola.scheduler.protocol.lines import READ_BYTES, LineBuffer, LineError, Outbox
 
 _SPAWN = multiprocessing.get_context("spawn")
 STEADY_SECONDS = 10.0  # a child that ran for so long is started again at once
@@ -42,6 +42,8 @@ class Child:
     process: SpawnProcess | None = None
     lifeline: socket.socket | None = None
     lines: LineBuffer = field(default_factory=LineBuffer)
+    outbox: Outbox | None = None
+    broken: str = ""  # what is wrong with how it uses its lifeline; empty: nothing
     started_at: float = 0.0
     failures: int = 0  # in a row
     restart_at: float | None = None
@@ -57,29 +59,48 @@ class Child:
         with _environment(self.spec.environment):
             self.process.start()
         theirs.close()
-        self.lifeline, self.lines = ours, LineBuffer()
+        self.lifeline, self.lines, self.outbox = ours, LineBuffer(), Outbox(ours)
+        self.broken = ""
         self.started_at, self.restart_at = now, None
 
     def tell(self, line: str) -> None:
-        """Send a line to the child. It is no error if the child does not run."""
+        """Send a line to the child. It is no error if the child does not run.
+
+        What the child does not take yet waits for ``flush``. If too much waits, it is ``broken``.
+        """
         try:
-            if self.lifeline is not None:
-                self.lifeline.sendall(line.encode() + b"\n")
-        except OSError:
-            return  # it has just ended: its sentinel says so
+            if self.outbox is not None:
+                self.outbox.put(line)
+        except LineError as error:
+            self.broken = str(error)
+
+    @property
+    def waits(self) -> bool:
+        """Whether lines wait for the child to read."""
+        return self.outbox is not None and self.outbox.waits
+
+    def flush(self) -> None:
+        """Send what waits, as far as the child takes it."""
+        if self.outbox is not None:
+            self.outbox.flush()
 
     def read_lines(self) -> list[str]:
-        """The lines that the child has sent since the last call. Blocks if there is nothing."""
+        """The lines that the child has sent since the last call. Never blocks."""
         if self.lifeline is None:
             return []
         try:
-            data = self.lifeline.recv(4096)
+            data = self.lifeline.recv(READ_BYTES)
+        except BlockingIOError:
+            return []
         except OSError:
             data = b""
         if not data:  # the child closed its end: its sentinel says when it has ended
-            self.lifeline.close()
-            self.lifeline = None
-        return self.lines.feed(data)
+            self._close_lifeline()
+        try:
+            return self.lines.feed(data)
+        except LineError as error:
+            self.broken = str(error)
+            return []
 
     def plan_restart(self, now: float) -> None:
         """The process has ended: set when it is started again."""
@@ -93,9 +114,13 @@ class Child:
         if self.process is not None:
             self.process.join()
             self.process.close()
+        self._close_lifeline()
+        self.process = None
+
+    def _close_lifeline(self) -> None:
         if self.lifeline is not None:
             self.lifeline.close()
-        self.process = self.lifeline = None
+        self.lifeline = self.outbox = None
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 from typing import TYPE_CHECKING
 
+from cupola.scheduler.protocol.commands import Commands
 from cupola.scheduler.protocol.lifeline import Lifeline
 
 if TYPE_CHECKING:
@@ -17,19 +18,17 @@ if TYPE_CHECKING:
 def scheduler(
     lifeline: socket.socket, level: str, policy: SchedulerPolicy, endpoint: Endpoint
 ) -> None:
-    watched = _begin(lifeline, level, "scheduler")
+    commands = _begin(lifeline, level, "scheduler")
     from cupola.scheduler.broker import run
-    from cupola.scheduler.protocol.commands import Commands
 
-    run(policy, endpoint, Commands(watched))
+    run(policy, endpoint, commands)
 
 
 def worker(lifeline: socket.socket, level: str, config: WorkerConfig, endpoint: Endpoint) -> None:
-    watched = _begin(lifeline, level, f"worker {config.name}")
-    from cupola.scheduler.protocol.commands import Commands
+    commands = _begin(lifeline, level, f"worker {config.name}")
     from cupola.workers.main import run
 
-    run(config, endpoint, Commands(watched))
+    run(config, endpoint, commands)
 
 
 def gateway(
@@ -45,7 +44,7 @@ def gateway(
     run(config, listeners, Lifeline(lifeline), discover)
 
 
-def _begin(lifeline: socket.socket, level: str, who: str) -> socket.socket:
+def _begin(lifeline: socket.socket, level: str, who: str) -> Commands:
     _prepare(level, who)
     return Lifeline(lifeline).watch()
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,16 +16,18 @@ from cupola.cache.catalog import ExecutionProvider
 from cupola.cache.home import Home
 from cupola.gateway.core.config import GatewayConfig
 from cupola.scheduler.policy import SchedulerPolicy
-from cupola.scheduler.protocol.endpoint import Endpoint, local_endpoint, remove
+from cupola.scheduler.protocol.endpoint import Endpoint, local_endpoint, remove, remove_abandoned
 from cupola.scheduler.protocol.messages import LocalModel
 from cupola.service import children, daemon_file
 from cupola.service.child import ChildSpec
 from cupola.service.listener import url
+from cupola.service.log_file import own_log, rotate
 from cupola.service.setting_types import listed
 from cupola.service.settings import Settings
 from cupola.service.start_models import pinned_ids, start_models
 from cupola.service.supervisor import GaveUpError, Supervisor
 from cupola.service.unix_socket import remove_dead
+from cupola.service.watchdog import Patience
 from cupola.workers.device.discovery import discover
 from cupola.workers.device.machine import available_bytes, cores
 from cupola.workers.loading import EngineOptions
@@ -33,6 +37,8 @@ from cupola.workers.main import WorkerConfig
 # rarely in the extra arenas of further threads. A worker loads its models on such a thread, so
 # there is one arena only. The KV cache asks for small pages itself.
 _WORKER_ENVIRONMENT = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1:glibc.malloc.arena_max=1"}
+
+logger = logging.getLogger(__name__)
 
 _PROVIDERS = {provider.name.lower(): provider for provider in ExecutionProvider}
 
@@ -44,7 +50,12 @@ def serve(settings: Settings, listeners: Sequence[socket.socket]) -> None:
     """
     check_devices(settings)
     home = Home(settings.home)
-    endpoint = local_endpoint()
+    try:
+        remove_abandoned()
+        endpoint = local_endpoint()
+    except OSError as error:
+        text = f"no folder for temporary files can be made; set TMPDIR to another place: {error}"
+        raise GaveUpError(text) from None
     try:
         build_supervisor(settings, listeners, endpoint).run()
     finally:
@@ -129,7 +140,26 @@ def build_supervisor(
             for number in range(settings.gateways)
         ],
         ready=lambda: print_ready(url(listener), settings.model),
+        patience=patience(settings.stall_seconds),
+        each_turn=_log_keeper(home.logs),
     )
+
+
+def _log_keeper(folder: Path) -> Callable[[], None]:
+    """Keeps the log file of a service in the background small; does nothing in the foreground."""
+    log = own_log(folder)
+
+    def keep() -> None:
+        if log is not None:
+            with suppress(OSError):  # somebody has deleted it
+                rotate(log)
+
+    return keep
+
+
+def patience(silence: float) -> Patience:
+    """When a child is taken for hung. ``silence``: the seconds of the setting."""
+    return Patience(silence, max(Patience().long_turn, 10 * silence))
 
 
 def worker_configs(
@@ -182,10 +212,13 @@ def print_ready(address: str, model: str) -> None:
     """Print the service's address and a first request to try."""
     model = model or "MODEL"
     body = f'{{"model": "{model}", "messages": [{{"role": "user", "content": "Hello!"}}]}}'
-    print(
+    text = (
         f"\nCupola is ready on {address} with {model}. Try:\n\n"
         f"  curl {address}/v1/chat/completions -H 'Content-Type: application/json' \\\n"
-        f"    -d '{body}'\n\nCtrl+C stops it.\n",
-        file=sys.stdout,
-        flush=True,
+        f"    -d '{body}'\n\nCtrl+C stops it.\n"
     )
+    try:
+        print(text, flush=True)
+    except OSError as error:  # a full disk, or a pipe that nobody reads any more
+        logger.warning("cannot write to standard output: %s", error.strerror or error)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is still to come

@@ -4,18 +4,33 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
 
 def write(path: Path, url: str) -> None:
-    """Announce this process as the service at ``url``. Replaces the file at once."""
+    """Announce this process as the service at ``url``. Replaces the file. Raises OSError."""
     path.parent.mkdir(parents=True, exist_ok=True)
     started = datetime.now(UTC).isoformat()
     text = json.dumps({"web_urls": [url], "pid": os.getpid(), "started_at": started})
     temporary = path.with_name(f"{path.name}.{os.getpid()}")
-    temporary.write_text(text + "\n", "utf-8")
-    temporary.replace(path)
+    try:
+        temporary.write_text(text + "\n", "utf-8")
+        temporary.replace(path)
+    except OSError:
+        with suppress(OSError):
+            temporary.unlink()
+        raise
+
+
+def announced(path: Path) -> str:
+    """Which service the file names, for people; empty if it names none."""
+    try:
+        record = json.loads(path.read_text("utf-8"))
+        return f"process {int(record['pid'])} on {record['web_urls'][0]}"
+    except (OSError, ValueError, LookupError, TypeError):
+        return ""
 
 
 def remove(path: Path) -> None:

@@ -1,14 +1,91 @@
-"""One log for all processes of the service, on standard error."""
+"""One log for all processes of the service, on standard error.
+
+A client can make lines, and choose words in them. So each line is limited in rate and free of
+control characters: nobody can fill the disk with them, forge a line or command a terminal.
+"""
 
 from __future__ import annotations
 
 import logging
 import sys
+import threading
+import time
+import unicodedata
+from collections.abc import Callable
+from dataclasses import dataclass
+
+BURST = 200.0  # lines of one kind at once
+LINES_PER_SECOND = 50.0  # of one kind, in the long run
+TRACEBACK_COST = 10.0  # how many lines a traceback counts as
+
+_NOTE = "log_note"  # attribute of a record
+# Control characters, those that change the direction of text, and other line ends.
+_UNSAFE = {
+    code: f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
+    for code in range(0x10000)
+    if unicodedata.category(chr(code)) in ("Cc", "Cf", "Cs", "Zl", "Zp") and chr(code) != "\t"
+} | {ord("\n"): "\n    "}  # a line of the log's own begins at the margin
 
 
 def configure(level: str, process: str) -> None:
     """Log to standard error. ``process``: its name in every line, e.g. ``worker cpu:0/0``."""
-    form = f"%(asctime)s %(levelname)-7s {process:<16} %(message)s"
-    logging.basicConfig(stream=sys.stderr, level=level.upper(), format=form, force=True)
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(LineFormatter(process))
+    handler.addFilter(RateLimit())
+    logging.basicConfig(handlers=[handler], level=level.upper(), force=True)
+    logging.raiseExceptions = False  # a full disk must not cost more than the line
     if sys.stderr is not None and hasattr(sys.stderr, "reconfigure"):
         sys.stderr.reconfigure(encoding="utf-8", errors="replace")
+
+
+class LineFormatter(logging.Formatter):
+    """Escapes control characters. Further lines of a record, such as tracebacks, are indented."""
+
+    def __init__(self, process: str) -> None:
+        super().__init__(f"%(asctime)s %(levelname)-7s {process:<16} %(message)s")
+
+    def format(self, record: logging.LogRecord) -> str:
+        text = super().format(record).translate(_UNSAFE)
+        note = getattr(record, _NOTE, "")
+        return f"{text} [{note}]" if note else text
+
+
+@dataclass(slots=True)
+class _Kind:
+    """The lines of one place in the code."""
+
+    left: float
+    at: float  # when ``left`` was so
+    dropped: int = 0
+
+
+class RateLimit(logging.Filter):
+    """Lets so many records of each kind pass. What is left out is counted in the next that passes.
+
+    Records are of one kind if one place in the code makes them, so there are only so many kinds.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__()
+        self._clock = clock
+        self._kinds: dict[tuple[str, int, int], _Kind] = {}
+        self._lock = threading.Lock()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        cost = TRACEBACK_COST if record.exc_info else 1.0
+        now = self._clock()
+        with self._lock:
+            place = (record.pathname, record.lineno, record.levelno)
+            kind = self._kinds.setdefault(place, _Kind(BURST, now))
+            kind.left = min(BURST, kind.left + (now - kind.at) * LINES_PER_SECOND)
+            kind.at = now
+            if kind.left < cost:
+                kind.dropped += 1
+                return False
+            kind.left -= cost
+            notes = [f"{kind.dropped} lines like this were left out"] if kind.dropped else []
+            if kind.left < cost:
+                notes.append("more lines like this may be left out")
+            kind.dropped = 0
+        setattr(record, _NOTE, "; ".join(notes))
+        return True

@@ -173,6 +173,14 @@ class Settings(BaseSettings):
         le=86_400,
         description="Seconds that a request may wait in the queue. Then it fails with status 503.",
     )
+    stall_seconds: Annotated[float, Group.ENGINE] = Field(
+        default=60,
+        ge=5,
+        le=86_400,
+        description="Seconds after which a process that makes no progress is killed and started "
+        "again. One step of a model on a slow machine must be shorter. A worker that loads a "
+        "model or runs onnxruntime-genai has ten times as long, and at least 10 minutes.",
+    )
     backend: Annotated[Literal["onnx", "genai", "echo"], Group.ENGINE] = Field(
         default="onnx",
         description="What runs the models. 'onnx' is Cupola's engine on ONNX Runtime. 'genai' is "

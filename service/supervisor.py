@@ -1,6 +1,7 @@
 """Starts the scheduler, the workers and the gateways, restarts what ends, and stops all in order.
 
-It waits on process sentinels and sockets. It never polls.
+It waits on process sentinels and sockets, and never for a child to read. It looks again by itself
+only while lines wait for a child that does not read them yet.
 """
 
 from __future__ import annotations
@@ -15,9 +16,11 @@ from types import FrameType
 from typing import Any
 
 from cupola.service.child import Child, ChildSpec
+from cupola.service.watchdog import Patience, Watchdog
 
 logger = logging.getLogger(__name__)
 
+FLUSH_SECONDS = 0.05  # between two tries to send what a child has not read yet
 MAX_FAILURES = 5  # in a row, of a process that the service cannot do without
 
 
@@ -29,7 +32,9 @@ class Supervisor:
     """Runs the processes of the service.
 
     ``ready`` is called once, when a gateway first sees a worker that can serve. ``listeners`` are
-    shared by the gateways. Closing them is the first step of the stop.
+    shared by the gateways. Closing them is the first step of the stop. ``patience``: when a child
+    is taken for hung. ``each_turn`` is called whenever something has happened, which is every
+    second or so.
     """
 
     def __init__(
@@ -39,12 +44,16 @@ class Supervisor:
         workers: Iterable[ChildSpec],
         gateways: Iterable[ChildSpec],
         ready: Callable[[], None],
+        patience: Patience | None = None,
+        each_turn: Callable[[], None] = lambda: None,
     ) -> None:
         self._listeners = tuple(listeners)
         self.scheduler = Child(scheduler)
         self.workers = [Child(spec) for spec in workers]
         self.gateways = [Child(spec) for spec in gateways]
         self._ready: Callable[[], None] | None = ready
+        self._each_turn = each_turn
+        self._watchdog = Watchdog(patience or Patience())
         self._shared: dict[str, str] = {}  # lines that one gateway sent and all must get
         self._stopping = False
         self._signals, self._wakeup = socket.socketpair()
@@ -58,10 +67,12 @@ class Supervisor:
         self._catch_signals()
         try:
             for child in self.children:
-                child.start(time.monotonic())
+                self._start(child, time.monotonic())
             while not self._stopping:
-                self._wait(self.children, self._next_restart())
+                self._wait(self.children, self._next_turn(time.monotonic()))
+                self._kill_hung(time.monotonic())
                 self._restart(time.monotonic())
+                self._each_turn()
         finally:
             self.stop()
 
@@ -79,6 +90,7 @@ class Supervisor:
 
     def _wait(self, children: Iterable[Child], until: float | None) -> None:
         """Wait for the next event, and handle every event that has happened."""
+        children = list(children)
         sources: dict[Any, Child | None] = {self._signals: None}
         for child in children:
             if child.process is not None:
@@ -86,21 +98,29 @@ class Supervisor:
             if child.lifeline is not None:
                 sources[child.lifeline] = child
         timeout = None if until is None else max(0.0, until - time.monotonic())
+        if any(child.waits for child in children):
+            timeout = FLUSH_SECONDS if timeout is None else min(timeout, FLUSH_SECONDS)
         for source in wait(list(sources), timeout):
             owner = sources[source]
             if owner is None:
                 self._on_signal()
             elif source is owner.lifeline:
                 for line in owner.read_lines():
+                    self._watchdog.heard(owner.spec.name, line, time.monotonic())
                     self._on_line(line)
             elif owner.process is not None and not owner.process.is_alive():
                 self._on_exit(owner)
+        for child in children:
+            child.flush()
 
     def _on_line(self, line: str) -> None:
         if line == "shutdown":
             self._stopping = True
         elif line.startswith("remote "):
-            self._shared[" ".join(line.split(" ")[:2])] = line
+            verb, name, *model = line.split(" ", 2)
+            self._shared.pop(f"{verb} {name}", None)
+            if model:  # else it has been removed, and a new gateway need not know of it
+                self._shared[f"{verb} {name}"] = line
             for gateway in self.gateways:
                 gateway.tell(line)
         elif line == "ready" and self._ready is not None:
@@ -111,6 +131,7 @@ class Supervisor:
         assert child.process is not None
         status = child.process.exitcode
         child.plan_restart(time.monotonic())
+        self._watchdog.ended(child.spec.name)
         if self._stopping:
             return
         if child in self.workers:
@@ -120,15 +141,34 @@ class Supervisor:
             text = f"the {child.spec.name} ended {child.failures} times in a row; see the log above"
             raise GaveUpError(text)
 
+    def _kill_hung(self, now: float) -> None:
+        """Kill what makes no progress. Its end is then handled like that of a crash."""
+        if self._stopping:
+            return
+        silent = dict(self._watchdog.overdue(now))
+        for child in self.children:
+            reason = child.broken
+            if child.spec.name in silent:
+                reason = f"it has made no progress for {silent[child.spec.name]:.0f} s"
+            if reason and child.process is not None:
+                logger.error("killing the %s: %s", child.spec.name, reason)
+                child.broken = ""
+                child.process.kill()  # also ends a process that is stopped
+
     # -- restarting and stopping -------------------------------------------------------------------
 
-    def _next_restart(self) -> float | None:
-        return min((c.restart_at for c in self.children if c.restart_at is not None), default=None)
+    def _next_turn(self, now: float) -> float:
+        restarts = [c.restart_at for c in self.children if c.restart_at is not None]
+        return min([self._watchdog.next_look(now), *restarts])
+
+    def _start(self, child: Child, now: float) -> None:
+        child.start(now)
+        self._watchdog.started(child.spec.name, now)
 
     def _restart(self, now: float) -> None:
         for child in self.children:
             if child.restart_at is not None and child.restart_at <= now and not self._stopping:
-                child.start(now)
+                self._start(child, now)
                 for line in self._shared.values() if child in self.gateways else ():
                     child.tell(line)
 

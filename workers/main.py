@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import zmq
 
 from cupola.cache.catalog import ExecutionProvider
-from cupola.scheduler.protocol.commands import Commands
+from cupola.scheduler.protocol.commands import ALIVE, LONG_TURN, Commands
 from cupola.scheduler.protocol.endpoint import Endpoint
 from cupola.scheduler.protocol.messages import FromWorker, LocalModel, decode_to_worker, encode
 from cupola.workers.device.machine import map_large_blocks, memory_bytes, release_memory
@@ -55,11 +55,13 @@ class Loader:
         self._options = options
         self._requested: queue.SimpleQueue[LocalModel] = queue.SimpleQueue()
         self.ended: queue.SimpleQueue[tuple[str, Backend | Exception]] = queue.SimpleQueue()
+        self.pending = 0  # loads whose ends have not been taken
         self.wake, self._waker = socket.socketpair()
         self.wake.setblocking(False)
         threading.Thread(target=self._serve, daemon=True, name="loader").start()
 
     def load(self, model: LocalModel) -> None:
+        self.pending += 1
         self._requested.put(model)
 
     def _serve(self) -> None:
@@ -90,7 +92,13 @@ class Loader:
             return []
         ended = []
         while not self.ended.empty():
-            ended.append(self.ended.get())
+            ended.append(self.wait())
+        return ended
+
+    def wait(self) -> tuple[str, Backend | Exception]:
+        """The next load that ends."""
+        ended = self.ended.get()
+        self.pending -= 1
         return ended
 
 
@@ -104,8 +112,8 @@ class Loop:
         self.commands = commands
         self.loader = Loader(config.engine)
         identity = Identity(config.name, config.provider, os.getpid(), config.engine.slots)
-        residency = Residency(config.model_ttl, config.pinned)
-        self.worker = Worker(identity, residency, self.loader.load)
+        self.residency = Residency(config.model_ttl, config.pinned)
+        self.worker = Worker(identity, self.residency, self._load)
         self.preload = config.preload
         self.next_heartbeat = 0.0
         self.poller = zmq.Poller()
@@ -116,6 +124,7 @@ class Loop:
         self._preload()
         self._send([self.worker.ready(time.monotonic())])
         while "stop" not in self.commands.read():
+            self._beat()
             self._send(self.worker.step(time.monotonic()))
             self._expire()
             self._send_heartbeat(time.monotonic())
@@ -130,8 +139,20 @@ class Loop:
         for model in self.preload:
             self.worker.preload(model, time.monotonic())
         if self.preload:
-            model_id, result = self.loader.ended.get()
+            model_id, result = self.loader.wait()
             self.worker.loaded(model_id, result, time.monotonic())
+
+    def _load(self, model: LocalModel) -> None:
+        # Said before the load begins: onnxruntime-genai blocks every thread of the process.
+        self.commands.beat(LONG_TURN)
+        self.loader.load(model)
+
+    def _beat(self) -> None:
+        """Say that the loop turns, and whether its next turn may be long."""
+        served = self.residency.serving(time.monotonic()).values()
+        # onnxruntime-genai may read a long prompt in one piece.
+        long = self.loader.pending or any(s.engine == "onnxruntime-genai" for s in served)
+        self.commands.beat(LONG_TURN if long else ALIVE)
 
     def _take_loaded(self) -> None:
         for model_id, result in self.loader.take():
@@ -150,7 +171,12 @@ class Loop:
                 frame = self.scheduler.recv(zmq.NOBLOCK)
             except zmq.Again:
                 return
-            self._send(self.worker.receive(decode_to_worker(frame), time.monotonic()))
+            try:
+                message = decode_to_worker(frame)
+            except ValueError as error:
+                logger.warning("dropped a frame: %s", error)
+                continue
+            self._send(self.worker.receive(message, time.monotonic()))
 
     def _send(self, messages: list[FromWorker]) -> None:
         for message in messages:

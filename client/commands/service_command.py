@@ -246,6 +246,8 @@ def _follow(log: Path, begin: int) -> None:
         stream.seek(begin)
         while True:
             print(stream.read(), end="", flush=True)
+            if log.stat().st_size < stream.tell():  # it was full, and the service has emptied it
+                stream.seek(0)
             time.sleep(_LOOK_SECONDS)
 
 

@@ -6,7 +6,7 @@ all gateways, also to those that it starts later.
 
 from __future__ import annotations
 
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 import msgspec
 
@@ -24,8 +24,12 @@ class RemoteModel(msgspec.Struct, frozen=True, omit_defaults=True):
 
     @property
     def line(self) -> str:
-        """What the supervisor is sent. It keeps the last line of each name."""
-        return f"{VERB} {quote(self.name.casefold())} {msgspec.json.encode(self).decode()}"
+        """What the supervisor is sent. It keeps the last line of each name.
+
+        The line of a model that has been removed ends with the name, and then it keeps none.
+        """
+        head = f"{VERB} {quote(self.name.casefold(), safe='')}"
+        return f"{head} {msgspec.json.encode(self).decode()}" if self.base else head
 
 
 class RemoteModels:
@@ -51,5 +55,8 @@ class RemoteModels:
 
     def update(self, line: str) -> None:
         """Apply a line from the supervisor. Lines about other things change nothing."""
-        if line.startswith(f"{VERB} "):
-            self.put(msgspec.json.decode(line.split(" ", 2)[2], type=RemoteModel))
+        match line.split(" ", 2):
+            case [verb, _, model] if verb == VERB:
+                self.put(msgspec.json.decode(model, type=RemoteModel))
+            case [verb, name] if verb == VERB:
+                self.put(RemoteModel(unquote(name)))

@@ -160,8 +160,8 @@ class SchedulerClient:
     def _receive(self, frame: bytes) -> None:
         try:
             message = decode_to_gateway(frame)
-        except (ValueError, msgspec.MsgspecError):
-            logger.warning("dropped a malformed frame of %d bytes", len(frame))
+        except ValueError as error:
+            logger.warning("dropped a frame: %s", error)
             return
         now = time.monotonic()
         if isinstance(message, Status):

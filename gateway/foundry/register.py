@@ -12,12 +12,16 @@ from starlette.responses import Response
 from cupola.cache.catalog import UnknownModelError
 from cupola.cache.errors import NotCachedError
 from cupola.gateway.core.remote_models import RemoteModel, RemoteModels
-from cupola.gateway.foundry.body import read_registration
+from cupola.gateway.foundry.body import RegisterBody, read_registration
 from cupola.gateway.generation.model_directory import ModelDirectory
 from cupola.gateway.http.cors import is_loopback
-from cupola.gateway.http.errors import ApiError
+from cupola.gateway.http.errors import SERVER_ERROR, ApiError
+from cupola.scheduler.protocol.lines import MAX_LINE_BYTES, LineError
 
 MAX_MODELS = 1000
+# Longest values in bytes. All models are told to every gateway, also to one that is restarted, and
+# together they fit into what may wait for it.
+MAX_BYTES = {"ModelName": 256, "TypeName": 64, "BaseUri": 2048, "ApiKey": 8192}
 
 
 class FoundryRegisterApi:
@@ -39,6 +43,7 @@ class FoundryRegisterApi:
 
     async def register(self, request: Request) -> Response:
         body = read_registration(await request.body())
+        _check_sizes(body)
         self._check(body.base_uri)
         await self._must_be_free(body.model_name)
         if len(self._remote) >= MAX_MODELS:
@@ -60,8 +65,14 @@ class FoundryRegisterApi:
         return self._share(RemoteModel(model.name))
 
     def _share(self, model: RemoteModel) -> Response:
+        if len(model.line.encode()) > MAX_LINE_BYTES:  # quotes and control characters take more
+            raise ApiError(400, "invalid_value", "The registration is too long", param="ApiKey")
+        try:
+            self._notify(model.line)
+        except LineError:
+            text = "The supervisor takes no registrations now; try again later"
+            raise ApiError(503, "server_overloaded", text, kind=SERVER_ERROR) from None
         self._remote.put(model)
-        self._notify(model.line)
         return Response()
 
     def _check(self, base: str) -> None:
@@ -87,3 +98,16 @@ class FoundryRegisterApi:
             pass
         message = f"'{name}' is a model of this service; register the other under another name"
         raise ApiError(409, "model_exists", message, param="ModelName")
+
+
+def _check_sizes(body: RegisterBody) -> None:
+    values = {
+        "ModelName": body.model_name,
+        "TypeName": body.type_name,
+        "BaseUri": body.base_uri,
+        "ApiKey": body.api_key,
+    }
+    for name, value in values.items():
+        if len((value or "").encode(errors="replace")) > MAX_BYTES[name]:
+            message = f"{name} is longer than {MAX_BYTES[name]} bytes"
+            raise ApiError(400, "invalid_value", message, param=name)

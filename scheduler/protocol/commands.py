@@ -1,36 +1,71 @@
-"""The commands of the supervisor to a child process: lines that a poll loop can wait for."""
+"""The supervisor's lines to a child process, for its loop, and the loop's sign of life."""
 
 from __future__ import annotations
 
+import contextlib
+import queue
 import socket
+import threading
+import time
+from collections.abc import Callable
 
+from cupola.scheduler.protocol.lines import MAX_WAITING_BYTES, LineError
 
-class LineBuffer:
-    """Splits a stream of bytes into lines."""
-
-    def __init__(self) -> None:
-        self._rest = b""
-
-    def feed(self, data: bytes) -> list[str]:
-        """The lines that ``data`` completes."""
-        *lines, self._rest = (self._rest + data).split(b"\n")
-        return [line.decode() for line in lines]
+ALIVE = "alive"  # the loop turns
+# The same, but the loop's next turn may be long: a model is loaded, or reads a prompt in one piece.
+LONG_TURN = "long turn"
+BEAT_SECONDS = 1.0  # between two of them
 
 
 class Commands:
-    """The child's end of the socket. Reading never blocks."""
+    """What a thread has received, for a loop that waits for ``fileno``. Reading never blocks."""
 
-    def __init__(self, end: socket.socket) -> None:
-        self._end = end
-        self._end.setblocking(False)
-        self._buffer = LineBuffer()
+    def __init__(self, tell: Callable[[str], None]) -> None:
+        """``tell`` sends a line to the supervisor."""
+        self._tell = tell
+        self._lines: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self._unread = 0  # bytes
+        self._lock = threading.Lock()
+        self._wake, self._waker = socket.socketpair()
+        self._wake.setblocking(False)
+        self._waker.setblocking(False)
+        self._state = ""
+        self._next_beat = 0.0
 
     def fileno(self) -> int:
-        return self._end.fileno()
+        return self._wake.fileno()
+
+    def put(self, line: str) -> None:
+        """Hand a line to the loop, from another thread. Raises LineError if it reads none."""
+        with self._lock:
+            self._unread += len(line)
+            if self._unread > MAX_WAITING_BYTES:
+                raise LineError("the loop does not read its commands")
+        self._lines.put(line)
+        with contextlib.suppress(BlockingIOError):  # it has been woken often enough
+            self._waker.send(b"\n")
 
     def read(self) -> list[str]:
         """The lines that have come since the last call."""
+        with contextlib.suppress(BlockingIOError):
+            self._wake.recv(4096)
+        lines = []
+        while not self._lines.empty():
+            lines.append(self._lines.get())
+        with self._lock:
+            self._unread -= sum(map(len, lines))
+        return lines
+
+    def beat(self, state: str = ALIVE) -> None:
+        """Tell the supervisor that the loop turns; at most every BEAT_SECONDS if nothing is new.
+
+        Only the loop itself may call this: a side thread lives on while the loop hangs.
+        """
+        now = time.monotonic()
+        if state == self._state and now < self._next_beat:
+            return
+        self._state, self._next_beat = state, now + BEAT_SECONDS
         try:
-            return self._buffer.feed(self._end.recv(4096))
-        except BlockingIOError:
-            return []
+            self._tell(state)
+        except LineError:
+            return  # it is the supervisor that hangs; it will not miss the line

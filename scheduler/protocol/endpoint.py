@@ -7,14 +7,25 @@ that got the server's key when it was started can connect.
 
 from __future__ import annotations
 
+import os
 import socket
+import stat
 import tempfile
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import zmq
 
+from cupola.cache.locks import file_lock, try_acquire
+
+if TYPE_CHECKING:
+    from filelock import FileLock
+
 MAX_FRAME_BYTES = 64 * 1024 * 1024
+_PREFIX, _SOCKET, _LOCK = "cupola-", "scheduler", "owner.lock"  # of the folder and its files
+_held: dict[Path, FileLock] = {}  # by folder
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,10 +65,12 @@ class Endpoint:
 
 
 def local_endpoint() -> Endpoint:
-    """A fresh private endpoint on this machine."""
+    """A fresh private endpoint on this machine. ``remove`` deletes what it needs on the disk.
+
+    Raises OSError.
+    """
     if zmq.has("ipc"):
-        folder = tempfile.mkdtemp(prefix="cupola-")  # mode 0700
-        return Endpoint(f"ipc://{Path(folder) / 'scheduler'}")
+        return Endpoint(f"ipc://{_locked_folder() / _SOCKET}")
     public, secret = zmq.curve_keypair()
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -68,6 +81,59 @@ def local_endpoint() -> Endpoint:
 def remove(endpoint: Endpoint) -> None:
     """Delete a local endpoint's socket and folder."""
     if endpoint.address.startswith("ipc://"):
-        path = Path(endpoint.address.removeprefix("ipc://"))
-        path.unlink(missing_ok=True)
-        path.parent.rmdir()
+        folder = Path(endpoint.address.removeprefix("ipc://")).parent
+        _delete(folder)
+        if lock := _held.pop(folder, None):
+            lock.release()
+
+
+def remove_abandoned() -> None:
+    """Delete the folders of this user's services that were killed: nobody holds their locks."""
+    if not zmq.has("ipc"):
+        return
+    for folder in Path(_temporary()).glob(f"{_PREFIX}*"):
+        with suppress(OSError):
+            about = folder.lstat()
+            if stat.S_ISDIR(about.st_mode) and about.st_uid == os.getuid() and _is_dead(folder):
+                _delete(folder)
+
+
+def _locked_folder() -> Path:
+    """A new folder whose lock this process holds to its end."""
+    made = Path(tempfile.mkdtemp(prefix=f".{_PREFIX}", dir=_temporary()))  # mode 0700
+    lock = file_lock(made / _LOCK)
+    lock.acquire()
+    # It gets the name that ``remove_abandoned`` looks for only now that it is locked.
+    folder = made.rename(made.with_name(made.name.removeprefix(".")))
+    _held[folder] = lock
+    return folder
+
+
+def _temporary() -> str:
+    try:
+        return tempfile.gettempdir()
+    except FileNotFoundError:  # it looks for a disk that is not full, which a socket does not need
+        return os.environ.get("TMPDIR") or "/tmp"
+
+
+def _is_dead(folder: Path) -> bool:
+    if (folder / _LOCK).exists():
+        lock = file_lock(folder / _LOCK)
+        if not try_acquire(lock):
+            return False
+        lock.release()
+        return True
+    try:  # an earlier version made no lock
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+            probe.connect(str(folder / _SOCKET))
+    except ConnectionRefusedError:
+        return True
+    return False
+
+
+def _delete(folder: Path) -> None:
+    """Only what is known to be there: with anything else the folder stays."""
+    for name in (_SOCKET, _LOCK):
+        (folder / name).unlink(missing_ok=True)
+    with suppress(OSError):
+        folder.rmdir()

@@ -2,15 +2,22 @@
 
 The supervisor holds one end and the child the other. The stream ends when the other process ends,
 on every system and without polling. A line is short text such as ``stop`` or ``lost cpu:0/1``.
+Neither side ever waits for the other to read.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
+import selectors
 import socket
 import threading
 
+from cupola.scheduler.protocol.commands import Commands
+from cupola.scheduler.protocol.lines import READ_BYTES, LineBuffer, LineError, Outbox
+
 ORPHANED = 3  # exit status of a child whose supervisor is gone
+STUCK = 4  # of a child whose loop reads no commands
 
 
 class Lifeline:
@@ -18,30 +25,61 @@ class Lifeline:
 
     def __init__(self, end: socket.socket) -> None:
         self._end = end
+        self._outbox = Outbox(end)
+        self._lock = threading.Lock()  # of the outbox
+        self._more, self._wake = socket.socketpair()  # wakes the thread: lines wait to be sent
+        self._wake.setblocking(False)
 
-    def watch(self) -> socket.socket:
-        """Start to watch. Returns a socket from which the supervisor's lines can be read.
+    def watch(self) -> Commands:
+        """Start to watch. Returns the supervisor's commands.
 
         A thread watches, so that the child exits with its supervisor even while its main thread is
         inside a long native call.
         """
-        inner, outer = socket.socketpair()
-        threading.Thread(target=self._forward, args=(inner,), daemon=True, name="lifeline").start()
-        return outer
-
-    def _forward(self, inner: socket.socket) -> None:
-        while True:
-            try:
-                data = self._end.recv(4096)
-            except OSError:
-                data = b""
-            if not data:
-                os._exit(ORPHANED)
-            inner.sendall(data)
+        commands = Commands(self.tell)
+        threading.Thread(target=self._serve, args=(commands,), daemon=True, name="lifeline").start()
+        return commands
 
     def tell(self, line: str) -> None:
-        """Send a line to the supervisor. It is no error if the supervisor is gone."""
+        """Send a line to the supervisor. It is no error if the supervisor is gone.
+
+        Raises LineError if the line is too long, or if the supervisor does not read.
+        """
+        with self._lock:
+            self._outbox.put(line)
+            waits = self._outbox.waits
+        if waits:
+            with contextlib.suppress(BlockingIOError):  # the thread has been woken often enough
+                self._wake.send(b"\n")
+
+    def _serve(self, commands: Commands) -> None:
+        lines = LineBuffer()
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._more, selectors.EVENT_READ)
+            selector.register(self._end, selectors.EVENT_READ)
+            while True:
+                for key, events in selector.select():
+                    if key.fileobj is self._more:
+                        self._more.recv(READ_BYTES)
+                    elif events & selectors.EVENT_READ:
+                        self._receive(lines, commands)
+                with self._lock:
+                    self._outbox.flush()
+                    waits = self._outbox.waits
+                writes = selectors.EVENT_WRITE if waits else 0
+                selector.modify(self._end, selectors.EVENT_READ | writes)
+
+    def _receive(self, lines: LineBuffer, commands: Commands) -> None:
         try:
-            self._end.sendall(line.encode() + b"\n")
-        except OSError:
+            data = self._end.recv(READ_BYTES)
+        except BlockingIOError:
             return
+        except OSError:
+            data = b""
+        if not data:
+            os._exit(ORPHANED)
+        try:
+            for line in lines.feed(data):
+                commands.put(line)
+        except LineError:
+            os._exit(STUCK)

@@ -12,6 +12,8 @@ is sent in the wrong direction does not decode. Nothing here does I/O.
 from __future__ import annotations
 
 import enum
+from collections.abc import Callable
+from typing import Any
 
 import msgspec
 
@@ -224,9 +226,30 @@ ToGateway = Outputs | Done | Rejected | Status
 ToWorker = Submit | LoadModel | UnloadModel | Abort | Rejoin
 
 encode = msgspec.msgpack.Encoder().encode
-decode_to_scheduler = msgspec.msgpack.Decoder(ToScheduler).decode
-decode_to_gateway = msgspec.msgpack.Decoder(ToGateway).decode
-decode_to_worker = msgspec.msgpack.Decoder(ToWorker).decode
+
+
+class MalformedFrameError(ValueError):
+    """The bytes are no message of the kind that is expected here. The text has none of them."""
+
+
+def _decoder(kind: Any) -> Callable[[bytes], Any]:
+    """Decodes frames. Whatever their bytes are, it raises nothing but MalformedFrameError."""
+    decode = msgspec.msgpack.Decoder(kind).decode
+
+    def decoded(frame: bytes) -> Any:
+        try:
+            return decode(frame)
+        # Also RecursionError, which a deeply nested frame raises, and what other versions raise.
+        except Exception as error:
+            text = f"{len(frame)} bytes that are no message ({type(error).__name__})"
+            raise MalformedFrameError(text) from None
+
+    return decoded
+
+
+decode_to_scheduler: Callable[[bytes], ToScheduler] = _decoder(ToScheduler)
+decode_to_gateway: Callable[[bytes], ToGateway] = _decoder(ToGateway)
+decode_to_worker: Callable[[bytes], ToWorker] = _decoder(ToWorker)
 decode_work = msgspec.msgpack.Decoder(Task).decode
 
 

@@ -127,7 +127,13 @@ class GatewayProcess:
     port: int
 
     def heard(self) -> bytes:
-        return self.lifeline.recv(100)
+        """The next line that is not a beat."""
+        while True:
+            line = b""
+            while not line.endswith(b"\n"):
+                line += self.lifeline.recv(1)
+            if line != b"alive\n":
+                return line
 
     def exit_code(self) -> int | None:
         self.process.join(WAIT)

@@ -9,13 +9,16 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from datetime import datetime
 from pathlib import Path
 
 import pytest
 
 from cupola.cache.home import Home
-from tests.client.command_line import COMMAND, Cli, bounded
+from cupola.client.daemon import log_file
+from cupola.service.log_file import MAX_BYTES, older
+from tests.client.command_line import COMMAND, LONGEST, Cli, bounded
 
 # What the SDKs of Foundry Local look for.
 URL = re.compile(r"http://(?:[a-zA-Z0-9.-]+|\d{1,3}(?:\.\d{1,3}){3}):\d+")
@@ -60,6 +63,44 @@ def test_a_life(echoing: Cli, home: Home) -> None:
     assert echoing.ok("service", "logs")
     assert echoing.ok("service", "stop") == "🔴 Service is stopped.\n"
     assert not home.daemon_file.exists()
+
+
+@linux
+def test_its_log_is_private_and_does_not_grow_for_ever(echoing: Cli, home: Home) -> None:
+    log = log_file(home)
+    log.parent.mkdir(parents=True)
+    log.touch(mode=0o644)  # as an earlier version made it
+    echoing.ok("service", "start")
+    assert log.stat().st_mode & 0o777 == 0o600
+    with log.open("ab") as stream:
+        stream.write(b"x" * (MAX_BYTES + 1))
+    moved = older(log, 1)
+    deadline = time.monotonic() + LONGEST
+    while not moved.exists() or log.stat().st_size > MAX_BYTES:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    assert moved.stat().st_mode & 0o777 == 0o600
+    assert moved.stat().st_size > MAX_BYTES
+    assert json.loads(echoing.ok("service", "status", "-o", "json"))["logFile"] == str(log)
+
+
+@linux
+def test_a_start_on_a_full_disk_leaves_no_service_that_nobody_finds(
+    echoing: Cli, home: Home
+) -> None:
+    """The limit on files is in the place of the full disk."""
+    limit = "import resource as r; r.setrlimit(r.RLIMIT_FSIZE, (0, 0)); "
+    command = "from cupola.client.commands.main import main; sys.argv[1:] = ['service', 'start']"
+    done = subprocess.run(
+        [sys.executable, "-c", f"import sys; {limit}{command}; main()"],
+        env=echoing.environment,
+        capture_output=True,
+        encoding="utf-8",
+        timeout=LONGEST,
+    )
+    assert done.returncode == 1
+    assert "ended while it started" in done.stderr and "Traceback" not in done.stderr
+    assert processes_of(home) == []
 
 
 @linux

@@ -324,10 +324,13 @@ def test_bad_request(
     assert scheduler.seen.empty()
 
 
-def test_malformed_frame_is_dropped(gateway: RunningGateway, scheduler: ScriptedScheduler) -> None:
+@pytest.mark.parametrize("frame", [b"", b"\xc1 no message", b"\x91" * 2_000 + b"\x90"])
+def test_malformed_frame_is_dropped(
+    gateway: RunningGateway, scheduler: ScriptedScheduler, frame: bytes
+) -> None:
     def script(request: Any) -> Iterable[Any]:
         if isinstance(request, Submit):
-            yield b"\xc1 no message"
+            yield frame
             yield last(request.request_id, "fine")
 
     scheduler.script = script
