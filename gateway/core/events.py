@@ -70,6 +70,7 @@ class Finished(msgspec.Struct, frozen=True, gc=False):
     index: int
     reason: Reason
     stopped_by: str | int | None = None  # the stop string or the stop token that ended it
+    cut_call: bool = False  # it was cut inside its last call, whose arguments are not complete
 
 
 class UsageTotal(msgspec.Struct, frozen=True):

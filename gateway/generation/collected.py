@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+
+from msgspec.structs import replace
 
 from cupola.gateway.core.events import (
     Event,
@@ -36,6 +38,7 @@ class CollectedAnswer:
     prompt_logprobs: tuple[TokenLogprob, ...] = ()
     reason: Reason = "stop"
     stopped_by: str | int | None = None
+    cut_call: bool = False  # the last call is not complete
 
 
 @dataclass(slots=True)
@@ -45,6 +48,26 @@ class Collected:
     answers: list[CollectedAnswer]
     usage: Usage = field(default_factory=lambda: Usage(0, 0))
     reasoning_tokens: int = 0
+
+
+def without_stopped_calls(events: Sequence[Event]) -> list[Event]:
+    """Without the calls in which a stop string ended the answer.
+
+    Nobody could tell them from whole calls, because such an answer has no sign that it was cut.
+    """
+    cut = {e.index for e in events if isinstance(e, Finished) and e.cut_call and e.reason == "stop"}
+    last: dict[int, int] = {}  # the last call of each answer
+    for event in events:
+        if isinstance(event, ToolCallStart) and event.index in cut:
+            last[event.index] = event.call
+    return [
+        replace(event, cut_call=False)
+        if isinstance(event, Finished) and event.index in cut
+        else event
+        for event in events
+        if not isinstance(event, ToolCallStart | ToolCallArguments)
+        or last.get(event.index) != event.call
+    ]
 
 
 def collect(events: Iterable[Event], answers: int) -> Collected:
@@ -85,3 +108,4 @@ def _add(
             answer.prompt_logprobs = event.tokens
         case Finished():
             answer.reason, answer.stopped_by = event.reason, event.stopped_by
+            answer.cut_call = event.cut_call
