@@ -64,6 +64,16 @@ class PromptLogprobs(msgspec.Struct, frozen=True):
     tokens: tuple[TokenLogprob, ...]
 
 
+class PromptRead(msgspec.Struct, frozen=True):
+    """The prompt has been read, and its tokens are known. It comes before all other events.
+
+    ``usage``: so far. Where a request has several prompts there is one event for each.
+    """
+
+    index: int  # of the prompt's first answer
+    usage: Usage
+
+
 class Finished(msgspec.Struct, frozen=True, gc=False):
     """The end of one answer."""
 
@@ -82,5 +92,5 @@ class UsageTotal(msgspec.Struct, frozen=True):
 
 Event = (
     TextDelta | ReasoningDelta | ToolCallStart | ToolCallArguments | Logprobs | PromptLogprobs
-    | Finished | UsageTotal
+    | PromptRead | Finished | UsageTotal
 )  # fmt: skip

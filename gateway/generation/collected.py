@@ -12,6 +12,7 @@ from cupola.gateway.core.events import (
     Finished,
     Logprobs,
     PromptLogprobs,
+    PromptRead,
     Reason,
     ReasoningDelta,
     TextDelta,
@@ -79,7 +80,7 @@ def collect(events: Iterable[Event], answers: int) -> Collected:
             texts[event.index].append(event.text)
         elif isinstance(event, UsageTotal):
             whole.usage, whole.reasoning_tokens = event.usage, event.reasoning_tokens
-        else:
+        elif not isinstance(event, PromptRead):
             _add(whole.answers[event.index], event)
     for answer, parts in zip(whole.answers, texts, strict=True):
         answer.text = "".join(parts)

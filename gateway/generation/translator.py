@@ -12,6 +12,7 @@ from cupola.gateway.core.events import (
     Finished,
     Logprobs,
     PromptLogprobs,
+    PromptRead,
     ReasoningDelta,
     TextDelta,
     ToolCallArguments,
@@ -38,6 +39,8 @@ class Translator:
             events.insert(0, Logprobs(output.index, output.logprobs))
         if output.prompt_logprobs:
             events.insert(0, PromptLogprobs(output.index, output.prompt_logprobs))
+        if output.prompt_usage is not None:
+            events.insert(0, PromptRead(output.index, output.prompt_usage))
         if output.finish_reason is not None:
             events.append(self._end(output))
         if output.usage is not None:
