@@ -463,13 +463,15 @@ def test_answers_that_are_to_come_again_say_so(params: SamplingParams, reproduci
 
 
 def test_the_first_output_says_how_long_the_prompt_is():
-    """Also where the stop string holds all text back, and where there are several answers."""
+    """Once for each request, however many answers it has."""
     backend = engine()
     prompt = words(40, 7)
     backend.add("plain", greedy(prompt, 4, ignore_eos=True))
     first = drain(backend)["plain"]
     backend.add("again", greedy(prompt, 4, ignore_eos=True))
-    backend.add("several", replace(greedy(prompt, 4, seed=1, ignore_eos=True), answers=3))
+    backend.add(
+        "several", msgspec.structs.replace(greedy(prompt, 4, seed=1, ignore_eos=True), answers=3)
+    )
     outputs = drain(backend) | {"plain": first}
     for name, found in outputs.items():
         usages = [output.prompt_usage for output in found]
