@@ -74,7 +74,7 @@ def _is_vacuous(keyword: str, value: Any, schema: Schema) -> bool:
         case "uniqueItems":
             return value is False
         case "dependentRequired" | "dependentSchemas" | "dependencies" | "patternProperties":
-            return value == {}
+            return bool(value == {})
         case "minContains" | "maxContains":
             return "contains" not in schema
     return False
