@@ -104,7 +104,12 @@ class _Answer:
             return self._end(request_id, text, FinishReason.STOP)
         if not self._words:
             return self._end(request_id, text + self._stops.flush(), FinishReason.LENGTH)
-        return Output(request_id, text, made=1)
+        return Output(request_id, text, made=1, prompt_usage=self._prompt_usage())
 
     def _end(self, request_id: str, text: str, reason: FinishReason) -> Output:
-        return Output(request_id, text, reason, Usage(self._prompt_tokens, self._generated), made=1)
+        usage = Usage(self._prompt_tokens, self._generated)
+        return Output(request_id, text, reason, usage, made=1, prompt_usage=self._prompt_usage())
+
+    def _prompt_usage(self) -> Usage | None:
+        """The usage so far, for the first output."""
+        return Usage(self._prompt_tokens, 1) if self._generated == 1 else None

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cupola.cache.catalog import ExecutionProvider
+from cupola.cache.digests import MANIFEST, DamagedFileError, check_digests
 from cupola.cache.home import Home
 from cupola.scheduler.protocol.messages import LocalModel
 from cupola.workers.model.backend import Backend
@@ -51,6 +53,10 @@ def load(
 ) -> Backend:
     """Load a model, which takes seconds. Raises what the files or the runtime raise.
 
+    The files are compared with the digests that were written when the model was installed. A model
+    without such digests is loaded as it is. None are written for it: nobody knows whether the files
+    are whole, and the folder may belong to another program.
+
     The backend calls ``wake`` from another thread when it has new work.
     """
     if options.backend == "echo":
@@ -66,6 +72,7 @@ def load(
     from cupola.workers.model.text import TextCodec
 
     folder = ModelFolder.read(Path(model.path), options.context)
+    _check(folder)
     codec = TextCodec(folder.path)
     session = _session(folder, options, Device(model.provider, options.device))
     # If the runtime does not say how much memory a token takes, the slots are the only limit.
@@ -76,9 +83,33 @@ def load(
     return Engine(folder, codec, session, step_budget, positions, wake)
 
 
+def _check(folder: ModelFolder) -> None:
+    """Raises ModelFolderError if a graph reads files outside, or a file is damaged."""
+    from cupola.workers.graph.external_data import check_graph
+    from cupola.workers.model.confinement import ConfinementError
+    from cupola.workers.model.model_folder import ModelFolderError
+
+    name = folder.path.name
+    began = time.monotonic()
+    try:
+        if check_digests(folder.path):
+            logger.info("%s is as it was installed, %.2f s", name, time.monotonic() - began)
+        for file in folder.graphs:
+            check_graph(file, folder.path)
+    except ConfinementError as error:
+        raise ModelFolderError(f"{name}: {error}") from error
+    except DamagedFileError as error:
+        text = (
+            f"{name}/{error}; download or import the model again, or delete {MANIFEST} beside it "
+            "if you have changed the file on purpose"
+        )
+        raise ModelFolderError(text) from error
+
+
 def _session(folder: ModelFolder, options: EngineOptions, device: Device) -> Session:
     """A session of the serving graph; of onnxruntime-genai if the graph cannot be rewritten."""
     from cupola.workers.graph.attention_layers import UnservableGraphError
+    from cupola.workers.model.error_text import without_paths
     from cupola.workers.run.decoder_session import DecoderSession
     from cupola.workers.run.int8_session import Int8Session
     from cupola.workers.run.prepacked import PrepackedWeights
@@ -108,7 +139,7 @@ def _session(folder: ModelFolder, options: EngineOptions, device: Device) -> Ses
                 lanes=lanes,
             )
         except UnservableGraphError as error:
-            why = str(error)
+            why = without_paths(error, folder.path)
     elif options.backend == "onnx":
         why = f"{device.provider} cannot run requests of different lengths together"
     else:
@@ -128,6 +159,7 @@ def _load_encoder(path: Path, provider: ExecutionProvider, options: EngineOption
     from cupola.workers.model.text import TextCodec
 
     folder = ModelFolder.read(path)
+    _check(folder)
     pooling = Pooling.read(path)
     session = EncoderSession(folder, options.threads, Device(provider, options.device))
     return EmbeddingBackend(folder, TextCodec(path), session, pooling)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from msgspec.structs import replace
 
@@ -36,6 +37,7 @@ from cupola.scheduler.protocol.messages import (
     decode_work,
 )
 from cupola.workers.model.backend import Backend, RequestError
+from cupola.workers.model.error_text import without_paths
 from cupola.workers.residency import Residency, Resident
 
 logger = logging.getLogger(__name__)
@@ -227,7 +229,8 @@ class Worker:
         model_id = resident.model.id
         del self._residency.models[model_id]
         logger.error("could not load %s: %s", model_id, error)
-        text = f"the model '{model_id}' could not be loaded: {error}"
+        reason = without_paths(error, Path(resident.model.path))
+        text = f"the model '{model_id}' could not be loaded: {reason}"
         ids = [*resident.request_ids, *resident.unloads]
         return [self.heartbeat(now), *(Rejected(i, ErrorCode.MODEL_LOAD_FAILED, text) for i in ids)]
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from cupola.cache.catalog import BUILT_IN, Catalog, ModelVariant, UnknownModelError
+from cupola.cache.digests import write_model_digests
 from cupola.cache.errors import CacheError, NoSourceError, NoSpaceError, NotCachedError
 from cupola.cache.home import Home
 from cupola.cache.install.fetch import fetch, sha256_of
@@ -151,6 +152,7 @@ def _convert(
             source_sha256=digest,
             progress=progress,
         )
+    write_model_digests(built)
     _put_in_place(built, variant, home)
 
 

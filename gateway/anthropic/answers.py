@@ -30,7 +30,7 @@ Content = TextContent | ThinkingContent | ToolUseContent
 
 
 class AnthropicUsage(msgspec.Struct, frozen=True):
-    """At the beginning of a stream nothing is counted yet."""
+    """At the beginning of a stream it is the usage so far."""
 
     input_tokens: int = 0
     cache_creation_input_tokens: int | msgspec.UnsetType = msgspec.UNSET

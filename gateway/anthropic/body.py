@@ -16,6 +16,7 @@ from cupola.gateway.core.tool_schemas import (
     FunctionDefinition,
     Name,
     NamedFunction,
+    Parameters,
     options,
 )
 from cupola.gateway.http.validation import Body, Endpoint, Refused, invalid, unsupported
@@ -32,7 +33,7 @@ class AnthropicTool(Body):
     name: Name
     type: str | None = None
     description: str | None = None
-    input_schema: dict[str, Any] | None = None
+    input_schema: Parameters | None = None
     strict: bool | None = None
 
     @model_validator(mode="after")

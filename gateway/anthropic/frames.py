@@ -2,6 +2,9 @@
 
 message_start ping (content_block_start content_block_delta* content_block_stop)*
 message_delta message_stop          a ping where nothing happens, an error where it failed
+
+message_start comes when the prompt has been read, because it says how long the prompt is. Until
+then comments keep the connection open: some clients take no other event before message_start.
 """
 
 from __future__ import annotations
@@ -37,6 +40,7 @@ from cupola.gateway.anthropic.errors import AnthropicErrors
 from cupola.gateway.core.events import (
     Event,
     Finished,
+    PromptRead,
     ReasoningDelta,
     TextDelta,
     ToolCallArguments,
@@ -45,11 +49,13 @@ from cupola.gateway.core.events import (
 )
 from cupola.gateway.generation.streaming import SSE
 from cupola.gateway.http.errors import ApiError
+from cupola.scheduler.protocol.messages import Usage
 
 _encode = msgspec.json.Encoder().encode
 _errors = AnthropicErrors()
 # Clients send it back with the thoughts, and some want that it is not empty.
 SIGNATURE = "unsigned"
+KEEP_ALIVE = b": keep-alive\n\n"
 _HEADS = {
     kind: f"event: {kind.__struct_config__.tag}\ndata: ".encode() for kind in get_args(StreamEvent)
 }
@@ -68,6 +74,7 @@ class AnthropicFrames:
         self._index = -1  # of the block that is open, or was last
         self._open: Content | None = None  # the block that is open
         self._finished = Finished(0, "stop")
+        self._started = False  # whether message_start has been sent
 
     # -- whole -------------------------------------------------------------------------------------
 
@@ -106,18 +113,27 @@ class AnthropicFrames:
             content=tuple(blocks),
             stop_reason=stop.stop_reason,
             stop_sequence=stop.stop_sequence,
-            usage=_usage(total),
+            usage=_usage(total.usage),
         )
 
     # -- streamed ----------------------------------------------------------------------------------
 
     def begin(self) -> bytes:
-        # How long the prompt is, is known at the end: message_delta has it.
-        message = AnthropicAnswer(id=self._id, model=self._model, usage=AnthropicUsage())
-        return _frame(MessageStart(message)) + self.idle()
+        return b""
 
     def encode(self, events: list[Event]) -> bytes:
-        return b"".join(self._frames(event) for event in events)
+        return b"".join(self._message_start(event) + self._frames(event) for event in events)
+
+    def _message_start(self, event: Event) -> bytes:
+        """The frames before all others, when the first event comes."""
+        if self._started:
+            return b""
+        self._started = True
+        usage = AnthropicUsage()
+        if isinstance(event, PromptRead | UsageTotal):
+            usage = _usage(event.usage)
+        message = AnthropicAnswer(id=self._id, model=self._model, usage=usage)
+        return _frame(MessageStart(message)) + self.idle()
 
     def _frames(self, event: Event) -> bytes:
         before = self._start(block) if (block := self._begun(event)) is not None else b""
@@ -132,11 +148,11 @@ class AnthropicFrames:
                 self._finished = event
                 return self._close()
             case UsageTotal():
-                return _frame(MessageDelta(self._stop(event), _usage(event)))
+                return _frame(MessageDelta(self._stop(event), _usage(event.usage)))
         return before
 
     def idle(self) -> bytes:
-        return _frame(Ping())
+        return _frame(Ping()) if self._started else KEEP_ALIVE
 
     def end(self) -> bytes:
         return _frame(MessageStop())
@@ -193,8 +209,7 @@ def _frame(event: StreamEvent) -> bytes:
     return _HEADS[type(event)] + _encode(event) + b"\n\n"
 
 
-def _usage(total: UsageTotal) -> AnthropicUsage:
-    usage = total.usage
+def _usage(usage: Usage) -> AnthropicUsage:
     return AnthropicUsage(
         input_tokens=usage.prompt_tokens - usage.cached_tokens,
         cache_creation_input_tokens=0,

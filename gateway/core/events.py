@@ -64,12 +64,23 @@ class PromptLogprobs(msgspec.Struct, frozen=True):
     tokens: tuple[TokenLogprob, ...]
 
 
+class PromptRead(msgspec.Struct, frozen=True):
+    """The prompt has been read, and its tokens are known. It comes before all other events.
+
+    ``usage``: so far. Where a request has several prompts there is one event for each.
+    """
+
+    index: int  # of the prompt's first answer
+    usage: Usage
+
+
 class Finished(msgspec.Struct, frozen=True, gc=False):
     """The end of one answer."""
 
     index: int
     reason: Reason
     stopped_by: str | int | None = None  # the stop string or the stop token that ended it
+    cut_call: bool = False  # it was cut inside its last call, whose arguments are not complete
 
 
 class UsageTotal(msgspec.Struct, frozen=True):
@@ -81,5 +92,5 @@ class UsageTotal(msgspec.Struct, frozen=True):
 
 Event = (
     TextDelta | ReasoningDelta | ToolCallStart | ToolCallArguments | Logprobs | PromptLogprobs
-    | Finished | UsageTotal
+    | PromptRead | Finished | UsageTotal
 )  # fmt: skip

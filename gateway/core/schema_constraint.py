@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 from cupola.gateway.core.closed_schema import closed
+from cupola.gateway.core.odd_schemas import enforceable
 from cupola.gateway.http.validation import invalid
 from cupola.scheduler.protocol.messages import Constraint, ConstraintKind
 
@@ -27,7 +28,7 @@ def schema_constraint(schema: Any, param: str) -> Constraint:
         raise invalid("A JSON Schema is an object", param)
     if _deeper_than(schema, MAX_NESTING):
         raise invalid(f"The schema is nested more than {MAX_NESTING} levels deep", param)
-    source = json.dumps(closed(schema), ensure_ascii=False)
+    source = json.dumps(closed(enforceable(schema)), ensure_ascii=False)
     if len(source) > MAX_SCHEMA:
         raise invalid(f"The schema is longer than {MAX_SCHEMA} characters", param)
     return Constraint(ConstraintKind.JSON_SCHEMA, source)

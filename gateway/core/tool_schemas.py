@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Discriminator, Field, StringConstraints, Tag
+from pydantic import AfterValidator, Discriminator, Field, StringConstraints, Tag
 
+from cupola.gateway.core.odd_schemas import describes_objects
 from cupola.gateway.core.request import Tool, ToolOptions, ToolUse
 from cupola.gateway.http.validation import Body, invalid
 
@@ -16,10 +17,20 @@ Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.:/-]+$", max_leng
 MAX_TOOLS = 128
 
 
+def _of_objects(schema: dict[str, Any]) -> dict[str, Any]:
+    if not describes_objects(schema):
+        kind = schema["type"]
+        raise invalid(f"Arguments are an object, so the schema's 'type' cannot be {kind!r}")
+    return schema
+
+
+Parameters = Annotated[dict[str, Any], AfterValidator(_of_objects)]
+
+
 class FunctionDefinition(Body):
     name: Name
     description: str | None = None
-    parameters: dict[str, Any] | None = None
+    parameters: Parameters | None = None
     strict: bool | None = None
 
     def tool(self) -> Tool:

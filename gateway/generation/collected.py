@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+
+from msgspec.structs import replace
 
 from cupola.gateway.core.events import (
     Event,
     Finished,
     Logprobs,
     PromptLogprobs,
+    PromptRead,
     Reason,
     ReasoningDelta,
     TextDelta,
@@ -36,6 +39,7 @@ class CollectedAnswer:
     prompt_logprobs: tuple[TokenLogprob, ...] = ()
     reason: Reason = "stop"
     stopped_by: str | int | None = None
+    cut_call: bool = False  # the last call is not complete
 
 
 @dataclass(slots=True)
@@ -47,6 +51,26 @@ class Collected:
     reasoning_tokens: int = 0
 
 
+def without_stopped_calls(events: Sequence[Event]) -> list[Event]:
+    """Without the calls in which a stop string ended the answer.
+
+    Nobody could tell them from whole calls, because such an answer has no sign that it was cut.
+    """
+    cut = {e.index for e in events if isinstance(e, Finished) and e.cut_call and e.reason == "stop"}
+    last: dict[int, int] = {}  # the last call of each answer
+    for event in events:
+        if isinstance(event, ToolCallStart) and event.index in cut:
+            last[event.index] = event.call
+    return [
+        replace(event, cut_call=False)
+        if isinstance(event, Finished) and event.index in cut
+        else event
+        for event in events
+        if not isinstance(event, ToolCallStart | ToolCallArguments)
+        or last.get(event.index) != event.call
+    ]
+
+
 def collect(events: Iterable[Event], answers: int) -> Collected:
     """All events of a generation together. ``answers``: how many the request wants."""
     whole = Collected([CollectedAnswer() for _ in range(answers)])
@@ -56,7 +80,7 @@ def collect(events: Iterable[Event], answers: int) -> Collected:
             texts[event.index].append(event.text)
         elif isinstance(event, UsageTotal):
             whole.usage, whole.reasoning_tokens = event.usage, event.reasoning_tokens
-        else:
+        elif not isinstance(event, PromptRead):
             _add(whole.answers[event.index], event)
     for answer, parts in zip(whole.answers, texts, strict=True):
         answer.text = "".join(parts)
@@ -85,3 +109,4 @@ def _add(
             answer.prompt_logprobs = event.tokens
         case Finished():
             answer.reason, answer.stopped_by = event.reason, event.stopped_by
+            answer.cut_call = event.cut_call

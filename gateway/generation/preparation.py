@@ -30,7 +30,15 @@ from cupola.gateway.toolcalls.known import HERMES_CALLS
 from cupola.gateway.toolcalls.marked import MarkedParser
 from cupola.gateway.toolcalls.parser import Parser
 from cupola.gateway.toolcalls.tool_prompt import definition, described
-from cupola.scheduler.protocol.messages import Chat, Constraint, ConstraintKind, Text, Tokens, Work
+from cupola.scheduler.protocol.messages import (
+    Chat,
+    Constraint,
+    ConstraintKind,
+    SamplingParams,
+    Text,
+    Tokens,
+    Work,
+)
 
 NewId = Callable[[], str]
 _SHORT_ID = 9
@@ -53,7 +61,7 @@ def prepare(request: GenerationRequest, answer_format: AnswerFormat, new_id: New
     )
     work = Work(
         prompt=prompt,
-        sampling=request.sampling,
+        sampling=_sampling(request),
         answers=request.answers,
         constraint=_constraint(request, answer_format) if chat else request.constraint,
         prediction=request.prediction,
@@ -63,6 +71,17 @@ def prepare(request: GenerationRequest, answer_format: AnswerFormat, new_id: New
     )
     parser = _parser(request, answer_format, new_id) if parsed else None
     return Prepared(work, _names(request, work), parser)
+
+
+def _sampling(request: GenerationRequest) -> SamplingParams:
+    """A required call ends where its grammar ends: a stop string in it would leave half a call."""
+    if _calls_only(request):
+        return replace(request.sampling, stop=(), stop_token_ids=())
+    return request.sampling
+
+
+def _calls_only(request: GenerationRequest) -> bool:
+    return bool(request.tools.tools) and request.tools.use is ToolUse.REQUIRED
 
 
 def _names(request: GenerationRequest, work: Work) -> ParamNames:
@@ -121,7 +140,7 @@ def _narrowed(request: GenerationRequest, answer_format: AnswerFormat) -> Answer
     tools, form = request.tools, answer_format.tools
     if not tools.tools:
         return answer_format
-    if tools.use is ToolUse.REQUIRED:
+    if _calls_only(request):
         return replace(answer_format, tools=ENFORCED, harmony=False, special=False)
     if form is None or not _is_mixed(request):
         return answer_format
@@ -142,7 +161,7 @@ def _is_mixed(request: GenerationRequest) -> bool:
 def _constraint(request: GenerationRequest, answer_format: AnswerFormat) -> Constraint | None:
     tools = request.tools
     thinking = answer_format if answer_format.reasoning and request.reasoning is not False else None
-    if tools.tools and tools.use is ToolUse.REQUIRED:
+    if _calls_only(request):
         if request.constraint is not None:
             text = "A required call leaves no room for an answer of another form"
             raise ApiError(400, "invalid_value", text, param="constraint")
@@ -194,6 +213,12 @@ def _parser(
         emitter = Emitter(index, new_id, tools.parallel)
         if answer_format.harmony:
             return HarmonyParser(names, emitter)
-        return MarkedParser(answer_format, names, emitter, in_reasoning=in_reasoning)
+        return MarkedParser(
+            answer_format,
+            names,
+            emitter,
+            in_reasoning=in_reasoning,
+            calls_only=_calls_only(request),
+        )
 
     return make

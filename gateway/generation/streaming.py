@@ -13,6 +13,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from cupola.gateway.core.events import Event
+from cupola.gateway.generation.collected import without_stopped_calls
 from cupola.gateway.http.disconnect import cancelled_on_disconnect
 from cupola.gateway.http.errors import ApiError, RequestFailed, from_failure
 
@@ -66,7 +67,8 @@ class Answer:
     async def _collect(self, events: list[Event]) -> Response:
         async for batch in self._events:
             events += batch
-        return Response(self._frames.whole(events), media_type="application/json")
+        whole = self._frames.whole(without_stopped_calls(events))
+        return Response(whole, media_type="application/json")
 
     async def _stream(self, batch: list[Event], send: Send) -> None:
         headers = [

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+import msgspec
 
 from cupola.gateway.core.events import (
     Event,
     Finished,
     Logprobs,
     PromptLogprobs,
+    PromptRead,
     ReasoningDelta,
     TextDelta,
     ToolCallArguments,
@@ -36,6 +39,8 @@ class Translator:
             events.insert(0, Logprobs(output.index, output.logprobs))
         if output.prompt_logprobs:
             events.insert(0, PromptLogprobs(output.index, output.prompt_logprobs))
+        if output.prompt_usage is not None:
+            events.insert(0, PromptRead(output.index, output.prompt_usage))
         if output.finish_reason is not None:
             events.append(self._end(output))
         if output.usage is not None:
@@ -50,11 +55,18 @@ class Translator:
         return self._answers[index]
 
     def _end(self, output: Output) -> Finished:
-        index = output.index
+        index, by = output.index, output.stopped_by
+        answer = self._answers.get(index)
+        cut_call = answer is not None and _is_cut(output) and answer.call_is_open
         if output.finish_reason is FinishReason.LENGTH:
-            return Finished(index, "length", output.stopped_by)
-        called = index in self._answers and self._answers[index].called
-        return Finished(index, "tool_calls" if called else "stop", output.stopped_by)
+            return Finished(index, "length", by, cut_call)
+        called = answer is not None and answer.called and not cut_call
+        return Finished(index, "tool_calls" if called else "stop", by, cut_call)
+
+
+def _is_cut(output: Output) -> bool:
+    """Whether the model would have written more: it neither ended nor completed the answer."""
+    return output.finish_reason is FinishReason.LENGTH or output.stopped_by is not None
 
 
 @dataclass(slots=True)
@@ -63,14 +75,25 @@ class _Answer:
 
     parser: Parser
     called: bool = False  # a tool
+    arguments: list[str] = field(default_factory=list)  # pieces of the last call's, so far
     reasoned: int = 0  # tokens
     _pending: int = 0  # tokens whose event has not come yet
     _thinking: bool = False  # the last event was reasoning
 
+    @property
+    def call_is_open(self) -> bool:
+        """Whether the last call's arguments are not complete."""
+        if not self.called:
+            return False
+        try:
+            return not isinstance(msgspec.json.decode("".join(self.arguments)), dict)
+        except (msgspec.DecodeError, RecursionError):
+            return True
+
     def read(self, output: Output) -> list[Event]:
         events = self.parser.feed(output.text) if output.text else []
         if output.finish_reason is not None:
-            events += self.parser.finish()
+            events += self.parser.finish(cut=_is_cut(output))
         self._count(output, events)
         return events
 
@@ -83,12 +106,17 @@ class _Answer:
                 case ReasoningDelta():
                     thought += len(event.text)
                     self._thinking = True
-                case TextDelta() | ToolCallArguments():
-                    other += len(event.text if isinstance(event, TextDelta) else event.fragment)
+                case TextDelta():
+                    other += len(event.text)
                     self._thinking = False
+                case ToolCallArguments():
+                    other += len(event.fragment)
+                    self._thinking = False
+                    self.arguments.append(event.fragment)
                 case ToolCallStart():
                     other += len(event.name)
                     self.called, self._thinking = True, False
+                    self.arguments = []
         if thought or other:  # both, where a step gave several tokens: shared by their lengths
             self.reasoned += round(self._pending * thought / (thought + other))
             self._pending = 0

@@ -77,6 +77,8 @@ class OllamaFrames:
     def whole(self, events: list[Event]) -> bytes:
         collected = collect(events, 1)
         [answer] = collected.answers
+        if answer.cut_call:  # there is no form for half of a call
+            answer.calls.pop()
         self._reason = answer.reason
         whole = self._part(answer.text, answer)
         self._end(whole, UsageTotal(collected.usage, collected.reasoning_tokens))
@@ -108,6 +110,8 @@ class OllamaFrames:
                 self._call.arguments += event.fragment
             case Finished():
                 self._reason = event.reason
+                if event.cut_call:  # there is no form for half of a call
+                    self._call = None
                 return self._ended_call()
             case UsageTotal():
                 last = self._part("")

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from cupola.gateway.core.closed_schema import closed, is_open
+from cupola.gateway.core.odd_schemas import enforceable
 from cupola.gateway.core.request import Tool
 from cupola.gateway.toolcalls.formats import AnswerFormat, ToolCallFormat
 from cupola.gateway.toolcalls.readers import Payload
@@ -46,7 +47,8 @@ def calls_schema(tools: Sequence[Tool], *, parallel: bool, only_strict: bool = F
 
 def _parameters(tool: Tool) -> Any:
     """OpenAI's default is an empty list of parameters. Arguments are always an object."""
-    parameters = closed({"type": "object", "properties": {}} | (tool.parameters or {}))
+    given = enforceable(tool.parameters or {})
+    parameters = closed({"type": "object", "properties": {}} | given)
     return parameters if is_open(parameters) else parameters | {"additionalProperties": False}
 
 

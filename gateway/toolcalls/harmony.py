@@ -37,7 +37,7 @@ class HarmonyParser:
         self._run(final=False)
         return self._emit.take()
 
-    def finish(self) -> list[Event]:
+    def finish(self, *, cut: bool = False) -> list[Event]:
         self._run(final=True)
         if self._say is None and CHANNEL not in self._header and START not in self._header:
             self._emit.text(self._header)

@@ -15,7 +15,7 @@ from enum import Enum, auto
 from cupola.gateway.core.events import Event
 from cupola.gateway.toolcalls.emitter import Emitter, Trim
 from cupola.gateway.toolcalls.formats import AnswerFormat, Markers
-from cupola.gateway.toolcalls.readers import Reader, make_reader
+from cupola.gateway.toolcalls.readers import BlockReader, Reader, make_reader
 from cupola.gateway.toolcalls.scanner import find_first, held_back
 
 
@@ -26,7 +26,11 @@ class _State(Enum):
 
 
 class MarkedParser:
-    """See ``parser.Parser``. ``names``: the tools that may be called; none: nothing is a call."""
+    """See ``parser.Parser``. ``names``: the tools that may be called; none: nothing is a call.
+
+    ``calls_only``: a grammar lets the answer have calls and reasoning and nothing else. What is no
+    call there is the beginning of one that was cut, and no text.
+    """
 
     def __init__(
         self,
@@ -35,8 +39,10 @@ class MarkedParser:
         emitter: Emitter,
         *,
         in_reasoning: bool = False,
+        calls_only: bool = False,
     ) -> None:
         self._emit = emitter
+        self._calls_only = calls_only
         self._names = frozenset(names)
         self._format = answer_format.tools if names else None
         self._reasonings = {markers.start: markers for markers in answer_format.reasoning}
@@ -60,11 +66,13 @@ class MarkedParser:
         self._run(final=False)
         return self._emit.take()
 
-    def finish(self) -> list[Event]:
+    def finish(self, *, cut: bool = False) -> list[Event]:
         self._run(final=True)
-        if self._state is _State.CALLS:
+        if self._state is _State.CALLS and cut and isinstance(self._reader, BlockReader):
+            self._give_up()  # a block is only a call as a whole
+        elif self._state is _State.CALLS:
             self._close_calls()
-        if not self._emit.calls:
+        if not self._emit.calls and not self._calls_only:
             self._emit.text(self._text.space)
         return self._emit.take()
 
@@ -189,7 +197,8 @@ class MarkedParser:
         self._say(text)
 
     def _say(self, text: str) -> None:
-        self._emit.text(self._text.feed(text))
+        if not self._calls_only:
+            self._emit.text(self._text.feed(text))
 
     def _think(self, text: str) -> None:
         self._emit.reasoning(self._thought.feed(text))

@@ -13,5 +13,8 @@ class Parser(Protocol):
     def feed(self, text: str) -> list[Event]:
         """The events that more text makes certain."""
 
-    def finish(self) -> list[Event]:
-        """The events that the end of the text makes certain. It is called once."""
+    def finish(self, *, cut: bool = False) -> list[Event]:
+        """The events that the end of the text makes certain. It is called once.
+
+        ``cut``: the model would have written more.
+        """

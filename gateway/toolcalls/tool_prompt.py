@@ -9,6 +9,7 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from cupola.gateway.core.odd_schemas import without_nulls
 from cupola.gateway.core.request import Tool
 from cupola.gateway.toolcalls.formats import Markers
 
@@ -28,7 +29,9 @@ def definition(tool: Tool) -> dict[str, Any]:
     function: dict[str, Any] = {"name": tool.name}
     if tool.description is not None:
         function["description"] = tool.description
-    function["parameters"] = tool.parameters or {"type": "object", "properties": {}}
+    # Templates go through what is there, and a null is nothing to go through.
+    parameters = without_nulls(tool.parameters or {})
+    function["parameters"] = parameters or {"type": "object", "properties": {}}
     return {"type": "function", "function": function}
 
 

@@ -170,6 +170,7 @@ class Output(msgspec.Struct, frozen=True, omit_defaults=True):
     tokens: tuple[int, ...] = ()  # the result of Encode
     pieces: tuple[bytes, ...] = ()  # the bytes of each of ``tokens``; a character may be split
     embedding: bytes = b""  # the result of Embed: float32, little-endian
+    prompt_usage: Usage | None = None  # in a request's first output: the usage so far
 
     @property
     def last(self) -> bool:

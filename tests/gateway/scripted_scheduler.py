@@ -48,7 +48,8 @@ def words(message: FromGateway) -> Iterable[ToGateway]:
     """A streamed answer of three words, or Done."""
     match message:
         case Submit(request_id):
-            yield Outputs((Output(request_id, "One"),))
+            read = Usage(prompt_tokens=5, completion_tokens=1, cached_tokens=2)
+            yield Outputs((Output(request_id, "One", prompt_usage=read),))
             yield Outputs((Output(request_id, " two"),))
             usage = Usage(prompt_tokens=5, completion_tokens=3, cached_tokens=2)
             yield Outputs((Output(request_id, " three.", FinishReason.STOP, usage),))

@@ -36,6 +36,7 @@ class Job:
     cached_tokens: int | None = None  # of the first sequence that ran
     drafted_tokens: int = 0
     accepted_tokens: int = 0  # of those drafted
+    has_output: bool = False
 
     @property
     def usage(self) -> Usage:
@@ -211,12 +212,13 @@ class Sequence:
             self._take_prompt_logprobs(),
             by,
             self._take_unreported(),
+            prompt_usage=self._take_prompt_usage(),
         )
 
     def _output(self, text: str) -> Output | None:
         logprobs = self._held.take(text)
         prompt = self._take_prompt_logprobs()
-        if not (text or logprobs or prompt):
+        if not (text or logprobs or prompt) and self.job.has_output:
             return None
         return Output(
             self.job.request_id,
@@ -225,7 +227,15 @@ class Sequence:
             logprobs=logprobs,
             prompt_logprobs=prompt,
             made=self._take_unreported(),
+            prompt_usage=self._take_prompt_usage(),
         )
+
+    def _take_prompt_usage(self) -> Usage | None:
+        """The usage so far, for the first output of the request: then the prompt has been read."""
+        if self.job.has_output:
+            return None
+        self.job.has_output = True
+        return self.job.usage
 
     def _take_unreported(self) -> int:
         taken, self._unreported = self._unreported, 0

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from cupola.scheduler.protocol.messages import SamplingParams
+from cupola.workers.model.confinement import (
+    ConfinementError,
+    check_config,
+    check_links,
+    parse_config,
+)
 
 
 class ModelFolderError(ValueError):
@@ -33,7 +38,8 @@ class ModelFolder:
     def read(cls, path: Path, context_limit: int = 0) -> ModelFolder:
         """Read the folder.
 
-        ``context_limit``: a cap on the model's context; 0: none. Raises ModelFolderError.
+        ``context_limit``: a cap on the model's context; 0: none. Raises ModelFolderError, also for
+        a folder that names a library or a file outside.
         """
         config = _read(path / "genai_config.json")
         model = config["model"]
@@ -45,13 +51,24 @@ class ModelFolder:
         end = model.get("eos_token_id", [])
         ends = frozenset(end if isinstance(end, list) else [end])
         decoder = model.get("decoder", {})
-        graph = path / decoder.get("filename", "model.onnx")
+        filename = decoder.get("filename", "model.onnx")
+        if not isinstance(filename, str) or not filename:
+            raise ModelFolderError(
+                f"{path.name}/genai_config.json: model.decoder.filename is not the name of a file"
+            )
+        graph = path / filename
         limit = min(context, context_limit or context)
         head_size = decoder.get("head_size", 0)
         cache = _cache_bytes(decoder)
         window = decoder.get("sliding_window", {}).get("window_size", 0)
         advised = _advised(config.get("search"))
         return cls(path, graph, limit, ends, head_size, cache, window, advised)
+
+    @property
+    def graphs(self) -> list[Path]:
+        """All graphs in the folder, whichever of them a runtime reads."""
+        found = {self.decoder, *self.path.rglob("*.onnx")}
+        return sorted(file for file in found if file.is_file())
 
     @property
     def decoder_bytes(self) -> int:
@@ -78,9 +95,16 @@ def _advised(search: object) -> SamplingParams:
 def _read(file: Path) -> dict[str, Any]:
     name = f"{file.parent.name}/{file.name}"
     try:
-        config = json.loads(file.read_text("utf-8"))
-    except (OSError, ValueError) as error:
+        config = parse_config(file.read_text("utf-8"))
+    except OSError as error:
+        raise ModelFolderError(f"{name} cannot be read: {error.strerror}") from error
+    except ValueError as error:
         raise ModelFolderError(f"{name} cannot be read: {error}") from error
+    try:
+        check_config(config)
+        check_links(file.parent)
+    except ConfinementError as error:
+        raise ModelFolderError(f"{file.parent.name}: {error}") from error
     if not isinstance(config, dict) or not isinstance(config.get("model"), dict):
         raise ModelFolderError(f"{name}: 'model' is missing")
     return config

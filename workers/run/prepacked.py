@@ -5,15 +5,15 @@ own. Here one session writes its graph with these layouts to a folder of the cac
 all other sessions map that file: its pages are in memory once, however many processes there are.
 
 An entry fits one state of the model's files, one processor and one version of the runtime. No model
-needs one: if the entry cannot be written, the model is loaded without it. A damaged entry is
-written again. The model's folder is only read.
+needs one: if the entry cannot be written, the model is loaded without it. Each file of an entry has
+digests, which are compared whenever a session maps it. A damaged entry is written again. The
+model's folder is only read.
 """
 
 from __future__ import annotations
 
 import errno
 import hashlib
-import json
 import logging
 import os
 import shutil
@@ -24,6 +24,7 @@ from pathlib import Path
 
 import onnxruntime as ort
 
+from cupola.cache.digests import check_digests, write_digests
 from cupola.cache.home import Home
 from cupola.cache.locks import file_lock
 from cupola.cache.processor import processor
@@ -35,7 +36,7 @@ logger = logging.getLogger(__name__)
 
 _GRAPH = "graph.onnx"
 _WEIGHTS = "weights.bin"
-_MANIFEST = "files.json"  # written last: size and time of the other files
+_MANIFEST = "files.json"  # written last: the digests of the other files
 SPACE = 3  # times the model's size must be free: its weights are written twice, and padded
 _ERRORS_ONLY = 3  # log level: onnxruntime warns that the graph fits this machine only
 
@@ -84,11 +85,12 @@ class PrepackedWeights:
         It is made once. The entry must be there. Raises OSError, ValueError.
         """
         entry = self.home.prepacked_folder(self.model) / self._key(graph)
-        path = entry / name
-        if not path.exists():
+        path, manifest = entry / name, f"{name}.json"
+        if not _is_unchanged(entry, manifest):
             draft = path.with_suffix(f".{os.getpid()}")
             draft.write_bytes(make((entry / _GRAPH).read_bytes()))
             draft.replace(path)
+            write_digests(entry, [name], manifest)
         return path
 
     def map(self, graph: Path, threads: int) -> ort.InferenceSession:
@@ -170,20 +172,17 @@ def _complete(entry: Path) -> int:
     for name in (_GRAPH, _WEIGHTS):
         with (entry / name).open("rb+") as file:
             os.fsync(file.fileno())
-    states = file_states(entry)
-    (entry / _MANIFEST).write_text(json.dumps(states), "utf-8")
-    return sum(size for size, _ in states.values())
+    write_digests(entry, (_GRAPH, _WEIGHTS), _MANIFEST)
+    return sum((entry / name).stat().st_size for name in (_GRAPH, _WEIGHTS))
 
 
 def is_whole(entry: Path) -> bool:
     """Whether the entry was written to its end and its files are as they were then."""
+    return _is_unchanged(entry, _MANIFEST)
+
+
+def _is_unchanged(entry: Path, manifest: str) -> bool:
     try:
-        return bool(json.loads((entry / _MANIFEST).read_text("utf-8")) == file_states(entry))
+        return check_digests(entry, manifest)
     except (OSError, ValueError):
         return False
-
-
-def file_states(entry: Path) -> dict[str, list[int]]:
-    """Size and time of the entry's files, as the manifest has them. Raises OSError."""
-    found = {name: (entry / name).stat() for name in (_GRAPH, _WEIGHTS)}
-    return {name: [state.st_size, state.st_mtime_ns] for name, state in found.items()}

@@ -16,6 +16,7 @@ from cupola.gateway.core.tool_schemas import (
     Name,
     NamedFunction,
     NamedTool,
+    Parameters,
     options,
 )
 from cupola.gateway.http.validation import UNSUPPORTED, Body, invalid
@@ -36,7 +37,7 @@ class ResponseTool(Body):
     type: FunctionType
     name: Name | None = None
     description: str | None = None
-    parameters: dict[str, Any] | None = None
+    parameters: Parameters | None = None
     strict: bool | None = None
     function: FunctionDefinition | None = None  # the nested form
 

@@ -105,7 +105,8 @@ class Progress:
         if self._open is None and not self.record.output:
             self._message()  # an answer without a word is a message as well
         if self._open is not None:
-            self._close("incomplete" if event.reason == "length" else "completed")
+            cut = event.reason == "length" or event.cut_call
+            self._close("incomplete" if cut else "completed")
 
     def _index(self) -> int:
         """Where the next item goes. Ends the item before it."""

@@ -89,6 +89,7 @@ def test_install(home: Home, variant: ModelVariant) -> None:
     assert model.path == home.models / "Tests" / "tiny-generic-cpu-1"
     assert sorted(path.name for path in model.path.iterdir()) == [
         "chat_template.jinja",
+        "cupola-digests.json",
         "genai_config.json",
         "inference_model.json",
         "model.onnx",

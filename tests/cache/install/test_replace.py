@@ -66,6 +66,7 @@ print("replaced")
 
 FILES = {
     "chat_template.jinja",
+    "cupola-digests.json",
     "genai_config.json",
     "inference_model.json",
     "model.onnx",

@@ -22,6 +22,7 @@ from cupola.gateway.anthropic.frames import AnthropicFrames
 from cupola.gateway.core.events import (
     Event,
     Finished,
+    PromptRead,
     ReasoningDelta,
     TextDelta,
     ToolCallArguments,
@@ -110,6 +111,8 @@ def frames_of(text: str) -> list[dict[str, Any]]:
     """The events of a raw stream; each is named as its data are."""
     events = []
     for frame in text.split("\n\n")[:-1]:
+        if frame.startswith(":"):
+            continue
         name, data = frame.split("\n")
         event = json.loads(data.removeprefix("data: "))
         assert name == f"event: {event['type']}"
@@ -162,7 +165,12 @@ def test_order_of_events(gateway: RunningGateway) -> None:
         "content": [],
         "stop_reason": None,
         "stop_sequence": None,
-        "usage": {"input_tokens": 0, "output_tokens": 0},
+        "usage": {
+            "input_tokens": 3,
+            "cache_creation_input_tokens": 0,
+            "cache_read_input_tokens": 2,
+            "output_tokens": 1,
+        },
     }
     delta = "content_block_delta"
     assert events == [
@@ -185,6 +193,19 @@ def test_order_of_events(gateway: RunningGateway) -> None:
         },
         {"type": "message_stop"},
     ]
+
+
+def test_a_prompt_that_is_read_for_long_keeps_the_connection_open() -> None:
+    frames = AnthropicFrames("m", max_tokens=9)
+    waiting = frames.begin() + frames.idle() + frames.idle()
+    assert frames_of(waiting.decode()) == []  # clients take only message_start first
+    assert waiting.startswith(b": ")
+    read = frames.encode([PromptRead(0, Usage(9, 1, cached_tokens=4))])
+    start, ping = frames_of(read.decode())
+    assert (start["type"], ping["type"]) == ("message_start", "ping")
+    usage = start["message"]["usage"]
+    assert (usage["input_tokens"], usage["cache_read_input_tokens"]) == (5, 4)
+    assert kinds(frames_of(frames.idle().decode())) == ["ping"]
 
 
 @pytest.mark.usefixtures("qwen3")

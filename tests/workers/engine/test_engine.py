@@ -460,3 +460,23 @@ def test_answers_that_are_to_come_again_say_so(params: SamplingParams, reproduci
     backend.add("r", Work(Text("abc"), params))
     drain(backend)
     assert {row.reproducible for rows in model.runs for row in rows} == {reproducible}
+
+
+def test_the_first_output_says_how_long_the_prompt_is():
+    """Once for each request, however many answers it has."""
+    backend = engine()
+    prompt = words(40, 7)
+    backend.add("plain", greedy(prompt, 4, ignore_eos=True))
+    first = drain(backend)["plain"]
+    backend.add("again", greedy(prompt, 4, ignore_eos=True))
+    backend.add(
+        "several", msgspec.structs.replace(greedy(prompt, 4, seed=1, ignore_eos=True), answers=3)
+    )
+    outputs = drain(backend) | {"plain": first}
+    for name, found in outputs.items():
+        usages = [output.prompt_usage for output in found]
+        assert usages[0] is not None and usages[1:] == [None] * (len(usages) - 1), name
+        assert usages[0].prompt_tokens == found[-1].usage.prompt_tokens
+        assert usages[0].cached_tokens == found[-1].usage.cached_tokens
+        assert 1 <= usages[0].completion_tokens <= found[-1].usage.completion_tokens
+    assert outputs["again"][0].prompt_usage.cached_tokens > 0

@@ -280,6 +280,16 @@ def test_an_engine_answers_over_it(home: Home, model: Path) -> None:
     assert not backend.violations()
 
 
+def test_a_changed_byte_in_the_graph_makes_it_again(home: Home, model: Path) -> None:
+    scales = opened(home, model).prompts.scales
+    (graph,) = home.prepacked_folder(model).rglob("int8-*.onnx")
+    content = bytearray(graph.read_bytes())
+    content[len(content) // 2] ^= 0x10
+    graph.write_bytes(content)
+    np.testing.assert_array_equal(opened(home, model).prompts.scales, scales)
+    assert graph.read_bytes() != content
+
+
 def test_where_no_graph_can_be_kept_keys_and_values_stay_as_they_are(
     tmp_path: Path, model: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:

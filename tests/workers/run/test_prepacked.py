@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import shutil
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from cupola.cache.digests import write_digests
 from cupola.cache.home import Home
 from cupola.workers.device.device import CPU
 from cupola.workers.model.model_folder import ModelFolder
@@ -131,13 +133,28 @@ def test_a_damaged_entry_is_made_again(file: str, home: Home, model: Path):
     assert prepacked.is_whole(entry)
 
 
+@pytest.mark.parametrize("file", ["graph.onnx", "weights.bin"])
+def test_a_changed_byte_in_an_entry_makes_it_again(file: str, home: Home, model: Path):
+    logits(shared(home, model))
+    (entry,) = entries(home)
+    changed_at = (entry / file).stat()
+    with (entry / file).open("r+b") as opened:
+        opened.seek(changed_at.st_size // 2)
+        byte = opened.read(1)[0]
+        opened.seek(changed_at.st_size // 2)
+        opened.write(bytes([byte ^ 0x40]))
+    os.utime(entry / file, ns=(changed_at.st_atime_ns, changed_at.st_mtime_ns))
+    np.testing.assert_array_equal(logits(shared(home, model)), logits(session()))
+    assert prepacked.is_whole(entry)
+
+
 def test_an_entry_that_the_runtime_refuses_is_dropped(
     home: Home, model: Path, caplog: pytest.LogCaptureFixture
 ):
     logits(shared(home, model))
     (entry,) = entries(home)
     (entry / "graph.onnx").write_bytes(b"no graph")
-    (entry / "files.json").write_text(json.dumps(prepacked.file_states(entry)))
+    write_digests(entry, ("graph.onnx", "weights.bin"), "files.json")
     np.testing.assert_array_equal(logits(shared(home, model)), logits(session()))
     assert "tiny-1: its weights are not shared: onnxruntime refuses" in caplog.text
     assert entries(home) == []

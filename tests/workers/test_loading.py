@@ -1,0 +1,92 @@
+"""A model whose files have changed since it was installed is not loaded."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from cupola.cache.catalog import ExecutionProvider
+from cupola.cache.digests import MANIFEST, write_model_digests
+from cupola.scheduler.protocol.messages import ErrorCode, LoadModel, LocalModel, Rejected
+from cupola.workers.loading import EngineOptions, load
+from cupola.workers.model.backend import Backend
+from cupola.workers.model.model_folder import ModelFolderError
+from cupola.workers.residency import Residency
+from cupola.workers.worker import Identity, Worker
+from tests.workers.reference import DATA
+
+CPU = ExecutionProvider.CPU
+LISTED = ["model.onnx", "model.onnx.data", "tokenizer.json"]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return shutil.copytree(DATA / "builder-int4", tmp_path / "models" / "maker" / "tiny-1")
+
+
+def loaded(folder: Path, backend: str = "onnx") -> Backend:
+    return load(LocalModel("tiny:1", str(folder), CPU), EngineOptions(backend=backend, slots=2))
+
+
+def flip(file: Path) -> None:
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 0x10
+    file.write_bytes(content)
+
+
+@pytest.mark.parametrize("backend", ["onnx", "genai"])
+@pytest.mark.parametrize("name", LISTED)
+def test_a_damaged_file_is_named(folder: Path, name: str, backend: str) -> None:
+    write_model_digests(folder)
+    flip(folder / name)
+    expected = rf"tiny-1/{name} is damaged: .*; download or import the model again, or delete "
+    with pytest.raises(ModelFolderError, match=expected):
+        loaded(folder, backend)
+
+
+def test_a_whole_model_is_loaded(folder: Path) -> None:
+    write_model_digests(folder)
+    loaded(folder)
+
+
+def test_a_model_without_digests_is_loaded_and_gets_none(folder: Path) -> None:
+    loaded(folder)
+    assert not (folder / MANIFEST).exists()
+
+
+def test_a_config_that_was_edited_is_read(folder: Path) -> None:
+    write_model_digests(folder)
+    config = folder / "genai_config.json"
+    config.write_text(config.read_text() + "\n")
+    loaded(folder)
+
+
+@pytest.mark.parametrize("name", ["genai_config.json", *LISTED])
+@pytest.mark.parametrize("content", [None, b"", b"nonsense", b'{"model": {"decoder": 5}}'])
+@pytest.mark.parametrize("backend", ["onnx", "genai"])
+def test_clients_see_no_paths(
+    folder: Path, tmp_path: Path, name: str, content: bytes | None, backend: str
+) -> None:
+    if content is None:
+        (folder / name).unlink()
+    else:
+        (folder / name).write_bytes(content)
+    text = load_error(folder, backend)
+    assert "'tiny:1' could not be loaded: " in text
+    assert str(tmp_path) not in text
+    assert "/onnxruntime_src/" not in text
+
+
+def load_error(folder: Path, backend: str) -> str:
+    """What a client is told when the load fails."""
+    worker = Worker(Identity("w", CPU, 1, 2), Residency(60.0), lambda model: None)
+    model = LocalModel("tiny:1", str(folder), CPU)
+    worker.receive(LoadModel("r", model), 0.0)
+    with pytest.raises(Exception) as raised:
+        loaded(folder, backend)
+    assert isinstance(raised.value, Exception)
+    (answer,) = (a for a in worker.loaded(model.id, raised.value, 1.0) if isinstance(a, Rejected))
+    assert answer.code is ErrorCode.MODEL_LOAD_FAILED
+    return answer.message
