@@ -12,6 +12,8 @@ from typing import Any
 
 from tokenizers import Tokenizer, models
 
+from cupola.workers.model.token_bytes import BYTE_LEVEL
+
 # How many bytes of a text in NFC can become one byte of what the vocabulary spells.
 _SHRINKING = {"NFC": 1, "NFD": 1, "Lowercase": 3, "Prepend": 1}
 _LOSSLESS = {"ByteLevel", "Metaspace", "Digits"}
@@ -22,6 +24,7 @@ class TokenBound:
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         added = tokenizer.get_added_tokens_decoder().values()
+        self._unknown = _unknown_bytes(tokenizer)  # they are left out
         self._shrinking = _shrinking(_state(tokenizer.normalizer))
         self._bytes_per_token = _bytes_per_token(tokenizer) if self._shrinking else 0
         self._strips = any(token.lstrip or token.rstrip for token in added)  # white space
@@ -32,11 +35,10 @@ class TokenBound:
             return 0
         if self._strips:
             text = "".join(text.split())
-        if text.isascii():  # no normalizer makes it shorter
-            return -(-len(text) // self._bytes_per_token)
-        text = unicodedata.normalize("NFC", text)
-        size = len(text.encode(errors="replace"))
-        return -(-size // (self._bytes_per_token * self._shrinking))
+        shrinking = 1 if text.isascii() else self._shrinking
+        content = unicodedata.normalize("NFC", text).encode(errors="replace")
+        known = content.translate(None, self._unknown)
+        return -(-len(known) // (self._bytes_per_token * shrinking))
 
 
 def _bytes_per_token(tokenizer: Tokenizer) -> int:
@@ -45,9 +47,10 @@ def _bytes_per_token(tokenizer: Tokenizer) -> int:
     parts = _parts(_state(tokenizer.pre_tokenizer), "pretokenizers")
     if not isinstance(tokenizer.model, models.BPE) or not all(map(_is_lossless, parts)):
         return 0
-    if any(part["type"] == "ByteLevel" for part in parts):  # a character stands for a byte
-        alphabet = {token for token in vocabulary if len(token) == 1}
-        longest = max(map(len, vocabulary), default=0) if len(alphabet) >= 256 else 0
+    if _is_byte_level(tokenizer):
+        if tokenizer.normalizer is not None and _unknown_bytes(tokenizer):
+            return 0  # the normalizer may make unknown bytes of known ones
+        longest = max(map(len, vocabulary), default=0)
     elif tokenizer.model.byte_fallback and all(f"<0x{b:02X}>" in vocabulary for b in range(256)):
         longest = max(len(token.encode()) for token in vocabulary)
     else:
@@ -55,6 +58,20 @@ def _bytes_per_token(tokenizer: Tokenizer) -> int:
     added = tokenizer.get_added_tokens_decoder().values()
     longest_added = max((len(token.content.encode()) for token in added), default=0)
     return max(longest, longest_added) if longest else 0
+
+
+def _unknown_bytes(tokenizer: Tokenizer) -> bytes:
+    """The bytes that a byte-level vocabulary has no token for."""
+    if not _is_byte_level(tokenizer):
+        return b""
+    model = tokenizer.model
+    return bytes(byte for sign, byte in BYTE_LEVEL.items() if model.token_to_id(sign) is None)
+
+
+def _is_byte_level(tokenizer: Tokenizer) -> bool:
+    """Whether a character of the vocabulary stands for a byte."""
+    parts = _parts(_state(tokenizer.pre_tokenizer), "pretokenizers")
+    return any(part["type"] == "ByteLevel" for part in parts)
 
 
 def _state(part: Any) -> dict[str, Any] | None:

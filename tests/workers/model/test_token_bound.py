@@ -43,6 +43,13 @@ def byte_level() -> Tokenizer:
     return made
 
 
+def incomplete() -> Tokenizer:
+    """With no token for a byte that it has not seen."""
+    made = Tokenizer(models.BPE({"a": 0, "b": 1, "Ġ": 2, "Ã": 3}, []))
+    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    return made
+
+
 def composing() -> Tokenizer:
     made = byte_level()
     made.normalizer = normalizers.Sequence([normalizers.NFC(), normalizers.Lowercase()])
@@ -92,7 +99,7 @@ def deleting() -> Tokenizer:
     return made
 
 
-LOSSLESS = [byte_level, composing, stripping, byte_fallback]
+LOSSLESS = [byte_level, incomplete, composing, stripping, byte_fallback]
 LOSSY = [word_piece, without_bytes, forgetting, deleting]
 LONG = "<|a_rather_long_special_token|>"
 PIECES = ["<|im_start|>", "<|end|>", LONG, " the", "\n\n\n", "   ", "=" * 20]
