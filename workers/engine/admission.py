@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from dataclasses import dataclass
 from math import nan
@@ -104,6 +104,11 @@ class Admission:
             grammar.add_done_callback(lambda _: self._wake())
         job = Job(request_id, len(prompt.tokens), open=work.answers)
         return [self._sequence(job, index, prompt, work, grammar) for index in range(work.answers)]
+
+    def abandon(self, sequences: Iterable[Sequence]) -> None:
+        """A request has ended; these sequences of it were waiting."""
+        for grammar in {s.grammar for s in sequences if s.grammar is not None}:
+            self._constraints.abandon(grammar)
 
     def _sequence(
         self,

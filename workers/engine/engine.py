@@ -124,9 +124,11 @@ class Engine:
         self._unread.pop(request_id, None)
         for sequence in [s for s in self._running if s.job.request_id == request_id]:
             self._finish(sequence)
-        for sequence in [s for s in self._waiting if s.job.request_id == request_id]:
+        waiting = [s for s in self._waiting if s.job.request_id == request_id]
+        for sequence in waiting:
             self._waiting.remove(sequence)
             self._recovery.forget(sequence)
+        self._admission.abandon(waiting)
 
     def violations(self) -> list[str]:
         """What is inconsistent between two steps; for tests and for debugging."""
