@@ -10,14 +10,11 @@ import subprocess
 import sys
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parent.parent
-PACKAGES = ("cache", "scheduler", "workers", "gateway", "service", "client")
+from tests.imports import ALL, OURS, PACKAGES, ROOT, Import, sources
 
 # What each package may import besides itself.
 ALLOWED = {
@@ -127,50 +124,6 @@ HEAVY = {"starlette", "hypercorn", "zmq", "onnxruntime", "onnxruntime_genai", "n
 SLOW = {"pydantic", "httpx2"}
 
 
-@dataclass(frozen=True)
-class Import:
-    file: str
-    line: int
-    names: tuple[str, ...]  # what it may mean, e.g. ("cupola.cache", "cupola.cache.home")
-    relative: bool
-
-    def __str__(self) -> str:
-        return f"{self.file}:{self.line} imports {self.names[-1]}"
-
-    @property
-    def top(self) -> str:
-        return self.names[0].partition(".")[0]
-
-    @cached_property
-    def target(self) -> str:
-        """The file of ours that is imported, or empty."""
-        for name in reversed(self.names):
-            path = name.removeprefix("cupola.").replace(".", "/")
-            if name.startswith("cupola."):
-                for file in (f"{path}.py", f"{path}/__init__.py"):
-                    if (ROOT / file).is_file():
-                        return file
-        return ""
-
-
-def sources(*folders: str) -> list[Path]:
-    return sorted(path for folder in folders for path in (ROOT / folder).rglob("*.py"))
-
-
-def imports(paths: list[Path]) -> Iterator[Import]:
-    for path in paths:
-        file = path.relative_to(ROOT).as_posix()
-        for node in ast.walk(ast.parse(path.read_text("utf-8"), file)):
-            if isinstance(node, ast.Import):
-                for name in node.names:
-                    yield Import(file, node.lineno, (name.name,), relative=False)
-            elif isinstance(node, ast.ImportFrom):
-                module = node.module or ""
-                for name in node.names:
-                    names = (module, f"{module}.{name.name}")
-                    yield Import(file, node.lineno, names, relative=node.level > 0)
-
-
 def folder(file: str) -> str:
     return file.rpartition("/")[0]
 
@@ -184,10 +137,6 @@ def levels(package: str) -> Mapping[str, int]:
         for depth, row in enumerate(rows)
         for name in row
     }
-
-
-OURS = list(imports(sources(*PACKAGES)))
-ALL = OURS + list(imports(sources("tests", "loadtests")))
 
 
 def test_the_packages_are_there() -> None:
@@ -305,6 +254,12 @@ def test_arrows_between_folders() -> None:
     both = {(a, b) for a in arrows for b in arrows[a] if a in arrows.get(b, ())}
     offered = {("client", "client/sdk"), ("client/sdk", "client")}  # by client/__init__.py
     assert both - offered == set()
+
+
+def test_no_test_imports_from_another() -> None:
+    # pytest would import such a module twice, and what it has would be two things.
+    found = [str(each) for each in ALL if ".test_" in each.names[0]]
+    assert found == []
 
 
 def test_no_import_is_relative() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.test_layers import OURS
+from tests.imports import OURS
 
 RUNTIMES = ("onnxruntime", "onnxruntime_genai")
 # Every module that imports a runtime, so a new one cannot be forgotten.

@@ -51,6 +51,7 @@ class SchedulerClient:
         # zmq.asyncio makes a future for each frame. Reading through this socket costs less; the
         # other one is for waiting.
         self._direct: zmq.Socket[bytes] = zmq.Socket.shadow(socket.underlying)
+        self._next_frame: asyncio.Future[bytes] | None = None  # what ``_read`` waits for
         self._calls = Calls(time.monotonic())
         self._status_at = -float("inf")
         self._serving = asyncio.Event()
@@ -143,7 +144,9 @@ class SchedulerClient:
 
     async def _read(self) -> None:
         while True:
-            self._receive(await self._socket.recv())
+            self._next_frame = cast("asyncio.Future[bytes]", self._socket.recv())
+            self._receive(await self._next_frame)
+            self._next_frame = None
             self._drain()
             await asyncio.sleep(0)  # recv does not yield while frames are waiting
 
@@ -169,8 +172,11 @@ class SchedulerClient:
 
     async def _query(self) -> None:
         while True:
-            self._drain()  # after a stall of this loop, answers may be waiting
-            self._send(self._calls.tick(time.monotonic()))
+            # After a stall of this loop, frames may be waiting. If ``_read`` already has one that
+            # it has not handled yet, those behind it must wait, or they would overtake it.
+            if self._next_frame is None or not self._next_frame.done():
+                self._drain()
+                self._send(self._calls.tick(time.monotonic()))
             self._send([Query()])
             await asyncio.sleep(HEARTBEAT)
 

@@ -16,6 +16,11 @@ from cupola.workers.kv.kv_store import KVStore
 # Tokens of each answer for which there must be room when one more sequence begins.
 HEADROOM = 32
 
+# Tokens of a prompt that are computed even if the cache holds all of them. Attention computes a row
+# of one query in another way than rows of several, so with one the answer to a prompt that is known
+# would differ a little from the answer to the same prompt when it was new.
+LEAST_READ = 2
+
 # A prompt waits for another sequence that is about to compute so many of its tokens (SGLang's
 # choice).
 WORTH_WAITING = 32
@@ -126,7 +131,7 @@ class SlotAllocator:
     def _match(self, sequence: Sequence) -> Match:
         if sequence.prompt_logprobs is not None:  # they need every token's logits
             return Match(self.table.slots[0], 0)
-        match = self.table.match(sequence.tokens[:-1], sequence.salt)  # one token must be run
+        match = self.table.match(sequence.tokens[:-LEAST_READ], sequence.salt)
         if self._cache.copies or self.table.continues(match):
             return match
         return Match(match.slot, 0)
@@ -135,7 +140,7 @@ class SlotAllocator:
     def _worth_waiting(sequence: Sequence, match: Match, running: Iterable[Sequence]) -> bool:
         if sequence.prompt_logprobs is not None:
             return False
-        limit = len(sequence.tokens) - 1
+        limit = len(sequence.tokens) - LEAST_READ
         for other in running:
             if other.reading and other.salt == sequence.salt:
                 worth = 1 if other.job is sequence.job else WORTH_WAITING

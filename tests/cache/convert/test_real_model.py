@@ -17,7 +17,7 @@ from cupola.cache.convert.formats.gguf_file import GgufFile
 from cupola.cache.convert.weights.decoder_shape import read_shape
 from cupola.cache.home import Home
 from cupola.cache.store import ModelCache
-from tests.cache.convert.graph.test_decoder_graph import genai_greedy
+from tests.cache.convert.genai import genai_greedy
 from tests.cache.convert.plain_graph import Graph, log_softmax
 from tests.cache.convert.reference import Reference
 

@@ -1,17 +1,10 @@
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from hypothesis import given
 from hypothesis import strategies as st
 
 from cupola.workers.engine.plan import plan
-
-
-@dataclass(slots=True)
-class Waiting:
-    name: str
-    pending: int
+from tests.workers.engine.waiting import Waiting
 
 
 def planned(pendings: list[int], budget: int, parallel_prompts: int = 1) -> list[tuple[str, int]]:
@@ -25,6 +18,11 @@ def test_generating_sequences_go_first_then_prompts_in_order_of_arrival():
 
 def test_a_long_prompt_comes_in_chunks():
     assert planned([1000, 1], budget=64) == [("s1", 1), ("s0", 63)]
+
+
+def test_no_chunk_is_the_last_token_alone():
+    assert planned([17], budget=16) == [("s0", 15)]
+    assert planned([3], budget=2) == [("s0", 2)]  # to go on is more important
 
 
 def test_short_prompts_share_a_run():
@@ -54,5 +52,8 @@ def test_the_budget_is_used_and_kept(pendings: list[int], budget: int, parallel_
     total = sum(count for _, count in steps)
     generating = pendings.count(1)
     assert total <= max(budget, generating)
-    assert total == min(sum(pendings), max(budget, generating))
+    # Of each prompt one token may be left, so that it has no chunk of its own.
+    assert total >= min(sum(pendings), max(budget, generating)) - (len(pendings) - generating)
+    left = {f"s{number}": pending for number, pending in enumerate(pendings)}
+    assert all(left[name] - count != 1 or count <= 2 for name, count in steps)
     assert len({name for name, _ in steps}) == len(steps)

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from cupola.workers.engine.plan import plan
 from cupola.workers.engine.step_budget import StepBudget
-from tests.workers.engine.test_plan import Waiting
+from tests.workers.engine.waiting import Waiting
 
 
 def test_alone_a_prompt_takes_all_there_is():

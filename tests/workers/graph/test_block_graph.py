@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from cupola.workers.graph.block_graph import with_block_weights
@@ -14,15 +15,20 @@ from cupola.workers.model.model_folder import ModelFolder
 from cupola.workers.run.autotune import Autotune
 from cupola.workers.run.decoder_session import DecoderSession
 from cupola.workers.run.packing import Row
-from tests.cache.convert.quantization.test_w8a8 import distance, folder
+from tests.marks import needs_integer_products
+from tests.w8a8 import distance, write_w8a8
 from tests.workers.chosen_way import ChosenWay
 from tests.workers.reference import DATA
 
-__all__ = ["folder"]
 PLENTY = 2**24
 NEAR = 0.1
 WIDTH = 16
 FIRST, SECOND = [1, 72, 5, 260, 33, 99, 100, 14], [2, 17, 200, 201, 7, 8, 9, 35]
+
+
+@pytest.fixture(params=[True, False], ids=["tied", "untied"])
+def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    return write_w8a8(tmp_path, tied=request.param)
 
 
 def served(folder: Path) -> bytes:
@@ -94,6 +100,7 @@ def test_nothing_is_made_of_other_products_or_of_too_large_ones(folder: Path) ->
     assert with_block_weights(served(folder), folder, 1000) is None
 
 
+@needs_integer_products
 def test_both_read_and_write_the_same_keys_and_values(folder: Path) -> None:
     plain, both = session(folder, 0), session(folder, PLENTY, chosen := ChosenWay())
     for blocks_first in (True, False):
@@ -108,6 +115,7 @@ def test_both_read_and_write_the_same_keys_and_values(folder: Path) -> None:
     assert distance(without, expected[-1:]) > 4 * NEAR
 
 
+@needs_integer_products
 def test_the_session_starts_again_with_both(folder: Path) -> None:
     both = session(folder, PLENTY, chosen := ChosenWay())
     both.rebuild()

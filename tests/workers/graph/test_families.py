@@ -20,15 +20,14 @@ from cupola.workers.engine.engine import Engine
 from cupola.workers.model.model_folder import ModelFolder
 from cupola.workers.run.decoder_session import DecoderSession
 from cupola.workers.run.packing import Row
+from tests.workers.families import FAMILIES, LONG_FROM
 from tests.workers.reference import DATA, plain_decoder
 from tests.workers.run.genai_reference import greedy_answer
 from tests.workers.tiny import BUDGET, NAME, SLOTS, codec, decode, drain, engine_over, step, text
 
-FAMILIES = ("qwen2", "qwen3", "phi3", "gemma", "gemma2", "gemma3", "mistral", "gpt-oss")
 FOUR_BIT = tuple(family for family in FAMILIES if family != "gpt-oss")
 FLOAT32 = (*FAMILIES, "mobius-llama", "mobius-qwen3", "mobius-gemma3")
 COUNT = 40  # tokens of an answer
-LONG_FROM = 64  # tokens that the first of phi3-long's rotary tables serves
 
 
 def prompt(length: int, seed: int) -> tuple[int, ...]:

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from cupola.scheduler.protocol.messages import SamplingParams, Text, Usage, Work
-from cupola.workers.engine.slot_allocation import WORTH_WAITING
+from cupola.workers.engine.slot_allocation import LEAST_READ, WORTH_WAITING
 from cupola.workers.kv.sharing_cache import SharingCache
 from tests.workers.faulty_session import FaultySession
 from tests.workers.tiny import (
@@ -48,7 +48,7 @@ def test_several_answers_read_their_prompt_once(model: FaultySession, answers: i
     # One answer reads the prompt, the others its last token only; each token made is run, but the
     # last of each answer.
     made = answers * (COUNT - 1) - usage.accepted_prediction_tokens
-    assert model.tokens == PROMPT + (answers - 1) + made + drafted
+    assert model.tokens == PROMPT + LEAST_READ * (answers - 1) + made + drafted
     assert usage.cached_tokens == 0
     texts = {text([o for o in outputs if o.index == index]) for index in range(answers)}
     assert len(texts) == answers
@@ -101,7 +101,7 @@ def test_cached_tokens_are_those_that_were_not_run(model: FaultySession):
         usage = drain(backend)["r"][-1].usage
         assert model.tokens - before == length - usage.cached_tokens
         assert (usage.cached_tokens > 0) == (number > 0)
-        assert usage.cached_tokens < length  # one token must be run
+        assert usage.cached_tokens <= length - min(length, LEAST_READ)
 
 
 def test_no_salt_sees_what_another_has_read(model: FaultySession):
@@ -119,7 +119,7 @@ def test_no_salt_sees_what_another_has_read(model: FaultySession):
         assert drain(backend)[name][-1].usage == Usage(80, 2)
     assert model.tokens == 3 * (80 + 1)
     backend.add("mine", mine)
-    assert drain(backend)["mine"][-1].usage.cached_tokens == 79
+    assert drain(backend)["mine"][-1].usage.cached_tokens == 78
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="pages are shared on Linux only")

@@ -29,7 +29,7 @@ from cupola.workers.run.int8_session import Int8Session
 from cupola.workers.run.packing import Row
 from cupola.workers.run.prepacked import PrepackedWeights
 from cupola.workers.run.session import RaggedSession
-from tests.workers.graph.test_families import FAMILIES, LONG_FROM
+from tests.workers.families import FAMILIES, LONG_FROM
 from tests.workers.reference import DATA
 from tests.workers.tiny import NAME, SLOTS, drain, greedy, words
 

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import onnxruntime_genai
 import pytest
 from gguf.constants import GGMLQuantizationType
 
@@ -12,9 +11,11 @@ from cupola.cache.catalog import SMOLLM2_135M
 from cupola.cache.convert.convert import convert
 from cupola.cache.errors import BrokenFileError, UnsupportedError
 from cupola.cache.precision import Precision
+from tests.cache.convert.genai import genai_greedy
 from tests.cache.convert.plain_graph import Graph
 from tests.cache.convert.reference import Reference
 from tests.cache.convert.tiny_gguf import TinyModel
+from tests.marks import needs_integer_products
 
 IDS = [1, 72, 5, 260, 33, 99, 100, 101, 2, 17, 200, 201]
 
@@ -45,7 +46,11 @@ def test_fp32_is_the_same_function(model: TinyModel, tmp_path: Path) -> None:
 @pytest.mark.parametrize("model", SHAPES.values(), ids=SHAPES.keys())
 @pytest.mark.parametrize(
     ("precision", "limit"),
-    [(Precision.INT8, 0.05), (Precision.INT4, 0.7), (Precision.W8A8, 0.05)],
+    [
+        (Precision.INT8, 0.05),
+        (Precision.INT4, 0.7),
+        pytest.param(Precision.W8A8, 0.05, marks=needs_integer_products),
+    ],
 )
 def test_quantised_is_near(
     precision: Precision, limit: float, model: TinyModel, tmp_path: Path
@@ -161,17 +166,3 @@ def converted(gguf: Path, folder: Path, precision: Precision) -> Path:
     target = folder / "model"
     convert(gguf, target, SMOLLM2_135M, precision=precision)
     return target
-
-
-def genai_greedy(folder: Path, prompt: list[int], count: int) -> list[int]:
-    """What onnxruntime-genai's own loop generates, without the end-of-turn token."""
-    onnxruntime_genai.disable_telemetry_events()
-    model = onnxruntime_genai.Model(str(folder))
-    params = onnxruntime_genai.GeneratorParams(model)
-    params.set_search_options(max_length=len(prompt) + count, do_sample=False)
-    generator = onnxruntime_genai.Generator(model, params)
-    generator.append_tokens(np.array(prompt, np.int32))
-    while not generator.is_done():
-        generator.generate_next_token()
-    found = [int(token) for token in generator.get_sequence(0)[len(prompt) :]]
-    return found[:-1] if found and found[-1] in (0, 2) else found

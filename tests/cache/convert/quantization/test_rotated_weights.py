@@ -14,7 +14,7 @@ from cupola.cache.convert.weights.decoder_weights import ATTENTION_NORM, Project
 from cupola.cache.convert.weights.rotation import rotate
 from cupola.cache.errors import UnsupportedError
 from tests.cache.convert.plain_graph import written
-from tests.cache.convert.quantization.test_smoothquant import IDS, random_inputs
+from tests.cache.convert.quantization.random_inputs import IDS, random_inputs
 from tests.cache.convert.tiny_gguf import TinyModel
 
 

@@ -7,13 +7,11 @@ import pytest
 
 from cupola.cache.convert.families import read_decoder
 from cupola.cache.convert.formats.gguf_file import GgufFile
-from cupola.cache.convert.quantization.layer_inputs import LayerInputs
 from cupola.cache.convert.quantization.smoothquant import SmoothedWeights
-from cupola.cache.convert.weights.decoder_weights import ATTENTION_NORM, DecoderWeights
+from cupola.cache.convert.weights.decoder_weights import ATTENTION_NORM
 from tests.cache.convert.plain_graph import written
+from tests.cache.convert.quantization.random_inputs import IDS, random_inputs
 from tests.cache.convert.tiny_gguf import TinyModel
-
-IDS = [1, 72, 5, 260, 33, 99, 100]
 
 
 @pytest.mark.parametrize(
@@ -43,12 +41,3 @@ def test_a_loud_channel_is_made_quieter(tmp_path: Path) -> None:
     factors = plain.norm(0, ATTENTION_NORM) / smoothed.norm(0, ATTENTION_NORM)
     assert factors[7] >= 16 * np.delete(factors, 7).max()
     assert (np.log2(factors) % 1 == 0).all()  # powers of two: exact in floating point
-
-
-def random_inputs(weights: DecoderWeights) -> list[LayerInputs]:
-    random, shape = np.random.default_rng(1), weights.shape
-    sizes = (shape.hidden, shape.heads * shape.head_size, shape.hidden, shape.intermediate)
-    return [
-        LayerInputs(*(np.exp(2 * random.standard_normal((1, size), np.float32)) for size in sizes))
-        for _ in range(shape.layers)
-    ]

@@ -8,8 +8,6 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from cupola.cache.catalog import SMOLLM2_135M_W8A8
-from cupola.cache.convert.convert import convert
 from cupola.cache.convert.families import read_decoder
 from cupola.cache.convert.formats.gguf_file import GgufFile
 from cupola.cache.convert.formats.weights_file import DATA_FILE, WeightsFile
@@ -26,6 +24,8 @@ from cupola.workers.run.decoder_session import DecoderSession
 from cupola.workers.run.packing import Row
 from tests.cache.convert.plain_graph import Graph
 from tests.cache.convert.tiny_gguf import TinyModel
+from tests.marks import needs_integer_products
+from tests.w8a8 import distance, write_w8a8
 
 Array = npt.NDArray[np.float32]
 
@@ -35,11 +35,10 @@ SECOND = [2, 17, 200, 201, 7, 8, 9]
 
 @pytest.fixture(params=[True, False], ids=["tied", "untied"])
 def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
-    gguf = TinyModel(tied=request.param).write(tmp_path / "m.gguf")
-    convert(gguf, tmp_path / "model", SMOLLM2_135M_W8A8, precision=Precision.W8A8)
-    return tmp_path / "model"
+    return write_w8a8(tmp_path, tied=request.param)
 
 
+@needs_integer_products
 def test_a_token_does_not_suffer_from_a_loud_neighbour(tmp_path: Path) -> None:
     weights = read_decoder(GgufFile(TinyModel().write(tmp_path / "m.gguf")))[1]
     x = np.random.default_rng(0).standard_normal((2, 3, weights.shape.hidden), np.float32)
@@ -91,8 +90,3 @@ def projected(matrix: Matrix, x: Array, folder: Path) -> Array:
     model: onnx.ModelProto = helper.make_model(graph, opset_imports=opsets, ir_version=10)
     result: Array = open_session(model.SerializeToString(), folder).run(None, {"x": x})[0]
     return result
-
-
-def distance(found: Array, expected: Array) -> float:
-    """Root mean square error, relative."""
-    return float(np.sqrt(((found - expected) ** 2).mean() / (expected**2).mean()))

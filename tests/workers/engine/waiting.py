@@ -1,0 +1,11 @@
+"""A sequence as the plan sees it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(slots=True)
+class Waiting:
+    name: str
+    pending: int
