@@ -64,7 +64,7 @@ def load(
 
         return EchoBackend()
     if (Path(model.path) / "modules.json").exists():
-        return _load_encoder(Path(model.path), model.provider, options)
+        return _load_encoder(Path(model.path), model.provider, options, wake)
     from cupola.workers.device.device import Device
     from cupola.workers.engine.engine import Engine
     from cupola.workers.engine.step_budget import StepBudget
@@ -150,7 +150,9 @@ def _session(folder: ModelFolder, options: EngineOptions, device: Device) -> Ses
     return GenaiSession(folder, slots=slots, threads=threads, device=device, why=why)
 
 
-def _load_encoder(path: Path, provider: ExecutionProvider, options: EngineOptions) -> Backend:
+def _load_encoder(
+    path: Path, provider: ExecutionProvider, options: EngineOptions, wake: Callable[[], None]
+) -> Backend:
     from cupola.workers.device.device import Device
     from cupola.workers.encoder.embedding import EmbeddingBackend
     from cupola.workers.encoder.encoder_session import EncoderSession
@@ -162,4 +164,4 @@ def _load_encoder(path: Path, provider: ExecutionProvider, options: EngineOption
     _check(folder)
     pooling = Pooling.read(path)
     session = EncoderSession(folder, options.threads, Device(provider, options.device))
-    return EmbeddingBackend(folder, TextCodec(path), session, pooling)
+    return EmbeddingBackend(folder, TextCodec(path), session, pooling, wake)

@@ -203,10 +203,12 @@ class Worker:
         try:
             task = decode_work(message.work)
             if isinstance(task, (Encode, Decode)):
-                return [Outputs((resident.backend.convert(message.request_id, task),))]
-            if isinstance(task, Work):
-                task = _of_tenant(task, message.tenant)
-            resident.backend.add(message.request_id, task)
+                if (output := resident.backend.convert(message.request_id, task)) is not None:
+                    return [Outputs((output,))]
+            else:
+                if isinstance(task, Work):
+                    task = _of_tenant(task, message.tenant)
+                resident.backend.add(message.request_id, task)
         except RequestError as error:
             return [error.rejected(message.request_id)]
         except Exception:  # an unforeseen input must cost its own request only

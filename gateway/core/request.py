@@ -57,6 +57,7 @@ class Conversation:
     messages: tuple[dict[str, Any], ...]
     template_options: dict[str, Any] = field(default_factory=dict)  # further variables
     continue_last: bool = False  # the answer goes on where the last message ends
+    parse_special: bool = False  # a message that spells a special token has that token
 
 
 @dataclass(frozen=True, slots=True)

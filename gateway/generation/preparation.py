@@ -118,7 +118,9 @@ def _prompt(
             else HERMES_CALLS
         )
         messages = described(messages, tools.listed, form.markers[0])
-    return Chat(messages, given, prompt.template_options, prompt.continue_last)
+    return Chat(
+        messages, given, prompt.template_options, prompt.continue_last, prompt.parse_special
+    )
 
 
 def _with_short_ids(message: dict[str, Any]) -> dict[str, Any]:

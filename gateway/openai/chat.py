@@ -55,6 +55,7 @@ def generation_of(body: ChatRequest) -> GenerationRequest:
             tuple(message.for_template() for message in body.messages),
             template_options=body.template_options,
             continue_last=bool(body.continue_final_message),
+            parse_special=bool(body.parse_special),
         ),
         sampling=body.sampling(body.token_limit, body.best_logprobs),
         answers=body.answers,

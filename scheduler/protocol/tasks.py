@@ -70,6 +70,7 @@ class Chat(msgspec.Struct, frozen=True, tag=True, omit_defaults=True):
     tools: tuple[dict[str, Any], ...] = ()
     template_options: dict[str, Any] = {}  # more variables for the template
     continue_last: bool = False  # the answer continues the last message
+    parse_special: bool = False  # a message that spells a special token has that token
 
 
 class Text(msgspec.Struct, frozen=True, tag=True):
@@ -101,7 +102,7 @@ class Encode(msgspec.Struct, frozen=True, tag=True, omit_defaults=True):
     """Turn a prompt into tokens and, with a chat template, into text. Nothing is generated."""
 
     prompt: Chat | Text
-    # These two are for Text. A chat template writes special tokens itself.
+    # These two are for Text.
     add_special: bool = True  # the tokenizer adds its special tokens, such as one at the beginning
     parse_special: bool = True  # text that spells a special token becomes that token
 

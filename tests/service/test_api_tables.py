@@ -81,6 +81,7 @@ SAMPLES: dict[str, Any] = {
     "reasoning_effort": "low", "verbosity": "low", "add_generation_prompt": False,
     "prediction": {"type": "content", "content": "x"}, "continue_final_message": True,
     "chat_template_kwargs": {"x": 1}, "response_format": {"type": "json_object"},
+    "parse_special": True,
     "structured_outputs": {"regex": "a"}, "guided_json": {}, "guided_regex": "a",
     "guided_choice": ["a"], "guided_grammar": 'start: "a"', "lark_grammar": 'start: "a"',
     "best_of": 3, "logprobs": True, "top_logprobs": 5, "tool_choice": "required",

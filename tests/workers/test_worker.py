@@ -58,7 +58,7 @@ class Recording(Backend):
         self.works.append(work)
         self._echo.add(request_id, work)
 
-    def convert(self, request_id: str, task: Encode | Decode) -> Output:
+    def convert(self, request_id: str, task: Encode | Decode) -> Output | None:
         return self._echo.convert(request_id, task)
 
     def abort(self, request_id: str) -> None:
@@ -437,3 +437,44 @@ def test_a_model_is_preloaded_once(bench: Bench) -> None:
     assert bench.loading == [MODEL]
     bench.load()
     assert bench.finish() == {"r1": "one two "}
+
+
+class LateConversion(Recording):
+    """Converts at its next step, as backends do with large texts."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.late: dict[str, Encode | Decode] = {}
+
+    def convert(self, request_id: str, task: Encode | Decode) -> Output | None:
+        self.late[request_id] = task
+        return None
+
+    def abort(self, request_id: str) -> None:
+        self.late.pop(request_id, None)
+
+    @property
+    def busy(self) -> bool:
+        return bool(self.late)
+
+    def step(self) -> Sequence[Output | Rejected]:
+        late, self.late = self.late, {}
+        return [EchoBackend().convert(request_id, task) for request_id, task in late.items()]
+
+
+def test_a_conversion_that_takes_long_is_answered_by_a_step(bench: Bench) -> None:
+    bench.load(backend=LateConversion())
+    submit = Submit("r", MODEL, encode_work(Encode(Text("ab"))))
+    assert bench.worker.receive(submit, 0) == []
+    assert not bench.worker.expire(10_000)  # the model is in use
+    (output,) = bench.step()
+    assert (output.request_id, output.tokens) == ("r", (97, 98))
+    assert bench.worker.expire(20_000)
+
+
+def test_a_conversion_that_takes_long_can_be_cancelled(bench: Bench) -> None:
+    bench.load(backend=LateConversion())
+    bench.worker.receive(Submit("r", MODEL, encode_work(Encode(Text("ab")))), 0)
+    bench.worker.receive(Abort("r"), 0)
+    assert not bench.worker.busy
+    assert bench.worker.goodbye() == [Goodbye()]

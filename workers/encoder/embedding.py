@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 
@@ -25,9 +26,11 @@ from cupola.scheduler.protocol.messages import (
 from cupola.workers.encoder.encoder_session import EncoderSession
 from cupola.workers.encoder.pooling import Pooling, Vectors, normalized
 from cupola.workers.model.backend import RequestError
-from cupola.workers.model.conversion import convert
+from cupola.workers.model.conversion import convert, convert_small
 from cupola.workers.model.model_folder import ModelFolder
+from cupola.workers.model.render_budget import CancelledError
 from cupola.workers.model.text import TextCodec
+from cupola.workers.model.text_jobs import SMALL_CHARACTERS, Cancelled, TextJobs
 
 logger = logging.getLogger(__name__)
 
@@ -52,29 +55,50 @@ class EmbeddingBackend:
     shared_bytes = 0
 
     def __init__(
-        self, folder: ModelFolder, codec: TextCodec, session: EncoderSession, pooling: Pooling
+        self,
+        folder: ModelFolder,
+        codec: TextCodec,
+        session: EncoderSession,
+        pooling: Pooling,
+        wake: Callable[[], None] = lambda: None,
     ) -> None:
+        """``wake`` is called from another thread when large texts have been read."""
         self._context = folder.context
         self._codec = codec
         self._session = session
         self._pooling = pooling
+        self._texts: TextJobs[_Job | Output] = TextJobs(wake)
         self._jobs: dict[str, _Job] = {}  # the request whose turn is next comes first
 
     @property
     def busy(self) -> bool:
-        return bool(self._jobs)
+        return bool(self._jobs) or self._texts.ready
 
-    def convert(self, request_id: str, task: Encode | Decode) -> Output:
-        return convert(self._codec, request_id, task)
+    def convert(self, request_id: str, task: Encode | Decode) -> Output | None:
+        output = convert_small(self._codec, request_id, task)
+        if output is None:
+            self._texts.start(request_id, partial(convert, self._codec, request_id, task))
+        return output
 
     def add(self, request_id: str, work: Work | Embed) -> None:
         if isinstance(work, Work):
             text = "this model makes embeddings and generates no text: use POST /v1/embeddings"
             raise RequestError(ErrorCode.INVALID_REQUEST, text, "model")
-        texts = [self._tokens(index, text, work.truncate) for index, text in enumerate(work.texts)]
+        if sum(map(_size, work.texts)) <= SMALL_CHARACTERS:
+            self._jobs[request_id] = self._read(request_id, work, lambda: False)
+        else:
+            self._texts.start(request_id, partial(self._read, request_id, work))
+
+    def _read(self, request_id: str, work: Embed, cancelled: Cancelled) -> _Job:
+        """The tokens of the texts. It may be called from any thread. Raises RequestError."""
+        texts = []
+        for index, text in enumerate(work.texts):
+            if cancelled():
+                raise CancelledError
+            texts.append(self._tokens(index, text, work.truncate))
         if not texts:
             raise RequestError(ErrorCode.INVALID_REQUEST, "there is no text to embed", "texts")
-        self._jobs[request_id] = _Job(
+        return _Job(
             request_id,
             self._dimensions(work.dimensions),
             sum(map(len, texts)),
@@ -83,12 +107,13 @@ class EmbeddingBackend:
         )
 
     def abort(self, request_id: str) -> None:
+        self._texts.cancel(request_id)
         self._jobs.pop(request_id, None)
 
     def step(self) -> list[Output | Rejected]:
+        outputs = self._take_read()
         batch = self._batch()
         vectors = self._vectors([tokens for _, _, tokens in batch]) if batch else []
-        outputs: list[Output | Rejected] = []
         for (job, index, _), vector in zip(batch, vectors, strict=True):
             if job.request_id not in self._jobs:
                 continue  # another of its texts has failed
@@ -99,6 +124,18 @@ class EmbeddingBackend:
                 text = f"the model failed on input {index}"
                 outputs.append(Rejected(job.request_id, ErrorCode.INTERNAL, text))
         return outputs
+
+    def _take_read(self) -> list[Output | Rejected]:
+        """Take the requests whose large texts have been read."""
+        ended: list[Output | Rejected] = []
+        for request_id, result in self._texts.take():
+            if isinstance(result, RequestError):
+                ended.append(result.rejected(request_id))
+            elif isinstance(result, Output):
+                ended.append(result)
+            else:
+                self._jobs[request_id] = result
+        return ended
 
     def _vectors(self, texts: list[list[int]]) -> list[Vectors | None]:
         """A vector for each text; None if the model fails on it or the vector is not numbers.
@@ -141,20 +178,25 @@ class EmbeddingBackend:
         return Output(job.request_id, usage=usage, index=index, embedding=data)
 
     def _tokens(self, index: int, text: Text | Tokens, truncate: bool) -> list[int]:
+        if isinstance(text, Text) and not truncate:
+            self._check_length(index, self._codec.fewest_tokens(text.text), "at least ")
         tokens = self._codec.encode(text.text) if isinstance(text, Text) else self._known(text.ids)
         if not tokens:
             raise RequestError(ErrorCode.INVALID_REQUEST, f"input {index} is empty", "texts")
-        if len(tokens) <= self._context:
-            return tokens
-        if truncate:
+        if truncate and len(tokens) > self._context:
             # The tokenizer's own tokens at the end, such as [SEP], stay.
             end = tokens[-1:] if isinstance(text, Text) and self._ends else []
             return tokens[: self._context - len(end)] + end
-        message = (
-            f"input {index} has {len(tokens)} tokens, but this model reads {self._context} at "
-            "most; shorten it, or ask for truncation"
-        )
-        raise RequestError(ErrorCode.CONTEXT_LENGTH_EXCEEDED, message, "texts")
+        self._check_length(index, len(tokens))
+        return tokens
+
+    def _check_length(self, index: int, tokens: int, qualifier: str = "") -> None:
+        if tokens > self._context:
+            message = (
+                f"input {index} has {qualifier}{tokens} tokens, but this model reads "
+                f"{self._context} at most; shorten it, or ask for truncation"
+            )
+            raise RequestError(ErrorCode.CONTEXT_LENGTH_EXCEEDED, message, "texts")
 
     @property
     def _ends(self) -> bool:
@@ -182,3 +224,8 @@ class EmbeddingBackend:
             text = f"this model's vectors cannot have {wanted} dimensions: {allowed}"
             raise RequestError(ErrorCode.INVALID_REQUEST, text, "dimensions")
         return wanted
+
+
+def _size(text: Text | Tokens) -> int:
+    """Roughly in characters, and for an empty text, too."""
+    return 16 + (len(text.text) if isinstance(text, Text) else 4 * len(text.ids))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future
+from dataclasses import dataclass
 from math import nan
 
 from msgspec import structs
@@ -20,12 +21,32 @@ from cupola.scheduler.protocol.messages import (
 from cupola.workers.engine.sequence import Job, Sequence
 from cupola.workers.grammar.constraints import Constraints, Grammar
 from cupola.workers.model.backend import RequestError
+from cupola.workers.model.conversion import is_small, render
 from cupola.workers.model.model_folder import ModelFolder
-from cupola.workers.model.text import StopMatcher, TemplateError, TextCodec
+from cupola.workers.model.render_budget import (
+    BudgetSpentError,
+    RenderBudget,
+    full_budget,
+    small_budget,
+)
+from cupola.workers.model.text import StopMatcher, TextCodec
+from cupola.workers.model.text_jobs import SMALL_CHARACTERS, Cancelled
 from cupola.workers.sampling.penalties import Penalties
 from cupola.workers.sampling.sampling import Sampler
 from cupola.workers.speculation.draft_history import DraftHistories
 from cupola.workers.speculation.drafter import Drafter
+
+# Of a prediction, so many characters are read for each token that the answer may have.
+_CHARACTERS_PER_TOKEN = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """What was read of a request's texts."""
+
+    tokens: list[int]
+    room: int  # how many tokens may follow
+    prediction: list[int]  # tokens
 
 
 class Admission:
@@ -47,29 +68,57 @@ class Admission:
         self._wake = wake
         self._histories = DraftHistories()
 
-    def sequences(self, request_id: str, work: Work) -> list[Sequence]:
-        """One sequence for each answer of the request. Raises RequestError."""
+    def read_small(self, work: Work) -> Prompt | None:
+        """The prompt; None: to read it takes too long here. Raises RequestError."""
         self._check_bias(work.sampling)
-        tokens = self._tokens(work)
+        small = len(work.prediction) <= SMALL_CHARACTERS
+        match work.prompt:
+            case Chat():
+                small &= is_small(work.prompt)
+            case Text(text):
+                small &= len(text) <= SMALL_CHARACTERS
+        try:
+            return self._read(work, small_budget()) if small else None
+        except BudgetSpentError:
+            return None
+
+    def read(self, work: Work, cancelled: Cancelled) -> Prompt:
+        """The prompt, however large. It may be called from any thread. Raises RequestError."""
+        return self._read(work, full_budget(cancelled))
+
+    def _read(self, work: Work, budget: RenderBudget) -> Prompt:
+        tokens = self._tokens(work, budget)
         room = self._room(len(tokens), work.sampling)
+        prediction: list[int] = []
+        if _drafts(work) and work.prediction:
+            # The answer is no longer than its room, and so is what it can repeat.
+            text = work.prediction[: room * _CHARACTERS_PER_TOKEN]
+            prediction = self._codec.encode(text, add_special=False)[:room]
+        return Prompt(tokens, room, prediction)
+
+    def sequences(self, request_id: str, work: Work, prompt: Prompt) -> list[Sequence]:
+        """One sequence for each answer of the request. Raises RequestError."""
         grammar = None
         if work.constraint is not None:
             grammar = self._constraints.compile(work.constraint)
             grammar.add_done_callback(lambda _: self._wake())
-        job = Job(request_id, len(tokens), open=work.answers)
-        return [
-            self._sequence(job, index, tokens, room, work, grammar) for index in range(work.answers)
-        ]
+        job = Job(request_id, len(prompt.tokens), open=work.answers)
+        return [self._sequence(job, index, prompt, work, grammar) for index in range(work.answers)]
+
+    def abandon(self, sequences: Iterable[Sequence]) -> None:
+        """A request has ended; these sequences of it were waiting."""
+        for grammar in {s.grammar for s in sequences if s.grammar is not None}:
+            self._constraints.abandon(grammar)
 
     def _sequence(
         self,
         job: Job,
         index: int,
-        tokens: list[int],
-        room: int,
+        prompt: Prompt,
         work: Work,
         grammar: Future[Grammar] | None,
     ) -> Sequence:
+        tokens = prompt.tokens
         params = self._with_advice(work.sampling)
         ends = frozenset(params.stop_token_ids)
         if not params.ignore_eos:
@@ -81,7 +130,7 @@ class Admission:
             job=job,
             index=index,
             tokens=list(tokens),
-            max_tokens=room,
+            max_tokens=prompt.room,
             end_tokens=ends,
             params=params,
             sampler=Sampler(params, index, Penalties(params, tokens, ends)),
@@ -92,7 +141,7 @@ class Admission:
             cache_salt=work.cache_salt,
             prompt_logprobs=logprobs,
             grammar=grammar,
-            drafter=self._drafter(tokens, work),
+            drafter=self._drafter(prompt, work),
         )
 
     def _with_advice(self, params: SamplingParams) -> SamplingParams:
@@ -105,23 +154,22 @@ class Admission:
             top_k=_first(params.top_k, advised.top_k, 0),
         )
 
-    def _drafter(self, tokens: list[int], work: Work) -> Drafter | None:
-        if work.constraint is not None or work.prompt_logprobs:
-            return None  # a grammar would have to check every draft token
-        prediction = self._codec.encode(work.prediction, add_special=False)
-        return Drafter(self._histories.of(work.cache_salt), prediction, tokens)
+    def _drafter(self, prompt: Prompt, work: Work) -> Drafter | None:
+        if not _drafts(work):
+            return None
+        return Drafter(self._histories.of(work.cache_salt), prompt.prediction, prompt.tokens)
 
-    def _tokens(self, work: Work) -> list[int]:
-        try:
-            match work.prompt:
-                case Chat():
-                    tokens = self._codec.encode_chat(work.prompt)
-                case Text(text):
-                    tokens = self._codec.encode(text)
-                case Tokens(ids):
-                    tokens = list(ids)
-        except TemplateError as error:
-            raise RequestError(ErrorCode.INVALID_REQUEST, str(error), "prompt") from error
+    def _tokens(self, work: Work, budget: RenderBudget) -> list[int]:
+        match work.prompt:
+            case Chat():
+                rendered = render(self._codec, work.prompt, budget)
+                self._check_length(self._codec.fewest_tokens(rendered.text), "at least ")
+                tokens = self._codec.encode_rendered(rendered)
+            case Text(text):
+                self._check_length(self._codec.fewest_tokens(text), "at least ")
+                tokens = self._codec.encode(text)
+            case Tokens(ids):
+                tokens = list(ids)
         if not tokens:
             raise RequestError(ErrorCode.INVALID_REQUEST, "the prompt is empty", "prompt")
         if not all(0 <= token < self._vocabulary for token in tokens):
@@ -139,12 +187,7 @@ class Admission:
     def _room(self, prompt: int, params: SamplingParams) -> int:
         """How many tokens may be generated behind a prompt of so many tokens."""
         context = self._folder.context
-        if prompt >= context:
-            text = (
-                f"the prompt has {prompt} tokens, but this model's context holds {context} tokens "
-                "together with the answer; shorten the messages"
-            )
-            raise RequestError(ErrorCode.CONTEXT_LENGTH_EXCEEDED, text, "prompt")
+        self._check_length(prompt)
         if params.max_tokens is None or params.fewer:
             return min(params.max_tokens or context, context - prompt)
         if prompt + params.max_tokens > context:
@@ -155,6 +198,20 @@ class Admission:
             )
             raise RequestError(ErrorCode.CONTEXT_LENGTH_EXCEEDED, text, "max_tokens")
         return params.max_tokens
+
+    def _check_length(self, prompt: int, qualifier: str = "") -> None:
+        context = self._folder.context
+        if prompt >= context:
+            text = (
+                f"the prompt has {qualifier}{prompt} tokens, but this model's context holds "
+                f"{context} tokens together with the answer; shorten the messages"
+            )
+            raise RequestError(ErrorCode.CONTEXT_LENGTH_EXCEEDED, text, "prompt")
+
+
+def _drafts(work: Work) -> bool:
+    """Whether draft tokens are made for the answer. A grammar would have to check every one."""
+    return work.constraint is None and not work.prompt_logprobs
 
 
 def _continues(prompt: Chat | Text | Tokens) -> bool:

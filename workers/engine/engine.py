@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 
 from cupola.scheduler.protocol.messages import (
     Decode,
@@ -16,7 +17,7 @@ from cupola.scheduler.protocol.messages import (
     Serving,
     Work,
 )
-from cupola.workers.engine.admission import Admission
+from cupola.workers.engine.admission import Admission, Prompt
 from cupola.workers.engine.draft_planner import DraftPlanner
 from cupola.workers.engine.invariants import violations
 from cupola.workers.engine.plan import Step, plan
@@ -27,9 +28,10 @@ from cupola.workers.engine.step_budget import StepBudget
 from cupola.workers.engine.token_selection import TokenSelection, wanted_logits
 from cupola.workers.grammar.constraints import Constraints
 from cupola.workers.model.backend import RequestError
-from cupola.workers.model.conversion import convert
+from cupola.workers.model.conversion import convert, convert_small
 from cupola.workers.model.model_folder import ModelFolder
 from cupola.workers.model.text import TextCodec
+from cupola.workers.model.text_jobs import TextJobs
 from cupola.workers.run.packing import Row
 from cupola.workers.run.runner import Logits
 from cupola.workers.run.session import Session
@@ -64,6 +66,8 @@ class Engine:
         self.slots = SlotAllocator(session.cache, session.slots, max(positions, folder.context))
         self._drafts = DraftPlanner(session, self.slots, folder.context)
         self._selection = TokenSelection(self._masks, self.slots, codec.token_bytes)
+        self._texts: TextJobs[Prompt | Output] = TextJobs(wake)
+        self._unread: dict[str, Work] = {}  # requests whose texts are being read
         self._waiting: deque[Sequence] = deque()
         self._running: list[Sequence] = []  # in order of arrival
         self._recovery: Recovery[Sequence] = Recovery()
@@ -78,7 +82,8 @@ class Engine:
 
     @property
     def busy(self) -> bool:
-        return bool(self._running) or any(sequence.admissible for sequence in self._waiting)
+        admissible = any(sequence.admissible for sequence in self._waiting)
+        return bool(self._running) or admissible or self._texts.ready
 
     @property
     def run_seconds(self) -> float:
@@ -95,8 +100,11 @@ class Engine:
         """The sequences that wait for a slot; the next one comes first."""
         return tuple(self._waiting)
 
-    def convert(self, request_id: str, task: Encode | Decode) -> Output:
-        return convert(self._codec, request_id, task)
+    def convert(self, request_id: str, task: Encode | Decode) -> Output | None:
+        output = convert_small(self._codec, request_id, task)
+        if output is None:
+            self._texts.start(request_id, partial(convert, self._codec, request_id, task))
+        return output
 
     def add(self, request_id: str, work: Work | Embed) -> None:
         if isinstance(work, Embed):
@@ -105,14 +113,22 @@ class Engine:
         if work.prompt_logprobs and not self.session.verifies_drafts:
             text = "this model cannot tell the log-probabilities of a prompt; leave 'echo' out"
             raise RequestError(ErrorCode.INVALID_REQUEST, text, "prompt_logprobs")
-        self._waiting.extend(self._admission.sequences(request_id, work))
+        if (prompt := self._admission.read_small(work)) is not None:
+            self._waiting.extend(self._admission.sequences(request_id, work, prompt))
+        else:
+            self._unread[request_id] = work
+            self._texts.start(request_id, partial(self._admission.read, work))
 
     def abort(self, request_id: str) -> None:
+        self._texts.cancel(request_id)
+        self._unread.pop(request_id, None)
         for sequence in [s for s in self._running if s.job.request_id == request_id]:
             self._finish(sequence)
-        for sequence in [s for s in self._waiting if s.job.request_id == request_id]:
+        waiting = [s for s in self._waiting if s.job.request_id == request_id]
+        for sequence in waiting:
             self._waiting.remove(sequence)
             self._recovery.forget(sequence)
+        self._admission.abandon(waiting)
 
     def violations(self) -> list[str]:
         """What is inconsistent between two steps; for tests and for debugging."""
@@ -124,8 +140,9 @@ class Engine:
         return found
 
     def step(self) -> list[Output | Rejected]:
+        read = self._take_read()
         self._use_long_tables()
-        rejected = self._admit()
+        rejected = [*read, *self._admit()]
         steps = self._plan()
         if not steps:
             return [*rejected]
@@ -140,6 +157,22 @@ class Engine:
         return [*rejected, *outputs, *failed]
 
     # -- the parts of a step -----------------------------------------------------------------------
+
+    def _take_read(self) -> list[Output | Rejected]:
+        """Let the requests wait for a slot whose large texts have been read."""
+        ended: list[Output | Rejected] = []
+        for request_id, result in self._texts.take():
+            work = self._unread.pop(request_id, None)
+            try:
+                if isinstance(result, RequestError):
+                    raise result
+                if isinstance(result, Output):
+                    ended.append(result)
+                elif work is not None:
+                    self._waiting.extend(self._admission.sequences(request_id, work, result))
+            except RequestError as error:
+                ended.append(error.rejected(request_id))
+        return ended
 
     def _admit(self) -> list[Rejected]:
         """Give waiting sequences a slot. Those whose grammar turned out to be wrong end here.

@@ -9,9 +9,11 @@
 
 from __future__ import annotations
 
+import threading
 from collections import OrderedDict
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -63,6 +65,14 @@ class Grammar:
         return Matcher(self._beginning.deep_copy())
 
 
+@dataclass(slots=True)
+class _Waiters:
+    """The requests that wait for a grammar."""
+
+    count: int = 0
+    gone: threading.Event = field(default_factory=threading.Event)  # there are none any more
+
+
 class Constraints:
     """The grammars of one model. ``compile`` returns at once, and a thread does the work."""
 
@@ -75,29 +85,50 @@ class Constraints:
         self._vocabulary: Vocabulary | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="grammars")
         self._compiled: OrderedDict[tuple[ConstraintKind, str], Future[Grammar]] = OrderedDict()
+        self._unfinished: dict[Future[Grammar], _Waiters] = {}
 
     def compile(self, constraint: Constraint) -> Future[Grammar]:
         """The grammar, later; the future may raise RequestError.
 
-        Raises RequestError at once if the constraint is too large.
+        Raises RequestError at once if the constraint is too large. If the request ends before the
+        future does, call ``abandon``.
         """
         key = (constraint.kind, constraint.source)
-        if found := self._compiled.get(key):
+        future = self._compiled.get(key)
+        if future is not None:
             self._compiled.move_to_end(key)
-            return found
-        check_size(constraint)
-        future = self._compiled[key] = self._thread.submit(self._build, constraint)
-        if len(self._compiled) > MAX_GRAMMARS:
-            self._compiled.popitem(last=False)
+        else:
+            check_size(constraint)
+            waiters = _Waiters()
+            future = self._thread.submit(self._build, constraint, waiters.gone.is_set)
+            self._compiled[key], self._unfinished[future] = future, waiters
+            if len(self._compiled) > MAX_GRAMMARS:
+                self._compiled.popitem(last=False)
+        if future in self._unfinished:
+            self._unfinished[future].count += 1
         return future
+
+    def abandon(self, future: Future[Grammar]) -> None:
+        """One request less waits for the grammar. If it was the last, the work on it ends."""
+        self._unfinished = {f: w for f, w in self._unfinished.items() if not f.done()}
+        if (waiters := self._unfinished.get(future)) is None:
+            return
+        waiters.count -= 1
+        if waiters.count > 0:
+            return
+        del self._unfinished[future]
+        self._compiled = OrderedDict((k, f) for k, f in self._compiled.items() if f is not future)
+        waiters.gone.set()
+        if not future.cancel():
+            self._probe.stop()
 
     def close(self) -> None:
         """End the thread and the process that tries grammars."""
         self._thread.shutdown()
         self._probe.close()
 
-    def _build(self, constraint: Constraint) -> Grammar:
-        self._probe.check(constraint)
+    def _build(self, constraint: Constraint, gone: Callable[[], bool]) -> Grammar:
+        self._probe.check(constraint, gone)
         if self._vocabulary is None:
             self._vocabulary = Vocabulary(self._tokenizer, self._size, self._ends)
         beginning = compile_constraint(constraint, self._vocabulary)

@@ -33,6 +33,8 @@ MASK_SECONDS = 0.15  # of processor time, for one mask
 WALK = 64  # tokens
 TOO_COMPLEX = "it is too complex or too ambiguous: make it smaller"
 
+UNWANTED = "nobody waits for it any more"
+
 
 class Verdict(msgspec.Struct):
     """What the child says about a grammar."""
@@ -43,23 +45,43 @@ class Verdict(msgspec.Struct):
 class GrammarProbe:
     """The child process of one model. It starts when it is needed, and ends with this object.
 
-    It is used from one thread.
+    It is used from one thread. Only ``stop`` may be called from another.
     """
 
     def __init__(self, tokenizer: Path, size: int, ends: Collection[int]) -> None:
         self._arguments = [str(tokenizer), str(size), *map(str, sorted(ends))]
         self._child: subprocess.Popen[bytes] | None = None
         self._end: Callable[[], object] = lambda: None
+        self._lock = threading.Lock()
+        self._unwanted: Callable[[], bool] | None = None  # of the grammar that is being tried
 
-    def check(self, constraint: Constraint) -> None:
-        """Try a grammar. Raises RequestError if it is wrong or takes too long."""
-        line = _exchange(self._running(), msgspec.json.encode(constraint) + b"\n", PROBE_SECONDS)
+    def check(self, constraint: Constraint, unwanted: Callable[[], bool] = lambda: False) -> None:
+        """Try a grammar. Raises RequestError if it is wrong or takes too long.
+
+        It also ends when ``stop`` is called and nobody wants the grammar any more.
+        """
+        child = self._running()
+        with self._lock:
+            if unwanted():
+                raise refused(constraint, UNWANTED)
+            self._unwanted = unwanted
+        try:
+            line = _exchange(child, msgspec.json.encode(constraint) + b"\n", PROBE_SECONDS)
+        finally:
+            with self._lock:
+                self._unwanted = None
         if not line:  # killed, or it died of the grammar
             self.close()
-            raise refused(constraint, TOO_COMPLEX)
+            raise refused(constraint, UNWANTED if unwanted() else TOO_COMPLEX)
         error = msgspec.json.decode(line, type=Verdict).error
         if error is not None:
             raise RequestError(ErrorCode.INVALID_REQUEST, error, "constraint")
+
+    def stop(self) -> None:
+        """End the trial of a grammar that nobody wants any more."""
+        with self._lock:
+            if self._child is not None and self._unwanted is not None and self._unwanted():
+                self._child.kill()
 
     def close(self) -> None:
         """Kill the child."""

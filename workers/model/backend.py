@@ -39,8 +39,11 @@ class Backend(Protocol):
     def add(self, request_id: str, work: Work | Embed) -> None:
         """Accept a request. Raises RequestError; then the request is not known here."""
 
-    def convert(self, request_id: str, task: Encode | Decode) -> Output:
-        """Text to tokens or back, at once. Raises RequestError."""
+    def convert(self, request_id: str, task: Encode | Decode) -> Output | None:
+        """Text to tokens or back. Raises RequestError; then the request is not known here.
+
+        None: the text is large, and the output comes from ``step``.
+        """
 
     def abort(self, request_id: str) -> None:
         """Forget a request. No output of it follows. Unknown ids are ignored."""

@@ -4,20 +4,67 @@ from __future__ import annotations
 
 from cupola.scheduler.protocol.messages import Chat, Decode, Encode, ErrorCode, Output, Usage
 from cupola.workers.model.backend import RequestError
-from cupola.workers.model.text import TemplateError, TextCodec
+from cupola.workers.model.chat_template import TemplateError
+from cupola.workers.model.render_budget import (
+    BudgetSpentError,
+    RenderBudget,
+    full_budget,
+    small_budget,
+)
+from cupola.workers.model.text import RenderedChat, TextCodec
+from cupola.workers.model.text_jobs import (
+    SMALL_CHARACTERS,
+    SMALL_STRINGS,
+    SMALL_TOKENS,
+    Cancelled,
+)
+from cupola.workers.model.user_strings import fits
+
+MOST_TOKENS = 1_000_000  # of one answer
 
 
-def convert(codec: TextCodec, request_id: str, task: Encode | Decode) -> Output:
+def convert(
+    codec: TextCodec,
+    request_id: str,
+    task: Encode | Decode,
+    cancelled: Cancelled = lambda: False,
+) -> Output:
     """The only output of such a request. Raises RequestError."""
+    return _converted(codec, request_id, task, full_budget(cancelled))
+
+
+def convert_small(codec: TextCodec, request_id: str, task: Encode | Decode) -> Output | None:
+    """The only output of such a request; None: it takes too long here. Raises RequestError."""
+    small = len(task.ids) <= SMALL_TOKENS if isinstance(task, Decode) else True
+    if isinstance(task, Encode):
+        chat = task.prompt
+        small = is_small(chat) if isinstance(chat, Chat) else len(chat.text) <= SMALL_CHARACTERS
+    try:
+        return _converted(codec, request_id, task, small_budget()) if small else None
+    except BudgetSpentError:
+        return None
+
+
+def is_small(chat: Chat) -> bool:
+    """Whether a conversation can be read between two steps of a model."""
+    return fits(chat, SMALL_CHARACTERS, SMALL_STRINGS)
+
+
+def _converted(
+    codec: TextCodec, request_id: str, task: Encode | Decode, budget: RenderBudget
+) -> Output:
     if isinstance(task, Decode):
         return _decoded(codec, request_id, task)
-    text = _text(codec, task)
-    chat = isinstance(task.prompt, Chat)
-    tokens = codec.encode(
-        text,
-        add_special=task.add_special and not chat,
-        parse_special=task.parse_special or chat,
-    )
+    if isinstance(task.prompt, Chat):
+        rendered = render(codec, task.prompt, budget)
+        text = rendered.text
+        _check_count(codec.fewest_tokens(text), "at least ")
+        tokens = codec.encode_rendered(rendered)
+    else:
+        text = task.prompt.text
+        _check_count(codec.fewest_tokens(text), "at least ")
+        tokens = codec.encode(text, add_special=task.add_special, parse_special=task.parse_special)
+    _check_count(len(tokens))
     return Output(
         request_id,
         text,
@@ -27,13 +74,18 @@ def convert(codec: TextCodec, request_id: str, task: Encode | Decode) -> Output:
     )
 
 
-def _text(codec: TextCodec, task: Encode) -> str:
-    if isinstance(task.prompt, Chat):
-        try:
-            return codec.render(task.prompt)
-        except TemplateError as error:
-            raise RequestError(ErrorCode.INVALID_REQUEST, str(error), "prompt") from error
-    return task.prompt.text
+def render(codec: TextCodec, chat: Chat, budget: RenderBudget) -> RenderedChat:
+    """The text of a conversation. Raises RequestError, or BudgetSpentError for a small budget."""
+    try:
+        return codec.render(chat, budget)
+    except TemplateError as error:
+        raise RequestError(ErrorCode.INVALID_REQUEST, str(error), "prompt") from error
+
+
+def _check_count(tokens: int, qualifier: str = "") -> None:
+    if tokens > MOST_TOKENS:
+        text = f"the text has {qualifier}{tokens} tokens, more than {MOST_TOKENS}; send it in parts"
+        raise RequestError(ErrorCode.INVALID_REQUEST, text, "prompt")
 
 
 def _decoded(codec: TextCodec, request_id: str, task: Decode) -> Output:

@@ -1,82 +1,45 @@
-"""From text to token ids and back: chat template, tokenizer, stop strings."""
+"""From text to token ids and back: tokenizer and stop strings."""
 
 from __future__ import annotations
 
-import datetime
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
-import jinja2
-from jinja2.ext import loopcontrols
-from jinja2.sandbox import ImmutableSandboxedEnvironment
 from tokenizers import Tokenizer
 from tokenizers.decoders import DecodeStream
 
 from cupola.scheduler.protocol.messages import Chat
+from cupola.workers.model.chat_template import ChatTemplate, TemplateError
+from cupola.workers.model.render_budget import RenderBudget
+from cupola.workers.model.special_tokens import SpecialTokens
+from cupola.workers.model.token_bound import TokenBound
 from cupola.workers.model.token_bytes import token_bytes
 
-MAX_RENDERED = 8 * 1024 * 1024  # characters; a template that makes more has gone wrong
+# A longer text is given to tokenizers in a way that lets other threads of Python run.
+_LONG = 4096
 
 
-class TemplateError(ValueError):
-    """The model's chat template refuses these messages, or the model has none."""
+@dataclass(frozen=True, slots=True)
+class RenderedChat:
+    """A conversation as the model reads it.
 
+    ``mark`` stands within what only spells a special token; empty: nothing does.
+    """
 
-def _raise(message: str) -> NoReturn:
-    raise jinja2.TemplateError(message)
+    marked: str
+    mark: str = ""
 
-
-def _to_json(value: Any, indent: int | None = None, **_: Any) -> str:
-    # Jinja's own filter escapes for HTML, which models were not trained on.
-    return json.dumps(value, ensure_ascii=False, indent=indent)
-
-
-class ChatTemplate:
-    """A model's own template. It runs in a sandbox: the code in a model's folder is not trusted."""
-
-    def __init__(self, source: str, tokens: Mapping[str, str]) -> None:
-        """``tokens``: bos_token, eos_token and so on, as in tokenizer_config.json."""
-        environment = ImmutableSandboxedEnvironment(
-            trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols]
-        )
-        environment.filters["tojson"] = _to_json
-        environment.globals["raise_exception"] = _raise
-        environment.globals["strftime_now"] = lambda form: datetime.datetime.now().strftime(form)
-        self._template = environment.from_string(source)
-        self._tokens = dict(tokens)
-
-    def render(self, chat: Chat) -> str:
-        """The prompt, up to the beginning of the assistant's answer. Raises TemplateError."""
-        variables = {"tools": list(chat.tools) or None, "add_generation_prompt": True}
-        variables |= {"messages": list(chat.messages)} | self._tokens | chat.template_options
-        if not chat.continue_last:
-            return self._generate(variables)
-        # Cut off what the template writes behind the last message, so that the answer continues it.
-        prompt = self._generate(variables | {"add_generation_prompt": False})
-        last = str(chat.messages[-1].get("content") or "")
-        at = prompt.rfind(last.strip())
-        if at < 0:
-            raise TemplateError("the chat template hides the last message, so it cannot go on")
-        return prompt[: at + len(last.strip())]
-
-    def _generate(self, variables: Mapping[str, Any]) -> str:
-        parts: list[str] = []
-        size = 0
-        try:
-            for part in self._template.generate(variables):
-                parts.append(part)
-                size += len(part)
-                if size > MAX_RENDERED:
-                    raise TemplateError("the chat template makes too long a prompt")
-        except (jinja2.TemplateError, TypeError, ValueError, OverflowError) as error:
-            raise TemplateError(f"the model's chat template refuses this: {error}") from error
-        return "".join(parts)
+    @property
+    def text(self) -> str:
+        """Without the marks."""
+        return self.marked.replace(self.mark, "") if self.mark else self.marked
 
 
 class TextCodec:
-    """Converts between text and tokens of one model."""
+    """Converts between text and tokens of one model. It may be used from several threads."""
 
     def __init__(self, folder: Path) -> None:
         """Read ``tokenizer.json`` and the files beside it. Raises OSError, ValueError."""
@@ -87,6 +50,8 @@ class TextCodec:
         self._tokenizer.no_truncation()  # a text that is too long is refused
         self._tokenizer.no_padding()
         self._byte_level = "ByteLevel" in repr(self._tokenizer.decoder)
+        self._special = SpecialTokens(self._tokenizer)
+        self._bound = TokenBound(self._tokenizer)
         config = _read_json(folder / "tokenizer_config.json")
         tokens = {
             name: value["content"] if isinstance(value, dict) else value
@@ -109,26 +74,43 @@ class TextCodec:
         ``add_special``: with the special tokens that the tokenizer itself adds. Without
         ``parse_special``, text that spells a special token is like any other text.
         """
-        self._tokenizer.encode_special_tokens = not parse_special
-        try:
+        if not parse_special:
+            return self._special.encode(text, add_special=add_special)
+        if len(text) <= _LONG:
             return list(self._tokenizer.encode(text, add_special_tokens=add_special).ids)
-        finally:
-            self._tokenizer.encode_special_tokens = False
+        batch = self._tokenizer.encode_batch_fast([text], add_special_tokens=add_special)
+        return list(batch[0].ids)
+
+    def fewest_tokens(self, text: str) -> int:
+        """A lower bound on the number of its tokens, found without making them."""
+        return self._bound.fewest(text)
 
     def decode(self, tokens: Sequence[int], *, keep_special: bool) -> str:
         """The text of a complete list of tokens."""
         return str(self._tokenizer.decode(list(tokens), skip_special_tokens=not keep_special))
 
-    def render(self, chat: Chat) -> str:
-        """The text of a conversation as the model reads it. Raises TemplateError."""
+    def render(self, chat: Chat, budget: RenderBudget | None = None) -> RenderedChat:
+        """The conversation as the model reads it. Raises what ``ChatTemplate.render`` raises."""
         if self._template is None:
             raise TemplateError("this model has no chat template; use it for plain completion")
-        return self._template.render(chat)
+        if chat.parse_special:
+            return RenderedChat(self._template.render(chat, budget))
+        try:
+            chat, mark = self._special.separated(chat)
+        except (ValueError, RecursionError) as error:
+            raise TemplateError(f"these messages cannot be read: {error}") from error
+        return RenderedChat(self._template.render(chat, budget), mark)
+
+    def encode_rendered(self, rendered: RenderedChat) -> list[int]:
+        """The tokens of a conversation."""
+        if rendered.mark:
+            return self._special.encode(rendered.marked, rendered.mark)
+        # The template writes the special tokens, so the tokenizer must not add them once more.
+        return self.encode(rendered.text, add_special=False)
 
     def encode_chat(self, chat: Chat) -> list[int]:
         """The tokens of a conversation. Raises TemplateError."""
-        # The template writes the special tokens, so the tokenizer must not add them once more.
-        return self.encode(self.render(chat), add_special=False)
+        return self.encode_rendered(self.render(chat))
 
     def detokenizer(self, *, keep_special: bool = False, continues: bool = False) -> Detokenizer:
         """``continues``: the answer follows other text, so a space at its beginning counts."""

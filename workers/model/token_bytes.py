@@ -16,7 +16,7 @@ def _byte_level_alphabet() -> dict[str, int]:
     }
 
 
-_ALPHABET = _byte_level_alphabet()
+BYTE_LEVEL = _byte_level_alphabet()
 
 
 def token_bytes(token: str, *, byte_level: bool) -> bytes:
@@ -24,8 +24,8 @@ def token_bytes(token: str, *, byte_level: bool) -> bytes:
 
     ``byte_level``: it is spelled in GPT-2's alphabet.
     """
-    if byte_level and all(symbol in _ALPHABET for symbol in token):
-        return bytes(_ALPHABET[symbol] for symbol in token)
+    if byte_level and all(symbol in BYTE_LEVEL for symbol in token):
+        return bytes(BYTE_LEVEL[symbol] for symbol in token)
     if match := _BYTE_TOKEN.fullmatch(token):
         return bytes([int(match[1], 16)])
     return token.replace("\N{LOWER ONE EIGHTH BLOCK}", " ").encode()

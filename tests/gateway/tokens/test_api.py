@@ -77,6 +77,18 @@ def test_vllm_tokenize_of_a_conversation(
     assert task.prompt.template_options == {"add_generation_prompt": False}
 
 
+@pytest.mark.parametrize("path", ["/tokenize", "/apply-template"])
+@pytest.mark.parametrize("wanted", [None, False, True])
+def test_special_tokens_in_messages_are_parsed_where_that_is_wanted(
+    gateway: RunningGateway, scheduler: ScriptedScheduler, path: str, wanted: bool | None
+) -> None:
+    seen = tasks(scheduler, **ENCODED)
+    assert post(gateway, path, HELLO | {"parse_special": wanted}).status_code == 200
+    (task,) = seen
+    assert isinstance(task.prompt, Chat)
+    assert task.prompt.parse_special is bool(wanted)
+
+
 @pytest.mark.parametrize("name", [{}, {"model": MODEL}])
 def test_detokenize(gateway: RunningGateway, scheduler: ScriptedScheduler, name: Any) -> None:
     seen = tasks(scheduler, text="hé")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from cupola.cache.catalog import ALL_MINILM_L6_V2, ExecutionProvider
 from cupola.cache.convert.encoder import convert_encoder
 from cupola.scheduler.protocol.messages import (
     Embed,
+    Encode,
     ErrorCode,
     LocalModel,
     Output,
@@ -242,3 +245,52 @@ def test_a_vector_that_is_no_numbers_costs_its_own_request_only(
     outputs = backend.step()
     assert [isinstance(output, Rejected) for output in outputs] == [False, True, False]
     assert not backend.busy
+
+
+@pytest.fixture
+def waited(folder: Path) -> Iterator[tuple[EmbeddingBackend, Callable[[], list[Any]]]]:
+    """A backend, and what waits for the large texts that it reads and returns its outputs."""
+    woken = threading.Event()
+    model = LocalModel("m:1", str(folder / "model"), ExecutionProvider.CPU)
+    backend = load(model, EngineOptions(), woken.set)
+    assert isinstance(backend, EmbeddingBackend)
+
+    def outputs() -> list[Any]:
+        while not backend.busy:
+            assert woken.wait(60)
+            woken.clear()
+        return finish(backend)
+
+    yield backend, outputs
+
+
+def test_many_texts_are_read_beside_the_runs(backend, waited):
+    large, outputs = waited
+    texts = TEXTS * 500
+    large.add("r", Embed(tuple(map(Text, texts))))
+    large.add("small", Embed((Text(TEXTS[0]),)))  # nobody waits for the others' texts
+    all_outputs = outputs()
+    if all(output.request_id == "small" for output in all_outputs):
+        all_outputs += outputs()
+    made = sorted((o for o in all_outputs if o.request_id == "r"), key=lambda o: o.index)
+    assert len(made) == len(texts)
+    assert len(all_outputs) == len(texts) + 1
+    for vector_of, expected in zip(made, embed(backend, *texts[:3]), strict=False):
+        np.testing.assert_allclose(vector(vector_of), expected, atol=1e-5)
+
+
+def test_a_large_text_that_does_not_fit_is_refused_for_itself(waited):
+    large, outputs = waited
+    large.add("r", Embed((Text("the cat "), Text("the cat " * 10_000))))
+    (refusal,) = outputs()
+    assert isinstance(refusal, Rejected)
+    assert refusal.code is ErrorCode.CONTEXT_LENGTH_EXCEEDED
+    assert "input 1" in refusal.message
+
+
+def test_large_texts_that_are_cancelled_say_nothing(waited):
+    large, outputs = waited
+    large.add("r", Embed(tuple(Text("the cat") for _ in range(2000))))
+    large.abort("r")
+    assert large.convert("next", Encode(Text("the cat " * 10_000))) is None
+    assert {output.request_id for output in outputs()} == {"next"}

@@ -188,3 +188,21 @@ def test_in_the_step_in_which_another_ends(backend: Engine):
     backend.abort("short")  # the client's end and ours cross on the way
     backend.abort("r")
     assert not backend.busy
+
+
+def test_grammars_of_cancelled_requests_keep_nobody_waiting(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("cupola.workers.grammar.grammar_probe.PROBE_SECONDS", 600.0)
+    woken = threading.Event()
+    backend = engine_over(session(), wake=woken.set)
+    params = SamplingParams(max_tokens=5)
+    for number in range(6):  # each would be tried until it is given up
+        source = "start: x\nx: " + "x x | " * 5_000 + f'"{number}"'
+        slow = Constraint(ConstraintKind.LARK, source)
+        backend.add(str(number), Work(Text("abc"), params, answers=2, constraint=slow))
+    backend.add("r", Work(Text("abc"), params, constraint=Constraint(ConstraintKind.REGEX, "a+")))
+    for number in range(6):
+        backend.abort(str(number))
+    while not backend.busy:
+        assert woken.wait(60)
+        woken.clear()
+    assert set(drain(backend)) == {"r"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+from collections.abc import Iterator
 from concurrent.futures import wait
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from tokenizers import Tokenizer
 
 from cupola.scheduler.protocol.messages import Constraint, ConstraintKind
 from cupola.workers.grammar import constraints as module
+from cupola.workers.grammar import grammar_probe as probe_module
 from cupola.workers.grammar.constraints import Constraints, Matcher
 from cupola.workers.model.backend import RequestError
 from cupola.workers.sampling import masks as masks_module
@@ -181,3 +183,50 @@ def test_a_mask_that_does_not_come_fails_its_own_answer_only(
     assert allowed(logits[2]) == tokens("b")
     assert allowed(masked(masks, behind)[0]) == tokens("b")  # and the next step is on time
     stuck.free.set()
+
+
+def endless(number: int) -> Constraint:
+    """A grammar that is tried for minutes."""
+    source = "start: x\nx: " + "x x | " * 5_000 + f'"{number}"'
+    return Constraint(ConstraintKind.LARK, source)
+
+
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> Iterator[Constraints]:
+    """It gives no grammar up by itself."""
+    monkeypatch.setattr(probe_module, "PROBE_SECONDS", 600.0)
+    made = Constraints(TOKENIZER, SIZE, [END])
+    yield made
+    made.close()
+
+
+def test_grammars_that_nobody_waits_for_keep_nobody_waiting(patient: Constraints):
+    slow = [patient.compile(endless(number)) for number in range(8)]
+    wanted = patient.compile(regex("a+"))
+    for future in slow:
+        assert not future.done()
+        patient.abandon(future)
+    assert wanted.result(60).matcher()
+    assert all(future.done() for future in slow)
+
+
+def test_a_grammar_is_given_up_when_its_last_request_has_ended(patient: Constraints):
+    first, second = patient.compile(endless(0)), patient.compile(endless(0))
+    assert first is second
+    patient.abandon(first)
+    assert patient.compile(endless(0)) is first
+    patient.abandon(first)
+    patient.abandon(first)
+    again = patient.compile(endless(0))
+    assert again is not first
+    patient.abandon(again)
+    wait([first, again], 60)
+    assert first.done() and again.done()
+    patient.abandon(again)
+
+
+def test_a_grammar_that_is_ready_is_kept_when_its_request_ends(constraints: Constraints):
+    future = constraints.compile(regex("kept"))
+    wait([future])
+    constraints.abandon(future)
+    assert constraints.compile(regex("kept")) is future

@@ -12,13 +12,8 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
 
 from cupola.scheduler.protocol.messages import Chat
-from cupola.workers.model.text import (
-    ChatTemplate,
-    Detokenizer,
-    StopMatcher,
-    TemplateError,
-    TextCodec,
-)
+from cupola.workers.model.chat_template import ChatTemplate, TemplateError
+from cupola.workers.model.text import Detokenizer, StopMatcher, TextCodec
 
 
 def feed(stops: list[str], pieces: list[str]) -> tuple[list[str], bool]:
