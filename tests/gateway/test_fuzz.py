@@ -8,6 +8,7 @@ the usual cases are tried.
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -15,7 +16,8 @@ from typing import Any
 import pytest
 from schemathesis import Case, GenerationMode
 
-from cupola.gateway.core import downloads
+from cupola.cache.install.messages import Installed, InstallJob, InstallProgress, encode
+from cupola.cache.install.process import InstallProcess
 from cupola.gateway.openapi.described import Section
 from cupola.scheduler.protocol.messages import (
     Decode,
@@ -86,7 +88,14 @@ def spare(case: Case[Any], mode: GenerationMode) -> None:
 @pytest.fixture(scope="module")
 def fuzzer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fuzzer]:
     home = furnished(tmp_path_factory.mktemp("home"))
-    script = """print('{"stage": "download", "amount": 1, "total": 2}\\n{"done": true}')"""
+    reports = [encode(InstallProgress("download", 1, 2)), encode(Installed(MODEL_ID, "nowhere"))]
+    script = "import sys; print(*sys.argv[1:], sep=chr(10))"
+
+    def start(job: InstallJob) -> InstallProcess:
+        words = [sys.executable, "-c", script, *(report.decode() for report in reports)]
+        pipe = subprocess.PIPE
+        return InstallProcess(subprocess.Popen(words, stdin=pipe, stdout=pipe))
+
     with (
         pytest.MonkeyPatch.context() as patch,
         ScriptedScheduler() as scheduler,
@@ -94,7 +103,7 @@ def fuzzer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fuzzer]:
         RunningGateway(scheduler.endpoint, home, max_body_bytes=10_000_000) as gateway,
     ):
         # Nothing is downloaded: a process that says so takes the place.
-        patch.setattr(downloads, "command", lambda *_: [sys.executable, "-c", script])
+        patch.setattr(InstallProcess, "start", start)
         scheduler.script = able
         with gateway.http() as http:
             body = {"model": MODEL, "input": "Hello!"}

@@ -46,7 +46,11 @@ def test_import(cupola: Cli, home: Home, tmp_path: Path) -> None:
         f"Model {model.variant.id} is ready in {model.path}",
         "To chat with it: cupola model run tiny",
     ]
-    assert done.stderr.splitlines() == ["Checking...", "Waiting...", "Converting..."]
+    assert done.stderr.splitlines() == [
+        "Checking...",
+        "Waiting for another process that installs this model...",
+        "Converting...",
+    ]
 
 
 def test_a_model_without_a_source_is_not_downloaded_again(

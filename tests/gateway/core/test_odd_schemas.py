@@ -17,7 +17,7 @@ from cupola.gateway.toolcalls.enforcing import required_calls
 from cupola.scheduler.protocol.messages import Submit
 from tests.gateway.running_gateway import MODEL, RunningGateway
 from tests.gateway.scripted_scheduler import ScriptedScheduler, work_of
-from tests.gateway.toolcalls.test_enforcing import follows
+from tests.gateway.toolcalls.grammars import follows
 
 CITY = {"type": "string"}
 # Schemas, and arguments that are valid.

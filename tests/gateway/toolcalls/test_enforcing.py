@@ -6,7 +6,6 @@ import json
 from typing import Any
 
 import pytest
-from llguidance import LLMatcher, LLTokenizer
 from msgspec.structs import replace
 
 from cupola.gateway.core.request import Tool
@@ -21,6 +20,7 @@ from cupola.gateway.toolcalls.enforcing import (
 from cupola.gateway.toolcalls.formats import AnswerFormat
 from cupola.gateway.toolcalls.known import HERMES, HERMES_CALLS, LLAMA3, THINK
 from cupola.scheduler.protocol.messages import Constraint, ConstraintKind
+from tests.gateway.toolcalls.grammars import follows
 
 CITY = {
     "type": "object",
@@ -36,19 +36,6 @@ OSLO = PARIS.replace("Paris", "Oslo")
 CLOCK = '{"name": "now", "arguments": {}}'
 THINKS = replace(HERMES, reasoning=(THINK,))
 BEGUN = replace(THINKS, starts_in_reasoning=True)
-TOKENIZER = LLTokenizer("byte")
-
-
-def follows(constraint: Constraint, text: str) -> bool:
-    """Whether a whole answer of this text is possible."""
-    if constraint.kind is ConstraintKind.LARK:
-        grammar = LLMatcher.grammar_from_lark(constraint.source)
-    else:
-        grammar = LLMatcher.grammar_from_json_schema(constraint.source)
-    matcher = LLMatcher(TOKENIZER, grammar, log_level=0)
-    assert not matcher.is_error(), matcher.get_error()
-    tokens = TOKENIZER.tokenize_str(text)
-    return matcher.try_consume_tokens(tokens) == len(tokens) and matcher.is_accepting()
 
 
 @pytest.mark.parametrize("think", [None, THINKS, BEGUN])
