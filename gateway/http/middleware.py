@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import re
 import time
@@ -66,71 +65,6 @@ class RequestLog:
             path = scope["raw_path"].decode("latin-1")
             shown = status or CLIENT_CLOSED_REQUEST
             access.info("%s %s %d %.0f ms", scope["method"], path, shown, milliseconds)
-
-
-class BodyLimit:
-    """Reads the whole body, so that an answer is never sent into a connection still full of it."""
-
-    def __init__(self, app: ASGIApp, limit: int) -> None:
-        self._app = app
-        self._limit = limit
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            return await self._app(scope, receive, send)
-        parts: list[bytes] = []
-        size = 0
-        if int(Headers(scope=scope).get("content-length", 0)) > self._limit:
-            return await self._refuse(scope, receive, send)
-        while True:
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                return None
-            size += len(message.get("body", b""))
-            if size > self._limit:
-                return await self._refuse(scope, receive, send)
-            parts.append(message.get("body", b""))
-            if not message.get("more_body"):
-                break
-        read: Message | None = {"type": "http.request", "body": b"".join(parts)}
-
-        async def receive_again() -> Message:
-            nonlocal read
-            if read is None:
-                return await receive()
-            message, read = read, None
-            return message
-
-        await self._app(scope, receive_again, send)
-
-    async def _refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
-        text = f"The body is longer than the {self._limit} bytes that are allowed"
-        error = ApiError(413, "request_too_large", text, headers={"connection": "close"})
-        refusal = error_response(error, scope)
-        await send({
-            "type": "http.response.start",
-            "status": refusal.status_code,
-            "headers": refusal.raw_headers,
-        })  # fmt: skip
-        await send({"type": "http.response.body", "body": refusal.body, "more_body": True})
-        # Most clients read the answer only when all is sent: let it come, within reason. The rest
-        # must be read as well, or it blocks the server's own end of the connection.
-        left = 4 * self._limit
-        more = True
-        while more and left > 0:
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                return
-            left -= len(message.get("body", b""))
-            more = message.get("more_body", False)
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(_discard(receive))
-            await send({"type": "http.response.body"})
-
-
-async def _discard(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
 
 
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:\d{1,5})?")

@@ -9,6 +9,7 @@ from cupola.gateway.core.request import Conversation, GenerationRequest
 from cupola.gateway.generation.dependencies import ApiDependencies
 from cupola.gateway.generation.streaming import Answer
 from cupola.gateway.http.error_codes import WORK
+from cupola.gateway.http.read_body import aside, read_body
 from cupola.gateway.openai.answers import ChatCompletion
 from cupola.gateway.openai.body.chat import ChatRequest
 from cupola.gateway.openai.chat_frames import ChatFrames
@@ -35,8 +36,8 @@ class ChatEndpoint:
         return [post("/v1/chat/completions", self.create, about)]
 
     async def create(self, request: Request) -> Answer:
-        body = ChatRequest.model_validate_json(await request.body())
-        generation = await self._generator.generate(generation_of(body))
+        body = await read_body(ChatRequest, request)
+        generation = await self._generator.generate(await aside(request, generation_of, body))
         frames = self._frames(
             generation.model,
             answers=body.answers,

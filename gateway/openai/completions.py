@@ -10,6 +10,7 @@ from cupola.gateway.generation.dependencies import ApiDependencies
 from cupola.gateway.generation.merging import merged
 from cupola.gateway.generation.streaming import Answer
 from cupola.gateway.http.error_codes import WORK
+from cupola.gateway.http.read_body import read_body
 from cupola.gateway.openai.answers import TextCompletion
 from cupola.gateway.openai.body.completion import CompletionRequest
 from cupola.gateway.openai.completion_frames import AnswerOptions, CompletionFrames
@@ -34,7 +35,7 @@ class CompletionsEndpoint:
         return [post("/v1/completions", self.create, about)]
 
     async def create(self, request: Request) -> Answer:
-        body = CompletionRequest.model_validate_json(await request.body())
+        body = await read_body(CompletionRequest, request)
         options = AnswerOptions(
             prompts=body.prompts,
             answers=body.answers,

@@ -6,7 +6,6 @@ import re
 from typing import Annotated, Any, ClassVar
 
 from pydantic import (
-    AfterValidator,
     BeforeValidator,
     Field,
     StringConstraints,
@@ -15,11 +14,22 @@ from pydantic import (
 )
 
 from cupola.cache.catalog import ExecutionProvider
-from cupola.gateway.core.fields import KeepAlive, Model, Natural, Penalty, Seed, Share, Stop, Ttl
+from cupola.gateway.core.fields import (
+    AnyModel,
+    KeepAlive,
+    Natural,
+    Penalty,
+    Seed,
+    Share,
+    Stop,
+    Ttl,
+    default_model,
+)
 from cupola.gateway.http.validation import Body, Endpoint, Refused, invalid
 from cupola.scheduler.protocol.messages import SamplingParams
 
-Bias = Annotated[float, Field(ge=-100, le=100)]
+MAX_BIAS = 100
+Bias = Annotated[float, Field(ge=-MAX_BIAS, le=MAX_BIAS)]
 
 _PROVIDERS = {provider.name.lower(): provider for provider in ExecutionProvider} | {
     provider.value.lower(): provider for provider in ExecutionProvider
@@ -39,10 +49,13 @@ def provider_of(ep: Any) -> Any:
 Provider = Annotated[ExecutionProvider, BeforeValidator(provider_of, json_schema_input_type=str)]
 
 
-def token_ids(bias: dict[str, float]) -> dict[str, float]:
-    for token in bias:
+def check_bias(bias: Any) -> Any:
+    """Up to the first that is wrong: a vocabulary of wrong ones would take long to collect."""
+    for token, value in bias.items() if isinstance(bias, dict) else ():
         if not re.fullmatch(r"\d{1,9}", token):
             raise invalid(f"'{token}' is no token id")
+        if type(value) not in (int, float) or not -MAX_BIAS <= value <= MAX_BIAS:
+            raise invalid(f"A bias is a number from -{MAX_BIAS} to {MAX_BIAS}", token)
     return bias
 
 
@@ -74,7 +87,7 @@ class SamplingFields(Endpoint):
     refused: ClassVar[tuple[Refused, ...]] = ()
     labels: ClassVar[frozenset[str]] = frozenset({"user"})
 
-    model: Model
+    model: AnyModel = default_model()
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
@@ -85,7 +98,12 @@ class SamplingFields(Endpoint):
     frequency_penalty: Penalty | None = None
     presence_penalty: Penalty | None = None
     repetition_penalty: Annotated[float, Field(gt=0, le=10)] | None = None
-    logit_bias: Annotated[dict[str, Bias], AfterValidator(token_ids)] | None = None
+    logit_bias: (
+        Annotated[
+            dict[str, Bias], BeforeValidator(check_bias, json_schema_input_type=dict[str, Bias])
+        ]
+        | None
+    ) = None
     seed: Seed | None = None
     random_seed: Seed | None = None
     stop: Stop | None = None
