@@ -22,6 +22,7 @@ from cupola.gateway.http.body_reader import BodyReader
 from cupola.gateway.http.cors import Cors, Origins, is_loopback
 from cupola.gateway.http.error_formats import HANDLERS, ErrorFormats
 from cupola.gateway.http.middleware import RequestLog, SameOrigin, TrustedHost
+from cupola.gateway.http.paths import Paths
 from cupola.gateway.http.tenants import Tenants
 from cupola.gateway.ollama.port import OllamaPort
 from cupola.gateway.openapi.api import Description
@@ -71,6 +72,7 @@ def build_app(
 def _middleware(config: GatewayConfig, remote: RemoteModels) -> list[Middleware]:
     """What a request passes before its route, the outermost first.
 
+    Paths         finds the address that a client means
     ErrorFormats  chooses the form of errors by the path
     RequestLog    gives the answer an id, logs the request, answers 500 where nobody caught
     Cors          lets pages of allowed origins read the answers
@@ -84,6 +86,7 @@ def _middleware(config: GatewayConfig, remote: RemoteModels) -> list[Middleware]
     local = is_loopback(config.host)
     origins = Origins(local, config.cors_origins)
     return [
+        Middleware(Paths),
         Middleware(ErrorFormats, table=ERROR_FORMATS),
         Middleware(RequestLog),
         Middleware(Cors, origins=origins),

@@ -6,8 +6,15 @@ import re
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, WrapValidator
+from pydantic_core import PydanticCustomError
 
 from cupola.gateway.http.validation import invalid
+
+
+def check_limit(limit: int) -> int:
+    if limit == 0:
+        raise PydanticCustomError("limit", "Input should be at least 1, or -1 for no limit")
+    return limit
 
 
 def null_means(default: Any, schema: Any) -> WrapValidator:
@@ -25,6 +32,8 @@ Model = Annotated[str, StringConstraints(min_length=1, max_length=500)]
 # Of generation: the default model where none is named. An empty name stands for it here.
 AnyModel = Annotated[Model, null_means("", Model | None)]
 Count = Annotated[int, Field(ge=1, le=MAX_INT)]
+# Of new tokens; -1: as many as the context holds.
+Limit = Annotated[int, Field(ge=-1, le=MAX_INT), AfterValidator(check_limit)]
 Natural = Annotated[int, Field(ge=0, le=MAX_INT)]
 Seed = Annotated[int, Field(ge=-(2**63), le=2**63 - 1)]
 Penalty = Annotated[float, Field(ge=-2, le=2)]

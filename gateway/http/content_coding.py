@@ -5,6 +5,7 @@ Every decoder gives its output in small pieces, so that whoever counts them can 
 
 from __future__ import annotations
 
+import importlib
 import sys
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -75,11 +76,13 @@ def _wrapping(data: bytes) -> int:
 
 class _Zstd:
     def __init__(self) -> None:
+        self._zstd: Any
         if sys.version_info >= (3, 14):
-            from compression import zstd
+            self._zstd = importlib.import_module("compression.zstd")
         else:
             from backports import zstd
-        self._zstd: Any = zstd
+
+            self._zstd = zstd
         self._open: Any = None
 
     def feed(self, data: bytes) -> Iterator[bytes]:
@@ -108,8 +111,7 @@ class _Zstd:
 
 class _Brotli:
     def __init__(self) -> None:
-        import brotli
-
+        brotli = importlib.import_module("brotli")  # not in every installation
         self._error: type[Exception] = brotli.error
         self._open: Any = brotli.Decompressor()
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-MAX_PARTS = 100_000  # texts, lists and objects; the names of fields are texts
+MAX_PARTS = 50_000  # texts, lists and objects; the names of fields are texts
 MAX_VALUES = 300_000  # with numbers: a prompt may be a list of tokens
 MAX_DEPTH = 128
 _MARKS = b'",[]{}'

@@ -13,7 +13,7 @@ import uuid
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from cupola.gateway.http.cors import Origins, is_loopback
+from cupola.gateway.http.cors import Origins, is_local
 from cupola.gateway.http.error_formats import error_response, note_request_id
 from cupola.gateway.http.errors import ApiError, internal_error
 
@@ -70,6 +70,9 @@ class RequestLog:
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:\d{1,5})?")
 
 
+PROBED = "/health"  # by load balancers, some of which speak HTTP/1.0
+
+
 class TrustedHost:
     """Checks the Host header. ``local``: the service is bound to a loopback address."""
 
@@ -83,10 +86,13 @@ class TrustedHost:
         await self._app(scope, receive, send)
 
     def _refusal(self, scope: Scope) -> ApiError | None:
-        match = _HOST.fullmatch(Headers(scope=scope).get("host", ""))
+        host = Headers(scope=scope).get("host")
+        if host is None and scope["http_version"] == "1.0" and scope["path"] == PROBED:
+            return None
+        match = _HOST.fullmatch(host or "")
         if match is None:
             return ApiError(400, "invalid_host", "The Host header is missing or malformed")
-        if self._local and not is_loopback(match[1]):
+        if self._local and not is_local(match[1]):
             message = "This service answers only to localhost; see its 'host' setting for others"
             return ApiError(403, "forbidden_host", message, param="host")
         return None

@@ -43,7 +43,7 @@ class ChatEndpoint:
             answers=body.answers,
             include_usage=body.include_usage,
             include_reasoning=body.include_reasoning is not False,
-            logprobs=bool(body.logprobs),
+            logprobs=body.best_logprobs is not None,
             functions=body.legacy,
         )
         return Answer(generation.events, frames, stream=bool(body.stream))
@@ -69,7 +69,7 @@ def generation_of(body: ChatRequest) -> GenerationRequest:
         provider=body.ep,
         names={
             "prompt": "messages",
-            "max_tokens": "max_completion_tokens" if body.max_completion_tokens else "max_tokens",
+            "max_tokens": body.limit_param,
             "constraint": body.constraint_param,
             "template_options": "chat_template_kwargs",
         },

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar
 
 from pydantic import (
@@ -98,6 +99,9 @@ class SamplingFields(Endpoint):
     frequency_penalty: Penalty | None = None
     presence_penalty: Penalty | None = None
     repetition_penalty: Annotated[float, Field(gt=0, le=10)] | None = None
+    # The same as llama-server and others call it.
+    repeat_penalty: Annotated[float, Field(gt=0, le=10)] | None = None
+    repeat_last_n: Annotated[int, Field(ge=-1)] | None = None
     logit_bias: (
         Annotated[
             dict[str, Bias], BeforeValidator(check_bias, json_schema_input_type=dict[str, Bias])
@@ -128,6 +132,12 @@ class SamplingFields(Endpoint):
         return self.keep_alive if self.ttl is None else self.ttl
 
     @property
+    def penalty(self) -> float | None:
+        """On repetition, over the whole context."""
+        given = self.repeat_penalty if self.repetition_penalty is None else self.repetition_penalty
+        return None if self.repeat_last_n == 0 else given
+
+    @property
     def include_usage(self) -> bool:
         return bool(self.stream_options and self.stream_options.include_usage)
 
@@ -137,6 +147,7 @@ class SamplingFields(Endpoint):
         given: dict[str, Any] = {
             "max_tokens": max_tokens,
             "logprobs": logprobs,
+            "repetition_penalty": self.penalty,
             "top_k": _first(self.top_k, in_metadata.top_k),
             "seed": _first(self.seed, self.random_seed, in_metadata.random_seed),
             "stop": tuple(self.stop or ()),
@@ -145,7 +156,7 @@ class SamplingFields(Endpoint):
         }
         same = (
             "temperature", "top_p", "min_p", "typical_p", "frequency_penalty", "presence_penalty",
-            "repetition_penalty", "min_tokens", "ignore_eos",
+            "min_tokens", "ignore_eos",
         )  # fmt: skip
         given |= {name: getattr(self, name) for name in same}
         return SamplingParams(**{name: value for name, value in given.items() if value is not None})
@@ -158,7 +169,24 @@ class SamplingFields(Endpoint):
             and not self.stream
         ):
             raise invalid("'stream_options' is for streamed answers only", "stream_options")
+        both = self.repeat_penalty is not None and self.repetition_penalty is not None
+        if both and self.repeat_penalty != self.repetition_penalty:
+            text = "'repeat_penalty' and 'repetition_penalty' exclude each other"
+            raise invalid(text, "repeat_penalty")
+        if self.repeat_last_n not in (None, 0, -1) and self.penalty not in (None, 1):
+            text = "Repetition is counted over the whole context: use -1, or 0 for no penalty"
+            raise invalid(text, "repeat_last_n")
         return self
+
+
+def limit_of(limits: Mapping[str, int | None]) -> tuple[str, int | None]:
+    """The parameter that limits the answer, and its limit; None: as much as the context holds.
+
+    ``limits``: by the parameters' names; the first one that is given wins. -1 is no limit.
+    """
+    given = ((name, limit) for name, limit in limits.items() if limit is not None)
+    name, limit = next(given, (next(iter(limits)), None))
+    return name, None if limit is None or limit < 0 else limit
 
 
 def _first(*values: int | None) -> int | None:

@@ -149,7 +149,7 @@ def generation_of(
     return GenerationRequest(
         model=body.model,
         prompt=Conversation(messages(body.instructions, items), body.template_options),
-        sampling=body.sampling(body.max_output_tokens, body.best_logprobs),
+        sampling=body.sampling(body.token_limit, body.best_logprobs),
         tools=body.tool_options,
         constraint=body.constraint,
         reasoning=None if effort is None else effort != "none",

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import builtins
 import gzip
+import importlib
 import json
 import sys
 import zlib
@@ -16,10 +16,9 @@ import pytest
 from cupola.gateway.http.content_coding import PIECE, CorruptBody, decoded, decoders
 from tests.gateway.running_gateway import HELLO, RunningGateway, error_of, request, status_of
 
-if sys.version_info >= (3, 14):
-    from compression import zstd
-else:
-    from backports import zstd
+zstd = importlib.import_module(
+    "compression.zstd" if sys.version_info >= (3, 14) else "backports.zstd"
+)
 
 CHAT = "/v1/chat/completions"
 BODY = json.dumps(HELLO).encode()
@@ -130,14 +129,7 @@ def test_others_are_refused_by_name(shared_gateway: RunningGateway, coding: str)
 def test_missing_package_is_named(
     shared_gateway: RunningGateway, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = builtins.__import__
-
-    def without(name: str, *rest: Any, **more: Any) -> Any:
-        if name == "brotli":
-            raise ModuleNotFoundError(name)
-        return real(name, *rest, **more)
-
-    monkeypatch.setattr(builtins, "__import__", without)
+    monkeypatch.setitem(sys.modules, "brotli", None)
     answer = send(shared_gateway, "br", brotli.compress(BODY))
     assert status_of(answer) == 415 and "'brotli'" in error_of(answer)["message"]
 

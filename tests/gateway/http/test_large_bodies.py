@@ -102,7 +102,7 @@ def test_too_much_is_refused(roomy: RunningGateway, path: str, body: str) -> Non
 
 def test_others_are_answered_meanwhile(roomy: RunningGateway) -> None:
     """While a body as large as allowed is read, requests on another connection are answered."""
-    messages = [{"role": "assistant", "content": [{"type": "text", "text": "a"}]}] * 9000
+    messages = [{"role": "assistant", "content": [{"type": "text", "text": "a"}]}] * 4900
     body = json.dumps({"model": MODEL, "max_tokens": 5, "messages": [*messages, USER]})
     connection = roomy.connect()
     connection.sendall(request("POST", "/v1/messages", body.encode()))
