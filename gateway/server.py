@@ -7,6 +7,7 @@ stop ──> no new connections ──> running answers finish ──> end
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import socket
 from collections.abc import Callable, Sequence
@@ -57,6 +58,7 @@ async def _main(
     async with SchedulerClient.connected(config.scheduler) as client, asyncio.TaskGroup() as tasks:
         models = ModelCache(Home(config.home), config.providers)
         app = build_app(client, models, config, lifeline.tell, discover, remote)
+        gc.freeze()  # else each full collection looks at all of this again, and nobody is served
         announcing = tasks.create_task(_announce_ready(client, lifeline))
         limits = ConnectionLimits.of_this_process()
         await serve_app(app, client, listeners, stop, config.grace_seconds, limits)

@@ -8,6 +8,7 @@ the usual cases are tried.
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -15,7 +16,8 @@ from typing import Any
 import pytest
 from schemathesis import Case, GenerationMode
 
-from cupola.gateway.core import downloads
+from cupola.cache.install.messages import Installed, InstallProgress, encode
+from cupola.cache.install.process import InstallProcess
 from cupola.gateway.openapi.described import Section
 from cupola.scheduler.protocol.messages import (
     Decode,
@@ -38,6 +40,7 @@ from tests.gateway.running_gateway import MODEL, MODEL_ID, RunningGateway
 from tests.gateway.scripted_scheduler import ScriptedScheduler
 
 TIMES = int(os.environ.get("CUPOLA_TEST_FUZZ", "1"))
+NEWLINE = b"\n"
 VECTOR = b"\0\0\x80?" * 4
 REMOVES = {"/api/delete"}  # asked about models that are not there, or there would be none
 HEAVY = {"/tokenize": 2}  # cases, where making them is slow
@@ -86,7 +89,14 @@ def spare(case: Case[Any], mode: GenerationMode) -> None:
 @pytest.fixture(scope="module")
 def fuzzer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fuzzer]:
     home = furnished(tmp_path_factory.mktemp("home"))
-    script = """print('{"stage": "download", "amount": 1, "total": 2}\\n{"done": true}')"""
+    lines = [encode(InstallProgress("download", 1, 2)), encode(Installed(MODEL_ID, "/models"))]
+    script = f"import sys; sys.stdout.buffer.write({b''.join(line + NEWLINE for line in lines)!r})"
+
+    def pretend(job: object) -> InstallProcess:
+        command = [sys.executable, "-c", script]
+        pipe = subprocess.PIPE
+        return InstallProcess(subprocess.Popen(command, stdin=pipe, stdout=pipe))
+
     with (
         pytest.MonkeyPatch.context() as patch,
         ScriptedScheduler() as scheduler,
@@ -94,7 +104,7 @@ def fuzzer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fuzzer]:
         RunningGateway(scheduler.endpoint, home, max_body_bytes=10_000_000) as gateway,
     ):
         # Nothing is downloaded: a process that says so takes the place.
-        patch.setattr(downloads, "command", lambda *_: [sys.executable, "-c", script])
+        patch.setattr(InstallProcess, "start", pretend)
         scheduler.script = able
         with gateway.http() as http:
             body = {"model": MODEL, "input": "Hello!"}
