@@ -18,9 +18,11 @@ from cupola.gateway.generation.dependencies import ApiDependencies
 from cupola.gateway.generation.embedder import Embedder
 from cupola.gateway.generation.generator import Generator
 from cupola.gateway.generation.model_directory import ModelDirectory
+from cupola.gateway.http.body_reader import BodyReader
 from cupola.gateway.http.cors import Cors, Origins, is_loopback
 from cupola.gateway.http.error_formats import HANDLERS, ErrorFormats
-from cupola.gateway.http.middleware import BodyLimit, RequestLog, SameOrigin, TrustedHost
+from cupola.gateway.http.middleware import RequestLog, SameOrigin, TrustedHost
+from cupola.gateway.http.paths import Paths
 from cupola.gateway.http.tenants import Tenants
 from cupola.gateway.ollama.port import OllamaPort
 from cupola.gateway.openapi.api import Description
@@ -40,7 +42,7 @@ def build_app(
     runtime's execution providers, ``remote`` has the models that the gateways share.
     """
     remote = RemoteModels() if remote is None else remote
-    directory, formats = ModelDirectory(models), FormatDirectory()
+    directory, formats = ModelDirectory(models, config.model), FormatDirectory()
     apis = Apis(
         ApiDependencies(
             config=config,
@@ -70,10 +72,11 @@ def build_app(
 def _middleware(config: GatewayConfig, remote: RemoteModels) -> list[Middleware]:
     """What a request passes before its route, the outermost first.
 
+    Paths         finds the address that a client means
     ErrorFormats  chooses the form of errors by the path
     RequestLog    gives the answer an id, logs the request, answers 500 where nobody caught
     Cors          lets pages of allowed origins read the answers
-    BodyLimit     reads the body, refuses one that is too long
+    BodyReader    reads the body, decodes it, refuses one that is too long or holds too much
     TrustedHost   refuses a Host that is malformed, or foreign on a loopback address (DNS rebinding)
     SameOrigin    refuses what a web page of another site sends
     OllamaPort    limits the second port to Ollama's API; only where there is such a port
@@ -83,10 +86,11 @@ def _middleware(config: GatewayConfig, remote: RemoteModels) -> list[Middleware]
     local = is_loopback(config.host)
     origins = Origins(local, config.cors_origins)
     return [
+        Middleware(Paths),
         Middleware(ErrorFormats, table=ERROR_FORMATS),
         Middleware(RequestLog),
         Middleware(Cors, origins=origins),
-        Middleware(BodyLimit, limit=config.max_body_bytes),
+        Middleware(BodyReader, limit=config.max_body_bytes),
         Middleware(TrustedHost, local=local),
         Middleware(SameOrigin, origins=origins),
         *([Middleware(OllamaPort, port=config.ollama_port)] if config.ollama_port else []),

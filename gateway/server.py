@@ -7,6 +7,7 @@ stop ──> no new connections ──> running answers finish ──> end
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import socket
 from collections.abc import Callable, Sequence
@@ -58,6 +59,7 @@ async def _main(
     async with SchedulerClient.connected(config.scheduler) as client, asyncio.TaskGroup() as tasks:
         models = ModelCache(Home(config.home), config.providers)
         app = build_app(client, models, config, lifeline.tell, discover, remote)
+        gc.freeze()  # else each full collection looks at all of this again, and nobody is served
         background = [
             tasks.create_task(_announce_ready(client, lifeline)),
             tasks.create_task(_beat(commands)),

@@ -18,6 +18,7 @@ from cupola.gateway.generation.streaming import Answer
 from cupola.gateway.http.error_codes import WORK
 from cupola.gateway.http.errors import NO_RETRY, ApiError
 from cupola.gateway.http.json_answer import json_answer
+from cupola.gateway.http.read_body import aside, read_body
 from cupola.gateway.openapi.absent import absent
 from cupola.gateway.openapi.described import SSE, Operation, Section, post
 from cupola.scheduler.protocol.messages import Encode, SamplingParams
@@ -54,18 +55,19 @@ class AnthropicApi:
         ]
 
     async def create(self, request: Request) -> Answer:
-        body = MessagesRequest.model_validate_json(await request.body())
-        generation = await self._generator.generate(body.generation(body.sampling))
+        body = await read_body(MessagesRequest, request)
+        wanted = await aside(request, body.generation, body.sampling)
+        generation = await self._generator.generate(wanted)
         frames = AnthropicFrames(
             generation.model, max_tokens=body.max_tokens, show_thinking=body.shows_thinking
         )
         return Answer(generation.events, frames, stream=bool(body.stream))
 
     async def count(self, request: Request) -> Response:
-        body = CountRequest.model_validate_json(await request.body())
+        body = await read_body(CountRequest, request)
         model = await self._models.find(body.model)
         answer_format = await self._formats.of(model.path)
-        wanted = body.generation(SamplingParams())
+        wanted = await aside(request, body.generation, SamplingParams())
         with with_param_names(wanted.names):
             prompt = chat_prompt(wanted, answer_format, new_call_id)
             (output,) = await ask(self._client, request, model, Encode(prompt))

@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from cupola.gateway.anthropic.content import Messages, System, for_template
-from cupola.gateway.core.fields import Count, Model, Natural, Share, Stop
+from cupola.gateway.core.fields import AnyModel, Count, Natural, Share, Stop, default_model
 from cupola.gateway.core.request import Conversation, GenerationRequest, ToolOptions
 from cupola.gateway.core.schema_constraint import schema_constraint
 from cupola.gateway.core.tool_schemas import (
@@ -122,7 +122,7 @@ class Prompted(Endpoint):
     )
     labels: ClassVar[frozenset[str]] = frozenset({"cache_control", "billing_policy"})
 
-    model: Model
+    model: AnyModel = default_model()
     messages: Messages
     system: System | None = None
     tools: Annotated[list[AnthropicTool], Field(max_length=MAX_TOOLS)] | None = None

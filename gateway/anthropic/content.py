@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag
 
+from cupola.gateway.core.fields import null_means
 from cupola.gateway.http.validation import Body, unsupported
 
 
@@ -65,7 +66,9 @@ class ToolUseBlock(Body):
     type: Literal["tool_use"]
     id: str
     name: str
-    input: dict[str, Any]
+    input: Annotated[dict[str, Any], null_means({}, dict[str, Any] | None)] = Field(
+        default_factory=dict
+    )
 
     def for_template(self) -> dict[str, Any]:
         function = {"name": self.name, "arguments": self.input}

@@ -5,19 +5,48 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints
+from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, WrapValidator
+from pydantic_core import PydanticCustomError
 
 from cupola.gateway.http.validation import invalid
+
+
+def check_limit(limit: int) -> int:
+    if limit == 0:
+        raise PydanticCustomError("limit", "Input should be at least 1, or -1 for no limit")
+    return limit
+
+
+def null_means(default: Any, schema: Any) -> WrapValidator:
+    """null is as good as a field that is not there. ``schema``: what the field takes."""
+    return WrapValidator(
+        lambda given, check: default if given is None else check(given),
+        json_schema_input_type=schema,
+    )
+
 
 MAX_INT = 2**31 - 1
 MAX_STOPS = 16
 MAX_INPUTS = 2048  # texts of one request for embeddings: OpenAI's limit
 Model = Annotated[str, StringConstraints(min_length=1, max_length=500)]
+# Of generation: the default model where none is named. An empty name stands for it here.
+AnyModel = Annotated[Model, null_means("", Model | None)]
 Count = Annotated[int, Field(ge=1, le=MAX_INT)]
+# Of new tokens; -1: as many as the context holds.
+Limit = Annotated[int, Field(ge=-1, le=MAX_INT), AfterValidator(check_limit)]
 Natural = Annotated[int, Field(ge=0, le=MAX_INT)]
 Seed = Annotated[int, Field(ge=-(2**63), le=2**63 - 1)]
 Penalty = Annotated[float, Field(ge=-2, le=2)]
 Share = Annotated[float, Field(gt=0, le=1)]
+
+
+def _without_default(schema: dict[str, Any]) -> None:
+    """The empty name is no name that a client would look for."""
+    del schema["default"]
+
+
+def default_model() -> Any:
+    return Field(default="", json_schema_extra=_without_default)
 
 
 def as_list(stop: Any) -> Any:

@@ -13,6 +13,7 @@ from cupola.gateway.generation.generator import new_call_id
 from cupola.gateway.generation.model_directory import ModelDirectory
 from cupola.gateway.generation.preparation import chat_prompt
 from cupola.gateway.http.json_answer import json_answer
+from cupola.gateway.http.read_body import aside, read_body
 from cupola.gateway.openai.body.chat import ChatRequest
 from cupola.gateway.openai.chat import generation_of
 from cupola.gateway.toolcalls.directory import FormatDirectory
@@ -29,7 +30,8 @@ class FoundryCountApi:
 
     async def count(self, request: Request) -> Response:
         """Counts the prompt that POST /v1/chat/completions would make of the same body."""
-        generation = generation_of(ChatRequest.model_validate_json(await request.body()))
+        body = await read_body(ChatRequest, request)
+        generation = await aside(request, generation_of, body)
         model = await self._models.find(generation.model, generation.provider)
         family = await self._families.of(model.path)
         with with_param_names(generation.names):

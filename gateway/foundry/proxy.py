@@ -46,7 +46,7 @@ class Proxy:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if not self._remote or not _may_name_a_model(scope):
             return await self._app(scope, receive, send)
-        message = await receive()  # BodyLimit hands the whole body over in one
+        message = await receive()  # BodyReader hands the whole body over in one
         body = message.get("body", b"")
         if model := self._remote.find(_model_in(body)):
             return await _pass_on(model, body, scope, receive, send)

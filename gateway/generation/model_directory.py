@@ -14,6 +14,7 @@ from cupola.scheduler.protocol.messages import LocalModel
 
 FRESH = 5.0  # seconds for which a name that was found need not be looked for again
 MAX_REMEMBERED = 1000
+LATEST = ":latest"  # Ollama's clients, and those that know it, add it to names without a tag
 
 Key = tuple[str, ExecutionProvider | None]
 
@@ -21,15 +22,19 @@ Key = tuple[str, ExecutionProvider | None]
 class ModelDirectory:
     """Finds models by id, name or alias. The disk is read in threads, and not for each request."""
 
-    def __init__(self, cache: ModelCache) -> None:
+    def __init__(self, cache: ModelCache, default: str = "") -> None:
+        """``default``: the name of the model that is meant where none is named."""
         self._cache = cache
+        self._default = default
         self._found: dict[Key, tuple[float, LocalModel]] = {}
 
     async def find(self, name: str, provider: ExecutionProvider | None = None) -> LocalModel:
-        """The model that ``name`` means. ``provider``: only a variant built for it will do.
+        """The model that ``name`` means; empty: the default.
 
+        ``provider``: only a variant built for it will do.
         Raises ApiError when this machine cannot run it.
         """
+        name = name or self._default
         key = (name, provider)
         expires_at, model = self._found.get(key, (0.0, None))
         if model is None or expires_at < time.monotonic():
@@ -51,7 +56,7 @@ class ModelDirectory:
 
     async def lookup(self, key: str) -> CachedModel:
         """As ``ModelCache.find``: raises UnknownModelError, NotCachedError."""
-        return await anyio.to_thread.run_sync(self._cache.find, key)
+        return await anyio.to_thread.run_sync(self._cache.find, key.removesuffix(LATEST))
 
     async def cached(self, key: str) -> CachedModel:
         try:

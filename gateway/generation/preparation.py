@@ -188,7 +188,7 @@ def _mixed(
         raise ApiError(400, "unsupported_parameter", text, param=param)
     if wanted is None:
         return strict_calls(tools.tools, form)
-    if wanted.kind is ConstraintKind.LARK:
+    if wanted.kind in (ConstraintKind.LARK, ConstraintKind.GBNF):
         text = "A grammar and tools exclude each other: put the calls into the grammar"
         raise ApiError(400, "invalid_value", text, param="constraint")
     return calls_or(wanted, tools.tools, form)

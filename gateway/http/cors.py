@@ -40,7 +40,12 @@ class Origins:
             return False
         if asking.netloc and asking.netloc == host:
             return True
-        return self.local and is_loopback(name)
+        return self.local and is_local(name)
+
+
+def is_local(host: str) -> bool:
+    """Whether a name in a request means this machine: *.localhost never is another (RFC 6761)."""
+    return is_loopback(host) or host.rstrip(".").lower().endswith(".localhost")
 
 
 def is_loopback(host: str) -> bool:

@@ -18,6 +18,7 @@ class Own(NamedTuple):
 
 OWN: Mapping[str, Own] = {
     "invalid_json": Own(400, "the body is not JSON"),
+    "invalid_encoding": Own(400, "the body is not compressed as its Content-Encoding says"),
     "invalid_type": Own(400, "the body or a parameter has the wrong type"),
     "invalid_value": Own(400, "a parameter has a value that is not allowed"),
     "missing_required_parameter": Own(400, "a parameter is missing"),
@@ -38,7 +39,10 @@ OWN: Mapping[str, Own] = {
     "method_not_allowed": Own(405, "the address has no such method"),
     "model_exists": Own(409, "the service already has a model of this name"),
     "model_in_use": Own(409, "the model's files are in use"),
-    "request_too_large": Own(413, "the body is longer than the setting max_body_bytes"),
+    "request_too_large": Own(
+        413, "the body is longer than the setting max_body_bytes, or holds too many values"
+    ),
+    "unsupported_encoding": Own(415, "the body is compressed in a way that is not supported"),
     "client_closed_request": Own(499, "the client went away"),
     "download_failed": Own(500, "the model could not be downloaded"),
     "unsupported_endpoint": Own(501, "OpenAI, Anthropic or Ollama has it, this service does not"),
@@ -56,6 +60,7 @@ EVERYWHERE = ("invalid_host", "forbidden_host", "forbidden_origin")
 BODY = (
     "invalid_json", "invalid_type", "invalid_value", "missing_required_parameter",
     "unknown_parameter", "unsupported_parameter", "request_too_large",
+    "invalid_encoding", "unsupported_encoding",
 )  # fmt: skip
 QUERY = ("invalid_value", "unknown_parameter", "unsupported_parameter")
 MODEL = ("model_not_found",)

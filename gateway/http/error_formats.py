@@ -63,7 +63,7 @@ class FormatTable:
 
 
 class ErrorFormats:
-    """The middleware that chooses. It must be the outermost."""
+    """The middleware that chooses, before anything can fail."""
 
     def __init__(self, app: ASGIApp, table: FormatTable) -> None:
         self._app = app

@@ -110,7 +110,7 @@ def not_cached(model_id: str) -> ApiError:
 
 def from_validation(error: ValidationError) -> ApiError:
     """The first thing that is wrong with a body, with the name of the field."""
-    first = error.errors(include_url=False, include_input=False)[0]
+    first = error.errors(include_url=False)[0]
     kind, context = first["type"], first.get("ctx", {})
     if kind == "json_invalid":
         return ApiError(400, "invalid_json", f"The body is not JSON: {context.get('error', '')}")
@@ -119,7 +119,8 @@ def from_validation(error: ValidationError) -> ApiError:
     param = _path(first["loc"])
     if own := context.get("param"):
         param = f"{param}.{own}" if param else own
-    if kind == "missing":
+    absent = first["input"] is None and bool(first["loc"]) and isinstance(first["loc"][-1], str)
+    if kind == "missing" or (absent and kind.endswith("_type")):  # null is not given
         code, message = "missing_required_parameter", f"Missing required parameter: '{param}'"
     elif kind in OWN_CODES:
         code, message = kind, first["msg"]

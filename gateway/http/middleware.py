@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import re
 import time
@@ -14,7 +13,7 @@ import uuid
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from cupola.gateway.http.cors import Origins, is_loopback
+from cupola.gateway.http.cors import Origins, is_local
 from cupola.gateway.http.error_formats import error_response, note_request_id
 from cupola.gateway.http.errors import ApiError, internal_error
 
@@ -68,72 +67,10 @@ class RequestLog:
             access.info("%s %s %d %.0f ms", scope["method"], path, shown, milliseconds)
 
 
-class BodyLimit:
-    """Reads the whole body, so that an answer is never sent into a connection still full of it."""
-
-    def __init__(self, app: ASGIApp, limit: int) -> None:
-        self._app = app
-        self._limit = limit
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            return await self._app(scope, receive, send)
-        parts: list[bytes] = []
-        size = 0
-        if int(Headers(scope=scope).get("content-length", 0)) > self._limit:
-            return await self._refuse(scope, receive, send)
-        while True:
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                return None
-            size += len(message.get("body", b""))
-            if size > self._limit:
-                return await self._refuse(scope, receive, send)
-            parts.append(message.get("body", b""))
-            if not message.get("more_body"):
-                break
-        read: Message | None = {"type": "http.request", "body": b"".join(parts)}
-
-        async def receive_again() -> Message:
-            nonlocal read
-            if read is None:
-                return await receive()
-            message, read = read, None
-            return message
-
-        await self._app(scope, receive_again, send)
-
-    async def _refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
-        text = f"The body is longer than the {self._limit} bytes that are allowed"
-        error = ApiError(413, "request_too_large", text, headers={"connection": "close"})
-        refusal = error_response(error, scope)
-        await send({
-            "type": "http.response.start",
-            "status": refusal.status_code,
-            "headers": refusal.raw_headers,
-        })  # fmt: skip
-        await send({"type": "http.response.body", "body": refusal.body, "more_body": True})
-        # Most clients read the answer only when all is sent: let it come, within reason. The rest
-        # must be read as well, or it blocks the server's own end of the connection.
-        left = 4 * self._limit
-        more = True
-        while more and left > 0:
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                return
-            left -= len(message.get("body", b""))
-            more = message.get("more_body", False)
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(_discard(receive))
-            await send({"type": "http.response.body"})
-
-
-async def _discard(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
-
-
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:\d{1,5})?")
+
+
+PROBED = "/health"  # by load balancers, some of which speak HTTP/1.0
 
 
 class TrustedHost:
@@ -149,10 +86,13 @@ class TrustedHost:
         await self._app(scope, receive, send)
 
     def _refusal(self, scope: Scope) -> ApiError | None:
-        match = _HOST.fullmatch(Headers(scope=scope).get("host", ""))
+        host = Headers(scope=scope).get("host")
+        if host is None and scope["http_version"] == "1.0" and scope["path"] == PROBED:
+            return None
+        match = _HOST.fullmatch(host or "")
         if match is None:
             return ApiError(400, "invalid_host", "The Host header is missing or malformed")
-        if self._local and not is_loopback(match[1]):
+        if self._local and not is_local(match[1]):
             message = "This service answers only to localhost; see its 'host' setting for others"
             return ApiError(403, "forbidden_host", message, param="host")
         return None

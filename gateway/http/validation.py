@@ -1,8 +1,9 @@
 """How bodies of requests are checked: types are exact, and no known parameter is ignored.
 
 A parameter is honoured, or refused by its name. It is refused where it is misspelled, where its
-value is not allowed, and where it asks for something that this service does not do (``refused``).
-Fields that no API knows are accepted, because clients send fields of their own. The type of an
+value is not allowed, and where it asks for something that this service does not do (``refused``;
+``foreign_fields`` has those of other servers). Fields that no API knows are accepted, because
+clients send fields of their own. The type of an
 error becomes its code.
 """
 
@@ -14,9 +15,10 @@ from functools import lru_cache
 from itertools import islice
 from typing import Any, ClassVar, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, model_validator
+from pydantic_core import PydanticCustomError, core_schema
 
+from cupola.gateway.http import foreign_fields
 from cupola.gateway.http.parameter_docs import MEANINGS
 
 UNSUPPORTED = "unsupported_parameter"
@@ -45,10 +47,31 @@ class Refused(NamedTuple):
     hint: str
 
 
+def _fail_fast(schema: Any) -> None:
+    if isinstance(schema, dict):
+        if schema.get("type") in ("list", "tuple", "set", "frozenset"):
+            schema["fail_fast"] = True
+        schema = tuple(schema.values())
+    if isinstance(schema, (list, tuple)):
+        for part in schema:
+            _fail_fast(part)
+
+
 class Body(BaseModel):
     """Base of everything in a request. Types are exact: true is no number, and "1" is none."""
 
     model_config = ConfigDict(strict=True, extra="allow", allow_inf_nan=False, frozen=True)
+
+    @classmethod
+    def __get_pydantic_core_schema__(
+        cls, source: Any, handler: GetCoreSchemaHandler
+    ) -> core_schema.CoreSchema:
+        """Lists are read up to their first wrong element: only the first error is told, and
+        collecting those of a million takes minutes.
+        """
+        schema = handler(source)
+        _fail_fast(schema)
+        return schema
 
 
 def _meant_by(param: str, body: type[BaseModel]) -> str | None:
@@ -87,7 +110,12 @@ class Endpoint(Body):
     @model_validator(mode="after")
     def _known(self) -> Endpoint:
         for param, value in islice((self.model_extra or {}).items(), MAX_LOOKED_AT):
-            if value is not None and (meant := _meant_by(param, type(self))):
+            if value is None or param in foreign_fields.HARMLESS:
+                continue
+            if foreign := foreign_fields.REFUSED.get(param):
+                if foreign.asks(value):
+                    raise unsupported(param, f"'{param}' is not supported here: {foreign.hint}")
+            elif meant := _meant_by(param, type(self)):
                 message = f"Unknown parameter: '{param}'; did you mean '{meant}'?"
                 raise PydanticCustomError(
                     UNKNOWN, "{message}", {"message": message, "param": param}

@@ -7,7 +7,16 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from cupola.gateway.core.fields import MAX_INPUTS, Count, KeepAlive, Model, Natural
+from cupola.gateway.core.fields import (
+    MAX_INPUTS,
+    AnyModel,
+    Count,
+    KeepAlive,
+    Model,
+    Natural,
+    default_model,
+    null_means,
+)
 from cupola.gateway.core.request import Conversation, GenerationRequest, ToolOptions
 from cupola.gateway.core.schema_constraint import schema_constraint
 from cupola.gateway.core.tool_schemas import ToolChoice, Tools, options
@@ -60,9 +69,11 @@ class Prompted(Endpoint):
 
     prompt_param: ClassVar[str] = "prompt"
 
-    model: Model
+    model: AnyModel = default_model()
     stream: bool | None = None
-    options: OllamaOptions = OllamaOptions()
+    options: Annotated[OllamaOptions, null_means(OllamaOptions(), OllamaOptions | None)] = (
+        OllamaOptions()
+    )
     format: Literal["", "json"] | dict[str, Any] | None = None
     keep_alive: KeepAlive | None = None
     think: bool | Literal["low", "medium", "high", "max"] | None = None
@@ -123,7 +134,9 @@ class Prompted(Endpoint):
 
 class OllamaFunction(Body):
     name: str
-    arguments: dict[str, Any] = Field(default_factory=dict)
+    arguments: Annotated[dict[str, Any], null_means({}, dict[str, Any] | None)] = Field(
+        default_factory=dict
+    )
 
 
 class OllamaCall(Body):
@@ -161,7 +174,9 @@ class OllamaMessage(Endpoint):
 class OllamaChat(Prompted):
     prompt_param: ClassVar[str] = "messages"
 
-    messages: list[OllamaMessage] = Field(default_factory=list)
+    messages: Annotated[list[OllamaMessage], null_means([], list[OllamaMessage] | None)] = Field(
+        default_factory=list
+    )
     tools: Tools | None = None
     tool_choice: ToolChoice | None = None  # OpenAI's: Ollama has none
 
@@ -238,6 +253,6 @@ class OllamaEmbeddings(Endpoint):
     labels: ClassVar[frozenset[str]] = frozenset({"options"})
 
     model: Model
-    prompt: str = ""
+    prompt: Annotated[str, null_means("", str | None)] = ""
     keep_alive: KeepAlive | None = None
     options: OllamaOptions | None = None

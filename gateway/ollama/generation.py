@@ -14,6 +14,7 @@ from starlette.routing import Route
 
 from cupola.gateway.core.events import Event
 from cupola.gateway.core.param_names import with_param_names
+from cupola.gateway.core.request import GenerationRequest
 from cupola.gateway.core.vectors import in_numbers
 from cupola.gateway.generation.dependencies import ApiDependencies
 from cupola.gateway.generation.embedder import Embedded
@@ -21,6 +22,7 @@ from cupola.gateway.generation.streaming import Answer
 from cupola.gateway.http.error_codes import WORK
 from cupola.gateway.http.errors import ApiError
 from cupola.gateway.http.json_answer import json_answer
+from cupola.gateway.http.read_body import aside, read_body
 from cupola.gateway.ollama.answers import (
     OllamaChatAnswer,
     OllamaEmbedAnswer,
@@ -65,15 +67,20 @@ class GenerationEndpoints:
         ]
 
     async def chat(self, request: Request) -> Answer | Response:
-        return await self._answer(OllamaChat.model_validate_json(await request.body()), chat=True)
+        body = await read_body(OllamaChat, request)
+        wanted = await aside(request, lambda: body.request)
+        return await self._answer(body, wanted, chat=True)
 
     async def generate(self, request: Request) -> Answer | Response:
-        body = OllamaGenerate.model_validate_json(await request.body())
-        return await self._answer(body, chat=False)
+        body = await read_body(OllamaGenerate, request)
+        return await self._answer(body, body.request, chat=False)
 
-    async def _answer(self, body: OllamaChat | OllamaGenerate, *, chat: bool) -> Answer | Response:
+    async def _answer(
+        self, body: OllamaChat | OllamaGenerate, wanted: GenerationRequest | None, *, chat: bool
+    ) -> Answer | Response:
+        """``wanted``: None where the model is only loaded, or unloaded."""
         frames = OllamaFrames(body.model, chat=chat, show_thinking=body.thinks is not False)
-        if (wanted := body.request) is None:
+        if wanted is None:
             return await self._keep(body, frames)
         if body.thinks:
             await self._check_thinking(body.key)
@@ -101,7 +108,7 @@ class GenerationEndpoints:
     # -- vectors -----------------------------------------------------------------------------------
 
     async def embed(self, request: Request) -> Response:
-        body = OllamaEmbed.model_validate_json(await request.body())
+        body = await read_body(OllamaEmbed, request)
         began = time.perf_counter_ns()
         texts = [body.input] if isinstance(body.input, str) else body.input
         task = Embed(tuple(map(Text, texts)), body.dimensions, body.truncate is not False)
@@ -118,7 +125,7 @@ class GenerationEndpoints:
         )
 
     async def embeddings(self, request: Request) -> Response:
-        body = OllamaEmbeddings.model_validate_json(await request.body())
+        body = await read_body(OllamaEmbeddings, request)
         task = Embed((Text(body.prompt),) if body.prompt else (), truncate=True)
         with with_param_names({"texts": "prompt"}):
             found = await self._vectors(request, body.model, task, body.keep_alive)

@@ -22,6 +22,7 @@ from cupola.gateway.generation.dependencies import ApiDependencies
 from cupola.gateway.http.error_codes import MODEL, WORK
 from cupola.gateway.http.errors import NO_RETRY, ApiError
 from cupola.gateway.http.json_answer import json_answer
+from cupola.gateway.http.read_body import read_body
 from cupola.gateway.http.timestamps import rfc3339
 from cupola.gateway.ollama.answers import (
     OllamaDetails,
@@ -100,7 +101,7 @@ class ModelEndpoints:
         return json_answer(OllamaRunning(running))
 
     async def show(self, request: Request) -> Response:
-        body = Named.model_validate_json(await request.body())
+        body = await read_body(Named, request)
         cached = await self._models.cached(body.key)
         variant, entry = cached.variant, await self._entry(cached)
         family = entry.details.family
@@ -122,7 +123,7 @@ class ModelEndpoints:
         )
 
     async def delete(self, request: Request) -> Response:
-        body = Named.model_validate_json(await request.body())
+        body = await read_body(Named, request)
         variant = (await self._models.cached(body.key)).variant
         await self._client.unload(variant.id)
         try:

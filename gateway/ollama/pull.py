@@ -22,6 +22,7 @@ from cupola.gateway.generation.dependencies import ApiDependencies
 from cupola.gateway.http.error_codes import MODEL
 from cupola.gateway.http.errors import SERVER_ERROR, ApiError, unknown_model
 from cupola.gateway.http.json_answer import json_answer
+from cupola.gateway.http.read_body import read_body
 from cupola.gateway.ollama.answers import OllamaProgress
 from cupola.gateway.ollama.body import Named
 from cupola.gateway.openapi.described import NDJSON, Operation, Section, post
@@ -98,7 +99,7 @@ class OllamaPullApi:
         return [post("/api/pull", self.pull, about)]
 
     async def pull(self, request: Request) -> DownloadAnswer:
-        body = Named.model_validate_json(await request.body())
+        body = await read_body(Named, request)
         whole = _whole if body.stream is False else None
         try:
             cached = await self._service.models.lookup(body.key)

@@ -9,6 +9,7 @@ from cupola.gateway.core.request import Conversation, GenerationRequest
 from cupola.gateway.generation.dependencies import ApiDependencies
 from cupola.gateway.generation.streaming import Answer
 from cupola.gateway.http.error_codes import WORK
+from cupola.gateway.http.read_body import aside, read_body
 from cupola.gateway.openai.answers import ChatCompletion
 from cupola.gateway.openai.body.chat import ChatRequest
 from cupola.gateway.openai.chat_frames import ChatFrames
@@ -35,14 +36,14 @@ class ChatEndpoint:
         return [post("/v1/chat/completions", self.create, about)]
 
     async def create(self, request: Request) -> Answer:
-        body = ChatRequest.model_validate_json(await request.body())
-        generation = await self._generator.generate(generation_of(body))
+        body = await read_body(ChatRequest, request)
+        generation = await self._generator.generate(await aside(request, generation_of, body))
         frames = self._frames(
             generation.model,
             answers=body.answers,
             include_usage=body.include_usage,
             include_reasoning=body.include_reasoning is not False,
-            logprobs=bool(body.logprobs),
+            logprobs=body.best_logprobs is not None,
             functions=body.legacy,
         )
         return Answer(generation.events, frames, stream=bool(body.stream))
@@ -69,7 +70,7 @@ def generation_of(body: ChatRequest) -> GenerationRequest:
         provider=body.ep,
         names={
             "prompt": "messages",
-            "max_tokens": "max_completion_tokens" if body.max_completion_tokens else "max_tokens",
+            "max_tokens": body.limit_param,
             "constraint": body.constraint_param,
             "template_options": "chat_template_kwargs",
         },

@@ -10,6 +10,7 @@ from cupola.gateway.generation.dependencies import ApiDependencies
 from cupola.gateway.generation.merging import merged
 from cupola.gateway.generation.streaming import Answer
 from cupola.gateway.http.error_codes import WORK
+from cupola.gateway.http.read_body import read_body
 from cupola.gateway.openai.answers import TextCompletion
 from cupola.gateway.openai.body.completion import CompletionRequest
 from cupola.gateway.openai.completion_frames import AnswerOptions, CompletionFrames
@@ -34,14 +35,14 @@ class CompletionsEndpoint:
         return [post("/v1/completions", self.create, about)]
 
     async def create(self, request: Request) -> Answer:
-        body = CompletionRequest.model_validate_json(await request.body())
+        body = await read_body(CompletionRequest, request)
         options = AnswerOptions(
             prompts=body.prompts,
             answers=body.answers,
             candidates=body.candidates,
             echo=bool(body.echo),
             silent=body.token_limit == 0,
-            logprobs=body.logprobs is not None,
+            logprobs=body.best_logprobs is not None,
             include_usage=body.include_usage,
         )
         requests = [
@@ -59,13 +60,14 @@ class CompletionsEndpoint:
 def generation_of(
     body: CompletionRequest, prompt: Text | Tokens, *, prompt_logprobs: bool = False
 ) -> GenerationRequest:
-    logprobs = body.logprobs
+    logprobs = body.best_logprobs
     if logprobs is None and (prompt_logprobs or body.candidates > body.answers):
         logprobs = 0
+    limit = body.token_limit
     return GenerationRequest(
         model=body.model,
         prompt=prompt,
-        sampling=body.sampling(max(1, body.token_limit), logprobs),
+        sampling=body.sampling(limit if limit is None else max(1, limit), logprobs),
         answers=body.candidates,
         constraint=body.constraint,
         show_special=body.skip_special_tokens is False,
@@ -73,5 +75,9 @@ def generation_of(
         cache_salt=body.cache_salt or "",
         ttl=body.seconds_loaded,
         provider=body.ep,
-        names={"constraint": body.constraint_param, "prompt_logprobs": "echo"},
+        names={
+            "max_tokens": body.limit_param,
+            "constraint": body.constraint_param,
+            "prompt_logprobs": "echo",
+        },
     )

@@ -11,6 +11,7 @@ from cupola.gateway.core.vectors import in_base64, in_numbers
 from cupola.gateway.generation.dependencies import ApiDependencies
 from cupola.gateway.http.error_codes import WORK
 from cupola.gateway.http.json_answer import json_answer
+from cupola.gateway.http.read_body import read_body
 from cupola.gateway.openai.answers import Embedding, EmbeddingList, EmbeddingUsage
 from cupola.gateway.openai.body.embeddings import EmbeddingsRequest
 from cupola.gateway.openapi.described import Operation, Section, post
@@ -34,7 +35,7 @@ class EmbeddingsEndpoint:
         return [post("/v1/embeddings", self.create, about)]
 
     async def create(self, request: Request) -> Response:
-        body = EmbeddingsRequest.model_validate_json(await request.body())
+        body = await read_body(EmbeddingsRequest, request)
         task = Embed(body.texts, body.dimensions, bool(body.truncate))
         with with_param_names(NAMES):
             found = await self._embedder.embed(request, body.model, task, body.seconds_loaded)

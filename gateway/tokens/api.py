@@ -13,6 +13,7 @@ from cupola.gateway.generation.generator import new_call_id
 from cupola.gateway.generation.preparation import chat_prompt
 from cupola.gateway.http.error_codes import WORK
 from cupola.gateway.http.json_answer import json_answer
+from cupola.gateway.http.read_body import aside, read_body
 from cupola.gateway.openai.chat import generation_of
 from cupola.gateway.openapi.described import Operation, Section, post
 from cupola.gateway.tokens.answers import (
@@ -37,7 +38,6 @@ class TokensApi:
         self._client = dependencies.client
         self._models = dependencies.models
         self._formats = dependencies.formats
-        self._default_model = dependencies.config.model
 
     def routes(self) -> list[Route]:
         return [
@@ -78,10 +78,9 @@ class TokensApi:
         ]
 
     async def tokenize(self, request: Request) -> Response:
-        content = await request.body()
-        if Peek.model_validate_json(content).messages is not None:
-            return await self._tokenize_chat(request, TokenizeChat.model_validate_json(content))
-        body = TokenizeText.model_validate_json(content)
+        if (await read_body(Peek, request)).messages is not None:
+            return await self._tokenize_chat(request, await read_body(TokenizeChat, request))
+        body = await read_body(TokenizeText, request)
         model = await self._model(body.model)
         task = Encode(Text(body.text), body.adds_special, body.parse_special is not False)
         with with_param_names({"prompt": "prompt" if body.content is None else "content"}):
@@ -94,14 +93,14 @@ class TokensApi:
         return json_answer(TokenList(tuple(TokenPiece(i, _piece(piece)) for i, piece in pairs)))
 
     async def detokenize(self, request: Request) -> Response:
-        body = DetokenizeRequest.model_validate_json(await request.body())
+        body = await read_body(DetokenizeRequest, request)
         model = await self._model(body.model)
         with with_param_names({"ids": "tokens"}):
             (output,) = await ask(self._client, request, model, Decode(tuple(body.tokens)))
         return json_answer(DetokenizeAnswer(output.text, output.text))
 
     async def apply_template(self, request: Request) -> Response:
-        body = Conversation.model_validate_json(await request.body())
+        body = await read_body(Conversation, request)
         output, _ = await self._encoded(request, body)
         return json_answer(TemplateAnswer(output.text))
 
@@ -112,14 +111,15 @@ class TokensApi:
     async def _encoded(self, request: Request, body: Conversation) -> tuple[Output, LocalModel]:
         """The conversation exactly as POST /v1/chat/completions would put it to the model."""
         model = await self._model(body.model)
-        wanted, answer_format = generation_of(body), await self._formats.of(model.path)
+        wanted = await aside(request, generation_of, body)
+        answer_format = await self._formats.of(model.path)
         with with_param_names(wanted.names):
             prompt = chat_prompt(wanted, answer_format, new_call_id)
             (output,) = await ask(self._client, request, model, Encode(prompt))
         return output, model
 
     async def _model(self, name: str | None) -> LocalModel:
-        return await self._models.find(name or self._default_model)
+        return await self._models.find(name or "")
 
     async def _counted(self, output: Output, model: LocalModel, *, pieces: bool) -> Response:
         """vLLM's answer."""

@@ -50,15 +50,8 @@ class TokenizeText(Endpoint):
         return bool(self.with_pieces or self.return_token_strs)
 
 
-def _without_default(schema: dict[str, Any]) -> None:
-    """The empty name stands for no name. A client cannot send it."""
-    del schema["default"]
-
-
 class Conversation(ChatRequest):
-    """A chat request of which only the prompt counts. Without a model: the default model."""
-
-    model: Model = Field(default="", json_schema_extra=_without_default)
+    """A chat request of which only the prompt counts."""
 
 
 class TokenizeChat(Conversation):

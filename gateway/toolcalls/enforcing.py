@@ -77,7 +77,8 @@ def required_calls(
 
 def after_reasoning(constraint: Constraint, answer_format: AnswerFormat) -> Constraint:
     """The same, once the model has thought, if it wants to. A grammar of the client's own stays."""
-    if constraint.kind is ConstraintKind.LARK or not answer_format.reasoning:
+    own = constraint.kind in (ConstraintKind.LARK, ConstraintKind.GBNF)
+    if own or not answer_format.reasoning:
         return constraint
     start, end = answer_format.reasoning[0].start, answer_format.reasoning[0].end
     think = f"think[lazy]: TEXT {_quoted(end)}"

@@ -54,6 +54,7 @@ class ConstraintKind(enum.StrEnum):
     JSON_OBJECT = "json_object"
     REGEX = "regex"
     LARK = "lark"
+    GBNF = "gbnf"  # llama.cpp's
 
 
 class Constraint(msgspec.Struct, frozen=True):

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from schemathesis import Case, GenerationMode
 
-from cupola.cache.install.messages import Installed, InstallJob, InstallProgress, encode
+from cupola.cache.install.messages import Installed, InstallProgress, encode
 from cupola.cache.install.process import InstallProcess
 from cupola.gateway.openapi.described import Section
 from cupola.scheduler.protocol.messages import (
@@ -40,6 +40,7 @@ from tests.gateway.running_gateway import MODEL, MODEL_ID, RunningGateway
 from tests.gateway.scripted_scheduler import ScriptedScheduler
 
 TIMES = int(os.environ.get("CUPOLA_TEST_FUZZ", "1"))
+NEWLINE = b"\n"
 VECTOR = b"\0\0\x80?" * 4
 REMOVES = {"/api/delete"}  # asked about models that are not there, or there would be none
 HEAVY = {"/tokenize": 2}  # cases, where making them is slow
@@ -88,13 +89,13 @@ def spare(case: Case[Any], mode: GenerationMode) -> None:
 @pytest.fixture(scope="module")
 def fuzzer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fuzzer]:
     home = furnished(tmp_path_factory.mktemp("home"))
-    reports = [encode(InstallProgress("download", 1, 2)), encode(Installed(MODEL_ID, "nowhere"))]
-    script = "import sys; print(*sys.argv[1:], sep=chr(10))"
+    lines = [encode(InstallProgress("download", 1, 2)), encode(Installed(MODEL_ID, "/models"))]
+    script = f"import sys; sys.stdout.buffer.write({b''.join(line + NEWLINE for line in lines)!r})"
 
-    def start(job: InstallJob) -> InstallProcess:
-        words = [sys.executable, "-c", script, *(report.decode() for report in reports)]
+    def pretend(job: object) -> InstallProcess:
+        command = [sys.executable, "-c", script]
         pipe = subprocess.PIPE
-        return InstallProcess(subprocess.Popen(words, stdin=pipe, stdout=pipe))
+        return InstallProcess(subprocess.Popen(command, stdin=pipe, stdout=pipe))
 
     with (
         pytest.MonkeyPatch.context() as patch,
@@ -103,7 +104,7 @@ def fuzzer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fuzzer]:
         RunningGateway(scheduler.endpoint, home, max_body_bytes=10_000_000) as gateway,
     ):
         # Nothing is downloaded: a process that says so takes the place.
-        patch.setattr(InstallProcess, "start", start)
+        patch.setattr(InstallProcess, "start", pretend)
         scheduler.script = able
         with gateway.http() as http:
             body = {"model": MODEL, "input": "Hello!"}

@@ -15,12 +15,14 @@ from typing import TYPE_CHECKING
 from llguidance import LLMatcher, LLParserLimits, LLTokenizer
 
 from cupola.scheduler.protocol.messages import Constraint, ConstraintKind, ErrorCode
+from cupola.workers.grammar.gbnf import lark_of_gbnf
 from cupola.workers.model.backend import RequestError
 
 if TYPE_CHECKING:
     from llguidance._lib import JsonCompileOptions
 
 MAX_SOURCE = 128 * 1024  # characters
+MAX_GBNF = 16 * 1024  # it is read in Python
 MAX_NESTING = 100  # brackets within brackets
 MAX_TEXT = 300  # of an error, which may quote the whole grammar
 
@@ -41,6 +43,7 @@ _NAMES = {
     ConstraintKind.JSON_OBJECT: "JSON grammar",
     ConstraintKind.REGEX: "regular expression",
     ConstraintKind.LARK: "Lark grammar",
+    ConstraintKind.GBNF: "GBNF grammar",
 }
 
 
@@ -74,8 +77,9 @@ def compile_constraint(constraint: Constraint, vocabulary: Vocabulary) -> LLMatc
 def check_size(constraint: Constraint) -> None:
     """Refuse a constraint that is too large to read. Raises RequestError."""
     source = constraint.source
-    if len(source) > MAX_SOURCE:
-        raise refused(constraint, f"it has {len(source)} characters, more than {MAX_SOURCE}")
+    most = MAX_GBNF if constraint.kind is ConstraintKind.GBNF else MAX_SOURCE
+    if len(source) > most:
+        raise refused(constraint, f"it has {len(source)} characters, more than {most}")
     is_json = constraint.kind is ConstraintKind.JSON_SCHEMA
     depth = deepest = 0
     for character in (_JSON_STRING if is_json else _ESCAPED).sub("", source):
@@ -116,6 +120,8 @@ def _grammar(constraint: Constraint) -> str:
                 return LLMatcher.grammar_from_regex(constraint.source)
             case ConstraintKind.LARK:
                 return LLMatcher.grammar_from_lark(constraint.source)
+            case ConstraintKind.GBNF:
+                return LLMatcher.grammar_from_lark(lark_of_gbnf(constraint.source))
     except ValueError as error:
         raise refused(constraint, str(error)) from None
 

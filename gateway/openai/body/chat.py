@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from cupola.gateway.core.fields import Count
+from cupola.gateway.core.fields import Limit
 from cupola.gateway.core.request import ToolOptions
 from cupola.gateway.core.tool_schemas import (
     FunctionChoice,
@@ -19,7 +19,7 @@ from cupola.gateway.core.tool_schemas import (
 from cupola.gateway.http.validation import Body, Refused, invalid
 from cupola.gateway.openai.body.conversation import Message, Text
 from cupola.gateway.openai.body.formats import FormatFields
-from cupola.gateway.openai.body.sampling import SamplingFields
+from cupola.gateway.openai.body.sampling import SamplingFields, limit_of
 
 
 class Prediction(Body):
@@ -47,8 +47,12 @@ class ChatRequest(SamplingFields, FormatFields):
     )
 
     messages: Annotated[list[Message], Field(min_length=1)]
-    max_tokens: Count | None = None
-    max_completion_tokens: Count | None = None
+    max_tokens: Limit | None = None
+    max_completion_tokens: Limit | None = None
+    # As other servers call them.
+    max_new_tokens: Limit | None = None
+    n_predict: Limit | None = None
+    n_probs: Annotated[int, Field(ge=0, le=20)] | None = None
     logprobs: bool | None = None
     top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
     tools: Tools | None = None
@@ -77,11 +81,25 @@ class ChatRequest(SamplingFields, FormatFields):
 
     @property
     def token_limit(self) -> int | None:
-        return self.max_completion_tokens or self.max_tokens
+        return self._limit[1]
+
+    @property
+    def limit_param(self) -> str:
+        """The parameter that set the limit. ``max_tokens`` where none did."""
+        return self._limit[0]
+
+    @property
+    def _limit(self) -> tuple[str, int | None]:
+        if self.max_completion_tokens is not None:
+            return limit_of({"max_completion_tokens": self.max_completion_tokens})
+        names = ("max_tokens", "max_new_tokens", "n_predict")
+        return limit_of({name: getattr(self, name) for name in names})
 
     @property
     def best_logprobs(self) -> int | None:
         """How many of the best tokens are wanted besides the chosen one; None: no logprobs."""
+        if self.n_probs and self.logprobs is None:
+            return self.n_probs
         return (self.top_logprobs or 0) if self.logprobs else None
 
     @property

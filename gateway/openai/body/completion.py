@@ -6,7 +6,7 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
-from cupola.gateway.core.fields import Natural
+from cupola.gateway.core.fields import MAX_INT, Limit, Natural
 from cupola.gateway.http.validation import Refused, invalid
 from cupola.gateway.openai.body.formats import FormatFields
 from cupola.gateway.openai.body.sampling import SamplingFields
@@ -42,7 +42,11 @@ class CompletionRequest(SamplingFields, FormatFields):
     )
 
     prompt: Prompts
-    max_tokens: Natural | None = None
+    max_tokens: Annotated[int, Field(ge=-1, le=MAX_INT)] | None = None
+    # As other servers call them.
+    max_new_tokens: Limit | None = None
+    n_predict: Limit | None = None
+    n_probs: Annotated[int, Field(ge=0, le=20)] | None = None
     logprobs: Annotated[int, Field(ge=0, le=5)] | None = None
     echo: bool | None = None
     best_of: Annotated[int, Field(ge=1, le=128)] | None = None
@@ -58,8 +62,27 @@ class CompletionRequest(SamplingFields, FormatFields):
         return max(self.answers, self.best_of or 1)
 
     @property
-    def token_limit(self) -> int:
-        return DEFAULT_MAX_TOKENS if self.max_tokens is None else self.max_tokens
+    def token_limit(self) -> int | None:
+        """None: as much as the context holds."""
+        limit = self._limit[1]
+        return None if limit < 0 else limit
+
+    @property
+    def limit_param(self) -> str:
+        """The parameter that set the limit. ``max_tokens`` where none did."""
+        return self._limit[0]
+
+    @property
+    def _limit(self) -> tuple[str, int]:
+        for name in ("max_tokens", "max_new_tokens", "n_predict"):
+            if (limit := getattr(self, name)) is not None:
+                return name, limit
+        return "max_tokens", DEFAULT_MAX_TOKENS
+
+    @property
+    def best_logprobs(self) -> int | None:
+        """How many of the best tokens are wanted besides the chosen one; None: no logprobs."""
+        return (self.n_probs or None) if self.logprobs is None else self.logprobs
 
     @model_validator(mode="after")
     def _fits_together(self) -> CompletionRequest:

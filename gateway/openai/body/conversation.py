@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, model_validator
 from pydantic_core import PydanticCustomError
 
+from cupola.gateway.core.fields import null_means
 from cupola.gateway.http.validation import UNSUPPORTED, Body, invalid
 
 
@@ -46,7 +47,7 @@ Role = Literal["system", "developer", "user", "assistant", "tool", "function"]
 
 class CalledFunction(Body):
     name: str
-    arguments: str = ""
+    arguments: Annotated[str, null_means("", str | None)] = ""
 
     def for_template(self) -> dict[str, Any]:
         return {"name": self.name, "arguments": parsed(self.arguments)}
@@ -56,7 +57,9 @@ class ToolCall(Body):
     """A call that an earlier answer made."""
 
     id: str | None = None
-    type: Literal["function"] = "function"
+    type: Annotated[Literal["function"], null_means("function", Literal["function"] | None)] = (
+        "function"
+    )
     function: CalledFunction
 
     def for_template(self) -> dict[str, Any]:

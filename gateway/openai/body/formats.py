@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from functools import cached_property
 from typing import Annotated, Any
 
@@ -17,6 +18,7 @@ Grammar = Annotated[str, StringConstraints(min_length=1, max_length=MAX_SCHEMA)]
 Choices = Annotated[
     list[Annotated[str, StringConstraints(min_length=1)]], Field(min_length=1, max_length=1000)
 ]
+_GBNF = re.compile(r"^[ \t]*[\w-]+[ \t]*::=", re.MULTILINE)
 Schema = dict[str, Any] | bool
 
 
@@ -90,6 +92,9 @@ class FormatFields(Body):
     guided_choice: Choices | None = None
     guided_grammar: Grammar | None = None
     lark_grammar: Grammar | None = None
+    # llama-server's ways. Its grammars are GBNF.
+    json_schema: Any = None
+    grammar: Annotated[str, StringConstraints(max_length=MAX_SCHEMA)] | None = None  # empty: none
 
     @property
     def constraint(self) -> Constraint | None:
@@ -117,12 +122,14 @@ class FormatFields(Body):
             ("structured_outputs.json_object", _object(structured.json_object)),
             ("structured_outputs.regex", _source(ConstraintKind.REGEX, structured.regex)),
             ("structured_outputs.choice", _choice(structured.choice)),
-            ("structured_outputs.grammar", _source(ConstraintKind.LARK, structured.grammar)),
+            ("structured_outputs.grammar", _grammar(structured.grammar)),
             ("guided_json", _schema(self.guided_json, "guided_json")),
             ("guided_regex", _source(ConstraintKind.REGEX, self.guided_regex)),
             ("guided_choice", _choice(self.guided_choice)),
-            ("guided_grammar", _source(ConstraintKind.LARK, self.guided_grammar)),
+            ("guided_grammar", _grammar(self.guided_grammar)),
             ("lark_grammar", _source(ConstraintKind.LARK, self.lark_grammar)),
+            ("json_schema", _schema(self.json_schema, "json_schema")),
+            ("grammar", _grammar(self.grammar or None)),
         ]
 
 
@@ -136,6 +143,14 @@ def _object(wanted: bool | None) -> Constraint | None:
 
 def _choice(choices: list[str] | None) -> Constraint | None:
     return None if choices is None else choice_constraint(choices)
+
+
+def _grammar(source: str | None) -> Constraint | None:
+    """Of one of the two kinds, which look different: rules are made with ``::=`` or with ``:``."""
+    if source is None:
+        return None
+    kind = ConstraintKind.GBNF if _GBNF.search(source) else ConstraintKind.LARK
+    return Constraint(kind, source)
 
 
 def _source(kind: ConstraintKind, source: str | None) -> Constraint | None:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar
 
 from pydantic import (
-    AfterValidator,
     BeforeValidator,
     Field,
     StringConstraints,
@@ -15,11 +15,22 @@ from pydantic import (
 )
 
 from cupola.cache.catalog import ExecutionProvider
-from cupola.gateway.core.fields import KeepAlive, Model, Natural, Penalty, Seed, Share, Stop, Ttl
+from cupola.gateway.core.fields import (
+    AnyModel,
+    KeepAlive,
+    Natural,
+    Penalty,
+    Seed,
+    Share,
+    Stop,
+    Ttl,
+    default_model,
+)
 from cupola.gateway.http.validation import Body, Endpoint, Refused, invalid
 from cupola.scheduler.protocol.messages import SamplingParams
 
-Bias = Annotated[float, Field(ge=-100, le=100)]
+MAX_BIAS = 100
+Bias = Annotated[float, Field(ge=-MAX_BIAS, le=MAX_BIAS)]
 
 _PROVIDERS = {provider.name.lower(): provider for provider in ExecutionProvider} | {
     provider.value.lower(): provider for provider in ExecutionProvider
@@ -39,10 +50,13 @@ def provider_of(ep: Any) -> Any:
 Provider = Annotated[ExecutionProvider, BeforeValidator(provider_of, json_schema_input_type=str)]
 
 
-def token_ids(bias: dict[str, float]) -> dict[str, float]:
-    for token in bias:
+def check_bias(bias: Any) -> Any:
+    """Up to the first that is wrong: a vocabulary of wrong ones would take long to collect."""
+    for token, value in bias.items() if isinstance(bias, dict) else ():
         if not re.fullmatch(r"\d{1,9}", token):
             raise invalid(f"'{token}' is no token id")
+        if type(value) not in (int, float) or not -MAX_BIAS <= value <= MAX_BIAS:
+            raise invalid(f"A bias is a number from -{MAX_BIAS} to {MAX_BIAS}", token)
     return bias
 
 
@@ -74,7 +88,7 @@ class SamplingFields(Endpoint):
     refused: ClassVar[tuple[Refused, ...]] = ()
     labels: ClassVar[frozenset[str]] = frozenset({"user"})
 
-    model: Model
+    model: AnyModel = default_model()
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
@@ -85,7 +99,15 @@ class SamplingFields(Endpoint):
     frequency_penalty: Penalty | None = None
     presence_penalty: Penalty | None = None
     repetition_penalty: Annotated[float, Field(gt=0, le=10)] | None = None
-    logit_bias: Annotated[dict[str, Bias], AfterValidator(token_ids)] | None = None
+    # The same as llama-server and others call it.
+    repeat_penalty: Annotated[float, Field(gt=0, le=10)] | None = None
+    repeat_last_n: Annotated[int, Field(ge=-1)] | None = None
+    logit_bias: (
+        Annotated[
+            dict[str, Bias], BeforeValidator(check_bias, json_schema_input_type=dict[str, Bias])
+        ]
+        | None
+    ) = None
     seed: Seed | None = None
     random_seed: Seed | None = None
     stop: Stop | None = None
@@ -110,6 +132,12 @@ class SamplingFields(Endpoint):
         return self.keep_alive if self.ttl is None else self.ttl
 
     @property
+    def penalty(self) -> float | None:
+        """On repetition, over the whole context."""
+        given = self.repeat_penalty if self.repetition_penalty is None else self.repetition_penalty
+        return None if self.repeat_last_n == 0 else given
+
+    @property
     def include_usage(self) -> bool:
         return bool(self.stream_options and self.stream_options.include_usage)
 
@@ -119,6 +147,7 @@ class SamplingFields(Endpoint):
         given: dict[str, Any] = {
             "max_tokens": max_tokens,
             "logprobs": logprobs,
+            "repetition_penalty": self.penalty,
             "top_k": _first(self.top_k, in_metadata.top_k),
             "seed": _first(self.seed, self.random_seed, in_metadata.random_seed),
             "stop": tuple(self.stop or ()),
@@ -127,7 +156,7 @@ class SamplingFields(Endpoint):
         }
         same = (
             "temperature", "top_p", "min_p", "typical_p", "frequency_penalty", "presence_penalty",
-            "repetition_penalty", "min_tokens", "ignore_eos",
+            "min_tokens", "ignore_eos",
         )  # fmt: skip
         given |= {name: getattr(self, name) for name in same}
         return SamplingParams(**{name: value for name, value in given.items() if value is not None})
@@ -140,7 +169,24 @@ class SamplingFields(Endpoint):
             and not self.stream
         ):
             raise invalid("'stream_options' is for streamed answers only", "stream_options")
+        both = self.repeat_penalty is not None and self.repetition_penalty is not None
+        if both and self.repeat_penalty != self.repetition_penalty:
+            text = "'repeat_penalty' and 'repetition_penalty' exclude each other"
+            raise invalid(text, "repeat_penalty")
+        if self.repeat_last_n not in (None, 0, -1) and self.penalty not in (None, 1):
+            text = "Repetition is counted over the whole context: use -1, or 0 for no penalty"
+            raise invalid(text, "repeat_last_n")
         return self
+
+
+def limit_of(limits: Mapping[str, int | None]) -> tuple[str, int | None]:
+    """The parameter that limits the answer, and its limit; None: as much as the context holds.
+
+    ``limits``: by the parameters' names; the first one that is given wins. -1 is no limit.
+    """
+    given = ((name, limit) for name, limit in limits.items() if limit is not None)
+    name, limit = next(given, (next(iter(limits)), None))
+    return name, None if limit is None or limit < 0 else limit
 
 
 def _first(*values: int | None) -> int | None:

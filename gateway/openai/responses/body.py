@@ -7,13 +7,13 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 
-from cupola.gateway.core.fields import Count
+from cupola.gateway.core.fields import Limit
 from cupola.gateway.core.request import ToolOptions
 from cupola.gateway.core.schema_constraint import schema_constraint
 from cupola.gateway.http.validation import Endpoint, Refused, invalid
 from cupola.gateway.openai.body.chat import Effort, ServiceTier
 from cupola.gateway.openai.body.formats import KINDS, Grammar
-from cupola.gateway.openai.body.sampling import SamplingFields
+from cupola.gateway.openai.body.sampling import SamplingFields, limit_of
 from cupola.gateway.openai.responses.body_items import Item, as_items
 from cupola.gateway.openai.responses.body_tools import (
     ResponseToolChoice,
@@ -133,7 +133,7 @@ class ResponsesRequest(SamplingFields):
     input: Annotated[Items, BeforeValidator(as_items, json_schema_input_type=str | Items)]
     instructions: str | None = None
     previous_response_id: str | None = None
-    max_output_tokens: Count | None = None
+    max_output_tokens: Limit | None = None
     text: TextOptions | None = None
     tools: ResponseTools | None = None
     tool_choice: ResponseToolChoice | None = None
@@ -165,6 +165,10 @@ class ResponsesRequest(SamplingFields):
     verbosity: Any = None
     logprobs: Any = None
     functions: Any = None
+
+    @property
+    def token_limit(self) -> int | None:
+        return limit_of({"max_output_tokens": self.max_output_tokens})[1]
 
     @property
     def best_logprobs(self) -> int | None:

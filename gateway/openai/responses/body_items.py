@@ -8,6 +8,7 @@ from pydantic import BeforeValidator, Discriminator, Tag, model_validator
 from pydantic.json_schema import SkipJsonSchema
 from pydantic_core import PydanticCustomError
 
+from cupola.gateway.core.fields import null_means
 from cupola.gateway.http.validation import UNSUPPORTED, Body, invalid
 
 _TEXTS = frozenset({"input_text", "output_text", "text", "summary_text", "reasoning_text"})
@@ -57,7 +58,7 @@ class CallItem(Body):
     type: Literal["function_call"]
     call_id: str
     name: str
-    arguments: str
+    arguments: Annotated[str, null_means("", str | None)] = ""
     id: str | None = None
     status: Status | None = None
 

@@ -16,6 +16,7 @@ from cupola.gateway.generation.generator import Generator
 from cupola.gateway.generation.streaming import Answer
 from cupola.gateway.http.errors import ApiError
 from cupola.gateway.http.json_answer import json_answer
+from cupola.gateway.http.read_body import aside, read_body
 from cupola.gateway.openai.responses.answers import (
     DeletedResponse,
     InputItemPage,
@@ -48,15 +49,16 @@ class ResponsesEndpoints:
 
     async def create(self, request: Request) -> Answer | Response:
         content = await request.body()
-        body = ResponsesRequest.model_validate_json(content)
+        body = await read_body(ResponsesRequest, request)
         stored = self._stores(body)
         earlier: list[dict[str, Any]] = []
         if body.previous_response_id is not None:
             earlier = await self._archive.conversation(body.previous_response_id)
-        generation = await self._generator.generate(generation_of(body, earlier))
-        given = json.loads(content)
+        wanted = await aside(request, generation_of, body, earlier)
+        generation = await self._generator.generate(wanted)
+        given = await aside(request, json.loads, content)
         record = new_record(body, given, generation.model, int(time.time()), stored=stored)
-        items = input_items(given["input"], record.id)
+        items = await aside(request, input_items, given["input"], record.id)
         progress = Progress(
             record, stream=bool(body.stream), logprobs=body.best_logprobs is not None
         )
@@ -147,7 +149,7 @@ def generation_of(
     return GenerationRequest(
         model=body.model,
         prompt=Conversation(messages(body.instructions, items), body.template_options),
-        sampling=body.sampling(body.max_output_tokens, body.best_logprobs),
+        sampling=body.sampling(body.token_limit, body.best_logprobs),
         tools=body.tool_options,
         constraint=body.constraint,
         reasoning=None if effort is None else effort != "none",

@@ -200,7 +200,7 @@ def test_best_of(gateway: RunningGateway, scheduler: ScriptedScheduler) -> None:
         ({"prompt": []}, "prompt", "invalid_value"),
         ({"prompt": [1, "a"]}, "prompt[0]", "invalid_type"),
         ({"prompt": [[-1]]}, "prompt[0][0]", "invalid_value"),
-        ({"prompt": None}, "prompt", "invalid_type"),
+        ({"prompt": None}, "prompt", "missing_required_parameter"),
         ({"suffix": "the end"}, "suffix", "unsupported_parameter"),
         ({"best_of": 1, "n": 2}, "best_of", "invalid_value"),
         ({"best_of": 2, "stream": True}, "best_of", "invalid_value"),

@@ -98,7 +98,7 @@ def test_what_an_import_measured(gateway: RunningGateway, home: Path) -> None:
         assert "quality" not in http.get(f"/v1/models/{MODEL}").json()
 
 
-@pytest.mark.parametrize("path", ["smolm2-135m", "", "a/b", "..%2f..%2fetc"])
+@pytest.mark.parametrize("path", ["smolm2-135m", "a/b", "..%2f..%2fetc"])
 def test_unknown(gateway: RunningGateway, path: str) -> None:
     with gateway.http() as http:
         answer = http.get(f"/v1/models/{path}")

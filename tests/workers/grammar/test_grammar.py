@@ -56,6 +56,7 @@ def takes(vocabulary: Vocabulary, constraint: Constraint, text: str) -> bool:
         (Constraint(ConstraintKind.JSON_OBJECT), '{"a": [1, true]}', "[1]"),
         (regex(r"[a-c]{2}\d?"), "ab1", "ad1"),
         (lark('start: "x" start | "y"'), "xxy", "yx"),
+        (Constraint(ConstraintKind.GBNF, 'root ::= "x" root | [y\\u007a]'), "xxz", "zx"),
     ],
 )
 def test_an_answer_follows_its_grammar(

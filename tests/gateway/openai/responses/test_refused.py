@@ -62,7 +62,7 @@ def test_refused_by_name(gateway: RunningGateway, fields: dict[str, Any], param:
 
 WRONG: list[tuple[dict[str, Any], str, str]] = [
     ({"imput": "x"}, "imput", "unknown_parameter"),
-    ({"input": None}, "input", "invalid_type"),
+    ({"input": None}, "input", "missing_required_parameter"),
     ({"input": []}, "input", "invalid_value"),
     ({"input": [{"id": "x"}]}, "input[0].type", "invalid_value"),
     ({"reasoning": {"efort": "low"}}, "reasoning.efort", "unknown_parameter"),
