@@ -94,6 +94,9 @@ SAMPLES: dict[str, Any] = {
     "system": "Be brief", "stop_sequences": ["x"], "thinking": {"type": "disabled"},
     "output_config": {"effort": "low"}, "options": {"top_k": 5}, "format": "json", "think": True,
     "raw": True, "repeat_penalty": 1.5, "repeat_last_n": 0, "num_predict": 5,
+    # Of llama-server and others.
+    "json_schema": {"type": "object"}, "grammar": 'root ::= "a"', "max_new_tokens": 5,
+    "n_predict": 5, "n_probs": 3,
 }  # fmt: skip
 NEEDED: dict[str, dict[str, Any]] = {  # what a parameter is nothing without
     "top_logprobs": {"logprobs": True},
