@@ -83,7 +83,9 @@ def test_many_of_the_largest_registrations_reach_a_new_gateway_too(echo: Service
     assert register(echo, bodies) == [200] * len(bodies)
     gateway = echo.child("gateway")
     gateway.kill()  # the new one is told all of them at its start
-    eventually(lambda: echo.child("gateway").pid != gateway.pid)
+    gateway.wait(PATIENCE)
+    eventually(lambda: answers(echo))
+    assert echo.child("gateway").pid != gateway.pid
     eventually(lambda: len(registered(echo)) == len(bodies))
     assert ends_in_order(echo)
 
