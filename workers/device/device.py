@@ -13,8 +13,6 @@ from cupola.cache.catalog import ExecutionProvider
 from cupola.workers.device.discovery import missing
 from cupola.workers.model.model_folder import ModelFolderError
 
-ort.disable_telemetry_events()
-
 
 class ProviderError(RuntimeError):
     """The provider cannot start on this machine; the text says why."""

@@ -12,8 +12,6 @@ import numpy as np
 import onnxruntime as ort
 from onnx import TensorProto, helper
 
-ort.disable_telemetry_events()
-
 _CPU = "CPUExecutionProvider"
 
 

@@ -27,8 +27,6 @@ from cupola.workers.kv.kv_store import KVStore
 from cupola.workers.model.model_folder import ModelFolder, ModelFolderError
 from cupola.workers.run.packing import Row
 
-og.disable_telemetry_events()
-
 # Tokens that a new generator has room for. Some generators take all of that memory at once.
 MIN_ROOM = 512
 
