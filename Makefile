@@ -14,10 +14,10 @@ EXTRA_lint := [lint]
 EXTRA_loadtest := [loadtest]
 EXTRA_dev := [dev]
 COST_run := 340 MB on the disk, a minute or two
-COST_test := 450 MB on the disk, two or three minutes
+COST_test := 550 MB on the disk, some minutes
 COST_lint := $(COST_test)
 COST_loadtest := $(COST_test)
-COST_dev := 600 MB on the disk, three or four minutes
+COST_dev := 600 MB on the disk, some minutes
 
 # pip goes into the environment in both cases: models are fetched with it.
 ifdef UV
