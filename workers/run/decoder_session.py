@@ -7,11 +7,10 @@ from functools import partial
 
 import onnxruntime as ort
 
-from cupola.workers.device.device import CPU, Device
+from cupola.workers.device.device import CPU
 from cupola.workers.graph.attention_layers import UnservableGraphError
 from cupola.workers.graph.block_graph import with_block_weights
 from cupola.workers.graph.serving_graph import ServingGraph, serving_graph
-from cupola.workers.kv.device_cache import DeviceCache, affordable_slots
 from cupola.workers.kv.kv_cache import KeyValueCache
 from cupola.workers.kv.sharing_cache import key_value_cache
 from cupola.workers.model.model_folder import ModelFolder
@@ -35,7 +34,7 @@ class DecoderSession(RaggedSession):
     are built in the background. None: they are not wanted here.
     """
 
-    cache: KeyValueCache | DeviceCache
+    cache: KeyValueCache
     blocks: BlockWeights | None = None
     lanes: SideBySide | None = None
 
@@ -46,8 +45,6 @@ class DecoderSession(RaggedSession):
         slots: int,
         width: int,
         threads: int,
-        device: Device = CPU,
-        cache_bytes: int = 0,
         prepacked: PrepackedWeights | None = None,
         block_bytes: int = 0,
         lanes: PrepackedWeights | None = None,
@@ -55,30 +52,23 @@ class DecoderSession(RaggedSession):
     ) -> None:
         """Open the model.
 
-        ``width``: the most tokens of one run. ``cache_bytes``: memory for keys and values on a
-        device that commits all of it at once; where it is small, there are fewer slots.
-        ``prepacked``: weights that are shared with other workers. ``block_bytes``: memory that a
-        second copy of the weights, in blocks, may take; 0: no copy. ``lanes``: weights for the two
-        lanes; None: no lanes. ``autotune``: what is known about the speed of each way.
+        ``width``: the most tokens of one run. ``prepacked``: weights that are shared with other
+        workers. ``block_bytes``: memory that a second copy of the weights, in blocks, may take; 0:
+        no copy. ``lanes``: weights for the two lanes; None: no lanes. ``autotune``: what is known
+        about the speed of each way.
 
         Raises UnservableGraphError, ModelFolderError, ProviderError.
         """
         graph = serving_graph(folder.decoder, folder.head_size, padding=width)
-        opened = (prepacked or device).open
+        opened = (prepacked or CPU).open
         # The unused places of a row lie behind its end, so a row is one grid longer than the
         # context.
         capacity = folder.context + width
-        cache: KeyValueCache | DeviceCache
-        if device.memory == "cpu":
-            cache = key_value_cache(graph.kv, slots, capacity)
-            self.copy_limit = int(COPY_SPEED * folder.decoder_bytes / graph.kv.bytes_per_token)
-        else:
-            slots = affordable_slots(slots, graph.kv.bytes_per_token * capacity, cache_bytes)
-            cache = DeviceCache(graph.kv, slots, capacity, device)
+        self.cache = cache = key_value_cache(graph.kv, slots, capacity)
+        self.copy_limit = int(COPY_SPEED * folder.decoder_bytes / graph.kv.bytes_per_token)
         open_ = partial(opened, graph.model, session_options(folder, threads), folder.decoder.name)
         first = OneSession(Runner(graph, open_, cache), self.copy_limit)
-        self.cache = cache
-        if block_bytes and isinstance(cache, KeyValueCache):
+        if block_bytes:
             self.blocks = BlockWeights(
                 partial(_build_blocks, graph, folder, threads, cache, block_bytes)
             )
@@ -129,7 +119,7 @@ def _build_blocks(
 def _build_lanes(
     graph: ServingGraph,
     open_: Callable[[], ort.InferenceSession],
-    cache: KeyValueCache | DeviceCache,
+    cache: KeyValueCache,
 ) -> list[Runner]:
     """Raises what ``open_`` does."""
     return [Runner(graph, open_, cache) for _ in range(LANES)]

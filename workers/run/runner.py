@@ -12,7 +12,6 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from cupola.workers.graph.serving_graph import ServingGraph
-from cupola.workers.kv.device_cache import DeviceCache
 from cupola.workers.kv.kv_cache import KeyValueCache
 from cupola.workers.run.packing import Row, fill, pack, span
 
@@ -57,7 +56,7 @@ class Runner:
         self,
         graph: ServingGraph,
         open_: Callable[[], ort.InferenceSession],
-        cache: KeyValueCache | DeviceCache,
+        cache: KeyValueCache,
     ) -> None:
         """``open_`` starts the session. Raises what ``open_`` does."""
         self.cache = cache
@@ -65,7 +64,6 @@ class Runner:
         self._session = open_()
         self._graph = graph
         self.vocabulary = graph.vocabulary
-        self._on_device = isinstance(cache, DeviceCache)
         # Binding all keys and values costs a millisecond, so the same slots are bound once.
         self._bindings: dict[range, _Bound] = {}
 
@@ -77,10 +75,10 @@ class Runner:
         slots = span(rows)
         bound = self._bindings.get(slots) or self._bind(slots)
         # From step to step, rows that generate differ in some numbers only. Then nothing is bound
-        # again, unless binding copies the inputs to a device.
+        # again.
         pointer = logits.ctypes.data
         layout = (pointer, *((row.slot, len(row.tokens), row.logits) for row in rows))
-        if changed := bound.layout != layout or self._on_device:
+        if changed := bound.layout != layout:
             packed = pack(rows, slots)
             bound.layout, bound.inputs = layout, {n: packed[n] for n in self._graph.inputs}
         fill(bound.inputs, rows, slots, self._graph.short_context)
