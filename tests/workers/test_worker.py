@@ -49,8 +49,10 @@ class Recording(Backend):
 
     serving = EchoBackend.serving
     shared_bytes = 0
+    postponed: frozenset[str] = frozenset()
 
     def __init__(self) -> None:
+        self.rests: list[bool] = []  # whether each was a long one
         self.works: list[Work | Embed] = []
         self._echo = EchoBackend()
 
@@ -66,6 +68,9 @@ class Recording(Backend):
 
     def step(self) -> Sequence[Output | Rejected]:
         return self._echo.step()
+
+    def rest(self, long: bool) -> None:
+        self.rests.append(long)
 
     @property
     def busy(self) -> bool:
