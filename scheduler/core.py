@@ -199,6 +199,7 @@ class Scheduler:
         sends = [Send(request.gateway, message)]
         if isinstance(message, Rejected) and message.code is ErrorCode.MODEL_LOAD_FAILED:
             self.suspicion.load_failed(request, message.message, now)
+            self._status_changed = True
             self.requests.end(request)
             return sends + self._endings.refused(now)
         self.requests.end(request)

@@ -148,16 +148,18 @@ class Residency:
         ]
 
     def resting(self, now: float) -> list[Resident]:
-        """The models that nobody has used for a while, once for each of RESTS."""
+        """The models that nobody has used for a while, once for each of RESTS.
+
+        ``next_deadline`` leaves them out: it is soon enough to ask every few seconds.
+        """
         due = [r for r in self.models.values() if (at := r.rests_at) is not None and at <= now]
         for resident in due:
             resident.rests += 1
         return due
 
     def next_deadline(self) -> float | None:
-        """When the next model expires or rests; None: none does."""
-        models = self.models.values()
-        times = [time for model in models for time in (model.expires_at, model.rests_at)]
+        """When the next model expires by time; None: none does."""
+        times = [resident.expires_at for resident in self.models.values()]
         return min((time for time in times if time is not None), default=None)
 
     @property

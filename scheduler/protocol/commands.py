@@ -36,6 +36,11 @@ class Commands:
     def fileno(self) -> int:
         return self._wake.fileno()
 
+    def close(self) -> None:
+        """Nothing is put or read any more."""
+        self._wake.close()
+        self._waker.close()
+
     def put(self, line: str) -> None:
         """Hand a line to the loop, from another thread. Raises LineError if it reads none."""
         with self._lock:
