@@ -68,17 +68,18 @@ class Scheduler:
 
     def process_ended(self, name: str, now: float) -> list[Send]:
         """The supervisor saw the process of the worker called ``name`` end."""
+        self.suspicion.silent_worker_died(name, now)
         return self._settle(self._workers_died(self.workers.named(name), now), now)
 
     def unreachable(self, peer: Peer, now: float) -> list[Send]:
         """A frame for ``peer`` could not be sent: it is gone."""
         worker = self.workers.get(peer)
-        sends = self._workers_died([worker], now) if worker else self._gateway_lost(peer)
+        sends = self._workers_silent([worker], now) if worker else self._gateway_lost(peer)
         return self._settle(sends, now)
 
     def tick(self, now: float) -> list[Send]:
         """Act on every deadline that has passed."""
-        sends = self._workers_died(self.workers.expired(now), now)
+        sends = self._workers_silent(self.workers.expired(now), now)
         for gateway in [peer for peer, lease_end in self.gateways.items() if lease_end <= now]:
             sends += self._gateway_lost(gateway)
         sends += self._endings.expired(now)
@@ -154,6 +155,7 @@ class Scheduler:
 
     def _on_ready(self, peer: Peer, message: Ready, now: float) -> list[Send]:
         replaced = [w for w in self.workers.values() if w.name == message.name or w.peer == peer]
+        self.suspicion.worker_joined(peer, message.name, now)
         sends = self._workers_died(replaced, now)
         self.workers.join(peer, message, now)
         self.suspicion.models.forget(message.resident)
@@ -217,11 +219,16 @@ class Scheduler:
         elif isinstance(message, FromGateway):
             self.gateways[peer] = now + self.policy.lease
 
-    def _workers_died(self, workers: Iterable[Worker], now: float) -> list[Send]:
+    def _workers_died(self, workers: list[Worker], now: float) -> list[Send]:
         """They ended without a goodbye, so something that they did may be the cause."""
-        workers = list(workers)
         for worker in workers:
             self.suspicion.worker_died(worker, now)
+        return self._workers_lost(workers) + self._endings.refused(now)
+
+    def _workers_silent(self, workers: list[Worker], now: float) -> list[Send]:
+        """They are dead, or will be killed because they hang, or come back after a long step."""
+        for worker in workers:
+            self.suspicion.worker_silent(worker)
         return self._workers_lost(workers) + (self._endings.refused(now) if workers else [])
 
     def _workers_lost(self, workers: Iterable[Worker]) -> list[Send]:

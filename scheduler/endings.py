@@ -66,7 +66,7 @@ class Endings:
                 self._requests.end(request)
                 sends.append(Send(request.gateway, refusal))
             elif not request.may_run_again:
-                text = f"{request.attempts} workers that ran this request ended; send it again"
+                text = f"this request has lost its worker {request.attempts} times; send it again"
                 sends.append(self._reject(request, ErrorCode.WORKER_LOST, text))
         return sends
 

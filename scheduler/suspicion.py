@@ -9,10 +9,11 @@ nothing yet: the suspect is the model, whose next load is apart.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 from cupola.scheduler.model_quarantine import MAX_FAILURES, ModelQuarantine
 from cupola.scheduler.protocol.messages import ErrorCode, Rejected, Submit
-from cupola.scheduler.records import Request, Worker
+from cupola.scheduler.records import Peer, Request, Worker
 from cupola.scheduler.request_quarantine import RequestQuarantine
 
 
@@ -20,6 +21,7 @@ class Suspicion:
     def __init__(self) -> None:
         self.requests = RequestQuarantine()
         self.models = ModelQuarantine()
+        self._silent: dict[str, Worker] = {}  # by name: what was running when their leases ended
 
     def worker_died(self, worker: Worker, now: float) -> None:
         """Suspect what the worker did when it died."""
@@ -29,9 +31,25 @@ class Suspicion:
             self.models.failed(model_id, _fatal(model_id), now, ended_worker=True)
         ran = [r for r in worker.running.values() if r.model.id not in loading]
         for request in ran:
-            request.suspect = not request.started
+            if request.worker in (worker, None):  # else it runs elsewhere by now
+                request.suspect = not request.started
         if len(ran) == 1 and not loading and isinstance(message := ran[0].message, Submit):
             self.requests.ended_worker(message, now)
+
+    def worker_silent(self, worker: Worker) -> None:
+        """Its lease has ended. That is no death: a busy machine makes long steps."""
+        self._silent[worker.name] = replace(worker, running=dict(worker.running))
+
+    def silent_worker_died(self, name: str, now: float) -> None:
+        """The process of a worker has ended. If it was silent before, it did so as it was then."""
+        if (worker := self._silent.pop(name, None)) is not None:
+            self.worker_died(worker, now)
+
+    def worker_joined(self, peer: Peer, name: str, now: float) -> None:
+        """A worker has come back, or a new process takes its place."""
+        if name in self._silent and self._silent[name].peer == peer:
+            del self._silent[name]
+        self.silent_worker_died(name, now)
 
     def loads_killed(self, model_ids: Iterable[str], now: float) -> None:
         """A worker has learned that these loads at its start ended it, time after time."""

@@ -25,6 +25,7 @@ from cupola.scheduler.protocol.messages import (
     Query,
     Ready,
     Rejected,
+    Rejoin,
     Submit,
     Text,
     ToScheduler,
@@ -66,7 +67,12 @@ class Machine(RuleBasedStateMachine):
                     self.running.get(peer, set()).discard(message.request_id)
                 case Outputs():
                     for output in message.outputs:
+                        self.begun.add(output.request_id)
                         self.answered(peer, output.request_id, output.last)
+                case Rejoin():
+                    self.running[peer].clear()
+                    (name,) = (name for name, life in self.lives.items() if life == peer)
+                    self.message(peer, Ready(name, CPU, 1, SLOTS, self.resident[peer]))
                 case Rejected() | Done():
                     self.answered(peer, message.request_id, True)
 
@@ -122,7 +128,6 @@ class Machine(RuleBasedStateMachine):
             code = ErrorCode.MODEL_LOAD_FAILED if failed else ErrorCode.INTERNAL
             self.message(peer, Rejected(request_id, code, "broken"))
         else:
-            self.begun.add(request_id)
             self.message(peer, Outputs((Output(request_id, "x", *ending),)))
 
     @rule(data=st.data())
@@ -138,11 +143,13 @@ class Machine(RuleBasedStateMachine):
         self.abandoned |= {r for r, by in self.gateway_of.items() if by == gateway}
         self.feed(self.scheduler.unreachable(gateway, self.now))
 
-    @rule(seconds=st.sampled_from([0.5, 6.0]))
-    def time_passes(self, seconds: float) -> None:
+    @rule(seconds=st.sampled_from([0.5, 6.0, 11.0]), silent=st.sets(st.sampled_from(NAMES)))
+    def time_passes(self, seconds: float, silent: set[str]) -> None:
+        """Workers that are silent for too long lose their leases, and come back later."""
         self.now += seconds
-        for peer in self.lives.values():
-            self.message(peer, Heartbeat(0, self.resident[peer]))
+        for name, peer in list(self.lives.items()):
+            if name not in silent:
+                self.message(peer, Heartbeat(0, self.resident[peer]))
         for gateway in GATEWAYS:
             self.message(gateway, Query())
         self.feed(self.scheduler.tick(self.now))

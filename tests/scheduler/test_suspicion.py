@@ -19,6 +19,7 @@ from cupola.scheduler.protocol.messages import (
     LocalModel,
     Output,
     Outputs,
+    Query,
     Ready,
     Rejected,
     Submit,
@@ -65,7 +66,9 @@ class Bench:
     def start(self, name: str) -> None:
         peer = f"{name}-{next(self.lives)}".encode()
         self.names[peer], self.resident[peer], self.held[peer] = name, {MODEL.id}, []
-        self.take(self.scheduler.receive(peer, Ready(name, CPU, 1, self.slots, (MODEL.id,)), 0))
+        self.take(
+            self.scheduler.receive(peer, Ready(name, CPU, 1, self.slots, (MODEL.id,)), self.now)
+        )
 
     def take(self, sends: list[Send]) -> None:
         for peer, message in sends:
@@ -227,6 +230,50 @@ def test_a_goodbye_accuses_nobody() -> None:
     bench.start("cpu:0/0")
     (peer,) = bench.held
     assert len(bench.held[peer]) == 2
+
+
+LEASE = SchedulerPolicy({}).lease
+
+
+def falls_silent(bench: Bench) -> bytes:
+    """The only worker, after its lease has ended."""
+    (peer,) = bench.held
+    bench.now += LEASE
+    bench.take(bench.scheduler.receive(b"g", Query(), bench.now))
+    bench.take(bench.scheduler.tick(bench.now))
+    assert not bench.scheduler.workers
+    bench.held[peer].clear()
+    return peer
+
+
+def test_a_worker_that_comes_back_from_a_long_step_accuses_nobody() -> None:
+    bench = Bench()
+    bench.send(submit("a"), submit("b"))
+    for _ in range(2):
+        peer = falls_silent(bench)
+        back = Ready("cpu:0/0", CPU, 1, 8, (MODEL.id,))
+        bench.take(bench.scheduler.receive(peer, back, bench.now))
+        assert [message.request_id for message in bench.held[peer]] == ["a", "b"]
+    bench.work()
+    assert bench.answered("a") and bench.answered("b")
+
+
+def test_a_request_that_hangs_its_worker_is_found_once_that_is_killed() -> None:
+    bench = Bench()
+    bench.send(submit("hangs"))
+    for _ in range(2):
+        assert "hangs" in bench.scheduler.requests
+        bench.die(falls_silent(bench))
+    assert bench.code("hangs") is ErrorCode.QUARANTINED
+
+
+def test_a_new_process_shows_the_end_of_the_silent_one() -> None:
+    bench = Bench()
+    bench.send(submit("a"), submit("b"))
+    del bench.held[falls_silent(bench)]
+    bench.start("cpu:0/0")  # the scheduler was not told of the death
+    (peer,) = bench.held
+    assert [message.request_id for message in bench.held[peer]] == ["a"]
 
 
 # -- models ----------------------------------------------------------------------------------------
