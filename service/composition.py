@@ -125,6 +125,7 @@ def build_supervisor(
                 worker.name,
                 children.worker,
                 (level, worker, peer),
+                cautious=(level, without_preload(worker), peer),
                 vital=False,
                 environment=_WORKER_ENVIRONMENT,
             )
@@ -199,6 +200,12 @@ def worker_configs(
             options = replace(options, home=None, shares=False)
         configs.append(WorkerConfig(name, provider, options, settings.model_ttl, models, pinned))
     return configs
+
+
+def without_preload(worker: WorkerConfig) -> WorkerConfig:
+    """The worker for the time after the load at its start has ended it again and again."""
+    fatal = tuple(model.id for model in worker.preload[:1])
+    return replace(worker, preload=(), fatal=fatal)
 
 
 def shares_weights(settings: Settings) -> bool:

@@ -116,7 +116,7 @@ def info(
         return
     served = _served(variant.id) if path else {}
     about |= {"engine": served.get("engine"), "engineReason": served.get("engineReason")}
-    about["kvCache"] = served.get("kvCache")
+    about |= {"kvCache": served.get("kvCache"), "loadError": served.get("loadError")}
     about["quality"] = to_builtins(figures)
     if output is Form.JSON:
         print_json(about | {"loaded": bool(served.get("loaded"))})
@@ -138,6 +138,8 @@ def info(
     print(f"{'On this disk':<20}{path or 'no; to fetch it: cupola model download ' + name}")
     reason = f", because {about['engineReason']}" if about["engineReason"] else ""
     print(f"{'Engine':<20}{about['engine'] or 'known once the model is loaded'}{reason}")
+    if about["loadError"]:
+        print(f"{'Not loaded now':<20}{about['loadError']}")
     if about["kvCache"]:
         print(f"{'Keys and values':<20}{about['kvCache']}")
     for title, words in in_words(figures).items():

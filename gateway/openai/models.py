@@ -51,7 +51,9 @@ class ModelEndpoints:
     async def _entry(self, cached: CachedModel) -> ModelEntry:
         variant = cached.variant
         answer_format = await self._formats.of(str(cached.path))
-        workers = self._client.status.workers if self._client.status else ()
+        status = self._client.status
+        workers = status.workers if status else ()
+        refused = status.refused if status else {}
         serving = [w.serving[variant.id] for w in workers if variant.id in w.serving]
         return ModelEntry(
             id=variant.id,
@@ -69,6 +71,7 @@ class ModelEndpoints:
             engine=serving[0].engine if serving else msgspec.UNSET,
             engine_reason=(serving[0].why if serving else "") or msgspec.UNSET,
             kv_cache=(serving[0].kv_cache if serving else "") or msgspec.UNSET,
+            load_error=refused.get(variant.id, msgspec.UNSET),
             quality=cached.quality or msgspec.UNSET,
         )
 

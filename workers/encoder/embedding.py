@@ -54,6 +54,8 @@ class EmbeddingBackend:
     serving = Serving("encoder")
     shared_bytes = 0
 
+    postponed: frozenset[str] = frozenset()
+
     def __init__(
         self,
         folder: ModelFolder,
@@ -73,6 +75,9 @@ class EmbeddingBackend:
     @property
     def busy(self) -> bool:
         return bool(self._jobs) or self._texts.ready
+
+    def rest(self, long: bool) -> None:
+        """It keeps nothing."""
 
     def convert(self, request_id: str, task: Encode | Decode) -> Output | None:
         output = convert_small(self._codec, request_id, task)

@@ -110,6 +110,10 @@ class Admission:
         for grammar in {s.grammar for s in sequences if s.grammar is not None}:
             self._constraints.abandon(grammar)
 
+    def rest(self) -> None:
+        """Give back the memory of grammars that no request waits for."""
+        self._constraints.rest()
+
     def _sequence(
         self,
         job: Job,

@@ -59,6 +59,7 @@ class Engine:
         self._codec = codec
         self.session = session
         self._step_budget = step_budget
+        self._context = folder.context
         ends = sorted(folder.end_tokens)
         constraints = Constraints(folder.path / "tokenizer.json", session.vocabulary, ends)
         self._admission = Admission(folder, codec, session.vocabulary, constraints, wake)
@@ -84,6 +85,11 @@ class Engine:
     def busy(self) -> bool:
         admissible = any(sequence.admissible for sequence in self._waiting)
         return bool(self._running) or admissible or self._texts.ready
+
+    @property
+    def postponed(self) -> frozenset[str]:
+        waiting = (s for s in self._waiting if not s.admissible)
+        return frozenset(sequence.job.request_id for sequence in waiting)
 
     @property
     def run_seconds(self) -> float:
@@ -129,6 +135,11 @@ class Engine:
             self._waiting.remove(sequence)
             self._recovery.forget(sequence)
         self._admission.abandon(waiting)
+
+    def rest(self, long: bool) -> None:
+        if not self._running:
+            self.slots.shrink(0 if long else self._context)
+            self._admission.rest()
 
     def violations(self) -> list[str]:
         """What is inconsistent between two steps; for tests and for debugging."""

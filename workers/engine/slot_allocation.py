@@ -112,6 +112,13 @@ class SlotAllocator:
         if sequence.slot is not None:
             self.table.extend(sequence.slot, count)
 
+    def shrink(self, positions: int) -> None:
+        """Give back the oldest caches until no more positions than these are in memory."""
+        while self.committed > positions:
+            if (stale := self.table.stale(self._cache.lenders())) is None:
+                return
+            self.forget(stale)
+
     def clear(self) -> None:
         """Empty the cache. No sequence may have a slot."""
         for slot in self.table.slots:

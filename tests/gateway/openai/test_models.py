@@ -88,6 +88,17 @@ def test_the_engine_of_a_loaded_model(
     assert (entry["engine"], entry["engineReason"]) == ("onnxruntime-genai", "it is a test")
 
 
+def test_why_a_model_is_not_loaded_for_a_while(
+    gateway: RunningGateway, scheduler: ScriptedScheduler
+) -> None:
+    with gateway.http() as http:
+        assert "loadError" not in http.get(f"/v1/models/{MODEL}").json()
+        scheduler.status = Status("first", workers=(WORKER,), refused={MODEL_ID: "it is broken"})
+        while "loadError" not in (entry := http.get(f"/v1/models/{MODEL}").json()):
+            pass
+    assert entry["loadError"] == "it is broken"
+
+
 def test_what_an_import_measured(gateway: RunningGateway, home: Path) -> None:
     file = Home(home).model_folder(SMOLLM2_135M.publisher, MODEL_ID) / "quality.json"
     with gateway.http() as http:
