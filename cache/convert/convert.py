@@ -52,7 +52,7 @@ def convert(
     tokenizer = TokenizerFiles(source, weights.shape.vocabulary)
     target.mkdir(parents=True)
     conversion = _Conversion(family.blocks, weights, tokenizer, target, progress)
-    if precision is Precision.FP32:
+    if precision.is_float:
         conversion.write(weights, precision)
     else:
         conversion.write_rounded(precision, max_compared_bytes)
@@ -113,6 +113,9 @@ class _Conversion:
         self._total *= 2
         if integers and plain.tied:  # the head is stored beside the embedding
             self._total += plain.embedding().stored_bytes
+        if precision is Precision.INT4:
+            self._write_as_stored(max_compared_bytes)
+            return
         exact = integers or plain.float_bytes <= max_compared_bytes
         first = self.write(
             RotatedWeights(plain) if integers else plain, Precision.FP32 if exact else precision
@@ -126,6 +129,19 @@ class _Conversion:
             self.write(IntegerWeights(RotatedWeights(smoothed), inputs), precision)
         else:
             self.write(smoothed, precision)
+        write_bytes(self._target / QUALITY_FILE, evaluator.measure().encoded())
+
+    def _write_as_stored(self, max_compared_bytes: int) -> None:
+        from cupola.cache.convert.quality.evaluator import Evaluator
+
+        plain = self._weights
+        evaluator = Evaluator(self._target, plain.shape, self._tokenizer_json)
+        if plain.float_bytes <= max_compared_bytes:
+            self.write(plain, Precision.FP32)
+            evaluator.remember_exact()
+        else:
+            self._total //= 2
+        self.write(plain, Precision.INT4)
         write_bytes(self._target / QUALITY_FILE, evaluator.measure().encoded())
 
     def _advance(self, size: int) -> None:

@@ -97,4 +97,5 @@ class Evaluator:
 
     def _perplexity(self, log_probabilities: Array) -> float:
         following = log_probabilities[np.arange(len(self._ids) - 1), self._ids[1:]]
-        return float(np.exp(-following.mean(dtype=np.float64)))
+        with np.errstate(over="ignore"):  # of a broken or random model it is infinite
+            return float(np.exp(-following.mean(dtype=np.float64)))
