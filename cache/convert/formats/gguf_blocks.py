@@ -37,16 +37,13 @@ class Coding:
 
     block: int  # weights that share a scale and an offset
     symmetric: bool  # each offset is -MIDDLE times the scale
-    # Blocks as bytes [blocks, bytes of a block] become codes [blocks, weights of a block], scales
-    # and offsets, both [blocks, scales of a block].
-    take_apart: Callable[[Bytes], tuple[Bytes, Array, Array]]
 
 
 def coded_rows(data: Bytes, kind: GGMLQuantizationType) -> CodedRows:
     """Takes rows ``[rows, bytes of a row]`` apart. ``kind`` is one of ``CODINGS``."""
     _, block_bytes = GGML_QUANT_SIZES[kind]
     blocks = np.ascontiguousarray(data).reshape(-1, block_bytes)
-    codes, scales, offsets = CODINGS[kind].take_apart(blocks)
+    codes, scales, offsets = _READERS[kind](blocks)
     count = len(data)
     return CodedRows(
         codes.reshape(count, -1), scales.reshape(count, -1), offsets.reshape(count, -1)
@@ -79,8 +76,15 @@ def _q4_k(blocks: Bytes) -> tuple[Bytes, Array, Array]:
     return codes, _halves(blocks[:, :2]) * scales, -_halves(blocks[:, 2:4]) * minimums
 
 
+# They read blocks as bytes [blocks, bytes of a block]. They return codes [blocks, weights of a
+# block], scales and offsets, both [blocks, scales of a block].
+_READERS: Mapping[GGMLQuantizationType, Callable[[Bytes], tuple[Bytes, Array, Array]]] = {
+    GGMLQuantizationType.Q4_0: _q4_0,
+    GGMLQuantizationType.Q4_1: _q4_1,
+    GGMLQuantizationType.Q4_K: _q4_k,
+}
 CODINGS: Mapping[GGMLQuantizationType, Coding] = {
-    GGMLQuantizationType.Q4_0: Coding(32, True, _q4_0),
-    GGMLQuantizationType.Q4_1: Coding(32, False, _q4_1),
-    GGMLQuantizationType.Q4_K: Coding(32, False, _q4_k),
+    GGMLQuantizationType.Q4_0: Coding(32, symmetric=True),
+    GGMLQuantizationType.Q4_1: Coding(32, symmetric=False),
+    GGMLQuantizationType.Q4_K: Coding(32, symmetric=False),
 }

@@ -11,6 +11,11 @@ import onnx
 from onnx import numpy_helper
 
 from cupola.cache.convert.formats.weights_file import WeightsFile, reshaped
+from cupola.cache.convert.quantization.four_bit_rounding import (
+    ROUNDED,
+    gptq_codes,
+    nearest_codes,
+)
 from cupola.cache.convert.quantization.four_bits import rows_with_means, symmetric_rows
 from cupola.cache.convert.quantization.gptq import gptq_channels
 from cupola.cache.convert.quantization.quantize import (
@@ -19,7 +24,7 @@ from cupola.cache.convert.quantization.quantize import (
     quantize_channels,
     quantize_rows,
 )
-from cupola.cache.convert.weights.matrix import Matrix
+from cupola.cache.convert.weights.matrix import CodedPiece, Matrix
 from cupola.cache.errors import UnsupportedError
 from cupola.cache.precision import Precision
 
@@ -101,18 +106,23 @@ class Initializers:
         return stored.name, stored_scales.name
 
     def four_bit_matrix(self, name: str, matrix: Matrix) -> StoredBlocks:
-        """Stores a matrix that has a coding as it is, in the layout of MatMulNBits."""
-        coding = matrix.coding
-        assert coding is not None
+        """Stores a matrix in the layout of MatMulNBits.
+
+        One that has a coding stays as it is. Another one is rounded. Raises UnsupportedError when
+        K is not a multiple of a block.
+        """
+        coding = matrix.coding or ROUNDED
         arrange = symmetric_rows if coding.symmetric else rows_with_means
         rows, columns = matrix.shape
+        if columns % coding.block:
+            raise UnsupportedError(f"{name} has rows of {columns} values, no multiple of {BLOCK}")
         read = columns if coding.symmetric else columns + columns // coding.block
         blocks = -(-read // coding.block)
         scales: list[npt.NDArray[np.float32]] = []
         zero_points: list[npt.NDArray[np.uint8]] = []
 
         def codes() -> Iterator[npt.NDArray[np.uint8]]:
-            for piece in matrix.coded_pieces():
+            for piece in matrix.coded_pieces() if matrix.coding else _rounded_pieces(matrix):
                 arranged = arrange(piece.rows)
                 scales.append(arranged.scales)
                 zero_points.append(arranged.zero_points)
@@ -152,3 +162,12 @@ class Initializers:
         (original,) = (tensor for tensor in self.tensors if tensor.name == of)
         self.tensors.append(reshaped(original, name, shape))
         return name
+
+
+def _rounded_pieces(matrix: Matrix) -> Iterator[CodedPiece]:
+    """The matrix, rounded to four bits. The errors are made small for its inputs if it has any."""
+    if matrix.inputs is not None:
+        yield CodedPiece(gptq_codes(matrix.whole(), matrix.inputs), matrix.stored_bytes)
+        return
+    for piece in matrix.pieces():
+        yield CodedPiece(nearest_codes(piece.values), piece.stored_bytes)

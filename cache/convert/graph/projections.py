@@ -78,15 +78,15 @@ class Projections:
         return self._block_product(x, stored, at, output)
 
     def _add_blocks(self, x: str, matrix: Matrix, at: str, output: str | None) -> str:
-        """Adds the product with weights in blocks, of four bits where the file has four bits."""
-        parts = matrix.by_coding() if self._precision is Precision.INT4 else [matrix]
+        """Adds the product with weights in blocks, of eight bits or four."""
+        parts = [matrix] if self._precision is Precision.INT8 else matrix.by_coding()
         if len(parts) > 1:
             products = [
                 self._add_blocks(x, part, f"{at}/part_{number}", None)
                 for number, part in enumerate(parts)
             ]
             return self._nodes.add("Concat", products, f"{at}/Concat", output, axis=-1)
-        if self._precision is Precision.INT4 and matrix.coding is not None:
+        if self._precision is Precision.INT4 and (matrix.coding is not None or matrix.four_bits):
             stored = self._stored.four_bit_matrix(_weight(at), matrix)
             if stored.means:
                 x = self._with_means(x, stored.block)

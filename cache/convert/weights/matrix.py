@@ -33,6 +33,7 @@ class Matrix:
     rotated_outputs: int = 0  # the channels of a group that is rotated, of what it writes
     rotated_from: int = 0  # the first row that rotated_outputs applies to
     inputs: Array | None = None  # [tokens, K]: what the layer reads in the calibration text
+    four_bits: bool = False  # weights that are stored in more bits are to be rounded to four
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -75,7 +76,7 @@ class Matrix:
         if self._is_changed:
             return None
         first, *others = (part.coding for part in self.parts)
-        return first if all(other is first for other in others) else None
+        return first if all(other == first for other in others) else None
 
     def by_coding(self) -> list[Matrix]:
         """The matrix cut along N into as few matrices as possible that each have one coding."""

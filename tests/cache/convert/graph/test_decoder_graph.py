@@ -165,6 +165,7 @@ def test_genai_loads_the_folder_and_agrees(precision: Precision, tmp_path: Path)
     assert genai_greedy(folder, IDS, 8) == Graph(folder).greedy(IDS, 8, end=2)
 
 
+@pytest.mark.parametrize("precision", [Precision.INT8, Precision.INT4])
 @pytest.mark.parametrize(
     ("model", "error", "message"),
     [
@@ -187,11 +188,15 @@ def test_genai_loads_the_folder_and_agrees(precision: Precision, tmp_path: Path)
     ],
 )
 def test_what_cannot_be_converted_is_said(
-    model: TinyModel, error: type[Exception], message: str, tmp_path: Path
+    model: TinyModel,
+    error: type[Exception],
+    message: str,
+    precision: Precision,
+    tmp_path: Path,
 ) -> None:
     gguf = model.write(tmp_path / "m.gguf")
     with pytest.raises(error, match=message):
-        converted(gguf, tmp_path, Precision.INT8)
+        converted(gguf, tmp_path, precision)
     assert not (tmp_path / "model" / "inference_model.json").exists()
 
 
@@ -204,7 +209,8 @@ def test_weights_that_are_no_numbers_are_refused(tmp_path: Path) -> None:
         converted(gguf, tmp_path, Precision.INT8)
 
 
-def test_weights_that_overflow_are_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("precision", [Precision.INT8, Precision.INT4])
+def test_weights_that_overflow_are_refused(precision: Precision, tmp_path: Path) -> None:
     gguf = TinyModel(layers=1).write(tmp_path / "m.gguf")
     with gguf.open("r+b") as file:
         data = bytearray(file.read())
@@ -213,7 +219,7 @@ def test_weights_that_overflow_are_refused(tmp_path: Path) -> None:
         file.seek(0)
         file.write(data)
     with pytest.raises(BrokenFileError, match="not finite"):
-        converted(gguf, tmp_path, Precision.INT8)
+        converted(gguf, tmp_path, precision)
 
 
 def converted(gguf: Path, folder: Path, precision: Precision) -> Path:
