@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import onnx
+from msgspec.structs import replace
 
 from cupola.cache.catalog import ModelVariant
 from cupola.cache.convert.families import read_decoder
@@ -12,7 +13,7 @@ from cupola.cache.convert.formats.gguf_file import GgufFile
 from cupola.cache.convert.formats.weights_file import DATA_FILE, WeightsFile
 from cupola.cache.convert.graph.blocks import DecoderBlocks
 from cupola.cache.convert.graph.decoder_graph import decoder_graph
-from cupola.cache.convert.graph.initializers import Initializers
+from cupola.cache.convert.graph.initializers import Initializers, StoredWeights
 from cupola.cache.convert.model_files import (
     genai_config,
     inference_model,
@@ -87,6 +88,7 @@ class _Conversion:
         self._tokenizer_json = tokenizer.tokenizer_json()
         self._target = target
         self._progress = progress
+        self._stored: list[StoredWeights] = []  # of the last graph
         self._done = 0
         self._total = weights.stored_bytes
 
@@ -98,6 +100,7 @@ class _Conversion:
         with WeightsFile(self._target / DATA_FILE) as data:
             stored = Initializers(data, precision, self._advance)
             model = decoder_graph(self._blocks, weights, stored)
+        self._stored = stored.matrices
         self._weights.refuse_unread()
         write_bytes(self._target / "model.onnx", model.SerializeToString())
         return model
@@ -112,6 +115,7 @@ class _Conversion:
         as well, and four bits do without one. ``as_stored``: the file has four bits, which stay.
         """
         from cupola.cache.convert.quality.evaluator import Evaluator
+        from cupola.cache.convert.quality.weight_kinds import weight_kinds
         from cupola.cache.convert.quantization.calibration import observe
 
         plain, shape, integers = self._weights, self._weights.shape, precision is Precision.W8A8
@@ -137,7 +141,8 @@ class _Conversion:
         if precision is Precision.INT4 and not as_stored:
             weights = FourBitWeights(weights, inputs)
         self.write(weights, precision)
-        write_bytes(self._target / QUALITY_FILE, evaluator.measure().encoded())
+        quality = replace(evaluator.measure(), weights=weight_kinds(self._stored))
+        write_bytes(self._target / QUALITY_FILE, quality.encoded())
 
     def _advance(self, size: int) -> None:
         self._done += size

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -40,6 +41,15 @@ class StoredBlocks:
     means: bool  # K counts a column for the mean of each block's inputs
 
 
+@dataclass(frozen=True, slots=True)
+class StoredWeights:
+    """A stored matrix, for a report."""
+
+    name: str
+    bits: int
+    sources: tuple[tuple[str, int], ...]  # the type in the file and the number of weights
+
+
 class Initializers:
     """Collects the initializers. The bytes of the large ones go straight to the data file.
 
@@ -51,6 +61,7 @@ class Initializers:
     ) -> None:
         self.precision = precision
         self.tensors: list[onnx.TensorProto] = []
+        self.matrices: list[StoredWeights] = []  # those that were rounded
         self._data = data
         self._advance = advance
 
@@ -102,6 +113,7 @@ class Initializers:
         shape = (rows, columns) if flat else (rows, blocks, block)
         stored = self._data.write(f"{name}_Q8", np.uint8, shape, codes())
         stored_scales = self._data.write(f"{name}_scales", np.float32, (rows, blocks), scales)
+        self._record(name, 8, matrix)
         self.tensors += [stored, stored_scales]
         return stored.name, stored_scales.name
 
@@ -134,6 +146,7 @@ class Initializers:
             write(f"{name}_Q4", np.uint8, (rows, blocks, coding.block // 2), codes()),
             write(f"{name}_scales", np.float32, (rows, blocks), scales),
         ]
+        self._record(name, 4, matrix)
         inputs = [f"{name}_Q4", f"{name}_scales"]
         if not coding.symmetric:
             shape = (rows, -(-blocks // 2))
@@ -152,10 +165,15 @@ class Initializers:
         else:
             codes, scales = gptq_channels(matrix.whole(), matrix.inputs)
         self._advance(matrix.stored_bytes)
+        self._record(name, 8, matrix)
         transposed = codes.T
         stored = self._data.write(f"{name}_S8", np.int8, transposed.shape, [transposed])
         self.tensors.append(stored)
         return stored.name, self.constant(f"{name}_scales", scales)
+
+    def _record(self, name: str, bits: int, matrix: Matrix) -> None:
+        sources = tuple((part.kind.name, math.prod(part.shape)) for part in matrix.parts)
+        self.matrices.append(StoredWeights(name, bits, sources))
 
     def view(self, of: str, name: str, shape: tuple[int, ...]) -> str:
         """Gives the bytes of the initializer ``of`` a second name and shape."""
