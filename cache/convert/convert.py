@@ -26,6 +26,7 @@ from cupola.cache.convert.quantization.rotated_weights import RotatedWeights
 from cupola.cache.convert.quantization.smoothquant import SmoothedWeights
 from cupola.cache.convert.stored_precision import stored_precision
 from cupola.cache.convert.tokenizer.tokenizer_files import TokenizerFiles
+from cupola.cache.convert.weight_kinds import weight_kinds
 from cupola.cache.convert.weights.decoder_weights import DecoderWeights
 from cupola.cache.convert.weights.gguf_weights import GgufWeights
 from cupola.cache.precision import Precision
@@ -115,7 +116,6 @@ class _Conversion:
         as well, and four bits do without one. ``as_stored``: the file has four bits, which stay.
         """
         from cupola.cache.convert.quality.evaluator import Evaluator
-        from cupola.cache.convert.quality.weight_kinds import weight_kinds
         from cupola.cache.convert.quantization.calibration import observe
 
         plain, shape, integers = self._weights, self._weights.shape, precision is Precision.W8A8
