@@ -85,7 +85,8 @@ class UnknownModelError(LookupError):
 
 # Foundry Local's order of an alias's variants: the vendor's accelerator first, the plain CPU last.
 _DEVICE_ORDER = ("-npu:", "-gpu:", "-cuda-gpu:", "-generic-gpu:", "-cpu:")
-_INTEGERS, _FLOATS, _FOUR_BITS = "-w8a8-cpu:", "-generic-cpu:", "-int4-cpu:"
+_INTEGERS, _FLOATS = "-w8a8-cpu:", "-generic-cpu:"
+_OTHER_BITS = ("-int4-cpu:", "-fp16-cpu:")  # the first costs a little quality, the second is slow
 
 
 def preference(variant: ModelVariant, integers: bool) -> tuple[int, int, int, str]:
@@ -95,7 +96,7 @@ def preference(variant: ModelVariant, integers: bool) -> tuple[int, int, int, st
     is asked for: it would be slow and, where sums saturate, wrong.
     """
     eight_bits = (_INTEGERS, _FLOATS) if integers else (_FLOATS, _INTEGERS)
-    order = (*_DEVICE_ORDER, *eight_bits, _FOUR_BITS)
+    order = (*_DEVICE_ORDER, *eight_bits, *_OTHER_BITS)
     # The last match wins because "-gpu:" is also the end of "-cuda-gpu:".
     ranks = [rank for rank, mark in enumerate(order) if mark in variant.id]
     rank = ranks[-1] if ranks else len(order)
