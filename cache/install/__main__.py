@@ -43,7 +43,7 @@ def run(job: InstallJob) -> InstallResult:
             [variant, *_] = ModelCache(home).catalog().find(job.model)
             model = install(variant, home, _on_progress, force=job.force)
         else:
-            model = import_gguf(Path(job.path), home, job.alias, _on_progress)
+            model = import_gguf(Path(job.path), home, job.alias, _on_progress, bits=job.bits)
     except CacheError as error:
         return InstallFailed(error.code, str(error))
     except UnknownModelError as error:

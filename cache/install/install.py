@@ -20,6 +20,7 @@ from cupola.cache.home import Home
 from cupola.cache.install.fetch import fetch, sha256_of
 from cupola.cache.install.replace import replace
 from cupola.cache.locks import file_lock
+from cupola.cache.precision import Precision
 from cupola.cache.progress import Progress, silent
 from cupola.cache.quality import MAX_COMPARED_BYTES
 from cupola.cache.staging import staging
@@ -36,6 +37,9 @@ _ROOM = 2.2
 _FLOATS_OF_MODEL = 4.0
 _FLOATS_OF_GGUF = 8.0
 _QUANTISATION = re.compile(r"[.-](?:i?q\d\w*|b?f16|f32|mxfp4)$", re.IGNORECASE)
+# What an import can make, by the bits of most weights, and what the model's id then has.
+_PRECISIONS = {4: Precision.INT4, 8: Precision.INT8, 16: Precision.FP16}
+_KINDS = {Precision.INT4: "int4", Precision.INT8: "generic", Precision.FP16: "fp16"}
 _UNSAFE = re.compile(r"[^A-Za-z0-9._]+")
 _MAX_NAME = 100
 
@@ -66,21 +70,27 @@ def install(
 
 
 def import_gguf(
-    path: Path, home: Home, alias: str | None = None, progress: Progress = silent
+    path: Path,
+    home: Home,
+    alias: str | None = None,
+    progress: Progress = silent,
+    *,
+    bits: int | None = None,
 ) -> CachedModel:
     """Makes a model of the file ``path``, which stays where it is.
 
     The file of a catalog entry becomes that model, in the variant that is best here. Otherwise the
     model is called ``alias`` or, without one, what the file calls itself. A file that was imported
-    before is returned at once. Another file of the same name becomes the next version. Raises
-    CacheError, OSError.
+    before is returned at once. Another file of the same name becomes the next version. ``bits``: of
+    most weights, 4, 8 or 16; None: 4 if the file has 4, else 8. Raises CacheError, OSError.
     """
     digest = sha256_of(path, progress)
     if alias is None:
         for variant in Catalog(BUILT_IN):
-            if variant.source is not None and variant.source.sha256 == digest:
+            suits = bits is None or variant.precision.bits == bits
+            if suits and variant.source is not None and variant.source.sha256 == digest:
                 return _import(path, variant, digest, home, progress)
-    return _import(path, _describe(path, alias), digest, home, progress)
+    return _import(path, _describe(path, alias, bits), digest, home, progress)
 
 
 def _import(
@@ -174,20 +184,23 @@ def _put_in_place(built: Path, variant: ModelVariant, home: Home) -> None:
             replaced.path.rename(built.with_name("replaced"))
 
 
-def _describe(path: Path, alias: str | None) -> ModelVariant:
+def _describe(path: Path, alias: str | None, bits: int | None) -> ModelVariant:
     """What the file says about itself. Raises ModelFileError when it is no GGUF."""
     from cupola.cache.convert.formats.gguf_file import GgufFile
+    from cupola.cache.convert.stored_precision import stored_precision
 
     gguf = GgufFile(path)
+    precision = _PRECISIONS[bits] if bits else stored_precision(gguf)
     stem = _QUANTISATION.sub("", path.stem)
     title = gguf.get("general.name", str, stem) or stem
     name = _safe(alias or title).lower() or _safe(stem).lower() or "model"
     return ModelVariant(
-        id=f"{name}-generic-cpu:1",
+        id=f"{name}-{_KINDS[precision]}-cpu:1",
         alias=name,
         display_name=alias or title,
         publisher=_safe(gguf.get("general.organization", str, "")) or "local",
         license=gguf.get("general.license", str, ""),
+        precision=precision,
     )
 
 

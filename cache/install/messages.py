@@ -23,6 +23,7 @@ class ImportJob(msgspec.Struct, frozen=True, tag="import"):
     home: str
     path: str
     alias: str | None = None  # None: what the file calls itself
+    bits: int | None = None  # of most weights; None: what the file has
 
 
 InstallJob = DownloadJob | ImportJob

@@ -44,9 +44,9 @@ def download(home: Home, variant: ModelVariant, *, force: bool = False) -> Cache
     return _install(home, DownloadJob(str(home.root), variant.id, force))
 
 
-def import_file(home: Home, file: Path, alias: str | None) -> CachedModel:
-    """Convert a GGUF file. Raises CacheError."""
-    return _install(home, ImportJob(str(home.root), str(file.absolute()), alias))
+def import_file(home: Home, file: Path, alias: str | None, bits: int | None) -> CachedModel:
+    """Convert a GGUF file. ``bits``: None: what suits the file. Raises CacheError."""
+    return _install(home, ImportJob(str(home.root), str(file.absolute()), alias, bits))
 
 
 def _install(home: Home, job: InstallJob) -> CachedModel:

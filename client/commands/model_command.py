@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import enum
 import sys
 from itertools import groupby
 from pathlib import Path
@@ -38,6 +39,14 @@ _COLUMNS = (  # the titles and widths that programs written for Foundry Local kn
     Column("License", 13),
     Column("Model ID"),
 )
+
+
+class Bits(enum.StrEnum):
+    """Bits of a weight that an import can make."""
+
+    FOUR = "4"
+    EIGHT = "8"
+    SIXTEEN = "16"
 
 
 def list_models(
@@ -188,18 +197,24 @@ def import_file(
     alias: Annotated[
         str | None, typer.Option(help="Short name of the model. [the file's name]")
     ] = None,
+    bits: Annotated[
+        Bits | None, typer.Option(help="Bits of most weights. [4 if the file has 4, else 8]")
+    ] = None,
 ) -> None:
     """Make a model out of a GGUF file on this disk. This needs no network.
 
     Example: cupola model import SmolLM2-135M-Instruct.Q4_1.gguf
     """
+    from cupola.cache.store import ModelCache
     from cupola.client.commands import local_model
 
     if not file.is_file():
         raise ClientError(f"There is no file {file}")
-    model = local_model.import_file(home.current(), file, alias)
+    folder = home.current()
+    model = local_model.import_file(folder, file, alias, int(bits) if bits else None)
     print(f"Model {model.variant.id} is ready in {model.path}")
-    print(f"To chat with it: cupola model run {model.variant.alias}")
+    best = ModelCache(folder).find(model.variant.alias) == model
+    print(f"To chat with it: cupola model run {model.variant.alias if best else model.variant.id}")
 
 
 def remove(
