@@ -80,7 +80,20 @@ class Int8Session(RaggedSession):
         tiled = slots * _MAX_DECODE * score_bytes > _SCORE_BYTES
         decode = Runner(graph, partial(_open, prepacked, path, threads, tiled), cache)
         self.cache = cache
-        self._begin(_Int8Runner(decode, self.prompts, score_bytes), graph, slots, kv.dtype)
+        runner = _Int8Runner(decode, self.prompts, score_bytes)
+        # Prompts and single tokens are computed from keys and values that are rounded differently.
+        self._begin(runner, graph, slots, kv.dtype, reproducible=False)
+        self._try_out()
+
+    def _try_out(self) -> None:
+        """Run once, so that a graph that loads and cannot run is found now."""
+        rows = [Row(slot, 0, [0] * (2 - slot), 1) for slot in range(min(2, self.slots))]
+        try:
+            self.run(rows)
+        except Exception as error:  # onnxruntime's own tree
+            raise UnservableGraphError(f"its first run failed: {error}") from error
+        for row in rows:
+            self.cache.forget(row.slot)
 
 
 class _Int8Runner:

@@ -10,7 +10,6 @@ import numpy as np
 import onnxruntime as ort
 
 from cupola.scheduler.protocol.messages import Serving
-from cupola.workers.graph.attention_layers import UnservableGraphError
 from cupola.workers.graph.serving_graph import ServingGraph
 from cupola.workers.kv.kv_store import KVStore
 from cupola.workers.model.model_folder import ModelFolder
@@ -83,27 +82,22 @@ class RaggedSession:
         return 1
 
     def _begin(
-        self, runner: Running, graph: ServingGraph, slots: int, kv_type: np.dtype[np.generic]
+        self,
+        runner: Running,
+        graph: ServingGraph,
+        slots: int,
+        kv_type: np.dtype[np.generic],
+        *,
+        reproducible: bool,
     ) -> None:
-        """The last thing that a constructor does. Raises UnservableGraphError."""
+        """What all constructors do. ``reproducible``: rows that ask for it are."""
         self._runner = runner
-        self.serving = Serving("batching", kv_cache=str(kv_type))
+        self.serving = Serving("batching", kv_cache=str(kv_type), reproducible=reproducible)
         self.short_context = graph.short_context
         self.slots = slots
         self.seconds = 0.0
         self.vocabulary = graph.vocabulary
         self._logits = np.empty((slots + 1, graph.vocabulary), np.float32)
-        self._try_out()
-
-    def _try_out(self) -> None:
-        """Run once, so that a graph that loads and cannot run is found now."""
-        rows = [Row(slot, 0, [0] * (2 - slot), 1) for slot in range(min(2, self.slots))]
-        try:
-            self.run(rows)
-        except Exception as error:  # onnxruntime's own tree
-            raise UnservableGraphError(f"its first run failed: {error}") from error
-        for row in rows:
-            self.cache.forget(row.slot)
 
     def run(self, rows: Sequence[Row]) -> Logits:
         """One step: the wanted logits ``[R, vocabulary]``, in order of ``rows``.
@@ -112,7 +106,7 @@ class RaggedSession:
         without a row is not changed. Raises what onnxruntime raises.
         """
         wanted = sum(row.logits for row in rows)
-        if wanted >= len(self._logits):  # one more, for a run of which none are wanted
+        if wanted >= len(self._logits):  # a run may make one more than are wanted
             self._logits = np.empty((wanted + 1, self.vocabulary), np.float32)
         self.seconds = self._runner.run(rows, self._logits)
         return self._logits[:wanted]
