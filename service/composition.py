@@ -187,6 +187,7 @@ def worker_configs(
         block_bytes=settings.block_weights_mb * 1024 * 1024,
         lane_bytes=settings.lane_weights_mb * 1024 * 1024,
         int8_cache=int8_cache,
+        reproducible=settings.reproducible,
     )
     on_device: Counter[str] = Counter()
     configs = []

@@ -17,6 +17,7 @@ from cupola.workers.model.backend import Backend
 
 if TYPE_CHECKING:
     from cupola.workers.device.device import Device
+    from cupola.workers.engine.sequence import Reproducible
     from cupola.workers.model.model_folder import ModelFolder
     from cupola.workers.run.session import Session
 
@@ -43,6 +44,7 @@ class EngineOptions:
     # The largest weights that are mapped, so that the halves of a step can run side by side.
     lane_bytes: int = 0
     int8_cache: bool = False  # keys and values of 8 bits if the model can; it needs ``home``
+    reproducible: Reproducible = "asked"  # which requests must have the same answer again
 
 
 def load(
@@ -77,7 +79,9 @@ def load(
     bytes_per_token = session.cache.bytes_per_token
     positions = options.kv_bytes // bytes_per_token if bytes_per_token else everything
     step_budget = StepBudget(options.itl_seconds, options.step_tokens)
-    return Engine(folder, codec, session, step_budget, positions, wake)
+    return Engine(
+        folder, codec, session, step_budget, positions, wake, reproducible=options.reproducible
+    )
 
 
 def _check(folder: ModelFolder) -> None:

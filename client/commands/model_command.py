@@ -126,6 +126,7 @@ def info(
     served = _served(variant.id) if path else {}
     about |= {"engine": served.get("engine"), "engineReason": served.get("engineReason")}
     about |= {"kvCache": served.get("kvCache"), "loadError": served.get("loadError")}
+    about["reproducible"] = served.get("reproducible")
     about["quality"] = to_builtins(figures)
     if output is Form.JSON:
         print_json(about | {"loaded": bool(served.get("loaded"))})
@@ -151,6 +152,8 @@ def info(
         print(f"{'Not loaded now':<20}{about['loadError']}")
     if about["kvCache"]:
         print(f"{'Keys and values':<20}{about['kvCache']}")
+    if about["reproducible"] is not None:
+        print(f"{'Same answer again':<20}{'yes' if about['reproducible'] else 'not to the bit'}")
     for title, words in in_words(figures).items():
         print(f"{title:<20}{words}")
 

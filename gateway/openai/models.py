@@ -72,8 +72,13 @@ class ModelEndpoints:
             engine_reason=(serving[0].why if serving else "") or msgspec.UNSET,
             kv_cache=(serving[0].kv_cache if serving else "") or msgspec.UNSET,
             load_error=refused.get(variant.id, msgspec.UNSET),
+            reproducible=_known(serving[0].reproducible if serving else None),
             quality=cached.quality or msgspec.UNSET,
         )
+
+
+def _known(fact: bool | None) -> bool | msgspec.UnsetType:
+    return msgspec.UNSET if fact is None else fact
 
 
 def _remote_entry(model: RemoteModel) -> ModelEntry:

@@ -66,6 +66,9 @@ class Serving(msgspec.Struct, frozen=True, omit_defaults=True):
     why: str = ""  # why it is not the batching engine, as a text for people
     expires_in: float | None = None  # seconds until it is unloaded if unused; None: not by time
     kv_cache: str = ""  # type of the keys and values, such as "float32"; "" where it is not known
+    # Whether the same request can have the same answer again, to the bit, as was tested when the
+    # model was loaded; None: it generates no text.
+    reproducible: bool | None = None
 
 
 # -- gateway -> scheduler, some of them on to workers ----------------------------------------------

@@ -38,6 +38,7 @@ from cupola.workers.graph.rotary import join_tables, pad_tables
 from cupola.workers.model.model_folder import ModelFolderError
 
 POSITIONS = "position_ids"
+_EXPERTS = ("MoE", "QMoE")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +54,8 @@ class ServingGraph:
     # positions of a longer sequence, which leads to the second table. 0: there is only one table.
     short_context: int
     inputs: tuple[str, ...]  # its inputs besides keys and values
+    # Tokens are sent to experts, so it depends on the others how many are computed together.
+    has_experts: bool
 
 
 def serving_graph(path: Path, head_size: int, padding: int) -> ServingGraph:
@@ -101,7 +104,14 @@ def finished(
     pasts = {past for layer in names for past, _ in layer.parts}
     inputs = tuple(value.name for value in graph.input if value.name not in pasts)
     return ServingGraph(
-        model.SerializeToString(), kv, names, heads, _vocabulary(graph), short_context, inputs
+        model.SerializeToString(),
+        kv,
+        names,
+        heads,
+        _vocabulary(graph),
+        short_context,
+        inputs,
+        has_experts=any(node.op_type in _EXPERTS for node in graph.node),
     )
 
 

@@ -15,6 +15,8 @@ from cupola.workers.kv.kv_cache import KeyValueCache
 from cupola.workers.kv.sharing_cache import key_value_cache
 from cupola.workers.model.model_folder import ModelFolder
 from cupola.workers.run.autotune import Autotune
+from cupola.workers.run.exactness import required_doubling
+from cupola.workers.run.packing import Doubling
 from cupola.workers.run.prepacked import PrepackedWeights
 from cupola.workers.run.runner import Runner
 from cupola.workers.run.session import RaggedSession, session_options
@@ -59,15 +61,24 @@ class DecoderSession(RaggedSession):
 
         Raises UnservableGraphError, ModelFolderError, ProviderError.
         """
-        graph = serving_graph(folder.decoder, folder.head_size, padding=width)
+        grid = width + 1  # the last token of a row may take two places
+        graph = serving_graph(folder.decoder, folder.head_size, padding=grid)
         opened = (prepacked or CPU).open
         # The unused places of a row lie behind its end, so a row is one grid longer than the
         # context.
-        capacity = folder.context + width
+        capacity = folder.context + grid
         self.cache = cache = key_value_cache(graph.kv, slots, capacity)
         self.copy_limit = int(COPY_SPEED * folder.decoder_bytes / graph.kv.bytes_per_token)
         open_ = partial(opened, graph.model, session_options(folder, threads), folder.decoder.name)
-        first = OneSession(Runner(graph, open_, cache), self.copy_limit)
+        runner = Runner(graph, open_, cache)
+        try:  # this also finds a graph that loads and cannot run
+            doubling = required_doubling(runner, slots)
+        except Exception as error:  # onnxruntime's own tree
+            raise UnservableGraphError(f"its first run failed: {error}") from error
+        if graph.has_experts:  # one that computes one token rounds differently
+            doubling = Doubling.NOTHING
+        runner.doubling = doubling
+        first = OneSession(runner, self.copy_limit)
         if block_bytes:
             self.blocks = BlockWeights(
                 partial(_build_blocks, graph, folder, threads, cache, block_bytes)
@@ -75,10 +86,12 @@ class DecoderSession(RaggedSession):
         if lanes is not None and threads >= LANES:
             options = session_options(folder, threads // LANES)
             map_weights = partial(lanes.mapped, graph.model, options, folder.decoder.name)
-            build = partial(_build_lanes, graph, map_weights, cache)
+            build = partial(_build_lanes, graph, map_weights, cache, doubling)
             self.lanes = SideBySide(build, self.copy_limit)
         others = (way for way in (self.blocks, self.lanes) if way is not None)
-        self._begin(StepRunner(first, *others, autotune=autotune), graph, slots, graph.kv.dtype)
+        steps = StepRunner(first, *others, autotune=autotune)
+        reproducible = doubling is not Doubling.NOTHING
+        self._begin(steps, graph, slots, graph.kv.dtype, reproducible=reproducible)
 
     @property
     def parallel_prompts(self) -> int:
@@ -120,6 +133,7 @@ def _build_lanes(
     graph: ServingGraph,
     open_: Callable[[], ort.InferenceSession],
     cache: KeyValueCache,
+    doubling: Doubling,
 ) -> list[Runner]:
     """Raises what ``open_`` does."""
-    return [Runner(graph, open_, cache) for _ in range(LANES)]
+    return [Runner(graph, open_, cache, doubling) for _ in range(LANES)]

@@ -42,7 +42,10 @@ class PagedSession(RaggedSession):
         self.cache = PagedCache(graph.kv, slots, blocks, BLOCK, device)
         options = session_options(folder, threads)
         open_ = partial(device.open, graph.model, options, folder.decoder.name)
-        self._begin(PagedRunner(graph, open_, self.cache), graph, slots, graph.kv.dtype)
+        runner = PagedRunner(graph, open_, self.cache)
+        # Whether a row's bits depend on its neighbours was not looked at on a GPU.
+        self._begin(runner, graph, slots, graph.kv.dtype, reproducible=False)
+        self._try_out()
 
 
 class PagedRunner:
