@@ -43,6 +43,20 @@ class WheelSource(msgspec.Struct, frozen=True, tag="wheel"):
     beside: tuple[tuple[str, str], ...] = ()  # (path relative to the member's folder, SHA-256)
 
 
+class HubSource(msgspec.Struct, frozen=True, tag="hub"):
+    """Files of a repository of the hub.
+
+    ``part``: a file, a folder or the name of a quantisation; empty: the best.
+    """
+
+    repository: str  # owner/name
+    revision: str = "main"
+    part: str = ""
+
+
+Source = WheelSource | HubSource
+
+
 class ModelVariant(msgspec.Struct, frozen=True, kw_only=True):
     """One model built for one execution provider."""
 
@@ -58,7 +72,7 @@ class ModelVariant(msgspec.Struct, frozen=True, kw_only=True):
     context_length: int = 0
     max_output_tokens: int = 0
     created_at: int = 0  # Unix seconds
-    source: WheelSource | None = None  # None: not downloadable, known from the disk
+    source: Source | None = None  # None: not downloadable, known from the disk
     precision: Precision = Precision.INT8  # of a decoder, when it is converted
 
     parameters: dict[str, float] = {}  # that its makers advise: temperature, top_p, top_k

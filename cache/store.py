@@ -28,18 +28,21 @@ from cupola.cache.catalog import (
 from cupola.cache.errors import CacheError, NotCachedError
 from cupola.cache.home import Home
 from cupola.cache.quality import Quality, read_quality
+from cupola.cache.source_note import SourceNote, read_source_note
 from cupola.cache.staging import staging
 
 _log = logging.getLogger(__name__)
 
-_GENAI_CONFIG = "genai_config.json"
-_INFERENCE_MODEL = "inference_model.json"
+GENAI_CONFIG = "genai_config.json"
+INFERENCE_MODEL = "inference_model.json"
 _IN_PROGRESS = "download.tmp"
 _MAX_DEPTH = 5  # of folders under ``models``; also ends loops of links
 _MAX_JSON = 1 << 22  # bytes
 _DEVICE_SUFFIX = re.compile(
-    r"-(generic|cuda|qnn|openvino|trtrtx|tensorrt|vitis|webgpu|dml)-(cpu|gpu|npu)$", re.IGNORECASE
+    r"-(generic|cuda|qnn|openvino|trtrtx|tensorrt|vitis|webgpu|dml|int4|w8a8|fp16)-(cpu|gpu|npu)$",
+    re.IGNORECASE,
 )
+_ENCODERS = ("bert",)  # types of models that make embeddings
 # By the names that genai_config.json's provider_options have.
 _PROVIDERS = {
     "cpu": (ExecutionProvider.CPU, DeviceType.CPU),
@@ -62,6 +65,7 @@ class _Decoder(msgspec.Struct):
 
 
 class _Model(msgspec.Struct):
+    type: str = ""
     context_length: int = 0
     decoder: _Decoder = msgspec.field(default_factory=_Decoder)
 
@@ -97,6 +101,7 @@ class CachedModel:
     source_sha256: str = ""  # of the file it was converted from, where that is known
     prompt_template: Mapping[str, str] = field(default_factory=dict)  # Foundry Local's old form
     quality: Quality | None = None  # what an import has measured
+    source: SourceNote | None = None  # where it came from, where that is known
 
 
 class ModelCache:
@@ -137,6 +142,9 @@ class ModelCache:
         has, but the disk has not.
         """
         cached = self.scan()
+        for model in cached:
+            if model.source is not None and model.source.address == key:
+                return model
         by_id = {model.variant.id: model for model in cached}
         variants = self._catalog(cached).find(key)
         variants.sort(key=lambda variant: variant.provider not in self.providers)
@@ -171,10 +179,10 @@ class ModelCache:
         return Catalog([*(model.variant for model in cached), *missing])
 
     def _read(self, folder: Path) -> CachedModel:
-        described = _decode(folder / _INFERENCE_MODEL, _InferenceModel)
-        config = _decode(folder / _GENAI_CONFIG, _GenaiConfig)
+        described = _decode(folder / INFERENCE_MODEL, _InferenceModel)
+        config = _decode(folder / GENAI_CONFIG, _GenaiConfig)
         if not described.name.strip():
-            raise ValueError(f"{_INFERENCE_MODEL} has an empty Name")
+            raise ValueError(f"{INFERENCE_MODEL} has an empty Name")
         model_id = described.name if ":" in described.name else f"{described.name}:0"
         size, changed_at = _size_and_age(folder)
         variant = _known(model_id) or ModelVariant(
@@ -185,18 +193,29 @@ class ModelCache:
             license=described.license,
             created_at=changed_at,
         )
-        provider, device = _provider(config, model_id)
-        context = config.model.context_length or variant.context_length
-        variant = msgspec.structs.replace(
-            variant,
-            provider=provider,
-            device=device,
-            context_length=context,
-            max_output_tokens=min(config.search.max_length or context, context),
-            file_size_mb=max(1, round(size / 1e6)),
-        )
+        variant = _as_configured(variant, config)
+        variant = msgspec.structs.replace(variant, file_size_mb=max(1, round(size / 1e6)))
         template = _texts(described.prompt_template)
-        return CachedModel(variant, folder, described.source_sha256, template, read_quality(folder))
+        quality, source = read_quality(folder), read_source_note(folder)
+        return CachedModel(variant, folder, described.source_sha256, template, quality, source)
+
+
+def described_by_folder(folder: Path, name: str) -> ModelVariant:
+    """The variant that the genai_config.json in ``folder`` describes, if it is called ``name``.
+
+    Raises ValueError, which says what is wrong with the file, and OSError.
+    """
+    config = _decode(folder / GENAI_CONFIG, _GenaiConfig)
+    alias = alias_of(f"{name}:1")
+    variant = ModelVariant(
+        id=f"{name}:1", alias=alias, display_name=name, publisher="local", license=""
+    )
+    if _DEVICE_SUFFIX.search(name) is None:
+        provider, device = _provider(config, name)
+        maker = next(k for k, v in _PROVIDERS.items() if v[0] is provider)
+        maker = {"cpu": "generic", "webgpu": "generic", "nvtensorrtrtx": "trtrtx"}.get(maker, maker)
+        name = f"{name}-{maker.removesuffix('ai')}-{device.lower()}"
+    return _as_configured(msgspec.structs.replace(variant, id=f"{name}:1"), config)
 
 
 def alias_of(model_id: str) -> str:
@@ -204,6 +223,20 @@ def alias_of(model_id: str) -> str:
     ``phi-4-mini``."""
     name = _DEVICE_SUFFIX.sub("", model_id.rpartition(":")[0] or model_id).lower()
     return name.replace("-instruct", "") or name
+
+
+def _as_configured(variant: ModelVariant, config: _GenaiConfig) -> ModelVariant:
+    """``variant`` with what its genai_config.json says."""
+    provider, device = _provider(config, variant.id)
+    context = config.model.context_length or variant.context_length
+    return msgspec.structs.replace(
+        variant,
+        provider=provider,
+        device=device,
+        task="embeddings" if config.model.type in _ENCODERS else variant.task,
+        context_length=context,
+        max_output_tokens=min(config.search.max_length or context, context),
+    )
 
 
 def _known(model_id: str) -> ModelVariant | None:
@@ -220,7 +253,7 @@ def _model_folders(folder: Path, depth: int) -> Iterator[Path]:
         return
     if _IN_PROGRESS in found:
         return
-    if _GENAI_CONFIG in found and _INFERENCE_MODEL in found and depth:
+    if GENAI_CONFIG in found and INFERENCE_MODEL in found and depth:
         yield folder
     if depth < _MAX_DEPTH:
         for name, is_folder in found.items():
@@ -255,7 +288,7 @@ def _size_and_age(folder: Path) -> tuple[int, int]:
         for entry in entries:
             if entry.is_file():
                 size += entry.stat().st_size
-    return size, int((folder / _INFERENCE_MODEL).stat().st_mtime)
+    return size, int((folder / INFERENCE_MODEL).stat().st_mtime)
 
 
 def _publisher(folder: Path, models: Path) -> str:
@@ -267,7 +300,7 @@ def _provider(config: _GenaiConfig, model_id: str) -> tuple[ExecutionProvider, D
     options = config.model.decoder.session_options.provider_options
     name = next(iter(options[0]), "cpu") if options else "cpu"
     if name.lower() not in _PROVIDERS:
-        raise ValueError(f"{_GENAI_CONFIG} wants the unknown provider '{name}'")
+        raise ValueError(f"{GENAI_CONFIG} wants the unknown provider '{name}'")
     provider, device = _PROVIDERS[name.lower()]
     suffix = _DEVICE_SUFFIX.search(model_id.rpartition(":")[0])
     if suffix and len(options) and provider is ExecutionProvider.OPENVINO:

@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from cupola.cache.catalog import ModelVariant, UnknownModelError
+from cupola.cache.catalog import ModelVariant, UnknownModelError, WheelSource
 from cupola.cache.errors import NotCachedError
 from cupola.cache.install.messages import (
     Installed,
@@ -39,7 +39,7 @@ class PullLines:
 
     def __init__(self, variant: ModelVariant | None) -> None:
         source = variant.source if variant else None
-        self._digest = source.sha256 if source else ""
+        self._digest = source.sha256 if isinstance(source, WheelSource) else ""
         self._last: tuple[str, int] = ("", -1)
 
     def begin(self) -> bytes:
