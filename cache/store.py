@@ -27,6 +27,7 @@ from cupola.cache.catalog import (
 )
 from cupola.cache.errors import CacheError, NotCachedError
 from cupola.cache.home import Home
+from cupola.cache.model_address import AddressError, is_address, parse_address
 from cupola.cache.quality import Quality, read_quality
 from cupola.cache.source_note import SourceNote, read_source_note
 from cupola.cache.staging import staging
@@ -142,9 +143,8 @@ class ModelCache:
         has, but the disk has not.
         """
         cached = self.scan()
-        for model in cached:
-            if model.source is not None and model.source.address == key:
-                return model
+        if is_address(key) and (model := _from_address(cached, key)):
+            return model
         by_id = {model.variant.id: model for model in cached}
         variants = self._catalog(cached).find(key)
         variants.sort(key=lambda variant: variant.provider not in self.providers)
@@ -198,6 +198,14 @@ class ModelCache:
         template = _texts(described.prompt_template)
         quality, source = read_quality(folder), read_source_note(folder)
         return CachedModel(variant, folder, described.source_sha256, template, quality, source)
+
+
+def _from_address(cached: list[CachedModel], text: str) -> CachedModel | None:
+    try:
+        address = str(parse_address(text))
+    except AddressError:
+        return None
+    return next((m for m in cached if m.source and m.source.address == address), None)
 
 
 def described_by_folder(folder: Path, name: str) -> ModelVariant:

@@ -200,6 +200,25 @@ def redirect(place: str) -> Fault:
     return status(302, Location=place)
 
 
+def held(count: int, go_on: threading.Event, reached: threading.Event) -> Fault:
+    """``count`` bytes of the body, and the rest when it may ``go_on``."""
+
+    def fault(request: Request) -> bool:
+        content = request.server.site.files[request.path]
+        start, last = request.wanted or (0, len(content) - 1)
+        part = content[start : last + 1]
+        place = f"bytes {start}-{last}/{len(content)}"
+        headers = {"Content-Length": str(len(part)), "Content-Range": place}
+        request.answer(206 if request.wanted else 200, headers, part[:count])
+        request.wfile.flush()
+        reached.set()
+        go_on.wait(60)
+        request.wfile.write(part[count:])
+        return True
+
+    return fault
+
+
 def instead(content: bytes) -> Fault:
     """From now on another file is there."""
 

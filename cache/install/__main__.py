@@ -34,7 +34,7 @@ from cupola.cache.install.messages import (
     encode,
 )
 from cupola.cache.install.pace import Pace
-from cupola.cache.remote.model_address import AddressError, is_address
+from cupola.cache.model_address import AddressError, is_address
 from cupola.cache.store import CachedModel, ModelCache
 
 CANCELLED = 3  # exit status

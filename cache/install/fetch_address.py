@@ -22,11 +22,11 @@ from cupola.cache import locks
 from cupola.cache.errors import DeniedError, ModelFileError, NoSpaceError, UnsupportedError
 from cupola.cache.home import Home
 from cupola.cache.install.exclusive import exclusive
+from cupola.cache.model_address import Address, HubAddress
 from cupola.cache.names import title_of
 from cupola.cache.progress import Progress
 from cupola.cache.remote.hub import Hub, denied
 from cupola.cache.remote.hub_files import Kind, choose
-from cupola.cache.remote.model_address import Address, HubAddress
 from cupola.cache.remote.remote_file import RemoteFile
 from cupola.cache.remote.transfer import load
 from cupola.cache.source_note import SourceFile, SourceNote

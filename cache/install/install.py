@@ -62,7 +62,7 @@ def _install_from_hub(
 ) -> None:
     from cupola.cache.install.adopt import adopt
     from cupola.cache.install.fetch_address import fetched, look_up
-    from cupola.cache.remote.model_address import HubAddress
+    from cupola.cache.model_address import HubAddress
 
     offer = look_up(HubAddress(source.repository, source.revision, source.part))
     offer.check_family()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import msgspec
@@ -11,11 +12,12 @@ from cupola.cache.errors import NotCachedError
 from cupola.cache.home import Home
 from cupola.cache.install.adopt import adopt, describe_folder
 from cupola.cache.install.building import convert_into_place, one_of_this_name, room_for
+from cupola.cache.install.exclusive import exclusive
 from cupola.cache.install.fetch import sha256_of
 from cupola.cache.install.fetch_address import Offer, fetched, look_up
 from cupola.cache.install.install import describe, described, import_as, install
+from cupola.cache.model_address import Address, HubAddress, parse_address
 from cupola.cache.progress import Progress, silent
-from cupola.cache.remote.model_address import Address, HubAddress, parse_address
 from cupola.cache.staging import staging
 from cupola.cache.store import CachedModel, ModelCache
 
@@ -34,13 +36,27 @@ def install_address(
     ``alias`` or, without one, as its repository is. Raises AddressError, CacheError, OSError.
     """
     address = parse_address(text)
-    if not force:
-        try:
-            return ModelCache(home).find(str(address))
-        except (UnknownModelError, NotCachedError):
-            pass
+    if not force and (found := _cached(address, home)):
+        return found
     if alias is None and (known := _of_catalog(address, home)):
         return install(known, home, progress, force=force)
+    name = hashlib.sha256(str(address).encode()).hexdigest()[:24]
+    with exclusive(home.downloads / f"address-{name}.lock", progress) as shared:
+        if not force and (found := _cached(address, home)):
+            return found  # another process was quicker
+        return _load_and_make(address, home, alias, shared)
+
+
+def _cached(address: Address, home: Home) -> CachedModel | None:
+    try:
+        return ModelCache(home).find(str(address))
+    except (UnknownModelError, NotCachedError):
+        return None
+
+
+def _load_and_make(
+    address: Address, home: Home, alias: str | None, progress: Progress
+) -> CachedModel:
     offer = look_up(address)
     offer.check_family()
     task = "embeddings" if offer.kind == "encoder" else "chat-completion"

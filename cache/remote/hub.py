@@ -20,10 +20,10 @@ import httpx2
 import msgspec
 
 from cupola.cache.errors import DeniedError, FetchError, NotFoundError
+from cupola.cache.model_address import HUB, HubAddress
 from cupola.cache.remote import retry
 from cupola.cache.remote.http_client import new_client, refused, server_of, unreachable
 from cupola.cache.remote.hub_files import HubFile
-from cupola.cache.remote.model_address import HUB, HubAddress
 from cupola.cache.remote.remote_file import RemoteFile
 
 _MAX_ANSWER = 32 << 20  # bytes

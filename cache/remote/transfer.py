@@ -269,6 +269,7 @@ class _Transfer:
             await anyio.sleep(_SAVED_EVERY)
             for each in files:
                 await anyio.to_thread.run_sync(each.save)
+            self._report()  # also while nothing comes: the rate falls
 
 
 def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:

@@ -155,7 +155,9 @@ def download(
 
     Example: cupola model download smollm2-135m
     """
+    from cupola.cache.catalog import UnknownModelError
     from cupola.cache.errors import NotCachedError
+    from cupola.cache.model_address import is_address
     from cupola.cache.store import ModelCache
     from cupola.client.commands import local_model
 
@@ -165,7 +167,14 @@ def download(
         cached: ModelVariant | None = cache.find(name).variant
     except NotCachedError:
         cached = None
-    if cached is not None and not force:
+    except UnknownModelError:
+        if not is_address(name):
+            raise
+        cached = None
+    if is_address(name) and (cached is None or force):
+        model = local_model.download_address(folder, name, force=force)
+        message = f"Model {model.variant.id} is ready in {model.path}"
+    elif cached is not None and not force:
         message = f"Model {cached.id} was found in the local cache."
     else:
         variant = local_model.downloadable(cache, cached.id if cached else name)
@@ -182,20 +191,36 @@ def download(
 
 
 def import_file(
-    file: Annotated[Path, typer.Argument(metavar="FILE.gguf", help="A model in a GGUF file.")],
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="SOURCE",
+            help="A GGUF file, a folder with a model, hf:OWNER/NAME[@REVISION][:FILE or quant], "
+            "or the https: address of a GGUF file.",
+        ),
+    ],
     alias: Annotated[
-        str | None, typer.Option(help="Short name of the model. [the file's name]")
+        str | None,
+        typer.Option("--name", "--alias", help="Short name of the model. [the file's name]"),
     ] = None,
 ) -> None:
-    """Make a model out of a GGUF file on this disk. This needs no network.
+    """Make a model out of a file or folder on this disk, or of what is on the hub.
 
-    Example: cupola model import SmolLM2-135M-Instruct.Q4_1.gguf
+    Example: cupola model import hf:Qwen/Qwen2.5-0.5B-Instruct-GGUF:Q8_0
     """
+    from cupola.cache.model_address import is_address
     from cupola.client.commands import local_model
 
-    if not file.is_file():
-        raise ClientError(f"There is no file {file}")
-    model = local_model.import_file(home.current(), file, alias)
+    path = Path(source)
+    if path.exists():
+        model = local_model.import_path(home.current(), path, alias)
+    elif is_address(source):
+        model = local_model.download_address(home.current(), source, alias)
+    else:
+        raise ClientError(
+            f"There is no file or folder {source}",
+            "A model of the hub is written as hf:OWNER/NAME",
+        )
     print(f"Model {model.variant.id} is ready in {model.path}")
     print(f"To chat with it: cupola model run {model.variant.alias}")
 

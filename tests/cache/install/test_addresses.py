@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
+import random
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,6 +25,8 @@ from cupola.cache.errors import (
 from cupola.cache.home import Home
 from cupola.cache.install.import_path import import_path
 from cupola.cache.install.install_address import install_address
+from cupola.cache.install.messages import DownloadJob, Installed, InstallProgress
+from cupola.cache.install.process import InstallProcess, run_install
 from cupola.cache.remote import retry
 from cupola.cache.store import ModelCache
 from tests import faulty_server as faults
@@ -333,4 +337,80 @@ def test_a_broken_model_leaves_nothing(home: Home, hub: HubServer, gguf: bytes) 
     with pytest.raises(BrokenFileError):
         install_address(ADDRESS, home)
     assert ModelCache(home).scan() == []
+    assert left_over(home) == []
+
+
+def test_of_two_processes_one_loads_and_the_other_watches(
+    home: Home, hub: HubServer, gguf: bytes
+) -> None:
+    hub.add(REPOSITORY, {"tiny-q8_0.gguf": gguf})
+    [path] = hub.storage.files
+    go_on, reached = threading.Event(), threading.Event()
+    hub.storage.faults[path] = [faults.held(len(gguf) // 2, go_on, reached)]
+    job = DownloadJob(str(home.root), ADDRESS)
+    with InstallProcess.start(job) as first:
+        assert reached.wait(60)
+        with InstallProcess.start(job) as second:
+            seen = []
+            for report in second.reports():
+                seen.append(report)
+                if isinstance(report, InstallProgress) and report.stage == "download":
+                    go_on.set()
+            *_, result = first.reports()
+    assert isinstance(result, Installed)
+    assert seen[-1] == result
+    watched = [r for r in seen if isinstance(r, InstallProgress) and r.stage == "download"]
+    assert watched[0].total == len(gguf)
+    assert len(hub.storage.requests) == 1
+    assert left_over(home) == []
+
+
+@pytest.mark.parametrize("silent", [True, False], ids=["no byte", "half of the file"])
+def test_a_cancelled_download_ends_by_itself_and_goes_on(
+    home: Home, hub: HubServer, gguf: bytes, silent: bool
+) -> None:
+    hub.add(REPOSITORY, {"tiny-q8_0.gguf": gguf})
+    [path] = hub.storage.files
+    go_on, reached = threading.Event(), threading.Event()
+    half = len(gguf) // 2
+    hub.storage.faults[path] = [faults.held(0 if silent else half, go_on, reached)]
+    job = DownloadJob(str(home.root), ADDRESS)
+    with InstallProcess.start(job) as process:
+        for report in process.reports():
+            if not isinstance(report, InstallProgress) or report.stage != "download":
+                continue
+            if report.done == half or (silent and reached.wait(60)):
+                process.cancel()
+    go_on.set()
+    assert process.status == 3  # it was not killed
+    assert ModelCache(home).scan() == []
+    run_install(job, lambda report: None)
+    assert ModelCache(home).find("tiny-model-instruct")
+    last = hub.storage.requests[-1][1]["Range"]
+    assert last == f"bytes={0 if silent else half}-{len(gguf) - 1}"
+    assert left_over(home) == []
+
+
+def test_kills_at_random_moments(home: Home, hub: HubServer, gguf: bytes) -> None:
+    hub.add(REPOSITORY, {"tiny-q8_0.gguf": gguf})
+    [path] = hub.storage.files
+    chance = random.Random(7)
+    for _ in range(6):
+        go_on, reached = threading.Event(), threading.Event()
+        hub.storage.faults[path] = [faults.held(chance.randrange(len(gguf)), go_on, reached)]
+        with InstallProcess.start(DownloadJob(str(home.root), ADDRESS)) as process:
+            assert reached.wait(60)
+            if chance.random() < 0.5:
+                go_on.set()  # it gets further before it is killed
+            else:
+                process.kill()
+            for _ in process.reports():
+                if chance.random() < 0.2:
+                    process.kill()
+        go_on.set()
+        for model in ModelCache(home).scan():
+            onnx.load(model.path / "model.onnx")  # complete if it is there
+            assert (model.path / "cupola-digests.json").exists()
+    run_install(DownloadJob(str(home.root), ADDRESS), lambda report: None)
+    assert ModelCache(home).find(ADDRESS)
     assert left_over(home) == []

@@ -14,7 +14,7 @@ import pytest
 from cupola.cache.catalog import ModelVariant, WheelSource
 from cupola.cache.home import Home
 from cupola.cache.install.install import install
-from cupola.cache.building.replace import exchange, replace_in_steps
+from cupola.cache.install.replace import exchange, replace_in_steps
 from cupola.cache.staging import clean
 from cupola.cache.store import CachedModel, ModelCache
 from tests.cache.convert.tiny_gguf import TinyModel

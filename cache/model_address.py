@@ -9,6 +9,7 @@ import msgspec
 
 HUB = "https://huggingface.co"
 _PREFIX = "hf:"
+_HOSTS = ("hf.co/", "huggingface.co/")  # as Ollama's users write it
 _OWNER_AND_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}/[A-Za-z0-9][A-Za-z0-9._-]{0,95}"
 _HUB = re.compile(rf"({_OWNER_AND_NAME})(?:@([A-Za-z0-9][\w./-]{{0,199}}))?(?::(.{{1,500}}))?")
 _PAGE = re.compile(rf"/({_OWNER_AND_NAME})(?:/(?:resolve|blob|tree)/([^/]+)(?:/(.+))?)?/?")
@@ -52,13 +53,25 @@ Address = HubAddress | UrlAddress
 
 def is_address(text: str) -> bool:
     """Whether ``text`` is meant as an address, and not as a model's name."""
-    return text.startswith(_PREFIX) or "://" in text
+    return text.startswith((_PREFIX, *_HOSTS)) or "://" in text
+
+
+def is_hub_address(text: str) -> bool:
+    """Whether ``text`` names a repository of the hub.
+
+    Who asks over HTTP may have those and no other address: a service fetches no URL for a stranger.
+    """
+    try:
+        return is_address(text) and isinstance(parse_address(text), HubAddress)
+    except AddressError:
+        return False
 
 
 def parse_address(text: str) -> Address:
     """Raises AddressError, which says what an address looks like."""
-    if text.startswith(_PREFIX):
-        found = _HUB.fullmatch(text.removeprefix(_PREFIX).removeprefix("//"))
+    prefix = next((each for each in (_PREFIX, *_HOSTS) if text.startswith(each)), "")
+    if prefix:
+        found = _HUB.fullmatch(text.removeprefix(prefix).removeprefix("//"))
         if found is None or ".." in (found[2] or ""):
             raise AddressError(
                 f"'{text}' is no model of the hub. Write it as hf:OWNER/NAME, "
