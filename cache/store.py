@@ -19,12 +19,12 @@ from typing import TypeVar
 import msgspec
 
 from cupola.cache.catalog import (
-    BUILT_IN,
     Catalog,
     DeviceType,
     ExecutionProvider,
     ModelVariant,
 )
+from cupola.cache.catalog_file import built_in
 from cupola.cache.errors import CacheError, NotCachedError
 from cupola.cache.home import Home
 from cupola.cache.model_address import AddressError, is_address, parse_address
@@ -175,7 +175,7 @@ class ModelCache:
 
     def _catalog(self, cached: list[CachedModel]) -> Catalog:
         on_disk = {model.variant.id.casefold() for model in cached}
-        missing = [variant for variant in BUILT_IN if variant.id.casefold() not in on_disk]
+        missing = [variant for variant in built_in() if variant.id.casefold() not in on_disk]
         return Catalog([*(model.variant for model in cached), *missing])
 
     def _read(self, folder: Path) -> CachedModel:
@@ -194,7 +194,9 @@ class ModelCache:
             created_at=changed_at,
         )
         variant = _as_configured(variant, config)
-        variant = msgspec.structs.replace(variant, file_size_mb=max(1, round(size / 1e6)))
+        variant = msgspec.structs.replace(
+            variant, file_size_mb=max(1, round(size / 1e6)), size_is_estimate=False
+        )
         template = _texts(described.prompt_template)
         quality, source = read_quality(folder), read_source_note(folder)
         return CachedModel(variant, folder, described.source_sha256, template, quality, source)
@@ -248,7 +250,7 @@ def _as_configured(variant: ModelVariant, config: _GenaiConfig) -> ModelVariant:
 
 
 def _known(model_id: str) -> ModelVariant | None:
-    return next((v for v in BUILT_IN if v.id.casefold() == model_id.casefold()), None)
+    return next((v for v in built_in() if v.id.casefold() == model_id.casefold()), None)
 
 
 def _model_folders(folder: Path, depth: int) -> Iterator[Path]:

@@ -44,7 +44,8 @@ def list_models(
     filter: Annotated[
         str | None,
         typer.Option(
-            "--filter", help="KEY=VALUE or KEY=!VALUE; KEY: device, task, provider, alias."
+            "--filter",
+            help="KEY=VALUE or KEY=!VALUE; KEY: device, task, provider, alias, license, tag.",
         ),
     ] = None,
     device: OnDevice = None,
@@ -53,14 +54,18 @@ def list_models(
     limit: Limit = None,
     cached: Annotated[bool, typer.Option("--cached", help="Only models on this disk.")] = False,
     loaded: Annotated[bool, typer.Option("--loaded", help="Only models in memory.")] = False,
+    fits: Annotated[
+        bool, typer.Option("--fits", help="Only models that this machine's memory can hold.")
+    ] = False,
     variants: Variants = False,
     output: Output = Form.TEXT,
 ) -> None:
-    """List the models of the catalog, and which of them are on this disk.
+    """List the models of the catalog, which of them are on this disk, and which to take.
 
     Example: cupola model list --filter alias=smollm*
     """
     from cupola.cache.store import ModelCache
+    from cupola.client.commands.advice import advice, this_machine
     from cupola.client.commands.filters import matching, narrowed
 
     cache = ModelCache(home.current())
@@ -74,23 +79,34 @@ def list_models(
     if filter is not None:
         found = matching(found, filter)
     found = narrowed(found, device, kind, search, limit)
+    here = this_machine()
+    if fits:
+        found = [variant for variant in found if here.fits(variant)]
     if output is Form.JSON:
-        print_json({"models": [record(v, v.id in on_disk, v.id in in_memory) for v in found]})
+        records = [
+            record(v, v.id in on_disk, v.id in in_memory) | {"fits": here.fits(v)} for v in found
+        ]
+        print_json({"models": records})
         return
     rows = []
     for alias, group in groupby(_by_alias(found), key=lambda variant: variant.alias):
         for index, variant in enumerate(group):
             rows.append([alias if index == 0 else "", *_row(variant)])
     print_table(_COLUMNS, rows)
-    if here := [variant.id for variant in found if variant.id in on_disk]:
-        print(f"\n💾 On this disk: {', '.join(here)}")
+    if cached_ids := [variant.id for variant in found if variant.id in on_disk]:
+        print(f"\n💾 On this disk: {', '.join(cached_ids)}")
     elif not on_disk:
         print("\nNone is on this disk yet. To fetch one: cupola model download MODEL")
+    for line in advice(found, here):
+        print(line)
 
 
 def info(
     name: Name,
     license: Annotated[bool, typer.Option("--license", help="Only its license.")] = False,
+    reasons: Annotated[
+        bool, typer.Option("--why", help="Why the name means this variant and no other.")
+    ] = False,
     output: Output = Form.TEXT,
 ) -> None:
     """Show the facts about a model.
@@ -100,16 +116,18 @@ def info(
     from msgspec import to_builtins
 
     from cupola.cache.errors import NotCachedError
+    from cupola.cache.recommendation import memory_mb
     from cupola.cache.store import ModelCache
+    from cupola.client.commands.advice import this_machine, why_of
     from cupola.client.commands.figures import in_words
 
     cache = ModelCache(home.current())
-    variant = cache.catalog().find(name)[0]
     try:
-        cached = cache.find(variant.id)
-        path, figures = str(cached.path), cached.quality
-    except NotCachedError:
-        path, figures = "", None
+        cached = cache.find(name)
+        variant, path, figures = cached.variant, str(cached.path), cached.quality
+    except NotCachedError as missing:
+        variant, path, figures = missing.variant, "", None
+    choice = why_of(cache, name) if reasons else []
     about = record(variant, bool(path)) | {"path": path}
     if license and output is Form.TEXT:
         print(variant.license or "unknown")
@@ -118,6 +136,9 @@ def info(
     about |= {"engine": served.get("engine"), "engineReason": served.get("engineReason")}
     about["kvCache"] = served.get("kvCache")
     about["quality"] = to_builtins(figures)
+    about["fits"] = this_machine().fits(variant)
+    if reasons:
+        about["why"] = choice
     if output is Form.JSON:
         print_json(about | {"loaded": bool(served.get("loaded"))})
         return
@@ -131,10 +152,13 @@ def info(
         "device": "Device",
         "executionProvider": "Execution provider",
         "contextLength": "Context length",
+        "about": "Good for",
     }
     for key, title in titles.items():
         print(f"{title:<20}{about[key]}")
-    print(f"{'File size':<20}{_size(variant)}")
+    print(f"{'File size':<20}{_size(variant)}{' (estimate)' * variant.size_is_estimate}")
+    memory = f"about {memory_mb(variant) / 1000:.1f} GB"
+    print(f"{'Memory needed':<20}{memory}{'' if about['fits'] else ': too much for this machine'}")
     print(f"{'On this disk':<20}{path or 'no; to fetch it: cupola model download ' + name}")
     reason = f", because {about['engineReason']}" if about["engineReason"] else ""
     print(f"{'Engine':<20}{about['engine'] or 'known once the model is loaded'}{reason}")
@@ -142,6 +166,8 @@ def info(
         print(f"{'Keys and values':<20}{about['kvCache']}")
     for title, words in in_words(figures).items():
         print(f"{title:<20}{words}")
+    for number, line in enumerate(choice):
+        print(f"{'' if number else 'Why this variant':<20}{line}")
 
 
 def download(
@@ -280,6 +306,8 @@ def _size(variant: ModelVariant) -> str:
 
 def record(variant: ModelVariant, cached: bool, loaded: bool = False) -> dict[str, Any]:
     """A model in JSON."""
+    from cupola.cache.recommendation import memory_mb
+
     return {
         "id": variant.id,
         "alias": variant.alias,
@@ -292,6 +320,10 @@ def record(variant: ModelVariant, cached: bool, loaded: bool = False) -> dict[st
         "fileSizeMb": variant.file_size_mb,
         "contextLength": variant.context_length,
         "maxOutputTokens": variant.max_output_tokens,
+        "memoryMb": memory_mb(variant),
+        "parametersBillions": variant.billions or None,
+        "tags": variant.tags,
+        "about": variant.about,
         "cached": cached,
         "loaded": loaded,
     }
