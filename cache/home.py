@@ -38,6 +38,11 @@ class Home:
         return self.models / ".prepacked"
 
     @property
+    def foundry_catalog(self) -> Path:
+        """Foundry Local's list of models; its SDKs read it."""
+        return self.models / "foundry.modelinfo.json"
+
+    @property
     def logs(self) -> Path:
         return self.root / "logs"
 

@@ -11,6 +11,7 @@ import logging
 import os
 import re
 import shutil
+import time
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,6 +27,7 @@ from cupola.cache.catalog import (
 )
 from cupola.cache.catalog_file import built_in
 from cupola.cache.errors import CacheError, NotCachedError
+from cupola.cache.foundry_catalog import FoundryFacts, read_facts, write_catalog
 from cupola.cache.home import Home
 from cupola.cache.model_address import AddressError, is_address, parse_address
 from cupola.cache.quality import Quality, read_quality
@@ -122,9 +124,10 @@ class ModelCache:
         """Every model on the disk, best first. A folder that cannot be read is logged and left
         out; of two with the same id the first by path counts."""
         found: dict[str, CachedModel] = {}
+        facts = read_facts(self.home)
         for folder in sorted(_model_folders(self.home.models, 0)):
             try:
-                model = self._read(folder)
+                model = self._read(folder, facts)
             except (OSError, msgspec.MsgspecError, ValueError) as error:
                 _log.warning("%s is not a usable model folder: %s", folder, error)
                 continue
@@ -172,26 +175,39 @@ class ModelCache:
             if parent in (self.home.models, self.home.models.parent) or any(parent.iterdir()):
                 break
             parent.rmdir()
+        self.publish()
 
     def _catalog(self, cached: list[CachedModel]) -> Catalog:
         on_disk = {model.variant.id.casefold() for model in cached}
         missing = [variant for variant in built_in() if variant.id.casefold() not in on_disk]
         return Catalog([*(model.variant for model in cached), *missing])
 
-    def _read(self, folder: Path) -> CachedModel:
+    def publish(self) -> None:
+        """Tells Foundry Local's SDKs what is on the disk. A disk that takes no file is logged."""
+        models = ((model.variant, model.prompt_template) for model in self.scan())
+        try:
+            write_catalog(self.home, models, int(time.time()))
+        except OSError as error:
+            _log.warning("%s cannot be written: %s", self.home.foundry_catalog, error.strerror)
+
+    def _read(self, folder: Path, facts: Mapping[str, FoundryFacts]) -> CachedModel:
         described = _decode(folder / INFERENCE_MODEL, _InferenceModel)
         config = _decode(folder / GENAI_CONFIG, _GenaiConfig)
         if not described.name.strip():
             raise ValueError(f"{INFERENCE_MODEL} has an empty Name")
         model_id = described.name if ":" in described.name else f"{described.name}:0"
         size, changed_at = _size_and_age(folder)
+        told = facts.get(model_id.casefold(), FoundryFacts())
         variant = _known(model_id) or ModelVariant(
             id=model_id,
-            alias=described.alias or alias_of(model_id),
-            display_name=described.display_name or model_id.rpartition(":")[0],
+            alias=described.alias or told.alias or alias_of(model_id),
+            display_name=(
+                described.display_name or told.display_name or model_id.rpartition(":")[0]
+            ),
             publisher=_publisher(folder, self.home.models),
-            license=described.license,
-            created_at=changed_at,
+            license=described.license or told.license,
+            task=told.task or "chat-completion",
+            created_at=told.created_at or changed_at,
         )
         variant = _as_configured(variant, config)
         variant = msgspec.structs.replace(

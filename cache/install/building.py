@@ -114,6 +114,7 @@ def put_in_place(built: Path, variant: ModelVariant, home: Home) -> None:
         raise CacheError(f"{place} is being downloaded by another program; remove it first")
     replaced = cached(variant.id, home)
     replace(built, place)
+    ModelCache(home).publish()
     if replaced is not None and replaced.path not in (place, built):
         with suppress(OSError):  # it may be on another disk: then there are two, and both are whole
             replaced.path.rename(built.with_name("replaced"))
