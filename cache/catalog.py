@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import difflib
 import enum
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from types import MappingProxyType
 
 import msgspec
 
@@ -123,11 +124,18 @@ def preference(variant: ModelVariant, integers: bool) -> tuple[int, int, int, fl
 class Catalog:
     """An immutable set of variants, in order of preference.
 
-    ``integers``: as in ``preference``; this machine's processor without.
+    ``integers``: as in ``preference``; this machine's processor without. ``aliases``: what more
+    names mean, by the name in lower case.
     """
 
-    def __init__(self, variants: Iterable[ModelVariant], integers: bool | None = None) -> None:
+    def __init__(
+        self,
+        variants: Iterable[ModelVariant],
+        integers: bool | None = None,
+        aliases: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
         fast = multiplies_integers() if integers is None else integers
+        self._aliases = aliases
         self.variants = tuple(sorted(variants, key=lambda variant: preference(variant, fast)))
 
     def __iter__(self) -> Iterator[ModelVariant]:
@@ -138,11 +146,13 @@ class Catalog:
 
         Raises UnknownModelError, which lists near names, when there is none.
         """
-        wanted = key.casefold()
+        wanted = self._aliases.get(key.casefold(), key).casefold()
         for kind in ("id", "name", "alias"):
             if found := [v for v in self.variants if getattr(v, kind).casefold() == wanted]:
                 return found
-        known = sorted({name for v in self.variants for name in (v.alias, v.name, v.id)})
+        known = sorted(
+            {*self._aliases} | {name for v in self.variants for name in (v.alias, v.name, v.id)}
+        )
         by_folded = {name.casefold(): name for name in known}
         near = difflib.get_close_matches(wanted, by_folded, n=3, cutoff=0.5)
         raise UnknownModelError(key, [by_folded[name] for name in near])

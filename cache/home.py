@@ -33,6 +33,11 @@ class Home:
         return self.root / "cache" / "tmp"
 
     @property
+    def catalogs(self) -> Path:
+        """Copies of the operator's catalogs that lie on servers."""
+        return self.root / "cache" / "catalogs"
+
+    @property
     def prepacked(self) -> Path:
         """What workers derive from models. The dot keeps it from being taken for a publisher."""
         return self.models / ".prepacked"

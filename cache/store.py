@@ -26,6 +26,8 @@ from cupola.cache.catalog import (
     ModelVariant,
 )
 from cupola.cache.catalog_file import built_in
+from cupola.cache.catalog_settings import read_catalog_settings
+from cupola.cache.catalog_sources import BuiltInSource, FixedSource, OperatorSource, merged
 from cupola.cache.errors import CacheError, NotCachedError
 from cupola.cache.foundry_catalog import FoundryFacts, read_facts, write_catalog
 from cupola.cache.home import Home
@@ -136,7 +138,7 @@ class ModelCache:
         return [by_id[variant.id] for variant in Catalog(m.variant for m in found.values())]
 
     def catalog(self) -> Catalog:
-        """What can be had: the built-in catalog, and above it what the disk has."""
+        """What can be had; see ``catalog_sources``."""
         return self._catalog(self.scan())
 
     def find(self, key: str) -> CachedModel:
@@ -146,6 +148,7 @@ class ModelCache:
         has, but the disk has not.
         """
         cached = self.scan()
+        key = read_catalog_settings(self.home).aliases.get(key.casefold(), key)
         if is_address(key) and (model := _from_address(cached, key)):
             return model
         by_id = {model.variant.id: model for model in cached}
@@ -178,9 +181,10 @@ class ModelCache:
         self.publish()
 
     def _catalog(self, cached: list[CachedModel]) -> Catalog:
-        on_disk = {model.variant.id.casefold() for model in cached}
-        missing = [variant for variant in built_in() if variant.id.casefold() not in on_disk]
-        return Catalog([*(model.variant for model in cached), *missing])
+        settings = read_catalog_settings(self.home)
+        disk = FixedSource([model.variant for model in cached])
+        own = [OperatorSource(place, self.home) for place in settings.catalogs]
+        return merged([disk, *own, BuiltInSource()], settings.aliases)
 
     def publish(self) -> None:
         """Tells Foundry Local's SDKs what is on the disk. A disk that takes no file is logged."""

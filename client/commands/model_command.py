@@ -57,6 +57,9 @@ def list_models(
     fits: Annotated[
         bool, typer.Option("--fits", help="Only models that this machine's memory can hold.")
     ] = False,
+    refresh: Annotated[
+        bool, typer.Option("--refresh", help="Fetch the operator's catalogs on servers first.")
+    ] = False,
     variants: Variants = False,
     output: Output = Form.TEXT,
 ) -> None:
@@ -65,10 +68,12 @@ def list_models(
     Example: cupola model list --filter alias=smollm*
     """
     from cupola.cache.store import ModelCache
-    from cupola.client.commands.advice import advice, this_machine
+    from cupola.client.advice import advice, refresh_catalogs, this_machine
     from cupola.client.commands.filters import matching, narrowed
 
     cache = ModelCache(home.current())
+    if refresh:
+        refresh_catalogs(cache.home)
     on_disk = {model.variant.id for model in cache.scan()}
     in_memory = loaded_ids(home.current()) if loaded or output is Form.JSON else set()
     found = [
@@ -101,6 +106,32 @@ def list_models(
         print(line)
 
 
+def search(
+    words: Annotated[str, typer.Argument(metavar="WORD", help="A part of the model's name.")],
+    limit: Annotated[
+        int, typer.Option(min=1, max=100, help="The largest number of models from the hub.")
+    ] = 20,
+    output: Output = Form.TEXT,
+) -> None:
+    """Search the catalog, and the hub for models in GGUF and ONNX.
+
+    Example: cupola model search qwen2.5
+    """
+    from cupola.client import hub_search
+
+    result = hub_search.search(home.current(), words, limit)
+    if output is Form.JSON:
+        print_json(result.record())
+        return
+    if rows := result.rows():
+        print_table((Column("Model", 56), Column("Downloads", 12), Column("License")), rows)
+        print("\nTo fetch one: cupola model download MODEL")
+    else:
+        print(f"Nothing has '{words}' in its name.")
+    if result.trouble:
+        print(f"The hub was not asked: {result.trouble}", file=sys.stderr)
+
+
 def info(
     name: Name,
     license: Annotated[bool, typer.Option("--license", help="Only its license.")] = False,
@@ -118,7 +149,7 @@ def info(
     from cupola.cache.errors import NotCachedError
     from cupola.cache.recommendation import memory_mb
     from cupola.cache.store import ModelCache
-    from cupola.client.commands.advice import this_machine, why_of
+    from cupola.client.advice import this_machine, why_of
     from cupola.client.commands.figures import in_words
 
     cache = ModelCache(home.current())

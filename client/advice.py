@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from cupola.cache.machine_memory import memory_mb
 from cupola.cache.processor import multiplies_integers
 from cupola.cache.recommendation import Machine, recommended, why
 from cupola.cache.recommendation import memory_mb as needed_mb
+from cupola.client.machine_memory import memory_mb
 
 if TYPE_CHECKING:
     from cupola.cache.catalog import ModelVariant
+    from cupola.cache.home import Home
     from cupola.cache.store import ModelCache
 
 
@@ -43,3 +45,12 @@ def why_of(cache: ModelCache, name: str) -> list[str]:
         variants = [cache.find(name).variant]
     cached = {model.variant.id for model in cache.scan()}
     return why(variants, this_machine(), cached, cache.providers)
+
+
+def refresh_catalogs(home: Home) -> None:
+    """Fetch the operator's catalogs that lie on servers; says what went wrong."""
+    from cupola.cache.catalog_settings import read_catalog_settings
+    from cupola.cache.remote.operator_catalogs import refresh
+
+    for line in refresh(read_catalog_settings(home).catalogs, home):
+        print(f"⚠ {line}", file=sys.stderr)
