@@ -26,6 +26,7 @@ from cupola.client.commands.options import (
 )
 from cupola.client.commands.output import Column, Form, Output, print_json, print_table
 from cupola.client.errors import ClientError
+from cupola.client.model_record import record
 
 if TYPE_CHECKING:
     from cupola.cache.catalog import ModelVariant
@@ -94,16 +95,17 @@ def list_models(
         print_json({"models": records})
         return
     rows = []
-    for alias, group in groupby(_by_alias(found), key=lambda variant: variant.alias):
+    for alias, group in groupby(_by_alias(found, on_disk), key=lambda variant: variant.alias):
         for index, variant in enumerate(group):
             rows.append([alias if index == 0 else "", *_row(variant)])
     print_table(_COLUMNS, rows)
-    if cached_ids := [variant.id for variant in found if variant.id in on_disk]:
-        print(f"\n💾 On this disk: {', '.join(cached_ids)}")
-    elif not on_disk:
-        print("\nNone is on this disk yet. To fetch one: cupola model download MODEL")
+    print()
     for line in advice(found, here):
         print(line)
+    if cached_ids := [variant.id for variant in found if variant.id in on_disk]:
+        print(f"💾 On this disk: {', '.join(cached_ids)}")
+    elif not on_disk:
+        print("None is on this disk yet. To fetch one: cupola model download MODEL")
 
 
 def search(
@@ -321,10 +323,19 @@ def _served(model_id: str) -> dict[str, Any]:
         return {}
 
 
-def _by_alias(variants: list[ModelVariant]) -> list[ModelVariant]:
-    """The variants of an alias follow each other; the aliases are in the order of their best."""
-    first = {variant.alias: place for place, variant in reversed(list(enumerate(variants)))}
-    return sorted(variants, key=lambda variant: first[variant.alias])
+def _by_alias(variants: list[ModelVariant], on_disk: set[str]) -> list[ModelVariant]:
+    """The variants of an alias follow each other.
+
+    Those on the disk come first, in the order of preference, and then the others from small to
+    large; what makes no text comes last.
+    """
+    here = {variant.alias for variant in variants if variant.id in on_disk}
+    places: dict[str, tuple[bool, bool, float, int]] = {}
+    for place, variant in enumerate(variants):
+        is_here, chats = variant.alias in here, variant.task == "chat-completion"
+        size = 0.0 if is_here else variant.billions
+        places.setdefault(variant.alias, (not is_here, not chats, size, place))
+    return sorted(variants, key=lambda variant: places[variant.alias])
 
 
 def _row(variant: ModelVariant) -> list[str]:
@@ -333,28 +344,3 @@ def _row(variant: ModelVariant) -> list[str]:
 
 def _size(variant: ModelVariant) -> str:
     return f"{variant.file_size_mb / 1000:.2f} GB" if variant.file_size_mb else "-"
-
-
-def record(variant: ModelVariant, cached: bool, loaded: bool = False) -> dict[str, Any]:
-    """A model in JSON."""
-    from cupola.cache.recommendation import memory_mb
-
-    return {
-        "id": variant.id,
-        "alias": variant.alias,
-        "displayName": variant.display_name,
-        "publisher": variant.publisher,
-        "license": variant.license,
-        "task": variant.task,
-        "device": variant.device,
-        "executionProvider": variant.provider,
-        "fileSizeMb": variant.file_size_mb,
-        "contextLength": variant.context_length,
-        "maxOutputTokens": variant.max_output_tokens,
-        "memoryMb": memory_mb(variant),
-        "parametersBillions": variant.billions or None,
-        "tags": variant.tags,
-        "about": variant.about,
-        "cached": cached,
-        "loaded": loaded,
-    }
