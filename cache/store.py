@@ -11,6 +11,7 @@ import logging
 import os
 import re
 import shutil
+import time
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,27 +20,34 @@ from typing import TypeVar
 import msgspec
 
 from cupola.cache.catalog import (
-    BUILT_IN,
     Catalog,
     DeviceType,
     ExecutionProvider,
     ModelVariant,
 )
+from cupola.cache.catalog_file import built_in
+from cupola.cache.catalog_settings import read_catalog_settings
+from cupola.cache.catalog_sources import BuiltInSource, FixedSource, OperatorSource, merged
 from cupola.cache.errors import CacheError, NotCachedError
+from cupola.cache.foundry_catalog import FoundryFacts, read_facts, write_catalog
 from cupola.cache.home import Home
+from cupola.cache.model_address import AddressError, is_address, parse_address
 from cupola.cache.quality import Quality, read_quality
+from cupola.cache.source_note import SourceNote, read_source_note
 from cupola.cache.staging import staging
 
 _log = logging.getLogger(__name__)
 
-_GENAI_CONFIG = "genai_config.json"
-_INFERENCE_MODEL = "inference_model.json"
+GENAI_CONFIG = "genai_config.json"
+INFERENCE_MODEL = "inference_model.json"
 _IN_PROGRESS = "download.tmp"
 _MAX_DEPTH = 5  # of folders under ``models``; also ends loops of links
 _MAX_JSON = 1 << 22  # bytes
 _DEVICE_SUFFIX = re.compile(
-    r"-(generic|cuda|qnn|openvino|trtrtx|tensorrt|vitis|webgpu|dml)-(cpu|gpu|npu)$", re.IGNORECASE
+    r"-(generic|cuda|qnn|openvino|trtrtx|tensorrt|vitis|webgpu|dml|int4|w8a8|fp16)-(cpu|gpu|npu)$",
+    re.IGNORECASE,
 )
+_ENCODERS = ("bert",)  # types of models that make embeddings
 # By the names that genai_config.json's provider_options have.
 _PROVIDERS = {
     "cpu": (ExecutionProvider.CPU, DeviceType.CPU),
@@ -62,6 +70,7 @@ class _Decoder(msgspec.Struct):
 
 
 class _Model(msgspec.Struct):
+    type: str = ""
     context_length: int = 0
     decoder: _Decoder = msgspec.field(default_factory=_Decoder)
 
@@ -97,6 +106,7 @@ class CachedModel:
     source_sha256: str = ""  # of the file it was converted from, where that is known
     prompt_template: Mapping[str, str] = field(default_factory=dict)  # Foundry Local's old form
     quality: Quality | None = None  # what an import has measured
+    source: SourceNote | None = None  # where it came from, where that is known
 
 
 class ModelCache:
@@ -116,9 +126,10 @@ class ModelCache:
         """Every model on the disk, best first. A folder that cannot be read is logged and left
         out; of two with the same id the first by path counts."""
         found: dict[str, CachedModel] = {}
+        facts = read_facts(self.home)
         for folder in sorted(_model_folders(self.home.models, 0)):
             try:
-                model = self._read(folder)
+                model = self._read(folder, facts)
             except (OSError, msgspec.MsgspecError, ValueError) as error:
                 _log.warning("%s is not a usable model folder: %s", folder, error)
                 continue
@@ -127,7 +138,7 @@ class ModelCache:
         return [by_id[variant.id] for variant in Catalog(m.variant for m in found.values())]
 
     def catalog(self) -> Catalog:
-        """What can be had: the built-in catalog, and above it what the disk has."""
+        """What can be had; see ``catalog_sources``."""
         return self._catalog(self.scan())
 
     def find(self, key: str) -> CachedModel:
@@ -137,6 +148,9 @@ class ModelCache:
         has, but the disk has not.
         """
         cached = self.scan()
+        key = read_catalog_settings(self.home).aliases.get(key.casefold(), key)
+        if is_address(key) and (model := _from_address(cached, key)):
+            return model
         by_id = {model.variant.id: model for model in cached}
         variants = self._catalog(cached).find(key)
         variants.sort(key=lambda variant: variant.provider not in self.providers)
@@ -164,39 +178,74 @@ class ModelCache:
             if parent in (self.home.models, self.home.models.parent) or any(parent.iterdir()):
                 break
             parent.rmdir()
+        self.publish()
 
     def _catalog(self, cached: list[CachedModel]) -> Catalog:
-        on_disk = {model.variant.id.casefold() for model in cached}
-        missing = [variant for variant in BUILT_IN if variant.id.casefold() not in on_disk]
-        return Catalog([*(model.variant for model in cached), *missing])
+        settings = read_catalog_settings(self.home)
+        disk = FixedSource([model.variant for model in cached])
+        own = [OperatorSource(place, self.home) for place in settings.catalogs]
+        return merged([disk, *own, BuiltInSource()], settings.aliases)
 
-    def _read(self, folder: Path) -> CachedModel:
-        described = _decode(folder / _INFERENCE_MODEL, _InferenceModel)
-        config = _decode(folder / _GENAI_CONFIG, _GenaiConfig)
+    def publish(self) -> None:
+        """Tells Foundry Local's SDKs what is on the disk. A disk that takes no file is logged."""
+        models = ((model.variant, model.prompt_template) for model in self.scan())
+        try:
+            write_catalog(self.home, models, int(time.time()))
+        except OSError as error:
+            _log.warning("%s cannot be written: %s", self.home.foundry_catalog, error.strerror)
+
+    def _read(self, folder: Path, facts: Mapping[str, FoundryFacts]) -> CachedModel:
+        described = _decode(folder / INFERENCE_MODEL, _InferenceModel)
+        config = _decode(folder / GENAI_CONFIG, _GenaiConfig)
         if not described.name.strip():
-            raise ValueError(f"{_INFERENCE_MODEL} has an empty Name")
+            raise ValueError(f"{INFERENCE_MODEL} has an empty Name")
         model_id = described.name if ":" in described.name else f"{described.name}:0"
         size, changed_at = _size_and_age(folder)
+        told = facts.get(model_id.casefold(), FoundryFacts())
         variant = _known(model_id) or ModelVariant(
             id=model_id,
-            alias=described.alias or alias_of(model_id),
-            display_name=described.display_name or model_id.rpartition(":")[0],
+            alias=described.alias or told.alias or alias_of(model_id),
+            display_name=(
+                described.display_name or told.display_name or model_id.rpartition(":")[0]
+            ),
             publisher=_publisher(folder, self.home.models),
-            license=described.license,
-            created_at=changed_at,
+            license=described.license or told.license,
+            task=told.task or "chat-completion",
+            created_at=told.created_at or changed_at,
         )
-        provider, device = _provider(config, model_id)
-        context = config.model.context_length or variant.context_length
+        variant = _as_configured(variant, config)
         variant = msgspec.structs.replace(
-            variant,
-            provider=provider,
-            device=device,
-            context_length=context,
-            max_output_tokens=min(config.search.max_length or context, context),
-            file_size_mb=max(1, round(size / 1e6)),
+            variant, file_size_mb=max(1, round(size / 1e6)), size_is_estimate=False
         )
         template = _texts(described.prompt_template)
-        return CachedModel(variant, folder, described.source_sha256, template, read_quality(folder))
+        quality, source = read_quality(folder), read_source_note(folder)
+        return CachedModel(variant, folder, described.source_sha256, template, quality, source)
+
+
+def _from_address(cached: list[CachedModel], text: str) -> CachedModel | None:
+    try:
+        address = str(parse_address(text))
+    except AddressError:
+        return None
+    return next((m for m in cached if m.source and m.source.address == address), None)
+
+
+def described_by_folder(folder: Path, name: str) -> ModelVariant:
+    """The variant that the genai_config.json in ``folder`` describes, if it is called ``name``.
+
+    Raises ValueError, which says what is wrong with the file, and OSError.
+    """
+    config = _decode(folder / GENAI_CONFIG, _GenaiConfig)
+    alias = alias_of(f"{name}:1")
+    variant = ModelVariant(
+        id=f"{name}:1", alias=alias, display_name=name, publisher="local", license=""
+    )
+    if _DEVICE_SUFFIX.search(name) is None:
+        provider, device = _provider(config, name)
+        maker = next(k for k, v in _PROVIDERS.items() if v[0] is provider)
+        maker = {"cpu": "generic", "webgpu": "generic", "nvtensorrtrtx": "trtrtx"}.get(maker, maker)
+        name = f"{name}-{maker.removesuffix('ai')}-{device.lower()}"
+    return _as_configured(msgspec.structs.replace(variant, id=f"{name}:1"), config)
 
 
 def alias_of(model_id: str) -> str:
@@ -206,8 +255,22 @@ def alias_of(model_id: str) -> str:
     return name.replace("-instruct", "") or name
 
 
+def _as_configured(variant: ModelVariant, config: _GenaiConfig) -> ModelVariant:
+    """``variant`` with what its genai_config.json says."""
+    provider, device = _provider(config, variant.id)
+    context = config.model.context_length or variant.context_length
+    return msgspec.structs.replace(
+        variant,
+        provider=provider,
+        device=device,
+        task="embeddings" if config.model.type in _ENCODERS else variant.task,
+        context_length=context,
+        max_output_tokens=min(config.search.max_length or context, context),
+    )
+
+
 def _known(model_id: str) -> ModelVariant | None:
-    return next((v for v in BUILT_IN if v.id.casefold() == model_id.casefold()), None)
+    return next((v for v in built_in() if v.id.casefold() == model_id.casefold()), None)
 
 
 def _model_folders(folder: Path, depth: int) -> Iterator[Path]:
@@ -220,7 +283,7 @@ def _model_folders(folder: Path, depth: int) -> Iterator[Path]:
         return
     if _IN_PROGRESS in found:
         return
-    if _GENAI_CONFIG in found and _INFERENCE_MODEL in found and depth:
+    if GENAI_CONFIG in found and INFERENCE_MODEL in found and depth:
         yield folder
     if depth < _MAX_DEPTH:
         for name, is_folder in found.items():
@@ -255,7 +318,7 @@ def _size_and_age(folder: Path) -> tuple[int, int]:
         for entry in entries:
             if entry.is_file():
                 size += entry.stat().st_size
-    return size, int((folder / _INFERENCE_MODEL).stat().st_mtime)
+    return size, int((folder / INFERENCE_MODEL).stat().st_mtime)
 
 
 def _publisher(folder: Path, models: Path) -> str:
@@ -267,7 +330,7 @@ def _provider(config: _GenaiConfig, model_id: str) -> tuple[ExecutionProvider, D
     options = config.model.decoder.session_options.provider_options
     name = next(iter(options[0]), "cpu") if options else "cpu"
     if name.lower() not in _PROVIDERS:
-        raise ValueError(f"{_GENAI_CONFIG} wants the unknown provider '{name}'")
+        raise ValueError(f"{GENAI_CONFIG} wants the unknown provider '{name}'")
     provider, device = _PROVIDERS[name.lower()]
     suffix = _DEVICE_SUFFIX.search(model_id.rpartition(":")[0])
     if suffix and len(options) and provider is ExecutionProvider.OPENVINO:

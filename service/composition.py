@@ -14,6 +14,7 @@ from pathlib import Path
 
 from cupola.cache.catalog import ExecutionProvider
 from cupola.cache.home import Home
+from cupola.cache.store import ModelCache
 from cupola.gateway.core.config import GatewayConfig
 from cupola.scheduler.policy import SchedulerPolicy
 from cupola.scheduler.protocol.endpoint import Endpoint, local_endpoint, remove, remove_abandoned
@@ -56,6 +57,7 @@ def serve(settings: Settings, listeners: Sequence[socket.socket]) -> None:
     except OSError as error:
         text = f"no folder for temporary files can be made; set TMPDIR to another place: {error}"
         raise GaveUpError(text) from None
+    ModelCache(home).publish()  # other programs may have changed what is on the disk
     try:
         build_supervisor(settings, listeners, endpoint).run()
     finally:

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator
 
 from cupola.cache.catalog import ExecutionProvider
+from cupola.cache.catalog_settings import pairs, pairs_text
 
 _DEVICE = re.compile(rf"({'|'.join(each.name.lower() for each in ExecutionProvider)})(:\d{{1,3}})?")
 _MAX_WORKERS = 64
@@ -69,6 +70,12 @@ def _check_workers(value: str) -> str:
     return value
 
 
+def _check_aliases(value: str) -> str:
+    if len(pairs(value)) != len(listed(value)):
+        raise ValueError("not a list of names and what they mean")
+    return value
+
+
 def _check_ttl(value: float) -> float:
     if -1 < value < 0:
         raise ValueError("neither a duration nor -1")
@@ -94,6 +101,12 @@ def _lower(value: Any) -> Any:
 
 
 Names = Annotated[str, BeforeValidator(_as_text)]
+Aliases = Annotated[
+    str,
+    BeforeValidator(pairs_text),
+    AfterValidator(_check_aliases),
+    Allowed("a list of NAME=MODEL"),
+]
 Workers = Annotated[
     str, BeforeValidator(_as_text), AfterValidator(_check_workers), Allowed(ALLOWED_WORKERS)
 ]

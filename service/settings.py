@@ -18,6 +18,7 @@ from pydantic_settings import (
 from cupola.cache.home import Home
 from cupola.service.setting_types import (
     ALLOWED_WORKERS,
+    Aliases,
     Folder,
     Group,
     LogLevel,
@@ -112,6 +113,17 @@ class Settings(BaseSettings):
         ge=-1,
         description="Seconds that an unused model stays loaded. A request can give its model "
         "another time. -1: for ever.",
+    )
+    catalogs: Annotated[Names, Group.MODELS] = Field(
+        default="",
+        description="Catalogs of your own beside the built-in one: files and https: addresses, "
+        "separated by commas. Their form is in docs/foundry-local.md; "
+        "'cupola model list --refresh' fetches those on servers.",
+    )
+    aliases: Annotated[Aliases, Group.MODELS] = Field(
+        default="",
+        description="More names for models, such as 'gpt-4o-mini=qwen2.5-1.5b', separated by "
+        "commas. In the settings file they are a table: [aliases].",
     )
     stored_responses: Annotated[int, Group.MODELS] = Field(
         default=1000,

@@ -59,7 +59,7 @@ ORDER = {
     """,
     "cache": """
         install
-        convert
+        convert remote
         convert/graph convert/tokenizer
         convert/quantization
         convert/quality
@@ -110,7 +110,7 @@ BORDERS = {
     "llguidance": ("workers/grammar/",),
     "gguf": ("cache/convert/",),
     "onnx": ("cache/convert/", "workers/graph/", "workers/device/provider_probe.py"),
-    "httpx2": ("client/", "gateway/foundry/proxy.py"),
+    "httpx2": ("cache/remote/", "client/", "gateway/foundry/proxy.py"),
     "typer": ("client/commands/",),
     "rich": ("client/commands/",),
     "pydantic_settings": ("service/settings.py", "service/setting_sources.py"),

@@ -12,13 +12,16 @@ import os
 import signal
 import sys
 import threading
+import time
 from pathlib import Path
 from types import FrameType
 
 from cupola.cache.catalog import UnknownModelError
 from cupola.cache.errors import CacheError, CacheErrorCode
 from cupola.cache.home import Home
-from cupola.cache.install.install import import_gguf, install
+from cupola.cache.install.import_path import import_path
+from cupola.cache.install.install import install
+from cupola.cache.install.install_address import install_address
 from cupola.cache.install.messages import (
     DownloadJob,
     Installed,
@@ -30,22 +33,23 @@ from cupola.cache.install.messages import (
     decode_job,
     encode,
 )
-from cupola.cache.store import ModelCache
+from cupola.cache.install.pace import Pace
+from cupola.cache.model_address import AddressError, is_address
+from cupola.cache.store import CachedModel, ModelCache
 
 CANCELLED = 3  # exit status
+_REPORT_EVERY = 0.1  # seconds
 
 
 def run(job: InstallJob) -> InstallResult:
     """Does the job. Raises nothing that a model, a network or a disk can cause."""
     home = Home(Path(job.home))
     try:
-        if isinstance(job, DownloadJob):
-            [variant, *_] = ModelCache(home).catalog().find(job.model)
-            model = install(variant, home, _on_progress, force=job.force)
-        else:
-            model = import_gguf(Path(job.path), home, job.alias, _on_progress, bits=job.bits)
+        model = _do(job, home)
     except CacheError as error:
         return InstallFailed(error.code, str(error))
+    except AddressError as error:
+        return InstallFailed(CacheErrorCode.UNKNOWN_MODEL, str(error))
     except UnknownModelError as error:
         return InstallFailed(CacheErrorCode.UNKNOWN_MODEL, str(error))
     except OSError as error:
@@ -54,8 +58,33 @@ def run(job: InstallJob) -> InstallResult:
     return Installed(model.variant.id, str(model.path))
 
 
-def _on_progress(stage: str, done: int, total: int | None) -> None:
-    _write(InstallProgress(stage, done, total))
+def _do(job: InstallJob, home: Home) -> CachedModel:
+    report = _Reporter()
+    if isinstance(job, DownloadJob):
+        if is_address(job.model):
+            return install_address(
+                job.model, home, job.alias, report, force=job.force, bits=job.bits
+            )
+        [variant, *_] = ModelCache(home).catalog().find(job.model)
+        return install(variant, home, report, force=job.force)
+    return import_path(Path(job.path), home, job.alias, report, bits=job.bits)
+
+
+class _Reporter:
+    """Writes progress with the rate and the time that is left, and not more often than helps."""
+
+    def __init__(self) -> None:
+        self._pace = Pace()
+        self._written = ("", 0.0)
+
+    def __call__(self, stage: str, done: int, total: int | None) -> None:
+        now = time.monotonic()
+        rate, left = self._pace.at(stage, done, total, now)
+        last, at = self._written
+        if stage == last and done != total and now < at + _REPORT_EVERY:
+            return
+        self._written = (stage, now)
+        _write(InstallProgress(stage, done, total, rate, left))
 
 
 def _write(report: InstallReport) -> None:

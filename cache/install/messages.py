@@ -10,15 +10,17 @@ from cupola.cache.errors import CacheErrorCode
 
 
 class DownloadJob(msgspec.Struct, frozen=True, tag="download"):
-    """Fetch and convert a model of the catalog. ``home``: the data folder."""
+    """Fetch and convert a model. ``home``: the data folder."""
 
     home: str
-    model: str  # id, name or alias
+    model: str  # id, name, alias, or an address such as "hf:org/name"
     force: bool = False  # also when the model is on the disk
+    alias: str | None = None  # of a model from an address; None: as it is called there
+    bits: int | None = None  # of most weights; None: what suits the file
 
 
 class ImportJob(msgspec.Struct, frozen=True, tag="import"):
-    """Convert the GGUF file ``path``. ``home``: the data folder."""
+    """Make a model of the file or folder ``path``. ``home``: the data folder."""
 
     home: str
     path: str
@@ -37,6 +39,8 @@ class InstallProgress(msgspec.Struct, frozen=True, tag="progress"):
     stage: str  # "wait", "download", "check" or "convert"
     done: int = 0
     total: int | None = None
+    rate: float | None = None  # bytes a second
+    seconds_left: float | None = None  # of the stage
 
     @property
     def fraction(self) -> float:

@@ -74,6 +74,11 @@ class InstallProcess:
         text = f"The installation of the model ended unexpectedly (exit status {status})"
         yield result or InstallFailed(CacheErrorCode.ENDED, text)
 
+    @property
+    def status(self) -> int | None:
+        """The exit status; None: it runs."""
+        return self._process.poll()
+
     def cancel(self) -> None:
         """Ask the process to stop and delete its files; any thread may. Does not wait for it."""
         if self._process.stdin is not None:

@@ -21,6 +21,7 @@ from cupola.client.commands.options import (
 )
 from cupola.client.commands.output import Column, Form, Output, plain_table, print_json
 from cupola.client.errors import ClientError
+from cupola.client.model_record import record
 
 
 def list_cached(
@@ -46,8 +47,7 @@ def list_cached(
 
         loaded = loaded_ids(home.current())
         records = [
-            model_command.record(model.variant, True, model.variant.id in loaded)
-            | {"path": str(model.path)}
+            record(model.variant, True, model.variant.id in loaded) | {"path": str(model.path)}
             for model in cached
         ]
         print_json({"models": records})

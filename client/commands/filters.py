@@ -20,6 +20,8 @@ _FIELDS: dict[str, Callable[[ModelVariant], str]] = {
     "task": lambda variant: f"{variant.task},{task_of(variant)}",
     "provider": lambda variant: variant.provider,
     "alias": lambda variant: variant.alias,
+    "license": lambda variant: variant.license,
+    "tag": lambda variant: ",".join(variant.tags),
 }
 _TASKS = {
     "chat-completion": "chat",
@@ -84,6 +86,6 @@ def narrowed(
         for variant in variants
         if device in (None, variant.device.lower())
         and kind in (None, task_of(variant))
-        and any(wanted in name.casefold() for name in (variant.alias, variant.id))
+        and any(wanted in name.casefold() for name in (variant.alias, variant.id, variant.about))
     ]
     return found[:limit]

@@ -5,11 +5,12 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from cupola.cache.catalog import ModelVariant
+from cupola.cache.catalog import ModelVariant, UnknownModelError
 from cupola.cache.errors import NotCachedError
 from cupola.cache.home import Home
 from cupola.cache.install.messages import DownloadJob, ImportJob, InstallJob
 from cupola.cache.install.process import run_install
+from cupola.cache.model_address import AddressError, is_address, parse_address
 from cupola.cache.store import CachedModel, ModelCache
 from cupola.client.commands import progress
 from cupola.client.errors import ClientError
@@ -25,6 +26,10 @@ def ensure(home: Home, key: str) -> CachedModel:
         return cache.find(key)
     except NotCachedError:
         return download(home, downloadable(cache, key))
+    except UnknownModelError:
+        if not is_address(key):
+            raise
+        return download_address(home, key)
 
 
 def downloadable(cache: ModelCache, key: str) -> ModelVariant:
@@ -44,9 +49,31 @@ def download(home: Home, variant: ModelVariant, *, force: bool = False) -> Cache
     return _install(home, DownloadJob(str(home.root), variant.id, force))
 
 
-def import_file(home: Home, file: Path, alias: str | None, bits: int | None) -> CachedModel:
-    """Convert a GGUF file. ``bits``: None: what suits the file. Raises CacheError."""
-    return _install(home, ImportJob(str(home.root), str(file.absolute()), alias, bits))
+def download_address(
+    home: Home,
+    address: str,
+    alias: str | None = None,
+    bits: int | None = None,
+    *,
+    force: bool = False,
+) -> CachedModel:
+    """Download what an address such as "hf:org/name" offers.
+
+    ``bits``: None: what suits the file. Raises CacheError, ClientError.
+    """
+    try:
+        parse_address(address)
+    except AddressError as error:
+        raise ClientError(str(error)) from None
+    return _install(home, DownloadJob(str(home.root), address, force, alias, bits))
+
+
+def import_path(home: Home, path: Path, alias: str | None, bits: int | None) -> CachedModel:
+    """Make a model of a file or a folder. ``bits``: None: what suits the file.
+
+    Raises CacheError.
+    """
+    return _install(home, ImportJob(str(home.root), str(path.absolute()), alias, bits))
 
 
 def _install(home: Home, job: InstallJob) -> CachedModel:

@@ -90,6 +90,7 @@ _GROUPS: dict[str, tuple[str, Commands]] = {
             "show": model_command.info,
             "download": model_command.download,
             "import": model_command.import_file,
+            "search": model_command.search,
             "load": model_load_command.load,
             "unload": model_load_command.unload,
             "remove": model_command.remove,

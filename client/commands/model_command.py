@@ -27,6 +27,7 @@ from cupola.client.commands.options import (
 )
 from cupola.client.commands.output import Column, Form, Output, print_json, print_table
 from cupola.client.errors import ClientError
+from cupola.client.model_record import record
 
 if TYPE_CHECKING:
     from cupola.cache.catalog import ModelVariant
@@ -53,7 +54,8 @@ def list_models(
     filter: Annotated[
         str | None,
         typer.Option(
-            "--filter", help="KEY=VALUE or KEY=!VALUE; KEY: device, task, provider, alias."
+            "--filter",
+            help="KEY=VALUE or KEY=!VALUE; KEY: device, task, provider, alias, license, tag.",
         ),
     ] = None,
     device: OnDevice = None,
@@ -62,17 +64,26 @@ def list_models(
     limit: Limit = None,
     cached: Annotated[bool, typer.Option("--cached", help="Only models on this disk.")] = False,
     loaded: Annotated[bool, typer.Option("--loaded", help="Only models in memory.")] = False,
+    fits: Annotated[
+        bool, typer.Option("--fits", help="Only models that this machine's memory can hold.")
+    ] = False,
+    refresh: Annotated[
+        bool, typer.Option("--refresh", help="Fetch the operator's catalogs on servers first.")
+    ] = False,
     variants: Variants = False,
     output: Output = Form.TEXT,
 ) -> None:
-    """List the models of the catalog, and which of them are on this disk.
+    """List the models of the catalog, which of them are on this disk, and which to take.
 
     Example: cupola model list --filter alias=smollm*
     """
     from cupola.cache.store import ModelCache
+    from cupola.client.advice import advice, refresh_catalogs, this_machine
     from cupola.client.commands.filters import matching, narrowed
 
     cache = ModelCache(home.current())
+    if refresh:
+        refresh_catalogs(cache.home)
     on_disk = {model.variant.id for model in cache.scan()}
     in_memory = loaded_ids(home.current()) if loaded or output is Form.JSON else set()
     found = [
@@ -83,23 +94,61 @@ def list_models(
     if filter is not None:
         found = matching(found, filter)
     found = narrowed(found, device, kind, search, limit)
+    here = this_machine()
+    if fits:
+        found = [variant for variant in found if here.fits(variant)]
     if output is Form.JSON:
-        print_json({"models": [record(v, v.id in on_disk, v.id in in_memory) for v in found]})
+        records = [
+            record(v, v.id in on_disk, v.id in in_memory) | {"fits": here.fits(v)} for v in found
+        ]
+        print_json({"models": records})
         return
     rows = []
-    for alias, group in groupby(_by_alias(found), key=lambda variant: variant.alias):
+    for alias, group in groupby(_by_alias(found, on_disk), key=lambda variant: variant.alias):
         for index, variant in enumerate(group):
             rows.append([alias if index == 0 else "", *_row(variant)])
     print_table(_COLUMNS, rows)
-    if here := [variant.id for variant in found if variant.id in on_disk]:
-        print(f"\n💾 On this disk: {', '.join(here)}")
+    print()
+    for line in advice(found, here):
+        print(line)
+    if cached_ids := [variant.id for variant in found if variant.id in on_disk]:
+        print(f"💾 On this disk: {', '.join(cached_ids)}")
     elif not on_disk:
-        print("\nNone is on this disk yet. To fetch one: cupola model download MODEL")
+        print("None is on this disk yet. To fetch one: cupola model download MODEL")
+
+
+def search(
+    words: Annotated[str, typer.Argument(metavar="WORD", help="A part of the model's name.")],
+    limit: Annotated[
+        int, typer.Option(min=1, max=100, help="The largest number of models from the hub.")
+    ] = 20,
+    output: Output = Form.TEXT,
+) -> None:
+    """Search the catalog, and the hub for models in GGUF and ONNX.
+
+    Example: cupola model search qwen2.5
+    """
+    from cupola.client import hub_search
+
+    result = hub_search.search(home.current(), words, limit)
+    if output is Form.JSON:
+        print_json(result.record())
+        return
+    if rows := result.rows():
+        print_table((Column("Model", 56), Column("Downloads", 12), Column("License")), rows)
+        print("\nTo fetch one: cupola model download MODEL")
+    else:
+        print(f"Nothing has '{words}' in its name.")
+    if result.trouble:
+        print(f"The hub was not asked: {result.trouble}", file=sys.stderr)
 
 
 def info(
     name: Name,
     license: Annotated[bool, typer.Option("--license", help="Only its license.")] = False,
+    reasons: Annotated[
+        bool, typer.Option("--why", help="Why the name means this variant and no other.")
+    ] = False,
     output: Output = Form.TEXT,
 ) -> None:
     """Show the facts about a model.
@@ -109,16 +158,18 @@ def info(
     from msgspec import to_builtins
 
     from cupola.cache.errors import NotCachedError
+    from cupola.cache.recommendation import memory_mb
     from cupola.cache.store import ModelCache
+    from cupola.client.advice import this_machine, why_of
     from cupola.client.commands.figures import in_words
 
     cache = ModelCache(home.current())
-    variant = cache.catalog().find(name)[0]
     try:
-        cached = cache.find(variant.id)
-        path, figures = str(cached.path), cached.quality
-    except NotCachedError:
-        path, figures = "", None
+        cached = cache.find(name)
+        variant, path, figures = cached.variant, str(cached.path), cached.quality
+    except NotCachedError as missing:
+        variant, path, figures = missing.variant, "", None
+    choice = why_of(cache, name) if reasons else []
     about = record(variant, bool(path)) | {"path": path}
     if license and output is Form.TEXT:
         print(variant.license or "unknown")
@@ -128,6 +179,9 @@ def info(
     about |= {"kvCache": served.get("kvCache"), "loadError": served.get("loadError")}
     about["reproducible"] = served.get("reproducible")
     about["quality"] = to_builtins(figures)
+    about["fits"] = this_machine().fits(variant)
+    if reasons:
+        about["why"] = choice
     if output is Form.JSON:
         print_json(about | {"loaded": bool(served.get("loaded"))})
         return
@@ -141,10 +195,13 @@ def info(
         "device": "Device",
         "executionProvider": "Execution provider",
         "contextLength": "Context length",
+        "about": "Good for",
     }
     for key, title in titles.items():
         print(f"{title:<20}{about[key]}")
-    print(f"{'File size':<20}{_size(variant)}")
+    print(f"{'File size':<20}{_size(variant)}{' (estimate)' * variant.size_is_estimate}")
+    memory = f"about {memory_mb(variant) / 1000:.1f} GB"
+    print(f"{'Memory needed':<20}{memory}{'' if about['fits'] else ': too much for this machine'}")
     print(f"{'On this disk':<20}{path or 'no; to fetch it: cupola model download ' + name}")
     reason = f", because {about['engineReason']}" if about["engineReason"] else ""
     print(f"{'Engine':<20}{about['engine'] or 'known once the model is loaded'}{reason}")
@@ -156,6 +213,8 @@ def info(
         print(f"{'Same answer again':<20}{'yes' if about['reproducible'] else 'not to the bit'}")
     for title, words in in_words(figures).items():
         print(f"{title:<20}{words}")
+    for number, line in enumerate(choice):
+        print(f"{'' if number else 'Why this variant':<20}{line}")
 
 
 def download(
@@ -169,7 +228,9 @@ def download(
 
     Example: cupola model download smollm2-135m
     """
+    from cupola.cache.catalog import UnknownModelError
     from cupola.cache.errors import NotCachedError
+    from cupola.cache.model_address import is_address
     from cupola.cache.store import ModelCache
     from cupola.client.commands import local_model
 
@@ -179,7 +240,14 @@ def download(
         cached: ModelVariant | None = cache.find(name).variant
     except NotCachedError:
         cached = None
-    if cached is not None and not force:
+    except UnknownModelError:
+        if not is_address(name):
+            raise
+        cached = None
+    if is_address(name) and (cached is None or force):
+        model = local_model.download_address(folder, name, force=force)
+        message = f"Model {model.variant.id} is ready in {model.path}"
+    elif cached is not None and not force:
         message = f"Model {cached.id} was found in the local cache."
     else:
         variant = local_model.downloadable(cache, cached.id if cached else name)
@@ -196,25 +264,41 @@ def download(
 
 
 def import_file(
-    file: Annotated[Path, typer.Argument(metavar="FILE.gguf", help="A model in a GGUF file.")],
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="SOURCE",
+            help="A GGUF file, a folder with a model, hf:OWNER/NAME[@REVISION][:FILE or quant], "
+            "or the https: address of a GGUF file.",
+        ),
+    ],
     alias: Annotated[
-        str | None, typer.Option(help="Short name of the model. [the file's name]")
+        str | None,
+        typer.Option("--name", "--alias", help="Short name of the model. [the file's name]"),
     ] = None,
     bits: Annotated[
         Bits | None, typer.Option(help="Bits of most weights. [4 if the file has 4, else 8]")
     ] = None,
 ) -> None:
-    """Make a model out of a GGUF file on this disk. This needs no network.
+    """Make a model out of a file or folder on this disk, or of what is on the hub.
 
-    Example: cupola model import SmolLM2-135M-Instruct.Q4_1.gguf
+    Example: cupola model import hf:Qwen/Qwen2.5-0.5B-Instruct-GGUF:Q8_0
     """
+    from cupola.cache.model_address import is_address
     from cupola.cache.store import ModelCache
     from cupola.client.commands import local_model
 
-    if not file.is_file():
-        raise ClientError(f"There is no file {file}")
-    folder = home.current()
-    model = local_model.import_file(folder, file, alias, int(bits) if bits else None)
+    folder, path = home.current(), Path(source)
+    width = int(bits) if bits else None
+    if path.exists():
+        model = local_model.import_path(folder, path, alias, width)
+    elif is_address(source):
+        model = local_model.download_address(folder, source, alias, width)
+    else:
+        raise ClientError(
+            f"There is no file or folder {source}",
+            "A model of the hub is written as hf:OWNER/NAME",
+        )
     print(f"Model {model.variant.id} is ready in {model.path}")
     best = ModelCache(folder).find(model.variant.alias) == model
     print(f"To chat with it: cupola model run {model.variant.alias if best else model.variant.id}")
@@ -259,10 +343,19 @@ def _served(model_id: str) -> dict[str, Any]:
         return {}
 
 
-def _by_alias(variants: list[ModelVariant]) -> list[ModelVariant]:
-    """The variants of an alias follow each other; the aliases are in the order of their best."""
-    first = {variant.alias: place for place, variant in reversed(list(enumerate(variants)))}
-    return sorted(variants, key=lambda variant: first[variant.alias])
+def _by_alias(variants: list[ModelVariant], on_disk: set[str]) -> list[ModelVariant]:
+    """The variants of an alias follow each other.
+
+    Those on the disk come first, in the order of preference, and then the others from small to
+    large; what makes no text comes last.
+    """
+    here = {variant.alias for variant in variants if variant.id in on_disk}
+    places: dict[str, tuple[bool, bool, float, int]] = {}
+    for place, variant in enumerate(variants):
+        is_here, chats = variant.alias in here, variant.task == "chat-completion"
+        size = 0.0 if is_here else variant.billions
+        places.setdefault(variant.alias, (not is_here, not chats, size, place))
+    return sorted(variants, key=lambda variant: places[variant.alias])
 
 
 def _row(variant: ModelVariant) -> list[str]:
@@ -271,22 +364,3 @@ def _row(variant: ModelVariant) -> list[str]:
 
 def _size(variant: ModelVariant) -> str:
     return f"{variant.file_size_mb / 1000:.2f} GB" if variant.file_size_mb else "-"
-
-
-def record(variant: ModelVariant, cached: bool, loaded: bool = False) -> dict[str, Any]:
-    """A model in JSON."""
-    return {
-        "id": variant.id,
-        "alias": variant.alias,
-        "displayName": variant.display_name,
-        "publisher": variant.publisher,
-        "license": variant.license,
-        "task": variant.task,
-        "device": variant.device,
-        "executionProvider": variant.provider,
-        "fileSizeMb": variant.file_size_mb,
-        "contextLength": variant.context_length,
-        "maxOutputTokens": variant.max_output_tokens,
-        "cached": cached,
-        "loaded": loaded,
-    }

@@ -14,8 +14,6 @@ from typing import Any
 import typer
 from typer.core import TyperCommand, TyperOption
 
-from cupola.client import home
-
 _SHORT = {"port": "-p"}
 _OTHER = "Options"  # the panel of what is no setting, as typer calls it
 
@@ -38,8 +36,10 @@ class SettingCommand(TyperCommand):
 
     def invoke(self, ctx: Any) -> Any:
         ctx.obj = {flag.name: ctx.params.pop(flag.name) for flag in self.flags}
-        if ctx.obj["home"] is not None:  # for this process, and for the service that it starts
-            os.environ[home.VARIABLE] = ctx.obj["home"]
+        # For this process, and for the service that it starts: the cache reads them by itself.
+        for key in ("home", "catalogs", "aliases"):
+            if ctx.obj[key] is not None:
+                os.environ[f"CUPOLA_{key.upper()}"] = ctx.obj[key]
         return super().invoke(ctx)
 
     def format_options(self, ctx: Any, formatter: Any) -> None:

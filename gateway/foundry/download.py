@@ -22,6 +22,7 @@ from cupola.cache.install.messages import (
     InstallProgress,
     InstallResult,
 )
+from cupola.cache.model_address import is_hub_address
 from cupola.gateway.core.download_answer import DownloadAnswer, Reports, already
 from cupola.gateway.core.downloads import Downloads
 from cupola.gateway.core.remote_models import RemoteModels
@@ -85,6 +86,8 @@ class FoundryDownloadApi:
         try:
             cached = await self._models.lookup(name)
         except UnknownModelError as unknown:
+            if is_hub_address(name):
+                return self._downloads.follow(name, force)
             return already(InstallFailed(CacheErrorCode.UNKNOWN_MODEL, str(unknown)))
         except NotCachedError as missing:
             return self._downloads.follow(missing.variant.id, force)

@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from cupola.cache.catalog import ModelVariant
+from cupola.cache.foundry_catalog import uri_of
 from cupola.cache.store import CachedModel
 from cupola.gateway.core.remote_models import RemoteModel, RemoteModels
 from cupola.gateway.foundry.answers import ModelRecord, PromptTemplate, Runtime
@@ -27,7 +28,7 @@ def record(
     return ModelRecord(
         name=variant.id,
         display_name=variant.display_name,
-        uri=f"azureml://registries/cupola/models/{variant.name}/versions/{variant.version}",
+        uri=uri_of(variant),
         version=str(variant.version),
         prompt_template=msgspec.convert(template, PromptTemplate),
         publisher=variant.publisher,

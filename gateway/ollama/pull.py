@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from cupola.cache.catalog import ModelVariant, UnknownModelError
+from cupola.cache.catalog import ModelVariant, UnknownModelError, WheelSource
 from cupola.cache.errors import NotCachedError
 from cupola.cache.install.messages import (
     Installed,
@@ -17,6 +17,7 @@ from cupola.cache.install.messages import (
     InstallProgress,
     InstallResult,
 )
+from cupola.cache.model_address import is_hub_address
 from cupola.gateway.core.download_answer import DownloadAnswer, already
 from cupola.gateway.generation.dependencies import ApiDependencies
 from cupola.gateway.http.error_codes import MODEL
@@ -39,7 +40,7 @@ class PullLines:
 
     def __init__(self, variant: ModelVariant | None) -> None:
         source = variant.source if variant else None
-        self._digest = source.sha256 if source else ""
+        self._digest = source.sha256 if isinstance(source, WheelSource) else ""
         self._last: tuple[str, int] = ("", -1)
 
     def begin(self) -> bytes:
@@ -104,7 +105,10 @@ class OllamaPullApi:
         try:
             cached = await self._service.models.lookup(body.key)
         except UnknownModelError as unknown:
-            raise unknown_model(unknown) from None
+            if not is_hub_address(body.key):
+                raise unknown_model(unknown) from None
+            reports = self._service.downloads.follow(body.key, force=False)
+            return DownloadAnswer(reports, PullLines(None), whole)
         except NotCachedError as missing:
             reports = self._service.downloads.follow(missing.variant.id, force=False)
             return DownloadAnswer(reports, PullLines(missing.variant), whole)

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 
 from cupola.cache.catalog import (
-    BUILT_IN,
     DeviceType,
     ExecutionProvider,
     UnknownModelError,
 )
+from cupola.cache.catalog_file import built_in
 from cupola.cache.errors import NotCachedError
 from cupola.cache.home import Home
 from cupola.cache.store import ModelCache, alias_of
@@ -47,7 +47,7 @@ def place(home: Home, folder: str, name: str = PHI, **files: Any) -> Path:
 def test_without_a_folder_there_are_no_models(home: Home) -> None:
     cache = ModelCache(home)
     assert cache.scan() == []
-    assert {v.id: v for v in cache.catalog()} == {v.id: v for v in BUILT_IN}
+    assert {v.id: v for v in cache.catalog()} == {v.id: v for v in built_in()}
 
 
 def test_a_folder_of_foundry_locals(home: Home) -> None:

@@ -11,7 +11,7 @@ import httpx2
 import msgspec
 import pytest
 
-from cupola.cache.catalog import BUILT_IN
+from cupola.cache.catalog_file import built_in
 from cupola.cache.home import Home
 from tests.default_model import DEFAULT_MODEL
 from tests.foundry.conftest import ALIAS, MODEL_ID, client, place
@@ -90,7 +90,7 @@ def test_a_model_that_is_not_downloaded_is_listed_but_not_cached(
     start: Callable[..., Service],
 ) -> None:
     with client(start()) as http:
-        assert {model.name for model in listed(http)} == {variant.id for variant in BUILT_IN}
+        assert {model.name for model in listed(http)} == {variant.id for variant in built_in()}
         assert http.get("/openai/models").json() == []
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import shutil
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -26,35 +25,8 @@ QUESTION = "What is the capital of France?"
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="names Linux's native libraries")
 
 
-def write_catalog(models: Path) -> None:
-    """The file that stands in for Microsoft's catalog."""
-    entry = {
-        "id": MODEL.id,
-        "name": MODEL.name,
-        "version": MODEL.version,
-        "alias": MODEL.alias,
-        "displayName": MODEL.display_name,
-        "uri": f"azureml://registries/cupola/models/{MODEL.name}/versions/{MODEL.version}",
-        "providerType": "AzureFoundry",
-        "modelType": "ONNX",
-        "publisher": MODEL.publisher,
-        "license": MODEL.license,
-        "task": MODEL.task,
-        "promptTemplate": {},
-        "modelSettings": {"parameters": []},
-        "runtime": {"deviceType": MODEL.device, "executionProvider": MODEL.provider},
-        "fileSizeMb": MODEL.file_size_mb,
-        "maxOutputTokens": MODEL.max_output_tokens,
-        "createdAt": MODEL.created_at,
-        "supportsToolCalling": False,
-        "cached": True,
-    } | dict.fromkeys(("licenseDescription", "minFLVersion", "parentModelUri"), "")
-    catalog = {"version": 1, "savedAtUnix": int(time.time()), "models": [entry]}
-    (models / "foundry.modelinfo.json").write_text(json.dumps(catalog))
-
-
 def started(machine: Machine) -> str:
-    write_catalog(machine.home.models)
+    """The URL of the service, which has written the file that stands in for Microsoft's catalog."""
     return str(json.loads(machine.foundry("server", "start", "-o", "json"))["webUrls"][0])
 
 

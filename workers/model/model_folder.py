@@ -88,7 +88,7 @@ def _advised(search: object) -> SamplingParams:
     """The parameters of ``search``. They count only if sampling is switched on."""
     if not isinstance(search, dict) or not search.get("do_sample"):
         return SamplingParams()
-    names = ("temperature", "top_p", "top_k")
+    names = ("temperature", "top_p", "top_k", "repetition_penalty")
     return SamplingParams(**{n: search[n] for n in names if isinstance(search.get(n), int | float)})
 
 

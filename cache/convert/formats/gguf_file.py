@@ -11,6 +11,7 @@ Format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md (versions 2 an
 from __future__ import annotations
 
 import math
+import re
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -34,6 +35,8 @@ _MAX_ENTRIES = 1 << 16  # metadata keys, and tensors: real files have hundreds
 _MAX_ARRAY = 1 << 23  # elements: vocabularies and merges have up to a million
 _MAX_NAME = 1 << 16  # bytes, the format's own limit for keys
 _MAX_DIMENSIONS = 4
+_MAX_PARTS = 999
+_PART = re.compile(r"(.+)-(\d{5})-of-(\d{5})\.gguf")
 
 _SCALARS: Mapping[GGUFValueType, str] = {
     GGUFValueType.UINT8: "<u1",
@@ -109,6 +112,18 @@ class GgufFile:
         header = _Header(path, data)
         self.metadata = header.metadata
         self.tensors = header.tensors
+        for part in _other_parts(path, header.metadata):
+            self._add_part(part)
+
+    def _add_part(self, path: Path) -> None:
+        """The tensors of another part of a model that llama-gguf-split has cut."""
+        if not path.is_file():
+            raise BrokenFileError(f"{path.name} is missing: it is a part of the same model")
+        part: npt.NDArray[np.uint8] = np.memmap(path, mode="r", dtype=np.uint8)
+        tensors = _Header(path, part).tensors
+        if twice := tensors.keys() & self.tensors.keys():
+            raise BrokenFileError(f"{path.name} has the tensor '{min(twice)}' a second time")
+        self.tensors = {**self.tensors, **tensors}
 
     @property
     def architecture(self) -> str:
@@ -135,6 +150,29 @@ class GgufFile:
                 f"{self.path}: '{key}' is a {type(value).__name__}, not a {kind.__name__}"
             )
         return value
+
+
+def _other_parts(path: Path, metadata: Mapping[str, Value]) -> list[Path]:
+    """The files that belong to the first one of a split model; none for a whole model.
+
+    Raises BrokenFileError for a file that is not the first.
+    """
+    count = metadata.get("split.count", 0)
+    if type(count) is not int or count <= 1:
+        return []
+    found = _PART.fullmatch(path.name)
+    if count > _MAX_PARTS or found is None or int(found[3]) != count:
+        raise BrokenFileError(
+            f"{path.name} is one of {count} parts of a model. "
+            "Name them as llama-gguf-split does: NAME-00001-of-00002.gguf"
+        )
+    if int(found[2]) != 1 or metadata.get("split.no", 0) != 0:
+        first = f"{found[1]}-00001-of-{found[3]}.gguf"
+        raise BrokenFileError(f"{path.name} is a part of a model. Give the first one: {first}")
+    return [
+        path.with_name(f"{found[1]}-{number:05}-of-{found[3]}.gguf")
+        for number in range(2, count + 1)
+    ]
 
 
 class _Header:

@@ -67,9 +67,7 @@ def read_shape(gguf: GgufFile) -> DecoderShape:
 def _refuse_unknown_mathematics(gguf: GgufFile, name: str, shape: DecoderShape) -> None:
     scaling = gguf.get(f"{name}.rope.scaling.type", str, "none")
     experts = gguf.get(f"{name}.expert_count", int, 0)
-    splits = gguf.get("split.count", int, 0)
     unknown = {
-        "it is one of several files: merge them with llama-gguf-split first": splits > 1,
         f"rope scaling '{scaling}'": scaling != "none",
         f"{experts} experts": experts > 0,
         "an odd head size": shape.head_size % 2 == 1,

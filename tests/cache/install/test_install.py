@@ -198,7 +198,7 @@ def test_a_broken_import_leaves_nothing(home: Home, gguf: Path) -> None:
 def test_the_catalogs_own_file_becomes_that_model(real_model: Home) -> None:
     best = Catalog(BUILT_IN).find("smollm2-135m")[0]
     model = ModelCache(real_model).find(best.id)
-    assert best.source is not None
+    assert isinstance(best.source, WheelSource)
     assert model.source_sha256 == best.source.sha256
     assert model.path == real_model.model_folder(best.publisher, best.id)
 

@@ -29,13 +29,13 @@ from pathlib import Path
 import msgspec
 from cupola.cache.catalog import ModelVariant
 from cupola.cache.home import Home
-from cupola.cache.install import install, replace
+from cupola.cache.install import building, install, replace
 
 home = Home(Path(sys.argv[1]))
 variant = msgspec.json.decode(sys.argv[2], type=ModelVariant)
 point, moves = sys.argv[3], int(sys.argv[4])
 is_complete = False
-original = install.replace
+original = building.replace
 
 def kill():
     os.kill(os.getpid(), getattr(signal, "SIGKILL", signal.SIGTERM))
@@ -56,7 +56,7 @@ def replace_and_count(new, place):
     is_complete = True
     original(new, place)
 
-install.replace = replace_and_count
+building.replace = replace_and_count
 if point == "steps":
     replace.exchange = lambda first, second: False
 sys.addaudithook(on_event)

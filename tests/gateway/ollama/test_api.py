@@ -14,7 +14,7 @@ import msgspec
 import ollama
 import pytest
 
-from cupola.cache.catalog import ALL_MINILM_L6_V2, SMOLLM2_135M
+from cupola.cache.catalog import ALL_MINILM_L6_V2, SMOLLM2_135M, WheelSource
 from cupola.cache.errors import CacheErrorCode
 from cupola.cache.home import Home
 from cupola.cache.install.messages import Installed, InstallFailed, InstallProgress
@@ -380,7 +380,7 @@ def test_pull_of_what_is_not(client: ollama.Client) -> None:
 def test_lines_of_a_pull() -> None:
     lines = PullLines(ALL_MINILM_L6_V2)
     source = ALL_MINILM_L6_V2.source
-    assert source is not None
+    assert isinstance(source, WheelSource)
     fed = [
         InstallProgress("wait"),
         InstallProgress("download", 0, 1000),

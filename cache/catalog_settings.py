@@ -1,0 +1,59 @@
+"""The settings that say what names mean: ``catalogs`` and ``aliases``.
+
+They are part of the service's settings, which check them and explain them. They are read here as
+well, because commands that list models must not load all settings: the variables first, then
+``cupola.toml``. What cannot be read counts as not set.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from cupola.cache.home import Home
+
+CATALOGS, ALIASES = "CUPOLA_CATALOGS", "CUPOLA_ALIASES"
+
+
+@dataclass(frozen=True, slots=True)
+class CatalogSettings:
+    """``catalogs``: paths and URLs. ``aliases``: what a name in lower case means."""
+
+    catalogs: tuple[str, ...] = ()
+    aliases: Mapping[str, str] = field(default_factory=dict)
+
+
+def read_catalog_settings(
+    home: Home, environment: Mapping[str, str] = os.environ
+) -> CatalogSettings:
+    """What is set for ``home``."""
+    try:
+        file = tomllib.loads(home.settings_file.read_text("utf-8"))
+    except (OSError, ValueError):  # the settings say what is wrong with it
+        file = {}
+    catalogs = environment.get(CATALOGS) or items_text(file.get("catalogs", ""))
+    aliases = environment.get(ALIASES) or pairs_text(file.get("aliases", ""))
+    listed = tuple(item.strip() for item in catalogs.split(",") if item.strip())
+    return CatalogSettings(listed, pairs(aliases))
+
+
+def items_text(value: Any) -> str:
+    """A list of texts as one text."""
+    return ",".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def pairs_text(value: Any) -> str:
+    """A table of names as one text: ``a=b,c=d``."""
+    if not isinstance(value, dict):
+        return str(value)
+    return ",".join(f"{name}={meaning}" for name, meaning in value.items())
+
+
+def pairs(text: str) -> dict[str, str]:
+    """The names in ``a=b,c=d``, in lower case, and what they mean. Other items are left out."""
+    split = (item.partition("=") for item in text.split(","))
+    found = {name.strip().casefold(): meaning.strip() for name, _, meaning in split}
+    return {name: meaning for name, meaning in found.items() if name and meaning}

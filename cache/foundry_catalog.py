@@ -1,0 +1,149 @@
+"""``foundry.modelinfo.json``, Foundry Local's file of what its catalog has, among the models.
+
+Its own SDKs know a model on the disk only if this file lists it: 1.2.4 fails without the file, and
+2.2.1 lists nothing. So it is written when the models on the disk change. Two forms are read: an
+array (0.x), and an object with a version (1.x and later), which is the one that is written.
+
+Entries that another program has written stay, as long as they are not about a model of ours.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from cupola.cache.catalog import DeviceType, ExecutionProvider, ModelVariant
+from cupola.cache.home import Home
+
+_VERSION = 1
+_MAX_BYTES = 32 << 20
+_OURS = "azureml://registries/cupola/"
+_TOOL_TAGS = ("<tool_call>", "</tool_call>")
+_THINK_TAGS = ("<think>", "</think>")
+
+
+class FoundryFacts(msgspec.Struct, frozen=True, rename="camel"):
+    """What an entry of the file says about a model, as far as it is used."""
+
+    id: str = ""
+    name: str = ""  # in the older form: the id
+    alias: str = ""
+    display_name: str = ""
+    publisher: str = ""
+    license: str = ""
+    task: str = ""
+    created_at: int = 0
+
+    @property
+    def model_id(self) -> str:
+        return self.id or self.name
+
+
+def uri_of(variant: ModelVariant) -> str:
+    """The model's URI in Foundry Local's form."""
+    return f"{_OURS}models/{variant.name}/versions/{variant.version}"
+
+
+def read_facts(home: Home) -> dict[str, FoundryFacts]:
+    """The entries by their ids in lower case. Empty when there is no file that can be read."""
+    found = {}
+    for entry in _entries(home.foundry_catalog):
+        try:
+            facts = msgspec.convert(entry, FoundryFacts, strict=False)
+        except msgspec.ValidationError:
+            continue
+        if facts.model_id:
+            found[facts.model_id.casefold()] = facts
+    return found
+
+
+def write_catalog(
+    home: Home, cached: Iterable[tuple[ModelVariant, Mapping[str, str]]], now: int
+) -> bool:
+    """Lists ``cached``, the variants on the disk with their prompts in the old form.
+
+    ``now``: Unix seconds. False: nothing has changed, and the file is left alone. Raises OSError.
+    """
+    entries = [_entry(variant, template) for variant, template in cached]
+    ours = {entry["id"].casefold() for entry in entries}
+    before = _entries(home.foundry_catalog)
+    ours.add("")  # no model has an empty id
+    others = [entry for entry in before if not _is_ours(entry) and _id(entry) not in ours]
+    if before == (after := [*entries, *others]):
+        return False
+    content = {"version": _VERSION, "savedAtUnix": now, "models": after}
+    home.models.mkdir(parents=True, exist_ok=True)
+    new = home.foundry_catalog.with_name(f".{home.foundry_catalog.name}.{secrets.token_hex(4)}")
+    try:
+        new.write_bytes(msgspec.json.format(msgspec.json.encode(content), indent=2))
+        os.replace(new, home.foundry_catalog)
+    finally:
+        new.unlink(missing_ok=True)
+    return True
+
+
+def _entry(variant: ModelVariant, template: Mapping[str, str]) -> dict[str, Any]:
+    reasoning, tools = "reasoning" in variant.tags, "tools" in variant.tags
+    # 1.2.4 reads nothing of a file in which a parameter has no "name" in lower case; 2.2.1's source
+    # has capitals.
+    parameters = [
+        {"name": name, "value": str(value), "Name": name, "Value": str(value)}
+        for name, value in variant.parameters.items()
+    ]
+    return {
+        "id": variant.id,
+        "name": variant.name,
+        "version": variant.version,
+        "alias": variant.alias,
+        "displayName": variant.display_name,
+        "uri": uri_of(variant),
+        "providerType": "AzureFoundry",
+        "modelType": "ONNX",
+        "publisher": variant.publisher,
+        "license": variant.license,
+        "licenseDescription": f"This model is under the license: {variant.license or 'unknown'}",
+        "task": variant.task,
+        "minFLVersion": "",
+        "parentModelUri": "",
+        "toolCallStart": _TOOL_TAGS[0] if tools else "",
+        "toolCallEnd": _TOOL_TAGS[1] if tools else "",
+        "reasoningStart": _THINK_TAGS[0] if reasoning else "",
+        "reasoningEnd": _THINK_TAGS[1] if reasoning else "",
+        "promptTemplate": dict(template),
+        "modelSettings": {"parameters": parameters},
+        "runtime": {
+            "deviceType": str(DeviceType(variant.device)),
+            "executionProvider": str(ExecutionProvider(variant.provider)),
+        },
+        "fileSizeMb": variant.file_size_mb,
+        "contextLength": variant.context_length,
+        "maxOutputTokens": variant.max_output_tokens,
+        "createdAt": variant.created_at,
+        "supportsToolCalling": tools,
+        "supportsReasoning": reasoning,
+        "cached": True,
+    }
+
+
+def _entries(path: Path) -> list[dict[str, Any]]:
+    """The objects of either form; none of a file that is missing or damaged."""
+    try:
+        with path.open("rb") as file:
+            content = msgspec.json.decode(file.read(_MAX_BYTES).removeprefix(b"\xef\xbb\xbf"))
+    except (OSError, msgspec.MsgspecError, RecursionError):
+        return []
+    models = content.get("models") if isinstance(content, dict) else content
+    return [each for each in models if isinstance(each, dict)] if isinstance(models, list) else []
+
+
+def _id(entry: Mapping[str, Any]) -> str:
+    return str(entry.get("id") or entry.get("name") or "").casefold()
+
+
+def _is_ours(entry: Mapping[str, Any]) -> bool:
+    return str(entry.get("uri", "")).startswith(_OURS)

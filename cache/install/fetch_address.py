@@ -1,0 +1,163 @@
+"""Gets a model from an address: what is offered there, and its files in a folder of this disk.
+
+The folder outlives a process that is ended, so the next one goes on. It goes when the model has
+been made of it, or when no model can be made of it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path, PurePosixPath
+
+import anyio
+import msgspec
+
+from cupola.cache import locks
+from cupola.cache.errors import DeniedError, ModelFileError, NoSpaceError, UnsupportedError
+from cupola.cache.home import Home
+from cupola.cache.install.exclusive import exclusive
+from cupola.cache.model_address import Address, HubAddress
+from cupola.cache.names import title_of
+from cupola.cache.progress import Progress
+from cupola.cache.remote.hub import Hub, denied
+from cupola.cache.remote.hub_files import Kind, choose
+from cupola.cache.remote.remote_file import RemoteFile
+from cupola.cache.remote.transfer import load
+from cupola.cache.source_note import SourceFile, SourceNote
+
+_PREFIX = "partial-"
+_KEPT_SECONDS = 30 * 24 * 3600  # how long an unfinished download waits for the next try
+_ENDINGS = re.compile(r"[-_.](?:gguf|onnx)$", re.IGNORECASE)
+
+
+class Offer(msgspec.Struct, frozen=True):
+    """A model at an address: the files, and what is known about them before they are loaded."""
+
+    address: Address
+    kind: Kind
+    files: tuple[RemoteFile, ...]
+    name: str  # as people call it
+    publisher: str = ""
+    license: str = ""
+    commit: str = ""
+    architecture: str = ""  # empty: not known
+    headers: Mapping[str, str] = {}  # of requests; may hold a token
+    reason: str = ""  # why these files and no others
+
+    @property
+    def first(self) -> str:
+        """The path of the file that the others belong to."""
+        return self.files[0].path
+
+    @property
+    def size(self) -> int:
+        """Bytes, as far as they are known."""
+        return sum(file.size or 0 for file in self.files)
+
+    @property
+    def digest(self) -> str:
+        """The SHA-256 of the weights; of several files, that of their digests."""
+        hashes = [file.sha256 for file in self.files if file.sha256]
+        if self.kind == "encoder" or len(hashes) == 1:
+            return self.files[0].sha256
+        return hashlib.sha256("".join(hashes).encode()).hexdigest() if hashes else ""
+
+    @property
+    def note(self) -> SourceNote:
+        files = (SourceFile(file.path, file.size or 0, file.sha256) for file in self.files)
+        return SourceNote(str(self.address), self.commit, tuple(files))
+
+    def check_family(self) -> None:
+        """Raises UnsupportedError, before the download, for what could not be converted after."""
+        if self.kind != "gguf" or not self.architecture:
+            return
+        from cupola.cache.convert.families import FAMILIES
+
+        if self.architecture not in FAMILIES:
+            raise UnsupportedError(
+                f"{self.address} is of the architecture '{self.architecture}'; "
+                f"these can be converted: {', '.join(sorted(FAMILIES))}"
+            )
+
+
+def look_up(address: Address) -> Offer:
+    """Asks what is at ``address``. Raises FetchError, UnsupportedError."""
+    if isinstance(address, HubAddress):
+        return anyio.run(partial(_look_up_on_hub, address))
+    name = PurePosixPath(address.file_name)
+    file = RemoteFile(re.sub(r"[^\w.-]+", "-", name.name), address.url)
+    return Offer(address, "gguf", (file,), title_of(name.stem))
+
+
+async def _look_up_on_hub(address: HubAddress) -> Offer:
+    hub = Hub()
+    repository = await hub.repository(address)
+    choice = choose(repository.files, address.part)
+    owner, _, name = address.repository.partition("/")
+    return Offer(
+        address=address,
+        kind=choice.kind,
+        files=tuple(hub.remote_files(repository, choice.files, choice.folder)),
+        name=_ENDINGS.sub("", name),
+        publisher=owner,
+        license=repository.license,
+        commit=repository.commit,
+        architecture=repository.architecture,
+        headers=hub.headers,
+        reason=choice.reason,
+    )
+
+
+@contextmanager
+def fetched(offer: Offer, home: Home, progress: Progress, room: int = 0) -> Iterator[Path]:
+    """A folder with the files of ``offer``, for one process at a time.
+
+    ``room``: bytes that the work with them will take. Stages: "download" and "check". Raises
+    FetchError, NoSpaceError, OSError.
+    """
+    home.downloads.mkdir(parents=True, exist_ok=True)
+    _remove_old(home)
+    folder = home.downloads / f"{_PREFIX}{_key(offer)}"
+    with exclusive(folder.with_suffix(".lock"), progress) as shared:
+        there = sum(path.stat().st_blocks * 512 for path in folder.rglob("*") if path.is_file())
+        needed = max(0, offer.size - there) + room
+        free = shutil.disk_usage(home.downloads).free
+        if free < needed:
+            raise NoSpaceError(str(home.root), needed, free)
+        folder.mkdir(exist_ok=True)
+        try:
+            load(offer.files, folder, shared, offer.headers)
+        except DeniedError as error:
+            if isinstance(offer.address, HubAddress):  # the listing is open, the files are not
+                raise denied(offer.address) from None
+            raise error
+        try:
+            yield folder
+        except ModelFileError:  # another download would be the same
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _key(offer: Offer) -> str:
+    """The same for the same files, on whatever mirror they lie."""
+    parts = [(file.path, file.sha256 or file.git_sha1 or file.url) for file in offer.files]
+    return hashlib.sha256(msgspec.json.encode(parts)).hexdigest()[:24]
+
+
+def _remove_old(home: Home) -> None:
+    """Deletes what nobody came back for."""
+    for folder in home.downloads.glob(f"{_PREFIX}*/"):
+        newest = max((path.stat().st_mtime for path in folder.rglob("*")), default=0.0)
+        if max(newest, folder.stat().st_mtime) > time.time() - _KEPT_SECONDS:
+            continue
+        lock = locks.file_lock(folder.with_suffix(".lock"))
+        if locks.try_acquire(lock):
+            shutil.rmtree(folder, ignore_errors=True)
+            locks.delete(lock)

@@ -1,0 +1,67 @@
+"""Makes a model of what is on this disk: a GGUF file, or a folder of any kind."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from cupola.cache.errors import BrokenFileError, UnsupportedError
+from cupola.cache.home import Home
+from cupola.cache.install.adopt import adopt, describe_folder
+from cupola.cache.install.building import need_room, one_of_this_name
+from cupola.cache.install.fetch import sha256_of
+from cupola.cache.install.install import described, import_as, import_gguf
+from cupola.cache.progress import Progress, silent
+from cupola.cache.remote.hub_files import GENAI_CONFIG, HubFile, choose
+from cupola.cache.store import CachedModel, ModelCache
+
+
+def import_path(
+    path: Path,
+    home: Home,
+    alias: str | None = None,
+    progress: Progress = silent,
+    *,
+    bits: int | None = None,
+) -> CachedModel:
+    """Makes a model of ``path``, which stays as it is.
+
+    A folder of onnxruntime-genai's form is taken as it is; one with a GGUF, or with what
+    sentence-transformers publishes, is converted. ``bits``: of the weights of a GGUF; see
+    ``import_gguf``. Raises CacheError, OSError.
+    """
+    if not path.is_dir():
+        if path.suffix.lower() == ".onnx":
+            raise UnsupportedError(
+                f"{path.name} alone is no model. Give the folder with its {GENAI_CONFIG}"
+            )
+        return import_gguf(path, home, alias, progress, bits=bits)
+    if (path / GENAI_CONFIG).exists():
+        return _import_folder(path, home, alias, progress)
+    files = [each for each in path.rglob("*") if each.is_file()]
+    names = [HubFile(each.relative_to(path).as_posix(), each.stat().st_size) for each in files]
+    choice = choose(names)
+    chosen = path / choice.files[0].path
+    if choice.kind == "encoder":
+        variant = described(alias or path.name, task="embeddings")
+        return import_as(chosen, variant, sha256_of(chosen, progress), home, progress)
+    if chosen.name == GENAI_CONFIG:
+        return _import_folder(chosen.parent, home, alias, progress)
+    ggufs = [each.name for each in files if each.suffix == ".gguf"]
+    if len(ggufs) > 1 and "-of-" not in chosen.name:
+        raise UnsupportedError(f"{path} has several GGUF files. Name one: {', '.join(ggufs)}")
+    return import_gguf(chosen, home, alias, progress, bits=bits)
+
+
+def _import_folder(folder: Path, home: Home, alias: str | None, progress: Progress) -> CachedModel:
+    if folder.resolve().is_relative_to(home.models.resolve()):
+        raise BrokenFileError(f"{folder} is in the cache of models already")
+    variant = describe_folder(folder, alias)
+    with one_of_this_name(variant, home, progress):
+        for model in ModelCache(home).scan():
+            if model.variant.id == variant.id:
+                raise UnsupportedError(
+                    f"There is a model {variant.id} already. Give the new one another name "
+                    f"with --name, or remove it: cupola model remove {variant.id}"
+                )
+        need_room(home, sum(each.stat().st_size for each in folder.iterdir() if each.is_file()))
+        return adopt(folder, variant, home, None)

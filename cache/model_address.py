@@ -1,0 +1,93 @@
+"""Where a model is: ``hf:org/name[@revision][:file or quant]``, or a URL. Pure."""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import unquote, urlsplit
+
+import msgspec
+
+HUB = "https://huggingface.co"
+_PREFIX = "hf:"
+_HOSTS = ("hf.co/", "huggingface.co/")  # as Ollama's users write it
+_OWNER_AND_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}/[A-Za-z0-9][A-Za-z0-9._-]{0,95}"
+_HUB = re.compile(rf"({_OWNER_AND_NAME})(?:@([A-Za-z0-9][\w./-]{{0,199}}))?(?::(.{{1,500}}))?")
+_PAGE = re.compile(rf"/({_OWNER_AND_NAME})(?:/(?:resolve|blob|tree)/([^/]+)(?:/(.+))?)?/?")
+_LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
+class AddressError(ValueError):
+    """A text that looks like an address and is none."""
+
+
+class HubAddress(msgspec.Struct, frozen=True, tag="hub"):
+    """A repository of the hub. ``revision``: a branch, a tag or a commit.
+
+    ``part``: a file, a folder, or the name of a quantisation such as "Q4_K_M"; empty: the best.
+    """
+
+    repository: str  # owner/name
+    revision: str = "main"
+    part: str = ""
+
+    def __str__(self) -> str:
+        revision = "" if self.revision == "main" else f"@{self.revision}"
+        return f"{_PREFIX}{self.repository}{revision}" + (f":{self.part}" if self.part else "")
+
+
+class UrlAddress(msgspec.Struct, frozen=True, tag="url"):
+    """One file on a web server."""
+
+    url: str
+
+    def __str__(self) -> str:
+        return self.url
+
+    @property
+    def file_name(self) -> str:
+        return unquote(urlsplit(self.url).path.rpartition("/")[2])
+
+
+Address = HubAddress | UrlAddress
+
+
+def is_address(text: str) -> bool:
+    """Whether ``text`` is meant as an address, and not as a model's name."""
+    return text.startswith((_PREFIX, *_HOSTS)) or "://" in text
+
+
+def is_hub_address(text: str) -> bool:
+    """Whether ``text`` names a repository of the hub.
+
+    Who asks over HTTP may have those and no other address: a service fetches no URL for a stranger.
+    """
+    try:
+        return is_address(text) and isinstance(parse_address(text), HubAddress)
+    except AddressError:
+        return False
+
+
+def parse_address(text: str) -> Address:
+    """Raises AddressError, which says what an address looks like."""
+    prefix = next((each for each in (_PREFIX, *_HOSTS) if text.startswith(each)), "")
+    if prefix:
+        found = _HUB.fullmatch(text.removeprefix(prefix).removeprefix("//"))
+        if found is None or ".." in (found[2] or ""):
+            raise AddressError(
+                f"'{text}' is no model of the hub. Write it as hf:OWNER/NAME, "
+                "hf:OWNER/NAME:Q4_K_M or hf:OWNER/NAME@REVISION:FILE"
+            )
+        return HubAddress(found[1], found[2] or "main", found[3] or "")
+    parts = urlsplit(text)
+    secure = parts.scheme == "https" or parts.hostname in _LOOPBACK
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise AddressError(f"'{text}' is no address: it begins with neither hf: nor https://")
+    if not secure:
+        raise AddressError(f"'{text}' is not protected on its way: an address begins with https://")
+    if parts.username or parts.password:
+        raise AddressError("An address has no name and no password in it")
+    if parts.hostname in ("huggingface.co", "hf.co") and (page := _PAGE.fullmatch(parts.path)):
+        return HubAddress(page[1], unquote(page[2] or "main"), unquote(page[3] or ""))
+    if not parts.path.lower().endswith(".gguf"):
+        raise AddressError(f"'{text}' is no GGUF file. Files of other kinds are taken from hf:")
+    return UrlAddress(text)

@@ -1,0 +1,64 @@
+import msgspec
+import pytest
+
+from cupola.cache.catalog import (
+    SMOLLM2_135M,
+    SMOLLM2_135M_W8A8,
+    Catalog,
+    ExecutionProvider,
+    ModelVariant,
+)
+from cupola.cache.catalog_file import built_in
+from cupola.cache.recommendation import Machine, memory_mb, recommended, why
+
+
+@pytest.mark.parametrize("memory", [2_000, 4_000, 8_000, 16_000, 64_000])
+@pytest.mark.parametrize("cores", [1, 4, 16])
+def test_what_is_recommended_fits(memory: int, cores: int) -> None:
+    machine = Machine(memory, cores)
+    best = recommended(built_in(), machine)
+    assert best is not None
+    assert memory_mb(best) <= memory * 0.8
+    assert "chat" in best.tags and best.license in ("apache-2.0", "mit")
+    larger = recommended(built_in(), Machine(memory * 2, cores * 2))
+    assert larger is not None
+    assert ("tools" in larger.tags, larger.billions) >= ("tools" in best.tags, best.billions)
+
+
+def test_nothing_is_recommended_where_nothing_fits() -> None:
+    assert recommended(built_in(), Machine(100)) is None
+
+
+def test_unknown_memory_refuses_nothing() -> None:
+    assert all(Machine(0).fits(variant) for variant in built_in())
+
+
+CUDA = msgspec.structs.replace(
+    SMOLLM2_135M, id="smollm2-135m-instruct-cuda-gpu:1", provider=ExecutionProvider.CUDA
+)
+
+
+def verdicts(cached: set[str], providers: set[ExecutionProvider], integers: bool) -> list[str]:
+    variants: list[ModelVariant] = [CUDA, SMOLLM2_135M, SMOLLM2_135M_W8A8]
+    ordered = Catalog(variants, integers).find("smollm2-135m")
+    return why(ordered, Machine(8000, 4, integers), cached, providers)
+
+
+def test_a_variant_on_the_disk_is_taken_before_a_better_one() -> None:
+    cpu = {ExecutionProvider.CPU}
+    lines = verdicts({SMOLLM2_135M_W8A8.id}, cpu, integers=False)
+    assert [line.partition(";")[0].partition(": ")[2] for line in lines] == [
+        "not taken",
+        "not taken",
+        "taken",
+    ]
+    assert "this machine has no CUDAExecutionProvider" in lines[0]
+    assert "it is on this disk" in lines[2] and "no VNNI, no AMX" in lines[2]
+
+
+def test_without_any_on_the_disk_the_best_is_taken() -> None:
+    both = {ExecutionProvider.CPU, ExecutionProvider.CUDA}
+    assert "taken; none is on this disk" in verdicts(set(), both, integers=True)[0]
+    lines = verdicts(set(), {ExecutionProvider.CPU}, integers=True)
+    assert lines[1].startswith(f"{SMOLLM2_135M_W8A8.id}: taken; ")
+    assert "this one multiplies integers quickly" in lines[1]
