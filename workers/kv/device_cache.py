@@ -32,6 +32,8 @@ def affordable_slots(slots: int, slot_bytes: int, cache_bytes: int) -> int:
 class DeviceCache(KVStore):
     """See ``kv_cache.KeyValueCache``."""
 
+    gives_back = False
+
     def __init__(self, shape: KeyValueShape, slots: int, capacity: int, device: Device) -> None:
         self.shape = shape
         self.bytes_per_token = shape.bytes_per_token
