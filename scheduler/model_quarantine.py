@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 MAX_FAILURES = 3  # in a row, before a model is left alone
-FIRST_PAUSE = 10.0  # seconds; doubled with each further failure
+FIRST_PAUSE = 30.0  # seconds; doubled with each further failure
 LONGEST_PAUSE = 600.0
 MAX_MODELS = 256  # remembered at once; the one that failed first is forgotten first
 

@@ -46,8 +46,7 @@ class RequestQuarantine:
             return None
         return (
             f"this request has ended {deaths.count} workers, which ran nothing else; it is not run "
-            f"again for {deaths.until - now:.0f} s; change it, or load its model anew, and report "
-            "it with the log"
+            f"again for {deaths.until - now:.0f} s; change it, and report it with the log"
         )
 
 

@@ -46,7 +46,7 @@ def failed(times: int, *, ended_worker: bool = False) -> ModelQuarantine:
 
 @pytest.mark.parametrize(
     ("failures", "pause"),
-    [(0, 0), (1, 0), (2, 0), (3, 10), (4, 20), (5, 40), (8, 320), (9, 600), (10, 600), (5000, 600)],
+    [(0, 0), (1, 0), (2, 0), (3, 30), (4, 60), (5, 120), (7, 480), (8, 600), (9, 600), (5000, 600)],
 )
 def test_each_failure_doubles_the_pause_up_to_a_bound(failures: int, pause: int) -> None:
     models, last = failed(failures), 1000.0 * (failures - 1)
@@ -59,7 +59,7 @@ def test_each_failure_doubles_the_pause_up_to_a_bound(failures: int, pause: int)
 def test_the_refusal_says_why_and_until_when_and_what_to_do() -> None:
     text = failed(MAX_FAILURES).refusal(MODEL.id, 2002.0)
     assert text is not None
-    for part in (WHY, "3 times", "8 s", "downloading it again"):
+    for part in (WHY, "3 times", "28 s", "downloading it again"):
         assert part in text
     assert failed(MAX_FAILURES).refused(2002.0) == {MODEL.id: text}
     assert failed(MAX_FAILURES).refused(2002.0 + LONGEST_PAUSE) == {}

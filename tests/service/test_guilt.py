@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,7 @@ from typing import Any
 import httpx2
 
 from cupola.workers.echo import KILLER
+from tests.client.command_line import Cli
 from tests.service.running_service import MODEL, PATIENCE, Service, eventually
 
 Start = Callable[..., Service]
@@ -66,5 +69,8 @@ def test_a_model_that_cannot_be_loaded_is_left_alone_and_everyone_is_told_why(
         texts += client.get("/ready").json()["refused"].values()
         eventually(lambda: "loadError" in client.get(f"/v1/models/{MODEL}").json())
         texts.append(client.get(f"/v1/models/{MODEL}").json()["loadError"])
+    cli = Cli({**os.environ, "CUPOLA_HOME": str(tmp_path)})
+    texts.append(cli.ok("model", "info", MODEL))
+    texts.append(json.loads(cli.ok("model", "info", MODEL, "-o", "json"))["loadError"])
     for text in texts:
         assert "model.onnx" in text and "not tried again" in text

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 
 import pytest
 import zmq
@@ -36,7 +37,6 @@ class Worker:
         )
         self.loop = Loop(config, self.peer, self.commands)
         self.thread = threading.Thread(target=self.loop.run, daemon=True)
-        self.thread.start()
 
     def load(self, *_: object) -> EchoBackend:
         self.loads.set()
@@ -64,26 +64,33 @@ class Worker:
         self.context.term()
 
 
+Begin = Callable[..., Worker]
+
+
 @pytest.fixture
-def workers(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Worker]]:
-    started: list[Worker] = []
-    monkeypatch.setattr(main, "load", lambda *arguments: started[0].load(*arguments))
-    yield started
-    for worker in started:
-        worker.close()
+def begin(monkeypatch: pytest.MonkeyPatch) -> Iterator[Begin]:
+    """Starts the worker of a test."""
+    with ExitStack() as stack:
+
+        def start(preload: tuple[LocalModel, ...], fatal: tuple[str, ...] = ()) -> Worker:
+            worker = Worker(preload, fatal)
+            monkeypatch.setattr(main, "load", worker.load)
+            worker.thread.start()
+            stack.callback(worker.close)
+            return worker
+
+        yield start
 
 
-def test_a_stop_does_not_wait_for_the_load_at_the_start(workers: list[Worker]) -> None:
-    worker = Worker(MODELS)
-    workers.append(worker)
+def test_a_stop_does_not_wait_for_the_load_at_the_start(begin: Begin) -> None:
+    worker = begin(MODELS)
     assert worker.loads.wait(60)
     worker.stop()
     assert STARTED not in worker.told
 
 
-def test_it_is_ready_once_its_first_model_is_loaded(workers: list[Worker]) -> None:
-    worker = Worker(MODELS[:1])
-    workers.append(worker)
+def test_it_is_ready_once_its_first_model_is_loaded(begin: Begin) -> None:
+    worker = begin(MODELS[:1])
     assert worker.loads.wait(60)
     assert not worker.scheduler.poll(0)
     worker.may_load.set()
@@ -91,7 +98,5 @@ def test_it_is_ready_once_its_first_model_is_loaded(workers: list[Worker]) -> No
     assert STARTED in worker.told
 
 
-def test_it_says_which_loads_have_ended_the_processes_before_it(workers: list[Worker]) -> None:
-    worker = Worker((), fatal=("a:1",))
-    workers.append(worker)
-    assert worker.ready().fatal == ("a:1",)
+def test_it_says_which_loads_have_ended_the_processes_before_it(begin: Begin) -> None:
+    assert begin((), fatal=("a:1",)).ready().fatal == ("a:1",)

@@ -115,7 +115,7 @@ class SlotAllocator:
 
     def shrink(self, positions: int) -> None:
         """Give back the oldest caches until no more positions than these are in memory."""
-        while self.committed > positions:
+        while self._cache.gives_back and self.committed > positions:
             if (stale := self.table.stale(self._cache.lenders())) is None:
                 return
             self.forget(stale)

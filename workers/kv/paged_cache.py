@@ -21,6 +21,8 @@ class PagedCache(KVStore):
     own row holds uses it again.
     """
 
+    gives_back = False
+
     def __init__(
         self, shape: KeyValueShape, rows: int, blocks: int, block: int, device: Device
     ) -> None:

@@ -56,6 +56,14 @@ def test_the_oldest_prompt_goes_first() -> None:
     assert cached(backend, PROMPTS[0]) < 8
 
 
+def test_caches_whose_memory_stays_are_kept() -> None:
+    backend = used()
+    before = backend.slots.committed
+    backend.session.cache.gives_back = False
+    backend.rest(long=True)
+    assert backend.slots.committed == before
+
+
 def test_an_engine_that_works_does_not_rest() -> None:
     backend = engine_over(session())
     backend.add("r", greedy(PROMPTS[0], 5, ignore_eos=True))
