@@ -148,7 +148,7 @@ def _narrowed(request: GenerationRequest, answer_format: AnswerFormat) -> Answer
         return answer_format
     if answer_format.special and form.bare:  # grammars here know no special tokens
         return replace(answer_format, tools=replace(form, markers=()))
-    return replace(answer_format, tools=replace(form, bare=False))
+    return replace(answer_format, tools=replace(form, bare=False, whole=False))
 
 
 def _is_mixed(request: GenerationRequest) -> bool:
