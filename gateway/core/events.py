@@ -37,10 +37,11 @@ class ToolCallStart(msgspec.Struct, frozen=True, gc=False):
     call: int
     id: str
     name: str
+    custom: bool = False  # it takes a text, see ``custom_tools``
 
 
 class ToolCallArguments(msgspec.Struct, frozen=True, gc=False):
-    """More of a call's arguments, which together are a JSON object."""
+    """More of a call's arguments, which together are a JSON object; of a custom tool, a text."""
 
     index: int
     call: int

@@ -28,12 +28,17 @@ class ToolUse(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Tool:
-    """A function that the model may call; ``parameters`` is a JSON Schema."""
+    """A function that the model may call; ``parameters`` is a JSON Schema.
+
+    A ``custom`` tool takes a text instead of arguments. See ``custom_tools``.
+    """
 
     name: str
     description: str | None = None
     parameters: dict[str, Any] | None = None
     strict: bool = False
+    custom: bool = False
+    grammar: Constraint | None = None  # that a custom tool's text must follow
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,8 @@ from cupola.scheduler.protocol.messages import TokenLogprob, Usage
 class CollectedCall:
     id: str
     name: str
-    arguments: str = ""
+    arguments: str = ""  # of a custom tool, its text
+    custom: bool = False
 
 
 @dataclass(slots=True)
@@ -100,7 +101,7 @@ def _add(
         case ReasoningDelta():
             answer.reasoning += event.text
         case ToolCallStart():
-            answer.calls.append(CollectedCall(event.id, event.name))
+            answer.calls.append(CollectedCall(event.id, event.name, custom=event.custom))
         case ToolCallArguments():
             answer.calls[event.call].arguments += event.fragment
         case Logprobs():

@@ -53,10 +53,18 @@ class Function(msgspec.Struct, frozen=True):
     arguments: str
 
 
-class FunctionCall(msgspec.Struct, frozen=True):
+class Custom(msgspec.Struct, frozen=True):
+    name: str
+    input: str
+
+
+class AnswerCall(msgspec.Struct, frozen=True):
+    """A call of a function, or of a custom tool."""
+
     id: str
-    function: Function
-    type: Literal["function"] = "function"
+    function: Function | msgspec.UnsetType = msgspec.UNSET
+    custom: Custom | msgspec.UnsetType = msgspec.UNSET
+    type: Literal["function", "custom"] = "function"
 
 
 class AnswerMessage(msgspec.Struct, frozen=True):
@@ -67,7 +75,7 @@ class AnswerMessage(msgspec.Struct, frozen=True):
     refusal: None = None
     reasoning_content: str | msgspec.UnsetType = msgspec.UNSET
     reasoning: str | msgspec.UnsetType = msgspec.UNSET
-    tool_calls: tuple[FunctionCall, ...] | msgspec.UnsetType = msgspec.UNSET
+    tool_calls: tuple[AnswerCall, ...] | msgspec.UnsetType = msgspec.UNSET
     function_call: Function | msgspec.UnsetType = msgspec.UNSET
 
 
@@ -117,6 +125,13 @@ class TextCompletion(msgspec.Struct, frozen=True):
     system_fingerprint: str
     object: Literal["text_completion"] = "text_completion"
     usage: CompletionUsage | msgspec.UnsetType | None = msgspec.UNSET
+
+
+class InputTokens(msgspec.Struct, frozen=True):
+    """How many tokens the prompt of a request has."""
+
+    input_tokens: int
+    object: Literal["response.input_tokens"] = "response.input_tokens"
 
 
 class ModelEntry(msgspec.Struct, frozen=True, rename={

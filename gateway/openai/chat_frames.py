@@ -20,17 +20,18 @@ from cupola.gateway.core.events import (
     UsageTotal,
 )
 from cupola.gateway.core.fingerprint import FINGERPRINT
-from cupola.gateway.generation.collected import CollectedAnswer, collect
+from cupola.gateway.generation.collected import CollectedAnswer, CollectedCall, collect
 from cupola.gateway.generation.streaming import SSE
 from cupola.gateway.http.errors import ApiError
 from cupola.gateway.openai.answers import (
+    AnswerCall,
     AnswerMessage,
     ChatCompletion,
     Choice,
     CompletionTokensDetails,
     CompletionUsage,
+    Custom,
     Function,
-    FunctionCall,
     PromptTokensDetails,
 )
 from cupola.gateway.openai.chunks import DONE, KEEP_ALIVE, ChunkEncoder, event
@@ -70,6 +71,7 @@ class ChatFrames:
         )
         # Logprobs that wait for the text they belong to, by answer.
         self._waiting: dict[int, tuple[TokenLogprob, ...]] = {}
+        self._custom: set[tuple[int, int]] = set()  # calls of custom tools: answer and number
 
     # -- whole -------------------------------------------------------------------------------------
 
@@ -100,9 +102,7 @@ class ChatFrames:
             call = answer.calls[0]
             further["function_call"] = Function(call.name, call.arguments)
         elif answer.calls:
-            further["tool_calls"] = tuple(
-                FunctionCall(call.id, Function(call.name, call.arguments)) for call in answer.calls
-            )
+            further["tool_calls"] = tuple(_call(call) for call in answer.calls)
         return AnswerMessage((answer.text or None) if answer.calls else answer.text, **further)
 
     def _reason(self, reason: Reason) -> str:
@@ -147,6 +147,11 @@ class ChatFrames:
         return self._chunks.delta(index, {}, chat_logprobs(tokens)) if tokens else b""
 
     def _started(self, event: ToolCallStart) -> dict[str, Any]:
+        if event.custom:
+            self._custom.add((event.index, event.call))
+            custom = {"name": event.name, "input": ""}
+            call = {"index": event.call, "id": event.id, "type": "custom", "custom": custom}
+            return {"tool_calls": [call]}
         function = {"name": event.name, "arguments": ""}
         if self._functions:
             return {"function_call": function}
@@ -154,6 +159,9 @@ class ChatFrames:
         return {"tool_calls": [call]}
 
     def _continued(self, event: ToolCallArguments) -> dict[str, Any]:
+        if (event.index, event.call) in self._custom:
+            custom = {"input": event.fragment}
+            return {"tool_calls": [{"index": event.call, "custom": custom}]}
         function = {"arguments": event.fragment}
         if self._functions:
             return {"function_call": function}
@@ -167,6 +175,12 @@ class ChatFrames:
 
     def failure(self, error: ApiError) -> bytes:
         return event(_errors.encode(error))  # and no [DONE]
+
+
+def _call(call: CollectedCall) -> AnswerCall:
+    if call.custom:
+        return AnswerCall(call.id, custom=Custom(call.name, call.arguments), type="custom")
+    return AnswerCall(call.id, Function(call.name, call.arguments))
 
 
 def usage_of(usage: Usage, reasoning_tokens: int = 0) -> CompletionUsage:

@@ -186,8 +186,8 @@ def no_surrogates(**kinds: Any) -> st.SearchStrategy[str]:
 
 FRAGMENTS = st.sampled_from([
     CALL, '{"name": "add"', ', "arguments": {}', "}", "{", "[", "]", "```json\n", "\n```", "```",
-    "`", " ", "\n", ", ", '"', '{"a": 1}', '{"name": "fly", "arguments": {}}', "text", "\\", "\u2028",
-    ', "why": 1',
+    "`", " ", "\n", ", ", '"', '{"a": 1}', '{"name": "fly", "arguments": {}}', "text", "\\",
+    "\u2028", ', "why": 1',
 ])  # fmt: skip
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | no_surrogates(),
