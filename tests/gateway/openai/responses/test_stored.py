@@ -159,7 +159,7 @@ def test_queries_of_one_response(gateway: RunningGateway) -> None:
         assert refused.value.param == "stream"
 
 
-@pytest.mark.parametrize("name", ["compact", "input_tokens"])
+@pytest.mark.parametrize("name", ["compact"])
 def test_what_is_not_here(gateway: RunningGateway, name: str) -> None:
     with gateway.http() as http:
         answer = http.post(f"/v1/responses/{name}", json={})
