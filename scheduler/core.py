@@ -161,7 +161,7 @@ class Scheduler:
             request = self.requests.running_on(peer, output.request_id)
             if request is None:
                 continue  # aborted, or a late frame from a worker that was given up
-            request.started = True
+            request.started |= output.progress is None
             if output.last:
                 self.requests.end(request)
             by_gateway.setdefault(request.gateway, []).append(output)

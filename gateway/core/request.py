@@ -78,6 +78,8 @@ class GenerationRequest:
     reasoning: bool | None = None  # None: as the model does by itself
     show_special: bool = False  # special tokens are part of the text
     prompt_logprobs: bool = False
+    timings: bool = False  # with every piece of the answer
+    progress: bool = False  # tell how much of the prompt has been read
     prediction: str = ""
     cache_salt: str = ""
     ttl: float | None = None  # seconds that the model stays loaded; -1: for ever; None: default

@@ -76,6 +76,8 @@ def prepare(request: GenerationRequest, answer_format: AnswerFormat, new_id: New
         keep_special=request.show_special or (parsed and answer_format.special),
         prompt_logprobs=request.prompt_logprobs,
         cache_salt=request.cache_salt,
+        timings=request.timings,
+        progress=request.progress,
     )
     parser = _parser(request, answer_format, new_id) if parsed else None
     custom = frozenset(tool.name for tool in request.tools.tools if tool.custom)

@@ -11,8 +11,10 @@ from cupola.gateway.core.events import (
     Event,
     Finished,
     Logprobs,
+    Measured,
     PromptLogprobs,
     PromptRead,
+    Reading,
     ReasoningDelta,
     TextDelta,
     ToolCallArguments,
@@ -48,11 +50,15 @@ class Translator:
             events.insert(0, PromptLogprobs(output.index, output.prompt_logprobs))
         if output.prompt_usage is not None:
             events.insert(0, PromptRead(output.index, output.prompt_usage))
+        if output.progress is not None:
+            events.insert(0, Reading(output.index, output.progress))
+        if output.timings is not None:
+            events.insert(0, Measured(output.index, output.timings))
         if output.finish_reason is not None:
             events.append(self._end(output))
         if output.usage is not None:
             reasoned = sum(answer.reasoned for answer in self._answers.values())
-            events.append(UsageTotal(output.usage, reasoned))
+            events.append(UsageTotal(output.usage, reasoned, output.timings))
         return events
 
     def _answer(self, index: int) -> _Answer:

@@ -8,6 +8,7 @@ import msgspec
 
 from cupola.cache.quality import Quality
 from cupola.gateway.core.vectors import Numbers
+from cupola.gateway.openai.timings import ServerTimings
 
 
 class PromptTokensDetails(msgspec.Struct, frozen=True):
@@ -97,6 +98,7 @@ class ChatCompletion(msgspec.Struct, frozen=True):
     system_fingerprint: str
     object: Literal["chat.completion"] = "chat.completion"
     service_tier: Literal["default"] = "default"
+    timings: ServerTimings | msgspec.UnsetType = msgspec.UNSET
 
 
 class LegacyLogprobs(msgspec.Struct, frozen=True):
@@ -125,6 +127,7 @@ class TextCompletion(msgspec.Struct, frozen=True):
     system_fingerprint: str
     object: Literal["text_completion"] = "text_completion"
     usage: CompletionUsage | msgspec.UnsetType | None = msgspec.UNSET
+    timings: ServerTimings | msgspec.UnsetType = msgspec.UNSET
 
 
 class InputTokens(msgspec.Struct, frozen=True):

@@ -64,6 +64,7 @@ class ChatEndpoint:
             include_reasoning=body.include_reasoning is not False,
             logprobs=body.best_logprobs is not None,
             functions=body.legacy,
+            timings=bool(body.timings_per_token),
         )
         return Answer(generation.events, frames, stream=bool(body.stream))
 
@@ -83,6 +84,8 @@ def generation_of(body: ChatRequest) -> GenerationRequest:
         constraint=body.constraint,
         reasoning=body.wants_reasoning,
         show_special=body.skip_special_tokens is False,
+        timings=bool(body.timings_per_token),
+        progress=bool(body.return_progress and body.stream),
         prediction=body.prediction.content if body.prediction else "",
         cache_salt=body.cache_salt or "",
         ttl=body.seconds_loaded,

@@ -12,6 +12,7 @@ from cupola.gateway.core.events import (
     Event,
     Finished,
     Logprobs,
+    Reading,
     Reason,
     ReasoningDelta,
     TextDelta,
@@ -37,13 +38,17 @@ from cupola.gateway.openai.answers import (
 from cupola.gateway.openai.chunks import DONE, KEEP_ALIVE, ChunkEncoder, event
 from cupola.gateway.openai.errors import OpenAIErrors
 from cupola.gateway.openai.logprobs import chat_logprobs
+from cupola.gateway.openai.timings import timings_of, with_progress, with_timings
 from cupola.scheduler.protocol.messages import TokenLogprob, Usage
 
 _errors = OpenAIErrors()
 
 
 class ChatFrames:
-    """See ``streaming.Frames``. ``functions``: calls are written as ``function_call``."""
+    """See ``streaming.Frames``. ``functions``: calls are written as ``function_call``.
+
+    ``timings``: all chunks have them, not only the last one.
+    """
 
     stream_type = SSE
     chunk_encoder: type[ChunkEncoder] = ChunkEncoder
@@ -57,6 +62,7 @@ class ChatFrames:
         include_reasoning: bool = True,
         logprobs: bool = False,
         functions: bool = False,
+        timings: bool = False,
     ) -> None:
         self._id = f"chatcmpl-{uuid.uuid4().hex}"
         self._created = int(time.time())
@@ -66,6 +72,7 @@ class ChatFrames:
         self._include_reasoning = include_reasoning
         self._logprobs = logprobs
         self._functions = functions
+        self._timings = timings
         self._chunks = self.chunk_encoder(
             self._id, self._created, model, FINGERPRINT, include_usage
         )
@@ -84,6 +91,7 @@ class ChatFrames:
             choices=tuple(self._choice(i, a) for i, a in enumerate(collected.answers)),
             usage=usage_of(collected.usage, collected.reasoning_tokens),
             system_fingerprint=FINGERPRINT,
+            timings=timings_of(collected.timings) if collected.timings else msgspec.UNSET,
         )
         return msgspec.json.encode(completion)
 
@@ -116,7 +124,7 @@ class ChatFrames:
     def encode(self, events: list[Event]) -> bytes:
         frames = [self._frame(event) for event in events]
         frames += [self._flush(index) for index in list(self._waiting)]
-        return b"".join(frames)
+        return b"".join(with_timings(frames, events, each=self._timings))
 
     def _frame(self, event: Event) -> bytes:
         match event:
@@ -134,6 +142,8 @@ class ChatFrames:
                 before = self._flush(index)
                 self._waiting[index] = tokens
                 return before
+            case Reading(index, progress):
+                return with_progress(self._chunks.delta(index, {}), progress)
             case Finished():
                 reason = self._reason(event.reason)
                 return self._flush(event.index) + self._chunks.last(reason, event.index)

@@ -22,6 +22,7 @@ from cupola.workers.engine.draft_planner import DraftPlanner
 from cupola.workers.engine.invariants import violations
 from cupola.workers.engine.plan import Step, plan
 from cupola.workers.engine.recovery import Recovery
+from cupola.workers.engine.request_timings import RequestTimings
 from cupola.workers.engine.sequence import Sequence
 from cupola.workers.engine.slot_allocation import SlotAllocator
 from cupola.workers.engine.step_budget import StepBudget
@@ -71,6 +72,7 @@ class Engine:
         self._waiting: deque[Sequence] = deque()
         self._running: list[Sequence] = []  # in order of arrival
         self._recovery: Recovery[Sequence] = Recovery()
+        self._timings = RequestTimings()
 
     @property
     def serving(self) -> Serving:
@@ -129,6 +131,7 @@ class Engine:
             self._waiting.remove(sequence)
             self._recovery.forget(sequence)
         self._admission.abandon(waiting)
+        self._timings.forget(request_id)
 
     def violations(self) -> list[str]:
         """What is inconsistent between two steps; for tests and for debugging."""
@@ -148,11 +151,12 @@ class Engine:
             return [*rejected]
         completing = [step.sequence for step in steps if step.completes]
         self._masks.begin([sequence.matcher for sequence in completing])
+        self._timings.begin(steps)
         try:
             logits = self._run(steps)
         except Exception as error:  # of whatever kind the runtime raises
             return [*rejected, *self._recover(steps, error)]
-        outputs = self._selection.select(steps, logits)
+        outputs = self._timings.add_to(self._selection.select(steps, logits), steps)
         failed = self._end(completing)
         return [*rejected, *outputs, *failed]
 

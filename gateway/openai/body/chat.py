@@ -48,6 +48,8 @@ class ChatRequest(SamplingFields, FormatFields):
     max_new_tokens: Limit | None = None
     n_predict: Limit | None = None
     n_probs: Annotated[int, Field(ge=0, le=20)] | None = None
+    timings_per_token: bool | None = None
+    return_progress: bool | None = None
     logprobs: bool | None = None
     top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
     tools: ChatTools | None = None

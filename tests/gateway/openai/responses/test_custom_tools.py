@@ -8,7 +8,7 @@ from typing import Any
 
 import openai
 import pytest
-from openai.types.responses import ResponseCustomToolCall
+from openai.types.responses import Response, ResponseCustomToolCall
 
 from cupola.cache.catalog import SMOLLM2_135M
 from cupola.cache.home import Home
@@ -58,10 +58,20 @@ def say(scheduler: ScriptedScheduler) -> Say:
     return set_answer
 
 
+def create(gateway: RunningGateway, **fields: Any) -> Response:
+    with gateway.openai() as client:
+        made: Response = client.responses.create(**ASK | fields)
+    return made
+
+
+def stream(gateway: RunningGateway, **fields: Any) -> list[Any]:
+    with gateway.openai() as client:
+        return list(client.responses.create(**ASK | {"stream": True} | fields))
+
+
 def test_whole(gateway: RunningGateway, say: Say) -> None:
     say(CALL)
-    with gateway.openai() as client:
-        made = client.responses.create(**ASK, tools=[PATCH, WEATHER])
+    made = create(gateway, tools=[PATCH, WEATHER])
     message, call = made.output
     assert message.type == "message"
     assert isinstance(call, ResponseCustomToolCall)
@@ -72,8 +82,7 @@ def test_whole(gateway: RunningGateway, say: Say) -> None:
 
 def test_streamed(gateway: RunningGateway, say: Say) -> None:
     say(CALL)
-    with gateway.openai() as client:
-        events = list(client.responses.create(**ASK, tools=[PATCH], stream=True))
+    events = stream(gateway, tools=[PATCH])
     assert [event.sequence_number for event in events] == list(range(len(events)))
     deltas = [e.delta for e in events if e.type == "response.custom_tool_call_input.delta"]
     assert "".join(deltas) == PATCH_TEXT and len(deltas) > 30
@@ -94,8 +103,7 @@ def test_streamed(gateway: RunningGateway, say: Say) -> None:
 
 def test_a_call_that_is_cut(gateway: RunningGateway, say: Say) -> None:
     say(CALL[: CALL.index("Delete")], FinishReason.LENGTH)
-    with gateway.openai() as client:
-        made = client.responses.create(**ASK, tools=[PATCH])
+    made = create(gateway, tools=[PATCH])
     assert made.status == "incomplete"
     call = made.output[1]
     assert isinstance(call, ResponseCustomToolCall)
@@ -104,13 +112,13 @@ def test_a_call_that_is_cut(gateway: RunningGateway, say: Say) -> None:
 
 def test_history(gateway: RunningGateway, scheduler: ScriptedScheduler, say: Say) -> None:
     say(CALL)
+    made = create(gateway, tools=[PATCH])
+    call = made.output[1]
+    assert isinstance(call, ResponseCustomToolCall)
+    result: Any = {"type": "custom_tool_call_output", "call_id": call.call_id}
+    parts = [{"type": "input_text", "text": "Done"}, {"type": "input_text", "text": "!"}]
+    say("Well.")
     with gateway.openai() as client:
-        made = client.responses.create(**ASK, tools=[PATCH])
-        call = made.output[1]
-        assert isinstance(call, ResponseCustomToolCall)
-        result: Any = {"type": "custom_tool_call_output", "call_id": call.call_id}
-        parts = [{"type": "input_text", "text": "Done"}, {"type": "input_text", "text": "!"}]
-        say("Well.")
         client.responses.create(
             model=MODEL, input=[result | {"output": "Done!"}], previous_response_id=made.id
         )
@@ -157,28 +165,26 @@ GRAMMARS: list[tuple[dict[str, Any], Constraint]] = [
 
 
 @pytest.mark.parametrize(("form", "constraint"), GRAMMARS)
-@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("streamed", [False, True])
 def test_a_grammar_is_that_of_a_forced_call(
     gateway: RunningGateway,
     scheduler: ScriptedScheduler,
     say: Say,
     form: dict[str, Any],
     constraint: Constraint,
-    stream: bool,
+    streamed: bool,
 ) -> None:
     """The answer is the text, and not JSON with the text in it."""
     say(PATCH_TEXT)
     tool: Any = PATCH | {"format": form}
     choice: Any = {"type": "custom", "name": "apply_patch"}
-    with gateway.openai() as client:
-        if stream:
-            *_, last = client.responses.create(
-                **ASK, tools=[tool, WEATHER], tool_choice=choice, stream=True
-            )
-            assert last.type == "response.completed"
-            made = last.response
-        else:
-            made = client.responses.create(**ASK, tools=[tool, WEATHER], tool_choice=choice)
+    fields: dict[str, Any] = {"tools": [tool, WEATHER], "tool_choice": choice}
+    if streamed:
+        last = stream(gateway, **fields)[-1]
+        assert last.type == "response.completed"
+        made = last.response
+    else:
+        made = create(gateway, **fields)
     [call] = made.output
     assert isinstance(call, ResponseCustomToolCall)
     assert call.input == PATCH_TEXT
@@ -189,8 +195,7 @@ def test_a_grammar_is_that_of_a_forced_call(
 def test_a_forced_text_that_is_cut(gateway: RunningGateway, say: Say) -> None:
     say(PATCH_TEXT[:9], FinishReason.LENGTH)
     tool: Any = PATCH | {"format": GRAMMARS[0][0]}
-    with gateway.openai() as client:
-        made = client.responses.create(**ASK, tools=[tool], tool_choice="required")
+    made = create(gateway, tools=[tool], tool_choice="required")
     [call] = made.output
     assert isinstance(call, ResponseCustomToolCall)
     assert (call.input, call.status) == (PATCH_TEXT[:9], "incomplete")
@@ -201,8 +206,7 @@ def test_a_forced_text_that_is_cut(gateway: RunningGateway, say: Say) -> None:
 def test_under_auto_the_model_is_told_the_grammar(
     gateway: RunningGateway, scheduler: ScriptedScheduler, form: dict[str, Any]
 ) -> None:
-    with gateway.openai() as client:
-        client.responses.create(**ASK, tools=[PATCH | {"format": form}])
+    create(gateway, tools=[PATCH | {"format": form}])
     work = work_of(scheduler.next(Submit))
     assert work.constraint is None
     [tool] = work.prompt.tools
@@ -214,8 +218,7 @@ def test_without_a_grammar_a_forced_call_is_json(
     gateway: RunningGateway, scheduler: ScriptedScheduler, say: Say
 ) -> None:
     say('[{"name": "apply_patch", "arguments": {"input": "a\\nb"}}]')
-    with gateway.openai() as client:
-        made = client.responses.create(**ASK, tools=[PATCH], tool_choice="required")
+    made = create(gateway, tools=[PATCH], tool_choice="required")
     [call] = made.output
     assert isinstance(call, ResponseCustomToolCall)
     assert call.input == "a\nb"
@@ -233,6 +236,6 @@ def test_without_a_grammar_a_forced_call_is_json(
     ],
 )
 def test_wrong_formats_are_named(gateway: RunningGateway, form: Any, param: str) -> None:
-    with gateway.openai() as client, pytest.raises(openai.BadRequestError) as refused:
-        client.responses.create(**ASK, tools=[PATCH | {"format": form}])
+    with pytest.raises(openai.BadRequestError) as refused:
+        create(gateway, tools=[PATCH | {"format": form}])
     assert refused.value.param == param
