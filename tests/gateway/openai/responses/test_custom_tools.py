@@ -198,7 +198,7 @@ def test_a_forced_text_that_is_cut(gateway: RunningGateway, say: Say) -> None:
     made = create(gateway, tools=[tool], tool_choice="required")
     [call] = made.output
     assert isinstance(call, ResponseCustomToolCall)
-    assert (call.input, call.status) == (PATCH_TEXT[:9], "incomplete")
+    assert (call.input, call.to_dict()["status"]) == (PATCH_TEXT[:9], "incomplete")
     assert made.status == "incomplete"
 
 
