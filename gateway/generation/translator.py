@@ -48,12 +48,12 @@ class Translator:
             events.insert(0, Logprobs(output.index, output.logprobs))
         if output.prompt_logprobs:
             events.insert(0, PromptLogprobs(output.index, output.prompt_logprobs))
+        if output.timings is not None:
+            events.insert(0, Measured(output.index, output.timings))
         if output.prompt_usage is not None:
             events.insert(0, PromptRead(output.index, output.prompt_usage))
         if output.progress is not None:
             events.insert(0, Reading(output.index, output.progress))
-        if output.timings is not None:
-            events.insert(0, Measured(output.index, output.timings))
         if output.finish_reason is not None:
             events.append(self._end(output))
         if output.usage is not None:

@@ -72,7 +72,11 @@ class Background:
             return await self._archive.renew(response_id)
         first, frames = log.stored, log.unstored
         log.stored += len(frames)
-        return await self._archive.add_events(response_id, first, frames)
+        try:
+            return await self._archive.add_events(response_id, first, frames)
+        except ApiError:
+            log.stored = first  # there must be no gap before what is stored later
+            raise
 
     def stop(self, response_id: str) -> None:
         """End the work on a response, if it is this process'."""
