@@ -18,6 +18,7 @@ from cupola.gateway.generation.dependencies import ApiDependencies
 from cupola.gateway.generation.embedder import Embedder
 from cupola.gateway.generation.generator import Generator
 from cupola.gateway.generation.model_directory import ModelDirectory
+from cupola.gateway.generation.prompt_counter import PromptCounter
 from cupola.gateway.http.body_reader import BodyReader
 from cupola.gateway.http.cors import Cors, Origins, is_loopback
 from cupola.gateway.http.error_formats import HANDLERS, ErrorFormats
@@ -48,6 +49,7 @@ def build_app(
             config=config,
             generator=Generator(client, directory, formats),
             embedder=Embedder(client, directory),
+            counter=PromptCounter(client, directory, formats),
             client=client,
             models=directory,
             formats=formats,

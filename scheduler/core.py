@@ -184,7 +184,8 @@ class Scheduler:
             request = self.requests.running_on(peer, output.request_id)
             if request is None:
                 continue  # aborted, or a late frame from a worker that was given up
-            request.started = True
+            if output.progress is None:  # a prompt that is being read may run elsewhere
+                request.started = True
             request.suspect = False
             if output.last:
                 self.requests.end(request)

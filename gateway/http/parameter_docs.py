@@ -32,6 +32,8 @@ MEANINGS: Mapping[str, str] = {
     "repeat_penalty": "Above 1: makes tokens less likely that the prompt or the answer has.",
     "max_new_tokens": "Another name of `max_tokens`.",
     "n_predict": "Another name of `max_tokens`.",
+    "timings_per_token": "Every piece of a stream has `timings`, not only the last one.",
+    "return_progress": "A stream tells how much of the prompt has been read.",
     "n_probs": "Another name of `logprobs` and `top_logprobs`.",
     "json_schema": "A JSON schema that the answer must match.",
     "grammar": "A grammar that the answer must follow: GBNF or Lark.",

@@ -24,6 +24,7 @@ class ToolCallFormat(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     markers: tuple[Markers, ...] = ()
     payload: Payload = Payload.JSON
     bare: bool = False  # a call may also be the whole answer, without markers
+    whole: bool = False  # an answer may also begin with whole calls as JSON: see ``whole_calls``
     noise: tuple[str, ...] = ()  # further markers, which mean nothing
 
 

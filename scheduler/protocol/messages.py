@@ -29,9 +29,11 @@ from cupola.scheduler.protocol.tasks import Encode as Encode
 from cupola.scheduler.protocol.tasks import FinishReason as FinishReason
 from cupola.scheduler.protocol.tasks import LocalModel as LocalModel
 from cupola.scheduler.protocol.tasks import Output as Output
+from cupola.scheduler.protocol.tasks import PromptProgress as PromptProgress
 from cupola.scheduler.protocol.tasks import SamplingParams as SamplingParams
 from cupola.scheduler.protocol.tasks import Task as Task
 from cupola.scheduler.protocol.tasks import Text as Text
+from cupola.scheduler.protocol.tasks import Timings as Timings
 from cupola.scheduler.protocol.tasks import TokenLogprob as TokenLogprob
 from cupola.scheduler.protocol.tasks import Tokens as Tokens
 from cupola.scheduler.protocol.tasks import Usage as Usage

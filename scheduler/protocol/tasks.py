@@ -97,6 +97,8 @@ class Work(msgspec.Struct, frozen=True, tag=True, omit_defaults=True):
     keep_special: bool = False  # special tokens are part of the text, for parsers of tool calls
     prompt_logprobs: bool = False  # ``sampling.logprobs`` is for the prompt's tokens as well
     cache_salt: str = ""  # requests share cached prefixes only if their salts are equal
+    timings: bool = False  # every output has timings, not only the last one
+    progress: bool = False  # outputs tell how much of the prompt has been read
 
 
 class Encode(msgspec.Struct, frozen=True, tag=True, omit_defaults=True):
@@ -145,6 +147,26 @@ class Usage(msgspec.Struct, frozen=True, omit_defaults=True):
     load_seconds: float = 0.0  # how long the request waited for its model to be loaded
 
 
+class Timings(msgspec.Struct, frozen=True):
+    """How long a request has taken so far, measured in the worker. It does not count waiting.
+
+    ``generation_seconds`` begin with the first token.
+    """
+
+    usage: Usage
+    prompt_seconds: float
+    generation_seconds: float
+
+
+class PromptProgress(msgspec.Struct, frozen=True):
+    """How much of a prompt has been read."""
+
+    total: int  # tokens
+    cached: int  # of them, that were in the cache
+    read: int  # of them, cached ones included
+    seconds: float
+
+
 class TokenLogprob(msgspec.Struct, frozen=True, omit_defaults=True):
     """A token of the text, its log probability, and the most probable tokens in its place."""
 
@@ -173,6 +195,9 @@ class Output(msgspec.Struct, frozen=True, omit_defaults=True):
     pieces: tuple[bytes, ...] = ()  # the bytes of each of ``tokens``; a character may be split
     embedding: bytes = b""  # the result of Embed: float32, little-endian
     prompt_usage: Usage | None = None  # in a request's first output: the usage so far
+    timings: Timings | None = None  # in the last output, and where the Work asks for it
+    # An output of its own, before the first one. It has no text.
+    progress: PromptProgress | None = None
 
     @property
     def last(self) -> bool:

@@ -19,6 +19,7 @@ from cupola.scheduler.protocol.messages import (
     LocalModel,
     Output,
     Outputs,
+    PromptProgress,
     Query,
     Ready,
     Rejected,
@@ -165,6 +166,16 @@ def test_a_lost_worker_ends_what_had_begun_and_the_rest_runs_elsewhere(scheduler
     assert isinstance(rejected, Rejected)
     assert (rejected.request_id, rejected.code) == ("begun", ErrorCode.WORKER_LOST)
     assert sends[1:] == [Send(b"w1", submit("fresh"))]
+
+
+def test_progress_with_a_prompt_is_no_beginning(scheduler):
+    """The client has nothing of the answer, so it can run elsewhere."""
+    scheduler.receive(b"w0", ready("cpu:0/0"), now=0)
+    scheduler.receive(b"g", submit("r"), now=0)
+    told = Outputs((Output("r", progress=PromptProgress(9, 0, 5, 0.1)),))
+    assert scheduler.receive(b"w0", told, now=1) == [Send(b"g", told)]
+    scheduler.receive(b"w1", ready("cpu:0/1"), now=1)
+    assert answers(scheduler.process_ended("cpu:0/0", now=2)) == [Send(b"w1", submit("r"))]
 
 
 def test_what_runs_again_goes_before_what_came_later(scheduler):

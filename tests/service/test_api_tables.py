@@ -96,7 +96,7 @@ SAMPLES: dict[str, Any] = {
     "raw": True, "repeat_penalty": 1.5, "repeat_last_n": 0, "num_predict": 5,
     # Of llama-server and others.
     "json_schema": {"type": "object"}, "grammar": 'root ::= "a"', "max_new_tokens": 5,
-    "n_predict": 5, "n_probs": 3,
+    "n_predict": 5, "n_probs": 3, "timings_per_token": True, "return_progress": True,
 }  # fmt: skip
 NEEDED: dict[str, dict[str, Any]] = {  # what a parameter is nothing without
     "top_logprobs": {"logprobs": True},
@@ -104,6 +104,7 @@ NEEDED: dict[str, dict[str, Any]] = {  # what a parameter is nothing without
     "parallel_tool_calls": {"tools": [TOOL]},
     "function_call": {"functions": [{"name": "f"}]},
     "repeat_last_n": {"repeat_penalty": 1.5},
+    "return_progress": {"stream": True},
 }
 # These change the frames, or what becomes of the answer: the tests of their endpoints show it.
 ELSEWHERE = {

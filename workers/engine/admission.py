@@ -108,7 +108,13 @@ class Admission:
         if work.constraint is not None:
             grammar = self._constraints.compile(work.constraint)
             grammar.add_done_callback(lambda _: self._wake())
-        job = Job(request_id, len(prompt.tokens), open=work.answers)
+        job = Job(
+            request_id,
+            len(prompt.tokens),
+            open=work.answers,
+            wants_timings=work.timings,
+            wants_progress=work.progress,
+        )
         return [self._sequence(job, index, prompt, grammar) for index in range(work.answers)]
 
     def abandon(self, sequences: Iterable[Sequence]) -> None:

@@ -22,6 +22,7 @@ from cupola.workers.engine.draft_planner import DraftPlanner
 from cupola.workers.engine.invariants import violations
 from cupola.workers.engine.plan import Step, plan
 from cupola.workers.engine.recovery import Recovery
+from cupola.workers.engine.request_timings import RequestTimings
 from cupola.workers.engine.rows import is_exact, row_of
 from cupola.workers.engine.sequence import Reproducible, Sequence
 from cupola.workers.engine.slot_allocation import SlotAllocator
@@ -73,6 +74,7 @@ class Engine:
         self._waiting: deque[Sequence] = deque()
         self._running: list[Sequence] = []  # in order of arrival
         self._recovery: Recovery[Sequence] = Recovery()
+        self._timings = RequestTimings()
 
     @property
     def serving(self) -> Serving:
@@ -131,6 +133,7 @@ class Engine:
             self._waiting.remove(sequence)
             self._recovery.forget(sequence)
         self._admission.abandon(waiting)
+        self._timings.forget(request_id)
 
     def rest(self, long: bool) -> None:
         if not self._running:
@@ -155,11 +158,12 @@ class Engine:
             return [*rejected]
         completing = [step.sequence for step in steps if step.completes]
         self._masks.begin([sequence.matcher for sequence in completing])
+        self._timings.begin(steps)
         try:
             logits = self._run(steps)
         except Exception as error:  # of whatever kind the runtime raises
             return [*rejected, *self._recover(steps, error)]
-        outputs = self._selection.select(steps, logits)
+        outputs = self._timings.add_to(self._selection.select(steps, logits), steps)
         failed = self._end(completing)
         return [*rejected, *outputs, *failed]
 

@@ -41,6 +41,8 @@ class Job:
     drafted_tokens: int = 0
     accepted_tokens: int = 0  # of those drafted
     has_output: bool = False
+    wants_timings: bool = False  # with every output
+    wants_progress: bool = False  # while its prompt is read
 
     @property
     def usage(self) -> Usage:

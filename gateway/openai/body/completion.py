@@ -47,6 +47,8 @@ class CompletionRequest(SamplingFields, FormatFields):
     max_new_tokens: Limit | None = None
     n_predict: Limit | None = None
     n_probs: Annotated[int, Field(ge=0, le=20)] | None = None
+    timings_per_token: bool | None = None
+    return_progress: bool | None = None
     logprobs: Annotated[int, Field(ge=0, le=5)] | None = None
     echo: bool | None = None
     best_of: Annotated[int, Field(ge=1, le=128)] | None = None
