@@ -11,17 +11,18 @@ from __future__ import annotations
 from collections.abc import Iterable
 from itertools import count
 
-from cupola.scheduler import totals
 from cupola.scheduler.placement import place
 from cupola.scheduler.policy import SchedulerPolicy
 from cupola.scheduler.protocol.messages import (
     Abort,
     Done,
     ErrorCode,
+    FinishReason,
     FromGateway,
     Goodbye,
     Heartbeat,
     LoadModel,
+    Outcome,
     Output,
     Outputs,
     Query,
@@ -31,12 +32,12 @@ from cupola.scheduler.protocol.messages import (
     Status,
     Submit,
     ToScheduler,
-    Totals,
     UnloadModel,
 )
 from cupola.scheduler.queue import WaitingQueue
 from cupola.scheduler.records import Peer, Request, Send, Worker
 from cupola.scheduler.requests import Requests
+from cupola.scheduler.totals import Account, outcome_of
 from cupola.scheduler.unloads import Unloads
 from cupola.scheduler.workers import Workers
 
@@ -52,7 +53,7 @@ class Scheduler:
         self.gateways: dict[Peer, float] = {}  # when their leases end
         self.unloads = Unloads()
         self._arrivals = count()
-        self._totals = Totals()
+        self._account = Account()
         self._status_changed = False  # since the gateways were last sent a Status
 
     # -- events ------------------------------------------------------------------------------------
@@ -95,7 +96,7 @@ class Scheduler:
             case Abort():
                 return self._on_abort(peer, message)
             case Query():
-                return [Send(peer, self.status())]
+                return self._on_query(peer, message)
             case Ready():
                 return self._on_ready(peer, message, now)
             case Heartbeat():
@@ -115,12 +116,12 @@ class Scheduler:
             return []  # it was sent twice: the first one counts
         if provider not in self.policy.workers.values():
             text = f"no worker runs {provider}; start one with --workers"
-            return [Send(peer, Rejected(request_id, ErrorCode.NO_WORKER, text))]
+            return [self._turned_away(peer, message, ErrorCode.NO_WORKER, text)]
         deadline = now + self.policy.queue_timeout
         request = Request(peer, message, next(self._arrivals), deadline)
         if not self.queue.has_room(request):
             text = f"{len(self.queue)} requests are waiting already; try again later"
-            return [Send(peer, Rejected(request_id, ErrorCode.QUEUE_FULL, text))]
+            return [self._turned_away(peer, message, ErrorCode.QUEUE_FULL, text)]
         self.requests.add(request)
         return []
 
@@ -135,7 +136,12 @@ class Scheduler:
         request = self.requests.get(message.request_id)
         if request is None or request.gateway != peer:
             return []
-        return self._abort(request)
+        return self._abort(request, message.counts_as)
+
+    def _on_query(self, peer: Peer, message: Query) -> list[Send]:
+        for outcome, requests in message.ended.items():
+            self._account.ended(outcome, requests)
+        return [Send(peer, self.status(answers=message.number))]
 
     # -- messages from workers ---------------------------------------------------------------------
 
@@ -158,12 +164,13 @@ class Scheduler:
     def _on_outputs(self, peer: Peer, message: Outputs) -> list[Send]:
         by_gateway: dict[Peer, list[Output]] = {}
         for output in message.outputs:
+            self._account.told(output)
             request = self.requests.running_on(peer, output.request_id)
-            if request is None:
+            if request is None or output.finish_reason is FinishReason.ABORT:
                 continue  # aborted, or a late frame from a worker that was given up
             request.started = True
             if output.last:
-                self.requests.end(request)
+                self._end(request, Outcome.ANSWERED)
             by_gateway.setdefault(request.gateway, []).append(output)
         return [Send(gateway, Outputs(tuple(outputs))) for gateway, outputs in by_gateway.items()]
 
@@ -174,7 +181,7 @@ class Scheduler:
         request = self.requests.running_on(peer, message.request_id)
         if request is None:
             return []
-        self.requests.end(request)
+        self._end(request, _outcome(message))
         return [Send(request.gateway, message)]
 
     def _on_goodbye(self, peer: Peer) -> list[Send]:
@@ -217,7 +224,6 @@ class Scheduler:
     def _settle(self, sends: list[Send]) -> list[Send]:
         """What follows from any event: waiting requests start, and gateways get the new Status."""
         sends += self._dispatch()
-        self._totals = totals.updated(self._totals, (send.message for send in sends))
         if self._status_changed:
             self._status_changed = False
             status = self.status()
@@ -235,22 +241,44 @@ class Scheduler:
                 sends.append(Send(worker.peer, request.message))
         return sends
 
-    def _abort(self, request: Request) -> list[Send]:
+    def _abort(self, request: Request, counts_as: Outcome | None = Outcome.ABORTED) -> list[Send]:
         """End a request that nobody waits for."""
         worker = request.worker
-        self.requests.end(request)
+        self._end(request, counts_as)
         return [Send(worker.peer, Abort(request.id))] if worker else []
 
     def _reject(self, request: Request, code: ErrorCode, text: str) -> list[Send]:
-        self.requests.end(request)
+        self._end(request, outcome_of(code))
         return [Send(request.gateway, Rejected(request.id, code, text))]
 
-    def status(self) -> Status:
+    def _turned_away(
+        self, peer: Peer, message: Submit | LoadModel, code: ErrorCode, text: str
+    ) -> Send:
+        """The answer to a request that does not even wait."""
+        self._count(message, outcome_of(code))
+        return Send(peer, Rejected(message.request_id, code, text))
+
+    def _end(self, request: Request, outcome: Outcome | None) -> None:
+        self.requests.end(request)
+        self._count(request.message, outcome)
+
+    def _count(self, message: Submit | LoadModel, outcome: Outcome | None) -> None:
+        """Count a request that has ended. Loads are no work of a model."""
+        if outcome is not None and isinstance(message, Submit):
+            self._account.ended(outcome)
+
+    def status(self, answers: int = 0) -> Status:
+        """``answers``: the number of the gateway's Query; 0: it is sent unasked."""
         return Status(
             epoch=self.epoch,
             pid=self.pid,
             queued=len(self.queue),
             workers=self.workers.statuses(),
             missing=self.workers.missing(),
-            totals=self._totals,
+            totals=self._account.totals,
+            answers=answers,
         )
+
+
+def _outcome(end: Done | Rejected) -> Outcome:
+    return outcome_of(end.code) if isinstance(end, Rejected) else Outcome.ANSWERED

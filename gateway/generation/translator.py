@@ -40,7 +40,7 @@ class Translator:
         if output.prompt_logprobs:
             events.insert(0, PromptLogprobs(output.index, output.prompt_logprobs))
         if output.prompt_usage is not None:
-            events.insert(0, PromptRead(output.index, output.prompt_usage))
+            events.insert(0, PromptRead(output.index, output.prompt_usage, output.room))
         if output.finish_reason is not None:
             events.append(self._end(output))
         if output.usage is not None:

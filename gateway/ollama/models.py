@@ -90,7 +90,7 @@ class ModelEndpoints:
         return json_answer(OllamaTags([await self._entry(model) for model in cached]))
 
     async def ps(self, request: Request) -> Response:
-        status = self._client.status
+        status = await self._client.status_now()
         workers = status.workers if status else ()
         running = []
         for cached in await self._models.on_disk():
@@ -174,7 +174,7 @@ def _capabilities(task: str, answer_format: AnswerFormat) -> list[str]:
         return ["embedding"]
     able = {
         "completion": True,
-        "tools": answer_format.template_takes_tools,
+        "tools": answer_format.chats,
         "thinking": answer_format.thinks,
     }
     return [name for name, can in able.items() if can]

@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Route
+
+from cupola.gateway.http.error_codes import WORK
 
 JSON = "application/json"
 TEXT = "text/plain"
@@ -85,3 +87,13 @@ def post(path: str, endpoint: Callable[..., Any], operation: Operation) -> Descr
 
 def delete(path: str, endpoint: Callable[..., Any], operation: Operation) -> DescribedRoute:
     return DescribedRoute(path, endpoint, operation, ["DELETE"])
+
+
+def working(routes: Sequence[BaseRoute]) -> list[DescribedRoute]:
+    """Those whose requests are for a model's work: text, tokens or vectors."""
+    described = [route for route in routes if isinstance(route, DescribedRoute)]
+    return [
+        route
+        for route in described
+        if route.described_methods == ("POST",) and set(WORK) <= set(route.operation.errors)
+    ]

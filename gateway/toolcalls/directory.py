@@ -78,7 +78,9 @@ def read_format(folder: Path) -> AnswerFormat:
     answer_format = _overridden(format_of_template(template), own)
     special = {token.content for token in tokenizer.added_tokens_decoder.values() if token.special}
     return replace(
-        answer_format, special=any(_is_special(m, special) for m in _markers(answer_format))
+        answer_format,
+        chats=bool(template),
+        special=any(_is_special(m, special) for m in _markers(answer_format)),
     )
 
 

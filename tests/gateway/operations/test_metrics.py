@@ -21,7 +21,9 @@ def status() -> Status:
         missing=("cpu:0/1",),
         totals=Totals(
             answered=7,
+            refused=2,
             failed=1,
+            aborted=3,
             prompt_tokens=100,
             completion_tokens=50,
             cached_tokens=40,
@@ -45,7 +47,6 @@ def test_guesses_tokens_and_requests_are_told(
     gateway: RunningGateway, scheduler: ScriptedScheduler
 ) -> None:
     scheduler.status = status()
-    gateway.until(lambda: gateway.client.status == scheduler.status)
     with gateway.http() as http:
         answer = http.get("/metrics")
     assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
@@ -53,7 +54,9 @@ def test_guesses_tokens_and_requests_are_told(
     assert samples == [
         "cupola_scheduler_up 1",
         'cupola_requests_total{outcome="answered"} 7',
+        'cupola_requests_total{outcome="refused"} 2',
         'cupola_requests_total{outcome="failed"} 1',
+        'cupola_requests_total{outcome="aborted"} 3',
         "cupola_prompt_tokens_total 100",
         "cupola_cached_prompt_tokens_total 40",
         "cupola_completion_tokens_total 50",
