@@ -70,6 +70,11 @@ class FormatDirectory:
         return answer_format
 
 
+def read_template(folder: Path) -> str:
+    """The chat template of the model in ``folder``; empty where it has none."""
+    return _template(folder, _decode(folder / TOKENIZER, _Tokenizer) or _Tokenizer())
+
+
 def read_format(folder: Path) -> AnswerFormat:
     """The format of the model in ``folder``. A file that cannot be read is logged and left out."""
     tokenizer = _decode(folder / TOKENIZER, _Tokenizer) or _Tokenizer()
