@@ -22,6 +22,7 @@ from cupola.scheduler.protocol.lifeline import ORPHANED
 from cupola.scheduler.protocol.messages import (
     Abort,
     ErrorCode,
+    Outcome,
     Output,
     Outputs,
     Rejected,
@@ -101,7 +102,7 @@ def test_stream_that_outlives_the_grace_time_ends_with_an_error(
         gateway.join()
     assert b'"code":"shutting_down"' in received and b"[DONE]" not in received
     assert received.endswith(b"0\r\n\r\n")
-    assert scheduler.next(Abort) == Abort(request_id)
+    assert scheduler.next(Abort) == Abort(request_id, counts_as=Outcome.FAILED)
 
 
 def test_whole_answer_that_outlives_the_grace_time(

@@ -89,8 +89,8 @@ def queued(gateway: RunningGateway) -> int:
 def test_a_status_that_was_not_asked_for_answers_no_question(
     gateway: RunningGateway, scheduler: ScriptedScheduler
 ) -> None:
-    scheduler.status = None
     gateway.until(lambda: gateway.client.status is not None)
+    scheduler.status = None
     with ThreadPoolExecutor() as threads, gateway.http() as http:
         answer = threads.submit(http.get, "/ready")
         scheduler.send(Status("first", queued=9, workers=(WORKER,)))
