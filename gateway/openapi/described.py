@@ -61,6 +61,11 @@ class Operation:
     errors: Sequence[str] = ()  # codes, besides those that a body and every request can have
     succeeds: bool = True
 
+    @property
+    def asks_a_model(self) -> bool:
+        """Whether a model works for it: it can fail in all the ways in which such work can."""
+        return set(WORK) <= set(self.errors)
+
 
 class DescribedRoute(Route):
     """A route of Starlette's that knows its ``operation``."""
@@ -95,5 +100,5 @@ def working(routes: Sequence[BaseRoute]) -> list[DescribedRoute]:
     return [
         route
         for route in described
-        if route.described_methods == ("POST",) and set(WORK) <= set(route.operation.errors)
+        if route.described_methods == ("POST",) and route.operation.asks_a_model
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from typing import Any
 
@@ -60,3 +61,14 @@ def test_the_header_tells_what_fits(
     assert answer.status_code == 200
     assert set(wanted) == {FAR}
     assert answer.headers.get("x-cupola-max-tokens") == (str(room) if room else None)
+
+
+def test_the_description_names_the_header(shared_gateway: RunningGateway) -> None:
+    with shared_gateway.http() as http:
+        paths = http.get("/openapi.json").json()["paths"]
+    described = {
+        path
+        for path, methods in paths.items()
+        if "post" in methods and "x-cupola-max-tokens" in json.dumps(methods["post"])
+    }
+    assert described == set(BODIES)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 from cupola.cache.catalog import ExecutionProvider
 from cupola.gateway.operations.metrics import render
-from cupola.scheduler.protocol.messages import Status, Totals, WorkerStatus
+from cupola.scheduler.protocol.messages import Outcome, Status, Totals, WorkerStatus
 from tests.gateway.running_gateway import RunningGateway
 from tests.gateway.scripted_scheduler import ScriptedScheduler
 
@@ -69,6 +70,16 @@ def test_guesses_tokens_and_requests_are_told(
         'cupola_model_loaded{worker="cpu:0/0",model="m:1"} 1',
         'cupola_model_loaded{worker="cpu:0/0",model="o\\"\\n:1"} 1',
     ]
+
+
+def test_the_page_names_the_metrics_and_the_outcomes() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "api.md").read_text("utf-8")
+    section = page.partition("## Metrics")[2].partition("\n## ")[0]
+    metrics, outcomes = section.split("| `outcome` of a request")
+    told = {name.removeprefix("cupola_") for name in re.findall(r"# TYPE (\w+)", render(status()))}
+    rows = "".join(re.findall(r"^\| (`.*?) \|", metrics, re.M))
+    assert set(re.findall(r"`(\w+)`", rows)) == told
+    assert set(re.findall(r"^\| `(\w+)` \|", outcomes, re.M)) == set(Outcome)
 
 
 def test_without_a_scheduler_only_that_is_told() -> None:
