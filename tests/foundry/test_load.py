@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import pytest
@@ -122,7 +123,7 @@ def test_a_provider_that_is_not_here_is_refused_alike_at_load_and_in_requests(
 ) -> None:
     """By all that takes ``ep``: same status, same text, and nothing is loaded."""
     user = {"role": "user", "content": "Hello!"}
-    bodies = {
+    bodies: dict[str, dict[str, Any]] = {
         "/v1/chat/completions": {"messages": [user]},
         "/v1/completions": {"prompt": "Hello!"},
         "/v1/responses": {"input": "Hello!"},

@@ -9,7 +9,15 @@ from typing import Any
 
 import pytest
 
-from cupola.scheduler.protocol.messages import Embed, Encode, Submit, Work, decode_work
+from cupola.scheduler.protocol.messages import (
+    Chat,
+    Embed,
+    Encode,
+    Submit,
+    Text,
+    Work,
+    decode_work,
+)
 from tests.gateway.running_gateway import MODEL, RunningGateway
 from tests.gateway.scripted_scheduler import ScriptedScheduler
 
@@ -48,12 +56,10 @@ def parsed(scheduler: ScriptedScheduler, gateway: RunningGateway, name: str, bod
     scheduler.script = None
     with gateway.post({"model": MODEL, "stream": False, **body}, path):
         work = decode_work(scheduler.next(Submit).work)
-    match work:
-        case Embed(texts):
-            return texts[0].parse_special
-        case Work(prompt) | Encode(prompt):
-            return prompt.parse_special
-    raise AssertionError(work)
+    assert isinstance(work, Work | Encode | Embed)
+    prompt = work.texts[0] if isinstance(work, Embed) else work.prompt
+    assert isinstance(prompt, Chat | Text)
+    return prompt.parse_special
 
 
 @pytest.mark.parametrize(("name", "body", "default"), CASES)

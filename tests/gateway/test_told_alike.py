@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import pytest
@@ -26,7 +27,7 @@ CAPABILITIES: dict[str, Callable[[httpx2.Client], bool]] = {
 }
 
 
-def shown(http: httpx2.Client) -> dict[str, list[str]]:
+def shown(http: httpx2.Client) -> dict[str, Any]:
     return dict(http.post("/api/show", json={"model": MODEL}).json())
 
 
