@@ -10,6 +10,8 @@ _REFUSALS = frozenset(
     {ErrorCode.INVALID_REQUEST, ErrorCode.CONTEXT_LENGTH_EXCEEDED, ErrorCode.MODEL_NOT_FOUND}
 )
 
+_MOST = 2**63 - 1  # that a frame can hold, whatever nonsense was told
+
 
 class Account:
     """Tokens are counted when a worker tells of them, so those of running requests are there."""
@@ -19,7 +21,7 @@ class Account:
 
     @property
     def totals(self) -> Totals:
-        return Totals(**self._counts)
+        return Totals(**{name: min(max(0, count), _MOST) for name, count in self._counts.items()})
 
     def ended(self, outcome: Outcome, requests: int = 1) -> None:
         self._counts[outcome.value] += requests
