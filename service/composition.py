@@ -112,6 +112,7 @@ def build_supervisor(
         port=listener.getsockname()[1],
         supervisor_pid=os.getpid(),
         providers=tuple({worker.provider: None for worker in workers}),
+        context=settings.context,
         ollama_port=settings.ollama_port,
         legacy_keys=settings.legacy_keys == "yes",
         cors_origins=listed(settings.cors_origins),

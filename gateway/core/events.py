@@ -87,6 +87,7 @@ class PromptRead(msgspec.Struct, frozen=True):
 
     index: int  # of the prompt's first answer
     usage: Usage
+    room: int = 0  # how many new tokens fit, if the request asks for more; 0: it does not
 
 
 class Finished(msgspec.Struct, frozen=True, gc=False):

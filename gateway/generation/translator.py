@@ -51,7 +51,7 @@ class Translator:
         if output.timings is not None:
             events.insert(0, Measured(output.index, output.timings))
         if output.prompt_usage is not None:
-            events.insert(0, PromptRead(output.index, output.prompt_usage))
+            events.insert(0, PromptRead(output.index, output.prompt_usage, output.room))
         if output.progress is not None:
             events.insert(0, Reading(output.index, output.progress))
         if output.finish_reason is not None:

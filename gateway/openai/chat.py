@@ -92,7 +92,6 @@ def generation_of(body: ChatRequest) -> GenerationRequest:
         provider=body.ep,
         names={
             "prompt": "messages",
-            "max_tokens": body.limit_param,
             "constraint": body.constraint_param,
             "template_options": "chat_template_kwargs",
         },

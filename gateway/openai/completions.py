@@ -79,7 +79,6 @@ def generation_of(
         ttl=body.seconds_loaded,
         provider=body.ep,
         names={
-            "max_tokens": body.limit_param,
             "constraint": body.constraint_param,
             "prompt_logprobs": "echo",
         },

@@ -80,7 +80,7 @@ class TokensApi:
             return await self._tokenize_chat(request, await read_body(TokenizeChat, request))
         body = await read_body(TokenizeText, request)
         model = await self._model(body.model)
-        task = Encode(Text(body.text), body.adds_special, body.parse_special is not False)
+        task = Encode(Text(body.text, body.parse_special is not False), body.adds_special)
         with with_param_names({"prompt": "prompt" if body.content is None else "content"}):
             (output,) = await ask(self._client, request, model, task)
         if body.prompt is not None:

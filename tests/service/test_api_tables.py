@@ -120,6 +120,8 @@ def chat(**fields: Any) -> Any:
 def completion(**fields: Any) -> Any:
     if fields.get("logprobs") is True:
         fields["logprobs"] = 3
+    if "parse_special" in fields:  # the default is that of llama-server and vLLM
+        fields["parse_special"] = False
     asked = CompletionRequest.model_validate({"model": "m", "prompt": "Hi", **fields})
     return completion_generation(asked, asked.prompts[0])
 
@@ -156,7 +158,7 @@ def ollama_generate(**fields: Any) -> Any:
 
 
 def options(**fields: Any) -> Any:
-    return OllamaOptions.model_validate(fields).sampling(None)
+    return ollama_chat(options=fields)
 
 
 BODIES: dict[Callable[..., Any], type[Endpoint]] = {

@@ -64,7 +64,6 @@ class ChatRequest(SamplingFields, FormatFields):
     add_generation_prompt: bool | None = None
     continue_final_message: bool | None = None
     chat_template_kwargs: dict[str, Any] | None = None
-    parse_special: bool | None = None
     safety_identifier: str | None = None
     prompt_cache_key: str | None = None
     prompt_cache_retention: str | None = None
@@ -78,19 +77,9 @@ class ChatRequest(SamplingFields, FormatFields):
 
     @property
     def token_limit(self) -> int | None:
-        return self._limit[1]
-
-    @property
-    def limit_param(self) -> str:
-        """The parameter that set the limit. ``max_tokens`` where none did."""
-        return self._limit[0]
-
-    @property
-    def _limit(self) -> tuple[str, int | None]:
-        if self.max_completion_tokens is not None:
-            return limit_of({"max_completion_tokens": self.max_completion_tokens})
-        names = ("max_tokens", "max_new_tokens", "n_predict")
-        return limit_of({name: getattr(self, name) for name in names})
+        return limit_of(
+            self.max_completion_tokens, self.max_tokens, self.max_new_tokens, self.n_predict
+        )
 
     @property
     def best_logprobs(self) -> int | None:

@@ -170,7 +170,7 @@ class ResponsesRequest(SamplingFields):
 
     @property
     def token_limit(self) -> int | None:
-        return limit_of({"max_output_tokens": self.max_output_tokens})[1]
+        return limit_of(self.max_output_tokens)
 
     @property
     def best_logprobs(self) -> int | None:

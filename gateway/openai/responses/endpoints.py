@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from starlette.requests import Request
 from starlette.responses import Response
 
+from cupola.gateway.core.counting import counted_below
 from cupola.gateway.core.request import Conversation, GenerationRequest
 from cupola.gateway.generation.generator import Generation, Generator
 from cupola.gateway.generation.prompt_counter import PromptCounter
@@ -39,7 +40,6 @@ from cupola.gateway.openai.responses.replay import stored_events, streamed
 
 NAMES = {
     "prompt": "input",
-    "max_tokens": "max_output_tokens",
     "constraint": "text.format",
     "template_options": "reasoning",
 }
@@ -100,6 +100,7 @@ class ResponsesEndpoints:
         """
         record = progress.record
         await self._archive.add(record, items)
+        counted_below()  # when it ends, whoever reads the stream
         if not progress.streamed:
             self._background.start(generation, progress)
             return json_answer(record)
@@ -194,7 +195,11 @@ def generation_of(
     effort = body.reasoning.effort if body.reasoning else None
     return GenerationRequest(
         model=body.model,
-        prompt=Conversation(messages(body.instructions, items), body.template_options),
+        prompt=Conversation(
+            messages(body.instructions, items),
+            body.template_options,
+            parse_special=bool(body.parse_special),
+        ),
         sampling=body.sampling(body.token_limit, body.best_logprobs),
         tools=body.tool_options,
         constraint=body.constraint,
