@@ -37,7 +37,7 @@ from cupola.scheduler.protocol.messages import (
     decode_work,
 )
 from cupola.workers.model.backend import Backend, RequestError
-from cupola.workers.model.error_text import without_paths
+from cupola.cache.error_text import without_paths
 from cupola.workers.residency import Residency, Resident
 
 logger = logging.getLogger(__name__)

@@ -16,6 +16,7 @@ from cupola.client import home
 from cupola.client.commands.connection import loaded_ids
 from cupola.client.commands.filters import task_of
 from cupola.client.commands.options import (
+    CachedName,
     Limit,
     Name,
     OfKind,
@@ -24,8 +25,15 @@ from cupola.client.commands.options import (
     Variants,
     Yes,
 )
-from cupola.client.commands.output import Column, Form, Output, print_json, print_table
 from cupola.client.errors import ClientError
+from cupola.client.terminal.output import (
+    Column,
+    Form,
+    Output,
+    print_json,
+    print_table,
+    report_success,
+)
 
 if TYPE_CHECKING:
     from cupola.cache.catalog import ModelVariant
@@ -101,7 +109,7 @@ def info(
 
     from cupola.cache.errors import NotCachedError
     from cupola.cache.store import ModelCache
-    from cupola.client.commands.figures import in_words
+    from cupola.client.terminal.figures import in_words
 
     cache = ModelCache(home.current())
     variant = cache.catalog().find(name)[0]
@@ -175,10 +183,7 @@ def download(
         message = f"Model {model.variant.id} is ready in {model.path}"
         if output is Form.TEXT:
             print(f"[{'#' * 36}] 100.00 %")
-    if output is Form.JSON:
-        print_json({"success": True, "message": message})
-    else:
-        print(message)
+    report_success(message, output)
 
 
 def import_file(
@@ -186,6 +191,7 @@ def import_file(
     alias: Annotated[
         str | None, typer.Option(help="Short name of the model. [the file's name]")
     ] = None,
+    output: Output = Form.TEXT,
 ) -> None:
     """Make a model out of a GGUF file on this disk. This needs no network.
 
@@ -196,12 +202,14 @@ def import_file(
     if not file.is_file():
         raise ClientError(f"There is no file {file}")
     model = local_model.import_file(home.current(), file, alias)
-    print(f"Model {model.variant.id} is ready in {model.path}")
-    print(f"To chat with it: cupola model run {model.variant.alias}")
+    message = f"Model {model.variant.id} is ready in {model.path}"
+    report_success(message, output, **record(model.variant, True))
+    if output is Form.TEXT:
+        print(f"To chat with it: cupola model run {model.variant.alias}")
 
 
 def remove(
-    name: Name,
+    name: CachedName,
     yes: Yes = False,
     output: Output = Form.TEXT,
 ) -> None:
@@ -218,13 +226,10 @@ def remove(
             raise ClientError(
                 f"Removing {model.variant.id} needs a confirmation", "Add --yes to give it"
             )
-        typer.confirm(f"Remove {model.variant.id} from local cache?", abort=True)
+        typer.confirm(f"Remove {model.variant.id} from local cache?", abort=True, err=True)
     cache.remove(model.variant.id)
     message = f"Deleted model {model.variant.id} from the cache."
-    if output is Form.JSON:
-        print_json({"success": True, "message": message})
-    else:
-        print(message)
+    report_success(message, output)
 
 
 def _served(model_id: str) -> dict[str, Any]:

@@ -72,7 +72,8 @@ def test_the_value_of_every_flag_reaches_its_setting() -> None:
         each for key, value in wanted.model_dump().items() for each in (flag(key), str(value))
     ]
     serve: Any = get_command(main.build()).commands["serve"]  # type: ignore[attr-defined]
-    resolved = load(serve.make_context("serve", arguments).params)
+    parsed = serve.make_context("serve", arguments).params
+    resolved = load({flag.name: parsed[flag.name] for flag in serve.flags})
     assert resolved.settings == wanted
     assert dict(resolved.sources) == {key: flag(key) for key in Settings.model_fields}
 

@@ -17,7 +17,7 @@ import pytest
 
 from cupola.cache.home import Home
 from cupola.client.daemon import log_file
-from cupola.service.log_file import MAX_BYTES, older
+from cupola.service.output.log_file import MAX_BYTES, older
 from tests.client.command_line import COMMAND, LONGEST, Cli, bounded
 
 # What the SDKs of Foundry Local look for.
