@@ -57,7 +57,9 @@ def flush() -> OSError | None:
 
 
 def _null(mode: str) -> TextIO:
-    return cast(TextIO, open(os.devnull, mode, encoding="utf-8"))
+    flags = os.O_RDONLY if mode == "r" else os.O_WRONLY
+    descriptor = os.open(os.devnull, flags)  # open until the process ends
+    return cast(TextIO, open(descriptor, mode, encoding="utf-8", closefd=False))
 
 
 def _reconfigure(stream: TextIO, encoding: str, errors: str) -> None:

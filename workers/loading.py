@@ -108,8 +108,8 @@ def _check(folder: ModelFolder) -> None:
 
 def _session(folder: ModelFolder, options: EngineOptions, device: Device) -> Session:
     """A session of the serving graph; of onnxruntime-genai if the graph cannot be rewritten."""
-    from cupola.workers.graph.attention_layers import UnservableGraphError
     from cupola.cache.error_text import without_paths
+    from cupola.workers.graph.attention_layers import UnservableGraphError
     from cupola.workers.run.decoder_session import DecoderSession
     from cupola.workers.run.int8_session import Int8Session
     from cupola.workers.run.prepacked import PrepackedWeights

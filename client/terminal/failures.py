@@ -27,7 +27,8 @@ def words(error: Exception) -> tuple[str, str] | None:
     if isinstance(error, ClientError):
         return str(error), error.hint
     if isinstance(error, UnicodeEncodeError):
-        return f"{error.object!a} is not UTF-8", ""
+        begun = error.object[max(0, error.start - 20) : error.end]
+        return f"This is not UTF-8: {begun!a}", ""
     from cupola.cache.catalog import UnknownModelError
     from cupola.cache.errors import CacheError, NotCachedError
 

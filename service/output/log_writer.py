@@ -44,13 +44,14 @@ class LogWriter(logging.Handler):
         self._descriptor = descriptor
         # This queue can be put to from anywhere, also from a finalizer that interrupts a put.
         self._waiting: SimpleQueue[str | threading.Event] = SimpleQueue()
-        self._lost = 0  # lines, since the start
+        self._lost = 0  # lines, since the last that was not
         threading.Thread(target=self._write_all, name="log", daemon=True).start()
 
     def emit(self, record: logging.LogRecord) -> None:
         if self._waiting.qsize() >= MOST_WAITING:
             self._lost += 1
             return
+        self._tell_lost()
         try:
             self._waiting.put(self.format(record) + "\n")
         except Exception:
@@ -58,23 +59,23 @@ class LogWriter(logging.Handler):
 
     def flush(self) -> None:
         """Wait until all is written, but not for ever."""
+        self._tell_lost()
         written = threading.Event()
         self._waiting.put(written)
         written.wait(FLUSH_SECONDS)
 
+    def _tell_lost(self) -> None:
+        lost, self._lost = self._lost, 0
+        if lost:
+            self._waiting.put(f"    {lost} lines were lost here; nobody read the log\n")
+
     def _write_all(self) -> None:
-        told = 0  # how many of the lost lines the log has told of
         while True:
             match self._waiting.get():
                 case str(text):
                     self._write(text)
                 case threading.Event() as written:
                     written.set()
-            if (lost := self._lost) > told:
-                self._write(
-                    f"    {lost - told} lines were lost here: nobody read the log in time\n"
-                )
-                told = lost
 
     def _write(self, text: str) -> None:
         """An error, such as a full disk, must not cost more than the line."""

@@ -209,7 +209,7 @@ def test_config_show(cupola: Cli, home: Home) -> None:
     rows = {row[0]: row[1:3] for line in text.splitlines() if (row := re.split(r"\s{2,}", line))}
     assert rows["port"] == ["8080", "CUPOLA_PORT"]
     assert rows["slots"] == ["3", str(home.settings_file)]
-    assert rows["host"] == ["127.0.0.1", "default"]
+    assert rows["host"] == ["localhost", "default"]
     assert rows["model_ttl"] == ["600", "default"]
     records = json.loads(cupola.ok("config", "show", "--json"))
     assert {

@@ -97,7 +97,7 @@ def test_set_without_a_service(cupola: Cli, home: Home) -> None:
     head, body = cupola.ok("service", "set", "--show").splitlines()
     assert head == "No settings changed"
     shown = json.loads(body)["serviceSettings"]
-    assert (shown["host"], shown["port"], shown["schema"]) == ("127.0.0.1", 5273, "http")
+    assert (shown["host"], shown["port"], shown["schema"]) == ("localhost", 5273, "http")
     assert cupola.ok("service", "set", "--port", "8080") == "Saving new settings\n"
     assert tomllib.loads(home.settings_file.read_text()) == {"port": 8080}
     assert "99999" in cupola.refused("service", "set", "--port", "99999")
