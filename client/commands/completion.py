@@ -33,6 +33,8 @@ def _in_silence(offers: Callable[[typer.Context], Iterable[Offer]]) -> Callable[
             return list(offers(context))
         except Exception:
             return []
+        finally:
+            logging.disable(logging.NOTSET)
 
     return complete
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import sys
+from contextlib import suppress
 
 from cupola.client.errors import ClientError
 from cupola.client.terminal.output import Form, print_json
@@ -13,13 +14,13 @@ _FULL = {errno.ENOSPC, errno.EDQUOT}
 
 
 def tell(message: str, hint: str, form: Form) -> None:
-    """Tell what happened and what to do next."""
-    if form is Form.JSON:
-        print_json({"success": False, "message": message, "hint": hint})
-        return
-    print(f"cupola: {message}", file=sys.stderr)
-    if hint:
-        print(hint, file=sys.stderr)
+    """Tell what happened and what to do next; what can be written nowhere is left."""
+    with suppress(OSError):
+        if form is Form.JSON:
+            print_json({"success": False, "message": message, "hint": hint})
+            return
+    with suppress(OSError):
+        print(f"cupola: {message}", *filter(None, [hint]), sep="\n", file=sys.stderr)
 
 
 def words(error: Exception) -> tuple[str, str] | None:

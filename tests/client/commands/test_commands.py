@@ -187,14 +187,3 @@ def test_a_unit_for_systemd(cupola: Cli, home: Home, tmp_path: Path) -> None:
     assert unit.read_text() == text
     cupola.ok("service", "uninstall")
     assert "There is no unit" in cupola.refused("service", "uninstall")
-
-
-def test_shell_completion(cupola: Cli) -> None:
-    asking = cupola.having(
-        _CUPOLA_COMPLETE="complete_bash", COMP_WORDS="cupola service st", COMP_CWORD="2"
-    )
-    # The name of the program is that of its console script.
-    code = (
-        "import sys; sys.argv[0] = 'cupola'; from cupola.client.commands.main import main; main()"
-    )
-    assert asking.python(code).split() == ["start", "stop", "status"]
