@@ -73,8 +73,13 @@ ORDER = {
     """,
     "client": """
         commands
+        terminal
         sdk
         .
+    """,
+    "service": """
+        .
+        output
     """,
 }
 FEWEST, MOST = 3, 20  # modules in a folder
@@ -111,8 +116,8 @@ BORDERS = {
     "gguf": ("cache/convert/",),
     "onnx": ("cache/convert/", "workers/graph/", "workers/device/provider_probe.py"),
     "httpx2": ("cache/remote/", "client/", "gateway/foundry/proxy.py"),
-    "typer": ("client/commands/",),
-    "rich": ("client/commands/",),
+    "typer": ("client/commands/", "client/terminal/"),
+    "rich": ("client/terminal/",),
     "pydantic_settings": ("service/settings.py", "service/setting_sources.py"),
 }
 

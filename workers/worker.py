@@ -14,6 +14,7 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from cupola.cache.catalog import ExecutionProvider
+from cupola.cache.error_text import without_paths
 from cupola.scheduler.protocol.messages import (
     Abort,
     Decode,
@@ -38,7 +39,6 @@ from cupola.scheduler.protocol.messages import (
     decode_work,
 )
 from cupola.workers.model.backend import Backend, RequestError
-from cupola.workers.model.error_text import without_paths
 from cupola.workers.residency import RESTS, Residency, Resident
 
 logger = logging.getLogger(__name__)
