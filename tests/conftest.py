@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import os
 import shutil
@@ -51,6 +52,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for folder, slow in SLOW_FIXTURES.items():
             if used & slow and item.path.is_relative_to(root / folder):
                 item.add_marker(pytest.mark.slow)
+
+
+def pytest_collection_finish() -> None:
+    """Keeps what was made until now out of all garbage collections to come.
+
+    They would look through a million objects of modules and tests, which live to the end. Sessions
+    collect whenever they are opened: most tests of them would do little else.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

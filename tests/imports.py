@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
@@ -42,7 +42,7 @@ def sources(*folders: str) -> list[Path]:
     return sorted(path for folder in folders for path in (ROOT / folder).rglob("*.py"))
 
 
-def imports(paths: list[Path]) -> Iterator[Import]:
+def imports(paths: Iterable[Path]) -> Iterator[Import]:
     for path in paths:
         file = path.relative_to(ROOT).as_posix()
         for node in ast.walk(ast.parse(path.read_text("utf-8"), file)):
@@ -56,5 +56,14 @@ def imports(paths: list[Path]) -> Iterator[Import]:
                     yield Import(file, node.lineno, names, relative=node.level > 0)
 
 
-OURS = list(imports(sources(*PACKAGES)))
-ALL = OURS + list(imports(sources("tests", "loadtests")))
+# Read when a test asks, because reading takes longer than most tests.
+@cache
+def ours() -> list[Import]:
+    """The imports of the packages."""
+    return list(imports(sources(*PACKAGES)))
+
+
+@cache
+def everyones() -> list[Import]:
+    """Those of the tests as well."""
+    return ours() + list(imports(sources("tests", "loadtests")))

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.imports import OURS
+from tests.imports import PACKAGES, imports, sources
 
 RUNTIMES = ("onnxruntime", "onnxruntime_genai")
 # Every module that imports a runtime, so a new one cannot be forgotten.
-USERS = sorted({found.file for found in OURS if found.top in RUNTIMES})
+MENTIONING = (path for path in sources(*PACKAGES) if RUNTIMES[0] in path.read_text("utf-8"))
+USERS = sorted({found.file for found in imports(MENTIONING) if found.top in RUNTIMES})
 
 # A model that is run, because the runtime notes its events when a session starts.
 RUN_A_MODEL = """

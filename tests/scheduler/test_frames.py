@@ -44,8 +44,9 @@ Decode = Callable[[bytes], Any]
 
 TAGS = ["Submit", "LoadModel", "Abort", "Query", "Outputs", "Rejected", "Status", "Heartbeat"]
 FIELDS = ["request_id", "model", "work", "ttl", "outputs", "resident", "serving", "workers"]
+INTEGERS = st.integers(-(2**63), 2**64 - 1)  # all that fit into a frame
 VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats() | st.text(),
+    st.none() | st.booleans() | INTEGERS | st.floats() | st.text(),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
     max_leaves=8,
 )
@@ -105,8 +106,8 @@ ANY_MESSAGE = st.one_of(
     st.builds(UnloadModel, IDS, IDS, st.booleans()),
     st.builds(Abort, IDS),
     st.builds(Query),
-    st.builds(Ready, IDS, PROVIDERS, st.integers(), st.integers(-2, 3), NAMES, NAMES),
-    st.builds(Heartbeat, st.integers(), NAMES, NAMES),
+    st.builds(Ready, IDS, PROVIDERS, INTEGERS, st.integers(-2, 3), NAMES, NAMES),
+    st.builds(Heartbeat, INTEGERS, NAMES, NAMES),
     st.builds(Outputs, st.lists(st.builds(Output, IDS, st.text()), max_size=3).map(tuple)),
     st.builds(Rejected, IDS, st.sampled_from(ErrorCode), st.text()),
     st.builds(Done, IDS),
