@@ -31,13 +31,15 @@ from cupola.cache.store import ModelCache
 
 # `make test-fast` leaves out the tests of a folder that use one of these fixtures.
 SLOW_FIXTURES = {
-    "tests": {"real_gguf", "real_encoder_weights", "wheel"},  # a real model; a built package
-    "tests/cache": {"variant"},  # an installation
+    # a real model; a built package; a model run by a process of its own
+    "tests": {"real_gguf", "real_encoder_weights", "wheel", "left_behind"},
+    "tests/cache": {"variant", "index"},  # an installation; pip
     "tests/client": {"cupola"},  # commands as processes, most of them with a service
     "tests/foundry": {"start", "shared"},  # a service
     "tests/gateway": {"scheduler", "shared_scheduler", "mortal", "fuzzer"},  # a gateway
     "tests/sdk": {"machine"},  # a service
-    "tests/service": {"service", "start"},  # a service
+    "tests/service": {"service", "start", "begin", "serve"},  # a service
+    "tests/workers": {"probe"},  # grammars that take as long as they may
 }
 _KEPT = 2  # states of the converter, 900 MB each
 _IN_USE_SECONDS = 3600  # another checkout's tests may be running

@@ -283,9 +283,8 @@ def test_a_library_stays_in_its_files(library: str) -> None:
 def test_nothing_is_pickled() -> None:
     assert [str(found) for found in everyones() if found.top in UNSAFE] == []
     for path in sources(*PACKAGES, "loadtests"):
-        tree = ast.parse(path.read_text("utf-8"))
-        calls = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
-        assert not calls & UNSAFE_CALLS, path
+        text = path.read_text("utf-8")
+        assert not any(call in text for call in UNSAFE_CALLS), path
 
 
 def loaded_by(code: str, tmp_path: Path) -> set[str]:
