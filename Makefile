@@ -56,7 +56,7 @@ test: $(VENV)/.with-test ## run all tests
 	$(PYTEST) $(ARGS)
 
 test-fast: $(VENV)/.with-test ## run the tests that need no running service and no real model
-	$(PYTEST) -m 'not slow' $(ARGS)
+	$(PYTEST) -m 'not slow' --hypothesis-profile=fast $(ARGS)
 
 lint: $(VENV)/.with-lint ## check style, form and types
 	$(BIN)/ruff check .

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import platformdirs
 import pytest
+from hypothesis import HealthCheck, settings
 
 import cupola.cache.convert
 from cupola.cache import precision, processor
@@ -43,6 +44,13 @@ SLOW_FIXTURES = {
 }
 _KEPT = 2  # states of the converter, 900 MB each
 _IN_USE_SECONDS = 3600  # another checkout's tests may be running
+
+
+# No example fails because the machine is busy. ``make test-fast`` tries fewer of them.
+UNTIMED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("full", UNTIMED)
+settings.register_profile("fast", UNTIMED, max_examples=25)
+settings.load_profile("full")
 
 
 @pytest.hookimpl(tryfirst=True)  # before ``-m`` selects
