@@ -36,7 +36,7 @@ from cupola.scheduler.protocol.messages import (
     encode,
 )
 
-WAIT = 10.0  # seconds after which a test gives up; never waited for when all is well
+WAIT = 60.0  # seconds after which a test gives up; never waited for when all is well
 WORKER = WorkerStatus("cpu:0/0", ExecutionProvider.CPU, pid=1)
 FIRST = Status("first", workers=(WORKER,))
 SECOND = Status("second", workers=(WORKER,))  # of another scheduler, after a restart

@@ -48,8 +48,9 @@ Decode = Callable[[bytes], Any]
 
 TAGS = ["Submit", "LoadModel", "Abort", "Query", "Outputs", "Rejected", "Status", "Heartbeat"]
 FIELDS = ["request_id", "model", "work", "ttl", "outputs", "resident", "serving", "workers"]
+INTEGERS = st.integers(-(2**63), 2**64 - 1)  # all that fit into a frame
 VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats() | st.text(),
+    st.none() | st.booleans() | INTEGERS | st.floats() | st.text(),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
     max_leaves=8,
 )
