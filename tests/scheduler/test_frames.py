@@ -64,7 +64,6 @@ IDS = st.sampled_from(["a", "b", ""])
 NAMES = st.lists(IDS, max_size=2).map(tuple)
 PROVIDERS = st.sampled_from(list(ExecutionProvider)[:2])
 MODELS = st.builds(LocalModel, IDS, IDS, PROVIDERS)
-INTEGERS = st.integers(-(2**63), 2**64 - 1)  # others are no msgpack
 TTLS = st.none() | st.floats()
 
 
@@ -105,7 +104,6 @@ def test_the_error_has_none_of_the_bytes() -> None:
     assert "7 bytes" in str(caught.value) and "secret" not in str(caught.value)
 
 
-INTEGERS = st.integers(-(2**63), 2**63 - 1)  # that a frame can hold
 USAGES = st.none() | st.builds(Usage, INTEGERS, INTEGERS, INTEGERS, INTEGERS, INTEGERS)
 ENDS = st.none() | st.sampled_from(FinishReason)
 OUTPUTS = st.builds(
