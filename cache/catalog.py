@@ -106,6 +106,7 @@ class UnknownModelError(LookupError):
 # Foundry Local's order of an alias's variants: the vendor's accelerator first, the plain CPU last.
 _DEVICE_ORDER = ("-npu:", "-gpu:", "-cuda-gpu:", "-generic-gpu:", "-cpu:")
 _INTEGERS, _FLOATS = "-w8a8-cpu:", "-generic-cpu:"
+_OTHER_BITS = ("-int4-cpu:", "-fp16-cpu:")  # the first costs a little quality, the second is slow
 
 
 def preference(variant: ModelVariant, integers: bool) -> tuple[int, int, int, float, str]:
@@ -114,7 +115,8 @@ def preference(variant: ModelVariant, integers: bool) -> tuple[int, int, int, fl
     ``integers``: whether the processor has integer products. Elsewhere W8A8 is only taken when it
     is asked for: it would be slow and, where sums saturate, wrong.
     """
-    order = (*_DEVICE_ORDER, *((_INTEGERS, _FLOATS) if integers else (_FLOATS, _INTEGERS)))
+    eight_bits = (_INTEGERS, _FLOATS) if integers else (_FLOATS, _INTEGERS)
+    order = (*_DEVICE_ORDER, *eight_bits, *_OTHER_BITS)
     # The last match wins because "-gpu:" is also the end of "-cuda-gpu:".
     ranks = [rank for rank, mark in enumerate(order) if mark in variant.id]
     rank = ranks[-1] if ranks else len(order)
@@ -186,6 +188,14 @@ SMOLLM2_135M_W8A8 = msgspec.structs.replace(
     precision=Precision.W8A8,
 )
 
+# The weights of its source, which has four bits, as they are.
+SMOLLM2_135M_INT4 = msgspec.structs.replace(
+    SMOLLM2_135M,
+    id="smollm2-135m-instruct-int4-cpu:1",
+    file_size_mb=110,
+    precision=Precision.INT4,
+)
+
 ALL_MINILM_L6_V2 = ModelVariant(
     id="all-minilm-l6-v2-generic-cpu:1",
     alias="all-minilm-l6-v2",
@@ -223,4 +233,4 @@ ALL_MINILM_L6_V2 = ModelVariant(
     ),
 )
 
-BUILT_IN = (SMOLLM2_135M, SMOLLM2_135M_W8A8, ALL_MINILM_L6_V2)
+BUILT_IN = (SMOLLM2_135M, SMOLLM2_135M_W8A8, SMOLLM2_135M_INT4, ALL_MINILM_L6_V2)

@@ -18,6 +18,15 @@ _MAX_FILE_BYTES = 1 << 16
 _Positive = Annotated[float, msgspec.Meta(gt=0)]
 
 
+class WeightKind(msgspec.Struct, frozen=True):
+    """Some of the weights of one kind of layer."""
+
+    name: str  # "qkv_proj", "down_proj", "lm_head", ...
+    bits: int  # of a weight
+    source: str  # what the converted file had: "Q4_K", "F16", ...
+    share: float  # of all weights of this kind
+
+
 class Quality(msgspec.Struct, frozen=True, omit_defaults=True):
     """The content of the file, under its names. None: it was not measured.
 
@@ -31,6 +40,7 @@ class Quality(msgspec.Struct, frozen=True, omit_defaults=True):
     same_best_token: float | None = None  # the share of places where both prefer the same token
     tokens: int | None = None  # the length of the text
     size_bytes: int | None = None  # of graph and weights
+    weights: list[WeightKind] = []
     tokens_per_second_1: float | None = None
     tokens_per_second_16: float | None = None
 

@@ -3,9 +3,10 @@
     python loadtests/bench.py --clients 1,16
     python loadtests/bench.py --url http://127.0.0.1:5273 --url http://127.0.0.1:5411 --rounds 3
 
-With several addresses the contestants take turns in every round, so that a machine whose speed
-drifts is fair to all; the figures are medians over the rounds, and so is the ratio of the first
-one's tokens/s to each other's. Any OpenAI chat endpoint will do.
+With several addresses the contestants take turns in every round, in another order in every second
+round, so that a machine whose speed drifts is fair to all. The figures are medians over the rounds,
+and so is the ratio of the first one's tokens/s to each other's. Requests have seeds: two rounds of
+one number ask the same. Any OpenAI chat endpoint will do.
 Load goes to loopback addresses only.
 """
 
@@ -61,6 +62,7 @@ class Workload:
             "messages": [*messages, {"role": "user", "content": text}],
             "max_tokens": self.max_tokens,
             "temperature": 0.0 if self.copy else 0.8,
+            "seed": chance.randrange(2**31),
             "stream": True,
             "stream_options": {"include_usage": True},
             "ignore_eos": True,
@@ -212,7 +214,7 @@ def main() -> None:
         for one in contestants:
             one.rounds.clear()
         for number in range(1, options.rounds + 1):
-            for one in contestants:
+            for one in contestants if number % 2 else reversed(contestants):
                 time.sleep(REST_SECONDS)
                 measured = asyncio.run(
                     load(one.url, one.workload, clients, options.requests, number)

@@ -12,7 +12,8 @@ from collections.abc import Iterable
 from itertools import count
 
 from cupola.scheduler import totals
-from cupola.scheduler.placement import place
+from cupola.scheduler.endings import Endings
+from cupola.scheduler.placement import Placement
 from cupola.scheduler.policy import SchedulerPolicy
 from cupola.scheduler.protocol.messages import (
     Abort,
@@ -24,6 +25,7 @@ from cupola.scheduler.protocol.messages import (
     LoadModel,
     Output,
     Outputs,
+    Postponed,
     Query,
     Ready,
     Rejected,
@@ -37,6 +39,7 @@ from cupola.scheduler.protocol.messages import (
 from cupola.scheduler.queue import WaitingQueue
 from cupola.scheduler.records import Peer, Request, Send, Worker
 from cupola.scheduler.requests import Requests
+from cupola.scheduler.suspicion import Suspicion
 from cupola.scheduler.unloads import Unloads
 from cupola.scheduler.workers import Workers
 
@@ -51,6 +54,8 @@ class Scheduler:
         self.workers = Workers(policy)
         self.gateways: dict[Peer, float] = {}  # when their leases end
         self.unloads = Unloads()
+        self.suspicion = Suspicion()
+        self._endings = Endings(self.requests, self.workers, self.suspicion, policy.queue_timeout)
         self._arrivals = count()
         self._totals = Totals()
         self._status_changed = False  # since the gateways were last sent a Status
@@ -59,31 +64,33 @@ class Scheduler:
 
     def receive(self, peer: Peer, message: ToScheduler, now: float) -> list[Send]:
         self._renew_lease(peer, message, now)
-        return self._settle(self._handle(peer, message, now))
+        return self._settle(self._handle(peer, message, now), now)
 
     def process_ended(self, name: str, now: float) -> list[Send]:
         """The supervisor saw the process of the worker called ``name`` end."""
-        return self._settle(self._workers_lost(self.workers.named(name)))
+        self.suspicion.silent_worker_died(name, now)
+        return self._settle(self._workers_died(self.workers.named(name), now), now)
 
     def unreachable(self, peer: Peer, now: float) -> list[Send]:
         """A frame for ``peer`` could not be sent: it is gone."""
         worker = self.workers.get(peer)
-        return self._settle(self._workers_lost([worker]) if worker else self._gateway_lost(peer))
+        sends = self._workers_silent([worker], now) if worker else self._gateway_lost(peer)
+        return self._settle(sends, now)
 
     def tick(self, now: float) -> list[Send]:
         """Act on every deadline that has passed."""
-        sends = self._workers_lost(self.workers.expired(now))
+        sends = self._workers_silent(self.workers.expired(now), now)
         for gateway in [peer for peer, lease_end in self.gateways.items() if lease_end <= now]:
             sends += self._gateway_lost(gateway)
-        for request in self.queue.expired(now):
-            text = f"waited {self.policy.queue_timeout:g} s for a free worker; try again later"
-            sends += self._reject(request, ErrorCode.QUEUE_TIMEOUT, text)
-        return self._settle(sends)
+        sends += self._endings.expired(now)
+        return self._settle(sends, now)
 
     def next_deadline(self) -> float | None:
         """When ``tick`` has something to do; None: not before another event."""
         deadlines = (self.workers.next_deadline(), self.queue.next_deadline())
-        times = [time for time in (*deadlines, *self.gateways.values()) if time is not None]
+        postponed = (request.deadline for request in self.workers.postponed())
+        known = (*deadlines, *postponed, *self.gateways.values())
+        times = [time for time in known if time is not None]
         return min(times, default=None)
 
     def _handle(self, peer: Peer, message: ToScheduler, now: float) -> list[Send]:
@@ -95,15 +102,17 @@ class Scheduler:
             case Abort():
                 return self._on_abort(peer, message)
             case Query():
-                return [Send(peer, self.status())]
+                return [Send(peer, self.status(now))]
             case Ready():
                 return self._on_ready(peer, message, now)
             case Heartbeat():
                 return self._on_heartbeat(peer, message)
+            case Postponed():
+                return self._on_postponed(peer, message)
             case Outputs():
                 return self._on_outputs(peer, message)
             case Done() | Rejected():
-                return self._on_end(peer, message)
+                return self._on_end(peer, message, now)
             case Goodbye():
                 return self._on_goodbye(peer)
 
@@ -118,13 +127,18 @@ class Scheduler:
             return [Send(peer, Rejected(request_id, ErrorCode.NO_WORKER, text))]
         deadline = now + self.policy.queue_timeout
         request = Request(peer, message, next(self._arrivals), deadline)
-        if not self.queue.has_room(request):
-            text = f"{len(self.queue)} requests are waiting already; try again later"
+        if (refusal := self.suspicion.refusal(request, now)) is not None:
+            return [Send(peer, refusal)]
+        postponed = len(self.workers.postponed())
+        if not self.queue.has_room(request, elsewhere=postponed):
+            text = f"{len(self.queue) + postponed} requests are waiting already; try again later"
             return [Send(peer, Rejected(request_id, ErrorCode.QUEUE_FULL, text))]
         self.requests.add(request)
         return []
 
     def _on_unload(self, peer: Peer, message: UnloadModel) -> list[Send]:
+        if message.force:
+            self.suspicion.models.forget([message.model_id])
         holders = sorted(worker.peer for worker in self.workers.holding(message.model_id))
         if not holders:
             return [Send(peer, Done(message.request_id))]
@@ -135,14 +149,17 @@ class Scheduler:
         request = self.requests.get(message.request_id)
         if request is None or request.gateway != peer:
             return []
-        return self._abort(request)
+        return self._endings.abort(request)
 
     # -- messages from workers ---------------------------------------------------------------------
 
     def _on_ready(self, peer: Peer, message: Ready, now: float) -> list[Send]:
         replaced = [w for w in self.workers.values() if w.name == message.name or w.peer == peer]
-        sends = self._workers_lost(replaced)
+        self.suspicion.worker_joined(peer, message.name, now)
+        sends = self._workers_died(replaced, now)
         self.workers.join(peer, message, now)
+        self.suspicion.models.forget(message.resident)
+        self.suspicion.loads_killed(message.fatal, now)
         self._status_changed = True
         return sends
 
@@ -152,7 +169,13 @@ class Scheduler:
             return [Send(peer, Rejoin())]
         resident_before = worker.resident
         worker.update(message)
+        self.suspicion.models.forget(worker.resident)
         self._status_changed |= worker.resident != resident_before
+        return []
+
+    def _on_postponed(self, peer: Peer, message: Postponed) -> list[Send]:
+        if worker := self.workers.get(peer):
+            self.requests.postpone(worker, message.request_ids)
         return []
 
     def _on_outputs(self, peer: Peer, message: Outputs) -> list[Send]:
@@ -162,20 +185,27 @@ class Scheduler:
             if request is None:
                 continue  # aborted, or a late frame from a worker that was given up
             request.started = True
+            request.suspect = False
             if output.last:
                 self.requests.end(request)
             by_gateway.setdefault(request.gateway, []).append(output)
         return [Send(gateway, Outputs(tuple(outputs))) for gateway, outputs in by_gateway.items()]
 
-    def _on_end(self, peer: Peer, message: Done | Rejected) -> list[Send]:
+    def _on_end(self, peer: Peer, message: Done | Rejected, now: float) -> list[Send]:
         if message.request_id in self.unloads:
             gateway = self.unloads.confirm(message.request_id, peer)
             return [Send(gateway, Done(message.request_id))] if gateway else []
         request = self.requests.running_on(peer, message.request_id)
         if request is None:
             return []
+        sends = [Send(request.gateway, message)]
+        if isinstance(message, Rejected) and message.code is ErrorCode.MODEL_LOAD_FAILED:
+            self.suspicion.load_failed(request, message.message, now)
+            self._status_changed = True
+            self.requests.end(request)
+            return sends + self._endings.refused(now)
         self.requests.end(request)
-        return [Send(request.gateway, message)]
+        return sends
 
     def _on_goodbye(self, peer: Peer) -> list[Send]:
         worker = self.workers.get(peer)
@@ -189,18 +219,25 @@ class Scheduler:
         elif isinstance(message, FromGateway):
             self.gateways[peer] = now + self.policy.lease
 
+    def _workers_died(self, workers: list[Worker], now: float) -> list[Send]:
+        """They ended without a goodbye, so something that they did may be the cause."""
+        for worker in workers:
+            self.suspicion.worker_died(worker, now)
+        return self._workers_lost(workers) + self._endings.refused(now)
+
+    def _workers_silent(self, workers: list[Worker], now: float) -> list[Send]:
+        """They are dead, or will be killed because they hang, or come back after a long step."""
+        for worker in workers:
+            self.suspicion.worker_silent(worker)
+        return self._workers_lost(workers) + (self._endings.refused(now) if workers else [])
+
     def _workers_lost(self, workers: Iterable[Worker]) -> list[Send]:
         """Each of their requests waits again, or ends if it must not run again."""
         sends: list[Send] = []
         for worker in workers:
             self.workers.remove(worker)
             self._status_changed = True
-            for request in list(worker.running.values()):
-                if request.may_run_again:
-                    self.requests.wait_again(request)
-                else:
-                    text = "the worker that ran this request ended unexpectedly; send it again"
-                    sends += self._reject(request, ErrorCode.WORKER_LOST, text)
+            sends += self._endings.worker_lost(worker)
             unloaded = self.unloads.worker_lost(worker.peer)
             sends += [Send(gateway, Done(request_id)) for request_id, gateway in unloaded]
         return sends
@@ -209,48 +246,39 @@ class Scheduler:
         """Nobody waits for its requests."""
         self.gateways.pop(gateway, None)
         self.unloads.gateway_lost(gateway)
-        requests = self.requests.of_gateway(gateway)
-        return [send for request in requests for send in self._abort(request)]
+        return self._endings.gateway_lost(gateway)
 
     # -- from waiting to running to the end --------------------------------------------------------
 
-    def _settle(self, sends: list[Send]) -> list[Send]:
+    def _settle(self, sends: list[Send], now: float) -> list[Send]:
         """What follows from any event: waiting requests start, and gateways get the new Status."""
         sends += self._dispatch()
         self._totals = totals.updated(self._totals, (send.message for send in sends))
         if self._status_changed:
             self._status_changed = False
-            status = self.status()
+            status = self.status(now)
             sends += [Send(gateway, status) for gateway in self.gateways]
         return sends
 
     def _dispatch(self) -> list[Send]:
         """Start every waiting request that some worker can take, in the queue's order."""
         sends: list[Send] = []
+        placement = Placement(self.workers.values(), self.suspicion.kept_apart)
         for request in self.queue:
-            if not any(worker.free > 0 for worker in self.workers.values()):
+            if placement.full:
                 break
-            if worker := place(request.model, self.workers.values()):
+            if worker := placement.place(request):
                 self.requests.start(request, worker)
                 sends.append(Send(worker.peer, request.message))
         return sends
 
-    def _abort(self, request: Request) -> list[Send]:
-        """End a request that nobody waits for."""
-        worker = request.worker
-        self.requests.end(request)
-        return [Send(worker.peer, Abort(request.id))] if worker else []
-
-    def _reject(self, request: Request, code: ErrorCode, text: str) -> list[Send]:
-        self.requests.end(request)
-        return [Send(request.gateway, Rejected(request.id, code, text))]
-
-    def status(self) -> Status:
+    def status(self, now: float) -> Status:
         return Status(
             epoch=self.epoch,
             pid=self.pid,
-            queued=len(self.queue),
+            queued=len(self.queue) + len(self.workers.postponed()),
             workers=self.workers.statuses(),
             missing=self.workers.missing(),
             totals=self._totals,
+            refused=dict(self.suspicion.models.refused(now)),
         )

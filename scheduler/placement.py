@@ -2,17 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Collection
 
-from cupola.scheduler.protocol.messages import LocalModel
-from cupola.scheduler.records import Worker
+from cupola.scheduler.records import Request, Worker
+
+Apart = Callable[[Request], str]  # see ``Suspicion.kept_apart``
 
 
-def place(model: LocalModel, workers: Iterable[Worker]) -> Worker | None:
-    """The worker to use: the least loaded that holds the model, else the least loaded; None: wait.
+class Placement:
+    """The workers for the requests that wait, which are asked for in the order of service."""
 
-    Loading a model costs seconds and its memory, so a worker that holds it is preferred as long as
-    it has a free slot.
-    """
-    able = [w for w in workers if w.provider is model.provider and w.free > 0]
-    return max(able, key=lambda w: (model.id in w.holds, w.free), default=None)
+    def __init__(self, workers: Collection[Worker], apart: Apart) -> None:
+        self._workers = workers
+        self._apart = apart
+        self._reserved: set[Worker] = set()
+
+    @property
+    def full(self) -> bool:
+        """Whether no worker takes another request."""
+        return not any(w.free > 0 and w not in self._reserved for w in self._workers)
+
+    def place(self, request: Request) -> Worker | None:
+        """The worker to use: the least loaded that holds the model, else the least loaded.
+
+        None: it must wait. Loading a model costs seconds and its memory, so a worker that holds it
+        is preferred as long as it has a free slot. A request that is kept apart needs a worker that
+        runs nothing; if there is none, the least loaded takes no others until it is empty.
+        """
+        provider, wanted = request.model.provider, self._apart(request)
+        possible = [w for w in self._workers if w.provider is provider and w not in self._reserved]
+        able = [w for w in possible if w.free > 0 and self._admits(w, wanted)]
+        if not able and wanted and possible:
+            self._reserved.add(min(possible, key=lambda w: (not self._kept(w), len(w.running))))
+        return max(able, key=lambda w: (request.model.id in w.holds, w.free), default=None)
+
+    def _admits(self, worker: Worker, wanted: str) -> bool:
+        """Whether the worker may run a request that is kept apart as ``wanted``."""
+        return not worker.running or self._kept(worker) == wanted
+
+    def _kept(self, worker: Worker) -> str:
+        """What the worker keeps apart now."""
+        kept = (self._apart(request) for request in worker.running.values())
+        return next((name for name in kept if name), "")

@@ -47,9 +47,9 @@ class WaitingQueue:
         """In the order of service. The queue may be changed during the iteration."""
         return iter(tuple(self._by_place))
 
-    def has_room(self, request: Request) -> bool:
-        """Whether a new request may wait."""
-        return len(self) < self._limit
+    def has_room(self, request: Request, elsewhere: int = 0) -> bool:
+        """Whether a new request may wait. ``elsewhere``: how many wait in another place."""
+        return len(self) + elsewhere < self._limit
 
     def push(self, request: Request) -> None:
         """Add a request that does not wait yet. One that has waited before gets its old place."""

@@ -40,6 +40,8 @@ class Request:
     worker: Worker | None = field(default=None, repr=False)
     started: bool = False  # the client has got output, so it cannot run again elsewhere
     attempts: int = 0  # how many workers it was sent to
+    suspect: bool = False  # it may have ended a worker
+    heard_of_failure: bool = False  # of the load that it waits for
 
     @property
     def id(self) -> str:
@@ -70,6 +72,7 @@ class Worker:
     loading: frozenset[str] = frozenset()  # ids of the models that it loads or will load
     serving: dict[str, Serving] = field(default_factory=dict)  # how each loaded model is run
     running: dict[str, Request] = field(default_factory=dict)  # by request id
+    postponed: set[str] = field(default_factory=set)  # ids of those of them that hold no slot
 
     def update(self, heartbeat: Heartbeat) -> None:
         self.memory_bytes = heartbeat.memory_bytes or self.memory_bytes
@@ -79,7 +82,8 @@ class Worker:
 
     @property
     def free(self) -> int:
-        return self.slots - len(self.running)
+        """How many more requests it takes. Those that are postponed may all come back at once."""
+        return max(0, self.slots - len(self.running) + len(self.postponed))
 
     @property
     def holds(self) -> frozenset[str]:
@@ -96,7 +100,7 @@ class Worker:
             name=self.name,
             provider=self.provider,
             pid=self.pid,
-            running=len(self.running),
+            running=len(self.running) - len(self.postponed),
             memory_bytes=self.memory_bytes,
             resident=tuple(sorted(self.resident)),
             serving=self.serving,

@@ -7,7 +7,7 @@ add ──> waiting ──start──> running ──end──> gone
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from cupola.scheduler.queue import WaitingQueue
 from cupola.scheduler.records import Peer, Request, Worker
@@ -51,6 +51,10 @@ class Requests(Mapping[str, Request]):
         self.waiting.remove(request)
         self._leave_worker(request)
 
+    def postpone(self, worker: Worker, request_ids: Iterable[str]) -> None:
+        """Of the requests that run on ``worker``, these hold no slot now, and all others do."""
+        worker.postponed = {i for i in request_ids if i in worker.running}
+
     def running_on(self, worker: Peer, request_id: str) -> Request | None:
         """The request, if it runs on that worker."""
         request = self.get(request_id)
@@ -65,4 +69,5 @@ class Requests(Mapping[str, Request]):
     def _leave_worker(request: Request) -> None:
         if request.worker:
             del request.worker.running[request.id]
+            request.worker.postponed.discard(request.id)
             request.worker = None

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from cupola.scheduler.policy import SchedulerPolicy
 from cupola.scheduler.protocol.messages import Ready, WorkerStatus
-from cupola.scheduler.records import Peer, Worker
+from cupola.scheduler.records import Peer, Request, Worker
 
 
 class Workers(Mapping[Peer, Worker]):
@@ -55,6 +55,10 @@ class Workers(Mapping[Peer, Worker]):
     def next_deadline(self) -> float | None:
         """When the next worker expires; None: there is no worker."""
         return min((self._lease_end(worker) for worker in self.values()), default=None)
+
+    def postponed(self) -> list[Request]:
+        """The requests that were sent to a worker and hold no slot there yet."""
+        return [w.running[i] for w in self.values() for i in sorted(w.postponed)]
 
     def missing(self) -> tuple[str, ...]:
         """Names of the workers that should be there and are not."""

@@ -19,6 +19,7 @@ from cupola.scheduler.protocol.lines import READ_BYTES, LineBuffer, LineError, O
 _SPAWN = multiprocessing.get_context("spawn")
 STEADY_SECONDS = 10.0  # a child that ran for so long is started again at once
 LONGEST_PAUSE = 30.0  # seconds before a restart
+MAX_FAILED_STARTS = 3  # in a row: the child ended before it served
 STOP_SECONDS = 5.0  # how long a child that has nothing to finish may take to stop
 
 
@@ -29,6 +30,7 @@ class ChildSpec:
     name: str
     target: Callable[..., None]
     arguments: tuple[Any, ...]
+    cautious: tuple[Any, ...] = ()  # used instead after MAX_FAILED_STARTS; empty: the same
     vital: bool = True  # the service cannot run without it
     stop_seconds: float = STOP_SECONDS
     environment: Mapping[str, str] = field(default_factory=dict)  # added to the supervisor's
@@ -46,13 +48,17 @@ class Child:
     broken: str = ""  # what is wrong with how it uses its lifeline; empty: nothing
     started_at: float = 0.0
     failures: int = 0  # in a row
+    serves: bool = False  # the process has said so
+    failed_starts: int = 0  # in a row
     restart_at: float | None = None
 
     def start(self, now: float) -> None:
         ours, theirs = socket.socketpair()
+        is_cautious = self.spec.cautious and self.failed_starts >= MAX_FAILED_STARTS
+        arguments = self.spec.cautious if is_cautious else self.spec.arguments
         self.process = _SPAWN.Process(
             target=self.spec.target,
-            args=(theirs, *self.spec.arguments),
+            args=(theirs, *arguments),
             name=f"cupola-{self.spec.name}",
             daemon=True,
         )
@@ -60,7 +66,7 @@ class Child:
             self.process.start()
         theirs.close()
         self.lifeline, self.lines, self.outbox = ours, LineBuffer(), Outbox(ours)
-        self.broken = ""
+        self.broken, self.serves = "", False
         self.started_at, self.restart_at = now, None
 
     def tell(self, line: str) -> None:
@@ -105,6 +111,7 @@ class Child:
     def plan_restart(self, now: float) -> None:
         """The process has ended: set when it is started again."""
         self.clear()
+        self.failed_starts = 0 if self.serves else self.failed_starts + 1
         self.failures = 1 if now - self.started_at >= STEADY_SECONDS else self.failures + 1
         pause = 0.0 if self.failures == 1 else min(LONGEST_PAUSE, 0.25 * 2**self.failures)
         self.restart_at = now + pause

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import logging
+import os
 import socket
-from typing import TYPE_CHECKING
+import sys
+from contextlib import suppress
+from typing import TYPE_CHECKING, NoReturn
 
 from cupola.scheduler.protocol.commands import Commands
 from cupola.scheduler.protocol.lifeline import Lifeline
@@ -29,6 +33,7 @@ def worker(lifeline: socket.socket, level: str, config: WorkerConfig, endpoint: 
     from cupola.workers.main import run
 
     run(config, endpoint, commands)
+    _end()
 
 
 def gateway(
@@ -42,6 +47,19 @@ def gateway(
     from cupola.workers.device.discovery import discover
 
     run(config, listeners, Lifeline(lifeline), discover)
+
+
+def _end() -> NoReturn:
+    """End the process, which has said goodbye, without the threads that are still at work.
+
+    They load models and build sessions, which takes seconds and cannot be interrupted. The end of
+    the interpreter would unwind them inside onnxruntime's code, which then aborts the process.
+    """
+    logging.shutdown()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):  # nobody reads it any more
+            stream.flush()
+    os._exit(0)
 
 
 def _begin(lifeline: socket.socket, level: str, who: str) -> Commands:

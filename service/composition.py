@@ -127,6 +127,7 @@ def build_supervisor(
                 worker.name,
                 children.worker,
                 (level, worker, peer),
+                cautious=(level, without_preload(worker), peer),
                 vital=False,
                 environment=_WORKER_ENVIRONMENT,
             )
@@ -188,6 +189,7 @@ def worker_configs(
         block_bytes=settings.block_weights_mb * 1024 * 1024,
         lane_bytes=settings.lane_weights_mb * 1024 * 1024,
         int8_cache=int8_cache,
+        reproducible=settings.reproducible,
     )
     on_device: Counter[str] = Counter()
     configs = []
@@ -201,6 +203,12 @@ def worker_configs(
             options = replace(options, home=None, shares=False)
         configs.append(WorkerConfig(name, provider, options, settings.model_ttl, models, pinned))
     return configs
+
+
+def without_preload(worker: WorkerConfig) -> WorkerConfig:
+    """The worker for the time after the load at its start has ended it again and again."""
+    fatal = tuple(model.id for model in worker.preload[:1])
+    return replace(worker, preload=(), fatal=fatal)
 
 
 def shares_weights(settings: Settings) -> bool:

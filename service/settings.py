@@ -193,6 +193,12 @@ class Settings(BaseSettings):
         "again. One step of a model on a slow machine must be shorter. A worker that loads a "
         "model or runs onnxruntime-genai has ten times as long, and at least 10 minutes.",
     )
+    reproducible: Annotated[Literal["asked", "always", "no"], Group.ENGINE] = Field(
+        default="asked",
+        description="Which requests have the same answer whenever they come again, to the last "
+        "bit. 'asked': those at temperature 0 and those with a seed. 'always': all; what they "
+        "draw without a seed still differs. 'no': none, which is a little faster.",
+    )
     backend: Annotated[Literal["onnx", "genai", "echo"], Group.ENGINE] = Field(
         default="onnx",
         description="What runs the models. 'onnx' is Cupola's engine on ONNX Runtime. 'genai' is "

@@ -15,6 +15,7 @@ from multiprocessing.connection import wait
 from types import FrameType
 from typing import Any
 
+from cupola.scheduler.protocol.commands import STARTED
 from cupola.service.child import Child, ChildSpec
 from cupola.service.watchdog import Patience, Watchdog
 
@@ -107,6 +108,7 @@ class Supervisor:
             elif source is owner.lifeline:
                 for line in owner.read_lines():
                     self._watchdog.heard(owner.spec.name, line, time.monotonic())
+                    owner.serves |= line == STARTED
                     self._on_line(line)
             elif owner.process is not None and not owner.process.is_alive():
                 self._on_exit(owner)

@@ -157,7 +157,7 @@ def test_the_wheel_holds_every_module_and_no_other(files: list[Path], wheel: Pat
         f"cupola/{path.as_posix()}"
         for path in files
         if ".".join(path.parent.parts) in folders
-        and (path.suffix == ".py" or path.name == "py.typed")
+        and (path.suffix == ".py" or path.name in {"py.typed", "catalog.json"})
     }
     with zipfile.ZipFile(wheel) as archive:
         inside = set(archive.namelist())

@@ -5,6 +5,7 @@ It serves to test everything above the engine, and to measure gateway and schedu
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from itertools import cycle, islice
 
@@ -27,6 +28,7 @@ from cupola.workers.model.text import StopMatcher
 
 FORBIDDEN = "echo:refuse"  # a prompt that begins with this is refused
 FATAL = "echo:crash"  # a prompt that begins with this makes the step fail
+KILLER = "echo:kill"  # a prompt that begins with this ends the worker process
 
 
 class EchoBackend:
@@ -34,6 +36,7 @@ class EchoBackend:
 
     serving = Serving("echo")
     shared_bytes = 0
+    postponed: frozenset[str] = frozenset()
 
     def __init__(self) -> None:
         self._answers: dict[str, _Answer] = {}
@@ -67,7 +70,12 @@ class EchoBackend:
     def abort(self, request_id: str) -> None:
         self._answers.pop(request_id, None)
 
+    def rest(self, long: bool) -> None:
+        """It keeps nothing."""
+
     def step(self) -> list[Output]:
+        if any(answer.text.startswith(KILLER) for answer in self._answers.values()):
+            os._exit(1)
         if any(answer.text.startswith(FATAL) for answer in self._answers.values()):
             raise RuntimeError("the echo backend was told to fail")
         outputs = [answer.advance(request_id) for request_id, answer in self._answers.items()]

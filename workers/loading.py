@@ -17,13 +17,11 @@ from cupola.workers.model.backend import Backend
 
 if TYPE_CHECKING:
     from cupola.workers.device.device import Device
+    from cupola.workers.engine.sequence import Reproducible
     from cupola.workers.model.model_folder import ModelFolder
     from cupola.workers.run.session import Session
 
 logger = logging.getLogger(__name__)
-
-# Providers whose attention takes rows with different numbers of tokens.
-RAGGED = (ExecutionProvider.CPU, ExecutionProvider.CUDA)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +44,7 @@ class EngineOptions:
     # The largest weights that are mapped, so that the halves of a step can run side by side.
     lane_bytes: int = 0
     int8_cache: bool = False  # keys and values of 8 bits if the model can; it needs ``home``
+    reproducible: Reproducible = "asked"  # which requests must have the same answer again
 
 
 def load(
@@ -80,7 +79,9 @@ def load(
     bytes_per_token = session.cache.bytes_per_token
     positions = options.kv_bytes // bytes_per_token if bytes_per_token else everything
     step_budget = StepBudget(options.itl_seconds, options.step_tokens)
-    return Engine(folder, codec, session, step_budget, positions, wake)
+    return Engine(
+        folder, codec, session, step_budget, positions, wake, reproducible=options.reproducible
+    )
 
 
 def _check(folder: ModelFolder) -> None:
@@ -107,9 +108,34 @@ def _check(folder: ModelFolder) -> None:
 
 
 def _session(folder: ModelFolder, options: EngineOptions, device: Device) -> Session:
-    """A session of the serving graph; of onnxruntime-genai if the graph cannot be rewritten."""
+    """A session in which requests share runs; of onnxruntime-genai if that is not possible."""
     from cupola.workers.graph.attention_layers import UnservableGraphError
     from cupola.workers.model.error_text import without_paths
+    from cupola.workers.run.paged_session import PagedSession
+
+    slots, threads = options.slots, options.threads
+    why = f"{device.provider} cannot run requests of different lengths together"
+    try:
+        if options.backend != "onnx":
+            why = f"the setting 'backend' is {options.backend}"
+        elif device.provider is ExecutionProvider.CPU:
+            return _cpu_session(folder, options, device)
+        elif device.provider is ExecutionProvider.CUDA:
+            kv_bytes = options.kv_bytes
+            return PagedSession(
+                folder, slots=slots, threads=threads, device=device, cache_bytes=kv_bytes
+            )
+    except UnservableGraphError as error:
+        why = without_paths(error, folder.path)
+    logger.warning("%s: requests do not share runs, because %s", folder.path.name, why)
+    from cupola.workers.run.genai_session import GenaiSession
+
+    return GenaiSession(folder, slots=slots, threads=threads, device=device, why=why)
+
+
+def _cpu_session(folder: ModelFolder, options: EngineOptions, device: Device) -> Session:
+    """Raises UnservableGraphError, ModelFolderError, ProviderError."""
+    from cupola.workers.graph.attention_layers import UnservableGraphError
     from cupola.workers.run.decoder_session import DecoderSession
     from cupola.workers.run.int8_session import Int8Session
     from cupola.workers.run.prepacked import PrepackedWeights
@@ -117,37 +143,21 @@ def _session(folder: ModelFolder, options: EngineOptions, device: Device) -> Ses
     home = options.home
     prepacked = PrepackedWeights(home, folder.path, device) if home else None
     width, threads, slots = options.step_tokens, options.threads, options.slots
-    if options.int8_cache and options.backend == "onnx" and prepacked is not None:
+    if options.int8_cache and prepacked is not None:
         try:
             return Int8Session(folder, prepacked, slots=slots, width=width, threads=threads)
         except UnservableGraphError as error:
             name = folder.path.name
             logger.warning("%s: its keys and values stay as they are: %s", name, error)
-    why = ""
-    lanes = prepacked if folder.decoder_bytes <= options.lane_bytes else None
-    if options.backend == "onnx" and device.provider in RAGGED:
-        try:
-            return DecoderSession(
-                folder,
-                slots=slots,
-                width=width,
-                threads=threads,
-                device=device,
-                cache_bytes=options.kv_bytes,
-                prepacked=prepacked if options.shares else None,
-                block_bytes=0 if options.shares else options.block_bytes,
-                lanes=lanes,
-            )
-        except UnservableGraphError as error:
-            why = without_paths(error, folder.path)
-    elif options.backend == "onnx":
-        why = f"{device.provider} cannot run requests of different lengths together"
-    else:
-        why = f"the setting 'backend' is {options.backend}"
-    logger.warning("%s: requests do not share runs, because %s", folder.path.name, why)
-    from cupola.workers.run.genai_session import GenaiSession
-
-    return GenaiSession(folder, slots=slots, threads=threads, device=device, why=why)
+    return DecoderSession(
+        folder,
+        slots=slots,
+        width=width,
+        threads=threads,
+        prepacked=prepacked if options.shares else None,
+        block_bytes=0 if options.shares else options.block_bytes,
+        lanes=prepacked if folder.decoder_bytes <= options.lane_bytes else None,
+    )
 
 
 def _load_encoder(

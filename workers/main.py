@@ -36,6 +36,7 @@ class WorkerConfig:
     model_ttl: float  # seconds
     preload: tuple[LocalModel, ...] = ()  # the first is loaded before the worker sends Ready
     pinned: frozenset[str] = frozenset()  # ids of models that time never unloads
+    fatal: tuple[str, ...] = ()  # ids of models whose loads ended the processes before this one
 
 
 def run(config: WorkerConfig, endpoint: Endpoint, commands: Commands) -> None:
@@ -92,13 +93,8 @@ class Loader:
             return []
         ended = []
         while not self.ended.empty():
-            ended.append(self.wait())
-        return ended
-
-    def wait(self) -> tuple[str, Backend | Exception]:
-        """The next load that ends."""
-        ended = self.ended.get()
-        self.pending -= 1
+            ended.append(self.ended.get())
+        self.pending -= len(ended)
         return ended
 
 
@@ -111,7 +107,8 @@ class Loop:
         self.scheduler = scheduler
         self.commands = commands
         self.loader = Loader(config.engine)
-        identity = Identity(config.name, config.provider, os.getpid(), config.engine.slots)
+        slots = config.engine.slots
+        identity = Identity(config.name, config.provider, os.getpid(), slots, config.fatal)
         self.residency = Residency(config.model_ttl, config.pinned)
         self.worker = Worker(identity, self.residency, self._load)
         self.preload = config.preload
@@ -121,12 +118,15 @@ class Loop:
             self.poller.register(source, zmq.POLLIN)
 
     def run(self) -> None:
-        self._preload()
+        if not self._preload():
+            return
+        self.commands.started()
         self._send([self.worker.ready(time.monotonic())])
         while "stop" not in self.commands.read():
             self._beat()
             self._send(self.worker.step(time.monotonic()))
-            self._expire()
+            self._send(self.worker.postponed())
+            self._give_back()
             self._send_heartbeat(time.monotonic())
             self.poller.poll(self._timeout_ms(time.monotonic()))
             self._receive_all()
@@ -134,13 +134,23 @@ class Loop:
         self._send(self.worker.goodbye())
         self.scheduler.linger = 1000  # the goodbye should arrive
 
-    def _preload(self) -> None:
-        """Load the first model before Ready is sent, so that a ready worker answers at once."""
+    def _preload(self) -> bool:
+        """Load the first model before Ready is sent, so that a ready worker answers at once.
+
+        False: the supervisor wants this process to stop.
+        """
         for model in self.preload:
             self.worker.preload(model, time.monotonic())
-        if self.preload:
-            model_id, result = self.loader.wait()
-            self.worker.loaded(model_id, result, time.monotonic())
+        events = zmq.Poller()
+        events.register(self.commands.fileno(), zmq.POLLIN)
+        events.register(self.loader.wake.fileno(), zmq.POLLIN)
+        while self.loader.pending == len(self.preload) > 0:
+            events.poll()
+            if "stop" in self.commands.read():
+                return False
+            for model_id, result in self.loader.take():
+                self.worker.loaded(model_id, result, time.monotonic())
+        return True
 
     def _load(self, model: LocalModel) -> None:
         # Said before the load begins: onnxruntime-genai blocks every thread of the process.
@@ -158,12 +168,14 @@ class Loop:
         for model_id, result in self.loader.take():
             self._send(self.worker.loaded(model_id, result, time.monotonic()))
 
-    def _expire(self) -> None:
-        if messages := self.worker.expire(time.monotonic()):
-            before = memory_bytes()
+    def _give_back(self) -> None:
+        """Give memory back that is not needed any more."""
+        now = time.monotonic()
+        messages = self.worker.expire(now)
+        if self.worker.rest(now) or messages:
             release_memory()  # before the scheduler learns that the model is unloaded
-            logger.info("memory %d MB, was %d MB", memory_bytes() >> 20, before >> 20)
-            self._send(messages)
+            logger.info("gave memory back; %d MB are left", memory_bytes() >> 20)
+        self._send(messages)
 
     def _receive_all(self) -> None:
         while True:

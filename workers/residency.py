@@ -18,6 +18,9 @@ from cupola.scheduler.protocol.messages import LoadModel, LocalModel, Output, Se
 from cupola.workers.model.backend import Backend
 
 FOREVER = -1.0
+# Seconds after the last use of a model. After the first, most of the memory is given back that only
+# makes later requests faster, after the second all of it.
+RESTS = (60.0, 600.0)
 
 
 @dataclass(slots=True)
@@ -34,6 +37,7 @@ class Resident:
     waiting_since: dict[str, float] = field(default_factory=dict)  # by request id
     load_seconds: dict[str, float] = field(default_factory=dict)  # how long running requests waited
     running: set[str] = field(default_factory=set)  # ids of requests
+    rests: int = 0  # how many of RESTS have passed since its last use
     unloads: list[str] = field(default_factory=list)  # ids of unload requests to be answered
     after_unload: list[Submit | LoadModel] = field(default_factory=list)  # came since an unload
 
@@ -47,6 +51,18 @@ class Resident:
         if self.in_use or self.pinned or self.ttl == FOREVER:
             return None
         return self.last_used + self.ttl
+
+    @property
+    def rests_at(self) -> float | None:
+        """When it rests next; None: it is in use, or has given all back."""
+        if self.in_use or self.rests == len(RESTS):
+            return None
+        return self.last_used + RESTS[self.rests]
+
+    def use(self, now: float) -> None:
+        """Note a use."""
+        self.last_used = now
+        self.rests = 0
 
     def expires_in(self, now: float) -> float | None:
         """Seconds until it is unloaded if nobody uses it from now on; None: not by time."""
@@ -63,7 +79,7 @@ class Resident:
     def loaded(self, backend: Backend, now: float) -> list[Submit | LoadModel]:
         """The load has ended. Returns the requests that waited for it."""
         self.backend = backend
-        self.last_used = now
+        self.use(now)
         self.load_seconds = {i: now - since for i, since in self.waiting_since.items()}
         self.waiting_since.clear()
         messages, self.waiting = self.waiting, []
@@ -104,7 +120,7 @@ class Residency:
 
     def touch(self, resident: Resident, ttl: float | None, now: float) -> None:
         """Note a use of the model. A ``ttl`` that the request sets replaces the earlier one."""
-        resident.last_used = now
+        resident.use(now)
         if ttl is not None:
             resident.ttl = ttl
             resident.promised = ttl > 0
@@ -115,7 +131,7 @@ class Residency:
             if request_id in resident.running:
                 resident.running.discard(request_id)
                 resident.load_seconds.pop(request_id, None)
-                resident.last_used = now
+                resident.use(now)
 
     def may_unload(self, model_id: str, force: bool) -> bool:
         """Whether an unload request takes the model away."""
@@ -130,6 +146,16 @@ class Residency:
             if (resident.unloads and not resident.in_use)
             or ((expires_at := resident.expires_at) is not None and expires_at <= now)
         ]
+
+    def resting(self, now: float) -> list[Resident]:
+        """The models that nobody has used for a while, once for each of RESTS.
+
+        ``next_deadline`` leaves them out: it is soon enough to ask every few seconds.
+        """
+        due = [r for r in self.models.values() if (at := r.rests_at) is not None and at <= now]
+        for resident in due:
+            resident.rests += 1
+        return due
 
     def next_deadline(self) -> float | None:
         """When the next model expires by time; None: none does."""
@@ -149,15 +175,16 @@ class Residency:
     @property
     def busy(self) -> bool:
         """Whether an engine has something to do."""
-        return any(backend.busy for backend in self._backends)
+        return any(backend.busy for backend in self.backends)
 
     @property
     def shared_bytes(self) -> int:
         """What the system counts more than once as memory of this process."""
-        return sum(backend.shared_bytes for backend in self._backends)
+        return sum(backend.shared_bytes for backend in self.backends)
 
     @property
-    def _backends(self) -> list[Backend]:
+    def backends(self) -> list[Backend]:
+        """The models that are loaded."""
         backends = [resident.backend for resident in self.models.values()]
         return [backend for backend in backends if backend is not None]
 

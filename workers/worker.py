@@ -27,6 +27,7 @@ from cupola.scheduler.protocol.messages import (
     LocalModel,
     Output,
     Outputs,
+    Postponed,
     Ready,
     Rejected,
     Rejoin,
@@ -38,7 +39,7 @@ from cupola.scheduler.protocol.messages import (
 )
 from cupola.workers.model.backend import Backend, RequestError
 from cupola.workers.model.error_text import without_paths
-from cupola.workers.residency import Residency, Resident
+from cupola.workers.residency import RESTS, Residency, Resident
 
 logger = logging.getLogger(__name__)
 
@@ -51,6 +52,7 @@ class Identity:
     provider: ExecutionProvider
     pid: int
     slots: int
+    fatal: tuple[str, ...] = ()  # ids of models whose loads ended the processes before this one
 
 
 class Worker:
@@ -62,6 +64,7 @@ class Worker:
         self._identity = identity
         self._residency = residency
         self._load = load
+        self._postponed: frozenset[str] = frozenset()  # as the scheduler knows it
 
     # -- events ------------------------------------------------------------------------------------
 
@@ -118,6 +121,22 @@ class Worker:
             self._remove(resident, now)
         return [self.heartbeat(now), *answers] if expired else []
 
+    def rest(self, now: float) -> bool:
+        """Let the models give memory back that nobody has used for a while. True: some did."""
+        resting = self._residency.resting(now)
+        for resident in resting:
+            assert resident.backend is not None
+            resident.backend.rest(long=resident.rests == len(RESTS))
+        return bool(resting)
+
+    def postponed(self) -> list[FromWorker]:
+        """Which requests take no place for now. Empty if that has not changed since it was told."""
+        now = frozenset().union(*(b.postponed for b in self._residency.backends))
+        if now == self._postponed:
+            return []
+        self._postponed = now
+        return [Postponed(tuple(sorted(now)))]
+
     def preload(self, model: LocalModel, now: float) -> None:
         """Load a model if it is not there, without a request."""
         if model.id not in self._residency.models:
@@ -136,6 +155,7 @@ class Worker:
 
     def ready(self, now: float) -> Ready:
         identity, models = self._identity, self._residency
+        self._postponed = frozenset()
         return Ready(
             name=identity.name,
             provider=identity.provider,
@@ -144,6 +164,7 @@ class Worker:
             resident=models.loaded,
             loading=models.loading,
             serving=models.serving(now),
+            fatal=identity.fatal,
         )
 
     def heartbeat(self, now: float, resident_bytes: int = 0) -> Heartbeat:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import onnx
+from msgspec.structs import replace
 
 from cupola.cache.catalog import ModelVariant
 from cupola.cache.convert.families import read_decoder
@@ -12,17 +13,20 @@ from cupola.cache.convert.formats.gguf_file import GgufFile
 from cupola.cache.convert.formats.weights_file import DATA_FILE, WeightsFile
 from cupola.cache.convert.graph.blocks import DecoderBlocks
 from cupola.cache.convert.graph.decoder_graph import decoder_graph
-from cupola.cache.convert.graph.initializers import Initializers
+from cupola.cache.convert.graph.initializers import Initializers, StoredWeights
 from cupola.cache.convert.model_files import (
     genai_config,
     inference_model,
     write_bytes,
     write_json,
 )
+from cupola.cache.convert.quantization.four_bit_weights import FourBitWeights
 from cupola.cache.convert.quantization.integer_weights import IntegerWeights
 from cupola.cache.convert.quantization.rotated_weights import RotatedWeights
 from cupola.cache.convert.quantization.smoothquant import SmoothedWeights
+from cupola.cache.convert.stored_precision import stored_precision
 from cupola.cache.convert.tokenizer.tokenizer_files import TokenizerFiles
+from cupola.cache.convert.weight_kinds import weight_kinds
 from cupola.cache.convert.weights.decoder_weights import DecoderWeights
 from cupola.cache.convert.weights.gguf_weights import GgufWeights
 from cupola.cache.precision import Precision
@@ -52,10 +56,11 @@ def convert(
     tokenizer = TokenizerFiles(source, weights.shape.vocabulary)
     target.mkdir(parents=True)
     conversion = _Conversion(family.blocks, weights, tokenizer, target, progress)
-    if precision is Precision.FP32:
+    if precision.is_float:
         conversion.write(weights, precision)
     else:
-        conversion.write_rounded(precision, max_compared_bytes)
+        as_stored = precision is Precision.INT4 and stored_precision(source) is precision
+        conversion.write_rounded(precision, max_compared_bytes, as_stored=as_stored)
     if tokenizer.chat_template:
         write_bytes(target / "chat_template.jinja", tokenizer.chat_template.encode())
     config = genai_config(family.genai_type, weights.shape, tokenizer, variant.parameters)
@@ -84,6 +89,7 @@ class _Conversion:
         self._tokenizer_json = tokenizer.tokenizer_json()
         self._target = target
         self._progress = progress
+        self._stored: list[StoredWeights] = []  # of the last graph
         self._done = 0
         self._total = weights.stored_bytes
 
@@ -95,38 +101,48 @@ class _Conversion:
         with WeightsFile(self._target / DATA_FILE) as data:
             stored = Initializers(data, precision, self._advance)
             model = decoder_graph(self._blocks, weights, stored)
+        self._stored = stored.matrices
         self._weights.refuse_unread()
         write_bytes(self._target / "model.onnx", model.SerializeToString())
         return model
 
-    def write_rounded(self, precision: Precision, max_compared_bytes: int) -> None:
+    def write_rounded(
+        self, precision: Precision, max_compared_bytes: int, *, as_stored: bool
+    ) -> None:
         """Writes a first graph to measure the activations, then the graph that stays.
 
         The first graph is in float32, so that the second can be compared with it, and takes up to
-        eight times the space. A large model's first graph is rounded as well, and there is no
-        comparison.
+        eight times the space. There is no comparison of a large model: its first graph is rounded
+        as well, and four bits do without one. ``as_stored``: the file has four bits, which stay.
         """
         from cupola.cache.convert.quality.evaluator import Evaluator
         from cupola.cache.convert.quantization.calibration import observe
 
         plain, shape, integers = self._weights, self._weights.shape, precision is Precision.W8A8
-        self._total *= 2
-        if integers and plain.tied:  # the head is stored beside the embedding
-            self._total += plain.embedding().stored_bytes
         exact = integers or plain.float_bytes <= max_compared_bytes
-        first = self.write(
-            RotatedWeights(plain) if integers else plain, Precision.FP32 if exact else precision
-        )
-        inputs = observe(first, self._target, shape, self._tokenizer_json)
+        first = None
+        if exact or precision is not Precision.INT4:
+            self._total *= 2
+            if integers and plain.tied:  # the head is stored beside the embedding
+                self._total += plain.embedding().stored_bytes
+            first = self.write(
+                RotatedWeights(plain) if integers else plain, Precision.FP32 if exact else precision
+            )
         evaluator = Evaluator(self._target, shape, self._tokenizer_json)
         if exact:
             evaluator.remember_exact()
-        smoothed = SmoothedWeights(plain, inputs)
-        if integers:
-            self.write(IntegerWeights(RotatedWeights(smoothed), inputs), precision)
-        else:
-            self.write(smoothed, precision)
-        write_bytes(self._target / QUALITY_FILE, evaluator.measure().encoded())
+        weights: DecoderWeights = plain
+        inputs = None
+        if first is not None and not as_stored:
+            inputs = observe(first, self._target, shape, self._tokenizer_json)
+            weights = SmoothedWeights(plain, inputs)
+        if integers and inputs is not None:
+            weights = IntegerWeights(RotatedWeights(weights), inputs)
+        if precision is Precision.INT4 and not as_stored:
+            weights = FourBitWeights(weights, inputs)
+        self.write(weights, precision)
+        quality = replace(evaluator.measure(), weights=weight_kinds(self._stored))
+        write_bytes(self._target / QUALITY_FILE, quality.encoded())
 
     def _advance(self, size: int) -> None:
         self._done += size

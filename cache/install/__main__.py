@@ -62,10 +62,12 @@ def _do(job: InstallJob, home: Home) -> CachedModel:
     report = _Reporter()
     if isinstance(job, DownloadJob):
         if is_address(job.model):
-            return install_address(job.model, home, job.alias, report, force=job.force)
+            return install_address(
+                job.model, home, job.alias, report, force=job.force, bits=job.bits
+            )
         [variant, *_] = ModelCache(home).catalog().find(job.model)
         return install(variant, home, report, force=job.force)
-    return import_path(Path(job.path), home, job.alias, report)
+    return import_path(Path(job.path), home, job.alias, report, bits=job.bits)
 
 
 class _Reporter:

@@ -16,19 +16,25 @@ from cupola.cache.store import CachedModel, ModelCache
 
 
 def import_path(
-    path: Path, home: Home, alias: str | None = None, progress: Progress = silent
+    path: Path,
+    home: Home,
+    alias: str | None = None,
+    progress: Progress = silent,
+    *,
+    bits: int | None = None,
 ) -> CachedModel:
     """Makes a model of ``path``, which stays as it is.
 
     A folder of onnxruntime-genai's form is taken as it is; one with a GGUF, or with what
-    sentence-transformers publishes, is converted. Raises CacheError, OSError.
+    sentence-transformers publishes, is converted. ``bits``: of the weights of a GGUF; see
+    ``import_gguf``. Raises CacheError, OSError.
     """
     if not path.is_dir():
         if path.suffix.lower() == ".onnx":
             raise UnsupportedError(
                 f"{path.name} alone is no model. Give the folder with its {GENAI_CONFIG}"
             )
-        return import_gguf(path, home, alias, progress)
+        return import_gguf(path, home, alias, progress, bits=bits)
     if (path / GENAI_CONFIG).exists():
         return _import_folder(path, home, alias, progress)
     files = [each for each in path.rglob("*") if each.is_file()]
@@ -43,7 +49,7 @@ def import_path(
     ggufs = [each.name for each in files if each.suffix == ".gguf"]
     if len(ggufs) > 1 and "-of-" not in chosen.name:
         raise UnsupportedError(f"{path} has several GGUF files. Name one: {', '.join(ggufs)}")
-    return import_gguf(chosen, home, alias, progress)
+    return import_gguf(chosen, home, alias, progress, bits=bits)
 
 
 def _import_folder(folder: Path, home: Home, alias: str | None, progress: Progress) -> CachedModel:

@@ -22,10 +22,15 @@ from cupola.cache.install.building import (
 )
 from cupola.cache.install.fetch import fetch, sha256_of
 from cupola.cache.names import safe, title_of
+from cupola.cache.precision import Precision
 from cupola.cache.progress import Progress, silent
 from cupola.cache.source_note import SourceNote
 from cupola.cache.staging import staging
 from cupola.cache.store import CachedModel, ModelCache
+
+# What an import can make, by the bits of most weights, and what the model's id then has.
+_PRECISIONS = {4: Precision.INT4, 8: Precision.INT8, 16: Precision.FP16}
+_KINDS = {Precision.INT4: "int4", Precision.INT8: "generic", Precision.FP16: "fp16"}
 
 
 def install(
@@ -77,21 +82,29 @@ def _install_from_hub(
 
 
 def import_gguf(
-    path: Path, home: Home, alias: str | None = None, progress: Progress = silent
+    path: Path,
+    home: Home,
+    alias: str | None = None,
+    progress: Progress = silent,
+    *,
+    bits: int | None = None,
 ) -> CachedModel:
     """Makes a model of the file ``path``, which stays where it is.
 
     The file of a catalog entry becomes that model, in the variant that is best here. Otherwise the
     model is called ``alias`` or, without one, what the file calls itself. A file that was imported
-    before is returned at once. Another file of the same name becomes the next version. Raises
-    CacheError, OSError.
+    before is returned at once. Another file of the same name becomes the next version. ``bits``: of
+    most weights, 4, 8 or 16; None: 4 if the file has 4, else 8. Raises CacheError, OSError.
     """
     digest = sha256_of(path, progress)
     if alias is None:
         for variant in Catalog(BUILT_IN):
-            if isinstance(variant.source, WheelSource) and variant.source.sha256 == digest:
+            suits = bits is None or variant.precision.bits == bits
+            if not suits or not isinstance(variant.source, WheelSource):
+                continue
+            if variant.source.sha256 == digest:
                 return import_as(path, variant, digest, home, progress)
-    return import_as(path, describe(path, alias), digest, home, progress)
+    return import_as(path, describe(path, alias, bits), digest, home, progress)
 
 
 def import_as(
@@ -138,18 +151,21 @@ def described(
     )
 
 
-def describe(path: Path, alias: str | None) -> ModelVariant:
+def describe(path: Path, alias: str | None, bits: int | None = None) -> ModelVariant:
     """What the file says about itself. Raises ModelFileError when it is no GGUF."""
     from cupola.cache.convert.formats.gguf_file import GgufFile
+    from cupola.cache.convert.stored_precision import stored_precision
 
     gguf = GgufFile(path)
+    precision = _PRECISIONS[bits] if bits else stored_precision(gguf)
     stem = title_of(path.stem)
     title = gguf.get("general.name", str, stem) or stem
     name = safe(alias or title).lower() or safe(stem).lower() or "model"
     return ModelVariant(
-        id=f"{name}-generic-cpu:1",
+        id=f"{name}-{_KINDS[precision]}-cpu:1",
         alias=name,
         display_name=alias or title,
         publisher=safe(gguf.get("general.organization", str, "")) or "local",
         license=gguf.get("general.license", str, ""),
+        precision=precision,
     )

@@ -29,22 +29,24 @@ def install_address(
     progress: Progress = silent,
     *,
     force: bool = False,
+    bits: int | None = None,
 ) -> CachedModel:
     """Loads and converts the model at the address ``text``, if it is not on the disk.
 
     What the catalog has from there becomes the catalog's model. Otherwise the model is called
-    ``alias`` or, without one, as its repository is. Raises AddressError, CacheError, OSError.
+    ``alias`` or, without one, as its repository is. ``bits``: of the weights of a GGUF; see
+    ``import_gguf``. Raises AddressError, CacheError, OSError.
     """
     address = parse_address(text)
     if not force and (found := _cached(address, home)):
         return found
-    if alias is None and (known := _of_catalog(address, home)):
+    if alias is None and bits is None and (known := _of_catalog(address, home)):
         return install(known, home, progress, force=force)
     name = hashlib.sha256(str(address).encode()).hexdigest()[:24]
     with exclusive(home.downloads / f"address-{name}.lock", progress) as shared:
         if not force and (found := _cached(address, home)):
             return found  # another process was quicker
-        return _load_and_make(address, home, alias, shared)
+        return _load_and_make(address, home, alias, bits, shared)
 
 
 def _cached(address: Address, home: Home) -> CachedModel | None:
@@ -55,7 +57,7 @@ def _cached(address: Address, home: Home) -> CachedModel | None:
 
 
 def _load_and_make(
-    address: Address, home: Home, alias: str | None, progress: Progress
+    address: Address, home: Home, alias: str | None, bits: int | None, progress: Progress
 ) -> CachedModel:
     offer = look_up(address)
     offer.check_family()
@@ -65,7 +67,7 @@ def _load_and_make(
     )
     room = offer.size if offer.kind == "genai" else room_for(variant, offer.size)
     with fetched(offer, home, progress, room) as folder:
-        return _make(offer, folder, variant, alias, home, progress)
+        return _make(offer, folder, variant, alias, bits, home, progress)
 
 
 def _make(
@@ -73,6 +75,7 @@ def _make(
     folder: Path,
     variant: ModelVariant,
     alias: str | None,
+    bits: int | None,
     home: Home,
     progress: Progress,
 ) -> CachedModel:
@@ -93,7 +96,7 @@ def _make(
         with one_of_this_name(variant, home, progress) as shared, staging(home) as work:
             convert_into_place(first, work, variant, digest, home, shared, offer.note)
         return ModelCache(home).find(variant.id)
-    told = describe(first, alias or variant.alias)
+    told = describe(first, alias or variant.alias, bits)
     told = msgspec.structs.replace(
         told,
         display_name=variant.display_name,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from cupola.cache.quality import Quality
+from collections.abc import Sequence
+
+from cupola.cache.quality import Quality, WeightKind
 
 
 def in_words(figures: Quality | None) -> dict[str, str]:
@@ -12,6 +14,7 @@ def in_words(figures: Quality | None) -> dict[str, str]:
     words = {"Quality": _quality(figures), "Weights": "", "Speed": _speed(figures)}
     if figures.size_bytes is not None:
         words["Weights"] = f"{figures.size_bytes / 1e6:.0f} MB"
+    words["Bits a weight"] = _bits(figures.weights)
     return {title: text for title, text in words.items() if text}
 
 
@@ -25,6 +28,15 @@ def _quality(figures: Quality) -> str:
     if figures.same_best_token is not None:
         parts.append(f"the same best token in {figures.same_best_token:.0%} of the places")
     return ", ".join(parts)
+
+
+def _bits(weights: Sequence[WeightKind]) -> str:
+    """``qkv_proj 4 (Q4_K), down_proj 4 (Q4_K, 50%) and 8 (Q6_K, 50%)``."""
+    kinds: dict[str, list[str]] = {}
+    for each in weights:
+        share = f", {each.share:.0%}" if each.share < 1 else ""
+        kinds.setdefault(each.name, []).append(f"{each.bits} ({each.source}{share})")
+    return ", ".join(f"{name} {' and '.join(parts)}" for name, parts in kinds.items())
 
 
 def _speed(figures: Quality) -> str:

@@ -50,19 +50,30 @@ def download(home: Home, variant: ModelVariant, *, force: bool = False) -> Cache
 
 
 def download_address(
-    home: Home, address: str, alias: str | None = None, *, force: bool = False
+    home: Home,
+    address: str,
+    alias: str | None = None,
+    bits: int | None = None,
+    *,
+    force: bool = False,
 ) -> CachedModel:
-    """Download what an address such as "hf:org/name" offers. Raises CacheError, ClientError."""
+    """Download what an address such as "hf:org/name" offers.
+
+    ``bits``: None: what suits the file. Raises CacheError, ClientError.
+    """
     try:
         parse_address(address)
     except AddressError as error:
         raise ClientError(str(error)) from None
-    return _install(home, DownloadJob(str(home.root), address, force, alias))
+    return _install(home, DownloadJob(str(home.root), address, force, alias, bits))
 
 
-def import_path(home: Home, path: Path, alias: str | None) -> CachedModel:
-    """Make a model of a file or a folder. Raises CacheError."""
-    return _install(home, ImportJob(str(home.root), str(path.absolute()), alias))
+def import_path(home: Home, path: Path, alias: str | None, bits: int | None) -> CachedModel:
+    """Make a model of a file or a folder. ``bits``: None: what suits the file.
+
+    Raises CacheError.
+    """
+    return _install(home, ImportJob(str(home.root), str(path.absolute()), alias, bits))
 
 
 def _install(home: Home, job: InstallJob) -> CachedModel:

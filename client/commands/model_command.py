@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import enum
 import sys
 from itertools import groupby
 from pathlib import Path
@@ -39,6 +40,14 @@ _COLUMNS = (  # the titles and widths that programs written for Foundry Local kn
     Column("License", 13),
     Column("Model ID"),
 )
+
+
+class Bits(enum.StrEnum):
+    """Bits of a weight that an import can make."""
+
+    FOUR = "4"
+    EIGHT = "8"
+    SIXTEEN = "16"
 
 
 def list_models(
@@ -167,7 +176,8 @@ def info(
         return
     served = _served(variant.id) if path else {}
     about |= {"engine": served.get("engine"), "engineReason": served.get("engineReason")}
-    about["kvCache"] = served.get("kvCache")
+    about |= {"kvCache": served.get("kvCache"), "loadError": served.get("loadError")}
+    about["reproducible"] = served.get("reproducible")
     about["quality"] = to_builtins(figures)
     about["fits"] = this_machine().fits(variant)
     if reasons:
@@ -195,8 +205,12 @@ def info(
     print(f"{'On this disk':<20}{path or 'no; to fetch it: cupola model download ' + name}")
     reason = f", because {about['engineReason']}" if about["engineReason"] else ""
     print(f"{'Engine':<20}{about['engine'] or 'known once the model is loaded'}{reason}")
+    if about["loadError"]:
+        print(f"{'Not loaded now':<20}{about['loadError']}")
     if about["kvCache"]:
         print(f"{'Keys and values':<20}{about['kvCache']}")
+    if about["reproducible"] is not None:
+        print(f"{'Same answer again':<20}{'yes' if about['reproducible'] else 'not to the bit'}")
     for title, words in in_words(figures).items():
         print(f"{title:<20}{words}")
     for number, line in enumerate(choice):
@@ -262,26 +276,32 @@ def import_file(
         str | None,
         typer.Option("--name", "--alias", help="Short name of the model. [the file's name]"),
     ] = None,
+    bits: Annotated[
+        Bits | None, typer.Option(help="Bits of most weights. [4 if the file has 4, else 8]")
+    ] = None,
 ) -> None:
     """Make a model out of a file or folder on this disk, or of what is on the hub.
 
     Example: cupola model import hf:Qwen/Qwen2.5-0.5B-Instruct-GGUF:Q8_0
     """
     from cupola.cache.model_address import is_address
+    from cupola.cache.store import ModelCache
     from cupola.client.commands import local_model
 
-    path = Path(source)
+    folder, path = home.current(), Path(source)
+    width = int(bits) if bits else None
     if path.exists():
-        model = local_model.import_path(home.current(), path, alias)
+        model = local_model.import_path(folder, path, alias, width)
     elif is_address(source):
-        model = local_model.download_address(home.current(), source, alias)
+        model = local_model.download_address(folder, source, alias, width)
     else:
         raise ClientError(
             f"There is no file or folder {source}",
             "A model of the hub is written as hf:OWNER/NAME",
         )
     print(f"Model {model.variant.id} is ready in {model.path}")
-    print(f"To chat with it: cupola model run {model.variant.alias}")
+    best = ModelCache(folder).find(model.variant.alias) == model
+    print(f"To chat with it: cupola model run {model.variant.alias if best else model.variant.id}")
 
 
 def remove(

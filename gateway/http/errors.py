@@ -76,6 +76,7 @@ TABLE: Mapping[ErrorCode, Shape] = {
     ErrorCode.QUEUE_TIMEOUT: Shape(503, SERVER_ERROR, "queue_timeout", None, RETRY_SOON),
     ErrorCode.NO_WORKER: Shape(503, SERVER_ERROR, "no_worker", None, NO_RETRY),
     ErrorCode.WORKER_LOST: Shape(503, SERVER_ERROR, "worker_lost", None, RETRY_SOON),
+    ErrorCode.QUARANTINED: Shape(500, SERVER_ERROR, "request_quarantined", None, NO_RETRY),
     ErrorCode.SCHEDULER_LOST: Shape(503, SERVER_ERROR, "scheduler_lost", None, RETRY_SOON),
     ErrorCode.SHUTTING_DOWN: Shape(503, SERVER_ERROR, "shutting_down", None, RETRY_SOON),
     ErrorCode.INTERNAL: Shape(500, SERVER_ERROR, "internal_error"),

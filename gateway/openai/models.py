@@ -51,7 +51,9 @@ class ModelEndpoints:
     async def _entry(self, cached: CachedModel) -> ModelEntry:
         variant = cached.variant
         answer_format = await self._formats.of(str(cached.path))
-        workers = self._client.status.workers if self._client.status else ()
+        status = self._client.status
+        workers = status.workers if status else ()
+        refused = status.refused if status else {}
         serving = [w.serving[variant.id] for w in workers if variant.id in w.serving]
         return ModelEntry(
             id=variant.id,
@@ -69,8 +71,14 @@ class ModelEndpoints:
             engine=serving[0].engine if serving else msgspec.UNSET,
             engine_reason=(serving[0].why if serving else "") or msgspec.UNSET,
             kv_cache=(serving[0].kv_cache if serving else "") or msgspec.UNSET,
+            load_error=refused.get(variant.id, msgspec.UNSET),
+            reproducible=_known(serving[0].reproducible if serving else None),
             quality=cached.quality or msgspec.UNSET,
         )
+
+
+def _known(fact: bool | None) -> bool | msgspec.UnsetType:
+    return msgspec.UNSET if fact is None else fact
 
 
 def _remote_entry(model: RemoteModel) -> ModelEntry:

@@ -24,13 +24,17 @@ class HealthAnswer(msgspec.Struct, frozen=True):
 
 
 class ReadyAnswer(msgspec.Struct, frozen=True):
-    """``missing``: what does not answer. The rest is there while a worker can serve."""
+    """``missing``: what does not answer. The rest is there while a worker can serve.
+
+    ``refused``: why models are not loaded for a while, by their ids; absent if there are none.
+    """
 
     status: Literal["ready", "unavailable"]
     missing: list[str]
     queued: int | msgspec.UnsetType = msgspec.UNSET
     running: int | msgspec.UnsetType = msgspec.UNSET
     processes: dict[str, int] | msgspec.UnsetType = msgspec.UNSET  # their ids
+    refused: dict[str, str] | msgspec.UnsetType = msgspec.UNSET
 
 
 class StatusAnswer(msgspec.Struct, frozen=True, rename="camel"):
@@ -103,7 +107,9 @@ class HealthApi:
         processes = {"gateway": os.getpid(), "scheduler": status.pid}
         processes |= {f"worker {worker.name}": worker.pid for worker in status.workers}
         running = sum(worker.running for worker in status.workers)
-        return json_answer(ReadyAnswer("ready", missing, status.queued, running, processes))
+        refused = status.refused or msgspec.UNSET
+        answer = ReadyAnswer("ready", missing, status.queued, running, processes, refused)
+        return json_answer(answer)
 
     async def status(self, request: Request) -> Response:
         """Foundry Local's status document."""

@@ -14,6 +14,7 @@ from cupola.scheduler.protocol.lines import MAX_WAITING_BYTES, LineError
 ALIVE = "alive"  # the loop turns
 # The same, but the loop's next turn may be long: a model is loaded, or reads a prompt in one piece.
 LONG_TURN = "long turn"
+STARTED = "started"  # the process serves now
 BEAT_SECONDS = 1.0  # between two of them
 
 
@@ -35,6 +36,11 @@ class Commands:
     def fileno(self) -> int:
         return self._wake.fileno()
 
+    def close(self) -> None:
+        """Nothing is put or read any more."""
+        self._wake.close()
+        self._waker.close()
+
     def put(self, line: str) -> None:
         """Hand a line to the loop, from another thread. Raises LineError if it reads none."""
         with self._lock:
@@ -55,6 +61,11 @@ class Commands:
         with self._lock:
             self._unread -= sum(map(len, lines))
         return lines
+
+    def started(self) -> None:
+        """Tell the supervisor that the process serves now."""
+        with contextlib.suppress(LineError):
+            self._tell(STARTED)
 
     def beat(self, state: str = ALIVE) -> None:
         """Tell the supervisor that the loop turns; at most every BEAT_SECONDS if nothing is new.

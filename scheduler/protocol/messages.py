@@ -2,7 +2,7 @@
 
     gateway   -> scheduler   Submit, LoadModel, UnloadModel, Abort, Query
     scheduler -> worker      Submit, LoadModel, UnloadModel (passed on as they are), Abort, Rejoin
-    worker    -> scheduler   Ready, Heartbeat, Outputs, Done, Rejected, Goodbye
+    worker    -> scheduler   Ready, Heartbeat, Postponed, Outputs, Done, Rejected, Goodbye
     scheduler -> gateway     Outputs, Done, Rejected (passed on as they are), Status
 
 Every message is one msgpack frame. Each direction has its own union of messages, so a frame that
@@ -49,6 +49,7 @@ class ErrorCode(enum.StrEnum):
     QUEUE_TIMEOUT = "queue_timeout"
     NO_WORKER = "no_worker"
     WORKER_LOST = "worker_lost"
+    QUARANTINED = "quarantined"
     SCHEDULER_LOST = "scheduler_lost"
     SHUTTING_DOWN = "shutting_down"
     INTERNAL = "internal"
@@ -65,6 +66,9 @@ class Serving(msgspec.Struct, frozen=True, omit_defaults=True):
     why: str = ""  # why it is not the batching engine, as a text for people
     expires_in: float | None = None  # seconds until it is unloaded if unused; None: not by time
     kv_cache: str = ""  # type of the keys and values, such as "float32"; "" where it is not known
+    # Whether the same request can have the same answer again, to the bit, as was tested when the
+    # model was loaded; None: it generates no text.
+    reproducible: bool | None = None
 
 
 # -- gateway -> scheduler, some of them on to workers ----------------------------------------------
@@ -184,6 +188,7 @@ class Status(Message, frozen=True):
     workers: tuple[WorkerStatus, ...] = ()
     missing: tuple[str, ...] = ()  # names of workers that should be there and are not
     totals: Totals = Totals()
+    refused: dict[str, str] = {}  # ids of models that are not loaded for a while, and why
 
 
 # -- worker -> scheduler ---------------------------------------------------------------------------
@@ -199,6 +204,7 @@ class Ready(Message, frozen=True):
     resident: tuple[str, ...] = ()
     loading: tuple[str, ...] = ()
     serving: dict[str, Serving] = {}
+    fatal: tuple[str, ...] = ()  # ids of models whose loads ended the processes before this one
 
 
 class Heartbeat(Message, frozen=True):
@@ -206,6 +212,15 @@ class Heartbeat(Message, frozen=True):
     resident: tuple[str, ...] = ()  # ids of the loaded models
     loading: tuple[str, ...] = ()  # ids of the models that are being loaded
     serving: dict[str, Serving] = {}  # how each loaded model is run, by its id
+
+
+class Postponed(Message, frozen=True):
+    """The requests that wait for their grammars and hold no slot. Sent whenever these change.
+
+    The worker takes other requests meanwhile. Each such message replaces the one before.
+    """
+
+    request_ids: tuple[str, ...] = ()
 
 
 class Goodbye(Message, frozen=True):
@@ -220,7 +235,7 @@ class Rejoin(Message, frozen=True):
 
 
 FromGateway = Submit | LoadModel | UnloadModel | Abort | Query
-FromWorker = Ready | Heartbeat | Outputs | Done | Rejected | Goodbye
+FromWorker = Ready | Heartbeat | Postponed | Outputs | Done | Rejected | Goodbye
 ToScheduler = FromGateway | FromWorker
 ToGateway = Outputs | Done | Rejected | Status
 ToWorker = Submit | LoadModel | UnloadModel | Abort | Rejoin

@@ -6,6 +6,7 @@ import pytest
 from cupola.cache.catalog import (
     BUILT_IN,
     SMOLLM2_135M,
+    SMOLLM2_135M_INT4,
     SMOLLM2_135M_W8A8,
     Catalog,
     UnknownModelError,
@@ -36,7 +37,7 @@ def test_names_go_before_aliases() -> None:
 def test_w8a8_is_for_processors_with_integer_products(integers: bool) -> None:
     catalog = Catalog(BUILT_IN, integers)
     best = [SMOLLM2_135M_W8A8, SMOLLM2_135M] if integers else [SMOLLM2_135M, SMOLLM2_135M_W8A8]
-    assert catalog.find("smollm2-135m") == best
+    assert catalog.find("smollm2-135m") == [*best, SMOLLM2_135M_INT4]
     assert catalog.find("smollm2-135m-instruct-w8a8-cpu:1") == [SMOLLM2_135M_W8A8]
 
 

@@ -26,6 +26,7 @@ from cupola.scheduler.protocol.messages import (
     MalformedFrameError,
     Output,
     Outputs,
+    Postponed,
     Query,
     Ready,
     Rejected,
@@ -59,6 +60,7 @@ IDS = st.sampled_from(["a", "b", ""])
 NAMES = st.lists(IDS, max_size=2).map(tuple)
 PROVIDERS = st.sampled_from(list(ExecutionProvider)[:2])
 MODELS = st.builds(LocalModel, IDS, IDS, PROVIDERS)
+INTEGERS = st.integers(-(2**63), 2**64 - 1)  # others are no msgpack
 TTLS = st.none() | st.floats()
 
 
@@ -105,8 +107,9 @@ ANY_MESSAGE = st.one_of(
     st.builds(UnloadModel, IDS, IDS, st.booleans()),
     st.builds(Abort, IDS),
     st.builds(Query),
-    st.builds(Ready, IDS, PROVIDERS, st.integers(), st.integers(-2, 3), NAMES, NAMES),
-    st.builds(Heartbeat, st.integers(), NAMES, NAMES),
+    st.builds(Ready, IDS, PROVIDERS, INTEGERS, st.integers(-2, 3), NAMES, NAMES),
+    st.builds(Heartbeat, INTEGERS, NAMES, NAMES),
+    st.builds(Postponed, NAMES),
     st.builds(Outputs, st.lists(st.builds(Output, IDS, st.text()), max_size=3).map(tuple)),
     st.builds(Rejected, IDS, st.sampled_from(ErrorCode), st.text()),
     st.builds(Done, IDS),

@@ -21,9 +21,11 @@ from cupola.scheduler.protocol.messages import (
     LocalModel,
     Output,
     Outputs,
+    Postponed,
     Query,
     Ready,
     Rejected,
+    Rejoin,
     Submit,
     Text,
     ToScheduler,
@@ -50,8 +52,10 @@ class Machine(RuleBasedStateMachine):
         self.numbers = Counter[str]()
         self.lives: dict[str, bytes] = {}  # by worker name: its identity now
         self.running: dict[bytes, set[str]] = {}  # by worker: the ids of what it was sent
+        self.resident: dict[bytes, tuple[str, ...]] = {}  # by worker
         self.gateway_of: dict[str, bytes] = {}  # by request id
         self.ended = Counter[str]()
+        self.begun: set[str] = set()  # there was output
         self.abandoned: set[str] = set()  # aborted, or its gateway went away
 
     def feed(self, sends: list[Send]) -> None:
@@ -63,7 +67,12 @@ class Machine(RuleBasedStateMachine):
                     self.running.get(peer, set()).discard(message.request_id)
                 case Outputs():
                     for output in message.outputs:
+                        self.begun.add(output.request_id)
                         self.answered(peer, output.request_id, output.last)
+                case Rejoin():
+                    self.running[peer].clear()
+                    (name,) = (name for name, life in self.lives.items() if life == peer)
+                    self.message(peer, Ready(name, CPU, 1, SLOTS, self.resident[peer]))
                 case Rejected() | Done():
                     self.answered(peer, message.request_id, True)
 
@@ -83,19 +92,28 @@ class Machine(RuleBasedStateMachine):
         message = LoadModel(request_id, model) if load else Submit(request_id, model, WORK)
         self.message(gateway, message)
 
-    @rule(name=st.sampled_from(NAMES))
-    def worker_starts(self, name: str) -> None:
+    @rule(name=st.sampled_from(NAMES), loaded=st.booleans())
+    def worker_starts(self, name: str, loaded: bool = True) -> None:
         self.numbers["life"] += 1
         self.lives[name] = peer = f"{name}-{self.numbers['life']}".encode()
         self.running[peer] = set()
-        self.message(peer, Ready(name, CPU, 1, SLOTS))
+        self.resident[peer] = tuple(model.id for model in MODELS) if loaded else ()
+        self.message(peer, Ready(name, CPU, 1, SLOTS, self.resident[peer]))
 
     @rule(name=st.sampled_from(NAMES))
     def worker_dies(self, name: str) -> None:
         if self.lives.pop(name, None):
             self.feed(self.scheduler.process_ended(name, self.now))
 
-    @rule(data=st.data(), end=st.sampled_from(["no", "output", "error"]))
+    @rule(data=st.data())
+    def grammars_are_not_ready(self, data: st.DataObject) -> None:
+        """For some of the requests that have no output yet; for all others they are."""
+        for peer in sorted(self.lives.values()):
+            fresh = sorted(self.running[peer] - self.begun)
+            late = data.draw(st.sets(st.sampled_from(fresh))) if fresh else set()
+            self.message(peer, Postponed(tuple(sorted(late))))
+
+    @rule(data=st.data(), end=st.sampled_from(["no", "output", "error", "no load"]))
     def worker_answers(self, data: st.DataObject, end: str) -> None:
         alive = sorted(self.lives.values())
         running = [(peer, r) for peer in alive for r in sorted(self.running[peer])]
@@ -105,8 +123,10 @@ class Machine(RuleBasedStateMachine):
         ending = (FinishReason.STOP, Usage(1, 1)) if end == "output" else ()
         if end != "no":
             self.running[peer].discard(request_id)
-        if end == "error":
-            self.message(peer, Rejected(request_id, ErrorCode.INTERNAL, "broken"))
+        if end in ("error", "no load"):
+            failed = end == "no load"
+            code = ErrorCode.MODEL_LOAD_FAILED if failed else ErrorCode.INTERNAL
+            self.message(peer, Rejected(request_id, code, "broken"))
         else:
             self.message(peer, Outputs((Output(request_id, "x", *ending),)))
 
@@ -123,11 +143,13 @@ class Machine(RuleBasedStateMachine):
         self.abandoned |= {r for r, by in self.gateway_of.items() if by == gateway}
         self.feed(self.scheduler.unreachable(gateway, self.now))
 
-    @rule(seconds=st.sampled_from([0.5, 6.0]))
-    def time_passes(self, seconds: float) -> None:
+    @rule(seconds=st.sampled_from([0.5, 6.0, 11.0]), silent=st.sets(st.sampled_from(NAMES)))
+    def time_passes(self, seconds: float, silent: set[str]) -> None:
+        """Workers that are silent for too long lose their leases, and come back later."""
         self.now += seconds
-        for peer in self.lives.values():
-            self.message(peer, Heartbeat())
+        for name, peer in list(self.lives.items()):
+            if name not in silent:
+                self.message(peer, Heartbeat(0, self.resident[peer]))
         for gateway in GATEWAYS:
             self.message(gateway, Query())
         self.feed(self.scheduler.tick(self.now))
@@ -153,8 +175,35 @@ class Machine(RuleBasedStateMachine):
 
     @invariant()
     def nobody_waits_beside_a_free_worker(self) -> None:
-        if self.scheduler.queue:
+        """Unless there is a suspect, which needs a worker for itself."""
+        waiting = list(self.scheduler.queue)
+        suspicion = self.scheduler.suspicion
+        if waiting and not any(map(suspicion.kept_apart, self.scheduler.requests.values())):
             assert not any(worker.free for worker in self.scheduler.workers.values())
+        if waiting:
+            assert all(worker.running for worker in self.scheduler.workers.values())
+
+    @invariant()
+    def a_suspect_has_nobody_beside_it(self) -> None:
+        for worker in self.scheduler.workers.values():
+            running = worker.running.values()
+            assert len(running) == 1 or not any(request.suspect for request in running)
+
+    @invariant()
+    def suspects_have_no_output_yet(self) -> None:
+        for request_id, request in self.scheduler.requests.items():
+            assert not (request.suspect and request_id in self.begun)
+
+    @invariant()
+    def those_that_hold_no_slot_are_known_to_run_and_make_room(self) -> None:
+        for worker in self.scheduler.workers.values():
+            assert worker.postponed <= worker.running.keys()
+            holding = len(worker.running) - len(worker.postponed)
+            assert worker.free == max(0, SLOTS - holding)
+        status = self.scheduler.status(self.now)
+        assert status.queued + sum(worker.running for worker in status.workers) == len(
+            self.scheduler.requests
+        )
 
     def teardown(self) -> None:
         """When everything is done, nothing is left."""

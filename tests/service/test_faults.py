@@ -145,6 +145,20 @@ def test_nothing_is_left_of_a_killed_supervisor(start: Start) -> None:
     assert alive == []
 
 
+@pytest.mark.parametrize("answers", [0, 1])
+def test_a_stop_soon_after_a_load_is_quiet(start: Start, answers: int) -> None:
+    """Sessions are still being built in the background then."""
+    for _ in range(5):
+        service = start().ready()
+        for _ in range(answers):
+            service.openai().chat.completions.create(**story(2))
+        service.process.terminate()
+        log = service.rest_of_log()
+        assert service.process.wait(PATIENCE) == 0
+        for trouble in ("terminate called", "Traceback", "unexpectedly", "did not stop in time"):
+            assert trouble not in log
+
+
 def test_streams_finish_within_the_grace_time_of_a_sigterm(start: Start) -> None:
     service = start(grace_seconds=60).ready()
     family = service.family()

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Literal
 
+import httpx2
 import openai
 import pydantic
 import pytest
 from openai.types.chat import ChatCompletion, ChatCompletionMessageParam
 
-from tests.service.running_service import MODEL, Service
+from tests.service.running_service import MODEL, PATIENCE, Service, eventually
 
 ASK: list[ChatCompletionMessageParam] = [{"role": "user", "content": "Tell me about a person."}]
 
@@ -72,6 +74,27 @@ def test_a_schema_that_cannot_be_enforced_is_refused_by_its_keyword(
     form = {"type": "json_schema", "json_schema": {"name": "s", "schema": schema}}
     with pytest.raises(openai.BadRequestError, match=named):
         ask(service, form)
+
+
+def test_grammars_that_are_not_ready_take_nobodys_place(start: Callable[..., Service]) -> None:
+    service = start(slots=1).ready()
+    with ThreadPoolExecutor(4) as threads:
+        bombs = []
+        for number in range(4):  # they are tried one after the other, for seconds each
+            grammar = "start: x\nx: " + "x x | " * 1000 + f'"{number}"'
+            form = {"type": "lark_grammar", "lark_grammar": grammar}
+            bombs.append(threads.submit(ask, service, form))
+        eventually(lambda: waiting(service) >= 2)
+        answer = service.openai().chat.completions.create(model=MODEL, messages=ASK, max_tokens=2)
+        assert answer.choices[0].finish_reason
+        assert not all(bomb.done() for bomb in bombs)
+        for bomb in bombs:
+            with pytest.raises(openai.BadRequestError, match="complex"):
+                bomb.result()
+
+
+def waiting(service: Service) -> int:
+    return int(httpx2.get(f"{service.url}/ready", timeout=PATIENCE).json()["queued"])
 
 
 def test_a_grammar_bomb_does_not_stop_the_others(service: Service) -> None:

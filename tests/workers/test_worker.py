@@ -24,6 +24,7 @@ from cupola.scheduler.protocol.messages import (
     LocalModel,
     Output,
     Outputs,
+    Postponed,
     Ready,
     Rejected,
     Rejoin,
@@ -36,7 +37,7 @@ from cupola.scheduler.protocol.messages import (
 )
 from cupola.workers.echo import FATAL, FORBIDDEN, EchoBackend
 from cupola.workers.model.backend import Backend
-from cupola.workers.residency import FOREVER, Residency
+from cupola.workers.residency import FOREVER, RESTS, Residency
 from cupola.workers.worker import Identity, Worker
 
 CPU = ExecutionProvider.CPU
@@ -49,8 +50,10 @@ class Recording(Backend):
 
     serving = EchoBackend.serving
     shared_bytes = 0
+    postponed: frozenset[str] = frozenset()
 
     def __init__(self) -> None:
+        self.rests: list[bool] = []  # whether each was a long one
         self.works: list[Work | Embed] = []
         self._echo = EchoBackend()
 
@@ -66,6 +69,9 @@ class Recording(Backend):
 
     def step(self) -> Sequence[Output | Rejected]:
         return self._echo.step()
+
+    def rest(self, long: bool) -> None:
+        self.rests.append(long)
 
     @property
     def busy(self) -> bool:
@@ -478,3 +484,56 @@ def test_a_conversion_that_takes_long_can_be_cancelled(bench: Bench) -> None:
     bench.worker.receive(Abort("r"), 0)
     assert not bench.worker.busy
     assert bench.worker.goodbye() == [Goodbye()]
+
+
+def test_a_model_that_nobody_uses_gives_memory_back_in_two_steps(bench: Bench) -> None:
+    backend = Recording()
+    bench.load(backend=backend)
+    first, second = RESTS
+    rests: list[tuple[float, bool]] = []
+    for now in (0.0, first - 1, first, first + 1, second - 1, second, 10 * second):
+        rested = bench.worker.rest(now)
+        assert rested == (len(backend.rests) > len(rests))
+        rests += [(now, long) for long in backend.rests[len(rests) :]]
+    assert rests == [(first, False), (second, True)]
+
+
+def test_a_model_in_use_does_not_rest_and_a_use_begins_anew(bench: Bench) -> None:
+    backend = Recording()
+    bench.load(backend=backend)
+    first, second = RESTS
+    assert bench.worker.rest(second)
+    bench.generate("r1", now=1000)
+    assert not bench.worker.rest(1000 + second)
+    bench.finish(now=2000)
+    assert not bench.worker.rest(2000 + first - 1)
+    assert bench.worker.rest(2000 + first)
+    assert backend.rests == [False, False]
+
+
+def test_a_model_that_is_being_loaded_does_not_rest(bench: Bench) -> None:
+    bench.generate("r1")
+    assert not bench.worker.rest(1e9)
+
+
+def test_the_scheduler_is_told_which_requests_wait_for_their_grammars(bench: Bench) -> None:
+    one, two = Recording(), Recording()
+    bench.load(backend=one)
+    bench.load(OTHER, backend=two)
+    assert bench.worker.postponed() == []
+    one.postponed, two.postponed = frozenset({"b"}), frozenset({"a"})
+    assert bench.worker.postponed() == [Postponed(("a", "b"))]
+    assert bench.worker.postponed() == []
+    one.postponed = frozenset()
+    assert bench.worker.postponed() == [Postponed(("a",))]
+    two.postponed = frozenset()
+    assert bench.worker.postponed() == [Postponed()]
+
+
+def test_a_new_scheduler_is_told_anew(bench: Bench) -> None:
+    backend = Recording()
+    bench.load(backend=backend)
+    backend.postponed = frozenset({"a"})
+    assert bench.worker.postponed() == [Postponed(("a",))]
+    bench.worker.receive(Rejoin(), 0)
+    assert bench.worker.postponed() == [Postponed(("a",))]

@@ -11,6 +11,7 @@ from typing import Any
 from cupola.cache.catalog import ExecutionProvider
 from cupola.scheduler.protocol.messages import LocalModel, Output, SamplingParams, Text, Work
 from cupola.workers.engine.engine import Engine
+from cupola.workers.engine.sequence import Reproducible
 from cupola.workers.engine.step_budget import StepBudget
 from cupola.workers.loading import EngineOptions, load
 from cupola.workers.model.model_folder import ModelFolder
@@ -52,9 +53,12 @@ def engine_over(
     positions: int = 10**9,
     of: ModelFolder | None = None,
     wake: Callable[[], None] = lambda: None,
+    reproducible: Reproducible = "asked",
 ) -> Engine:
     """An engine of the test's own."""
-    return Engine(of or folder(), codec(), model, StepBudget(1.0, BUDGET), positions, wake)
+    return Engine(
+        of or folder(), codec(), model, StepBudget(1.0, BUDGET), positions, wake, reproducible
+    )
 
 
 def small_memory(positions: int) -> Engine:

@@ -26,11 +26,11 @@ from cupola.scheduler.protocol.messages import (
 from cupola.workers.encoder.encoder_session import EncoderSession
 from cupola.workers.encoder.pooling import Pooling, Vectors, normalized
 from cupola.workers.model.backend import RequestError
-from cupola.workers.model.conversion import convert, convert_small
 from cupola.workers.model.model_folder import ModelFolder
 from cupola.workers.model.render_budget import CancelledError
 from cupola.workers.model.text import TextCodec
-from cupola.workers.model.text_jobs import SMALL_CHARACTERS, Cancelled, TextJobs
+from cupola.workers.model.text_intake import TextIntake
+from cupola.workers.model.text_jobs import SMALL_CHARACTERS, Cancelled
 
 logger = logging.getLogger(__name__)
 
@@ -54,6 +54,8 @@ class EmbeddingBackend:
     serving = Serving("encoder")
     shared_bytes = 0
 
+    postponed: frozenset[str] = frozenset()
+
     def __init__(
         self,
         folder: ModelFolder,
@@ -67,25 +69,25 @@ class EmbeddingBackend:
         self._codec = codec
         self._session = session
         self._pooling = pooling
-        self._texts: TextJobs[_Job | Output] = TextJobs(wake)
+        self._texts: TextIntake[_Job] = TextIntake(codec, wake)
         self._jobs: dict[str, _Job] = {}  # the request whose turn is next comes first
 
     @property
     def busy(self) -> bool:
         return bool(self._jobs) or self._texts.ready
 
+    def rest(self, long: bool) -> None:
+        """It keeps nothing."""
+
     def convert(self, request_id: str, task: Encode | Decode) -> Output | None:
-        output = convert_small(self._codec, request_id, task)
-        if output is None:
-            self._texts.start(request_id, partial(convert, self._codec, request_id, task))
-        return output
+        return self._texts.convert(request_id, task)
 
     def add(self, request_id: str, work: Work | Embed) -> None:
         if isinstance(work, Work):
             text = "this model makes embeddings and generates no text: use POST /v1/embeddings"
             raise RequestError(ErrorCode.INVALID_REQUEST, text, "model")
         if sum(map(_size, work.texts)) <= SMALL_CHARACTERS:
-            self._jobs[request_id] = self._read(request_id, work, lambda: False)
+            self._accept(request_id, self._read(request_id, work, lambda: False))
         else:
             self._texts.start(request_id, partial(self._read, request_id, work))
 
@@ -111,7 +113,7 @@ class EmbeddingBackend:
         self._jobs.pop(request_id, None)
 
     def step(self) -> list[Output | Rejected]:
-        outputs = self._take_read()
+        outputs = list(self._texts.take(self._accept))
         batch = self._batch()
         vectors = self._vectors([tokens for _, _, tokens in batch]) if batch else []
         for (job, index, _), vector in zip(batch, vectors, strict=True):
@@ -125,17 +127,9 @@ class EmbeddingBackend:
                 outputs.append(Rejected(job.request_id, ErrorCode.INTERNAL, text))
         return outputs
 
-    def _take_read(self) -> list[Output | Rejected]:
-        """Take the requests whose large texts have been read."""
-        ended: list[Output | Rejected] = []
-        for request_id, result in self._texts.take():
-            if isinstance(result, RequestError):
-                ended.append(result.rejected(request_id))
-            elif isinstance(result, Output):
-                ended.append(result)
-            else:
-                self._jobs[request_id] = result
-        return ended
+    def _accept(self, request_id: str, job: _Job) -> None:
+        """The texts of a request have been read."""
+        self._jobs[request_id] = job
 
     def _vectors(self, texts: list[list[int]]) -> list[Vectors | None]:
         """A vector for each text; None if the model fails on it or the vector is not numbers.

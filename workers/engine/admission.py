@@ -18,7 +18,7 @@ from cupola.scheduler.protocol.messages import (
     Tokens,
     Work,
 )
-from cupola.workers.engine.sequence import Job, Sequence
+from cupola.workers.engine.sequence import Job, Reproducible, Sequence
 from cupola.workers.grammar.constraints import Constraints, Grammar
 from cupola.workers.model.backend import RequestError
 from cupola.workers.model.conversion import is_small, render
@@ -42,8 +42,9 @@ _CHARACTERS_PER_TOKEN = 8
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """What was read of a request's texts."""
+    """A request, and what was read of its texts."""
 
+    work: Work
     tokens: list[int]
     room: int  # how many tokens may follow
     prediction: list[int]  # tokens
@@ -59,13 +60,18 @@ class Admission:
         vocabulary: int,
         constraints: Constraints,
         wake: Callable[[], None],
+        reproducible: Reproducible = "asked",
     ) -> None:
-        """``wake`` is called from another thread when a grammar has been compiled."""
+        """``wake`` is called from another thread when a grammar has been compiled.
+
+        ``reproducible``: which requests must have the same answer again.
+        """
         self._folder = folder
         self._codec = codec
         self._vocabulary = vocabulary
         self._constraints = constraints
         self._wake = wake
+        self._reproducible = reproducible
         self._histories = DraftHistories()
 
     def read_small(self, work: Work) -> Prompt | None:
@@ -94,31 +100,34 @@ class Admission:
             # The answer is no longer than its room, and so is what it can repeat.
             text = work.prediction[: room * _CHARACTERS_PER_TOKEN]
             prediction = self._codec.encode(text, add_special=False)[:room]
-        return Prompt(tokens, room, prediction)
+        return Prompt(work, tokens, room, prediction)
 
-    def sequences(self, request_id: str, work: Work, prompt: Prompt) -> list[Sequence]:
+    def sequences(self, request_id: str, prompt: Prompt) -> list[Sequence]:
         """One sequence for each answer of the request. Raises RequestError."""
-        grammar = None
+        work, grammar = prompt.work, None
         if work.constraint is not None:
             grammar = self._constraints.compile(work.constraint)
             grammar.add_done_callback(lambda _: self._wake())
         job = Job(request_id, len(prompt.tokens), open=work.answers)
-        return [self._sequence(job, index, prompt, work, grammar) for index in range(work.answers)]
+        return [self._sequence(job, index, prompt, grammar) for index in range(work.answers)]
 
     def abandon(self, sequences: Iterable[Sequence]) -> None:
         """A request has ended; these sequences of it were waiting."""
         for grammar in {s.grammar for s in sequences if s.grammar is not None}:
             self._constraints.abandon(grammar)
 
+    def rest(self) -> None:
+        """Give back the memory of grammars that no request waits for."""
+        self._constraints.rest()
+
     def _sequence(
         self,
         job: Job,
         index: int,
         prompt: Prompt,
-        work: Work,
         grammar: Future[Grammar] | None,
     ) -> Sequence:
-        tokens = prompt.tokens
+        work, tokens = prompt.work, prompt.tokens
         params = self._with_advice(work.sampling)
         ends = frozenset(params.stop_token_ids)
         if not params.ignore_eos:
@@ -126,6 +135,7 @@ class Admission:
         logprobs = None
         if work.prompt_logprobs and index == 0:
             logprobs = [TokenLogprob(self._codec.token_bytes(tokens[0]), nan)]
+        sampler = Sampler(params, index, Penalties(params, tokens, ends))
         return Sequence(
             job=job,
             index=index,
@@ -133,15 +143,16 @@ class Admission:
             max_tokens=prompt.room,
             end_tokens=ends,
             params=params,
-            sampler=Sampler(params, index, Penalties(params, tokens, ends)),
+            sampler=sampler,
             detokenizer=self._codec.detokenizer(
                 keep_special=work.keep_special, continues=_continues(work.prompt)
             ),
             stops=StopMatcher(params.stop),
             cache_salt=work.cache_salt,
+            reproducible=self._is_reproducible(sampler),
             prompt_logprobs=logprobs,
             grammar=grammar,
-            drafter=self._drafter(prompt, work),
+            drafter=self._drafter(prompt),
         )
 
     def _with_advice(self, params: SamplingParams) -> SamplingParams:
@@ -154,10 +165,15 @@ class Admission:
             top_k=_first(params.top_k, advised.top_k, 0),
         )
 
-    def _drafter(self, prompt: Prompt, work: Work) -> Drafter | None:
-        if not _drafts(work):
+    def _is_reproducible(self, sampler: Sampler) -> bool:
+        asked = sampler.greedy or sampler.params.seed is not None
+        return self._reproducible == "always" or (asked and self._reproducible == "asked")
+
+    def _drafter(self, prompt: Prompt) -> Drafter | None:
+        if not _drafts(prompt.work):
             return None
-        return Drafter(self._histories.of(work.cache_salt), prompt.prediction, prompt.tokens)
+        history = self._histories.of(prompt.work.cache_salt)
+        return Drafter(history, prompt.prediction, prompt.tokens)
 
     def _tokens(self, work: Work, budget: RenderBudget) -> list[int]:
         match work.prompt:

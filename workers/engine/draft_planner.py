@@ -5,6 +5,7 @@ from __future__ import annotations
 from math import ceil
 
 from cupola.workers.engine.plan import Step
+from cupola.workers.engine.rows import is_exact
 from cupola.workers.engine.sequence import Sequence
 from cupola.workers.engine.slot_allocation import SlotAllocator
 from cupola.workers.run.session import Session
@@ -50,9 +51,9 @@ class DraftPlanner:
     def _copied(self, steps: list[Step[Sequence]]) -> float:
         """What the run copies because of drafts, in multiples of the weights.
 
-        It is nothing if prompts are in the run: they need the same copy.
+        It is nothing if rows in the run need the same copy anyway.
         """
-        if any(step.count > 1 for step in steps):
+        if any(is_exact(step) for step in steps):
             return 0.0
         positions = sum(step.sequence.slot.length for step in steps if step.sequence.slot)
         return positions / self._session.copy_limit

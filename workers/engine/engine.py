@@ -22,17 +22,16 @@ from cupola.workers.engine.draft_planner import DraftPlanner
 from cupola.workers.engine.invariants import violations
 from cupola.workers.engine.plan import Step, plan
 from cupola.workers.engine.recovery import Recovery
-from cupola.workers.engine.sequence import Sequence
+from cupola.workers.engine.rows import is_exact, row_of
+from cupola.workers.engine.sequence import Reproducible, Sequence
 from cupola.workers.engine.slot_allocation import SlotAllocator
 from cupola.workers.engine.step_budget import StepBudget
-from cupola.workers.engine.token_selection import TokenSelection, wanted_logits
+from cupola.workers.engine.token_selection import TokenSelection
 from cupola.workers.grammar.constraints import Constraints
 from cupola.workers.model.backend import RequestError
-from cupola.workers.model.conversion import convert, convert_small
 from cupola.workers.model.model_folder import ModelFolder
 from cupola.workers.model.text import TextCodec
-from cupola.workers.model.text_jobs import TextJobs
-from cupola.workers.run.packing import Row
+from cupola.workers.model.text_intake import TextIntake
 from cupola.workers.run.runner import Logits
 from cupola.workers.run.session import Session
 from cupola.workers.sampling.masks import MaskBatch
@@ -53,21 +52,24 @@ class Engine:
         step_budget: StepBudget,
         positions: int,
         wake: Callable[[], None] = lambda: None,
+        reproducible: Reproducible = "asked",
     ) -> None:
         """``positions``: the most keys and values in memory at once, but at least one full context.
-        ``wake`` is called from another thread when the engine has new work."""
-        self._codec = codec
+        ``wake`` is called from another thread when the engine has new work. ``reproducible``: which
+        requests must have the same answer again."""
         self.session = session
         self._step_budget = step_budget
+        self._context = folder.context
         ends = sorted(folder.end_tokens)
         constraints = Constraints(folder.path / "tokenizer.json", session.vocabulary, ends)
-        self._admission = Admission(folder, codec, session.vocabulary, constraints, wake)
+        self._admission = Admission(
+            folder, codec, session.vocabulary, constraints, wake, reproducible
+        )
         self._masks = MaskBatch(session.slots, session.vocabulary, ends)
         self.slots = SlotAllocator(session.cache, session.slots, max(positions, folder.context))
         self._drafts = DraftPlanner(session, self.slots, folder.context)
         self._selection = TokenSelection(self._masks, self.slots, codec.token_bytes)
-        self._texts: TextJobs[Prompt | Output] = TextJobs(wake)
-        self._unread: dict[str, Work] = {}  # requests whose texts are being read
+        self._texts: TextIntake[Prompt] = TextIntake(codec, wake)
         self._waiting: deque[Sequence] = deque()
         self._running: list[Sequence] = []  # in order of arrival
         self._recovery: Recovery[Sequence] = Recovery()
@@ -86,6 +88,11 @@ class Engine:
         return bool(self._running) or admissible or self._texts.ready
 
     @property
+    def postponed(self) -> frozenset[str]:
+        waiting = (s for s in self._waiting if not s.admissible)
+        return frozenset(sequence.job.request_id for sequence in waiting)
+
+    @property
     def run_seconds(self) -> float:
         """How long the last run of the model took."""
         return self.session.seconds
@@ -101,10 +108,7 @@ class Engine:
         return tuple(self._waiting)
 
     def convert(self, request_id: str, task: Encode | Decode) -> Output | None:
-        output = convert_small(self._codec, request_id, task)
-        if output is None:
-            self._texts.start(request_id, partial(convert, self._codec, request_id, task))
-        return output
+        return self._texts.convert(request_id, task)
 
     def add(self, request_id: str, work: Work | Embed) -> None:
         if isinstance(work, Embed):
@@ -114,14 +118,12 @@ class Engine:
             text = "this model cannot tell the log-probabilities of a prompt; leave 'echo' out"
             raise RequestError(ErrorCode.INVALID_REQUEST, text, "prompt_logprobs")
         if (prompt := self._admission.read_small(work)) is not None:
-            self._waiting.extend(self._admission.sequences(request_id, work, prompt))
+            self._enqueue(request_id, prompt)
         else:
-            self._unread[request_id] = work
             self._texts.start(request_id, partial(self._admission.read, work))
 
     def abort(self, request_id: str) -> None:
         self._texts.cancel(request_id)
-        self._unread.pop(request_id, None)
         for sequence in [s for s in self._running if s.job.request_id == request_id]:
             self._finish(sequence)
         waiting = [s for s in self._waiting if s.job.request_id == request_id]
@@ -129,6 +131,11 @@ class Engine:
             self._waiting.remove(sequence)
             self._recovery.forget(sequence)
         self._admission.abandon(waiting)
+
+    def rest(self, long: bool) -> None:
+        if not self._running:
+            self.slots.shrink(0 if long else self._context)
+            self._admission.rest()
 
     def violations(self) -> list[str]:
         """What is inconsistent between two steps; for tests and for debugging."""
@@ -140,7 +147,7 @@ class Engine:
         return found
 
     def step(self) -> list[Output | Rejected]:
-        read = self._take_read()
+        read = list(self._texts.take(self._enqueue))
         self._use_long_tables()
         rejected = [*read, *self._admit()]
         steps = self._plan()
@@ -158,21 +165,9 @@ class Engine:
 
     # -- the parts of a step -----------------------------------------------------------------------
 
-    def _take_read(self) -> list[Output | Rejected]:
-        """Let the requests wait for a slot whose large texts have been read."""
-        ended: list[Output | Rejected] = []
-        for request_id, result in self._texts.take():
-            work = self._unread.pop(request_id, None)
-            try:
-                if isinstance(result, RequestError):
-                    raise result
-                if isinstance(result, Output):
-                    ended.append(result)
-                elif work is not None:
-                    self._waiting.extend(self._admission.sequences(request_id, work, result))
-            except RequestError as error:
-                ended.append(error.rejected(request_id))
-        return ended
+    def _enqueue(self, request_id: str, prompt: Prompt) -> None:
+        """A request waits for slots. Raises RequestError."""
+        self._waiting.extend(self._admission.sequences(request_id, prompt))
 
     def _admit(self) -> list[Rejected]:
         """Give waiting sequences a slot. Those whose grammar turned out to be wrong end here.
@@ -210,11 +205,13 @@ class Engine:
             steps = [step for step in steps if step.sequence is not youngest]
         if steps:
             self._drafts.add_drafts(steps, budget)
+        # Rows of one query may get a run of their own, before the others. See ``step_split``.
+        steps.sort(key=lambda step: step.width > 1 or is_exact(step))
         return steps
 
     def _run(self, steps: list[Step[Sequence]]) -> Logits:
         """Run the model. Raises what the session raises."""
-        logits = self.session.run([_row(step) for step in steps])
+        logits = self.session.run([row_of(step) for step in steps])
         counts = [step.count for step in steps]
         prompt_tokens = sum(count for count in counts if count > 1)
         self._step_budget.observe(counts.count(1), prompt_tokens, self.session.seconds)
@@ -294,17 +291,3 @@ class Engine:
         self.slots.clear()
         self.session.rebuild()
         return [self._fail(guilty, RequestError(ErrorCode.INTERNAL, RUN_FAILED))] if guilty else []
-
-
-def _row(step: Step[Sequence]) -> Row:
-    slot = step.sequence.slot
-    assert slot is not None
-    tokens = step.sequence.tokens[slot.length : slot.length + step.count]
-    return Row(
-        slot.index,
-        slot.length,
-        [*tokens, *step.draft],
-        wanted_logits(step),
-        long=step.sequence.long,
-        reproducible=step.sequence.reproducible,
-    )

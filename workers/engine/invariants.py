@@ -27,7 +27,7 @@ def violations(
     if slots.committed > slots.positions:
         yield f"{slots.committed} positions are in memory, of {slots.positions}"
     for slot in table.slots:
-        if not slot.length <= min(slot.touched, len(slot.tokens)):
+        if not slot.exact <= slot.length <= min(slot.touched, len(slot.tokens)):
             yield f"slot {slot.index} holds more tokens than it has memory or names for"
     answers = Counter(id(sequence.job) for sequence in (*running, *waiting))
     for job in {id(s.job): s.job for s in (*running, *waiting)}.values():
@@ -41,6 +41,8 @@ def _running_violations(sequence: Sequence) -> Iterator[str]:
         yield f"{name} runs without a slot"
     elif slot.tokens is not sequence.tokens:
         yield f"{name}'s slot has the tokens of another sequence"
+    elif sequence.reproducible and slot.exact < slot.length:
+        yield f"{name} depends on what others have computed"
     if sequence.pending < 1:
         yield f"{name} has nothing to run"
     if sequence.finish_reason is not None or sequence.broken is not None:

@@ -58,18 +58,8 @@ def plan(
     first = sorted(prompts[:parallel_prompts], key=lambda sequence: sequence.pending)
     for number, sequence in enumerate((*first, *prompts[parallel_prompts:])):
         share = max(1, len(first) - number)
-        count = _chunk(sequence.pending, left // share)
+        count = min(sequence.pending, left // share)
         if count > 0:
             steps.append(Step(sequence, count))
             left -= count
     return steps
-
-
-def _chunk(pending: int, share: int) -> int:
-    """How many of a prompt's tokens to take. One token is not left over for a chunk of its own.
-
-    Attention computes a row of one query in another way than rows of several, so the answer would
-    depend a little on where the prompt was cut.
-    """
-    count = min(pending, share)
-    return count - 1 if pending - count == 1 and count > 2 else count

@@ -6,6 +6,7 @@ from collections.abc import Set
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from itertools import takewhile
+from typing import Literal
 
 from cupola.scheduler.protocol.messages import (
     ErrorCode,
@@ -23,6 +24,9 @@ from cupola.workers.sampling.logprobs import HeldLogprobs
 from cupola.workers.sampling.sampling import Sampler
 from cupola.workers.speculation.draft import Draft
 from cupola.workers.speculation.drafter import Drafter
+
+# Which requests must have the same answer again: those with a seed or at temperature 0, all, none.
+Reproducible = Literal["asked", "always", "no"]
 
 
 @dataclass(slots=True)
@@ -63,6 +67,7 @@ class Sequence:
     detokenizer: Detokenizer
     stops: StopMatcher
     cache_salt: str = ""
+    reproducible: bool = False  # the same request must have the same answer again
     long: bool = False  # read with the model's second rotary table
     prompt_logprobs: list[TokenLogprob] | None = None  # None: not wanted
     grammar: Future[Grammar] | None = None  # what the answer must follow, once it is compiled
@@ -102,11 +107,6 @@ class Sequence:
     def reading(self) -> bool:
         """Whether a part of the prompt is not in the cache yet."""
         return self.slot is not None and self.slot.length < self.job.prompt_tokens
-
-    @property
-    def reproducible(self) -> bool:
-        """Whether the same request must have the same answer again."""
-        return self.params.seed is not None or self.params.temperature == 0
 
     @property
     def admissible(self) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from cupola.workers.engine.plan import Step
+from cupola.workers.engine.rows import is_exact
 from cupola.workers.engine.sequence import Sequence
 from cupola.workers.engine.slots import Match, Slot, SlotTable, common_prefix
 from cupola.workers.kv.kv_store import KVStore
@@ -16,10 +17,8 @@ from cupola.workers.kv.kv_store import KVStore
 # Tokens of each answer for which there must be room when one more sequence begins.
 HEADROOM = 32
 
-# Tokens of a prompt that are computed even if the cache holds all of them. Attention computes a row
-# of one query in another way than rows of several, so with one the answer to a prompt that is known
-# would differ a little from the answer to the same prompt when it was new.
-LEAST_READ = 2
+# Tokens of a prompt that are computed even if the cache holds all of them: their logits are wanted.
+LEAST_READ = 1
 
 # A prompt waits for another sequence that is about to compute so many of its tokens (SGLang's
 # choice).
@@ -72,7 +71,7 @@ class SlotAllocator:
             self._cache.copy(match.slot.index, slot.index, match.length)
         else:
             self._cache.claim(slot.index, match.length)
-        self.table.start(slot, sequence.tokens, match.length, sequence.salt)
+        self.table.start(slot, sequence.tokens, match, sequence.salt)
         sequence.slot = slot
         if sequence.job.cached_tokens is None:
             sequence.job.cached_tokens = min(match.length, sequence.job.prompt_tokens)
@@ -105,12 +104,21 @@ class SlotAllocator:
     def record_run(self, step: Step[Sequence]) -> None:
         """A run has put a step's tokens into the cache. Draft tokens do not count yet."""
         assert step.sequence.slot is not None
-        self.table.extend(step.sequence.slot, step.count, beyond=len(step.draft))
+        exact = is_exact(step)
+        beyond = len(step.draft) + exact
+        self.table.extend(step.sequence.slot, step.count, beyond, exact=exact)
 
     def record_accepted(self, sequence: Sequence, count: int) -> None:
         """So many of the sequence's draft tokens turned out to be right."""
         if sequence.slot is not None:
-            self.table.extend(sequence.slot, count)
+            self.table.extend(sequence.slot, count, exact=sequence.reproducible)
+
+    def shrink(self, positions: int) -> None:
+        """Give back the oldest caches until no more positions than these are in memory."""
+        while self._cache.gives_back and self.committed > positions:
+            if (stale := self.table.stale(self._cache.lenders())) is None:
+                return
+            self.forget(stale)
 
     def clear(self) -> None:
         """Empty the cache. No sequence may have a slot."""
@@ -126,12 +134,14 @@ class SlotAllocator:
     def _growth(step: Step[Sequence]) -> int:
         """Positions of memory that a step touches for the first time."""
         slot = step.sequence.slot
-        return max(0, slot.length + step.width - slot.touched) if slot else 0
+        # The last token of an exact row takes two places. See ``packing``.
+        return max(0, slot.length + step.width + is_exact(step) - slot.touched) if slot else 0
 
     def _match(self, sequence: Sequence) -> Match:
         if sequence.prompt_logprobs is not None:  # they need every token's logits
             return Match(self.table.slots[0], 0)
-        match = self.table.match(sequence.tokens[:-LEAST_READ], sequence.salt)
+        tokens = sequence.tokens[:-LEAST_READ]
+        match = self.table.match(tokens, sequence.salt, exact=sequence.reproducible)
         if self._cache.copies or self.table.continues(match):
             return match
         return Match(match.slot, 0)

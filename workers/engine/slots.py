@@ -27,16 +27,23 @@ class Slot:
     index: int
     tokens: Sequence[int] = ()  # the first ``length`` of them are in the cache
     length: int = 0
+    # So many of those have the keys and values that they always have. The others were computed for
+    # requests that need not be reproducible, and may differ in the last bits.
+    exact: int = 0
     salt: str = ""
     running: bool = False
     used_at: int = 0
     touched: int = field(default=0)  # positions whose memory is committed
 
-    def common(self, tokens: Sequence[int], salt: str) -> int:
-        """How many of the first tokens of a prompt are in this slot."""
+    def common(self, tokens: Sequence[int], salt: str, *, exact: bool = False) -> int:
+        """How many of the first tokens of a prompt are in this slot.
+
+        ``exact``: count only keys and values that are always the same.
+        """
         if salt != self.salt:
             return 0
-        return common_prefix(tokens, self.tokens, min(len(tokens), self.length))
+        known = self.exact if exact else self.length
+        return common_prefix(tokens, self.tokens, min(len(tokens), known))
 
 
 class SlotTable:
@@ -51,10 +58,15 @@ class SlotTable:
         """How many slots are free."""
         return sum(not slot.running for slot in self.slots)
 
-    def match(self, tokens: Sequence[int], salt: str) -> Match:
-        """The slot with the longest common beginning. Of equal ones a free one, then the lowest."""
-        shared = ((slot.common(tokens, salt), not slot.running, -slot.index) for slot in self.slots)
-        length, _, index = max(shared)
+    def match(self, tokens: Sequence[int], salt: str, *, exact: bool = False) -> Match:
+        """The slot with the longest common beginning. Of equal ones a free one, then the lowest.
+
+        ``exact``: see ``Slot.common``.
+        """
+        length, _, index = max(
+            (slot.common(tokens, salt, exact=exact), not slot.running, -slot.index)
+            for slot in self.slots
+        )
         return Match(self.slots[-index], length)
 
     def take(self, match: Match, lenders: Collection[int] = ()) -> Slot:
@@ -85,13 +97,16 @@ class SlotTable:
         slot = match.slot
         return not slot.running and match.length > 0 and match.length >= slot.length - 1
 
-    def start(self, slot: Slot, tokens: Sequence[int], length: int, salt: str) -> None:
-        """A sequence begins in ``slot`` with ``length`` of its tokens cached."""
-        slot.tokens, slot.length, slot.salt = tokens, length, salt
-        slot.touched = max(slot.touched, length)
+    def start(self, slot: Slot, tokens: Sequence[int], match: Match, salt: str) -> None:
+        """A sequence begins in ``slot``, and what has been matched of its tokens lies there."""
+        slot.exact = min(match.slot.exact, match.length)
+        slot.tokens, slot.length, slot.salt = tokens, match.length, salt
+        slot.touched = max(slot.touched, match.length)
 
-    def extend(self, slot: Slot, count: int, beyond: int = 0) -> None:
+    def extend(self, slot: Slot, count: int, beyond: int = 0, *, exact: bool = False) -> None:
         """``count`` more tokens are in the cache, and ``beyond`` places more have been written."""
+        if exact and slot.exact == slot.length:
+            slot.exact += count
         slot.length += count
         slot.touched = max(slot.touched, slot.length + beyond)
 
@@ -103,7 +118,7 @@ class SlotTable:
 
     def forget(self, slot: Slot) -> None:
         """Record that the slot is empty and its memory is given back."""
-        slot.tokens, slot.length, slot.touched = (), 0, 0
+        slot.tokens, slot.length, slot.exact, slot.touched = (), 0, 0, 0
 
     def stale(self, lenders: Collection[int] = ()) -> Slot | None:
         """The free slot to evict next; None if no free slot has memory to give back."""

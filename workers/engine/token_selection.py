@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from cupola.scheduler.protocol.messages import Output
 from cupola.workers.engine.plan import Step
+from cupola.workers.engine.rows import wanted_logits
 from cupola.workers.engine.sequence import Sequence
 from cupola.workers.engine.slot_allocation import SlotAllocator
 from cupola.workers.sampling.logprobs import TokenBytes, logprob
@@ -111,10 +112,3 @@ class TokenSelection:
             logprob(row, token, best, self._token_bytes)
             for row, token in zip(rows, following, strict=False)
         ]
-
-
-def wanted_logits(step: Step[Sequence]) -> int:
-    """How many of the step's last tokens need logits."""
-    if step.sequence.prompt_logprobs is not None and step.sequence.reading:
-        return step.count
-    return 1 + len(step.draft) if step.completes else 0

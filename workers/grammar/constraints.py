@@ -122,6 +122,11 @@ class Constraints:
         if not future.cancel():
             self._probe.stop()
 
+    def rest(self) -> None:
+        """Forget the grammars that are compiled, and end the process that tries them."""
+        self._compiled = OrderedDict((k, f) for k, f in self._compiled.items() if not f.done())
+        self._thread.submit(self._probe.close)
+
     def close(self) -> None:
         """End the thread and the process that tries grammars."""
         self._thread.shutdown()

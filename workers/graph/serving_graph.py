@@ -38,6 +38,7 @@ from cupola.workers.graph.rotary import join_tables, pad_tables
 from cupola.workers.model.model_folder import ModelFolderError
 
 POSITIONS = "position_ids"
+_EXPERTS = ("MoE", "QMoE")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +54,8 @@ class ServingGraph:
     # positions of a longer sequence, which leads to the second table. 0: there is only one table.
     short_context: int
     inputs: tuple[str, ...]  # its inputs besides keys and values
+    # Tokens are sent to experts, so it depends on the others how many are computed together.
+    has_experts: bool
 
 
 def serving_graph(path: Path, head_size: int, padding: int) -> ServingGraph:
@@ -63,12 +66,7 @@ def serving_graph(path: Path, head_size: int, padding: int) -> ServingGraph:
     its end and would else read beyond the last position. Raises UnservableGraphError,
     ModelFolderError.
     """
-    try:
-        model = onnx.load(str(path), load_external_data=False)
-    except DecodeError as error:
-        raise ModelFolderError(f"{path.name} is damaged: {error}") from error
-    except OSError as error:
-        raise ModelFolderError(f"{path.name} cannot be read: {error}") from error
+    model = read_graph(path)
     graph = model.graph
     layers = attention.attention_layers(graph)
     names = attention.cache_names(layers)
@@ -79,12 +77,41 @@ def serving_graph(path: Path, head_size: int, padding: int) -> ServingGraph:
     _lay_out(graph, padding, by_position=short_context > 0)
     _declare_inputs(graph, names)
     drop_dead_nodes(graph)
+    return finished(model, kv, names, heads, short_context)
+
+
+def read_graph(path: Path) -> onnx.ModelProto:
+    """A graph without its weights. Raises ModelFolderError."""
+    try:
+        return onnx.load(str(path), load_external_data=False)
+    except DecodeError as error:
+        raise ModelFolderError(f"{path.name} is damaged: {error}") from error
+    except OSError as error:
+        raise ModelFolderError(f"{path.name} cannot be read: {error}") from error
+
+
+def finished(
+    model: onnx.ModelProto,
+    kv: KeyValueShape,
+    names: tuple[CacheNames, ...],
+    heads: int,
+    short_context: int = 0,
+) -> ServingGraph:
+    """What every rewriting ends with: logits of float32, and no input that nothing reads."""
+    graph = model.graph
     _cast_logits(graph)
     _drop_unused_positions(graph)
     pasts = {past for layer in names for past, _ in layer.parts}
     inputs = tuple(value.name for value in graph.input if value.name not in pasts)
     return ServingGraph(
-        model.SerializeToString(), kv, names, heads, _vocabulary(graph), short_context, inputs
+        model.SerializeToString(),
+        kv,
+        names,
+        heads,
+        _vocabulary(graph),
+        short_context,
+        inputs,
+        has_experts=any(node.op_type in _EXPERTS for node in graph.node),
     )
 
 

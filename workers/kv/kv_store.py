@@ -10,6 +10,7 @@ class KVStore(ABC):
     """Keys and values in rows. A row has a position for each token."""
 
     copies = False  # whether ``copy`` works
+    gives_back = True  # whether ``forget`` frees memory for others
     bytes_per_token: int  # 0: unknown, so memory is not counted
 
     def copy(self, source: int, target: int, length: int) -> None:

@@ -64,5 +64,15 @@ class Backend(Protocol):
         """Bytes that the system counts more than once as resident memory of this process."""
 
     @property
+    def postponed(self) -> frozenset[str]:
+        """Ids of the requests that wait for their grammars. They take nobody's place."""
+
+    def rest(self, long: bool) -> None:
+        """Nobody has used it for a while: give back memory that only makes later work faster.
+
+        ``long``: nobody has for so long that none of it is kept.
+        """
+
+    @property
     def busy(self) -> bool:
         """Whether ``step`` has something to do."""

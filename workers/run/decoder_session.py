@@ -7,15 +7,16 @@ from functools import partial
 
 import onnxruntime as ort
 
-from cupola.workers.device.device import CPU, Device
+from cupola.workers.device.device import CPU
 from cupola.workers.graph.attention_layers import UnservableGraphError
 from cupola.workers.graph.block_graph import with_block_weights
 from cupola.workers.graph.serving_graph import ServingGraph, serving_graph
-from cupola.workers.kv.device_cache import DeviceCache, affordable_slots
 from cupola.workers.kv.kv_cache import KeyValueCache
 from cupola.workers.kv.sharing_cache import key_value_cache
 from cupola.workers.model.model_folder import ModelFolder
 from cupola.workers.run.autotune import Autotune
+from cupola.workers.run.exactness import required_doubling
+from cupola.workers.run.packing import Doubling
 from cupola.workers.run.prepacked import PrepackedWeights
 from cupola.workers.run.runner import Runner
 from cupola.workers.run.session import RaggedSession, session_options
@@ -35,7 +36,7 @@ class DecoderSession(RaggedSession):
     are built in the background. None: they are not wanted here.
     """
 
-    cache: KeyValueCache | DeviceCache
+    cache: KeyValueCache
     blocks: BlockWeights | None = None
     lanes: SideBySide | None = None
 
@@ -46,8 +47,6 @@ class DecoderSession(RaggedSession):
         slots: int,
         width: int,
         threads: int,
-        device: Device = CPU,
-        cache_bytes: int = 0,
         prepacked: PrepackedWeights | None = None,
         block_bytes: int = 0,
         lanes: PrepackedWeights | None = None,
@@ -55,40 +54,44 @@ class DecoderSession(RaggedSession):
     ) -> None:
         """Open the model.
 
-        ``width``: the most tokens of one run. ``cache_bytes``: memory for keys and values on a
-        device that commits all of it at once; where it is small, there are fewer slots.
-        ``prepacked``: weights that are shared with other workers. ``block_bytes``: memory that a
-        second copy of the weights, in blocks, may take; 0: no copy. ``lanes``: weights for the two
-        lanes; None: no lanes. ``autotune``: what is known about the speed of each way.
+        ``width``: the most tokens of one run. ``prepacked``: weights that are shared with other
+        workers. ``block_bytes``: memory that a second copy of the weights, in blocks, may take; 0:
+        no copy. ``lanes``: weights for the two lanes; None: no lanes. ``autotune``: what is known
+        about the speed of each way.
 
         Raises UnservableGraphError, ModelFolderError, ProviderError.
         """
-        graph = serving_graph(folder.decoder, folder.head_size, padding=width)
-        opened = (prepacked or device).open
+        grid = width + 1  # the last token of a row may take two places
+        graph = serving_graph(folder.decoder, folder.head_size, padding=grid)
+        opened = (prepacked or CPU).open
         # The unused places of a row lie behind its end, so a row is one grid longer than the
         # context.
-        capacity = folder.context + width
-        cache: KeyValueCache | DeviceCache
-        if device.memory == "cpu":
-            cache = key_value_cache(graph.kv, slots, capacity)
-            self.copy_limit = int(COPY_SPEED * folder.decoder_bytes / graph.kv.bytes_per_token)
-        else:
-            slots = affordable_slots(slots, graph.kv.bytes_per_token * capacity, cache_bytes)
-            cache = DeviceCache(graph.kv, slots, capacity, device)
+        capacity = folder.context + grid
+        self.cache = cache = key_value_cache(graph.kv, slots, capacity)
+        self.copy_limit = int(COPY_SPEED * folder.decoder_bytes / graph.kv.bytes_per_token)
         open_ = partial(opened, graph.model, session_options(folder, threads), folder.decoder.name)
-        first = OneSession(Runner(graph, open_, cache), self.copy_limit)
-        self.cache = cache
-        if block_bytes and isinstance(cache, KeyValueCache):
+        runner = Runner(graph, open_, cache)
+        try:  # this also finds a graph that loads and cannot run
+            doubling = required_doubling(runner, slots)
+        except Exception as error:  # onnxruntime's own tree
+            raise UnservableGraphError(f"its first run failed: {error}") from error
+        if graph.has_experts:  # one that computes one token rounds differently
+            doubling = Doubling.NOTHING
+        runner.doubling = doubling
+        first = OneSession(runner, self.copy_limit)
+        if block_bytes:
             self.blocks = BlockWeights(
                 partial(_build_blocks, graph, folder, threads, cache, block_bytes)
             )
         if lanes is not None and threads >= LANES:
             options = session_options(folder, threads // LANES)
             map_weights = partial(lanes.mapped, graph.model, options, folder.decoder.name)
-            build = partial(_build_lanes, graph, map_weights, cache)
+            build = partial(_build_lanes, graph, map_weights, cache, doubling)
             self.lanes = SideBySide(build, self.copy_limit)
         others = (way for way in (self.blocks, self.lanes) if way is not None)
-        self._begin(StepRunner(first, *others, autotune=autotune), graph, slots, graph.kv.dtype)
+        steps = StepRunner(first, *others, autotune=autotune)
+        reproducible = doubling is not Doubling.NOTHING
+        self._begin(steps, graph, slots, graph.kv.dtype, reproducible=reproducible)
 
     @property
     def parallel_prompts(self) -> int:
@@ -129,7 +132,8 @@ def _build_blocks(
 def _build_lanes(
     graph: ServingGraph,
     open_: Callable[[], ort.InferenceSession],
-    cache: KeyValueCache | DeviceCache,
+    cache: KeyValueCache,
+    doubling: Doubling,
 ) -> list[Runner]:
     """Raises what ``open_`` does."""
-    return [Runner(graph, open_, cache) for _ in range(LANES)]
+    return [Runner(graph, open_, cache, doubling) for _ in range(LANES)]

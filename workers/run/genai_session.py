@@ -71,7 +71,7 @@ class GenaiSession:
 
         Raises ModelFolderError.
         """
-        self.serving = Serving("onnxruntime-genai", why)
+        self.serving = Serving("onnxruntime-genai", why, reproducible=False)
         self._folder, self._threads, self._device = folder, threads, device
         self._model = self._open()
         self.slots = slots

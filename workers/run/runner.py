@@ -12,9 +12,8 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from cupola.workers.graph.serving_graph import ServingGraph
-from cupola.workers.kv.device_cache import DeviceCache
 from cupola.workers.kv.kv_cache import KeyValueCache
-from cupola.workers.run.packing import Row, fill, pack, span
+from cupola.workers.run.packing import Doubling, Row, fill, pack, span
 
 Logits = NDArray[np.float32]
 
@@ -25,7 +24,7 @@ class Running(Protocol):
     def run(self, rows: Sequence[Row], logits: Logits) -> float:
         """Write the wanted logits ``[R, vocabulary]`` in order of ``rows``.
 
-        ``logits`` has room for one row at least. Returns how long the run took, in seconds.
+        ``logits`` has room for one row more. Returns how long the run took, in seconds.
         """
 
     def rebuild(self) -> None:
@@ -57,15 +56,16 @@ class Runner:
         self,
         graph: ServingGraph,
         open_: Callable[[], ort.InferenceSession],
-        cache: KeyValueCache | DeviceCache,
+        cache: KeyValueCache,
+        doubling: Doubling = Doubling.NOTHING,
     ) -> None:
         """``open_`` starts the session. Raises what ``open_`` does."""
         self.cache = cache
+        self.doubling = doubling
         self._open = open_
         self._session = open_()
         self._graph = graph
         self.vocabulary = graph.vocabulary
-        self._on_device = isinstance(cache, DeviceCache)
         # Binding all keys and values costs a millisecond, so the same slots are bound once.
         self._bindings: dict[range, _Bound] = {}
 
@@ -77,13 +77,14 @@ class Runner:
         slots = span(rows)
         bound = self._bindings.get(slots) or self._bind(slots)
         # From step to step, rows that generate differ in some numbers only. Then nothing is bound
-        # again, unless binding copies the inputs to a device.
+        # again.
         pointer = logits.ctypes.data
-        layout = (pointer, *((row.slot, len(row.tokens), row.logits) for row in rows))
-        if changed := bound.layout != layout or self._on_device:
-            packed = pack(rows, slots)
+        shapes = ((row.slot, len(row.tokens), row.logits, row.reproducible) for row in rows)
+        layout = (pointer, self.doubling, *shapes)
+        if changed := bound.layout != layout:
+            packed = pack(rows, slots, self.doubling)
             bound.layout, bound.inputs = layout, {n: packed[n] for n in self._graph.inputs}
-        fill(bound.inputs, rows, slots, self._graph.short_context)
+        fill(bound.inputs, rows, slots, self._graph.short_context, self.doubling)
         if changed:
             for name, array in bound.inputs.items():
                 at = (array.dtype.type, array.shape, array.ctypes.data)

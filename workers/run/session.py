@@ -83,17 +83,22 @@ class RaggedSession:
         return 1
 
     def _begin(
-        self, runner: Running, graph: ServingGraph, slots: int, kv_type: np.dtype[np.generic]
+        self,
+        runner: Running,
+        graph: ServingGraph,
+        slots: int,
+        kv_type: np.dtype[np.generic],
+        *,
+        reproducible: bool,
     ) -> None:
-        """The last thing that a constructor does. Raises UnservableGraphError."""
+        """What all constructors do. ``reproducible``: rows that ask for it are."""
         self._runner = runner
-        self.serving = Serving("batching", kv_cache=str(kv_type))
+        self.serving = Serving("batching", kv_cache=str(kv_type), reproducible=reproducible)
         self.short_context = graph.short_context
         self.slots = slots
         self.seconds = 0.0
         self.vocabulary = graph.vocabulary
         self._logits = np.empty((slots + 1, graph.vocabulary), np.float32)
-        self._try_out()
 
     def _try_out(self) -> None:
         """Run once, so that a graph that loads and cannot run is found now."""
@@ -112,7 +117,7 @@ class RaggedSession:
         without a row is not changed. Raises what onnxruntime raises.
         """
         wanted = sum(row.logits for row in rows)
-        if wanted >= len(self._logits):  # one more, for a run of which none are wanted
+        if wanted >= len(self._logits):  # a run may make one more than are wanted
             self._logits = np.empty((wanted + 1, self.vocabulary), np.float32)
         self.seconds = self._runner.run(rows, self._logits)
         return self._logits[:wanted]

@@ -53,8 +53,8 @@ class SideBySide(OptionalWay[Lanes]):
         )
         wanted = sum(rows[n].logits for n in both[0])
         in_order = [*both[0], *both[1]] == list(range(len(rows)))
-        # A run writes one row of logits even if none are wanted.
-        in_place = in_order and all(rows[n].logits for n in both[0])
+        # A run may write one row of logits more than are wanted.
+        in_place = in_order and not any(rows[n].reproducible or not rows[n].logits for n in both[0])
         if in_place:
             targets = logits, logits[wanted:]
         else:

@@ -14,13 +14,14 @@ Half = list[int]  # indices of rows
 
 
 def runs(rows: Sequence[Row], copy_limit: int) -> list[Sequence[Row]]:
-    """All rows in one run, or the rows of one token in a run of their own before the others.
+    """All rows in one run, or the rows of one query in a run of their own before the others.
 
-    Beside rows of several tokens, the CPU's attention copies the keys and values of all rows before
-    it reads them. If the rows of one token have more than ``copy_limit`` positions together, it is
-    cheaper to read the weights twice.
+    Beside rows of several queries, the CPU's attention copies the keys and values of all rows
+    before it reads them. If the rows of one query have more than ``copy_limit`` positions together,
+    it is cheaper to read the weights twice. Reproducible rows never have one query.
     """
-    first = next((n for n, row in enumerate(rows) if len(row.tokens) > 1), len(rows))
+    wide = (n for n, row in enumerate(rows) if len(row.tokens) > 1 or row.reproducible)
+    first = next(wide, len(rows))
     if first < len(rows) and sum(row.past for row in rows[:first]) > copy_limit:
         return [rows[:first], rows[first:]]
     return [rows]

@@ -23,6 +23,7 @@ import numpy.typing as npt
 from gguf.constants import GGML_QUANT_SIZES, GGMLQuantizationType, GGUFValueType
 from gguf.quants import dequantize
 
+from cupola.cache.convert.formats.gguf_blocks import CODINGS, CodedRows, Coding, coded_rows
 from cupola.cache.errors import BrokenFileError, UnsupportedError
 
 Value = bool | int | float | str | list[Any]
@@ -73,8 +74,27 @@ class GgufTensor:
         with np.errstate(all="ignore"):  # a damaged scale is reported below, not warned about
             values = np.asarray(dequantize(self.data[start:stop], self.kind), dtype=np.float32)
         if not np.isfinite(values).all():
-            raise BrokenFileError(f"Tensor '{self.name}' has values that are not finite")
+            raise self._not_finite()
         return values
+
+    @property
+    def coding(self) -> Coding | None:
+        """How the weights are stored. None: in more than four bits, or in another way."""
+        return CODINGS.get(self.kind)
+
+    def coded_rows(self, start: int = 0, stop: int | None = None) -> CodedRows:
+        """Rows ``start`` to ``stop`` as they are stored. The tensor must have a coding.
+
+        Raises BrokenFileError for values that are not finite.
+        """
+        with np.errstate(all="ignore"):  # as above
+            rows = coded_rows(self.data[start:stop], self.kind)
+        if not (np.isfinite(rows.scales).all() and np.isfinite(rows.offsets).all()):
+            raise self._not_finite()
+        return rows
+
+    def _not_finite(self) -> BrokenFileError:
+        return BrokenFileError(f"Tensor '{self.name}' has values that are not finite")
 
 
 class GgufFile:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -10,6 +12,12 @@ import onnx
 from onnx import numpy_helper
 
 from cupola.cache.convert.formats.weights_file import WeightsFile, reshaped
+from cupola.cache.convert.quantization.four_bit_rounding import (
+    ROUNDED,
+    gptq_codes,
+    nearest_codes,
+)
+from cupola.cache.convert.quantization.four_bits import rows_with_means, symmetric_rows
 from cupola.cache.convert.quantization.gptq import gptq_channels
 from cupola.cache.convert.quantization.quantize import (
     BLOCK,
@@ -17,9 +25,29 @@ from cupola.cache.convert.quantization.quantize import (
     quantize_channels,
     quantize_rows,
 )
-from cupola.cache.convert.weights.matrix import Matrix
+from cupola.cache.convert.weights.matrix import CodedPiece, Matrix
 from cupola.cache.errors import UnsupportedError
 from cupola.cache.precision import Precision
+
+
+@dataclass(frozen=True, slots=True)
+class StoredBlocks:
+    """A stored matrix for MatMulNBits."""
+
+    inputs: list[str]  # the operator's inputs behind the activations
+    shape: tuple[int, int]  # (N, K)
+    bits: int
+    block: int
+    means: bool  # K counts a column for the mean of each block's inputs
+
+
+@dataclass(frozen=True, slots=True)
+class StoredWeights:
+    """A stored matrix, for a report."""
+
+    name: str
+    bits: int
+    sources: tuple[tuple[str, int], ...]  # the type in the file and the number of weights
 
 
 class Initializers:
@@ -33,6 +61,7 @@ class Initializers:
     ) -> None:
         self.precision = precision
         self.tensors: list[onnx.TensorProto] = []
+        self.matrices: list[StoredWeights] = []  # those that were rounded
         self._data = data
         self._advance = advance
 
@@ -47,18 +76,26 @@ class Initializers:
         return name
 
     def float_matrix(self, name: str, matrix: Matrix, *, transposed: bool) -> str:
-        """Stores float32 ``[N, K]``, or ``[K, N]`` for the right side of a MatMul."""
+        """Stores floats ``[N, K]``, or ``[K, N]`` for the right side of a MatMul.
+
+        They are of 16 or 32 bits, as the precision says.
+        """
         whole = matrix.whole()
         self._advance(matrix.stored_bytes)
-        return self.table(name, np.ascontiguousarray(whole.T) if transposed else whole)
+        values = np.ascontiguousarray(whole.T) if transposed else whole
+        if self.precision is not Precision.FP16:
+            return self.table(name, values)
+        if np.abs(values).max(initial=0) > np.finfo(np.float16).max:
+            raise UnsupportedError(f"{name} has weights that are too large for 16 bits")
+        self.tensors.append(self._data.write(name, np.float16, values.shape, [values]))
+        return name
 
     def quantized_matrix(self, name: str, matrix: Matrix, *, flat: bool = False) -> tuple[str, str]:
-        """Stores codes ``[N, K/block, bytes of a block]`` and float32 scales ``[N, K/block]``.
+        """Stores codes of 8 bits ``[N, K/block, block]`` and float32 scales ``[N, K/block]``.
 
-        Returns both names. ``flat`` codes are ``[N, bytes of a row]``. Raises UnsupportedError
-        when K is not a multiple of a block.
+        Returns both names. ``flat`` codes are ``[N, K]``. Raises UnsupportedError when K is not a
+        multiple of a block.
         """
-        bits = self.precision.bits
         rows, columns = matrix.shape
         block = block_size(columns, self.precision)
         if not block:
@@ -67,18 +104,55 @@ class Initializers:
 
         def codes() -> Iterator[npt.NDArray[np.uint8]]:
             for piece in matrix.pieces():
-                packed, piece_scales = quantize_rows(piece.values, bits, block)
+                packed, piece_scales = quantize_rows(piece.values, block)
                 scales.append(piece_scales)
                 yield packed
                 self._advance(piece.stored_bytes)
 
         blocks = columns // block
-        row_bytes = columns * bits // 8
-        shape = (rows, row_bytes) if flat else (rows, blocks, row_bytes // blocks)
-        stored = self._data.write(f"{name}_Q{bits}", np.uint8, shape, codes())
+        shape = (rows, columns) if flat else (rows, blocks, block)
+        stored = self._data.write(f"{name}_Q8", np.uint8, shape, codes())
         stored_scales = self._data.write(f"{name}_scales", np.float32, (rows, blocks), scales)
+        self._record(name, 8, matrix)
         self.tensors += [stored, stored_scales]
         return stored.name, stored_scales.name
+
+    def four_bit_matrix(self, name: str, matrix: Matrix) -> StoredBlocks:
+        """Stores a matrix in the layout of MatMulNBits.
+
+        One that has a coding stays as it is. Another one is rounded. Raises UnsupportedError when
+        K is not a multiple of a block.
+        """
+        coding = matrix.coding or ROUNDED
+        arrange = symmetric_rows if coding.symmetric else rows_with_means
+        rows, columns = matrix.shape
+        if columns % coding.block:
+            raise UnsupportedError(f"{name} has rows of {columns} values, no multiple of {BLOCK}")
+        read = columns if coding.symmetric else columns + columns // coding.block
+        blocks = -(-read // coding.block)
+        scales: list[npt.NDArray[np.float32]] = []
+        zero_points: list[npt.NDArray[np.uint8]] = []
+
+        def codes() -> Iterator[npt.NDArray[np.uint8]]:
+            for piece in matrix.coded_pieces() if matrix.coding else _rounded_pieces(matrix):
+                arranged = arrange(piece.rows)
+                scales.append(arranged.scales)
+                zero_points.append(arranged.zero_points)
+                yield arranged.codes
+                self._advance(piece.stored_bytes)
+
+        write = self._data.write
+        self.tensors += [
+            write(f"{name}_Q4", np.uint8, (rows, blocks, coding.block // 2), codes()),
+            write(f"{name}_scales", np.float32, (rows, blocks), scales),
+        ]
+        self._record(name, 4, matrix)
+        inputs = [f"{name}_Q4", f"{name}_scales"]
+        if not coding.symmetric:
+            shape = (rows, -(-blocks // 2))
+            self.tensors.append(write(f"{name}_zero_points", np.uint8, shape, zero_points))
+            inputs.append(f"{name}_zero_points")
+        return StoredBlocks(inputs, (rows, read), 4, coding.block, means=not coding.symmetric)
 
     def channel_matrix(self, name: str, matrix: Matrix) -> tuple[str, str]:
         """Stores int8 codes ``[K, N]``, for the right side of an integer product.
@@ -91,13 +165,27 @@ class Initializers:
         else:
             codes, scales = gptq_channels(matrix.whole(), matrix.inputs)
         self._advance(matrix.stored_bytes)
+        self._record(name, 8, matrix)
         transposed = codes.T
         stored = self._data.write(f"{name}_S8", np.int8, transposed.shape, [transposed])
         self.tensors.append(stored)
         return stored.name, self.constant(f"{name}_scales", scales)
+
+    def _record(self, name: str, bits: int, matrix: Matrix) -> None:
+        sources = tuple((part.kind.name, math.prod(part.shape)) for part in matrix.parts)
+        self.matrices.append(StoredWeights(name, bits, sources))
 
     def view(self, of: str, name: str, shape: tuple[int, ...]) -> str:
         """Gives the bytes of the initializer ``of`` a second name and shape."""
         (original,) = (tensor for tensor in self.tensors if tensor.name == of)
         self.tensors.append(reshaped(original, name, shape))
         return name
+
+
+def _rounded_pieces(matrix: Matrix) -> Iterator[CodedPiece]:
+    """The matrix, rounded to four bits. The errors are made small for its inputs if it has any."""
+    if matrix.inputs is not None:
+        yield CodedPiece(gptq_codes(matrix.whole(), matrix.inputs), matrix.stored_bytes)
+        return
+    for piece in matrix.pieces():
+        yield CodedPiece(nearest_codes(piece.values), piece.stored_bytes)

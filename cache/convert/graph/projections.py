@@ -15,9 +15,10 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
+from onnx import TensorProto
 
 from cupola.cache.convert.graph.graph_nodes import MICROSOFT, GraphNodes
-from cupola.cache.convert.graph.initializers import Initializers
+from cupola.cache.convert.graph.initializers import Initializers, StoredBlocks
 from cupola.cache.convert.quantization.quantize import block_size
 from cupola.cache.convert.weights.matrix import Matrix
 from cupola.cache.convert.weights.rotation import rotate
@@ -42,6 +43,7 @@ class Projections:
         self._stored = initializers
         self._precision = initializers.precision
         self._rounded: dict[str, tuple[str, str]] = {}  # by the name of what was rounded
+        self._means: dict[tuple[str, int], str] = {}  # by the name of what was averaged, and block
         self._rotations: dict[int, str] = {}  # by size
         if self._precision is Precision.W8A8:
             self._stored.constant(_MIDDLE, np.array(128, np.uint8))
@@ -53,12 +55,11 @@ class Projections:
 
         ``normed``: the tokens of ``x`` have one length.
         """
-        if self._precision is Precision.FP32:
+        if self._precision.is_float:
             stored = self._stored.float_matrix(_weight(at), matrix, transposed=True)
-            return self._nodes.add("MatMul", [x, stored], f"{at}/MatMul", output)
+            return self.add_stored(x, stored, matrix.shape, at, output)
         if self._precision is not Precision.W8A8:
-            self._stored.quantized_matrix(_weight(at), matrix)
-            return self.add_stored(x, _weight(at), matrix.shape, at, output)
+            return self._add_blocks(x, matrix, at, output)
         if normed and matrix.inputs is not None:
             rounded = self._round(x, float(np.abs(matrix.inputs).max()))
             return self._integer_product(rounded, matrix, at, output)
@@ -70,21 +71,58 @@ class Projections:
         self, x: str, weight: str, shape: tuple[int, int], at: str, output: str | None
     ) -> str:
         """Adds the product with an initializer that another node has stored already."""
-        if self._precision is Precision.FP32:
-            return self._nodes.add("MatMul", [x, weight], f"{at}/MatMul", output)
-        bits = self._precision.bits
+        if self._precision.is_float:
+            return self._nodes.add("MatMul", [x, self.as_float(weight, at)], f"{at}/MatMul", output)
+        block = block_size(shape[1], self._precision)
+        stored = StoredBlocks([f"{weight}_Q8", f"{weight}_scales"], shape, 8, block, means=False)
+        return self._block_product(x, stored, at, output)
+
+    def _add_blocks(self, x: str, matrix: Matrix, at: str, output: str | None) -> str:
+        """Adds the product with weights in blocks, of eight bits or four."""
+        parts = [matrix] if self._precision is Precision.INT8 else matrix.by_coding()
+        if len(parts) > 1:
+            products = [
+                self._add_blocks(x, part, f"{at}/part_{number}", None)
+                for number, part in enumerate(parts)
+            ]
+            return self._nodes.add("Concat", products, f"{at}/Concat", output, axis=-1)
+        if self._precision is Precision.INT4 and (matrix.coding is not None or matrix.four_bits):
+            stored = self._stored.four_bit_matrix(_weight(at), matrix)
+            if stored.means:
+                x = self._with_means(x, stored.block)
+            return self._block_product(x, stored, at, output)
+        self._stored.quantized_matrix(_weight(at), matrix)
+        return self.add_stored(x, _weight(at), matrix.shape, at, output)
+
+    def _block_product(self, x: str, stored: StoredBlocks, at: str, output: str | None) -> str:
         return self._nodes.add(
             "MatMulNBits",
-            [x, f"{weight}_Q{bits}", f"{weight}_scales"],
-            f"{at}/MatMul_Q{bits}",
+            [x, *stored.inputs],
+            f"{at}/MatMul_Q{stored.bits}",
             output,
             domain=MICROSOFT,
-            N=shape[0],
-            K=shape[1],
-            bits=bits,
-            block_size=block_size(shape[1], self._precision),
+            N=stored.shape[0],
+            K=stored.shape[1],
+            bits=stored.bits,
+            block_size=stored.block,
             accuracy_level=_INT8_ACTIVATIONS,
         )
+
+    def _with_means(self, x: str, block: int) -> str:
+        """Adds, once, the means of each block behind ``x``: ``[..., K + K / block]``."""
+        if (x, block) not in self._means:
+            at, sizes = f"{x}/means_{block}", [block]
+            means = self._nodes.add(
+                "AveragePool", [x], f"{at}/AveragePool", kernel_shape=sizes, strides=sizes
+            )
+            self._means[x, block] = self._nodes.add("Concat", [x, means], f"{at}/Concat", axis=-1)
+        return self._means[x, block]
+
+    def as_float(self, weight: str, at: str) -> str:
+        """The name of stored floats in 32 bits. The runtime converts them once, at load."""
+        if self._precision is Precision.FP32:
+            return weight
+        return self._nodes.add("Cast", [weight], f"{at}/Cast", to=TensorProto.FLOAT)
 
     def rotate(self, x: str, width: int, size: int, at: str) -> str:
         """Adds the rotation of each ``size`` channels of ``x [batch, tokens, width]``."""

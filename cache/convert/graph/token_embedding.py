@@ -17,7 +17,7 @@ class TokenEmbedding:
     """A lookup in a table ``[vocabulary, hidden]``."""
 
     def write(self, graph: GraphContext) -> str:
-        if graph.precision is Precision.FP32:
+        if graph.precision.is_float:
             return self._write_float(graph)
         shared = _is_shared(graph)
         matrix, at = graph.weights.embedding(), "/model/embed_tokens"
@@ -25,14 +25,14 @@ class TokenEmbedding:
         table, scales = graph.stored.quantized_matrix(name, matrix, flat=not shared)
         if shared:
             rows, columns = matrix.shape
-            flat = (rows, columns * graph.precision.bits // 8)
+            flat = (rows, columns)
             table = graph.stored.view(table, "model.embed_tokens.weight", flat)
         return graph.nodes.add(
             "GatherBlockQuantized",
             [table, "input_ids", scales],
             f"{at}/GatherBlockQuantized",
             domain=MICROSOFT,
-            bits=graph.precision.bits,
+            bits=8,
             block_size=block_size(matrix.shape[1], graph.precision),
             gather_axis=0,
             quantize_axis=1,
@@ -42,9 +42,11 @@ class TokenEmbedding:
         matrix, at = graph.weights.embedding(), "/model/embed_tokens"
         if _is_shared(graph):
             stored = graph.stored.float_matrix(_SHARED, matrix, transposed=True)
+            stored = graph.projections.as_float(stored, at)
             table = graph.nodes.add("Transpose", [stored], f"{at}/Transpose", perm=[1, 0])
         else:
             table = graph.stored.float_matrix("model.embed_tokens.weight", matrix, transposed=False)
+            table = graph.projections.as_float(table, at)
         return graph.nodes.add("Gather", [table, "input_ids"], f"{at}/Gather")
 
 

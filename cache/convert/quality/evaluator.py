@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from tokenizers import Tokenizer
 
-from cupola.cache.convert.quality.runtime import Session, decoder_feed, open_session
+from cupola.cache.convert.quality.runtime import Session, decoder_feed, open_session, run
 from cupola.cache.convert.quality.speed import tokens_per_second
 from cupola.cache.convert.weights.decoder_shape import DecoderShape
 from cupola.cache.quality import Quality
@@ -90,11 +90,12 @@ class Evaluator:
         return open_session((self._folder / "model.onnx").read_bytes(), self._folder)
 
     def _log_probabilities(self, session: Session) -> Array:
-        (logits,) = session.run(["logits"], decoder_feed(self._ids, self._shape))
+        (logits,) = run(session, ["logits"], decoder_feed(self._ids, self._shape))
         shifted = logits[0] - logits[0].max(axis=-1, keepdims=True)
         found: Array = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
         return found
 
     def _perplexity(self, log_probabilities: Array) -> float:
         following = log_probabilities[np.arange(len(self._ids) - 1), self._ids[1:]]
-        return float(np.exp(-following.mean(dtype=np.float64)))
+        with np.errstate(over="ignore"):  # of a broken or random model it is infinite
+            return float(np.exp(-following.mean(dtype=np.float64)))

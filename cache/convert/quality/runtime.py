@@ -12,7 +12,7 @@ import numpy as np
 import onnxruntime
 
 from cupola.cache.convert.weights.decoder_shape import DecoderShape
-from cupola.cache.errors import UnsupportedError
+from cupola.cache.errors import BrokenFileError, UnsupportedError
 
 Session: TypeAlias = onnxruntime.InferenceSession
 Feed = dict[str, np.ndarray[Any, Any]]
@@ -32,6 +32,21 @@ def open_session(model: bytes, folder: Path) -> Session:
         return Session(model, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # the runtime's errors have no common base of their own
         raise UnsupportedError(f"ONNX Runtime cannot run the converted model: {error}") from error
+
+
+def run(session: Session, outputs: list[str], feed: Feed) -> list[np.ndarray[Any, Any]]:
+    """The values of ``outputs``.
+
+    Raises UnsupportedError for a model that does not run, BrokenFileError for one whose values are
+    not finite.
+    """
+    try:
+        found = list(session.run(outputs, feed))
+    except Exception as error:  # as above
+        raise UnsupportedError(f"ONNX Runtime cannot run the converted model: {error}") from error
+    if not all(np.isfinite(values).all() for values in found):
+        raise BrokenFileError("The model computes values that are not finite: damaged weights?")
+    return found
 
 
 def decoder_feed(ids: list[int], shape: DecoderShape, rows: int = 1, past: int = 0) -> Feed:

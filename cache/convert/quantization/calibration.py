@@ -6,15 +6,13 @@ import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import onnx
 from onnx import TensorProto, helper
 from tokenizers import Tokenizer
 
-from cupola.cache.convert.quality.runtime import decoder_feed, open_session
+from cupola.cache.convert.quality.runtime import decoder_feed, open_session, run
 from cupola.cache.convert.quantization.layer_inputs import LayerInputs
 from cupola.cache.convert.weights.decoder_shape import DecoderShape
-from cupola.cache.errors import BrokenFileError, UnsupportedError
 
 _MAX_TOKENS = 1024
 # The projections whose inputs are the fields of LayerInputs, in the same order.
@@ -78,12 +76,7 @@ def observe(
     observed = _with_inputs_as_outputs(model)
     names = [observed[f"/model/layers.{n}/{at}"] for n in range(shape.layers) for at in _OBSERVED]
     session = open_session(model.SerializeToString(), folder)
-    try:
-        found = session.run(names, decoder_feed(ids, shape))
-    except Exception as error:  # the runtime's errors have no common base of their own
-        raise UnsupportedError(f"ONNX Runtime cannot run the converted model: {error}") from error
-    if not all(np.isfinite(inputs).all() for inputs in found):
-        raise BrokenFileError("The model computes values that are not finite: damaged weights?")
+    found = run(session, names, decoder_feed(ids, shape))
     step = len(_OBSERVED)
     by_layer = (found[start : start + step] for start in range(0, len(found), step))
     return [LayerInputs(*(inputs[0] for inputs in layer)) for layer in by_layer]

@@ -1,9 +1,9 @@
 """Weight quantisation as ONNX Runtime's operators read it.
 
 For MatMulNBits and GatherBlockQuantized each row is cut into blocks of at least 32 values. A block
-has one float32 scale and a fixed zero point in the middle of the range (128 or 8), so
-``w ≈ (q - zero_point) * scale``. Blocks of GGUF's Q8_0 and Q4_0 have this form and lose nothing.
-For MatMulIntegerToFloat a whole row has one scale.
+has one float32 scale and a fixed zero point in the middle of the range, so
+``w ≈ (q - 128) * scale``. Blocks of GGUF's Q8_0 have this form and lose nothing. Weights of four
+bits are in ``four_bits``. For MatMulIntegerToFloat a whole row has one scale.
 """
 
 from __future__ import annotations
@@ -29,17 +29,18 @@ def block_size(columns: int, precision: Precision) -> int:
 
 
 def quantize_rows(
-    rows: npt.NDArray[np.float32], bits: int, block: int = BLOCK
+    rows: npt.NDArray[np.float32], block: int = BLOCK
 ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32]]:
-    """Rounds weights ``[N, K]`` to bytes ``[N, K/block, block*bits/8]``.
+    """Rounds weights ``[N, K]`` to bytes ``[N, K/block, block]``.
 
-    Also returns the scales ``[N, K/block]``. ``bits`` is 8 or 4. K is a multiple of ``block``.
+    Also returns the scales ``[N, K/block]``. K is a multiple of ``block``.
     """
     count, width = rows.shape
     blocks = rows.reshape(count, width // block, block)
-    if bits == 8:
-        return _to_8_bits(blocks)
-    return _to_4_bits(blocks)
+    # -127..127, as Q8_0 has it: the largest value is exact, and 0 stays 0.
+    scales = np.maximum(np.abs(blocks).max(axis=-1) / np.float32(127), _TINY)
+    codes = np.rint(blocks / scales[..., None]) + np.float32(128)
+    return codes.astype(np.uint8), scales
 
 
 def quantize_channels(
@@ -54,26 +55,3 @@ def channel_scales(rows: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     """The scales ``[N]`` with which the largest magnitude of each row becomes 127."""
     scales: npt.NDArray[np.float32] = np.maximum(np.abs(rows).max(axis=1) / np.float32(127), _TINY)
     return scales
-
-
-def _to_8_bits(
-    blocks: npt.NDArray[np.float32],
-) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32]]:
-    # -127..127, as Q8_0 has it: the largest value is exact, and 0 stays 0.
-    scales = np.maximum(np.abs(blocks).max(axis=-1) / np.float32(127), _TINY)
-    codes = np.rint(blocks / scales[..., None]) + np.float32(128)
-    return codes.astype(np.uint8), scales
-
-
-def _to_4_bits(
-    blocks: npt.NDArray[np.float32],
-) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32]]:
-    # As Q4_0 has it: the value of largest magnitude, with its sign, becomes -8, so that all 16
-    # codes are in use.
-    furthest = np.abs(blocks).argmax(axis=-1)
-    extremes = np.take_along_axis(blocks, furthest[..., None], axis=-1)[..., 0]
-    scales = extremes / np.float32(-8)
-    scales[np.abs(scales) < _TINY] = _TINY
-    codes = np.clip(np.rint(blocks / scales[..., None]) + np.float32(8), 0, 15).astype(np.uint8)
-    packed = codes[..., 0::2] | codes[..., 1::2] << np.uint8(4)
-    return packed.astype(np.uint8), scales.astype(np.float32)

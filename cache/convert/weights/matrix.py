@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import groupby
 
 import numpy as np
 import numpy.typing as npt
 
+from cupola.cache.convert.formats.gguf_blocks import CodedRows, Coding
 from cupola.cache.convert.formats.gguf_file import GgufTensor
 from cupola.cache.convert.weights.rotation import rotate
 
@@ -31,6 +33,7 @@ class Matrix:
     rotated_outputs: int = 0  # the channels of a group that is rotated, of what it writes
     rotated_from: int = 0  # the first row that rotated_outputs applies to
     inputs: Array | None = None  # [tokens, K]: what the layer reads in the calibration text
+    four_bits: bool = False  # weights that are stored in more bits are to be rounded to four
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -53,24 +56,61 @@ class Matrix:
             values[self.rotated_from :] = rotate(rows, self.rotated_outputs).T
             yield MatrixPiece(values, self.stored_bytes)
             return
-        step = max(1, _PIECE_VALUES // self.shape[1])
         done = 0
+        for part, order, start, stop in self._slices():
+            values = part.rows(start, stop)
+            if order is not None:
+                values = values[order]
+            if self.column_factors is not None:
+                values = values * self.column_factors
+            if self.row_factors is not None:
+                values = values * self.row_factors[done : done + len(values), None]
+            if self.rotated_inputs:
+                values = rotate(values, self.rotated_inputs)
+            done += len(values)
+            yield MatrixPiece(values, part.data[start:stop].nbytes)
+
+    @property
+    def coding(self) -> Coding | None:
+        """How all rows are stored, if the layer can read them as they are."""
+        if self._is_changed:
+            return None
+        first, *others = (part.coding for part in self.parts)
+        return first if all(other == first for other in others) else None
+
+    def by_coding(self) -> list[Matrix]:
+        """The matrix cut along N into as few matrices as possible that each have one coding."""
+        if self._is_changed:
+            return [self]
+        parts = zip(self.parts, self.row_orders, strict=True)
+        groups = [list(group) for _, group in groupby(parts, key=lambda each: each[0].coding)]
+        matrices = []
+        for group in groups:
+            tensors, orders = zip(*group, strict=True)
+            matrices.append(replace(self, parts=tensors, row_orders=orders))
+        return matrices
+
+    def coded_pieces(self) -> Iterator[CodedPiece]:
+        """As ``pieces``, of a matrix that has a coding."""
+        for part, order, start, stop in self._slices():
+            rows = part.coded_rows(start, stop)
+            if order is not None:
+                rows = CodedRows(rows.codes[order], rows.scales[order], rows.offsets[order])
+            yield CodedPiece(rows, part.data[start:stop].nbytes)
+
+    @property
+    def _is_changed(self) -> bool:
+        has_factors = self.row_factors is not None or self.column_factors is not None
+        return has_factors or bool(self.rotated_inputs or self.rotated_outputs)
+
+    def _slices(self) -> Iterator[tuple[GgufTensor, npt.NDArray[np.int64] | None, int, int]]:
+        """The rows of each piece: a part, its order, first row and last row."""
+        step = max(1, _PIECE_VALUES // self.shape[1])
         for part, order in zip(self.parts, self.row_orders, strict=True):
             # Reordered rows need their whole tensor.
             size = step if order is None else part.row_count
             for start in range(0, part.row_count, size):
-                stop = min(start + size, part.row_count)
-                values = part.rows(start, stop)
-                if order is not None:
-                    values = values[order]
-                if self.column_factors is not None:
-                    values = values * self.column_factors
-                if self.row_factors is not None:
-                    values = values * self.row_factors[done : done + len(values), None]
-                if self.rotated_inputs:
-                    values = rotate(values, self.rotated_inputs)
-                done += len(values)
-                yield MatrixPiece(values, part.data[start:stop].nbytes)
+                yield part, order, start, min(start + size, part.row_count)
 
     def whole(self) -> Array:
         """The matrix as float32 ``[N, K]``."""
@@ -89,4 +129,12 @@ class MatrixPiece:
     """Some rows of a matrix."""
 
     values: Array  # [rows, K]
+    stored_bytes: int  # their size in the GGUF
+
+
+@dataclass(frozen=True, slots=True)
+class CodedPiece:
+    """Some rows of a matrix as they are stored."""
+
+    rows: CodedRows
     stored_bytes: int  # their size in the GGUF

@@ -9,6 +9,8 @@ import numpy as np
 import numpy.typing as npt
 from gguf.constants import GGMLQuantizationType
 
+from tests.cache.convert.k_quants import quantize_q4_k
+
 SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 MERGES = ("h e", "l l", "he ll", "hell o", "Ġ w", "o r", "Ġw or", "Ġwor l", "Ġworl d")
 CHAT_TEMPLATE = (
@@ -35,6 +37,7 @@ class TinyModel:
     head_size: int = 0  # 0: the hidden size over the heads
     rope_factors: bool = False
     kind: GGMLQuantizationType = GGMLQuantizationType.F32
+    kinds: dict[str, GGMLQuantizationType] = field(default_factory=dict)  # by a part of a name
     seed: int = 0
     metadata: dict[str, Any] = field(default_factory=dict)  # added or put in place of ours
     extra_tensors: tuple[str, ...] = ()
@@ -54,8 +57,8 @@ class TinyModel:
             _add(writer, key, value)
         for name, values in self.tensors().items():
             if values.ndim == 2:
-                data = gguf.quants.quantize(values, self.kind)
-                writer.add_tensor(name, data, raw_dtype=self.kind)
+                kind = next((k for part, k in self.kinds.items() if part in name), self.kind)
+                writer.add_tensor(name, _stored(values, kind), raw_dtype=kind)
             else:
                 writer.add_tensor(name, values)
         writer.write_header_to_file()
@@ -137,6 +140,12 @@ class TinyModel:
             "tokenizer.ggml.add_bos_token": False,
             "tokenizer.chat_template": CHAT_TEMPLATE,
         }
+
+
+def _stored(values: npt.NDArray[np.float32], kind: GGMLQuantizationType) -> npt.NDArray[Any]:
+    if kind is GGMLQuantizationType.Q4_K:
+        return quantize_q4_k(values)
+    return gguf.quants.quantize(values, kind)
 
 
 def _add(writer: gguf.GGUFWriter, key: str, value: Any) -> None:

@@ -129,6 +129,11 @@ def test_model_info_tells_what_an_import_measured(cupola: Cli, model: str, home:
         "perplexity_fp32": 20.0,
         "kl_divergence": 0.0071,
         "size_bytes": 141_440_861,
+        "weights": [
+            {"name": "down_proj", "bits": 4, "source": "Q4_K", "share": 0.5},
+            {"name": "down_proj", "bits": 8, "source": "Q6_K", "share": 0.5},
+            {"name": "lm_head", "bits": 8, "source": "Q6_K", "share": 1.0},
+        ],
         "tokens_per_second_1": 110.4,
         "tokens_per_second_16": 600.0,
     }
@@ -136,6 +141,8 @@ def test_model_info_tells_what_an_import_measured(cupola: Cli, model: str, home:
     text = cupola.ok("model", "info", model)
     assert "\nQuality             perplexity +0.3% against float32, KL divergence 0.007\n" in text
     assert "\nWeights             141 MB\n" in text
+    bits = "down_proj 4 (Q4_K, 50%) and 8 (Q6_K, 50%), lm_head 8 (Q6_K)"
+    assert f"\nBits a weight       {bits}\n" in text
     assert "\nSpeed               about 110 / 600 tokens/s at 1 / 16 sequences, " in text
     assert json.loads(cupola.ok("model", "info", model, "-o", "json"))["quality"] == figures
     file.write_text("damaged")

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from gguf.constants import GGMLQuantizationType
 
 from cupola.cache.home import Home
 from cupola.cache.store import ModelCache
@@ -51,6 +52,22 @@ def test_import(cupola: Cli, home: Home, tmp_path: Path) -> None:
         "Waiting for another process that installs this model...",
         "Converting...",
     ]
+
+
+def test_import_of_other_bits_is_another_model(cupola: Cli, home: Home, tmp_path: Path) -> None:
+    file = str(TinyModel(kind=GGMLQuantizationType.Q4_1).write(tmp_path / "tiny.gguf"))
+    said = {}
+    for bits in ("", "8", "16", "4"):
+        option = ("--bits", bits) if bits else ()
+        said[bits] = cupola.ok("model", "import", file, "--alias", "tiny", *option).splitlines()
+    assert said[""][0] == said["4"][0]
+    ids = [model.variant.id for model in ModelCache(home).scan()]
+    assert ids == ["tiny-generic-cpu:1", "tiny-int4-cpu:1", "tiny-fp16-cpu:1"]
+    assert said["8"][1] == "To chat with it: cupola model run tiny"
+    assert said["16"][1] == "To chat with it: cupola model run tiny-fp16-cpu:1"
+    bits = "Bits a weight       lm_head 8 (Q4_1), qkv_proj 4 (Q4_1), o_proj 4 (Q4_1), "
+    assert bits in cupola.ok("model", "info", "tiny-int4-cpu:1")
+    assert cupola("model", "import", file, "--bits", "5").returncode == 2
 
 
 def test_a_model_without_a_source_is_not_downloaded_again(

@@ -78,14 +78,28 @@ def test_loaded(gateway: RunningGateway, scheduler: ScriptedScheduler) -> None:
 def test_the_engine_of_a_loaded_model(
     gateway: RunningGateway, scheduler: ScriptedScheduler
 ) -> None:
-    serving = {MODEL_ID: Serving("onnxruntime-genai", "it is a test", kv_cache="int8")}
+    serving = {
+        MODEL_ID: Serving("onnxruntime-genai", "it is a test", kv_cache="int8", reproducible=True)
+    }
     worker = msgspec.structs.replace(WORKER, resident=(MODEL_ID,), serving=serving)
     scheduler.status = Status("first", workers=(worker,))
     with gateway.http() as http:
         while "engine" not in (entry := http.get(f"/v1/models/{MODEL}").json()):
             pass
     assert entry["kvCache"] == "int8"
+    assert entry["reproducible"] is True
     assert (entry["engine"], entry["engineReason"]) == ("onnxruntime-genai", "it is a test")
+
+
+def test_why_a_model_is_not_loaded_for_a_while(
+    gateway: RunningGateway, scheduler: ScriptedScheduler
+) -> None:
+    with gateway.http() as http:
+        assert "loadError" not in http.get(f"/v1/models/{MODEL}").json()
+        scheduler.status = Status("first", workers=(WORKER,), refused={MODEL_ID: "it is broken"})
+        while "loadError" not in (entry := http.get(f"/v1/models/{MODEL}").json()):
+            pass
+    assert entry["loadError"] == "it is broken"
 
 
 def test_what_an_import_measured(gateway: RunningGateway, home: Path) -> None:

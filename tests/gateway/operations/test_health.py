@@ -55,6 +55,14 @@ def test_one_of_two_workers_is_enough(home: Path) -> None:
             assert ready_after_next_status(gateway, scheduler) == (200, ["worker cpu:0/1"])
 
 
+def test_ready_tells_which_models_are_not_loaded_and_why(home: Path) -> None:
+    with ScriptedScheduler() as scheduler:
+        scheduler.status = Status("first", workers=(WORKER,), refused={"m:1": "it is broken"})
+        with RunningGateway(scheduler.endpoint, home) as gateway, gateway.http() as http:
+            gateway.until(lambda: gateway.client.status == scheduler.status)
+            assert http.get("/ready").json()["refused"] == {"m:1": "it is broken"}
+
+
 def test_not_ready_without_a_scheduler(home: Path) -> None:
     with ScriptedScheduler() as scheduler:
         scheduler.status = None

@@ -7,23 +7,18 @@ from __future__ import annotations
 
 import sys
 
-import numpy as np
 import onnxruntime as ort
 import pytest
 
 from cupola.cache.catalog import ExecutionProvider
 from cupola.scheduler.protocol.messages import LocalModel, ProviderState
 from cupola.workers.device import discovery
-from cupola.workers.device.device import CPU, Device, ProviderError
+from cupola.workers.device.device import Device, ProviderError
 from cupola.workers.device.discovery import discover
 from cupola.workers.device.provider_probe import problem
-from cupola.workers.kv.device_cache import DeviceCache, affordable_slots
-from cupola.workers.kv.kv_cache import KeyValueCache
 from cupola.workers.loading import EngineOptions, load
-from cupola.workers.model.model_folder import ModelFolderError
-from cupola.workers.run.packing import Row
 from tests.workers.reference import DATA
-from tests.workers.tiny import BUDGET, NAME, session
+from tests.workers.tiny import BUDGET, NAME
 
 NOWHERE = ExecutionProvider.VITISAI
 
@@ -70,22 +65,3 @@ def test_a_model_for_a_provider_without_ragged_attention_goes_to_onnxruntime_gen
     serving = load(model, EngineOptions(slots=1, step_tokens=BUDGET)).serving
     assert serving.engine == "onnxruntime-genai"
     assert "VitisAIExecutionProvider" in serving.why
-
-
-def test_keys_and_values_may_lie_in_memory_of_the_runtime():
-    """As they do on a device; here that memory is the machine's."""
-    plain, other = session(), session()
-    assert isinstance(plain.cache, KeyValueCache)
-    other.cache = DeviceCache(plain.cache.shape, other.slots, plain.cache.capacity, CPU)
-    rows = [Row(0, 0, [1, 2, 3], 1), Row(2, 0, [4, 5], 1)]
-    later = [Row(2, 2, [6], 1), Row(0, 3, [7, 8], 2)]
-    for step in (rows, later):
-        np.testing.assert_array_equal(other.run(step), plain.run(step))
-    assert not other.cache.copies
-
-
-def test_slots_are_as_many_as_a_device_has_memory_for():
-    assert affordable_slots(16, slot_bytes=100, cache_bytes=450) == 4
-    assert affordable_slots(2, slot_bytes=100, cache_bytes=450) == 2
-    with pytest.raises(ModelFolderError, match="smaller 'context'"):
-        affordable_slots(16, slot_bytes=2**21, cache_bytes=2**20)

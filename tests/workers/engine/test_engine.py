@@ -28,7 +28,8 @@ from cupola.scheduler.protocol.messages import (
     Work,
 )
 from cupola.workers.engine.engine import Engine
-from cupola.workers.engine.slot_allocation import WORTH_WAITING
+from cupola.workers.engine.sequence import Reproducible
+from cupola.workers.engine.slot_allocation import LEAST_READ, WORTH_WAITING
 from cupola.workers.engine.step_budget import StepBudget
 from cupola.workers.model.backend import RequestError
 from cupola.workers.model.model_folder import ModelFolder
@@ -294,7 +295,7 @@ def test_other_salts_share_nothing():
     for salt in ("a", "b", "a"):
         backend.add("r", msgspec.structs.replace(work, cache_salt=salt))
         found.append(cached_tokens(drain(backend)["r"]))
-    assert found == [0, 0, 78]
+    assert found == [0, 0, 80 - LEAST_READ]
 
 
 def test_several_answers_share_one_prompt_and_differ():
@@ -446,20 +447,35 @@ def test_more_requests_than_slots_wait_their_turn():
     assert sorted(made, key=int) == [str(number) for number in range(3 * SLOTS)]
 
 
+GREEDY, SEEDED, DRAWN = (
+    SamplingParams(temperature=temperature, seed=seed, max_tokens=5, ignore_eos=True)
+    for temperature, seed in ((0.0, None), (1.0, 3), (1.0, None))
+)
+
+
 @pytest.mark.parametrize(
-    ("params", "reproducible"),
+    ("which", "params", "reproducible"),
     [
-        (SamplingParams(temperature=0, max_tokens=5), True),
-        (SamplingParams(temperature=1.0, seed=3, max_tokens=5), True),
-        (SamplingParams(temperature=1.0, max_tokens=5), False),
+        ("asked", GREEDY, True),
+        ("asked", SEEDED, True),
+        ("asked", DRAWN, False),
+        ("asked", msgspec.structs.replace(DRAWN, top_k=1), True),
+        ("always", DRAWN, True),
+        ("no", GREEDY, False),
+        ("no", SEEDED, False),
     ],
 )
-def test_answers_that_are_to_come_again_say_so(params: SamplingParams, reproducible: bool):
+def test_answers_that_are_to_come_again_say_so(
+    which: Reproducible, params: SamplingParams, reproducible: bool
+):
+    """And all chunks of prompts, which others will use."""
     model = FaultySession()
-    backend = engine_over(model)
+    backend = engine_over(model, reproducible=which)
     backend.add("r", Work(Text("abc"), params))
     drain(backend)
-    assert {row.reproducible for rows in model.runs for row in rows} == {reproducible}
+    prompt, *tokens = (row for rows in model.runs for row in rows)
+    assert prompt.reproducible
+    assert {row.reproducible for row in tokens} == {reproducible}
 
 
 def test_the_first_output_says_how_long_the_prompt_is():

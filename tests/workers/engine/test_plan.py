@@ -20,11 +20,6 @@ def test_a_long_prompt_comes_in_chunks():
     assert planned([1000, 1], budget=64) == [("s1", 1), ("s0", 63)]
 
 
-def test_no_chunk_is_the_last_token_alone():
-    assert planned([17], budget=16) == [("s0", 15)]
-    assert planned([3], budget=2) == [("s0", 2)]  # to go on is more important
-
-
 def test_short_prompts_share_a_run():
     assert planned([5, 6, 7], budget=64) == [("s0", 5), ("s1", 6), ("s2", 7)]
 
@@ -52,8 +47,5 @@ def test_the_budget_is_used_and_kept(pendings: list[int], budget: int, parallel_
     total = sum(count for _, count in steps)
     generating = pendings.count(1)
     assert total <= max(budget, generating)
-    # Of each prompt one token may be left, so that it has no chunk of its own.
-    assert total >= min(sum(pendings), max(budget, generating)) - (len(pendings) - generating)
-    left = {f"s{number}": pending for number, pending in enumerate(pendings)}
-    assert all(left[name] - count != 1 or count <= 2 for name, count in steps)
+    assert total == min(sum(pendings), max(budget, generating))
     assert len({name for name, _ in steps}) == len(steps)

@@ -6,14 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cupola.workers.engine.slots import SlotTable, common_prefix
+from cupola.workers.engine.slots import Match, SlotTable, common_prefix
 
 
 def run(table: SlotTable, prompt: list[int], salt: str = "") -> tuple[int, int]:
     """A sequence that reads its prompt and ends; (slot, tokens it found cached)."""
     match = table.match(prompt[:-1], salt)
     slot = table.take(match)
-    table.start(slot, prompt, match.length, salt)
+    table.start(slot, prompt, match, salt)
     table.extend(slot, len(prompt) - match.length)
     table.release(slot)
     return slot.index, match.length
@@ -49,7 +49,7 @@ def test_the_least_recently_used_slot_is_evicted():
 def test_a_running_slot_is_matched_but_never_taken():
     table = SlotTable(2)
     slot = table.take(table.match([1, 2, 3], ""))
-    table.start(slot, [1, 2, 3, 4], 0, "")
+    table.start(slot, [1, 2, 3, 4], Match(slot, 0), "")
     table.extend(slot, 3)
     match = table.match([1, 2, 3, 9], "")
     assert (match.slot, match.length) == (slot, 3)
@@ -61,7 +61,7 @@ def test_a_running_slot_is_matched_but_never_taken():
 def test_only_what_is_computed_counts():
     table = SlotTable(2)
     slot = table.take(table.match([], ""))
-    table.start(slot, [1, 2, 3, 4, 5], 0, "")
+    table.start(slot, [1, 2, 3, 4, 5], Match(slot, 0), "")
     table.extend(slot, 2)
     assert table.match([1, 2, 3, 4], "").length == 2
 
@@ -71,6 +71,34 @@ def test_salts_are_apart():
     run(table, [1, 2, 3], salt="a")
     assert table.match([1, 2], "b").length == 0
     assert table.match([1, 2], "a").length == 2
+
+
+def test_those_who_want_the_same_bits_find_only_what_has_them():
+    """What was computed behind something that may differ may differ, too."""
+    table = SlotTable(2)
+    slot = table.take(table.match([], ""))
+    table.start(slot, [1, 2, 3, 4, 5, 6], Match(slot, 0), "")
+    for count, exact in ((2, True), (1, False), (2, True)):
+        table.extend(slot, count, exact=exact)
+    table.release(slot)
+    assert table.match([1, 2, 3, 4, 5], "").length == 5
+    assert table.match([1, 2, 3, 4, 5], "", exact=True).length == 2
+
+
+def test_copies_and_continuations_are_no_more_exact_than_what_they_begin_with():
+    table = SlotTable(2)
+    slot = table.take(table.match([], ""))
+    table.start(slot, [1, 2, 3, 4], Match(slot, 0), "")
+    table.extend(slot, 2, exact=True)
+    table.extend(slot, 2, exact=False)
+    table.release(slot)
+    for tokens in ([1, 2, 3, 9], [1, 2, 3, 4, 5]):
+        match = table.match(tokens, "")
+        taken = table.take(match)
+        table.start(taken, tokens, match, "")
+        table.extend(taken, len(tokens) - match.length, exact=True)
+        table.release(taken)
+        assert table.match(tokens, "", exact=True).length == 2
 
 
 def test_memory_is_counted_until_it_is_given_back():
@@ -103,7 +131,7 @@ def test_whatever_is_found_is_really_there(prompts: list[list[int]]):
         assert found == prompt[: match.length]
         slot = table.take(match)
         held[slot.index] = found + prompt[match.length :]
-        table.start(slot, prompt, match.length, "")
+        table.start(slot, prompt, match, "")
         table.extend(slot, len(prompt) - match.length)
         table.release(slot)
 

@@ -48,7 +48,8 @@ def test_fp32_is_the_same_function(model: TinyModel, tmp_path: Path) -> None:
     ("precision", "limit"),
     [
         (Precision.INT8, 0.05),
-        (Precision.INT4, 0.7),
+        (Precision.FP16, 0.01),
+        (Precision.INT4, 0.3),
         pytest.param(Precision.W8A8, 0.05, marks=needs_integer_products),
     ],
 )
@@ -61,6 +62,59 @@ def test_quantised_is_near(
     found = Graph(folder).logits(IDS)
     error = np.sqrt(((found - expected) ** 2).mean() / (expected**2).mean())
     assert error < limit
+
+
+KINDS = GGMLQuantizationType
+FOUR_BITS = {
+    "Q4_0": TinyModel(kind=KINDS.Q4_0),
+    "Q4_1": TinyModel(kind=KINDS.Q4_1),
+    "Q4_1, biases": TinyModel(architecture="qwen2", kind=KINDS.Q4_1, biases=True),
+    "Q4_1, head norms": TinyModel(
+        architecture="qwen3", head_norms=True, head_size=32, kind=KINDS.Q4_1
+    ),
+    "Q4_1, untied": TinyModel(kind=KINDS.Q4_1, tied=False),
+    "Q4_1, wide": TinyModel(kind=KINDS.Q4_1, hidden=1088, heads=4, kv_heads=1, layers=1),
+    "Q4_K": TinyModel(kind=KINDS.Q4_K, hidden=256, intermediate=512),
+    "Q4_K with Q8_0": TinyModel(
+        kind=KINDS.Q4_K,
+        kinds={"attn_v": KINDS.Q8_0, "ffn_down": KINDS.Q8_0},
+        hidden=256,
+        intermediate=512,
+    ),
+    "Q8_0 in the middle": TinyModel(kind=KINDS.Q4_0, kinds={"attn_k": KINDS.Q8_0}),
+    "Q4_0 and Q4_1": TinyModel(kind=KINDS.Q4_0, kinds={"attn_q": KINDS.Q4_1}),
+}
+
+
+@pytest.mark.parametrize("model", FOUR_BITS.values(), ids=FOUR_BITS.keys())
+def test_four_bits_stay_as_they_are(model: TinyModel, tmp_path: Path) -> None:
+    """What is left is the rounding of activations, and that of the embedding to 8 bits."""
+    gguf = model.write(tmp_path / "m.gguf")
+    folder = converted(gguf, tmp_path, Precision.INT4)
+    expected = Reference(gguf).logits(IDS)
+    for accuracy_level, limit in ((0, 0.012), (None, 0.05)):
+        found = Graph(folder, accuracy_level).logits(IDS)
+        error = np.sqrt(((found - expected) ** 2).mean() / (expected**2).mean())
+        assert error < limit
+
+
+def test_each_tensor_has_the_bits_of_the_file(tmp_path: Path) -> None:
+    gguf = FOUR_BITS["Q4_K with Q8_0"].write(tmp_path / "m.gguf")
+    model = onnx.load(converted(gguf, tmp_path, Precision.INT4) / "model.onnx")
+    bits = {
+        node.name: next(each.i for each in node.attribute if each.name == "bits")
+        for node in model.graph.node
+        if node.op_type == "MatMulNBits" and "layers.1" not in node.name
+    }
+    assert bits == {
+        "/model/layers.0/attn/qkv_proj/part_0/MatMul_Q4": 4,
+        "/model/layers.0/attn/qkv_proj/part_1/MatMul_Q8": 8,
+        "/model/layers.0/attn/o_proj/MatMul_Q4": 4,
+        "/model/layers.0/mlp/gate_proj/MatMul_Q4": 4,
+        "/model/layers.0/mlp/up_proj/MatMul_Q4": 4,
+        "/model/layers.0/mlp/down_proj/MatMul_Q8": 8,
+        "/lm_head/MatMul_Q8": 8,
+    }
 
 
 def test_cached_steps_are_the_same_as_the_whole(tmp_path: Path) -> None:
@@ -111,6 +165,7 @@ def test_genai_loads_the_folder_and_agrees(precision: Precision, tmp_path: Path)
     assert genai_greedy(folder, IDS, 8) == Graph(folder).greedy(IDS, 8, end=2)
 
 
+@pytest.mark.parametrize("precision", [Precision.INT8, Precision.INT4])
 @pytest.mark.parametrize(
     ("model", "error", "message"),
     [
@@ -133,11 +188,15 @@ def test_genai_loads_the_folder_and_agrees(precision: Precision, tmp_path: Path)
     ],
 )
 def test_what_cannot_be_converted_is_said(
-    model: TinyModel, error: type[Exception], message: str, tmp_path: Path
+    model: TinyModel,
+    error: type[Exception],
+    message: str,
+    precision: Precision,
+    tmp_path: Path,
 ) -> None:
     gguf = model.write(tmp_path / "m.gguf")
     with pytest.raises(error, match=message):
-        converted(gguf, tmp_path, Precision.INT8)
+        converted(gguf, tmp_path, precision)
     assert not (tmp_path / "model" / "inference_model.json").exists()
 
 
@@ -150,7 +209,8 @@ def test_weights_that_are_no_numbers_are_refused(tmp_path: Path) -> None:
         converted(gguf, tmp_path, Precision.INT8)
 
 
-def test_weights_that_overflow_are_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("precision", [Precision.INT8, Precision.INT4])
+def test_weights_that_overflow_are_refused(precision: Precision, tmp_path: Path) -> None:
     gguf = TinyModel(layers=1).write(tmp_path / "m.gguf")
     with gguf.open("r+b") as file:
         data = bytearray(file.read())
@@ -159,7 +219,7 @@ def test_weights_that_overflow_are_refused(tmp_path: Path) -> None:
         file.seek(0)
         file.write(data)
     with pytest.raises(BrokenFileError, match="not finite"):
-        converted(gguf, tmp_path, Precision.INT8)
+        converted(gguf, tmp_path, precision)
 
 
 def converted(gguf: Path, folder: Path, precision: Precision) -> Path:

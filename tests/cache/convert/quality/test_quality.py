@@ -16,7 +16,7 @@ from cupola.cache.quality import QUALITY_FILE, Quality, read_quality
 from tests.cache.convert.tiny_gguf import TinyModel
 from tests.marks import needs_integer_products
 
-ROUNDED = [precision for precision in Precision if precision is not Precision.FP32]
+ROUNDED = [precision for precision in Precision if not precision.is_float]
 COMPARED = ("perplexity_fp32", "kl_divergence", "same_best_token")
 
 
@@ -49,8 +49,9 @@ def test_every_rounded_model_is_measured(precision: Precision, tmp_path: Path) -
     assert found.tokens_per_second_1 and found.tokens_per_second_16
 
 
-def test_float32_has_none(tmp_path: Path) -> None:
-    assert not (converted(tmp_path, Precision.FP32) / QUALITY_FILE).exists()
+@pytest.mark.parametrize("precision", [Precision.FP32, Precision.FP16])
+def test_floats_have_none(precision: Precision, tmp_path: Path) -> None:
+    assert not (converted(tmp_path, precision) / QUALITY_FILE).exists()
 
 
 def test_a_large_model_is_not_compared(tmp_path: Path) -> None:

@@ -1,0 +1,102 @@
+"""The worker's loop with a real socket and a load that does not end."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+
+import pytest
+import zmq
+
+from cupola.cache.catalog import ExecutionProvider
+from cupola.scheduler.protocol.commands import STARTED, Commands
+from cupola.scheduler.protocol.messages import LocalModel, Ready, decode_to_scheduler
+from cupola.workers import main
+from cupola.workers.echo import EchoBackend
+from cupola.workers.loading import EngineOptions
+from cupola.workers.main import Loop, WorkerConfig
+
+MODELS = tuple(LocalModel(name, f"/{name}", ExecutionProvider.CPU) for name in ("a:1", "b:1"))
+
+
+class Worker:
+    """A loop that runs on a thread. Its loads wait for ``may_load``."""
+
+    def __init__(self, preload: tuple[LocalModel, ...], fatal: tuple[str, ...] = ()) -> None:
+        self.may_load, self.loads = threading.Event(), threading.Event()
+        self.told: list[str] = []
+        self.commands = Commands(self.told.append)
+        self.context = zmq.Context()
+        self.scheduler = self.context.socket(zmq.DEALER)
+        self.peer = self.context.socket(zmq.DEALER)
+        port = self.scheduler.bind_to_random_port("tcp://127.0.0.1")
+        self.peer.connect(f"tcp://127.0.0.1:{port}")
+        config = WorkerConfig(
+            "cpu:0/0", ExecutionProvider.CPU, EngineOptions(), 600, preload, fatal=fatal
+        )
+        self.loop = Loop(config, self.peer, self.commands)
+        self.thread = threading.Thread(target=self.loop.run, daemon=True)
+
+    def load(self, *_: object) -> EchoBackend:
+        self.loads.set()
+        self.may_load.wait(60)
+        return EchoBackend()
+
+    def ready(self) -> Ready:
+        """Its first message."""
+        assert self.scheduler.poll(60_000)
+        message = decode_to_scheduler(self.scheduler.recv())
+        assert isinstance(message, Ready)
+        return message
+
+    def stop(self) -> None:
+        self.commands.put("stop")
+        self.thread.join(60)
+        assert not self.thread.is_alive()
+
+    def close(self) -> None:
+        self.may_load.set()
+        self.stop()
+        self.commands.close()
+        self.scheduler.close(0)
+        self.peer.close(0)
+        self.context.term()
+
+
+Begin = Callable[..., Worker]
+
+
+@pytest.fixture
+def begin(monkeypatch: pytest.MonkeyPatch) -> Iterator[Begin]:
+    """Starts the worker of a test."""
+    with ExitStack() as stack:
+
+        def start(preload: tuple[LocalModel, ...], fatal: tuple[str, ...] = ()) -> Worker:
+            worker = Worker(preload, fatal)
+            monkeypatch.setattr(main, "load", worker.load)
+            worker.thread.start()
+            stack.callback(worker.close)
+            return worker
+
+        yield start
+
+
+def test_a_stop_does_not_wait_for_the_load_at_the_start(begin: Begin) -> None:
+    worker = begin(MODELS)
+    assert worker.loads.wait(60)
+    worker.stop()
+    assert STARTED not in worker.told
+
+
+def test_it_is_ready_once_its_first_model_is_loaded(begin: Begin) -> None:
+    worker = begin(MODELS[:1])
+    assert worker.loads.wait(60)
+    assert not worker.scheduler.poll(0)
+    worker.may_load.set()
+    assert worker.ready().resident == ("a:1",)
+    assert STARTED in worker.told
+
+
+def test_it_says_which_loads_have_ended_the_processes_before_it(begin: Begin) -> None:
+    assert begin((), fatal=("a:1",)).ready().fatal == ("a:1",)
