@@ -86,6 +86,6 @@ class FoundryModelsApi:
 
     async def _record(self, variant: ModelVariant, cached: CachedModel | None) -> ModelRecord:
         if cached is None:
-            return record(variant, {})
+            return record(variant, {}, "tools" in variant.tags)
         family = await self._families.of(str(cached.path))
         return record(variant, cached.prompt_template, family.template_takes_tools)
