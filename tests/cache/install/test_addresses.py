@@ -391,6 +391,18 @@ def test_a_cancelled_download_ends_by_itself_and_goes_on(
     assert left_over(home) == []
 
 
+def test_what_a_kill_at_the_very_end_leaves_goes_with_the_next_look(
+    home: Home, hub: HubServer, gguf: bytes
+) -> None:
+    hub.add(REPOSITORY, {"tiny-q8_0.gguf": gguf})
+    model = install_address(ADDRESS, home)
+    for name, address in (("done", ADDRESS), ("other", "hf:other/model")):
+        (home.downloads / f"partial-{name}").mkdir()
+        (home.downloads / f"partial-{name}" / ".address").write_text(address)
+    assert install_address(ADDRESS, home) == model
+    assert left_over(home) == ["partial-other"]
+
+
 def test_kills_at_random_moments(home: Home, hub: HubServer, gguf: bytes) -> None:
     hub.add(REPOSITORY, {"tiny-q8_0.gguf": gguf})
     [path] = hub.storage.files
