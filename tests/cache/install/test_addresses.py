@@ -77,6 +77,7 @@ def test_a_gguf_of_the_hub(home: Home, hub: HubServer, gguf: bytes) -> None:
     hub.add(REPOSITORY, {"README.md": b"# Tiny", "tiny-q4_k_m.gguf": b"?", "tiny-q8_0.gguf": gguf})
     stages: list[str] = []
     model = install_address(ADDRESS, home, None, lambda stage, *_: stages.append(stage))
+    assert stages.count("wait") == 1
     assert model.variant.id == "tiny-model-instruct-generic-cpu:1"
     assert (model.variant.publisher, model.variant.license) == ("Tiny-Org", "apache-2.0")
     assert model.path == home.models / "Tiny-Org" / "tiny-model-instruct-generic-cpu-1"
