@@ -25,6 +25,30 @@ class ExecutionProvider(enum.StrEnum):
     VITISAI = "VitisAIExecutionProvider"
     WEBGPU = "WebGpuExecutionProvider"
 
+    def get_alias(self) -> str:
+        """Its short name; the method's name is that of Foundry Local's SDK."""
+        return self.value.removesuffix("ExecutionProvider").lower()
+
+
+_PROVIDERS = {
+    name.lower(): provider
+    for provider in ExecutionProvider
+    for name in (provider.name, provider.value, provider.get_alias())
+}
+
+
+def provider_named(name: str) -> ExecutionProvider | None:
+    """The provider of a name as clients give it, in any case; None where it is empty.
+
+    Names are ``cpu``, ``cuda`` and so on, and ONNX Runtime's own. Raises ValueError.
+    """
+    if not name:
+        return None
+    if (provider := _PROVIDERS.get(name.lower())) is None:
+        known = ", ".join(provider.name.lower() for provider in ExecutionProvider)
+        raise ValueError(f"'{name}' is no execution provider; there are: {known}")
+    return provider
+
 
 class DeviceType(enum.StrEnum):
     CPU = "CPU"

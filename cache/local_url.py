@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-_WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # they mean every address
+# What means several addresses, and the one of them that every client can reach.
+_SEVERAL = {"0.0.0.0": "127.0.0.1", "::": "::1", "localhost": "127.0.0.1"}
 
 
 def local_url(host: str, port: int) -> str:
     """``host``: a name or address that the server is bound to."""
-    host = _WILDCARDS.get(host, host)
+    host = _SEVERAL.get(host, host)
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

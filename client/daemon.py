@@ -37,10 +37,24 @@ def ensure_running(home: Home, environment: Mapping[str, str]) -> tuple[RunningS
 
     Of several callers at once one starts it and the others wait for it.
     """
-    with file_lock(_start_lock(home)):
+    lock = file_lock(_start_lock(home))
+    try:
+        lock.acquire()
+    except (OSError, NotImplementedError) as error:
+        if service := find(home):  # whoever has started it can write there
+            return service, False
+        reason = getattr(error, "strerror", None) or error
+        raise ClientError(
+            f"The folder {home.root} cannot be written: {reason}",
+            "A service in the background needs it. Choose another folder with --home, or run "
+            "'cupola serve', which can do without",
+        ) from None
+    try:
         if service := find(home):
             return service, False
         return start(home, environment), True
+    finally:
+        lock.release()
 
 
 def find_or_await(home: Home) -> RunningService | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import tomllib
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
@@ -42,6 +42,14 @@ class RunningService:
         return http.address(self.url)
 
 
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """Why an answer ended, and how many tokens it took."""
+
+    finish_reason: str | None
+    usage: Mapping[str, int]
+
+
 def find(home: Home) -> RunningService | None:
     """The running service of this data folder, or None.
 
@@ -72,12 +80,12 @@ def configured_url(home: Home) -> str | None:
     Reads only two settings: loading them all takes longer than ``cupola service status`` may take.
     """
     try:
-        filed = tomllib.loads(home.settings_file.read_text("utf-8"))
-    except FileNotFoundError:
+        filed = tomllib.loads(home.settings_file.read_text("utf-8-sig"))
+    except (FileNotFoundError, NotADirectoryError):
         filed = {}
     except (OSError, ValueError):
         return None
-    host = os.environ.get("CUPOLA_HOST") or str(filed.get("host", "127.0.0.1"))
+    host = os.environ.get("CUPOLA_HOST") or str(filed.get("host", "localhost"))
     port = os.environ.get("CUPOLA_PORT") or str(filed.get("port", DEFAULT_PORT))
     return local_url(host, int(port)) if port.isdecimal() and 0 < int(port) < 65536 else None
 
@@ -102,8 +110,10 @@ def shut_down(service: RunningService) -> None:
 
 def chat(
     service: RunningService, model: str, messages: Sequence[Mapping[str, str]], **options: Any
-) -> Generator[str]:
+) -> Generator[str, None, Ending]:
     """The answer's text, piece by piece. Closing the iterator cancels the generation.
+
+    ``options`` are further parameters of OpenAI's chat completions; None: not given.
 
     Raises ClientError.
     """
@@ -112,13 +122,14 @@ def chat(
     # An answer may have to wait for other requests and for the model to be loaded: no time limit.
     # The service is on this machine: a proxy of the environment has no part in it.
     client = httpx2.Client(base_url=service.url, timeout=None, trust_env=False)
-    body = {"model": model, "messages": messages, "stream": True, **options}
+    body = {"model": model, "messages": messages, "stream": True}
+    body |= {"stream_options": {"include_usage": True}}
+    body |= {key: value for key, value in options.items() if value is not None}
     try:
         with client, client.stream("POST", "/v1/chat/completions", json=body) as response:
             if response.is_success:
-                yield from _pieces(response.iter_bytes())
-            else:
-                raise ClientError(_failure(response.status_code, response.read()))
+                return (yield from _pieces(response.iter_bytes()))
+            raise ClientError(_failure(response.status_code, response.read()))
     except httpx2.HTTPError as error:
         reason = str(error) or type(error).__name__
         raise ClientError(
@@ -126,21 +137,30 @@ def chat(
         ) from error
 
 
-def _pieces(chunks: Iterable[bytes]) -> Iterator[str]:
+def _pieces(chunks: Iterable[bytes]) -> Generator[str, None, Ending]:
     decoder = EventDecoder()
+    finish_reason: str | None = None
+    usage: Mapping[str, Any] = {}
     for chunk in chunks:
         for data in decoder.feed(chunk):
             if data == DONE:
-                return
+                return Ending(finish_reason, _counts(usage))
             event = json.loads(data)
             if error := event.get("error"):
                 raise ClientError(error["message"])
+            usage = event.get("usage") or usage
             for choice in event["choices"]:
+                finish_reason = choice.get("finish_reason") or finish_reason
                 if text := choice["delta"].get("content"):
                     yield text
     raise ClientError(
         "The service broke off its answer", "Its log may say why: cupola service logs"
     )
+
+
+def _counts(usage: Mapping[str, Any]) -> dict[str, int]:
+    names = {"promptTokens": "prompt_tokens", "completionTokens": "completion_tokens"}
+    return {ours: int(usage[name]) for ours, name in names.items() if name in usage}
 
 
 def _failure(status: int, body: bytes) -> str:

@@ -34,7 +34,12 @@ def drop(file: Path, key: str) -> bool:
 
 
 def _lines(file: Path) -> list[str]:
-    return file.read_text("utf-8").splitlines() if file.exists() else []
+    try:
+        return file.read_text("utf-8-sig").splitlines()
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except UnicodeDecodeError:
+        raise ClientError(f"{file} is not UTF-8", "Save it as UTF-8") from None
 
 
 def _places(lines: list[str], key: str) -> list[int]:

@@ -10,6 +10,7 @@ from starlette.middleware import Middleware
 from cupola.cache.store import ModelCache
 from cupola.gateway.apis import ERROR_FORMATS, Apis
 from cupola.gateway.core.config import GatewayConfig
+from cupola.gateway.core.counting import Counting
 from cupola.gateway.core.downloads import Downloads
 from cupola.gateway.core.remote_models import RemoteModels
 from cupola.gateway.core.scheduler_client import SchedulerClient
@@ -18,6 +19,7 @@ from cupola.gateway.generation.dependencies import ApiDependencies
 from cupola.gateway.generation.embedder import Embedder
 from cupola.gateway.generation.generator import Generator
 from cupola.gateway.generation.model_directory import ModelDirectory
+from cupola.gateway.generation.prompt_counter import PromptCounter
 from cupola.gateway.http.body_reader import BodyReader
 from cupola.gateway.http.cors import Cors, Origins, is_loopback
 from cupola.gateway.http.error_formats import HANDLERS, ErrorFormats
@@ -26,6 +28,7 @@ from cupola.gateway.http.paths import Paths
 from cupola.gateway.http.tenants import Tenants
 from cupola.gateway.ollama.port import OllamaPort
 from cupola.gateway.openapi.api import Description
+from cupola.gateway.openapi.described import working
 from cupola.gateway.toolcalls.directory import FormatDirectory
 from cupola.scheduler.protocol.messages import ProviderState
 
@@ -42,12 +45,14 @@ def build_app(
     runtime's execution providers, ``remote`` has the models that the gateways share.
     """
     remote = RemoteModels() if remote is None else remote
-    directory, formats = ModelDirectory(models, config.model), FormatDirectory()
+    directory = ModelDirectory(models, config.model, config.context)
+    formats = FormatDirectory()
     apis = Apis(
         ApiDependencies(
             config=config,
             generator=Generator(client, directory, formats),
             embedder=Embedder(client, directory),
+            counter=PromptCounter(client, directory, formats),
             client=client,
             models=directory,
             formats=formats,
@@ -58,9 +63,11 @@ def build_app(
             discover=discover,
         )
     )
+    routes = apis.routes()
+    counting = Middleware(Counting, routes=working(routes), count=client.count)
     app = Starlette(
-        routes=apis.routes(),
-        middleware=_middleware(config, remote),
+        routes=routes,
+        middleware=_middleware(config, remote, counting),
         exception_handlers=dict(HANDLERS),
         lifespan=apis.lifespan,
     )
@@ -69,12 +76,15 @@ def build_app(
     return app
 
 
-def _middleware(config: GatewayConfig, remote: RemoteModels) -> list[Middleware]:
+def _middleware(
+    config: GatewayConfig, remote: RemoteModels, counting: Middleware
+) -> list[Middleware]:
     """What a request passes before its route, the outermost first.
 
     Paths         finds the address that a client means
     ErrorFormats  chooses the form of errors by the path
     RequestLog    gives the answer an id, logs the request, answers 500 where nobody caught
+    Counting      counts what does not come to the scheduler
     Cors          lets pages of allowed origins read the answers
     BodyReader    reads the body, decodes it, refuses one that is too long or holds too much
     TrustedHost   refuses a Host that is malformed, or foreign on a loopback address (DNS rebinding)
@@ -89,6 +99,7 @@ def _middleware(config: GatewayConfig, remote: RemoteModels) -> list[Middleware]
         Middleware(Paths),
         Middleware(ErrorFormats, table=ERROR_FORMATS),
         Middleware(RequestLog),
+        counting,
         Middleware(Cors, origins=origins),
         Middleware(BodyReader, limit=config.max_body_bytes),
         Middleware(TrustedHost, local=local),

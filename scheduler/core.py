@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from itertools import count
 
-from cupola.scheduler import totals
 from cupola.scheduler.endings import Endings
 from cupola.scheduler.placement import Placement
 from cupola.scheduler.policy import SchedulerPolicy
@@ -19,10 +18,12 @@ from cupola.scheduler.protocol.messages import (
     Abort,
     Done,
     ErrorCode,
+    FinishReason,
     FromGateway,
     Goodbye,
     Heartbeat,
     LoadModel,
+    Outcome,
     Output,
     Outputs,
     Postponed,
@@ -33,13 +34,13 @@ from cupola.scheduler.protocol.messages import (
     Status,
     Submit,
     ToScheduler,
-    Totals,
     UnloadModel,
 )
 from cupola.scheduler.queue import WaitingQueue
 from cupola.scheduler.records import Peer, Request, Send, Worker
 from cupola.scheduler.requests import Requests
 from cupola.scheduler.suspicion import Suspicion
+from cupola.scheduler.totals import Account, outcome_of
 from cupola.scheduler.unloads import Unloads
 from cupola.scheduler.workers import Workers
 
@@ -55,9 +56,11 @@ class Scheduler:
         self.gateways: dict[Peer, float] = {}  # when their leases end
         self.unloads = Unloads()
         self.suspicion = Suspicion()
-        self._endings = Endings(self.requests, self.workers, self.suspicion, policy.queue_timeout)
+        self._account = Account()
+        self._endings = Endings(
+            self.requests, self.workers, self.suspicion, self._account, policy.queue_timeout
+        )
         self._arrivals = count()
-        self._totals = Totals()
         self._status_changed = False  # since the gateways were last sent a Status
 
     # -- events ------------------------------------------------------------------------------------
@@ -102,7 +105,7 @@ class Scheduler:
             case Abort():
                 return self._on_abort(peer, message)
             case Query():
-                return [Send(peer, self.status(now))]
+                return self._on_query(peer, message, now)
             case Ready():
                 return self._on_ready(peer, message, now)
             case Heartbeat():
@@ -124,15 +127,15 @@ class Scheduler:
             return []  # it was sent twice: the first one counts
         if provider not in self.policy.workers.values():
             text = f"no worker runs {provider}; start one with --workers"
-            return [Send(peer, Rejected(request_id, ErrorCode.NO_WORKER, text))]
+            return [self._endings.turn_away(peer, message, ErrorCode.NO_WORKER, text)]
         deadline = now + self.policy.queue_timeout
         request = Request(peer, message, next(self._arrivals), deadline)
         if (refusal := self.suspicion.refusal(request, now)) is not None:
-            return [Send(peer, refusal)]
+            return [self._endings.turn_away(peer, message, refusal.code, refusal.message)]
         postponed = len(self.workers.postponed())
         if not self.queue.has_room(request, elsewhere=postponed):
             text = f"{len(self.queue) + postponed} requests are waiting already; try again later"
-            return [Send(peer, Rejected(request_id, ErrorCode.QUEUE_FULL, text))]
+            return [self._endings.turn_away(peer, message, ErrorCode.QUEUE_FULL, text)]
         self.requests.add(request)
         return []
 
@@ -149,7 +152,12 @@ class Scheduler:
         request = self.requests.get(message.request_id)
         if request is None or request.gateway != peer:
             return []
-        return self._endings.abort(request)
+        return self._endings.abort(request, message.counts_as)
+
+    def _on_query(self, peer: Peer, message: Query, now: float) -> list[Send]:
+        for outcome, requests in message.ended.items():
+            self._account.ended(outcome, requests)
+        return [Send(peer, self.status(now, answers=message.number))]
 
     # -- messages from workers ---------------------------------------------------------------------
 
@@ -181,13 +189,15 @@ class Scheduler:
     def _on_outputs(self, peer: Peer, message: Outputs) -> list[Send]:
         by_gateway: dict[Peer, list[Output]] = {}
         for output in message.outputs:
+            self._account.told(output)
             request = self.requests.running_on(peer, output.request_id)
-            if request is None:
+            if request is None or output.finish_reason is FinishReason.ABORT:
                 continue  # aborted, or a late frame from a worker that was given up
-            request.started = True
+            if output.progress is None:  # a prompt that is being read may run elsewhere
+                request.started = True
             request.suspect = False
             if output.last:
-                self.requests.end(request)
+                self._endings.end(request, Outcome.ANSWERED)
             by_gateway.setdefault(request.gateway, []).append(output)
         return [Send(gateway, Outputs(tuple(outputs))) for gateway, outputs in by_gateway.items()]
 
@@ -198,14 +208,12 @@ class Scheduler:
         request = self.requests.running_on(peer, message.request_id)
         if request is None:
             return []
-        sends = [Send(request.gateway, message)]
-        if isinstance(message, Rejected) and message.code is ErrorCode.MODEL_LOAD_FAILED:
+        failed = isinstance(message, Rejected) and message.code is ErrorCode.MODEL_LOAD_FAILED
+        if isinstance(message, Rejected) and failed:
             self.suspicion.load_failed(request, message.message, now)
             self._status_changed = True
-            self.requests.end(request)
-            return sends + self._endings.refused(now)
-        self.requests.end(request)
-        return sends
+        self._endings.end(request, _outcome(message))
+        return [Send(request.gateway, message), *(self._endings.refused(now) if failed else [])]
 
     def _on_goodbye(self, peer: Peer) -> list[Send]:
         worker = self.workers.get(peer)
@@ -253,7 +261,6 @@ class Scheduler:
     def _settle(self, sends: list[Send], now: float) -> list[Send]:
         """What follows from any event: waiting requests start, and gateways get the new Status."""
         sends += self._dispatch()
-        self._totals = totals.updated(self._totals, (send.message for send in sends))
         if self._status_changed:
             self._status_changed = False
             status = self.status(now)
@@ -272,13 +279,19 @@ class Scheduler:
                 sends.append(Send(worker.peer, request.message))
         return sends
 
-    def status(self, now: float) -> Status:
+    def status(self, now: float, answers: int = 0) -> Status:
+        """``answers``: the number of the gateway's Query; 0: it is sent unasked."""
         return Status(
             epoch=self.epoch,
             pid=self.pid,
             queued=len(self.queue) + len(self.workers.postponed()),
             workers=self.workers.statuses(),
             missing=self.workers.missing(),
-            totals=self._totals,
+            totals=self._account.totals,
+            answers=answers,
             refused=dict(self.suspicion.models.refused(now)),
         )
+
+
+def _outcome(end: Done | Rejected) -> Outcome:
+    return outcome_of(end.code) if isinstance(end, Rejected) else Outcome.ANSWERED

@@ -1,31 +1,57 @@
-"""How requests end without the answer of a worker. Pure.
+"""How requests end: each is taken off the books and counted. Pure.
 
-Each method ends some requests and returns what must be sent for it.
+Most methods end some requests without the answer of a worker, and return what must be sent for it.
 """
 
 from __future__ import annotations
 
-from cupola.scheduler.protocol.messages import Abort, ErrorCode, Rejected
+from cupola.scheduler.protocol.messages import (
+    Abort,
+    ErrorCode,
+    LoadModel,
+    Outcome,
+    Rejected,
+    Submit,
+)
 from cupola.scheduler.records import Peer, Request, Send, Worker
 from cupola.scheduler.requests import Requests
 from cupola.scheduler.suspicion import Suspicion
+from cupola.scheduler.totals import Account, outcome_of
 from cupola.scheduler.workers import Workers
 
 
 class Endings:
     def __init__(
-        self, requests: Requests, workers: Workers, suspicion: Suspicion, patience: float
+        self,
+        requests: Requests,
+        workers: Workers,
+        suspicion: Suspicion,
+        account: Account,
+        patience: float,
     ) -> None:
         """``patience``: how many seconds a request may wait; for the texts."""
         self._requests = requests
         self._workers = workers
         self._suspicion = suspicion
+        self._account = account
         self._patience = patience
 
-    def abort(self, request: Request) -> list[Send]:
+    def end(self, request: Request, outcome: Outcome | None) -> None:
+        """It has ended in this way; None: it counts elsewhere."""
+        self._requests.end(request)
+        self._count(request.message, outcome)
+
+    def turn_away(
+        self, peer: Peer, message: Submit | LoadModel, code: ErrorCode, text: str
+    ) -> Send:
+        """The answer to a request that does not even wait."""
+        self._count(message, outcome_of(code))
+        return Send(peer, Rejected(message.request_id, code, text))
+
+    def abort(self, request: Request, counts_as: Outcome | None = Outcome.ABORTED) -> list[Send]:
         """Nobody waits for it any more."""
         worker = request.worker
-        self._requests.end(request)
+        self.end(request, counts_as)
         return [Send(worker.peer, Abort(request.id))] if worker else []
 
     def gateway_lost(self, gateway: Peer) -> list[Send]:
@@ -42,7 +68,7 @@ class Endings:
             )
         for request in self._workers.postponed():
             if request.deadline <= now:
-                sends += self.abort(request)
+                sends += self.abort(request, outcome_of(ErrorCode.QUEUE_TIMEOUT))
                 text = self._waited("grammar")
                 sends.append(_rejected(request, ErrorCode.QUEUE_TIMEOUT, text))
         return sends
@@ -63,7 +89,7 @@ class Endings:
         sends: list[Send] = []
         for request in self._requests.waiting:
             if (refusal := self._suspicion.refusal(request, now)) is not None:
-                self._requests.end(request)
+                self.end(request, outcome_of(refusal.code))
                 sends.append(Send(request.gateway, refusal))
             elif not request.may_run_again:
                 text = f"this request has lost its worker {request.attempts} times; send it again"
@@ -73,8 +99,13 @@ class Endings:
     def _waited(self, for_: str) -> str:
         return f"waited {self._patience:g} s for a {for_}; try again later"
 
+    def _count(self, message: Submit | LoadModel, outcome: Outcome | None) -> None:
+        """Loads are no work of a model, so they do not count."""
+        if outcome is not None and isinstance(message, Submit):
+            self._account.ended(outcome)
+
     def _reject(self, request: Request, code: ErrorCode, text: str) -> Send:
-        self._requests.end(request)
+        self.end(request, outcome_of(code))
         return _rejected(request, code, text)
 
 

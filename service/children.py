@@ -68,7 +68,7 @@ def _begin(lifeline: socket.socket, level: str, who: str) -> Commands:
 
 
 def _prepare(level: str, who: str) -> None:
-    from cupola.service.logs import configure
+    from cupola.service.output.logs import configure
     from cupola.workers.device.machine import leave_signals_to_supervisor
 
     leave_signals_to_supervisor()

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import socket
-import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -22,7 +20,8 @@ from cupola.scheduler.protocol.messages import LocalModel
 from cupola.service import children, daemon_file
 from cupola.service.child import ChildSpec
 from cupola.service.listener import url
-from cupola.service.log_file import own_log, rotate
+from cupola.service.output.log_file import own_log, rotate
+from cupola.service.output.told import Told
 from cupola.service.setting_types import listed
 from cupola.service.settings import Settings
 from cupola.service.start_models import pinned_ids, start_models
@@ -39,12 +38,10 @@ from cupola.workers.main import WorkerConfig
 # there is one arena only. The KV cache asks for small pages itself.
 _WORKER_ENVIRONMENT = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1:glibc.malloc.arena_max=1"}
 
-logger = logging.getLogger(__name__)
-
 _PROVIDERS = {provider.name.lower(): provider for provider in ExecutionProvider}
 
 
-def serve(settings: Settings, listeners: Sequence[socket.socket]) -> None:
+def serve(settings: Settings, listeners: Sequence[socket.socket], told: Told) -> None:
     """Run the service until a signal or a client stops it. Raises GaveUpError.
 
     The first listener is the port. The others serve the same API.
@@ -59,7 +56,7 @@ def serve(settings: Settings, listeners: Sequence[socket.socket]) -> None:
         raise GaveUpError(text) from None
     ModelCache(home).publish()  # other programs may have changed what is on the disk
     try:
-        build_supervisor(settings, listeners, endpoint).run()
+        build_supervisor(settings, listeners, endpoint, told).run()
     finally:
         remove(endpoint)
         if settings.uds:
@@ -86,7 +83,7 @@ def provider_of(device: str) -> ExecutionProvider:
 
 
 def build_supervisor(
-    settings: Settings, listeners: Sequence[socket.socket], endpoint: Endpoint
+    settings: Settings, listeners: Sequence[socket.socket], endpoint: Endpoint, told: Told
 ) -> Supervisor:
     """The supervisor with the specification of each child. Starts nothing."""
     home = Home(settings.home)
@@ -112,6 +109,7 @@ def build_supervisor(
         port=listener.getsockname()[1],
         supervisor_pid=os.getpid(),
         providers=tuple({worker.provider: None for worker in workers}),
+        context=settings.context,
         ollama_port=settings.ollama_port,
         legacy_keys=settings.legacy_keys == "yes",
         cors_origins=listed(settings.cors_origins),
@@ -142,7 +140,7 @@ def build_supervisor(
             )
             for number in range(settings.gateways)
         ],
-        ready=lambda: print_ready(url(listener), settings.model),
+        ready=lambda: told.ready(url(listener), settings.model),
         patience=patience(settings.stall_seconds),
         each_turn=_log_keeper(home.logs),
     )
@@ -216,19 +214,3 @@ def shares_weights(settings: Settings) -> bool:
     if settings.shared_weights == "auto":
         return [*map(provider_of, settings.devices)].count(ExecutionProvider.CPU) > 1
     return settings.shared_weights == "yes"
-
-
-def print_ready(address: str, model: str) -> None:
-    """Print the service's address and a first request to try."""
-    model = model or "MODEL"
-    body = f'{{"model": "{model}", "messages": [{{"role": "user", "content": "Hello!"}}]}}'
-    text = (
-        f"\nCupola is ready on {address} with {model}. Try:\n\n"
-        f"  curl {address}/v1/chat/completions -H 'Content-Type: application/json' \\\n"
-        f"    -d '{body}'\n\nCtrl+C stops it.\n"
-    )
-    try:
-        print(text, flush=True)
-    except OSError as error:  # a full disk, or a pipe that nobody reads any more
-        logger.warning("cannot write to standard output: %s", error.strerror or error)
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is still to come

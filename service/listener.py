@@ -5,57 +5,83 @@ from __future__ import annotations
 import errno
 import os
 import socket
+from dataclasses import dataclass
 
 from cupola.cache.local_url import local_url
 from cupola.workers.device.machine import listener
 
 BACKLOG = 1024  # connections that wait while a gateway is being restarted
+LOCALHOST = "localhost"  # means both of these
+_IPV4, _IPV6 = "127.0.0.1", "::1"
+_TRIES = 16  # to find a port that is free in both
 
 
 class PortError(OSError):
     """The address cannot be listened on; the text says why and what to do."""
 
 
-def listen(host: str, port: int, setting: str = "--port") -> socket.socket:
-    """A listening socket. ``setting``: the flag of the port, for the error. Raises PortError."""
-    try:
-        family, kind, proto, _, address = socket.getaddrinfo(
-            {"localhost": "127.0.0.1"}.get(host, host),
-            port,
-            type=socket.SOCK_STREAM,
-            flags=socket.AI_PASSIVE,
-        )[0]
-        sock = socket.socket(family, kind, proto)
-    except OSError as error:
-        raise PortError(f"cannot listen on {host}: {error}") from None
-    try:
-        if os.name == "posix":  # elsewhere this would let two services share a port
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        sock.bind(address)
-        sock.listen(BACKLOG)
-    except OSError as error:
-        sock.close()
-        raise PortError(_reason(host, port, setting, error)) from None
-    return sock
+@dataclass(frozen=True, slots=True)
+class Listeners:
+    """The sockets of a host, on one port. ``problem``: why there is one less than there should."""
+
+    sockets: tuple[socket.socket, ...]
+    problem: str = ""
+
+    @property
+    def url(self) -> str:
+        """The address for people and clients on this machine: the first socket's."""
+        return url(self.sockets[0])
 
 
-def listen_ipv6_localhost(host: str, first: socket.socket) -> socket.socket | None:
-    """A second socket for the host "localhost": ``::1``, on the port of the first; else None.
+def listen(host: str, port: int, setting: str = "--port") -> Listeners:
+    """Listening sockets. ``setting``: the flag of the port, for the error. Raises PortError.
 
-    "localhost" means two addresses, and clients try either.
+    ``localhost`` is two addresses, and clients try either: it gets a socket for each. A machine
+    without IPv6 has one.
     """
-    if host != "localhost":
-        return None
-    try:
-        return listen("::1", first.getsockname()[1])
-    except PortError:
-        return None  # there is no IPv6, or another program has the port; the first socket works
+    if host != LOCALHOST:
+        return Listeners((_listen(host, port, setting),))
+    for _ in range(_TRIES):
+        first = _listen(_IPV4, port, setting)
+        number = first.getsockname()[1]
+        try:
+            return Listeners((first, _bound(_IPV6, number)))
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                return Listeners((first,))
+            if port:
+                return Listeners((first,), _taken(number))
+            first.close()
+    raise PortError(f"no port is free on both {_IPV4} and {_IPV6}; choose one with {setting}")
 
 
 def url(sock: socket.socket) -> str:
     """The address for people and clients on this machine."""
     host, port = sock.getsockname()[:2]
     return local_url(host, port)
+
+
+def _listen(host: str, port: int, setting: str) -> socket.socket:
+    try:
+        return _bound(host, port)
+    except OSError as error:
+        raise PortError(_reason(host, port, setting, error)) from None
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    family, kind, proto, _, address = socket.getaddrinfo(
+        host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    )[0]
+    sock = socket.socket(family, kind, proto)
+    try:
+        if os.name == "posix":  # elsewhere this would let two services share a port
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind(address)
+        sock.listen(BACKLOG)
+    except OSError:
+        sock.close()
+        raise
+    return sock
 
 
 def _reason(host: str, port: int, setting: str, error: OSError) -> str:
@@ -66,3 +92,10 @@ def _reason(host: str, port: int, setting: str, error: OSError) -> str:
     if error.errno == errno.EACCES:
         return f"port {port} is not allowed for this user; choose one above 1023 with {setting}"
     return f"cannot listen on {host}:{port}: {error.strerror}"
+
+
+def _taken(port: int) -> str:
+    return (
+        f"port {port} of {_IPV6} is in use; who asks for 'localhost' may reach that "
+        f"program instead of this one, which is on {_IPV4} only"
+    )

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
-from pydantic_settings import EnvSettingsSource, TomlConfigSettingsSource
+from pydantic_settings import EnvSettingsSource
 
 from cupola.cache.home import Home
 from cupola.service.setting_texts import allowed, flag, variable
@@ -93,8 +93,12 @@ def _settings_file(home: str | Path | None) -> Path:
 
 def _from_file(file: Path) -> dict[str, Any]:
     try:
-        found = TomlConfigSettingsSource(Settings, file).toml_data
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+        found = tomllib.loads(file.read_text("utf-8-sig"))  # it may begin with a byte order mark
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    except UnicodeDecodeError:
+        raise SettingsError(f"{file} cannot be read: it is not UTF-8; save it as UTF-8") from None
+    except (tomllib.TOMLDecodeError, OSError) as error:
         raise SettingsError(f"{file} cannot be read: {error}") from None
     # The file is found through ``home``, so it cannot move it.
     known = [key for key in Settings.model_fields if key != "home"]

@@ -47,10 +47,10 @@ class Settings(BaseSettings):
     )
 
     host: Annotated[str, Group.NETWORK] = Field(
-        default="127.0.0.1",
+        default="localhost",
         min_length=1,
-        description="The address to listen on. '0.0.0.0' serves the whole network; the API asks "
-        "for no password.",
+        description="The address to listen on. 'localhost' is this machine, by IPv4 and by IPv6. "
+        "'0.0.0.0' serves the whole network; the API asks for no password.",
     )
     port: Annotated[int, Group.NETWORK] = Field(
         default=5273, ge=0, le=65535, description="The port to listen on. 0: any free port."

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import functools
+import gc
 import hashlib
 import os
 import shutil
+import ssl
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import platformdirs
 import pytest
+from hypothesis import HealthCheck, settings
 
 import cupola.cache.convert
 from cupola.cache import precision, processor
 from cupola.cache.catalog import (
     ALL_MINILM_L6_V2,
     SMOLLM2_135M,
+    SMOLLM2_135M_INT4,
     SMOLLM2_135M_W8A8,
     ModelVariant,
     WheelSource,
@@ -30,16 +36,25 @@ from cupola.cache.store import ModelCache
 
 # `make test-fast` leaves out the tests of a folder that use one of these fixtures.
 SLOW_FIXTURES = {
-    "tests": {"real_gguf", "real_encoder_weights", "wheel"},  # a real model; a built package
-    "tests/cache": {"variant"},  # an installation
+    # a real model; a built package; a model run by a process of its own
+    "tests": {"real_gguf", "real_encoder_weights", "wheel", "left_behind"},
+    "tests/cache": {"variant", "index"},  # an installation; pip
     "tests/client": {"cupola"},  # commands as processes, most of them with a service
     "tests/foundry": {"start", "shared"},  # a service
     "tests/gateway": {"scheduler", "shared_scheduler", "mortal", "fuzzer"},  # a gateway
     "tests/sdk": {"machine"},  # a service
-    "tests/service": {"service", "start"},  # a service
+    "tests/service": {"service", "start", "begin", "serve"},  # a service
+    "tests/workers": {"probe"},  # grammars that take as long as they may
 }
 _KEPT = 2  # states of the converter, 900 MB each
 _IN_USE_SECONDS = 3600  # another checkout's tests may be running
+
+
+# No example fails because the machine is busy. ``make test-fast`` tries fewer of them.
+UNTIMED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("full", UNTIMED)
+settings.register_profile("fast", UNTIMED, max_examples=25)
+settings.load_profile("full")
 
 
 @pytest.hookimpl(tryfirst=True)  # before ``-m`` selects
@@ -51,6 +66,27 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for folder, slow in SLOW_FIXTURES.items():
             if used & slow and item.path.is_relative_to(root / folder):
                 item.add_marker(pytest.mark.slow)
+
+
+def pytest_collection_finish() -> None:
+    """Keeps what was made until now out of all garbage collections to come.
+
+    They would look through a million objects of modules and tests, which live to the end. Sessions
+    collect whenever they are opened: most tests of them would do little else.
+    """
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_tls_context() -> Iterator[None]:
+    """Lets the clients in this process share what they would verify servers with.
+
+    Each would read all certificate authorities again: 40 ms, and no test speaks TLS.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ssl, "create_default_context", functools.cache(ssl.create_default_context))
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -143,6 +179,12 @@ def real_model_int8(real_model: Home, real_gguf: Path, converted: Path) -> Path:
 def real_model_w8a8(real_model: Home, real_gguf: Path, converted: Path) -> Path:
     """The variant for processors with integer products."""
     return _variant(real_model, real_gguf, converted, SMOLLM2_135M_W8A8)
+
+
+@pytest.fixture(scope="session")
+def real_model_int4(real_gguf: Path, converted: Path) -> Path:
+    """The variant with the four bits of the file."""
+    return _converted(real_gguf, converted, SMOLLM2_135M_INT4, Precision.INT4)
 
 
 def _variant(home: Home, gguf: Path, converted: Path, variant: ModelVariant) -> Path:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
@@ -42,19 +42,39 @@ def sources(*folders: str) -> list[Path]:
     return sorted(path for folder in folders for path in (ROOT / folder).rglob("*.py"))
 
 
-def imports(paths: list[Path]) -> Iterator[Import]:
-    for path in paths:
-        file = path.relative_to(ROOT).as_posix()
-        for node in ast.walk(ast.parse(path.read_text("utf-8"), file)):
-            if isinstance(node, ast.Import):
-                for name in node.names:
-                    yield Import(file, node.lineno, (name.name,), relative=False)
-            elif isinstance(node, ast.ImportFrom):
-                module = node.module or ""
-                for name in node.names:
-                    names = (module, f"{module}.{name.name}")
-                    yield Import(file, node.lineno, names, relative=node.level > 0)
+def imports(paths: Iterable[Path]) -> list[Import]:
+    return [found for path in paths for found in _imports(path)]
 
 
-OURS = list(imports(sources(*PACKAGES)))
-ALL = OURS + list(imports(sources("tests", "loadtests")))
+def ours() -> list[Import]:
+    """The imports of the packages."""
+    return imports(sources(*PACKAGES))
+
+
+def everyones() -> list[Import]:
+    """Those of the tests as well."""
+    return ours() + imports(sources("tests", "loadtests"))
+
+
+@cache  # reading all files takes longer than most tests
+def _imports(path: Path) -> list[Import]:
+    file = path.relative_to(ROOT).as_posix()
+    found = []
+    for node in _statements(ast.parse(path.read_text("utf-8"), file)):
+        if isinstance(node, ast.Import):
+            for name in node.names:
+                found.append(Import(file, node.lineno, (name.name,), relative=False))
+        elif isinstance(node, ast.ImportFrom):
+            module = node.module or ""
+            for name in node.names:
+                names = (module, f"{module}.{name.name}")
+                found.append(Import(file, node.lineno, names, relative=node.level > 0))
+    return found
+
+
+def _statements(node: ast.AST) -> Iterator[ast.AST]:
+    """All statements within, without a look at the expressions, which are most of a tree."""
+    for field in ("body", "orelse", "finalbody", "handlers", "cases"):
+        for child in getattr(node, field, ()):
+            yield child
+            yield from _statements(child)

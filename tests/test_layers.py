@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.imports import ALL, OURS, PACKAGES, ROOT, Import, sources
+from tests.imports import PACKAGES, ROOT, Import, everyones, ours, sources
 
 # What each package may import besides itself.
 ALLOWED = {
@@ -73,8 +73,13 @@ ORDER = {
     """,
     "client": """
         commands
+        terminal
         sdk
         .
+    """,
+    "service": """
+        .
+        output
     """,
 }
 FEWEST, MOST = 3, 20  # modules in a folder
@@ -111,8 +116,8 @@ BORDERS = {
     "gguf": ("cache/convert/",),
     "onnx": ("cache/convert/", "workers/graph/", "workers/device/provider_probe.py"),
     "httpx2": ("cache/remote/", "client/", "gateway/foundry/proxy.py"),
-    "typer": ("client/commands/",),
-    "rich": ("client/commands/",),
+    "typer": ("client/commands/", "client/terminal/"),
+    "rich": ("client/terminal/",),
     "pydantic_settings": ("service/settings.py", "service/setting_sources.py"),
 }
 
@@ -141,7 +146,7 @@ def levels(package: str) -> Mapping[str, int]:
 
 
 def test_the_packages_are_there() -> None:
-    assert {Path(found.file).parts[0] for found in OURS} == set(PACKAGES)
+    assert {Path(found.file).parts[0] for found in ours()} == set(PACKAGES)
 
 
 def test_packages_import_one_way() -> None:
@@ -154,7 +159,7 @@ def test_packages_import_one_way() -> None:
             for module in allowed
         )
 
-    cupolas = [found for found in OURS if found.top == "cupola"]
+    cupolas = [found for found in ours() if found.top == "cupola"]
     assert cupolas
     assert [str(found) for found in cupolas if not within(found)] == []
 
@@ -165,7 +170,7 @@ def test_folders_import_downwards(package: str) -> None:
     folders = {folder(path.relative_to(ROOT).as_posix()) for path in sources(package)}
     assert folders == set(depth), "a folder without a level"
     wrong = []
-    for found in OURS:
+    for found in ours():
         source, target = folder(found.file), folder(found.target)
         inside = found.file.startswith(f"{package}/") and found.target.startswith(f"{package}/")
         # A package's __init__ may offer what lies above its folder: it is for those outside.
@@ -177,7 +182,7 @@ def test_folders_import_downwards(package: str) -> None:
 
 def test_no_two_files_import_each_other_in_a_circle() -> None:
     arrows: dict[str, set[str]] = defaultdict(set)
-    for found in OURS:
+    for found in ours():
         if found.target and found.target != found.file:
             arrows[found.file].add(found.target)
     assert set(circles(arrows)) == set()
@@ -188,7 +193,7 @@ def test_apis_share_nothing_but_what_lies_below_them() -> None:
     apis = ("gateway/anthropic/", "gateway/ollama/", "gateway/openai/")
     assert [
         str(found)
-        for found in OURS
+        for found in ours()
         for api in apis
         for other in apis
         if found.file.startswith(api) and other != api and found.target.startswith(other)
@@ -246,7 +251,7 @@ def test_a_folder_says_in_a_sentence_what_is_in_it() -> None:
 def test_arrows_between_folders() -> None:
     """Prints them; each is one way (see the tests above)."""
     arrows: dict[str, set[str]] = defaultdict(set)
-    for found in OURS:
+    for found in ours():
         source, target = folder(found.file), folder(found.target)
         if found.target and source != target:
             arrows[source].add(target)
@@ -259,22 +264,22 @@ def test_arrows_between_folders() -> None:
 
 def test_no_test_imports_from_another() -> None:
     # pytest would import such a module twice, and what it has would be two things.
-    found = [str(each) for each in ALL if ".test_" in each.names[0]]
+    found = [str(each) for each in everyones() if ".test_" in each.names[0]]
     assert found == []
 
 
 def test_no_import_is_relative() -> None:
-    assert [str(found) for found in ALL if found.relative] == []
+    assert [str(found) for found in everyones() if found.relative] == []
 
 
 def test_no_import_uses_a_bare_folder_name() -> None:
     # `import scheduler` works in the checkout's root, and makes a second copy of every class.
-    assert [str(found) for found in ALL if found.top in PACKAGES] == []
+    assert [str(found) for found in everyones() if found.top in PACKAGES] == []
 
 
 @pytest.mark.parametrize("library", BORDERS)
 def test_a_library_stays_in_its_files(library: str) -> None:
-    users = [found for found in OURS if found.top == library]
+    users = [found for found in ours() if found.top == library]
     outside = [found for found in users if not found.file.startswith(BORDERS[library])]
     assert [str(found) for found in outside] == []
     unused = [b for b in BORDERS[library] if not any(u.file.startswith(b) for u in users)]
@@ -282,11 +287,10 @@ def test_a_library_stays_in_its_files(library: str) -> None:
 
 
 def test_nothing_is_pickled() -> None:
-    assert [str(found) for found in ALL if found.top in UNSAFE] == []
+    assert [str(found) for found in everyones() if found.top in UNSAFE] == []
     for path in sources(*PACKAGES, "loadtests"):
-        tree = ast.parse(path.read_text("utf-8"))
-        calls = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
-        assert not calls & UNSAFE_CALLS, path
+        text = path.read_text("utf-8")
+        assert not any(call in text for call in UNSAFE_CALLS), path
 
 
 def loaded_by(code: str, tmp_path: Path) -> set[str]:

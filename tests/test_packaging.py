@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import re
 import shutil
 import subprocess
@@ -17,7 +16,8 @@ from typing import Any
 
 import pytest
 
-ROOT = Path(__file__).parent.parent
+from tests.imports import ROOT, imports
+
 NOT_PACKAGES = {"tests", "loadtests", "docs"}
 
 # Programs that run in an environment of their own, or by hand: their docstrings say what they need.
@@ -66,17 +66,12 @@ def spelling(distribution: str) -> str:
 
 def imported(paths: Iterable[Path]) -> set[str]:
     """The top-level names that are imported and neither Python's nor the checkout's."""
-    found = set()
-    for path in paths:
-        for node in ast.walk(ast.parse((ROOT / path).read_text("utf-8"), str(path))):
-            names = []
-            if isinstance(node, ast.Import):
-                names = [name.name for name in node.names]
-            elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-                names = [node.module]
-            tops = {name.partition(".")[0] for name in names}
-            # A script imports the script beside it.
-            found |= {top for top in tops if not (ROOT / path.parent / f"{top}.py").is_file()}
+    found = {
+        each.top
+        for each in imports(ROOT / path for path in paths)
+        # A script imports the script beside it.
+        if not each.relative and not (ROOT / each.file).with_name(f"{each.top}.py").is_file()
+    }
     return found - set(sys.stdlib_module_names) - {"cupola", "tests"}
 
 

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.imports import OURS
+from tests.imports import PACKAGES, imports, sources
 
 RUNTIMES = ("onnxruntime", "onnxruntime_genai")
 # Every module that imports a runtime, so a new one cannot be forgotten.
-USERS = sorted({found.file for found in OURS if found.top in RUNTIMES})
+MENTIONING = (path for path in sources(*PACKAGES) if RUNTIMES[0] in path.read_text("utf-8"))
+USERS = sorted({found.file for found in imports(MENTIONING) if found.top in RUNTIMES})
 
 # A model that is run, because the runtime notes its events when a session starts.
 RUN_A_MODEL = """
@@ -26,33 +28,44 @@ onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecution
 """
 
 
-def left_behind(home: Path, *arguments: str) -> list[str]:
-    """The files in a home folder that was empty before Python ran in it."""
+LeftBehind = Callable[..., list[str]]
+
+
+@pytest.fixture
+def left_behind(tmp_path: Path) -> LeftBehind:
+    """Runs Python; gives the files in its home folder, which was empty before."""
+    home = tmp_path / "home"
     home.mkdir()
-    done = subprocess.run(
-        [sys.executable, *arguments],
-        env={"HOME": str(home), "PATH": ""},
-        cwd=home,
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr
-    return [path.relative_to(home).as_posix() for path in home.rglob("*") if path.is_file()]
+
+    def run(*arguments: str) -> list[str]:
+        done = subprocess.run(
+            [sys.executable, *arguments],
+            env={"HOME": str(home), "PATH": ""},
+            cwd=home,
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stderr
+        return [path.relative_to(home).as_posix() for path in home.rglob("*") if path.is_file()]
+
+    return run
 
 
-def test_the_runtime_leaves_files_behind_if_it_is_let(tmp_path: Path) -> None:
+def test_the_runtime_leaves_files_behind_if_it_is_let(
+    left_behind: LeftBehind,
+) -> None:
     # Otherwise the tests below would prove nothing.
-    assert any("deviceid" in file for file in left_behind(tmp_path / "home", "-c", RUN_A_MODEL))
+    assert any("deviceid" in file for file in left_behind("-c", RUN_A_MODEL))
 
 
 @pytest.mark.parametrize("file", USERS)
-def test_no_module_lets_it(file: str, tmp_path: Path) -> None:
+def test_no_module_lets_it(file: str, left_behind: LeftBehind) -> None:
     module = "cupola." + file.removesuffix(".py").replace("/", ".")
     code = f"import {module}\n{RUN_A_MODEL}"
-    assert left_behind(tmp_path / "home", "-c", code) == []
+    assert left_behind("-c", code) == []
 
 
 @pytest.mark.parametrize("provider", [[], ["CPUExecutionProvider"]], ids=["list", "try"])
-def test_no_probe_lets_it(provider: list[str], tmp_path: Path) -> None:
+def test_no_probe_lets_it(provider: list[str], left_behind: LeftBehind) -> None:
     arguments = ["-m", "cupola.workers.device.provider_probe", *provider]
-    assert left_behind(tmp_path / "home", *arguments) == []
+    assert left_behind(*arguments) == []

@@ -68,6 +68,7 @@ class EchoBackend:
         self._answers[request_id] = _Answer(text, work)
 
     def abort(self, request_id: str) -> None:
+        """See ``Backend.abort``. Each output tells of its token."""
         self._answers.pop(request_id, None)
 
     def rest(self, long: bool) -> None:

@@ -109,8 +109,8 @@ def _check(folder: ModelFolder) -> None:
 
 def _session(folder: ModelFolder, options: EngineOptions, device: Device) -> Session:
     """A session in which requests share runs; of onnxruntime-genai if that is not possible."""
+    from cupola.cache.error_text import without_paths
     from cupola.workers.graph.attention_layers import UnservableGraphError
-    from cupola.workers.model.error_text import without_paths
     from cupola.workers.run.paged_session import PagedSession
 
     slots, threads = options.slots, options.threads

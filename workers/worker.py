@@ -14,6 +14,7 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from cupola.cache.catalog import ExecutionProvider
+from cupola.cache.error_text import without_paths
 from cupola.scheduler.protocol.messages import (
     Abort,
     Decode,
@@ -38,7 +39,6 @@ from cupola.scheduler.protocol.messages import (
     decode_work,
 )
 from cupola.workers.model.backend import Backend, RequestError
-from cupola.workers.model.error_text import without_paths
 from cupola.workers.residency import RESTS, Residency, Resident
 
 logger = logging.getLogger(__name__)
@@ -203,16 +203,16 @@ class Worker:
 
     def _on_abort(self, message: Abort, now: float) -> list[FromWorker]:
         logger.debug("aborting %s", message.request_id)
-        self._abort(message.request_id, now)
-        return []
+        return self._abort(message.request_id, now)
 
     def _on_rejoin(self, now: float) -> list[FromWorker]:
         """A new scheduler knows none of the requests here, so nobody waits for them."""
+        spent: list[FromWorker] = []
         for resident in self._residency.models.values():
             for request_id in resident.request_ids:
-                self._abort(request_id, now)
+                spent += self._abort(request_id, now)
             resident.unloads.clear()
-        return [self.ready(now)]
+        return [self.ready(now), *spent]
 
     # -- requests ----------------------------------------------------------------------------------
 
@@ -239,12 +239,15 @@ class Worker:
         resident.running.add(message.request_id)
         return []
 
-    def _abort(self, request_id: str, now: float) -> None:
+    def _abort(self, request_id: str, now: float) -> list[FromWorker]:
+        """Forget a request. Returns what is left to be told of its cost."""
+        spent: list[Output | None] = []
         for resident in self._residency.models.values():
             resident.withdraw(request_id)
             if request_id in resident.running and resident.backend is not None:
-                resident.backend.abort(request_id)
+                spent.append(resident.backend.abort(request_id))
         self._residency.finish(request_id, now)
+        return [Outputs((output,)) for output in spent if output is not None]
 
     # -- models that end ---------------------------------------------------------------------------
 

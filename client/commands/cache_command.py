@@ -10,18 +10,19 @@ import typer
 
 from cupola.client import home
 from cupola.client.commands import model_command, service_command
+from cupola.client.commands.completion import cached_models
 from cupola.client.commands.options import (
+    CachedName,
     Limit,
-    Name,
     OfKind,
     OnDevice,
     Search,
     Variants,
     Yes,
 )
-from cupola.client.commands.output import Column, Form, Output, plain_table, print_json
 from cupola.client.errors import ClientError
 from cupola.client.model_record import record
+from cupola.client.terminal.output import Column, Form, Output, plain_table, print_json
 
 
 def list_cached(
@@ -96,7 +97,7 @@ def cd(
         print(f"💾 Cache directory path: {models_folder.location(home.current())}")
 
 
-def remove(name: Name, yes: Yes = False, output: Output = Form.TEXT) -> None:
+def remove(name: CachedName, yes: Yes = False, output: Output = Form.TEXT) -> None:
     """Delete a model from this disk. The same as cupola model remove.
 
     Example: cupola cache remove smollm2-135m --yes
@@ -106,7 +107,10 @@ def remove(name: Name, yes: Yes = False, output: Output = Form.TEXT) -> None:
 
 def clear(
     name: Annotated[
-        str | None, typer.Argument(metavar="[MODEL]", help="A model. [all of them]")
+        str | None,
+        typer.Argument(
+            metavar="[MODEL]", help="A model. [all of them]", autocompletion=cached_models
+        ),
     ] = None,
     yes: Yes = False,
     output: Output = Form.TEXT,
@@ -127,7 +131,7 @@ def clear(
             raise ClientError(
                 f"Removing {len(found)} models needs a confirmation", "Add --yes to give it"
             )
-        typer.confirm(f"Remove {len(found)} models from local cache?", abort=True)
+        typer.confirm(f"Remove {len(found)} models from local cache?", abort=True, err=True)
     for model in found:
         cache.remove(model.variant.id)
         if output is Form.TEXT:

@@ -8,13 +8,25 @@ from typing import Annotated, Any
 import typer
 
 from cupola.client import home
-from cupola.client.commands.output import Column, Form, Output, print_json, print_table
+from cupola.client.commands.completion import OWN_KEYS, settings, values
 from cupola.client.errors import ClientError
+from cupola.client.terminal.output import (
+    Column,
+    Form,
+    Output,
+    print_json,
+    print_table,
+    report_success,
+)
 
-Key = Annotated[str, typer.Argument(metavar="KEY", help="A setting: see cupola config show.")]
+Key = Annotated[
+    str,
+    typer.Argument(
+        metavar="KEY", help="A setting: see cupola config show.", autocompletion=settings
+    ),
+]
 
-FOLDER = "cache-directory"
-_IDLE = "idle-timeout-minutes"
+FOLDER, _IDLE = OWN_KEYS
 
 
 def show(
@@ -49,12 +61,17 @@ def show(
         )
         return
     rows = [[key, _text(value), sources[key], meanings[key]] for key, value in values.items()]
-    print_table([Column("Setting"), Column("Value"), Column("Source"), Column("Meaning")], rows)
+    print_table(
+        [Column("Setting"), Column("Value"), Column("Source"), Column("Meaning", is_prose=True)],
+        rows,
+    )
 
 
 def change(
     key: Key,
-    value: Annotated[str, typer.Argument(metavar="VALUE", help="Its new value.")],
+    value: Annotated[
+        str, typer.Argument(metavar="VALUE", help="Its new value.", autocompletion=values)
+    ],
     force: Annotated[bool, typer.Option("--force", "-f", help="Do not ask.")] = False,
     output: Output = Form.TEXT,
 ) -> None:
@@ -72,7 +89,7 @@ def change(
         models_folder.choose(folder, Path(value))
     else:
         store(*_own_words(key, value))
-    _report(f"Saved: {key} = {value}", output)
+    report_success(f"Saved: {key} = {value}", output)
 
 
 def reset(key: Key, output: Output = Form.TEXT) -> None:
@@ -87,7 +104,7 @@ def reset(key: Key, output: Output = Form.TEXT) -> None:
         was_set = models_folder.forget(folder)
     else:
         was_set = settings_file.drop(folder.settings_file, _known(key))
-    _report(f"Reset: {key}" if was_set else f"{key} was not set", output)
+    report_success(f"Reset: {key}" if was_set else f"{key} was not set", output)
 
 
 def store(key: str, value: str) -> None:
@@ -125,13 +142,6 @@ def _known(key: str) -> str:
 
 def _name(key: str) -> str:
     return key.strip().lower().replace("-", "_")
-
-
-def _report(text: str, output: Form) -> None:
-    if output is Form.JSON:
-        print_json({"success": True, "message": text})
-    else:
-        print(text)
 
 
 def _text(value: object) -> str:

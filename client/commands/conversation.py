@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Mapping
 from contextlib import closing, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
+from typing import Any
 
 from cupola.cache.home import Home
 from cupola.client import home
 from cupola.client.commands.local_model import ensure
 from cupola.client.errors import ClientError
-from cupola.client.running_service import RunningService, chat, find
+from cupola.client.running_service import Ending, RunningService, chat, find
+from cupola.client.terminal.answers import AnswerPrinter, printer
+from cupola.client.terminal.output import Form
 
 _HELP = """\
 /help, /?   show this
@@ -22,17 +25,21 @@ _HELP = """\
 Ctrl+C      cancel the answer"""
 
 Messages = list[dict[str, str]]
-Answer = Callable[[Messages], Generator[str]]
+Answer = Callable[[Messages], Generator[str, None, Ending]]
 
 
 class Conversation:
-    """The messages so far. ``answer`` gives the pieces of the next reply to them."""
+    """The messages so far. ``answer`` gives the pieces of the next reply to them.
 
-    def __init__(self, answer: Answer) -> None:
+    ``system`` tells the model how to answer; it stays when the messages are forgotten.
+    """
+
+    def __init__(self, answer: Answer, system: str = "") -> None:
         self._answer = answer
+        self._system: Messages = [{"role": "system", "content": system}] if system else []
         self.messages: Messages = []
 
-    def say(self, text: str) -> Generator[str]:
+    def say(self, text: str) -> Generator[str, None, Ending]:
         """The pieces of the reply. If it is cancelled, the pieces so far are kept.
 
         A question without any reply is forgotten, so that it can be asked again.
@@ -40,8 +47,13 @@ class Conversation:
         messages = [*self.messages, {"role": "user", "content": text}]
         pieces: list[str] = []
         try:
-            with closing(self._answer(messages)) as answer:
-                for piece in answer:
+            with closing(self._answer([*self._system, *messages])) as answer:
+                while True:
+                    try:
+                        piece = next(answer)
+                    except StopIteration as end:
+                        ending: Ending = end.value
+                        return ending
                     pieces.append(piece)
                     yield piece
         finally:
@@ -54,37 +66,44 @@ class Conversation:
 
 @dataclass(frozen=True, slots=True)
 class ChatOptions:
-    """``ttl`` in seconds; ``retain``: keep other models in memory; ``verbose``: print timings."""
+    """How to answer.
 
-    temperature: float
+    ``sampling``: parameters of OpenAI's chat completions; None is "not given". ``ttl`` in seconds;
+    ``retain``: keep other models in memory; ``verbose``: print timings.
+    """
+
+    sampling: Mapping[str, Any] = field(default_factory=dict)
+    system: str = ""
     ttl: int | None = None
     retain: bool = True
     verbose: bool = False
+    form: Form = Form.TEXT
 
 
 def talk(name: str | None, prompt: str | None, options: ChatOptions) -> None:
     """Answer ``prompt``, or what is typed. Raises ClientError and the cache's errors."""
     folder = home.current()
     model = ensure(folder, name or _default_model()).variant.id
+    show = printer(options.form, model)
     interactive = prompt is None and sys.stdin.isatty()
     if interactive:
-        print(f"Model {model} was found in the local cache.")
+        show.note(f"Model {model} was found in the local cache.")
     service = _service(folder)
     if not options.retain:
         _unload_others(service, model)
     if interactive or options.verbose or options.ttl is not None:
         _load(service, model, options)
-    temperature = options.temperature
     conversation = Conversation(
-        lambda messages: chat(_service(folder), model, messages, temperature=temperature)
+        lambda messages: chat(_service(folder), model, messages, **options.sampling),
+        options.system,
     )
     if prompt is not None:
-        _print_answer(conversation.say(prompt))
+        show.answer(conversation.say(prompt))
     elif interactive:
-        _interact(conversation)
+        _interact(conversation, show)
     else:
         for line in sys.stdin:
-            if not _obey(conversation, line.strip()):
+            if not _obey(conversation, line.strip(), show):
                 return
 
 
@@ -110,29 +129,29 @@ def _unload_others(service: RunningService, model: str) -> None:
             connection.unload(other, force=True)
 
 
-def _interact(conversation: Conversation) -> None:
+def _interact(conversation: Conversation, show: AnswerPrinter) -> None:
     with suppress(ImportError):
         import readline  # noqa: F401  (gives input() a history and the arrow keys)
-    print("\nInteractive Chat. Enter /? or /help for help.")
-    print("Press Ctrl+C to cancel generation. Type /exit to leave the chat.")
-    print("\nInteractive mode, please enter your prompt")
+    show.note("\nInteractive Chat. Enter /? or /help for help.")
+    show.note("Press Ctrl+C to cancel generation. Type /exit to leave the chat.")
+    show.note("\nInteractive mode, please enter your prompt")
     while True:
         try:
             line = input("\n> ")
         except KeyboardInterrupt:
-            print("\nType /exit to leave the chat.")
+            show.note("\nType /exit to leave the chat.")
             continue
         except EOFError:
-            print()
+            show.note("")
             return
         try:
-            if not _obey(conversation, line.strip()):
+            if not _obey(conversation, line.strip(), show):
                 return
         except ClientError as error:
             print(f"{error}. {error.hint}".rstrip(), file=sys.stderr)
 
 
-def _obey(conversation: Conversation, line: str) -> bool:
+def _obey(conversation: Conversation, line: str, show: AnswerPrinter) -> bool:
     """Act on one line; False when it ends the chat."""
     match line:
         case "":
@@ -140,23 +159,17 @@ def _obey(conversation: Conversation, line: str) -> bool:
         case "/exit" | "/quit" | "/bye":
             return False
         case "/help" | "/?":
-            print(_HELP)
+            show.note(_HELP)
         case "/clear":
             conversation.clear()
         case _ if line.startswith("/") and " " not in line:
-            print(f"There is no command {line}. Enter /help for help.")
+            show.note(f"There is no command {line}. Enter /help for help.")
         case _:
             try:
-                _print_answer(conversation.say(line))
+                show.answer(conversation.say(line))
             except KeyboardInterrupt:
-                print(" [cancelled]", flush=True)
+                show.note(" [cancelled]")
     return True
-
-
-def _print_answer(pieces: Iterator[str]) -> None:
-    for piece in pieces:
-        print(piece, end="", flush=True)
-    print(flush=True)
 
 
 def _default_model() -> str:

@@ -12,8 +12,8 @@ from cupola.cache.install.messages import DownloadJob, ImportJob, InstallJob
 from cupola.cache.install.process import run_install
 from cupola.cache.model_address import AddressError, is_address, parse_address
 from cupola.cache.store import CachedModel, ModelCache
-from cupola.client.commands import progress
 from cupola.client.errors import ClientError
+from cupola.client.terminal import progress
 
 
 def ensure(home: Home, key: str) -> CachedModel:

@@ -6,7 +6,6 @@ when it runs, so that help and listings come at once.
 
 from __future__ import annotations
 
-import io
 import os
 import sys
 from collections.abc import Callable
@@ -16,10 +15,12 @@ from typing import Annotated, Any, NoReturn
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from cupola.cache import standard_streams
 from cupola.client import home
 from cupola.client.commands import (
     cache_command,
     config_command,
+    log_command,
     model_command,
     model_load_command,
     run_command,
@@ -28,10 +29,10 @@ from cupola.client.commands import (
     service_unit_command,
     status_command,
 )
-from cupola.client.commands.output import Form, Output
 from cupola.client.commands.serve_command import serve
 from cupola.client.commands.setting_flags import SettingCommand
-from cupola.client.errors import ClientError
+from cupola.client.terminal.failures import tell, words
+from cupola.client.terminal.output import Form, Output, asked_form, print_json
 
 _HELP = """Cupola: language models on this machine, served to many apps at once.
 
@@ -64,8 +65,8 @@ _GROUPS: dict[str, tuple[str, Commands]] = {
             "status": service_command.status,
             "ps": model_load_command.ps,
             "list": model_load_command.ps,
-            "logs": service_command.logs,
-            "diag": service_command.logs,
+            "logs": log_command.logs,
+            "diag": log_command.logs,
             "set": service_command.change,
             "install": service_unit_command.install,
             "uninstall": service_unit_command.uninstall,
@@ -78,7 +79,7 @@ _GROUPS: dict[str, tuple[str, Commands]] = {
             "stop": server_command.stop,
             "restart": service_command.restart,
             "status": server_command.status,
-            "logs": service_command.logs,
+            "logs": log_command.logs,
         },
     ),
     "model": (
@@ -122,6 +123,9 @@ _START = {
     service_command.start,
     service_command.restart,
 }  # these take every setting as a flag
+
+# typer brings its own copy of click from some version on: this is the class in either.
+_USAGE_ERROR: Any = typer.BadParameter.__base__
 
 
 class _Group(TyperGroup):
@@ -169,36 +173,54 @@ def _class_of(function: Callable[..., None]) -> type[TyperCommand]:
 
 def main() -> NoReturn:
     """Run the command line; a failure that can be expected is a line or two and status 1."""
-    for stream in (sys.stdout, sys.stderr):
-        # Programs read this output as UTF-8, whatever the language of the system is.
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(encoding="utf-8", errors="replace")
+    standard_streams.use_utf8()
+    arguments = sys.argv[1:]
+    form = asked_form(arguments)
+    status = _run(arguments, form)
+    if failed := standard_streams.flush():
+        status = status or 1
+        if not isinstance(failed, BrokenPipeError):  # who read the output has gone: that is all
+            tell(f"The output cannot be written: {failed.strerror}", "", Form.TEXT)
+    sys.exit(status)
+
+
+def _run(arguments: list[str], form: Form) -> int:
+    """The exit status of a command. What it says of a failure is in the ``form`` asked for."""
     try:
-        build()()
-        status = 0
+        # typer tells usage errors itself, but only as text.
+        return int(build()(arguments, standalone_mode=form is Form.TEXT) or 0)
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else 1
     except KeyboardInterrupt:
         print(file=sys.stderr)  # the line that was begun ends here
-        status = 130
+        return 130
     except BrokenPipeError:
-        # Who read the output has gone; Python would complain when it flushes at its end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        status = 1
+        return 1
+    except typer.Abort:
+        tell("Aborted", "", form)
+        return 1
     except Exception as error:
-        advice = _advice(error)
-        if advice is None:
+        if isinstance(error, _USAGE_ERROR):
+            tell(error.format_message(), "Add --help to see the usage", form)
+            return 2
+        told = words(error)
+        if told is None:
+            if form is Form.JSON:
+                tell(f"This is a defect of Cupola: {error!r}", "To report it: cupola report", form)
             raise
-        print(f"cupola: {error}", file=sys.stderr)
-        if advice:
-            print(advice, file=sys.stderr)
-        status = 1
-    sys.exit(status)
+        tell(*told, form)
+        return 1
 
 
 def _version(wanted: bool) -> None:
     if wanted:
         from importlib.metadata import version
 
-        print(version("cupola"))
+        installed = version("cupola")
+        if asked_form(sys.argv[1:]) is Form.JSON:
+            print_json({"version": installed})
+        else:
+            print(installed)
         raise typer.Exit
 
 
@@ -223,24 +245,6 @@ def _before(
         context.default_map = dict.fromkeys(_COMMANDS, wanted) | {
             name: dict.fromkeys(commands, wanted) for name, (_, commands) in _GROUPS.items()
         }
-
-
-def _advice(error: Exception) -> str | None:
-    """What to do about a failure; None when it is a defect of this program."""
-    if isinstance(error, ClientError):
-        return error.hint
-    from cupola.cache.catalog import UnknownModelError
-    from cupola.cache.errors import CacheError, NotCachedError
-
-    if isinstance(error, UnknownModelError):
-        return "To see what there is: cupola model list"
-    if isinstance(error, NotCachedError):
-        return f"To fetch it: cupola model download {error.model_id}"
-    from cupola.service.settings import SettingsError
-
-    if isinstance(error, SettingsError):
-        return "To see every setting: cupola config show"
-    return "" if isinstance(error, CacheError | OSError) else None
 
 
 if __name__ == "__main__":

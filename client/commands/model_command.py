@@ -17,6 +17,7 @@ from cupola.client import home
 from cupola.client.commands.connection import loaded_ids
 from cupola.client.commands.filters import task_of
 from cupola.client.commands.options import (
+    CachedName,
     Limit,
     Name,
     OfKind,
@@ -25,9 +26,16 @@ from cupola.client.commands.options import (
     Variants,
     Yes,
 )
-from cupola.client.commands.output import Column, Form, Output, print_json, print_table
 from cupola.client.errors import ClientError
 from cupola.client.model_record import record
+from cupola.client.terminal.output import (
+    Column,
+    Form,
+    Output,
+    print_json,
+    print_table,
+    report_success,
+)
 
 if TYPE_CHECKING:
     from cupola.cache.catalog import ModelVariant
@@ -161,7 +169,7 @@ def info(
     from cupola.cache.recommendation import memory_mb
     from cupola.cache.store import ModelCache
     from cupola.client.advice import this_machine, why_of
-    from cupola.client.commands.figures import in_words
+    from cupola.client.terminal.figures import in_words
 
     cache = ModelCache(home.current())
     try:
@@ -257,10 +265,7 @@ def download(
         message = f"Model {model.variant.id} is ready in {model.path}"
         if output is Form.TEXT:
             print(f"[{'#' * 36}] 100.00 %")
-    if output is Form.JSON:
-        print_json({"success": True, "message": message})
-    else:
-        print(message)
+    report_success(message, output)
 
 
 def import_file(
@@ -279,6 +284,7 @@ def import_file(
     bits: Annotated[
         Bits | None, typer.Option(help="Bits of most weights. [4 if the file has 4, else 8]")
     ] = None,
+    output: Output = Form.TEXT,
 ) -> None:
     """Make a model out of a file or folder on this disk, or of what is on the hub.
 
@@ -299,13 +305,16 @@ def import_file(
             f"There is no file or folder {source}",
             "A model of the hub is written as hf:OWNER/NAME",
         )
-    print(f"Model {model.variant.id} is ready in {model.path}")
-    best = ModelCache(folder).find(model.variant.alias) == model
-    print(f"To chat with it: cupola model run {model.variant.alias if best else model.variant.id}")
+    message = f"Model {model.variant.id} is ready in {model.path}"
+    report_success(message, output, **record(model.variant, True))
+    if output is Form.TEXT:
+        best = ModelCache(folder).find(model.variant.alias) == model
+        name = model.variant.alias if best else model.variant.id
+        print(f"To chat with it: cupola model run {name}")
 
 
 def remove(
-    name: Name,
+    name: CachedName,
     yes: Yes = False,
     output: Output = Form.TEXT,
 ) -> None:
@@ -322,13 +331,10 @@ def remove(
             raise ClientError(
                 f"Removing {model.variant.id} needs a confirmation", "Add --yes to give it"
             )
-        typer.confirm(f"Remove {model.variant.id} from local cache?", abort=True)
+        typer.confirm(f"Remove {model.variant.id} from local cache?", abort=True, err=True)
     cache.remove(model.variant.id)
     message = f"Deleted model {model.variant.id} from the cache."
-    if output is Form.JSON:
-        print_json({"success": True, "message": message})
-    else:
-        print(message)
+    report_success(message, output)
 
 
 def _served(model_id: str) -> dict[str, Any]:

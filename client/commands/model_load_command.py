@@ -8,11 +8,11 @@ import typer
 
 from cupola.client import home
 from cupola.client.commands.connection import connected, loaded_ids
-from cupola.client.commands.options import Name, Ttl
-from cupola.client.commands.output import Column, Form, Output, plain_table, print_json
+from cupola.client.commands.options import CachedName, Ttl
+from cupola.client.terminal.output import Column, Form, Output, plain_table, print_json
 
 
-def load(name: Name, ttl: Ttl = None, output: Output = Form.TEXT) -> None:
+def load(name: CachedName, ttl: Ttl = None, output: Output = Form.TEXT) -> None:
     """Load a model into the service's memory. Without it, its first use loads it.
 
     Example: cupola model load smollm2-135m --ttl 3600
@@ -33,7 +33,7 @@ def load(name: Name, ttl: Ttl = None, output: Output = Form.TEXT) -> None:
 
 
 def unload(
-    name: Name,
+    name: CachedName,
     force: Annotated[
         bool, typer.Option(help="Also when a time to live keeps it in memory.")
     ] = True,

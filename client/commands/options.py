@@ -6,9 +6,14 @@ from typing import Annotated
 
 import typer
 
+from cupola.client.commands.completion import cached_models, catalog_models
 from cupola.client.commands.filters import Device, Kind
 
-Name = Annotated[str, typer.Argument(metavar="MODEL", help="An alias, a name or a full id.")]
+_NAME = "An alias, a name or a full id."
+Name = Annotated[str, typer.Argument(metavar="MODEL", help=_NAME, autocompletion=catalog_models)]
+CachedName = Annotated[
+    str, typer.Argument(metavar="MODEL", help=_NAME, autocompletion=cached_models)
+]
 OnDevice = Annotated[Device | None, typer.Option("--device", help="Only models for this device.")]
 OfKind = Annotated[Kind | None, typer.Option("--type", help="Only models of this kind.")]
 Search = Annotated[str | None, typer.Option(help="Only models with this text in a name.")]

@@ -11,9 +11,10 @@ from typing import NoReturn
 import typer
 
 from cupola.client.commands import setting_flags
+from cupola.client.terminal.output import Form, Output
 
 
-def serve(context: typer.Context) -> None:
+def serve(context: typer.Context, output: Output = Form.TEXT) -> None:
     """Serve a model on this machine until Ctrl+C.
 
     The first start downloads the default model, about 100 MB, and converts it.
@@ -31,20 +32,21 @@ def serve(context: typer.Context) -> None:
         from cupola.client.commands.local_model import ensure
 
         ensure(Home(settings.home), settings.model)
-    become_service(environment(flags))
+    become_service(environment(flags), output)
 
 
-def become_service(environment: Mapping[str, str]) -> NoReturn:
+def become_service(environment: Mapping[str, str], output: Form) -> NoReturn:
     """Go on as the service, so that Ctrl+C and signals reach one program only."""
     from cupola.client.daemon import COMMAND
 
     sys.stdout.flush()
     sys.stderr.flush()
+    command = [*COMMAND, "--json"] if output is Form.JSON else COMMAND
     complete = {**os.environ, **environment}
     if os.name == "posix":
-        os.execve(COMMAND[0], COMMAND, complete)
+        os.execve(command[0], command, complete)
     # Windows' exec would give the terminal back while the service runs on.
-    with subprocess.Popen(COMMAND, env=complete) as service:
+    with subprocess.Popen(command, env=complete) as service:
         while True:
             try:
                 sys.exit(service.wait())

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from cupola.client import home
 from cupola.client.commands import service_command
-from cupola.client.commands.output import Form, Output
 from cupola.client.errors import NoAnswerError
+from cupola.client.terminal.output import Form, Output
 
 
 def status(output: Output = Form.TEXT) -> None:

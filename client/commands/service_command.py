@@ -6,7 +6,6 @@ is not 0 for a broken installation. So the status command succeeds whatever it f
 
 from __future__ import annotations
 
-import time
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,13 +14,11 @@ import typer
 
 from cupola.client import home
 from cupola.client.commands import setting_flags
-from cupola.client.commands.output import Form, Output, print_json
 from cupola.client.errors import ClientError, NoAnswerError
+from cupola.client.terminal.output import Form, Output, print_json, report_success
 
 if TYPE_CHECKING:
     from cupola.client.running_service import RunningService
-
-_LOOK_SECONDS = 0.5  # between two looks at a log that is followed
 
 Port = Annotated[
     int | None, typer.Option("--port", "-p", help="Port to listen on; 0 takes any free one.")
@@ -117,28 +114,12 @@ def status(output: Output = Form.TEXT) -> None:
             print(f"EP autoregistration status: {providers}")
 
 
-def logs(
-    lines: Annotated[int, typer.Option("--lines", "-n", min=1, help="How many lines.")] = 50,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until Ctrl+C.")] = False,
-) -> None:
-    """Print the end of the background service's log.
-
-    Example: cupola service logs -n 100
-    """
-    log = _log()
-    if not log.exists():
-        raise ClientError(f"There is no log in {home.current().logs}", "See: cupola service start")
-    text = log.read_text("utf-8", "replace")
-    print("\n".join(text.splitlines()[-lines:]), flush=True)
-    if follow:
-        _follow(log, len(text.encode()))
-
-
 def change(
     port: Port = None,
     host: Host = None,
     cachedir: Annotated[Path | None, typer.Option(help="Folder of the models.")] = None,
     show: Annotated[bool, typer.Option("--show", help="Print the settings.")] = False,
+    output: Output = Form.TEXT,
 ) -> None:
     """Change where the service listens and where its models are; it is restarted if it runs.
 
@@ -153,12 +134,15 @@ def change(
             config_command.store(key, str(value))
     if cachedir is not None:
         models_folder.choose(home.current(), cachedir)
-    if any(value is not None for value in (port, host, cachedir)):
-        print("Saving new settings", flush=True)
-        restart_running()
-    else:
-        print("No settings changed")
-    if show:
+    is_change = any(value is not None for value in (port, host, cachedir))
+    message = "Saving new settings" if is_change else "No settings changed"
+    if output is Form.TEXT:
+        print(message, flush=True)
+    if is_change:
+        restart_running(quietly=output is Form.JSON)
+    if output is Form.JSON:
+        report_success(message, output, **(_shown() if show else {}))
+    elif show:
         print_json(_shown())
 
 
@@ -238,17 +222,6 @@ def _shown() -> dict[str, Any]:
             "initialConnectionTimeoutInSeconds": 6,
         },
     }
-
-
-def _follow(log: Path, begin: int) -> None:
-    """Print what is written to the log from ``begin`` on, until Ctrl+C."""
-    with log.open(encoding="utf-8", errors="replace") as stream:
-        stream.seek(begin)
-        while True:
-            print(stream.read(), end="", flush=True)
-            if log.stat().st_size < stream.tell():  # it was full, and the service has emptied it
-                stream.seek(0)
-            time.sleep(_LOOK_SECONDS)
 
 
 def _stop() -> bool:

@@ -13,12 +13,14 @@ import typer
 from cupola.cache.home import Home
 from cupola.client import home
 from cupola.client.errors import ClientError
+from cupola.client.terminal.output import Form, Output, print_json, report_success
 
 NAME = "cupola.service"
 
 
 def install(
     show: Annotated[bool, typer.Option("--print", help="Print the unit, write nothing.")] = False,
+    output: Output = Form.TEXT,
 ) -> None:
     """Write a systemd unit, so that the service starts when you log in.
 
@@ -26,17 +28,21 @@ def install(
     """
     text = unit(home.current(), _variables())
     if show:
-        print(text, end="")
+        if output is Form.JSON:
+            print_json({"unit": text})
+        else:
+            print(text, end="")
         return
     path = _path()
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text, "utf-8")
+    path.write_text(text, "utf-8", errors="surrogateescape")  # a folder's name may be any bytes
     _reload()
-    print(f"Wrote {path}")
-    print(f"To start it now and at every login: systemctl --user enable --now {NAME}")
+    report_success(f"Wrote {path}", output, path=str(path))
+    if output is Form.TEXT:
+        print(f"To start it now and at every login: systemctl --user enable --now {NAME}")
 
 
-def uninstall() -> None:
+def uninstall(output: Output = Form.TEXT) -> None:
     """Remove the systemd unit.
 
     Example: cupola service uninstall
@@ -46,8 +52,9 @@ def uninstall() -> None:
         raise ClientError(f"There is no unit {path}")
     path.unlink()
     _reload()
-    print(f"Removed {path}")
-    print(f"If it runs: systemctl --user stop {NAME}")
+    report_success(f"Removed {path}", output, path=str(path))
+    if output is Form.TEXT:
+        print(f"If it runs: systemctl --user stop {NAME}")
 
 
 def unit(folder: Home, variables: dict[str, str]) -> str:

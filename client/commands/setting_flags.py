@@ -76,6 +76,7 @@ def _option(key: str) -> TyperOption:
         type=kind if kind in (int, float) else str,
         default=None,
         metavar=f"<{'|'.join(choices(key))}>" if choices(key) else None,
+        autocompletion=(lambda *_: choices(key)) if choices(key) else None,
         help=f"{meaning(key)} Default: {default(key)}.",
         rich_help_panel=group(key).capitalize(),
     )

@@ -14,8 +14,8 @@ from typing import Annotated, Any
 import typer
 
 from cupola.client import home
-from cupola.client.commands.output import Form, Output, print_json
 from cupola.client.errors import ClientError, NoAnswerError
+from cupola.client.terminal.output import Form, Output, print_json, report_success
 
 _PROBING_SECONDS = 90.0
 
@@ -55,6 +55,7 @@ def report(output: Output = Form.TEXT) -> None:
 def transcribe(
     model: Annotated[str | None, typer.Argument(metavar="[MODEL]", help="A model.")] = None,
     file: Annotated[Path | None, typer.Option("--file", "-f", help="A sound file.")] = None,
+    output: Output = Form.TEXT,
 ) -> None:
     """Turn speech into text. This does not work yet.
 
@@ -70,6 +71,7 @@ def zip_logs(
     target: Annotated[Path, typer.Argument(metavar="[FILE]", help="The archive to write.")] = Path(
         "cupola-logs.zip"
     ),
+    output: Output = Form.TEXT,
 ) -> None:
     """Put the service's logs into one archive.
 
@@ -81,7 +83,7 @@ def zip_logs(
     with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
         for log in logs:
             archive.write(log, log.name)
-    print(f"{len(logs)} logs are in {target}")
+    report_success(f"{len(logs)} logs are in {target}", output, path=str(target))
 
 
 def _look() -> dict[str, dict[str, Any]]:

@@ -11,7 +11,7 @@ from asyncio import to_thread
 from types import TracebackType
 
 from cupola.cache.catalog import DeviceType
-from cupola.client.sdk.connection import OnProgress
+from cupola.client.sdk.connection import Connection, OnProgress, Timeout
 from cupola.client.sdk.model_manager import DEFAULT_TTL, ModelManager
 from cupola.client.sdk.records import FoundryModelInfo
 
@@ -28,7 +28,7 @@ class AsyncFoundryLocalManager:
         alias_or_model_id: str | None = None,
         device: DeviceType | None = None,
         bootstrap: bool = True,
-        timeout: float | None = None,  # noqa: ASYNC109  (of each answer, as in the constructor)
+        timeout: Timeout = None,  # noqa: ASYNC109  (of each answer, as in the constructor)
         *,
         home: str | os.PathLike[str] | None = None,
     ) -> AsyncFoundryLocalManager:
@@ -59,6 +59,22 @@ class AsyncFoundryLocalManager:
     @property
     def api_key(self) -> str:
         return self._manager.api_key
+
+    @property
+    def client(self) -> Connection | None:
+        return self._manager.client
+
+    @property
+    def timeout(self) -> float | None:
+        return self._manager.timeout
+
+    @property
+    def catalog_list(self) -> list[FoundryModelInfo] | None:
+        return self._manager.catalog_list
+
+    @property
+    def catalog_dict(self) -> dict[str, FoundryModelInfo] | None:
+        return self._manager.catalog_dict
 
     async def close(self) -> None:
         await to_thread(self._manager.close)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import quote, urlencode
 
 from cupola.client import http
@@ -15,15 +15,29 @@ NOT_DOWNLOADED = "No OpenAIService provider found for modelName"  # the service'
 OnProgress = Callable[[float], None]  # takes the percentage that is done
 
 
+class Limits(Protocol):
+    """httpx.Timeout, which apps of Foundry Local's SDK may give."""
+
+    read: float | None  # seconds
+
+
+Timeout = float | Limits | None
+
+
+def seconds_of(timeout: Timeout) -> float | None:
+    """How long to wait for each answer; None: without a limit."""
+    return timeout if timeout is None or isinstance(timeout, int | float) else timeout.read
+
+
 class Connection:
-    """Asks the service at ``url``. ``timeout`` in seconds, for each wait; None for no limit.
+    """Asks the service at ``url``. ``timeout`` is for each wait; None: no limit.
 
     Every call is a connection of its own, so threads may share one of these.
     """
 
-    def __init__(self, url: str, timeout: float | None = None) -> None:
+    def __init__(self, url: str, timeout: Timeout = None) -> None:
         self.url = url
-        self.timeout = timeout
+        self.timeout = seconds_of(timeout)
 
     def get(self, path: str, query_params: Mapping[str, object] | None = None) -> Any:
         """The answer's value; None for an empty one. Raises ResponseError, UnreachableError."""

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 from cupola.cache.catalog import DeviceType
 from cupola.client.sdk.async_manager import AsyncFoundryLocalManager
+from cupola.client.sdk.connection import Timeout
 from cupola.client.sdk.model_manager import ModelManager
 
 
@@ -31,7 +32,7 @@ class FoundryLocalManagerBuilder:
     model: str | None = None
     on_device: DeviceType | None = None
     bootstraps: bool = True
-    seconds: float | None = None
+    seconds: Timeout = None
     folder: str | os.PathLike[str] | None = None
 
     def alias_or_model_id(self, name: str) -> FoundryLocalManagerBuilder:
@@ -46,7 +47,7 @@ class FoundryLocalManagerBuilder:
         """Whether to start the service and load the model."""
         return replace(self, bootstraps=bootstrap)
 
-    def timeout(self, seconds: float) -> FoundryLocalManagerBuilder:
+    def timeout(self, seconds: Timeout) -> FoundryLocalManagerBuilder:
         """How long to wait for each answer of the service."""
         return replace(self, seconds=seconds)
 

@@ -19,8 +19,14 @@ from cupola.client.errors import (
     ResponseError,
 )
 from cupola.client.running_service import RunningService, find
-from cupola.client.sdk.connection import NOT_DOWNLOADED, Connection, OnProgress
-from cupola.client.sdk.records import FoundryModelInfo, catalog_of, select
+from cupola.client.sdk.connection import (
+    NOT_DOWNLOADED,
+    Connection,
+    OnProgress,
+    Timeout,
+    seconds_of,
+)
+from cupola.client.sdk.records import FoundryModelInfo, by_name, catalog_of, select
 
 DEFAULT_TTL = 600  # seconds
 
@@ -30,7 +36,8 @@ class ModelManager:
 
     With ``bootstrap`` the service is started if need be, and the model ``alias_or_model_id`` is
     downloaded and loaded. ``device`` chooses among an alias's variants. ``timeout`` is in seconds
-    for each answer of the service (None: no limit). ``home`` is the data folder.
+    for each answer of the service (None: no limit), or an httpx.Timeout. ``home`` is the data
+    folder.
 
     At the end of a ``with`` block the models that the manager has loaded are unloaded, unless a
     time to live keeps them, which is the default. The service runs on for other apps.
@@ -41,12 +48,12 @@ class ModelManager:
         alias_or_model_id: str | None = None,
         device: DeviceType | None = None,
         bootstrap: bool = True,
-        timeout: float | None = None,
+        timeout: Timeout = None,
         *,
         home: str | os.PathLike[str] | None = None,
     ) -> None:
         self._home = Home(Path(home).absolute()) if home is not None else homes.current()
-        self._timeout = timeout
+        self._timeout = seconds_of(timeout)
         self._connection: Connection | None = None
         self._catalog: list[FoundryModelInfo] | None = None
         self._loaded: list[str] = []
@@ -101,6 +108,16 @@ class ModelManager:
             )
         return self._connection
 
+    @property
+    def client(self) -> Connection | None:
+        """The same; None: the service was not found. The name is that of the SDK for Rust."""
+        return self._connection
+
+    @property
+    def timeout(self) -> float | None:
+        """Seconds to wait for each answer; None: no limit."""
+        return self._timeout
+
     def is_service_running(self) -> bool:
         """Look for the service. Raises NoAnswerError when the program at its address is silent."""
         self._connect(daemon.find_or_await(self._home))
@@ -124,6 +141,16 @@ class ModelManager:
         if self._catalog is None:
             self._catalog = catalog_of(self.httpx_client.get("/foundry/list"))
         return self._catalog
+
+    @property
+    def catalog_list(self) -> list[FoundryModelInfo] | None:
+        """What ``list_catalog_models`` has found; None: it has not asked yet."""
+        return self._catalog
+
+    @property
+    def catalog_dict(self) -> dict[str, FoundryModelInfo] | None:
+        """The same by id and alias."""
+        return None if self._catalog is None else by_name(self._catalog)
 
     def refresh_catalog(self) -> None:
         """Ask for the catalog again the next time it is needed."""

@@ -61,6 +61,11 @@ class FoundryModelInfo:
         }
 
     @property
+    def runtime(self) -> ExecutionProvider:
+        """What runs it; the name is that of Foundry Local's SDK 0.3."""
+        return ExecutionProvider(self.execution_provider)
+
+    @property
     def number(self) -> int:
         """The version in the id; -1 where there is none."""
         number = self.id.rpartition(":")[2]
@@ -76,6 +81,15 @@ def catalog_of(entries: Iterable[Mapping[str, Any]]) -> list[FoundryModelInfo]:
     if all(model.execution_provider != ExecutionProvider.CUDA for model in models):
         return models
     return [replace(m, ep_override="cuda") if "-generic-gpu:" in m.id else m for m in models]
+
+
+def by_name(models: Iterable[FoundryModelInfo]) -> dict[str, FoundryModelInfo]:
+    """The models by their ids and aliases; an alias means its first model."""
+    named: dict[str, FoundryModelInfo] = {}
+    for model in models:
+        named[model.id] = model
+        named.setdefault(model.alias, model)
+    return named
 
 
 def select(

@@ -134,6 +134,7 @@ class Prompted(Endpoint):
     compaction: dict[str, Any] | None = None
     context_management: ContextManagement | None = None
     speed: Literal["standard", "fast"] | None = None
+    parse_special: bool | None = None
     billing_policy: dict[str, Any] | None = None
 
     @cached_property
@@ -173,6 +174,7 @@ class Prompted(Endpoint):
             messages,
             {name: value for name, value in given.items() if value is not None},
             continue_last=last["role"] == "assistant" and "tool_calls" not in last,
+            parse_special=bool(self.parse_special),
         )
 
     def generation(self, sampling: SamplingParams) -> GenerationRequest:
@@ -226,7 +228,6 @@ class MessagesRequest(Prompted):
     def sampling(self) -> SamplingParams:
         given: dict[str, Any] = {
             "max_tokens": self.max_tokens,
-            "fewer": True,  # as with Anthropic, where agents ask for what the largest models can
             "stop": tuple(self.stop_sequences or ()),
             "temperature": self.temperature,
             "top_p": self.top_p,

@@ -17,9 +17,9 @@ from cupola.scheduler.protocol.messages import (
     Abort,
     Done,
     ErrorCode,
-    FinishReason,
     FromGateway,
     LoadModel,
+    Outcome,
     Output,
     Outputs,
     Rejected,
@@ -105,11 +105,6 @@ class Calls:
         if call is None or not isinstance(call.message, Submit):
             return  # the call was closed meanwhile, or it is none that has outputs
         call.started = True
-        if output.finish_reason is FinishReason.ABORT:
-            del self._open[output.request_id]
-            text = "the service ended this request before its answer was complete"
-            call.deliver(RequestFailed(ErrorCode.SHUTTING_DOWN, text))
-            return
         if output.last:
             del self._open[output.request_id]
         call.deliver(output)
@@ -133,12 +128,12 @@ class Calls:
         call.message = msgspec.structs.replace(call.message, request_id=new_request_id())
         call.attempts += 1
         self._open[call.message.request_id] = call
-        return [Abort(first_id), call.message]
+        return [Abort(first_id, counts_as=None), call.message]
 
     def _fail(self, call: Call, code: ErrorCode, text: str) -> Abort:
         del self._open[call.message.request_id]
         call.deliver(RequestFailed(code, text))
-        return Abort(call.message.request_id)
+        return Abort(call.message.request_id, counts_as=Outcome.FAILED)
 
 
 def _last_reply(call: Call, done: Done) -> Reply:

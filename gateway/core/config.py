@@ -26,6 +26,7 @@ class GatewayConfig:
     port: int
     supervisor_pid: int
     providers: tuple[ExecutionProvider, ...] = (ExecutionProvider.CPU,)  # that workers run
+    context: int = 0  # the longest that workers serve, in tokens; 0: each model's own
     ollama_port: int = 0  # a second one, with Ollama's API only; 0: none
     legacy_keys: bool = False
     cors_origins: tuple[str, ...] = ()  # besides the service's own

@@ -10,9 +10,16 @@ import asyncio
 import logging
 import threading
 from collections.abc import AsyncGenerator
+from pathlib import Path
 
+from cupola.cache.error_text import without_paths
 from cupola.cache.home import Home
-from cupola.cache.install.messages import DownloadJob, InstallProgress, InstallReport
+from cupola.cache.install.messages import (
+    DownloadJob,
+    InstallFailed,
+    InstallProgress,
+    InstallReport,
+)
 from cupola.cache.install.process import CANCEL_SECONDS, InstallProcess
 from cupola.gateway.core.mailbox import Mailbox
 
@@ -32,7 +39,8 @@ class Downloads:
         download = self._running.get(model_id)
         if download is None or download.ended:
             job = DownloadJob(str(self._home.root), model_id, force)
-            download = self._running[model_id] = _Download(InstallProcess.start(job))
+            download = _Download(InstallProcess.start(job), self._home.root)
+            self._running[model_id] = download
             logger.info("downloading %s", model_id)
         reports: Mailbox[InstallReport] = Mailbox()
         download.followers.append(reports)
@@ -52,10 +60,11 @@ class Downloads:
 class _Download:
     """One process, and a thread that reads its reports. Lives in the loop that made it."""
 
-    def __init__(self, process: InstallProcess) -> None:
+    def __init__(self, process: InstallProcess, folder: Path) -> None:
         self.followers: list[Mailbox[InstallReport]] = []
         self.ended = False
         self._process = process
+        self._folder = folder
         self._loop = asyncio.get_running_loop()
         self._kill_timer: asyncio.TimerHandle | None = None
         # Not asyncio's subprocesses: the loop that zmq needs on Windows has none.
@@ -75,6 +84,9 @@ class _Download:
                 return  # the loop is closed: the gateway is ending
 
     def _on_report(self, report: InstallReport) -> None:
+        if isinstance(report, InstallFailed):
+            logger.warning("the download failed: %s", report.message)
+            report = InstallFailed(report.code, without_paths(report.message, self._folder))
         if not isinstance(report, InstallProgress):
             self.ended = True
             if self._kill_timer is not None:

@@ -11,7 +11,7 @@ from typing import Literal
 
 import msgspec
 
-from cupola.scheduler.protocol.messages import TokenLogprob, Usage
+from cupola.scheduler.protocol.messages import PromptProgress, Timings, TokenLogprob, Usage
 
 Reason = Literal["stop", "length", "tool_calls"]
 
@@ -37,10 +37,11 @@ class ToolCallStart(msgspec.Struct, frozen=True, gc=False):
     call: int
     id: str
     name: str
+    custom: bool = False  # it takes a text, see ``custom_tools``
 
 
 class ToolCallArguments(msgspec.Struct, frozen=True, gc=False):
-    """More of a call's arguments, which together are a JSON object."""
+    """More of a call's arguments, which together are a JSON object; of a custom tool, a text."""
 
     index: int
     call: int
@@ -64,14 +65,29 @@ class PromptLogprobs(msgspec.Struct, frozen=True):
     tokens: tuple[TokenLogprob, ...]
 
 
+class Reading(msgspec.Struct, frozen=True):
+    """The prompt is being read, where the request wants to know. It comes before PromptRead."""
+
+    index: int  # of the prompt's first answer
+    progress: PromptProgress
+
+
+class Measured(msgspec.Struct, frozen=True):
+    """How long the generation has taken so far, where the request wants to know."""
+
+    index: int
+    timings: Timings
+
+
 class PromptRead(msgspec.Struct, frozen=True):
-    """The prompt has been read, and its tokens are known. It comes before all other events.
+    """The prompt has been read, and its tokens are known. It comes before what was generated.
 
     ``usage``: so far. Where a request has several prompts there is one event for each.
     """
 
     index: int  # of the prompt's first answer
     usage: Usage
+    room: int = 0  # how many new tokens fit, if the request asks for more; 0: it does not
 
 
 class Finished(msgspec.Struct, frozen=True, gc=False):
@@ -88,9 +104,10 @@ class UsageTotal(msgspec.Struct, frozen=True):
 
     usage: Usage
     reasoning_tokens: int = 0
+    timings: Timings | None = None  # of one prompt; None: they were not measured
 
 
 Event = (
     TextDelta | ReasoningDelta | ToolCallStart | ToolCallArguments | Logprobs | PromptLogprobs
-    | PromptRead | Finished | UsageTotal
+    | Reading | Measured | PromptRead | Finished | UsageTotal
 )  # fmt: skip

@@ -28,12 +28,17 @@ class ToolUse(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Tool:
-    """A function that the model may call; ``parameters`` is a JSON Schema."""
+    """A function that the model may call; ``parameters`` is a JSON Schema.
+
+    A ``custom`` tool takes a text instead of arguments. See ``custom_tools``.
+    """
 
     name: str
     description: str | None = None
     parameters: dict[str, Any] | None = None
     strict: bool = False
+    custom: bool = False
+    grammar: Constraint | None = None  # that a custom tool's text must follow
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +78,8 @@ class GenerationRequest:
     reasoning: bool | None = None  # None: as the model does by itself
     show_special: bool = False  # special tokens are part of the text
     prompt_logprobs: bool = False
+    timings: bool = False  # with every piece of the answer
+    progress: bool = False  # tell how much of the prompt has been read
     prediction: str = ""
     cache_salt: str = ""
     ttl: float | None = None  # seconds that the model stays loaded; -1: for ever; None: default

@@ -9,6 +9,7 @@ import asyncio
 import logging
 import time
 import uuid
+from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from typing import Any, cast
@@ -18,6 +19,7 @@ import zmq
 import zmq.asyncio
 
 from cupola.gateway.core.calls import Calls, Reply, new_request_id
+from cupola.gateway.core.counting import counted_below
 from cupola.gateway.core.mailbox import Mailbox
 from cupola.gateway.http.errors import RequestFailed
 from cupola.scheduler.protocol.endpoint import Endpoint
@@ -26,6 +28,7 @@ from cupola.scheduler.protocol.messages import (
     FromGateway,
     LoadModel,
     LocalModel,
+    Outcome,
     Output,
     Query,
     Status,
@@ -38,7 +41,7 @@ from cupola.scheduler.protocol.messages import (
 logger = logging.getLogger(__name__)
 
 HEARTBEAT = 1.0  # seconds between queries
-STALE = 3.0  # seconds after which a Status counts as out of date
+PATIENCE = 3.0  # seconds in which a scheduler that works answers a query
 IDLE = 15.0  # seconds without output after which a reader of outputs gets an empty batch
 FRAMES_AT_ONCE = 64  # how many are handled before other tasks of the loop get their turn
 
@@ -53,8 +56,10 @@ class SchedulerClient:
         self._direct: zmq.Socket[bytes] = zmq.Socket.shadow(socket.underlying)
         self._next_frame: asyncio.Future[bytes] | None = None  # what ``_read`` waits for
         self._calls = Calls(time.monotonic())
-        self._status_at = -float("inf")
         self._serving = asyncio.Event()
+        self._queries = 0  # how many were sent
+        self._asking: dict[int, asyncio.Future[Status]] = {}  # by the query's number
+        self._ended = Counter[Outcome]()  # requests that the scheduler is to count
 
     @classmethod
     @asynccontextmanager
@@ -74,13 +79,26 @@ class SchedulerClient:
 
     @property
     def status(self) -> Status | None:
-        """The newest Status of the scheduler; None: there was none yet."""
+        """The newest Status of the scheduler; None: there was none yet.
+
+        Which workers and models there are is never old. Numbers may be a second old.
+        """
         return self._calls.status
 
-    @property
-    def status_age(self) -> float:
-        """Seconds since ``status`` came; infinite without one."""
-        return time.monotonic() - self._status_at
+    async def status_now(self, patience: float = PATIENCE) -> Status | None:
+        """The Status after all that was sent until now; None: the scheduler does not answer."""
+        number = self._ask()
+        answer = self._asking[number] = asyncio.get_running_loop().create_future()
+        try:
+            return await asyncio.wait_for(answer, patience)
+        except TimeoutError:
+            return None
+        finally:
+            del self._asking[number]
+
+    def count(self, outcome: Outcome) -> None:
+        """Have a request counted that has ended here and never came to the scheduler."""
+        self._ended[outcome] += 1
 
     async def serving(self) -> None:
         """Wait until the scheduler has had a worker."""
@@ -95,6 +113,7 @@ class SchedulerClient:
         Submit. Raises RequestFailed. Whoever stops reading before the end must close the generator
         (``contextlib.aclosing``), which aborts the request.
         """
+        counted_below()
         message = Submit(new_request_id(), model, work, ttl, tenant)
         replies: Mailbox[Reply] = Mailbox()
         call = self._calls.open(message, replies.put, time.monotonic())
@@ -163,12 +182,13 @@ class SchedulerClient:
         except ValueError as error:
             logger.warning("dropped a frame: %s", error)
             return
-        now = time.monotonic()
+        self._send(self._calls.receive(message, time.monotonic()))
         if isinstance(message, Status):
-            self._status_at = now
             if message.workers:
                 self._serving.set()
-        self._send(self._calls.receive(message, now))
+            for number, answer in self._asking.items():
+                if number <= message.answers and not answer.done():
+                    answer.set_result(message)
 
     async def _query(self) -> None:
         while True:
@@ -177,8 +197,15 @@ class SchedulerClient:
             if self._next_frame is None or not self._next_frame.done():
                 self._drain()
                 self._send(self._calls.tick(time.monotonic()))
-            self._send([Query()])
+            self._ask()
             await asyncio.sleep(HEARTBEAT)
+
+    def _ask(self) -> int:
+        """Send a query. Returns its number."""
+        self._queries += 1
+        ended, self._ended = dict(self._ended), Counter()
+        self._send([Query(self._queries, ended)])
+        return self._queries
 
     def _send(self, messages: Iterable[FromGateway]) -> None:
         if self._socket.closed:

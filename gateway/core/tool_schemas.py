@@ -5,7 +5,8 @@ Other APIs turn their tools into these.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal, Protocol
 
 from pydantic import AfterValidator, Discriminator, Field, StringConstraints, Tag
 
@@ -40,6 +41,9 @@ class FunctionDefinition(Body):
 class ToolDefinition(Body):
     type: Literal["function"]
     function: FunctionDefinition
+
+    def tool(self) -> Tool:
+        return self.function.tool()
 
 
 class NamedFunction(Body):
@@ -82,8 +86,12 @@ Tools = Annotated[list[ToolDefinition], Field(max_length=MAX_TOOLS)]
 Functions = Annotated[list[FunctionDefinition], Field(max_length=MAX_TOOLS)]
 
 
+class Definition(Protocol):
+    def tool(self) -> Tool: ...
+
+
 def options(
-    functions: list[FunctionDefinition],
+    functions: Sequence[Definition],
     choice: str | NamedTool | AllowedToolsChoice | NamedFunction | None,
     *,
     parallel: bool,

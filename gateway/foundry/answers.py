@@ -8,6 +8,7 @@ import msgspec
 
 
 class ServiceStatus(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    endpoint: str  # the first one, as old clients read it
     endpoints: list[str]
     model_dir_path: str
     pipe_name: str | None = None

@@ -12,7 +12,7 @@ from starlette.datastructures import QueryParams
 from starlette.requests import Request
 from starlette.responses import Response
 
-from cupola.cache.catalog import ModelVariant, UnknownModelError
+from cupola.cache.catalog import ModelVariant, UnknownModelError, provider_named
 from cupola.cache.errors import NotCachedError
 from cupola.gateway.core.remote_models import RemoteModels
 from cupola.gateway.core.scheduler_client import SchedulerClient
@@ -25,7 +25,6 @@ from cupola.scheduler.protocol.messages import ErrorCode, LocalModel
 FOREVER = -1.0
 # The SDKs look for this text and then report that the model has not been downloaded.
 NOT_DOWNLOADED = "No OpenAIService provider found for modelName"
-PROVIDERS = frozenset({"", "dml", "cuda", "qnn", "cpu", "webgpu", "openvino"})
 
 
 class FoundryLoadApi:
@@ -46,14 +45,19 @@ class FoundryLoadApi:
         ttl = ttl_of(request.query_params)
         if self._remote.find(name):
             return Response()
-        if (provider := request.query_params.get("ep", "")).lower() not in PROVIDERS:
-            raise ApiError(400, "invalid_value", f"There is no provider '{provider}'", param="ep")
+        try:
+            provider = provider_named(request.query_params.get("ep", ""))
+        except ValueError as error:
+            raise ApiError(400, "invalid_value", str(error), param="ep") from None
         try:
             cached = await self._models.lookup(name)
         except (UnknownModelError, NotCachedError) as error:
             message = f"{NOT_DOWNLOADED} {name}. {error}"
             raise ApiError(404, "model_not_found", message, param="model") from None
-        await self._client.load(_local(cached.variant, str(cached.path)), ttl)
+        model = _local(cached.variant, str(cached.path))
+        if provider is not None:
+            model = await self._models.find(name, provider)
+        await self._client.load(model, ttl)
         return Response()
 
     async def unload(self, request: Request) -> Response:

@@ -20,6 +20,8 @@ from cupola.gateway.generation.model_directory import ModelDirectory
 from cupola.gateway.http.json_answer import json_answer
 from cupola.gateway.toolcalls.directory import FormatDirectory
 
+CHAT = "chat-completion"  # the task
+
 
 def record(
     variant: ModelVariant, template: Mapping[str, str], calls_tools: bool = False
@@ -52,7 +54,7 @@ def remote_record(model: RemoteModel) -> ModelRecord:
         uri=model.base,
         version="1",
         publisher=model.kind,
-        task="chat-completion",
+        task=CHAT,
         runtime=Runtime("CPU", "CPUExecutionProvider"),
         file_size_mb=0,
         alias=model.name,
@@ -85,7 +87,7 @@ class FoundryModelsApi:
         return json_answer(local + [model.name for model in self._remote.all()])
 
     async def _record(self, variant: ModelVariant, cached: CachedModel | None) -> ModelRecord:
-        if cached is None:
-            return record(variant, {}, "tools" in variant.tags)
+        if cached is None:  # the models of the catalog have chat templates
+            return record(variant, {}, variant.task == CHAT)
         family = await self._families.of(str(cached.path))
-        return record(variant, cached.prompt_template, family.template_takes_tools)
+        return record(variant, cached.prompt_template, family.chats)

@@ -28,6 +28,7 @@ class FoundryStatusApi:
         workers = status.workers if status else ()
         providers = sorted({worker.provider for worker in workers} or {ExecutionProvider.CPU})
         answer = ServiceStatus(
+            endpoint=self._url,
             endpoints=[self._url],
             model_dir_path=self._models_path,
             auto_registration_status=f"Valid EPs: {', '.join(providers)}",

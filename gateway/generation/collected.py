@@ -11,8 +11,10 @@ from cupola.gateway.core.events import (
     Event,
     Finished,
     Logprobs,
+    Measured,
     PromptLogprobs,
     PromptRead,
+    Reading,
     Reason,
     ReasoningDelta,
     TextDelta,
@@ -20,14 +22,15 @@ from cupola.gateway.core.events import (
     ToolCallStart,
     UsageTotal,
 )
-from cupola.scheduler.protocol.messages import TokenLogprob, Usage
+from cupola.scheduler.protocol.messages import Timings, TokenLogprob, Usage
 
 
 @dataclass(slots=True)
 class CollectedCall:
     id: str
     name: str
-    arguments: str = ""
+    arguments: str = ""  # of a custom tool, its text
+    custom: bool = False
 
 
 @dataclass(slots=True)
@@ -49,6 +52,7 @@ class Collected:
     answers: list[CollectedAnswer]
     usage: Usage = field(default_factory=lambda: Usage(0, 0))
     reasoning_tokens: int = 0
+    timings: Timings | None = None
 
 
 def without_stopped_calls(events: Sequence[Event]) -> list[Event]:
@@ -80,7 +84,8 @@ def collect(events: Iterable[Event], answers: int) -> Collected:
             texts[event.index].append(event.text)
         elif isinstance(event, UsageTotal):
             whole.usage, whole.reasoning_tokens = event.usage, event.reasoning_tokens
-        elif not isinstance(event, PromptRead):
+            whole.timings = event.timings
+        elif not isinstance(event, PromptRead | Reading | Measured):
             _add(whole.answers[event.index], event)
     for answer, parts in zip(whole.answers, texts, strict=True):
         answer.text = "".join(parts)
@@ -100,7 +105,7 @@ def _add(
         case ReasoningDelta():
             answer.reasoning += event.text
         case ToolCallStart():
-            answer.calls.append(CollectedCall(event.id, event.name))
+            answer.calls.append(CollectedCall(event.id, event.name, custom=event.custom))
         case ToolCallArguments():
             answer.calls[event.call].arguments += event.fragment
         case Logprobs():

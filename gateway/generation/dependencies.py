@@ -13,6 +13,7 @@ from cupola.gateway.core.scheduler_client import SchedulerClient
 from cupola.gateway.generation.embedder import Embedder
 from cupola.gateway.generation.generator import Generator
 from cupola.gateway.generation.model_directory import ModelDirectory
+from cupola.gateway.generation.prompt_counter import PromptCounter
 from cupola.gateway.toolcalls.directory import FormatDirectory
 from cupola.scheduler.protocol.messages import ProviderState
 
@@ -24,6 +25,7 @@ class ApiDependencies:
     config: GatewayConfig
     generator: Generator
     embedder: Embedder
+    counter: PromptCounter
     client: SchedulerClient
     models: ModelDirectory
     formats: FormatDirectory

@@ -59,7 +59,7 @@ def new_call_id() -> str:
 async def _events(
     outputs: AsyncGenerator[list[Output]], prepared: Prepared
 ) -> AsyncGenerator[list[Event]]:
-    translator = Translator(prepared.parser)
+    translator = Translator(prepared.parser, prepared.custom)
     with with_param_names(prepared.names):
         async with aclosing(outputs):
             async for batch in outputs:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 import anyio.to_thread
+import msgspec
 
 from cupola.cache.catalog import ExecutionProvider, ModelVariant, UnknownModelError
 from cupola.cache.errors import NotCachedError
@@ -22,10 +24,14 @@ Key = tuple[str, ExecutionProvider | None]
 class ModelDirectory:
     """Finds models by id, name or alias. The disk is read in threads, and not for each request."""
 
-    def __init__(self, cache: ModelCache, default: str = "") -> None:
-        """``default``: the name of the model that is meant where none is named."""
+    def __init__(self, cache: ModelCache, default: str = "", context: int = 0) -> None:
+        """``default``: the name of the model that is meant where none is named.
+
+        ``context``: the most tokens that workers serve; 0: as many as the model has.
+        """
         self._cache = cache
         self._default = default
+        self._context = context
         self._found: dict[Key, tuple[float, LocalModel]] = {}
 
     async def find(self, name: str, provider: ExecutionProvider | None = None) -> LocalModel:
@@ -46,17 +52,18 @@ class ModelDirectory:
         return model
 
     async def _built_for(self, name: str, provider: ExecutionProvider | None) -> CachedModel:
-        best = (await self.cached(name)).variant  # or the error for a name that means nothing
-        scanned = await anyio.to_thread.run_sync(self._cache.scan)
-        for cached in scanned:
-            if cached.variant.alias == best.alias and cached.variant.provider is provider:
+        best = await self.cached(name)  # or the error for a name that means nothing
+        for cached in (best, *await self.on_disk()):
+            same = cached.variant.alias == best.variant.alias
+            if same and cached.variant.provider is provider:
                 return cached
         text = f"The model '{name}' is not on this machine in a variant for {provider}"
         raise ApiError(404, "model_not_found", text, param="ep")
 
     async def lookup(self, key: str) -> CachedModel:
         """As ``ModelCache.find``: raises UnknownModelError, NotCachedError."""
-        return await anyio.to_thread.run_sync(self._cache.find, key.removesuffix(LATEST))
+        found = await anyio.to_thread.run_sync(self._cache.find, key.removesuffix(LATEST))
+        return self._served(found)
 
     async def cached(self, key: str) -> CachedModel:
         try:
@@ -68,7 +75,7 @@ class ModelDirectory:
 
     async def on_disk(self) -> list[CachedModel]:
         """Every model on the disk, best first."""
-        return await anyio.to_thread.run_sync(self._cache.scan)
+        return [*map(self._served, await anyio.to_thread.run_sync(self._cache.scan))]
 
     async def runnable(self) -> list[CachedModel]:
         """Those that this machine can run."""
@@ -82,4 +89,18 @@ class ModelDirectory:
     async def catalog(self) -> list[ModelVariant]:
         """Every variant that can be had and run, on the disk or not, best first."""
         catalog = await anyio.to_thread.run_sync(self._cache.catalog)
-        return [variant for variant in catalog if variant.provider in self._cache.providers]
+        runnable = (each for each in catalog if each.provider in self._cache.providers)
+        return [*map(self._limited, runnable)]
+
+    def _served(self, cached: CachedModel) -> CachedModel:
+        return replace(cached, variant=self._limited(cached.variant))
+
+    def _limited(self, variant: ModelVariant) -> ModelVariant:
+        """The variant with the context that workers serve."""
+        if not self._context:
+            return variant
+        return msgspec.structs.replace(
+            variant,
+            context_length=min(variant.context_length, self._context),
+            max_output_tokens=min(variant.max_output_tokens, self._context),
+        )

@@ -13,7 +13,13 @@ from typing import Any
 from msgspec.structs import replace
 
 from cupola.gateway.core.param_names import ParamNames
-from cupola.gateway.core.request import Conversation, GenerationRequest, ToolOptions, ToolUse
+from cupola.gateway.core.request import (
+    Conversation,
+    GenerationRequest,
+    Tool,
+    ToolOptions,
+    ToolUse,
+)
 from cupola.gateway.http.errors import ApiError
 from cupola.gateway.toolcalls.emitter import Emitter
 from cupola.gateway.toolcalls.enforcing import (
@@ -29,6 +35,7 @@ from cupola.gateway.toolcalls.harmony import HarmonyParser
 from cupola.gateway.toolcalls.known import HERMES_CALLS
 from cupola.gateway.toolcalls.marked import MarkedParser
 from cupola.gateway.toolcalls.parser import Parser
+from cupola.gateway.toolcalls.raw_call import RawCallParser
 from cupola.gateway.toolcalls.tool_prompt import definition, described
 from cupola.scheduler.protocol.messages import (
     Chat,
@@ -49,6 +56,7 @@ class Prepared:
     work: Work
     names: ParamNames  # the request's, with the parameter that the constraint comes from
     parser: Callable[[int], Parser] | None = None  # for the answer with this index; None: all text
+    custom: frozenset[str] = frozenset()  # names of the custom tools
 
 
 def prepare(request: GenerationRequest, answer_format: AnswerFormat, new_id: NewId) -> Prepared:
@@ -68,9 +76,12 @@ def prepare(request: GenerationRequest, answer_format: AnswerFormat, new_id: New
         keep_special=request.show_special or (parsed and answer_format.special),
         prompt_logprobs=request.prompt_logprobs,
         cache_salt=request.cache_salt,
+        timings=request.timings,
+        progress=request.progress,
     )
     parser = _parser(request, answer_format, new_id) if parsed else None
-    return Prepared(work, _names(request, work), parser)
+    custom = frozenset(tool.name for tool in request.tools.tools if tool.custom)
+    return Prepared(work, _names(request, work), parser, custom)
 
 
 def _sampling(request: GenerationRequest) -> SamplingParams:
@@ -82,6 +93,13 @@ def _sampling(request: GenerationRequest) -> SamplingParams:
 
 def _calls_only(request: GenerationRequest) -> bool:
     return bool(request.tools.tools) and request.tools.use is ToolUse.REQUIRED
+
+
+def _raw_tool(request: GenerationRequest) -> Tool | None:
+    """The custom tool whose text is the whole answer: its grammar is that of the answer."""
+    tools = request.tools.tools
+    alone = _calls_only(request) and len(tools) == 1
+    return tools[0] if alone and tools[0].grammar is not None else None
 
 
 def _names(request: GenerationRequest, work: Work) -> ParamNames:
@@ -148,7 +166,7 @@ def _narrowed(request: GenerationRequest, answer_format: AnswerFormat) -> Answer
         return answer_format
     if answer_format.special and form.bare:  # grammars here know no special tokens
         return replace(answer_format, tools=replace(form, markers=()))
-    return replace(answer_format, tools=replace(form, bare=False))
+    return replace(answer_format, tools=replace(form, bare=False, whole=False))
 
 
 def _is_mixed(request: GenerationRequest) -> bool:
@@ -167,6 +185,8 @@ def _constraint(request: GenerationRequest, answer_format: AnswerFormat) -> Cons
         if request.constraint is not None:
             text = "A required call leaves no room for an answer of another form"
             raise ApiError(400, "invalid_value", text, param="constraint")
+        if (raw := _raw_tool(request)) is not None:
+            return raw.grammar
         return required_calls(tools.tools, parallel=tools.parallel, think=thinking)
     if _is_mixed(request):
         return _mixed(request.constraint, tools, answer_format)
@@ -202,6 +222,7 @@ def _parser(
 ) -> Callable[[int], Parser]:
     tools = request.tools
     names = frozenset(tool.name for tool in tools.tools)
+    raw = _raw_tool(request)
     assert isinstance(request.prompt, Conversation)
     opened = request.prompt.template_options.get("add_generation_prompt", True)
     in_reasoning = (
@@ -213,6 +234,8 @@ def _parser(
 
     def make(index: int) -> Parser:
         emitter = Emitter(index, new_id, tools.parallel)
+        if raw is not None:
+            return RawCallParser(raw.name, emitter)
         if answer_format.harmony:
             return HarmonyParser(names, emitter)
         return MarkedParser(

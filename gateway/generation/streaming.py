@@ -12,12 +12,13 @@ from typing import Protocol
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from cupola.gateway.core.events import Event
+from cupola.gateway.core.events import Event, PromptRead
 from cupola.gateway.generation.collected import without_stopped_calls
 from cupola.gateway.http.disconnect import cancelled_on_disconnect
 from cupola.gateway.http.errors import ApiError, RequestFailed, from_failure
 
 SSE = b"text/event-stream; charset=utf-8"
+ROOM = "x-cupola-max-tokens"  # the limit on new tokens, where the context holds no more
 
 
 class Frames(Protocol):
@@ -68,13 +69,14 @@ class Answer:
         async for batch in self._events:
             events += batch
         whole = self._frames.whole(without_stopped_calls(events))
-        return Response(whole, media_type="application/json")
+        return Response(whole, headers=_room(events), media_type="application/json")
 
     async def _stream(self, batch: list[Event], send: Send) -> None:
         headers = [
             (b"content-type", self._frames.stream_type),
             (b"cache-control", b"no-cache"),
             (b"x-accel-buffering", b"no"),  # nginx would hold the stream back
+            *((name.encode(), value.encode()) for name, value in _room(batch).items()),
         ]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         body = self._frames.begin() + self._encode(batch)
@@ -90,3 +92,9 @@ class Answer:
 
     def _encode(self, batch: list[Event]) -> bytes:
         return self._frames.encode(batch) if batch else self._frames.idle()
+
+
+def _room(events: list[Event]) -> dict[str, str]:
+    """The header that tells of a shortened limit. Of several prompts, the least is told."""
+    rooms = [event.room for event in events if isinstance(event, PromptRead) and event.room]
+    return {ROOM: str(min(rooms))} if rooms else {}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 
 import msgspec
@@ -11,23 +11,32 @@ from cupola.gateway.core.events import (
     Event,
     Finished,
     Logprobs,
+    Measured,
     PromptLogprobs,
     PromptRead,
+    Reading,
     ReasoningDelta,
     TextDelta,
     ToolCallArguments,
     ToolCallStart,
     UsageTotal,
 )
+from cupola.gateway.toolcalls.custom_input import CustomInputs
 from cupola.gateway.toolcalls.parser import Parser
 from cupola.scheduler.protocol.messages import FinishReason, Output
 
 
 class Translator:
-    """``make_parser`` makes the parser of one answer; None: all is text."""
+    """``make_parser`` makes the parser of one answer; None: all is text.
 
-    def __init__(self, make_parser: Callable[[int], Parser] | None) -> None:
+    ``custom``: names of the custom tools.
+    """
+
+    def __init__(
+        self, make_parser: Callable[[int], Parser] | None, custom: Collection[str] = ()
+    ) -> None:
         self._make_parser = make_parser
+        self._custom = custom
         self._answers: dict[int, _Answer] = {}
 
     def translate(self, output: Output) -> list[Event]:
@@ -39,19 +48,24 @@ class Translator:
             events.insert(0, Logprobs(output.index, output.logprobs))
         if output.prompt_logprobs:
             events.insert(0, PromptLogprobs(output.index, output.prompt_logprobs))
+        if output.timings is not None:
+            events.insert(0, Measured(output.index, output.timings))
         if output.prompt_usage is not None:
-            events.insert(0, PromptRead(output.index, output.prompt_usage))
+            events.insert(0, PromptRead(output.index, output.prompt_usage, output.room))
+        if output.progress is not None:
+            events.insert(0, Reading(output.index, output.progress))
         if output.finish_reason is not None:
             events.append(self._end(output))
         if output.usage is not None:
             reasoned = sum(answer.reasoned for answer in self._answers.values())
-            events.append(UsageTotal(output.usage, reasoned))
+            events.append(UsageTotal(output.usage, reasoned, output.timings))
         return events
 
     def _answer(self, index: int) -> _Answer:
         if index not in self._answers:
             assert self._make_parser is not None
-            self._answers[index] = _Answer(self._make_parser(index))
+            inputs = CustomInputs(self._custom) if self._custom else None
+            self._answers[index] = _Answer(self._make_parser(index), inputs)
         return self._answers[index]
 
     def _end(self, output: Output) -> Finished:
@@ -74,6 +88,7 @@ class _Answer:
     """One answer so far."""
 
     parser: Parser
+    inputs: CustomInputs | None = None  # where there are custom tools
     called: bool = False  # a tool
     arguments: list[str] = field(default_factory=list)  # pieces of the last call's, so far
     reasoned: int = 0  # tokens
@@ -95,6 +110,8 @@ class _Answer:
         if output.finish_reason is not None:
             events += self.parser.finish(cut=_is_cut(output))
         self._count(output, events)
+        if self.inputs is not None:
+            return self.inputs.translated(events, ended=output.finish_reason is not None)
         return events
 
     def _count(self, output: Output, events: list[Event]) -> None:

@@ -18,7 +18,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 METHODS = ("GET", "POST", "DELETE", "OPTIONS")
-READABLE = ("x-request-id", "x-client-request-id", "retry-after")
+READABLE = ("x-request-id", "x-client-request-id", "retry-after", "x-cupola-max-tokens")
 REMEMBER_SECONDS = 600  # that browsers keep the answer to a preflight request
 
 

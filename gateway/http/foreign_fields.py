@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 # Where and how fast something is computed, what is logged, how an answer is reported.
 HARMLESS = frozenset(
     # llama-server
-    "cache_prompt id_slot slot_id n_keep n_discard min_keep timings_per_token return_progress "
+    "cache_prompt id_slot slot_id n_keep n_discard min_keep "
     "reasoning_format return_tokens response_fields n_cache_reuse speculative.n_max "
     "speculative.n_min speculative.p_min n_ctx num_ctx n_threads n_batch verbose "
     # vLLM, SGLang, TGI

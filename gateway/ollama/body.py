@@ -26,7 +26,6 @@ from cupola.scheduler.protocol.messages import Constraint, ConstraintKind, Text
 
 LATEST = ":latest"  # Ollama's clients add it to names without a tag
 NAMES = {
-    "max_tokens": "options.num_predict",
     "constraint": "format",
     "template_options": "think",
 }
@@ -79,8 +78,14 @@ class Prompted(Endpoint):
     think: bool | Literal["low", "medium", "high", "max"] | None = None
     logprobs: bool | None = None
     top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
+    parse_special: bool | None = None
     truncate: bool | None = None
     shift: bool | None = None
+
+    @property
+    def parses(self) -> bool | None:
+        """Whether texts that spell a special token have that token; None: nothing is said."""
+        return self.options.parse_special if self.parse_special is None else self.parse_special
 
     @property
     def key(self) -> str:
@@ -192,7 +197,7 @@ class OllamaChat(Prompted):
             return None
         messages = tuple(message.for_template() for message in self.messages)
         begun = messages[-1]["role"] == "assistant" and "tool_calls" not in messages[-1]
-        prompt = Conversation(messages, self.template_options, continue_last=begun)
+        prompt = Conversation(messages, self.template_options, begun, bool(self.parses))
         return self.generation(prompt, self.tool_options)
 
     @model_validator(mode="after")
@@ -224,10 +229,11 @@ class OllamaGenerate(Prompted):
         if not self.prompt:
             return None
         if self.raw:
-            return self.generation(Text(self.prompt))
+            return self.generation(Text(self.prompt, self.parses is not False))
         system = ({"role": "system", "content": self.system},) if self.system else ()
         messages = (*system, {"role": "user", "content": self.prompt})
-        return self.generation(Conversation(messages, self.template_options))
+        prompt = Conversation(messages, self.template_options, parse_special=bool(self.parses))
+        return self.generation(prompt)
 
     @model_validator(mode="after")
     def _raw_is_raw(self) -> OllamaGenerate:
@@ -241,6 +247,7 @@ class OllamaEmbed(Endpoint):
 
     model: Model
     input: str | Annotated[list[str], Field(max_length=MAX_INPUTS)]
+    parse_special: bool | None = None
     truncate: bool | None = None
     dimensions: Count | None = None
     keep_alive: KeepAlive | None = None
@@ -254,5 +261,6 @@ class OllamaEmbeddings(Endpoint):
 
     model: Model
     prompt: Annotated[str, null_means("", str | None)] = ""
+    parse_special: bool | None = None
     keep_alive: KeepAlive | None = None
     options: OllamaOptions | None = None

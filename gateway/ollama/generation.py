@@ -111,7 +111,9 @@ class GenerationEndpoints:
         body = await read_body(OllamaEmbed, request)
         began = time.perf_counter_ns()
         texts = [body.input] if isinstance(body.input, str) else body.input
-        task = Embed(tuple(map(Text, texts)), body.dimensions, body.truncate is not False)
+        parse = body.parse_special is not False
+        given = tuple(Text(text, parse) for text in texts)
+        task = Embed(given, body.dimensions, body.truncate is not False)
         with with_param_names({"texts": "input"}):
             found = await self._vectors(request, body.model, task, body.keep_alive)
         return json_answer(
@@ -126,7 +128,8 @@ class GenerationEndpoints:
 
     async def embeddings(self, request: Request) -> Response:
         body = await read_body(OllamaEmbeddings, request)
-        task = Embed((Text(body.prompt),) if body.prompt else (), truncate=True)
+        text = Text(body.prompt, body.parse_special is not False)
+        task = Embed((text,) if body.prompt else (), truncate=True)
         with with_param_names({"texts": "prompt"}):
             found = await self._vectors(request, body.model, task, body.keep_alive)
         vector = in_numbers(found.vectors[0]) if found.vectors else msgspec.Raw(b"[]")

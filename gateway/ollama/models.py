@@ -6,7 +6,6 @@ import hashlib
 import re
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import anyio.to_thread
@@ -36,7 +35,7 @@ from cupola.gateway.ollama.answers import (
 from cupola.gateway.ollama.body import Named
 from cupola.gateway.openapi.absent import absent
 from cupola.gateway.openapi.described import Operation, Section, delete, get, post
-from cupola.gateway.toolcalls.directory import TEMPLATE
+from cupola.gateway.toolcalls.directory import read_template
 from cupola.gateway.toolcalls.formats import AnswerFormat
 from cupola.scheduler.protocol.messages import Serving
 
@@ -90,7 +89,7 @@ class ModelEndpoints:
         return json_answer(OllamaTags([await self._entry(model) for model in cached]))
 
     async def ps(self, request: Request) -> Response:
-        status = self._client.status
+        status = await self._client.status_now()
         workers = status.workers if status else ()
         running = []
         for cached in await self._models.on_disk():
@@ -110,7 +109,7 @@ class ModelEndpoints:
                 license=variant.license,
                 modelfile=f"FROM {variant.id}\n",
                 parameters="",
-                template=await anyio.to_thread.run_sync(_template, cached.path),
+                template=await anyio.to_thread.run_sync(read_template, cached.path),
                 details=entry.details,
                 model_info={
                     "general.architecture": family,
@@ -174,7 +173,7 @@ def _capabilities(task: str, answer_format: AnswerFormat) -> list[str]:
         return ["embedding"]
     able = {
         "completion": True,
-        "tools": answer_format.template_takes_tools,
+        "tools": answer_format.chats,
         "thinking": answer_format.thinks,
     }
     return [name for name, can in able.items() if can]
@@ -185,13 +184,6 @@ def _left(servings: list[Serving]) -> timedelta:
     times = [serving.expires_in for serving in servings]
     known = [seconds for seconds in times if seconds is not None]
     return timedelta(seconds=max(known)) if known and len(known) == len(times) else FOREVER
-
-
-def _template(folder: Path) -> str:
-    try:
-        return (folder / TEMPLATE).read_text("utf-8")
-    except (OSError, ValueError):
-        return ""
 
 
 def _refuse(text: str) -> Any:

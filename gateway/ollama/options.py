@@ -47,6 +47,7 @@ class OllamaOptions(Endpoint):
     seed: Seed | None = None
     num_predict: Limit | None = None  # below 0: as many as the context holds
     stop: Stop | None = None
+    parse_special: bool | None = None  # here because Ollama's clients send no further fields
     mirostat: Natural | None = None
     mirostat_tau: float | None = None
     mirostat_eta: float | None = None
@@ -79,7 +80,6 @@ class OllamaOptions(Endpoint):
             "frequency_penalty": self.frequency_penalty,
             "seed": None if self.seed is None or self.seed < 0 else self.seed,
             "max_tokens": None if (self.num_predict or -1) < 0 else self.num_predict,
-            "fewer": True,
             "stop": tuple(self.stop or ()),
             "logprobs": logprobs,
         }

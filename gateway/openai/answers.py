@@ -8,6 +8,7 @@ import msgspec
 
 from cupola.cache.quality import Quality
 from cupola.gateway.core.vectors import Numbers
+from cupola.gateway.openai.timings import ServerTimings
 
 
 class PromptTokensDetails(msgspec.Struct, frozen=True):
@@ -53,10 +54,18 @@ class Function(msgspec.Struct, frozen=True):
     arguments: str
 
 
-class FunctionCall(msgspec.Struct, frozen=True):
+class Custom(msgspec.Struct, frozen=True):
+    name: str
+    input: str
+
+
+class AnswerCall(msgspec.Struct, frozen=True):
+    """A call of a function, or of a custom tool."""
+
     id: str
-    function: Function
-    type: Literal["function"] = "function"
+    function: Function | msgspec.UnsetType = msgspec.UNSET
+    custom: Custom | msgspec.UnsetType = msgspec.UNSET
+    type: Literal["function", "custom"] = "function"
 
 
 class AnswerMessage(msgspec.Struct, frozen=True):
@@ -67,7 +76,7 @@ class AnswerMessage(msgspec.Struct, frozen=True):
     refusal: None = None
     reasoning_content: str | msgspec.UnsetType = msgspec.UNSET
     reasoning: str | msgspec.UnsetType = msgspec.UNSET
-    tool_calls: tuple[FunctionCall, ...] | msgspec.UnsetType = msgspec.UNSET
+    tool_calls: tuple[AnswerCall, ...] | msgspec.UnsetType = msgspec.UNSET
     function_call: Function | msgspec.UnsetType = msgspec.UNSET
 
 
@@ -89,6 +98,7 @@ class ChatCompletion(msgspec.Struct, frozen=True):
     system_fingerprint: str
     object: Literal["chat.completion"] = "chat.completion"
     service_tier: Literal["default"] = "default"
+    timings: ServerTimings | msgspec.UnsetType = msgspec.UNSET
 
 
 class LegacyLogprobs(msgspec.Struct, frozen=True):
@@ -117,6 +127,14 @@ class TextCompletion(msgspec.Struct, frozen=True):
     system_fingerprint: str
     object: Literal["text_completion"] = "text_completion"
     usage: CompletionUsage | msgspec.UnsetType | None = msgspec.UNSET
+    timings: ServerTimings | msgspec.UnsetType = msgspec.UNSET
+
+
+class InputTokens(msgspec.Struct, frozen=True):
+    """How many tokens the prompt of a request has."""
+
+    input_tokens: int
+    object: Literal["response.input_tokens"] = "response.input_tokens"
 
 
 class ModelEntry(msgspec.Struct, frozen=True, rename={

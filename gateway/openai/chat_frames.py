@@ -12,6 +12,7 @@ from cupola.gateway.core.events import (
     Event,
     Finished,
     Logprobs,
+    Reading,
     Reason,
     ReasoningDelta,
     TextDelta,
@@ -20,29 +21,34 @@ from cupola.gateway.core.events import (
     UsageTotal,
 )
 from cupola.gateway.core.fingerprint import FINGERPRINT
-from cupola.gateway.generation.collected import CollectedAnswer, collect
+from cupola.gateway.generation.collected import CollectedAnswer, CollectedCall, collect
 from cupola.gateway.generation.streaming import SSE
 from cupola.gateway.http.errors import ApiError
 from cupola.gateway.openai.answers import (
+    AnswerCall,
     AnswerMessage,
     ChatCompletion,
     Choice,
     CompletionTokensDetails,
     CompletionUsage,
+    Custom,
     Function,
-    FunctionCall,
     PromptTokensDetails,
 )
 from cupola.gateway.openai.chunks import DONE, KEEP_ALIVE, ChunkEncoder, event
 from cupola.gateway.openai.errors import OpenAIErrors
 from cupola.gateway.openai.logprobs import chat_logprobs
+from cupola.gateway.openai.timings import timings_of, with_progress, with_timings
 from cupola.scheduler.protocol.messages import TokenLogprob, Usage
 
 _errors = OpenAIErrors()
 
 
 class ChatFrames:
-    """See ``streaming.Frames``. ``functions``: calls are written as ``function_call``."""
+    """See ``streaming.Frames``. ``functions``: calls are written as ``function_call``.
+
+    ``timings``: all chunks have them, not only the last one.
+    """
 
     stream_type = SSE
     chunk_encoder: type[ChunkEncoder] = ChunkEncoder
@@ -56,6 +62,7 @@ class ChatFrames:
         include_reasoning: bool = True,
         logprobs: bool = False,
         functions: bool = False,
+        timings: bool = False,
     ) -> None:
         self._id = f"chatcmpl-{uuid.uuid4().hex}"
         self._created = int(time.time())
@@ -65,11 +72,13 @@ class ChatFrames:
         self._include_reasoning = include_reasoning
         self._logprobs = logprobs
         self._functions = functions
+        self._timings = timings
         self._chunks = self.chunk_encoder(
             self._id, self._created, model, FINGERPRINT, include_usage
         )
         # Logprobs that wait for the text they belong to, by answer.
         self._waiting: dict[int, tuple[TokenLogprob, ...]] = {}
+        self._custom: set[tuple[int, int]] = set()  # calls of custom tools: answer and number
 
     # -- whole -------------------------------------------------------------------------------------
 
@@ -82,6 +91,7 @@ class ChatFrames:
             choices=tuple(self._choice(i, a) for i, a in enumerate(collected.answers)),
             usage=usage_of(collected.usage, collected.reasoning_tokens),
             system_fingerprint=FINGERPRINT,
+            timings=timings_of(collected.timings) if collected.timings else msgspec.UNSET,
         )
         return msgspec.json.encode(completion)
 
@@ -100,9 +110,7 @@ class ChatFrames:
             call = answer.calls[0]
             further["function_call"] = Function(call.name, call.arguments)
         elif answer.calls:
-            further["tool_calls"] = tuple(
-                FunctionCall(call.id, Function(call.name, call.arguments)) for call in answer.calls
-            )
+            further["tool_calls"] = tuple(_call(call) for call in answer.calls)
         return AnswerMessage((answer.text or None) if answer.calls else answer.text, **further)
 
     def _reason(self, reason: Reason) -> str:
@@ -116,7 +124,7 @@ class ChatFrames:
     def encode(self, events: list[Event]) -> bytes:
         frames = [self._frame(event) for event in events]
         frames += [self._flush(index) for index in list(self._waiting)]
-        return b"".join(frames)
+        return b"".join(with_timings(frames, events, each=self._timings))
 
     def _frame(self, event: Event) -> bytes:
         match event:
@@ -134,6 +142,8 @@ class ChatFrames:
                 before = self._flush(index)
                 self._waiting[index] = tokens
                 return before
+            case Reading(index, progress):
+                return with_progress(self._chunks.delta(index, {}), progress)
             case Finished():
                 reason = self._reason(event.reason)
                 return self._flush(event.index) + self._chunks.last(reason, event.index)
@@ -147,6 +157,11 @@ class ChatFrames:
         return self._chunks.delta(index, {}, chat_logprobs(tokens)) if tokens else b""
 
     def _started(self, event: ToolCallStart) -> dict[str, Any]:
+        if event.custom:
+            self._custom.add((event.index, event.call))
+            custom = {"name": event.name, "input": ""}
+            call = {"index": event.call, "id": event.id, "type": "custom", "custom": custom}
+            return {"tool_calls": [call]}
         function = {"name": event.name, "arguments": ""}
         if self._functions:
             return {"function_call": function}
@@ -154,6 +169,9 @@ class ChatFrames:
         return {"tool_calls": [call]}
 
     def _continued(self, event: ToolCallArguments) -> dict[str, Any]:
+        if (event.index, event.call) in self._custom:
+            custom = {"input": event.fragment}
+            return {"tool_calls": [{"index": event.call, "custom": custom}]}
         function = {"arguments": event.fragment}
         if self._functions:
             return {"function_call": function}
@@ -167,6 +185,12 @@ class ChatFrames:
 
     def failure(self, error: ApiError) -> bytes:
         return event(_errors.encode(error))  # and no [DONE]
+
+
+def _call(call: CollectedCall) -> AnswerCall:
+    if call.custom:
+        return AnswerCall(call.id, custom=Custom(call.name, call.arguments), type="custom")
+    return AnswerCall(call.id, Function(call.name, call.arguments))
 
 
 def usage_of(usage: Usage, reasoning_tokens: int = 0) -> CompletionUsage:

@@ -15,6 +15,7 @@ from cupola.gateway.core.events import (
     Finished,
     Logprobs,
     PromptLogprobs,
+    Reading,
     TextDelta,
     UsageTotal,
 )
@@ -32,7 +33,8 @@ from cupola.gateway.openai.chat_frames import usage_of
 from cupola.gateway.openai.chunks import DONE, KEEP_ALIVE, event
 from cupola.gateway.openai.errors import OpenAIErrors
 from cupola.gateway.openai.logprobs import legacy_logprobs
-from cupola.scheduler.protocol.messages import Text, TokenLogprob, Tokens, Usage
+from cupola.gateway.openai.timings import timings_of, with_progress, with_timings
+from cupola.scheduler.protocol.messages import Text, Timings, TokenLogprob, Tokens, Usage
 
 _errors = OpenAIErrors()
 
@@ -51,6 +53,7 @@ class AnswerOptions:
     silent: bool = False  # only the echo is wanted: the one token that is generated is left out
     logprobs: bool = False
     include_usage: bool = False
+    timings: bool = False  # all chunks have them, not only the last one
 
     def waits_for_echo(self, prompt: int) -> bool:
         """Whether the echo of a prompt comes with its logprobs."""
@@ -83,7 +86,7 @@ class CompletionFrames:
             echo = self._echo(prompt, of_prompt)
             for answer in _best(answers, options.answers):
                 choices.append(self._choice(len(choices), echo, of_prompt, answer))
-        return self._body(tuple(choices), self._usage(collected.usage))
+        return self._body(tuple(choices), self._usage(collected.usage), collected.timings)
 
     def _choice(
         self,
@@ -120,7 +123,7 @@ class CompletionFrames:
     def encode(self, events: list[Event]) -> bytes:
         frames = [self._frame(event) for event in events]
         frames += [self._chunk(index, "") for index in list(self._tokens)]
-        return b"".join(frames)
+        return b"".join(with_timings(frames, events, each=self._options.timings))
 
     def _frame(self, event: Event) -> bytes:
         match event:
@@ -130,6 +133,8 @@ class CompletionFrames:
                 return self._chunk(index, text)
             case Logprobs(index, tokens) if not self._options.silent:
                 self._tokens[index] = self._tokens.get(index, ()) + tokens
+            case Reading(index, progress):
+                return with_progress(self._chunk(index, ""), progress)
             case Finished():
                 return self._chunk(event.index, "", event.reason)
             case UsageTotal() if self._options.include_usage:
@@ -178,6 +183,7 @@ class CompletionFrames:
         self,
         choices: tuple[TextChoice, ...],
         usage: CompletionUsage | msgspec.UnsetType | None,
+        timings: Timings | None = None,
     ) -> bytes:
         return msgspec.json.encode(
             TextCompletion(
@@ -187,6 +193,7 @@ class CompletionFrames:
                 choices=choices,
                 system_fingerprint=FINGERPRINT,
                 usage=usage,
+                timings=timings_of(timings) if timings else msgspec.UNSET,
             )
         )
 

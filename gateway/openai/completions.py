@@ -44,6 +44,7 @@ class CompletionsEndpoint:
             silent=body.token_limit == 0,
             logprobs=body.best_logprobs is not None,
             include_usage=body.include_usage,
+            timings=bool(body.timings_per_token),
         )
         requests = [
             generation_of(body, prompt, prompt_logprobs=options.waits_for_echo(number))
@@ -72,11 +73,12 @@ def generation_of(
         constraint=body.constraint,
         show_special=body.skip_special_tokens is False,
         prompt_logprobs=prompt_logprobs,
+        timings=bool(body.timings_per_token),
+        progress=bool(body.return_progress and body.stream),
         cache_salt=body.cache_salt or "",
         ttl=body.seconds_loaded,
         provider=body.ep,
         names={
-            "max_tokens": body.limit_param,
             "constraint": body.constraint_param,
             "prompt_logprobs": "echo",
         },

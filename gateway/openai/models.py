@@ -66,8 +66,7 @@ class ModelEndpoints:
             loaded=any(variant.id in worker.resident for worker in workers),
             display_name=variant.display_name,
             created_at=rfc3339(variant.created_at),
-            # For other models the system message describes the tools.
-            tool_calling=answer_format.template_takes_tools,
+            tool_calling=answer_format.chats,
             engine=serving[0].engine if serving else msgspec.UNSET,
             engine_reason=(serving[0].why if serving else "") or msgspec.UNSET,
             kv_cache=(serving[0].kv_cache if serving else "") or msgspec.UNSET,

@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Route
+
+from cupola.gateway.http.error_codes import WORK
 
 JSON = "application/json"
 TEXT = "text/plain"
@@ -59,6 +61,11 @@ class Operation:
     errors: Sequence[str] = ()  # codes, besides those that a body and every request can have
     succeeds: bool = True
 
+    @property
+    def asks_a_model(self) -> bool:
+        """Whether a model works for it: it can fail in all the ways in which such work can."""
+        return set(WORK) <= set(self.errors)
+
 
 class DescribedRoute(Route):
     """A route of Starlette's that knows its ``operation``."""
@@ -85,3 +92,13 @@ def post(path: str, endpoint: Callable[..., Any], operation: Operation) -> Descr
 
 def delete(path: str, endpoint: Callable[..., Any], operation: Operation) -> DescribedRoute:
     return DescribedRoute(path, endpoint, operation, ["DELETE"])
+
+
+def working(routes: Sequence[BaseRoute]) -> list[DescribedRoute]:
+    """Those whose requests are for a model's work: text, tokens or vectors."""
+    described = [route for route in routes if isinstance(route, DescribedRoute)]
+    return [
+        route
+        for route in described
+        if route.described_methods == ("POST",) and route.operation.asks_a_model
+    ]

@@ -40,7 +40,12 @@ _REQUEST_ID: Schema = {
     "required": True,
     "schema": {"type": "string", "pattern": "^req_[0-9a-f]{32}$"},
 }
+_MAX_TOKENS: Schema = {
+    "description": "How many new tokens fit, where the request asks for more.",
+    "schema": {"type": "integer", "minimum": 1},
+}
 _HEADERS: Schema = {"x-request-id": {"$ref": "#/components/headers/RequestId"}}
+_OF_GENERATION: Schema = {"x-cupola-max-tokens": {"$ref": "#/components/headers/MaxTokens"}}
 REST = Query(Annotated[str, Meta(min_length=1)], "what comes after it")
 _CONVERTER = re.compile(r":[a-z]+}")
 _PARTS = re.compile(r"{(\w+)}")
@@ -80,7 +85,7 @@ class _Document:
             "components": {
                 "schemas": self._components.schemas,
                 "responses": dict(sorted(self._errors.items())),
-                "headers": {"RequestId": _REQUEST_ID},
+                "headers": {"RequestId": _REQUEST_ID, "MaxTokens": _MAX_TOKENS},
             },
         }
 
@@ -138,9 +143,11 @@ class _Document:
             content = {}
             if operation.answer is not None:
                 content = self._content(operation.answer, operation.media)
+            headers = _HEADERS
             if operation.stream:
                 content[operation.stream] = {}  # OpenAPI 3.1 has no words for a stream's pieces
-            good = {"description": "It worked.", "headers": _HEADERS}
+                headers = _HEADERS | (_OF_GENERATION if operation.asks_a_model else {})
+            good = {"description": "It worked.", "headers": headers}
             answers["200"] = good | ({"content": content} if content else {})
         for status, kind in operation.also.items():
             content = self._content(kind)

@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from cupola.gateway.core.scheduler_client import STALE, SchedulerClient
+from cupola.gateway.core.scheduler_client import SchedulerClient
 from cupola.gateway.http.errors import ApiError
 from cupola.gateway.http.json_answer import json_answer
 from cupola.gateway.openapi.described import Operation, Section, get, post
@@ -97,8 +97,8 @@ class HealthApi:
         return json_answer(HealthAnswer("ok"))
 
     async def ready(self, request: Request) -> Response:
-        status = self._client.status
-        if status is None or self._client.status_age > STALE:
+        status = await self._client.status_now()
+        if status is None:
             missing = ["the scheduler does not answer"]
             return json_answer(ReadyAnswer("unavailable", missing), status=503)
         missing = [f"worker {name}" for name in status.missing]

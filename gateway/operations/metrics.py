@@ -1,7 +1,7 @@
 """What the service has done and holds, in Prometheus's text format.
 
-The numbers are the scheduler's, so every gateway process gives the same. They begin again at zero
-when the scheduler restarts, as counters may.
+The numbers are the scheduler's, so every gateway process gives the same. It is asked each time.
+They begin again at zero when the scheduler restarts, as counters may.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from cupola.gateway.core.scheduler_client import STALE, SchedulerClient
+from cupola.gateway.core.scheduler_client import SchedulerClient
 from cupola.gateway.openapi.described import TEXT, Operation, Section, get
-from cupola.scheduler.protocol.messages import Status
+from cupola.scheduler.protocol.messages import Outcome, Status
 
 MEDIA_TYPE = f"{TEXT}; version=0.0.4; charset=utf-8"
 
@@ -32,7 +32,7 @@ class MetricsApi:
         return [get("/metrics", self.metrics, described)]
 
     async def metrics(self, request: Request) -> Response:
-        status = self._client.status if self._client.status_age <= STALE else None
+        status = await self._client.status_now()
         return Response(render(status), headers={"content-type": MEDIA_TYPE})
 
 
@@ -49,19 +49,18 @@ def render(status: Status | None) -> str:
 def _metrics(status: Status) -> Iterator[tuple[str, str, str, Series]]:
     """(name, kind, help, series) of every metric in ``status``."""
     totals = status.totals
-    requests = [
-        ({"outcome": "answered"}, totals.answered),
-        ({"outcome": "failed"}, totals.failed),
-    ]
+    requests: Series = [({"outcome": name}, getattr(totals, name)) for name in Outcome]
     guesses = [
         ({"outcome": "accepted"}, totals.accepted_prediction_tokens),
         ({"outcome": "rejected"}, totals.rejected_prediction_tokens),
     ]
-    yield "requests_total", "counter", "Requests that have ended", requests
-    yield "prompt_tokens_total", "counter", "Tokens of prompts", [({}, totals.prompt_tokens)]
+    text = "Requests for text, tokens or vectors that have ended"
+    yield "requests_total", "counter", text, requests
+    text = "Tokens of prompts that were read"
+    yield "prompt_tokens_total", "counter", text, [({}, totals.prompt_tokens)]
     text = "Tokens of prompts that were in the cache and were not computed again"
     yield "cached_prompt_tokens_total", "counter", text, [({}, totals.cached_tokens)]
-    text = "Tokens that were generated"
+    text = "Tokens that were generated, whatever became of their requests"
     yield "completion_tokens_total", "counter", text, [({}, totals.completion_tokens)]
     text = "Tokens that were guessed and then verified"
     yield "prediction_tokens_total", "counter", text, guesses
@@ -74,7 +73,8 @@ def _metrics(status: Status) -> Iterator[tuple[str, str, str, Series]]:
     )
     workers = [({"worker": worker.name}, worker) for worker in status.workers]
     running = [(labels, worker.running) for labels, worker in workers]
-    yield "requests_running", "gauge", "Requests that a worker has taken", running
+    text = "Requests that a worker has taken, and loads"
+    yield "requests_running", "gauge", text, running
     memory = [(labels, worker.memory_bytes) for labels, worker in workers]
     yield "worker_memory_bytes", "gauge", "Resident memory of a worker", memory
     loaded = [(labels | {"model": model}, 1) for labels, w in workers for model in w.resident]

@@ -9,8 +9,6 @@ from starlette.routing import Route
 from cupola.gateway.core.asking import ask
 from cupola.gateway.core.param_names import with_param_names
 from cupola.gateway.generation.dependencies import ApiDependencies
-from cupola.gateway.generation.generator import new_call_id
-from cupola.gateway.generation.preparation import chat_prompt
 from cupola.gateway.http.error_codes import WORK
 from cupola.gateway.http.json_answer import json_answer
 from cupola.gateway.http.read_body import aside, read_body
@@ -37,7 +35,7 @@ class TokensApi:
     def __init__(self, dependencies: ApiDependencies) -> None:
         self._client = dependencies.client
         self._models = dependencies.models
-        self._formats = dependencies.formats
+        self._counter = dependencies.counter
 
     def routes(self) -> list[Route]:
         return [
@@ -82,7 +80,7 @@ class TokensApi:
             return await self._tokenize_chat(request, await read_body(TokenizeChat, request))
         body = await read_body(TokenizeText, request)
         model = await self._model(body.model)
-        task = Encode(Text(body.text), body.adds_special, body.parse_special is not False)
+        task = Encode(Text(body.text, body.parse_special is not False), body.adds_special)
         with with_param_names({"prompt": "prompt" if body.content is None else "content"}):
             (output,) = await ask(self._client, request, model, task)
         if body.prompt is not None:
@@ -101,22 +99,13 @@ class TokensApi:
 
     async def apply_template(self, request: Request) -> Response:
         body = await read_body(Conversation, request)
-        output, _ = await self._encoded(request, body)
+        output, _ = await self._counter.encode(request, await aside(request, generation_of, body))
         return json_answer(TemplateAnswer(output.text))
 
     async def _tokenize_chat(self, request: Request, body: TokenizeChat) -> Response:
-        output, model = await self._encoded(request, body)
-        return await self._counted(output, model, pieces=bool(body.return_token_strs))
-
-    async def _encoded(self, request: Request, body: Conversation) -> tuple[Output, LocalModel]:
-        """The conversation exactly as POST /v1/chat/completions would put it to the model."""
-        model = await self._model(body.model)
         wanted = await aside(request, generation_of, body)
-        answer_format = await self._formats.of(model.path)
-        with with_param_names(wanted.names):
-            prompt = chat_prompt(wanted, answer_format, new_call_id)
-            (output,) = await ask(self._client, request, model, Encode(prompt))
-        return output, model
+        output, model = await self._counter.encode(request, wanted)
+        return await self._counted(output, model, pieces=bool(body.return_token_strs))
 
     async def _model(self, name: str | None) -> LocalModel:
         return await self._models.find(name or "")

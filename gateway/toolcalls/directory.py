@@ -70,6 +70,11 @@ class FormatDirectory:
         return answer_format
 
 
+def read_template(folder: Path) -> str:
+    """The chat template of the model in ``folder``; empty where it has none."""
+    return _template(folder, _decode(folder / TOKENIZER, _Tokenizer) or _Tokenizer())
+
+
 def read_format(folder: Path) -> AnswerFormat:
     """The format of the model in ``folder``. A file that cannot be read is logged and left out."""
     tokenizer = _decode(folder / TOKENIZER, _Tokenizer) or _Tokenizer()
@@ -78,7 +83,9 @@ def read_format(folder: Path) -> AnswerFormat:
     answer_format = _overridden(format_of_template(template), own)
     special = {token.content for token in tokenizer.added_tokens_decoder.values() if token.special}
     return replace(
-        answer_format, special=any(_is_special(m, special) for m in _markers(answer_format))
+        answer_format,
+        chats=bool(template),
+        special=any(_is_special(m, special) for m in _markers(answer_format)),
     )
 
 

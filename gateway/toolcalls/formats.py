@@ -24,6 +24,7 @@ class ToolCallFormat(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     markers: tuple[Markers, ...] = ()
     payload: Payload = Payload.JSON
     bare: bool = False  # a call may also be the whole answer, without markers
+    whole: bool = False  # an answer may also begin with whole calls as JSON: see ``whole_calls``
     noise: tuple[str, ...] = ()  # further markers, which mean nothing
 
 
@@ -38,6 +39,7 @@ class AnswerFormat(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     reasoning: tuple[Markers, ...] = ()
     starts_in_reasoning: bool = False  # the prompt ends with the first reasoning's start marker
     template_takes_tools: bool = True  # else they are described in a system message
+    chats: bool = False  # there is a chat template, so tools can be sent
     harmony: bool = False  # gpt-oss: every part of an answer names its channel
     special: bool = False  # markers are special tokens, which a worker leaves out by default
     short_ids: bool = False  # the template wants ids of calls to have nine letters and digits

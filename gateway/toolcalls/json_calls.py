@@ -14,7 +14,7 @@ from collections.abc import Callable, Container
 from enum import Enum, auto
 
 ARGUMENTS = ("arguments", "parameters")
-_IGNORED = ("id", "type", "index", "tool_call_id")  # that models add
+IGNORED = ("id", "type", "index", "tool_call_id")  # that models add
 _SPACE = " \t\r\n"
 _MAX_KEY = 200  # characters
 
@@ -148,7 +148,7 @@ class JsonCallReader:
         if self._value.done:
             self._key = _string(self._text)
             self._at = _At.COLON
-            if self._key not in (*ARGUMENTS, *_IGNORED, "name", "function"):
+            if self._key not in (*ARGUMENTS, *IGNORED, "name", "function"):
                 self._fail()
         elif len(self._text) > _MAX_KEY:
             self._fail()

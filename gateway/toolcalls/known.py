@@ -56,7 +56,8 @@ LLAMA4 = AnswerFormat(
     ToolCallFormat((Markers("<|python_start|>", "<|python_end|>"),), Payload.PYTHON, bare=True),
 )
 LLAMA3 = AnswerFormat("llama3", ToolCallFormat((Markers("<|python_tag|>"),), bare=True))
-HERMES = AnswerFormat("hermes", HERMES_CALLS)
+# Qwen 2.5 Coder often leaves the markers out.
+HERMES = AnswerFormat("hermes", replace(HERMES_CALLS, whole=True))
 # For models whose template knows no tools: the markers that most models use.
 GENERIC = AnswerFormat(
     "generic", ToolCallFormat(HERMES_CALLS.markers, bare=True), template_takes_tools=False

@@ -17,6 +17,7 @@ from cupola.gateway.toolcalls.emitter import Emitter, Trim
 from cupola.gateway.toolcalls.formats import AnswerFormat, Markers
 from cupola.gateway.toolcalls.readers import BlockReader, Reader, make_reader
 from cupola.gateway.toolcalls.scanner import find_first, held_back
+from cupola.gateway.toolcalls.whole_calls import WholeCallReader
 
 
 class _State(Enum):
@@ -68,10 +69,12 @@ class MarkedParser:
 
     def finish(self, *, cut: bool = False) -> list[Event]:
         self._run(final=True)
-        if self._state is _State.CALLS and cut and isinstance(self._reader, BlockReader):
-            self._give_up()  # a block is only a call as a whole
-        elif self._state is _State.CALLS:
-            self._close_calls()
+        while self._state is _State.CALLS:
+            if cut and isinstance(self._reader, BlockReader):
+                self._give_up()  # a block is only a call as a whole
+            else:
+                self._close_calls()
+            self._run(final=True)
         if not self._emit.calls and not self._calls_only:
             self._emit.text(self._text.space)
         return self._emit.take()
@@ -92,7 +95,7 @@ class MarkedParser:
             start = self._held.lstrip()
             if not start and not final:
                 return False
-            if start[:1] in ("{", "["):
+            if start[:1] in self._bare_starts():
                 self._begin_calls(Markers(""), "")
                 return True
         found = find_first(self._held, self._marks)
@@ -112,8 +115,12 @@ class MarkedParser:
         return True
 
     def _could_be_bare(self) -> bool:
-        wanted = self._format is not None and self._format.bare
+        wanted = self._format is not None and (self._format.bare or self._format.whole)
         return wanted and self._text.blank and not self._emit.calls and not self._tried
+
+    def _bare_starts(self) -> tuple[str, ...]:
+        assert self._format is not None
+        return ("{", "[", "`") if self._format.whole else ("{", "[")
 
     def _read_reasoning(self, final: bool) -> bool:
         marks = (self._markers.end, self._markers.start)  # some repeat the one in the prompt
@@ -170,7 +177,11 @@ class MarkedParser:
         self._tried = True
         self._begun = False
         self._state, self._markers, self._unsure = _State.CALLS, markers, mark
-        self._reader = make_reader(self._format.payload, self._names, self._begin, self._emit.argue)
+        if self._format.whole and not mark:
+            self._reader = WholeCallReader(self._names, self._begin, self._emit.argue)
+        else:
+            payload = self._format.payload
+            self._reader = make_reader(payload, self._names, self._begin, self._emit.argue)
 
     def _begin(self, name: str) -> None:
         self._emit.begin(name)
@@ -194,7 +205,10 @@ class MarkedParser:
     def _give_up(self) -> None:
         text, self._unsure = self._unsure, ""
         self._state = _State.TEXT
-        self._say(text)
+        if self._markers.start:
+            self._say(text)
+        else:
+            self._held = text + self._held  # there may be markers in it
 
     def _say(self, text: str) -> None:
         if not self._calls_only:

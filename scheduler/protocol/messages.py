@@ -29,9 +29,11 @@ from cupola.scheduler.protocol.tasks import Encode as Encode
 from cupola.scheduler.protocol.tasks import FinishReason as FinishReason
 from cupola.scheduler.protocol.tasks import LocalModel as LocalModel
 from cupola.scheduler.protocol.tasks import Output as Output
+from cupola.scheduler.protocol.tasks import PromptProgress as PromptProgress
 from cupola.scheduler.protocol.tasks import SamplingParams as SamplingParams
 from cupola.scheduler.protocol.tasks import Task as Task
 from cupola.scheduler.protocol.tasks import Text as Text
+from cupola.scheduler.protocol.tasks import Timings as Timings
 from cupola.scheduler.protocol.tasks import TokenLogprob as TokenLogprob
 from cupola.scheduler.protocol.tasks import Tokens as Tokens
 from cupola.scheduler.protocol.tasks import Usage as Usage
@@ -53,6 +55,15 @@ class ErrorCode(enum.StrEnum):
     SCHEDULER_LOST = "scheduler_lost"
     SHUTTING_DOWN = "shutting_down"
     INTERNAL = "internal"
+
+
+class Outcome(enum.StrEnum):
+    """How a request for a model's work has ended. Each request is counted once."""
+
+    ANSWERED = "answered"
+    REFUSED = "refused"  # something is wrong with the request: HTTP's 4xx
+    FAILED = "failed"  # something is wrong here: HTTP's 5xx
+    ABORTED = "aborted"  # nobody waits for it any more
 
 
 class Message(msgspec.Struct, frozen=True, tag=True, omit_defaults=True):
@@ -91,9 +102,13 @@ class Submit(Message, frozen=True):
 
 
 class Abort(Message, frozen=True):
-    """The gateway no longer waits for this request: end it without an answer."""
+    """The gateway no longer waits for this request: end it without an answer.
+
+    A worker answers with an output that has the reason ABORT, if tokens are left to be counted.
+    """
 
     request_id: str
+    counts_as: Outcome | None = Outcome.ABORTED  # None: not at all, it is sent again
 
 
 class LoadModel(Message, frozen=True):
@@ -121,6 +136,9 @@ class UnloadModel(Message, frozen=True):
 
 class Query(Message, frozen=True):
     """Ask for a Status. It is sent every second and is also the gateway's heartbeat."""
+
+    number: int = 0  # rises from query to query
+    ended: dict[Outcome, int] = {}  # requests that ended in the gateway since the last query
 
 
 # -- worker -> scheduler -> gateway ----------------------------------------------------------------
@@ -168,10 +186,12 @@ class ProviderState(msgspec.Struct, frozen=True):
 
 
 class Totals(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Counts of the requests that have ended since the scheduler started."""
+    """What was counted since the scheduler started: requests that have ended, tokens of all."""
 
     answered: int = 0
+    refused: int = 0
     failed: int = 0
+    aborted: int = 0
     prompt_tokens: int = 0
     completion_tokens: int = 0
     cached_tokens: int = 0
@@ -189,6 +209,7 @@ class Status(Message, frozen=True):
     missing: tuple[str, ...] = ()  # names of workers that should be there and are not
     totals: Totals = Totals()
     refused: dict[str, str] = {}  # ids of models that are not loaded for a while, and why
+    answers: int = 0  # the number of the Query that it answers; 0: none
 
 
 # -- worker -> scheduler ---------------------------------------------------------------------------

@@ -30,8 +30,7 @@ class SamplingParams(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=Tr
     that has none either, it is 1, 1 and all.
     """
 
-    max_tokens: int | None = None  # None: as many as fit into the context
-    fewer: bool = False  # if ``max_tokens`` do not fit into the context, fewer are no error
+    max_tokens: int | None = None  # at most; None, or more than fit: as the context holds
     min_tokens: int = 0  # the answer may not end before
     temperature: float | None = None  # 0: greedy
     top_p: float | None = None
@@ -74,10 +73,11 @@ class Chat(msgspec.Struct, frozen=True, tag=True, omit_defaults=True):
     parse_special: bool = False  # a message that spells a special token has that token
 
 
-class Text(msgspec.Struct, frozen=True, tag=True):
+class Text(msgspec.Struct, frozen=True, tag=True, omit_defaults=True):
     """Plain text, tokenized without a template."""
 
     text: str
+    parse_special: bool = True  # text that spells a special token becomes that token
 
 
 class Tokens(msgspec.Struct, frozen=True, tag=True):
@@ -97,15 +97,16 @@ class Work(msgspec.Struct, frozen=True, tag=True, omit_defaults=True):
     keep_special: bool = False  # special tokens are part of the text, for parsers of tool calls
     prompt_logprobs: bool = False  # ``sampling.logprobs`` is for the prompt's tokens as well
     cache_salt: str = ""  # requests share cached prefixes only if their salts are equal
+    timings: bool = False  # every output has timings, not only the last one
+    progress: bool = False  # outputs tell how much of the prompt has been read
 
 
 class Encode(msgspec.Struct, frozen=True, tag=True, omit_defaults=True):
     """Turn a prompt into tokens and, with a chat template, into text. Nothing is generated."""
 
     prompt: Chat | Text
-    # These two are for Text.
-    add_special: bool = True  # the tokenizer adds its special tokens, such as one at the beginning
-    parse_special: bool = True  # text that spells a special token becomes that token
+    # For Text: the tokenizer adds its special tokens, such as one at the beginning.
+    add_special: bool = True
 
 
 class Decode(msgspec.Struct, frozen=True, tag=True, omit_defaults=True):
@@ -133,7 +134,7 @@ Task = Work | Encode | Decode | Embed
 class FinishReason(enum.StrEnum):
     STOP = "stop"  # an end-of-turn token or a stop string
     LENGTH = "length"  # max_tokens or the context is used up
-    ABORT = "abort"
+    ABORT = "abort"  # of an output that only tells what a request has cost that nobody waits for
 
 
 class Usage(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -143,6 +144,26 @@ class Usage(msgspec.Struct, frozen=True, omit_defaults=True):
     accepted_prediction_tokens: int = 0
     rejected_prediction_tokens: int = 0
     load_seconds: float = 0.0  # how long the request waited for its model to be loaded
+
+
+class Timings(msgspec.Struct, frozen=True):
+    """How long a request has taken so far, measured in the worker. It does not count waiting.
+
+    ``generation_seconds`` begin with the first token.
+    """
+
+    usage: Usage
+    prompt_seconds: float
+    generation_seconds: float
+
+
+class PromptProgress(msgspec.Struct, frozen=True):
+    """How much of a prompt has been read."""
+
+    total: int  # tokens
+    cached: int  # of them, that were in the cache
+    read: int  # of them, cached ones included
+    seconds: float
 
 
 class TokenLogprob(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -172,7 +193,12 @@ class Output(msgspec.Struct, frozen=True, omit_defaults=True):
     tokens: tuple[int, ...] = ()  # the result of Encode
     pieces: tuple[bytes, ...] = ()  # the bytes of each of ``tokens``; a character may be split
     embedding: bytes = b""  # the result of Embed: float32, little-endian
-    prompt_usage: Usage | None = None  # in a request's first output: the usage so far
+    # In the first output of a request whose prompt is computed: the usage so far.
+    prompt_usage: Usage | None = None
+    room: int = 0  # in the same output: how many tokens fit, if more were asked for
+    timings: Timings | None = None  # in the last output, and where the Work asks for it
+    # An output of its own, before the first one. It has no text.
+    progress: PromptProgress | None = None
 
     @property
     def last(self) -> bool:

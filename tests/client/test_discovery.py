@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from cupola.cache.home import Home
+from cupola.cache.local_url import local_url
 from cupola.client import running_service
 from cupola.client.errors import NoAnswerError
 from cupola.client.running_service import RunningService, find
@@ -124,7 +125,7 @@ def test_the_configured_address_of_another_folders_service(
 
 
 @pytest.mark.parametrize(
-    ("host", "shown"), [("0.0.0.0", "127.0.0.1"), ("::", "[::1]"), ("localhost", "localhost")]
+    ("host", "shown"), [("0.0.0.0", "127.0.0.1"), ("::", "[::1]"), ("localhost", "127.0.0.1")]
 )
 def test_addresses_for_all_are_asked_here(
     home: Home, monkeypatch: pytest.MonkeyPatch, host: str, shown: str
@@ -139,7 +140,7 @@ def test_the_shortcut_for_the_default_address_is_that_of_the_settings(
 ) -> None:
     monkeypatch.delenv("CUPOLA_PORT")
     defaults = Settings.model_validate({})
-    assert running_service.configured_url(home) == f"http://{defaults.host}:{defaults.port}"
+    assert running_service.configured_url(home) == local_url(defaults.host, defaults.port)
     home.settings_file.write_text("port = 90")
     monkeypatch.setenv("CUPOLA_HOME", str(home.root))
     assert running_service.configured_url(home) == "http://127.0.0.1:90"

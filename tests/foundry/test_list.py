@@ -177,15 +177,24 @@ def test_the_prompt_template_of_the_folder(
     assert (template.system, template.user) == expected
 
 
-def test_a_model_whose_template_knows_tools(start: Callable[..., Service], tmp_path: Path) -> None:
+def test_models_with_a_chat_template_can_call_tools(
+    start: Callable[..., Service], tmp_path: Path
+) -> None:
+    """Those of the catalog have one before they are downloaded."""
     place(tmp_path, "phi:1")
+    place(tmp_path, "base:1")
     folder = Home(tmp_path).model_folder("Microsoft", "phi:1")
     (folder / "chat_template.jinja").write_text(
         "{% if tools %}<tool_call>{{ tools }}</tool_call>{% endif %}{{ messages }}"
     )
     with client(start()) as http:
         knows = {model.name: model.supportsToolCalling for model in listed(http)}
-        assert (knows["phi:1"], knows[MODEL_ID]) == (True, False)
+        assert knows == {
+            variant.id: variant.task == "chat-completion" for variant in built_in()
+        } | {
+            "phi:1": True,
+            "base:1": False,
+        }
         assert http.get("/v1/models/phi:1").json()["toolCalling"] is True
 
 

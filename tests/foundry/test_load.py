@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import pytest
@@ -46,7 +47,8 @@ def test_every_name_loads_and_unloads(http: httpx2.Client, name: str) -> None:
 @pytest.mark.parametrize("query", [
     "ttl=600&ep=",  # Python 0.5
     "ttl=600",  # JS, Rust
-    "ttl=600&ep=cuda",  # for a model of another provider it says nothing
+    "ttl=600&ep=cpu",
+    "ttl=600&ep=CPUExecutionProvider",
     "timeout=600",  # C#
     "ttl=&timeout=600&unload=",
     "ttl=600&unload=false",  # a ttl above 0 wins
@@ -113,6 +115,32 @@ def test_a_model_that_is_known_but_not_downloaded(start: Callable[..., Service])
 def test_values_that_cannot_be(http: httpx2.Client, query: str, param: str) -> None:
     answer = http.get(f"/openai/load/{MODEL_ID}?{query}")
     assert (answer.status_code, answer.json()["error"]["param"]) == (400, param)
+
+
+@pytest.mark.parametrize("ep", ["cuda", "WebGpuExecutionProvider", "openvino", "tpu", "no such"])
+def test_a_provider_that_is_not_here_is_refused_alike_at_load_and_in_requests(
+    http: httpx2.Client, ep: str
+) -> None:
+    """By all that takes ``ep``: same status, same text, and nothing is loaded."""
+    user = {"role": "user", "content": "Hello!"}
+    bodies: dict[str, dict[str, Any]] = {
+        "/v1/chat/completions": {"messages": [user]},
+        "/v1/completions": {"prompt": "Hello!"},
+        "/v1/responses": {"input": "Hello!"},
+    }
+    refusal = http.get(f"/openai/load/{ALIAS}", params={"ttl": "600", "ep": ep})
+    assert refusal.status_code in (400, 404)
+    assert refusal.json()["error"]["param"] == "ep"
+    for path, body in bodies.items():
+        answer = http.post(path, json={"model": ALIAS, "ep": ep, **body})
+        assert (answer.status_code, answer.json()) == (refusal.status_code, refusal.json())
+    assert loaded(http) == []
+
+
+def test_an_empty_provider_is_none(http: httpx2.Client) -> None:
+    get(http, f"/openai/load/{ALIAS}?ep=")
+    body = {"model": ALIAS, "ep": "", "prompt": "Hello!"}
+    assert http.post("/v1/completions", json=body).status_code == 200
 
 
 def test_unload_all(start: Callable[..., Service], tmp_path: Path) -> None:

@@ -208,4 +208,4 @@ class ResidencyMachine(RuleBasedStateMachine):
 
 
 TestResidency = ResidencyMachine.TestCase
-TestResidency.settings = settings(max_examples=200, stateful_step_count=40, deadline=None)
+TestResidency.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)

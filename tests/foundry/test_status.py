@@ -19,6 +19,7 @@ def test_generation_a(shared: Service, http: httpx2.Client) -> None:
     status = http.get("/openai/status").json()
     folder = http.get("/foundry/cache").json()["location"]
     assert status == {
+        "endpoint": shared.url,
         "endpoints": [shared.url],
         "modelDirPath": folder,
         "pipeName": None,
@@ -64,7 +65,7 @@ def test_the_gpu_device_is_that_of_the_workers(
         running = tuple(WorkerStatus(name, kind, pid=1) for name, kind in workers.items())
         scheduler.status = Status("first", workers=running)
         with RunningGateway(scheduler.endpoint, tmp_path) as gateway, gateway.http() as http:
-            gateway.until(lambda: gateway.client.status == scheduler.status)
+            gateway.until(lambda: http.get("/ready").status_code == 200)
             assert http.get("/openai/getgpudevice").json() == gpu
             for device in range(4):
                 answer = http.get(f"/openai/setgpudevice/{device}")

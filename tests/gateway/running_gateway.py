@@ -26,7 +26,7 @@ from cupola.scheduler.protocol.endpoint import Endpoint
 from cupola.workers.device.discovery import discover
 
 T = TypeVar("T")
-WAIT = 10.0  # seconds after which a test gives up; never waited for when all is well
+WAIT = 60.0  # seconds after which a test gives up; never waited for when all is well
 MODEL = "smollm2-135m"
 MODEL_ID = "smollm2-135m-instruct-generic-cpu:1"
 HELLO: dict[str, Any] = {"model": MODEL, "messages": [{"role": "user", "content": "Hello!"}]}

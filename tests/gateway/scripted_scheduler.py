@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
 import zmq
+from msgspec.structs import replace
 
 from cupola.cache.catalog import ExecutionProvider
 from cupola.scheduler.protocol.endpoint import Endpoint, local_endpoint, remove
@@ -35,7 +36,7 @@ from cupola.scheduler.protocol.messages import (
     encode,
 )
 
-WAIT = 10.0  # seconds after which a test gives up; never waited for when all is well
+WAIT = 60.0  # seconds after which a test gives up; never waited for when all is well
 WORKER = WorkerStatus("cpu:0/0", ExecutionProvider.CPU, pid=1)
 FIRST = Status("first", workers=(WORKER,))
 SECOND = Status("second", workers=(WORKER,))  # of another scheduler, after a restart
@@ -130,7 +131,7 @@ class ScriptedScheduler:
     def _answer(self, message: Any) -> None:
         if isinstance(message, Query):
             if self.status is not None:
-                self._reply(self.status)
+                self._reply(replace(self.status, answers=message.number))
             return
         self.seen.put(message)
         if self.script is not None:

@@ -286,3 +286,18 @@ def test_an_answer_is_as_described(
         body = http.post("/v1/chat/completions", json=HELLO | {"model": MODEL}).json()
     schema = {"$ref": "#/components/schemas/ChatCompletion", "components": document["components"]}
     jsonschema.Draft202012Validator(schema).validate(body)
+
+
+def test_the_page_of_the_api_has_every_endpoint(document: dict[str, Any]) -> None:
+    """Those that are not here aside. Foundry Local's are named by the beginnings of their paths."""
+    page = (Path(__file__).parents[2] / "docs" / "api.md").read_text("utf-8")
+    table = page.partition("## Endpoints")[2].partition("\n## ")[0]
+    named = set(re.findall(r"`(?:[A-Z, `]+ )?(/[^\s`]*)`", table))
+    beginnings = tuple(name.removesuffix("...") for name in named if name.endswith("/..."))
+    here = [
+        path
+        for path, methods in document["paths"].items()
+        if not any("Not here" in operation["tags"] for operation in methods.values())
+    ]
+    assert len(here) > 30
+    assert [p for p in here if p not in named and not p.startswith(beginnings)] == []

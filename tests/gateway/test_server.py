@@ -22,6 +22,7 @@ from cupola.scheduler.protocol.lifeline import ORPHANED
 from cupola.scheduler.protocol.messages import (
     Abort,
     ErrorCode,
+    Outcome,
     Output,
     Outputs,
     Rejected,
@@ -101,7 +102,7 @@ def test_stream_that_outlives_the_grace_time_ends_with_an_error(
         gateway.join()
     assert b'"code":"shutting_down"' in received and b"[DONE]" not in received
     assert received.endswith(b"0\r\n\r\n")
-    assert scheduler.next(Abort) == Abort(request_id)
+    assert scheduler.next(Abort) == Abort(request_id, counts_as=Outcome.FAILED)
 
 
 def test_whole_answer_that_outlives_the_grace_time(
@@ -243,7 +244,7 @@ def test_request_that_had_not_begun_runs_in_the_next_life(
         with gateway.post(HELLO | {"stream": stream}) as connection:
             first = mortal.next(Submit)
             with restarted(mortal) as second:
-                assert second.next(Abort) == Abort(first.request_id)
+                assert second.next(Abort) == Abort(first.request_id, counts_as=None)
                 again = second.next(Submit)
                 answer = read_all(connection)
     assert again.work == first.work and again.request_id != first.request_id
@@ -275,7 +276,7 @@ def test_request_made_while_the_scheduler_is_away_runs_once(
         ):
             first = second.next(Submit)  # the gateway does not know yet that it is another one
             second.status = SECOND
-            assert second.next(Abort) == Abort(first.request_id)
+            assert second.next(Abort) == Abort(first.request_id, counts_as=None)
             again = second.next(Submit)
             second.send(*words(again))
             answer = read_all(connection)

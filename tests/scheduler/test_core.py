@@ -6,6 +6,7 @@ import msgspec
 import pytest
 
 from cupola.cache.catalog import ExecutionProvider
+from cupola.gateway.http.errors import TABLE
 from cupola.scheduler.core import Scheduler
 from cupola.scheduler.policy import SchedulerPolicy
 from cupola.scheduler.protocol.messages import (
@@ -17,8 +18,10 @@ from cupola.scheduler.protocol.messages import (
     Heartbeat,
     LoadModel,
     LocalModel,
+    Outcome,
     Output,
     Outputs,
+    PromptProgress,
     Query,
     Ready,
     Rejected,
@@ -77,22 +80,63 @@ def test_status_tells_what_the_requests_came_to(scheduler):
     for name in ("r1", "r2", "r3", "gone"):
         scheduler.receive(b"g", submit(name), now=0)
     ends = [
-        Output("r1", "a"),
-        Output("r1", "b", FinishReason.STOP, Usage(10, 5, 4, 2, 1)),
-        Output("r2", "c", FinishReason.LENGTH, Usage(3, 7)),
+        Output("r1", "a", made=2, prompt_usage=Usage(10, 2, 4)),
+        Output("r1", "b", FinishReason.STOP, Usage(10, 5, 4, 2, 1), made=3),
+        Output("r2", "c", FinishReason.LENGTH, Usage(3, 7), made=7, prompt_usage=Usage(3, 7)),
+        Output("gone", "d", made=1, prompt_usage=Usage(6, 1)),
     ]
     scheduler.receive(b"w", Outputs(tuple(ends)), now=1)
     scheduler.receive(b"w", Rejected("r3", ErrorCode.INTERNAL, "why"), now=1)
     scheduler.receive(b"g", Abort("gone"), now=1)
+    spent = Output("gone", "", FinishReason.ABORT, Usage(6, 3, 0, 1, 4), made=2)
+    assert scheduler.receive(b"w", Outputs((spent,)), now=1) == []
     assert scheduler.status(now=1).totals == Totals(
         answered=2,
         failed=1,
-        prompt_tokens=13,
-        completion_tokens=12,
+        aborted=1,
+        prompt_tokens=19,
+        completion_tokens=15,
         cached_tokens=4,
-        accepted_prediction_tokens=2,
-        rejected_prediction_tokens=1,
+        accepted_prediction_tokens=3,
+        rejected_prediction_tokens=5,
     )
+
+
+@pytest.mark.parametrize("code", ErrorCode)
+def test_an_error_counts_as_its_status_says(scheduler, code):
+    scheduler.receive(b"w", ready(), now=0)
+    scheduler.receive(b"g", submit("r1"), now=0)
+    scheduler.receive(b"w", Rejected("r1", code, "why"), now=0)
+    refused = TABLE[code].status < 500
+    assert scheduler.status(now=1).totals == Totals(refused=int(refused), failed=int(not refused))
+
+
+def test_a_request_that_is_sent_again_counts_once(scheduler):
+    scheduler.receive(b"w", ready(), now=0)
+    scheduler.receive(b"g", submit("r1"), now=0)
+    scheduler.receive(b"g", Abort("r1", counts_as=None), now=0)
+    scheduler.receive(b"g", submit("r2"), now=0)
+    end = Output("r2", "", FinishReason.STOP, Usage(1, 1), made=1)
+    scheduler.receive(b"w", Outputs((end,)), now=0)
+    assert scheduler.status(now=1).totals == Totals(answered=1, completion_tokens=1)
+
+
+def test_what_ended_in_a_gateway_counts_with_its_query(scheduler):
+    ended = {Outcome.REFUSED: 3, Outcome.ABORTED: 1}
+    [(peer, status)] = scheduler.receive(b"g", Query(7, ended), now=0)
+    assert (peer, status.answers) == (b"g", 7)
+    assert status.totals == Totals(refused=3, aborted=1)
+
+
+def test_loads_are_no_work_of_a_model(scheduler):
+    scheduler.receive(b"w", ready(slots=3), now=0)
+    for name in ("done", "failed", "aborted"):
+        scheduler.receive(b"g", LoadModel(name, MODEL), now=0)
+    scheduler.receive(b"w", Done("done"), now=0)
+    scheduler.receive(b"w", Rejected("failed", ErrorCode.MODEL_LOAD_FAILED, "why"), now=0)
+    scheduler.receive(b"g", Abort("aborted"), now=0)
+    assert not scheduler.requests
+    assert scheduler.status(now=1).totals == Totals()
 
 
 def test_outputs_go_to_the_gateway_that_asked(scheduler):
@@ -165,6 +209,16 @@ def test_a_lost_worker_ends_what_had_begun_and_the_rest_runs_elsewhere(scheduler
     assert isinstance(rejected, Rejected)
     assert (rejected.request_id, rejected.code) == ("begun", ErrorCode.WORKER_LOST)
     assert sends[1:] == [Send(b"w1", submit("fresh"))]
+
+
+def test_progress_with_a_prompt_is_no_beginning(scheduler):
+    """The client has nothing of the answer, so it can run elsewhere."""
+    scheduler.receive(b"w0", ready("cpu:0/0"), now=0)
+    scheduler.receive(b"g", submit("r"), now=0)
+    told = Outputs((Output("r", progress=PromptProgress(9, 0, 5, 0.1)),))
+    assert scheduler.receive(b"w0", told, now=1) == [Send(b"g", told)]
+    scheduler.receive(b"w1", ready("cpu:0/1"), now=1)
+    assert answers(scheduler.process_ended("cpu:0/0", now=2)) == [Send(b"w1", submit("r"))]
 
 
 def test_what_runs_again_goes_before_what_came_later(scheduler):

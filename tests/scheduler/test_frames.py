@@ -19,11 +19,13 @@ from cupola.scheduler.protocol.messages import (
     Abort,
     Done,
     ErrorCode,
+    FinishReason,
     Goodbye,
     Heartbeat,
     LoadModel,
     LocalModel,
     MalformedFrameError,
+    Outcome,
     Output,
     Outputs,
     Postponed,
@@ -32,6 +34,7 @@ from cupola.scheduler.protocol.messages import (
     Rejected,
     Submit,
     UnloadModel,
+    Usage,
     decode_to_gateway,
     decode_to_scheduler,
     decode_to_worker,
@@ -45,8 +48,9 @@ Decode = Callable[[bytes], Any]
 
 TAGS = ["Submit", "LoadModel", "Abort", "Query", "Outputs", "Rejected", "Status", "Heartbeat"]
 FIELDS = ["request_id", "model", "work", "ttl", "outputs", "resident", "serving", "workers"]
+INTEGERS = st.integers(-(2**63), 2**64 - 1)  # all that fit into a frame
 VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats() | st.text(),
+    st.none() | st.booleans() | INTEGERS | st.floats() | st.text(),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
     max_leaves=8,
 )
@@ -60,7 +64,6 @@ IDS = st.sampled_from(["a", "b", ""])
 NAMES = st.lists(IDS, max_size=2).map(tuple)
 PROVIDERS = st.sampled_from(list(ExecutionProvider)[:2])
 MODELS = st.builds(LocalModel, IDS, IDS, PROVIDERS)
-INTEGERS = st.integers(-(2**63), 2**64 - 1)  # others are no msgpack
 TTLS = st.none() | st.floats()
 
 
@@ -101,16 +104,21 @@ def test_the_error_has_none_of_the_bytes() -> None:
     assert "7 bytes" in str(caught.value) and "secret" not in str(caught.value)
 
 
+USAGES = st.none() | st.builds(Usage, INTEGERS, INTEGERS, INTEGERS, INTEGERS, INTEGERS)
+ENDS = st.none() | st.sampled_from(FinishReason)
+OUTPUTS = st.builds(
+    Output, IDS, st.text(), ENDS, USAGES, made=INTEGERS, prompt_usage=USAGES, room=INTEGERS
+)
 ANY_MESSAGE = st.one_of(
     st.builds(Submit, IDS, MODELS, st.just(msgspec.Raw(b"\xc0")), TTLS, st.text(max_size=3)),
     st.builds(LoadModel, IDS, MODELS, TTLS),
     st.builds(UnloadModel, IDS, IDS, st.booleans()),
-    st.builds(Abort, IDS),
-    st.builds(Query),
+    st.builds(Abort, IDS, st.none() | st.sampled_from(Outcome)),
+    st.builds(Query, INTEGERS, st.dictionaries(st.sampled_from(Outcome), INTEGERS)),
     st.builds(Ready, IDS, PROVIDERS, INTEGERS, st.integers(-2, 3), NAMES, NAMES),
     st.builds(Heartbeat, INTEGERS, NAMES, NAMES),
     st.builds(Postponed, NAMES),
-    st.builds(Outputs, st.lists(st.builds(Output, IDS, st.text()), max_size=3).map(tuple)),
+    st.builds(Outputs, st.lists(OUTPUTS, max_size=3).map(tuple)),
     st.builds(Rejected, IDS, st.sampled_from(ErrorCode), st.text()),
     st.builds(Done, IDS),
     st.builds(Goodbye),

@@ -89,6 +89,7 @@ class Machine(RuleBasedStateMachine):
         self.numbers["request"] += 1
         request_id = f"r{self.numbers['request']}"
         self.gateway_of[request_id] = gateway
+        self.numbers["submit"] += not load
         message = LoadModel(request_id, model) if load else Submit(request_id, model, WORK)
         self.message(gateway, message)
 
@@ -204,6 +205,14 @@ class Machine(RuleBasedStateMachine):
         assert status.queued + sum(worker.running for worker in status.workers) == len(
             self.scheduler.requests
         )
+
+    @invariant()
+    def each_request_is_counted_once_or_open(self) -> None:
+        totals = self.scheduler.status(self.now).totals
+        counted = totals.answered + totals.refused + totals.failed + totals.aborted
+        open_ = self.scheduler.requests.values()
+        submits = sum(isinstance(request.message, Submit) for request in open_)
+        assert counted + submits == self.numbers["submit"]
 
     def teardown(self) -> None:
         """When everything is done, nothing is left."""

@@ -119,6 +119,12 @@ class Service:
         return httpx2.get(f"{self.url}/ready", timeout=PATIENCE).status_code == 200
 
 
+def counters(service: Service, http: httpx2.Client | None = None) -> dict[str, int]:
+    """What /metrics tells."""
+    text = (http or httpx2).get(f"{service.url}/metrics", timeout=PATIENCE).text
+    return {name: int(value) for name, value in re.findall(r"^(cupola_\S+) (\d+)$", text, re.M)}
+
+
 def eventually(check: Callable[[], bool]) -> None:
     """Ask again and again until it is so; each question is a real request."""
     deadline = time.monotonic() + PATIENCE

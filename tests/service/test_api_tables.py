@@ -96,7 +96,7 @@ SAMPLES: dict[str, Any] = {
     "raw": True, "repeat_penalty": 1.5, "repeat_last_n": 0, "num_predict": 5,
     # Of llama-server and others.
     "json_schema": {"type": "object"}, "grammar": 'root ::= "a"', "max_new_tokens": 5,
-    "n_predict": 5, "n_probs": 3,
+    "n_predict": 5, "n_probs": 3, "timings_per_token": True, "return_progress": True,
 }  # fmt: skip
 NEEDED: dict[str, dict[str, Any]] = {  # what a parameter is nothing without
     "top_logprobs": {"logprobs": True},
@@ -104,6 +104,7 @@ NEEDED: dict[str, dict[str, Any]] = {  # what a parameter is nothing without
     "parallel_tool_calls": {"tools": [TOOL]},
     "function_call": {"functions": [{"name": "f"}]},
     "repeat_last_n": {"repeat_penalty": 1.5},
+    "return_progress": {"stream": True},
 }
 # These change the frames, or what becomes of the answer: the tests of their endpoints show it.
 ELSEWHERE = {
@@ -119,6 +120,8 @@ def chat(**fields: Any) -> Any:
 def completion(**fields: Any) -> Any:
     if fields.get("logprobs") is True:
         fields["logprobs"] = 3
+    if "parse_special" in fields:  # the default is that of llama-server and vLLM
+        fields["parse_special"] = False
     asked = CompletionRequest.model_validate({"model": "m", "prompt": "Hi", **fields})
     return completion_generation(asked, asked.prompts[0])
 
@@ -155,7 +158,7 @@ def ollama_generate(**fields: Any) -> Any:
 
 
 def options(**fields: Any) -> Any:
-    return OllamaOptions.model_validate(fields).sampling(None)
+    return ollama_chat(options=fields)
 
 
 BODIES: dict[Callable[..., Any], type[Endpoint]] = {

@@ -158,12 +158,16 @@ def test_a_seed_repeats_the_answer(service: Service) -> None:
     assert len(set(first)) > 1
 
 
-def test_max_tokens_beyond_the_context_says_both_numbers(service: Service) -> None:
-    with pytest.raises(openai.BadRequestError) as error:
-        service.openai().chat.completions.create(model=MODEL, messages=FRANCE, max_tokens=9000)
-    assert error.value.code == "context_length_exceeded"
-    assert "9000" in error.value.message
-    assert "8192" in error.value.message
+def test_max_tokens_beyond_the_context_are_shortened_and_the_header_says_to_what(
+    service: Service,
+) -> None:
+    raw = service.openai().chat.completions.with_raw_response.create(
+        model=MODEL, messages=FRANCE, max_tokens=9000, temperature=0, stop=["."]
+    )
+    answer = raw.parse()
+    assert answer.usage is not None
+    assert int(raw.headers["x-cupola-max-tokens"]) == 8192 - answer.usage.prompt_tokens
+    assert answer.choices[0].message.content
 
 
 def test_a_prompt_longer_than_the_context_says_both_numbers(service: Service) -> None:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from typing import Any
 
-import httpx2
 import openai
 from openai.types import CompletionUsage
 from openai.types.chat import ChatCompletion, ChatCompletionMessageParam
 
-from tests.service.running_service import MODEL, PATIENCE, Service, eventually
+from tests.service.running_service import MODEL, Service, counters
 
 POEM = (
     "The fog came in on little feet and sat above the harbour. It looked over the boats and the "
@@ -20,11 +18,6 @@ POEM = (
 EDIT: list[ChatCompletionMessageParam] = [
     {"role": "user", "content": f"Repeat this text, word for word: {POEM}"}
 ]
-
-
-def counters(service: Service) -> dict[str, int]:
-    text = httpx2.get(f"{service.url}/metrics", timeout=PATIENCE).text
-    return {name: int(value) for name, value in re.findall(r"^(cupola_\S+) (\d+)$", text, re.M)}
 
 
 def ask(service: Service, key: str = "a", **options: Any) -> ChatCompletion:
@@ -59,8 +52,8 @@ def test_a_prediction_is_guessed_from_and_counted(start: Callable[..., Service])
     usages = [usage_of(answer), usage_of(ask(service, prediction=prediction))]
     assert guessed(usages[1], "accepted") > 10
     assert cached(usages[1]) == usages[1].prompt_tokens - 2
-    eventually(lambda: counters(service)['cupola_requests_total{outcome="answered"}'] == 2)
     counted = counters(service)
+    assert counted['cupola_requests_total{outcome="answered"}'] == 2
     for outcome in ("accepted", "rejected"):
         total = sum(guessed(usage, outcome) for usage in usages)
         assert counted[f'cupola_prediction_tokens_total{{outcome="{outcome}"}}'] == total

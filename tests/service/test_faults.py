@@ -141,7 +141,7 @@ def test_nothing_is_left_of_a_killed_supervisor(start: Start) -> None:
     assert len(family) >= 4
     os.kill(service.process.pid, signal.SIGKILL)
     service.process.wait(PATIENCE)
-    _, alive = psutil.wait_procs(family, timeout=5)
+    _, alive = psutil.wait_procs(family, timeout=PATIENCE)
     assert alive == []
 
 
@@ -167,7 +167,7 @@ def test_streams_finish_within_the_grace_time_of_a_sigterm(start: Start) -> None
     assert stream.error is None
     assert stream.finish_reason == "length"
     assert service.process.wait(PATIENCE) == 0
-    _, alive = psutil.wait_procs(family, timeout=5)
+    _, alive = psutil.wait_procs(family, timeout=PATIENCE)
     assert alive == []
 
 

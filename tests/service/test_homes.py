@@ -32,24 +32,47 @@ def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
         yield Path(folder)
 
 
-def begin(home: Path, full: bool = False, **options: Any) -> subprocess.Popen[str]:
-    """``python -m cupola.service``. ``full``: it can write nothing to any file."""
+Begin = Callable[..., subprocess.Popen[str]]
+Serve = Callable[[Path], Service]
+
+
+@pytest.fixture
+def begin() -> Iterator[Begin]:
+    """``python -m cupola.service`` as a process. ``full``: it can write nothing to any file."""
 
     def limit() -> None:
         import resource
 
         resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
 
-    values = NO_MODEL | {"home": home} | options.pop("settings", {})
-    clean = {key: value for key, value in os.environ.items() if not key.startswith("CUPOLA_")}
-    given = {f"CUPOLA_{key.upper()}": str(value) for key, value in values.items()}
-    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True} | options
-    return subprocess.Popen(
-        [sys.executable, "-m", "cupola.service"],
-        env=clean | given,
-        preexec_fn=limit if full else None,
-        **streams,
-    )
+    def start(home: Path, full: bool = False, **options: Any) -> subprocess.Popen[str]:
+        clean = {key: value for key, value in os.environ.items() if not key.startswith("CUPOLA_")}
+        values = NO_MODEL | {"home": home}
+        given = {f"CUPOLA_{key.upper()}": str(value) for key, value in values.items()}
+        streams = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True} | options
+        process = subprocess.Popen(
+            [sys.executable, "-m", "cupola.service"],
+            env=clean | given,
+            preexec_fn=limit if full else None,
+            **streams,
+        )
+        started.append(process)
+        return process
+
+    started: list[subprocess.Popen[str]] = []
+    yield start
+    for process in started:
+        process.kill()
+        process.wait()
+        for stream in (process.stdout, process.stderr):
+            if stream is not None:
+                stream.close()
+
+
+@pytest.fixture
+def serve() -> Serve:
+    """Starts a service that loads no model, for ``with``."""
+    return lambda home: Service(home, **NO_MODEL)
 
 
 def end(process: subprocess.Popen[str]) -> str:
@@ -76,7 +99,7 @@ def no_folder(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("full", [True, False])
 def test_a_service_whose_folder_cannot_be_written_runs_and_says_so(
-    tmp_path: Path, full: bool
+    begin: Begin, tmp_path: Path, full: bool
 ) -> None:
     home = tmp_path if full else no_folder(tmp_path)
     process = begin(home, full)
@@ -91,7 +114,7 @@ def test_a_service_whose_folder_cannot_be_written_runs_and_says_so(
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
-def test_a_full_disk_under_the_output_ends_nothing(tmp_path: Path) -> None:
+def test_a_full_disk_under_the_output_ends_nothing(begin: Begin, tmp_path: Path) -> None:
     with open("/dev/full", "w") as full:
         process = begin(tmp_path, stdout=full, stderr=subprocess.PIPE)
         assert process.stderr is not None
@@ -109,8 +132,10 @@ def test_a_full_disk_under_the_output_ends_nothing(tmp_path: Path) -> None:
 # -- two services ----------------------------------------------------------------------------------
 
 
-def test_a_second_service_of_a_folder_is_refused(tmp_path: Path) -> None:
-    with Service(tmp_path, **NO_MODEL) as first:
+def test_a_second_service_of_a_folder_is_refused(
+    begin: Begin, serve: Serve, tmp_path: Path
+) -> None:
+    with serve(tmp_path) as first:
         first.ready()
         record = Home(tmp_path).daemon_file.read_text()
         second = begin(tmp_path)
@@ -123,12 +148,14 @@ def test_a_second_service_of_a_folder_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
-def test_a_service_can_follow_one_that_ended(tmp_path: Path, how: signal.Signals) -> None:
-    with Service(tmp_path, **NO_MODEL) as first:
+def test_a_service_can_follow_one_that_ended(
+    serve: Serve, tmp_path: Path, how: signal.Signals
+) -> None:
+    with serve(tmp_path) as first:
         first.ready()
         first.process.send_signal(how)
         first.process.wait(PATIENCE)
-        with Service(tmp_path, **NO_MODEL) as second:
+        with serve(tmp_path) as second:
             second.ready()
 
 
@@ -136,23 +163,23 @@ def test_a_service_can_follow_one_that_ended(tmp_path: Path, how: signal.Signals
 
 
 def test_the_folder_of_a_killed_service_goes_at_the_next_start(
-    tmp_path: Path, temporary: Path
+    serve: Serve, tmp_path: Path, temporary: Path
 ) -> None:
     def folders() -> set[Path]:
         return set(temporary.glob("cupola-*"))
 
-    with Service(tmp_path / "one", **NO_MODEL) as killed:
+    with serve(tmp_path / "one") as killed:
         killed.ready()
         dead = folders()
         assert len(dead) == 1
         killed.process.kill()
         killed.process.wait(PATIENCE)
         assert folders() == dead
-        with Service(tmp_path / "two", **NO_MODEL) as second:
+        with serve(tmp_path / "two") as second:
             second.ready()
             living = folders()
             assert len(living) == 1 and not living & dead
-            with Service(tmp_path / "three", **NO_MODEL) as third:
+            with serve(tmp_path / "three") as third:
                 third.ready()
                 assert len(folders()) == 2 and folders() >= living
             assert folders() == living

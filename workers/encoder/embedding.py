@@ -46,6 +46,7 @@ class _Job:
     tokens: int  # of all texts
     waiting: deque[tuple[int, list[int]]] = field(default_factory=deque)  # (index, its tokens)
     open: int = 0  # vectors that are missing
+    is_new: bool = True  # there was no output yet
 
 
 class EmbeddingBackend:
@@ -109,6 +110,7 @@ class EmbeddingBackend:
         )
 
     def abort(self, request_id: str) -> None:
+        """See ``Backend.abort``. No tokens are generated here."""
         self._texts.cancel(request_id)
         self._jobs.pop(request_id, None)
 
@@ -163,18 +165,23 @@ class EmbeddingBackend:
     def _output(self, job: _Job, index: int, vector: Vectors) -> Output:
         if job.dimensions < len(vector):
             vector = normalized(vector[: job.dimensions])
+        first = Usage(job.tokens, 0) if job.is_new else None
+        job.is_new = False
         job.open -= 1
         usage = None
         if not job.open:
             usage = Usage(job.tokens, 0)
             del self._jobs[job.request_id]
         data = np.ascontiguousarray(vector, "<f4").tobytes()
-        return Output(job.request_id, usage=usage, index=index, embedding=data)
+        return Output(job.request_id, usage=usage, index=index, embedding=data, prompt_usage=first)
 
     def _tokens(self, index: int, text: Text | Tokens, truncate: bool) -> list[int]:
         if isinstance(text, Text) and not truncate:
             self._check_length(index, self._codec.fewest_tokens(text.text), "at least ")
-        tokens = self._codec.encode(text.text) if isinstance(text, Text) else self._known(text.ids)
+        if isinstance(text, Text):
+            tokens = self._codec.encode(text.text, parse_special=text.parse_special)
+        else:
+            tokens = self._known(text.ids)
         if not tokens:
             raise RequestError(ErrorCode.INVALID_REQUEST, f"input {index} is empty", "texts")
         if truncate and len(tokens) > self._context:

@@ -94,7 +94,9 @@ class Admission:
 
     def _read(self, work: Work, budget: RenderBudget) -> Prompt:
         tokens = self._tokens(work, budget)
-        room = self._room(len(tokens), work.sampling)
+        self._check_length(len(tokens))
+        room = self._folder.context - len(tokens)
+        room = min(work.sampling.max_tokens or room, room)
         prediction: list[int] = []
         if _drafts(work) and work.prediction:
             # The answer is no longer than its room, and so is what it can repeat.
@@ -108,7 +110,13 @@ class Admission:
         if work.constraint is not None:
             grammar = self._constraints.compile(work.constraint)
             grammar.add_done_callback(lambda _: self._wake())
-        job = Job(request_id, len(prompt.tokens), open=work.answers)
+        job = Job(
+            request_id,
+            len(prompt.tokens),
+            open=work.answers,
+            wants_timings=work.timings,
+            wants_progress=work.progress,
+        )
         return [self._sequence(job, index, prompt, grammar) for index in range(work.answers)]
 
     def abandon(self, sequences: Iterable[Sequence]) -> None:
@@ -181,9 +189,9 @@ class Admission:
                 rendered = render(self._codec, work.prompt, budget)
                 self._check_length(self._codec.fewest_tokens(rendered.text), "at least ")
                 tokens = self._codec.encode_rendered(rendered)
-            case Text(text):
+            case Text(text, parse):
                 self._check_length(self._codec.fewest_tokens(text), "at least ")
-                tokens = self._codec.encode(text)
+                tokens = self._codec.encode(text, parse_special=parse)
             case Tokens(ids):
                 tokens = list(ids)
         if not tokens:
@@ -199,21 +207,6 @@ class Admission:
         if unknown:
             text = f"the highest token is {self._vocabulary - 1}, but logit_bias has {unknown[0]}"
             raise RequestError(ErrorCode.INVALID_REQUEST, text, "logit_bias")
-
-    def _room(self, prompt: int, params: SamplingParams) -> int:
-        """How many tokens may be generated behind a prompt of so many tokens."""
-        context = self._folder.context
-        self._check_length(prompt)
-        if params.max_tokens is None or params.fewer:
-            return min(params.max_tokens or context, context - prompt)
-        if prompt + params.max_tokens > context:
-            text = (
-                f"the prompt's {prompt} tokens and max_tokens {params.max_tokens} make "
-                f"{prompt + params.max_tokens}, but this model's context holds {context} tokens; "
-                f"ask for at most {context - prompt}"
-            )
-            raise RequestError(ErrorCode.CONTEXT_LENGTH_EXCEEDED, text, "max_tokens")
-        return params.max_tokens
 
     def _check_length(self, prompt: int, qualifier: str = "") -> None:
         context = self._folder.context

@@ -22,8 +22,9 @@ from cupola.workers.engine.draft_planner import DraftPlanner
 from cupola.workers.engine.invariants import violations
 from cupola.workers.engine.plan import Step, plan
 from cupola.workers.engine.recovery import Recovery
+from cupola.workers.engine.request_timings import RequestTimings
 from cupola.workers.engine.rows import is_exact, row_of
-from cupola.workers.engine.sequence import Reproducible, Sequence
+from cupola.workers.engine.sequence import Reproducible, Sequence, cost
 from cupola.workers.engine.slot_allocation import SlotAllocator
 from cupola.workers.engine.step_budget import StepBudget
 from cupola.workers.engine.token_selection import TokenSelection
@@ -73,6 +74,7 @@ class Engine:
         self._waiting: deque[Sequence] = deque()
         self._running: list[Sequence] = []  # in order of arrival
         self._recovery: Recovery[Sequence] = Recovery()
+        self._timings = RequestTimings()
 
     @property
     def serving(self) -> Serving:
@@ -122,15 +124,18 @@ class Engine:
         else:
             self._texts.start(request_id, partial(self._admission.read, work))
 
-    def abort(self, request_id: str) -> None:
+    def abort(self, request_id: str) -> Output | None:
         self._texts.cancel(request_id)
-        for sequence in [s for s in self._running if s.job.request_id == request_id]:
+        running = [s for s in self._running if s.job.request_id == request_id]
+        for sequence in running:
             self._finish(sequence)
         waiting = [s for s in self._waiting if s.job.request_id == request_id]
         for sequence in waiting:
             self._waiting.remove(sequence)
             self._recovery.forget(sequence)
         self._admission.abandon(waiting)
+        self._timings.forget(request_id)
+        return cost([*running, *waiting])
 
     def rest(self, long: bool) -> None:
         if not self._running:
@@ -155,11 +160,12 @@ class Engine:
             return [*rejected]
         completing = [step.sequence for step in steps if step.completes]
         self._masks.begin([sequence.matcher for sequence in completing])
+        self._timings.begin(steps)
         try:
             logits = self._run(steps)
         except Exception as error:  # of whatever kind the runtime raises
             return [*rejected, *self._recover(steps, error)]
-        outputs = self._selection.select(steps, logits)
+        outputs = self._timings.add_to(self._selection.select(steps, logits), steps)
         failed = self._end(completing)
         return [*rejected, *outputs, *failed]
 
@@ -217,14 +223,14 @@ class Engine:
         self._step_budget.observe(counts.count(1), prompt_tokens, self.session.seconds)
         return logits
 
-    def _end(self, completing: list[Sequence]) -> list[Rejected]:
+    def _end(self, completing: list[Sequence]) -> list[Output | Rejected]:
         """Take leave of the sequences that are finished or have failed."""
-        failed = []
+        failed: list[Output | Rejected] = []
         for sequence in completing:
             if sequence.slot is None:
                 continue  # another answer of its request has failed
             if sequence.failure is not None:
-                failed.append(self._fail(sequence, sequence.failure))
+                failed += self._fail(sequence, sequence.failure)
             elif sequence.finish_reason is not None:
                 self._finish(sequence)
         if (acquitted := self._recovery.passed(lambda s: s.cached)) is not None:
@@ -264,15 +270,15 @@ class Engine:
         self.slots.preempt(sequence)
         self._waiting.appendleft(sequence)
 
-    def _fail(self, sequence: Sequence, error: RequestError) -> Rejected:
+    def _fail(self, sequence: Sequence, error: RequestError) -> list[Output | Rejected]:
         request_id = sequence.job.request_id
         for other in self._running:
             if other.job is sequence.job:
                 self.slots.preempt(other)  # its keys and values may not be numbers
-        self.abort(request_id)
-        return error.rejected(request_id)
+        spent = self.abort(request_id)
+        return [*([spent] if spent else []), error.rejected(request_id)]
 
-    def _recover(self, steps: list[Step[Sequence]], error: Exception) -> list[Rejected]:
+    def _recover(self, steps: list[Step[Sequence]], error: Exception) -> list[Output | Rejected]:
         """Start over after a run that failed. A sequence that failed alone ends; others run again.
 
         Raises ``error``, or what the session raises when it is built again: the engine is lost.
@@ -290,4 +296,4 @@ class Engine:
             self._preempt(sequence)
         self.slots.clear()
         self.session.rebuild()
-        return [self._fail(guilty, RequestError(ErrorCode.INTERNAL, RUN_FAILED))] if guilty else []
+        return self._fail(guilty, RequestError(ErrorCode.INTERNAL, RUN_FAILED)) if guilty else []

@@ -41,6 +41,8 @@ class Job:
     drafted_tokens: int = 0
     accepted_tokens: int = 0  # of those drafted
     has_output: bool = False
+    wants_timings: bool = False  # with every output
+    wants_progress: bool = False  # while its prompt is read
 
     @property
     def usage(self) -> Usage:
@@ -211,7 +213,8 @@ class Sequence:
             self._held.take(text, all_=not isinstance(by, str)),
             self._take_prompt_logprobs(),
             by,
-            self._take_unreported(),
+            self.take_unreported(),
+            room=self._room,
             prompt_usage=self._take_prompt_usage(),
         )
 
@@ -226,9 +229,16 @@ class Sequence:
             index=self.index,
             logprobs=logprobs,
             prompt_logprobs=prompt,
-            made=self._take_unreported(),
+            made=self.take_unreported(),
+            room=self._room,
             prompt_usage=self._take_prompt_usage(),
         )
+
+    @property
+    def _room(self) -> int:
+        """How many tokens fit, for the request's first output; 0: no more were asked for."""
+        wanted = self.params.max_tokens or 0
+        return self.max_tokens if wanted > self.max_tokens and not self.job.has_output else 0
 
     def _take_prompt_usage(self) -> Usage | None:
         """The usage so far, for the first output of the request: then the prompt has been read."""
@@ -237,10 +247,23 @@ class Sequence:
         self.job.has_output = True
         return self.job.usage
 
-    def _take_unreported(self) -> int:
+    def take_unreported(self) -> int:
+        """The tokens that no output has told of; from now on they count as told."""
         taken, self._unreported = self._unreported, 0
         return taken
 
     def _take_prompt_logprobs(self) -> tuple[TokenLogprob, ...]:
         taken, self.prompt_logprobs = tuple(self.prompt_logprobs or ()), None
         return taken
+
+
+def cost(left: list[Sequence]) -> Output | None:
+    """What no output has told of a request that ends early; None: nothing.
+
+    ``left``: its sequences that have not finished.
+    """
+    made = sum(sequence.take_unreported() for sequence in left)
+    if not left or not (made or left[0].job.drafted_tokens):
+        return None
+    job = left[0].job
+    return Output(job.request_id, finish_reason=FinishReason.ABORT, usage=job.usage, made=made)

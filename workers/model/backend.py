@@ -45,8 +45,11 @@ class Backend(Protocol):
         None: the text is large, and the output comes from ``step``.
         """
 
-    def abort(self, request_id: str) -> None:
-        """Forget a request. No output of it follows. Unknown ids are ignored."""
+    def abort(self, request_id: str) -> Output | None:
+        """Forget a request. No output of it follows. Unknown ids are ignored.
+
+        Returns what it has cost and no output has told; None: nothing.
+        """
 
     def step(self) -> Sequence[Output | Rejected]:
         """One run of the model over everything that is ready.

@@ -61,9 +61,9 @@ def _converted(
         _check_count(codec.fewest_tokens(text), "at least ")
         tokens = codec.encode_rendered(rendered)
     else:
-        text = task.prompt.text
+        text, parse = task.prompt.text, task.prompt.parse_special
         _check_count(codec.fewest_tokens(text), "at least ")
-        tokens = codec.encode(text, add_special=task.add_special, parse_special=task.parse_special)
+        tokens = codec.encode(text, add_special=task.add_special, parse_special=parse)
     _check_count(len(tokens))
     return Output(
         request_id,

@@ -9,17 +9,12 @@ from pydantic import Field, model_validator
 
 from cupola.gateway.core.fields import Limit
 from cupola.gateway.core.request import ToolOptions
-from cupola.gateway.core.tool_schemas import (
-    FunctionChoice,
-    Functions,
-    ToolChoice,
-    Tools,
-    options,
-)
+from cupola.gateway.core.tool_schemas import FunctionChoice, Functions, options
 from cupola.gateway.http.validation import Body, Refused, invalid
 from cupola.gateway.openai.body.conversation import Message, Text
 from cupola.gateway.openai.body.formats import FormatFields
 from cupola.gateway.openai.body.sampling import SamplingFields, limit_of
+from cupola.gateway.openai.body.tools import ChatToolChoice, ChatTools, chosen
 
 
 class Prediction(Body):
@@ -53,10 +48,12 @@ class ChatRequest(SamplingFields, FormatFields):
     max_new_tokens: Limit | None = None
     n_predict: Limit | None = None
     n_probs: Annotated[int, Field(ge=0, le=20)] | None = None
+    timings_per_token: bool | None = None
+    return_progress: bool | None = None
     logprobs: bool | None = None
     top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
-    tools: Tools | None = None
-    tool_choice: ToolChoice | None = None
+    tools: ChatTools | None = None
+    tool_choice: ChatToolChoice | None = None
     parallel_tool_calls: bool | None = None
     functions: Functions | None = None
     function_call: FunctionChoice | None = None
@@ -67,7 +64,6 @@ class ChatRequest(SamplingFields, FormatFields):
     add_generation_prompt: bool | None = None
     continue_final_message: bool | None = None
     chat_template_kwargs: dict[str, Any] | None = None
-    parse_special: bool | None = None
     safety_identifier: str | None = None
     prompt_cache_key: str | None = None
     prompt_cache_retention: str | None = None
@@ -81,19 +77,9 @@ class ChatRequest(SamplingFields, FormatFields):
 
     @property
     def token_limit(self) -> int | None:
-        return self._limit[1]
-
-    @property
-    def limit_param(self) -> str:
-        """The parameter that set the limit. ``max_tokens`` where none did."""
-        return self._limit[0]
-
-    @property
-    def _limit(self) -> tuple[str, int | None]:
-        if self.max_completion_tokens is not None:
-            return limit_of({"max_completion_tokens": self.max_completion_tokens})
-        names = ("max_tokens", "max_new_tokens", "n_predict")
-        return limit_of({name: getattr(self, name) for name in names})
+        return limit_of(
+            self.max_completion_tokens, self.max_tokens, self.max_new_tokens, self.n_predict
+        )
 
     @property
     def best_logprobs(self) -> int | None:
@@ -114,8 +100,8 @@ class ChatRequest(SamplingFields, FormatFields):
                 self.functions, self.function_call, parallel=False, param="function_call"
             )
         return options(
-            [tool.function for tool in self.tools or ()],
-            self.tool_choice,
+            self.tools or (),
+            chosen(self.tool_choice),
             parallel=self.parallel_tool_calls is not False,
             param="tool_choice",
         )

@@ -9,7 +9,7 @@ from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 from cupola.gateway.core.fields import MAX_INT, Limit, Natural
 from cupola.gateway.http.validation import Refused, invalid
 from cupola.gateway.openai.body.formats import FormatFields
-from cupola.gateway.openai.body.sampling import SamplingFields
+from cupola.gateway.openai.body.sampling import SamplingFields, limit_of
 from cupola.scheduler.protocol.messages import Text, Tokens
 
 MAX_PROMPTS = 128
@@ -47,6 +47,8 @@ class CompletionRequest(SamplingFields, FormatFields):
     max_new_tokens: Limit | None = None
     n_predict: Limit | None = None
     n_probs: Annotated[int, Field(ge=0, le=20)] | None = None
+    timings_per_token: bool | None = None
+    return_progress: bool | None = None
     logprobs: Annotated[int, Field(ge=0, le=5)] | None = None
     echo: bool | None = None
     best_of: Annotated[int, Field(ge=1, le=128)] | None = None
@@ -54,7 +56,8 @@ class CompletionRequest(SamplingFields, FormatFields):
 
     @property
     def prompts(self) -> list[Text | Tokens]:
-        return [Text(p) if isinstance(p, str) else Tokens(tuple(p)) for p in self.prompt]
+        parse = self.parse_special is not False
+        return [Text(p, parse) if isinstance(p, str) else Tokens(tuple(p)) for p in self.prompt]
 
     @property
     def candidates(self) -> int:
@@ -64,20 +67,7 @@ class CompletionRequest(SamplingFields, FormatFields):
     @property
     def token_limit(self) -> int | None:
         """None: as much as the context holds."""
-        limit = self._limit[1]
-        return None if limit < 0 else limit
-
-    @property
-    def limit_param(self) -> str:
-        """The parameter that set the limit. ``max_tokens`` where none did."""
-        return self._limit[0]
-
-    @property
-    def _limit(self) -> tuple[str, int]:
-        for name in ("max_tokens", "max_new_tokens", "n_predict"):
-            if (limit := getattr(self, name)) is not None:
-                return name, limit
-        return "max_tokens", DEFAULT_MAX_TOKENS
+        return limit_of(self.max_tokens, self.max_new_tokens, self.n_predict, DEFAULT_MAX_TOKENS)
 
     @property
     def best_logprobs(self) -> int | None:

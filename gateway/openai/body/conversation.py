@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, model_validator
 from pydantic_core import PydanticCustomError
 
+from cupola.gateway.core.custom_tools import as_arguments
 from cupola.gateway.core.fields import null_means
 from cupola.gateway.http.validation import UNSUPPORTED, Body, invalid
 
@@ -53,17 +54,35 @@ class CalledFunction(Body):
         return {"name": self.name, "arguments": parsed(self.arguments)}
 
 
+class CalledCustom(Body):
+    name: str
+    input: Annotated[str, null_means("", str | None)] = ""
+
+    def for_template(self) -> dict[str, Any]:
+        return {"name": self.name, "arguments": as_arguments(self.input)}
+
+
+Kind = Literal["function", "custom"]
+
+
 class ToolCall(Body):
     """A call that an earlier answer made."""
 
     id: str | None = None
-    type: Annotated[Literal["function"], null_means("function", Literal["function"] | None)] = (
-        "function"
-    )
-    function: CalledFunction
+    type: Annotated[Kind, null_means("function", Kind | None)] = "function"
+    function: CalledFunction | None = None
+    custom: CalledCustom | None = None
+
+    @model_validator(mode="after")
+    def _has_its_kind(self) -> ToolCall:
+        if getattr(self, self.type) is None:
+            raise PydanticCustomError("missing", "Field required", {"param": self.type})
+        return self
 
     def for_template(self) -> dict[str, Any]:
-        call: dict[str, Any] = {"type": "function", "function": self.function.for_template()}
+        called = self.custom if self.type == "custom" else self.function
+        assert called is not None
+        call: dict[str, Any] = {"type": "function", "function": called.for_template()}
         return call if self.id is None else {"id": self.id, **call}
 
 

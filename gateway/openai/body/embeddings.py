@@ -34,6 +34,7 @@ class EmbeddingsRequest(Endpoint):
     encoding_format: Literal["float", "base64"] | None = None
     dimensions: Count | None = None
     user: str | None = None
+    parse_special: bool | None = None
     truncate: bool | None = None  # cut texts that are too long, instead of refusing them
     ttl: Ttl | None = None
     keep_alive: KeepAlive | None = None
@@ -46,13 +47,13 @@ class EmbeddingsRequest(Endpoint):
 
     @property
     def texts(self) -> tuple[Text | Tokens, ...]:
-        given = self.input
+        given, parse = self.input, self.parse_special is not False
         if isinstance(given, str):
-            return (Text(given),)
+            return (Text(given, parse),)
         if isinstance(given[0], int):
             return (Tokens(tuple(part for part in given if isinstance(part, int))),)
         return tuple(
-            Text(part) if isinstance(part, str) else Tokens(tuple(part))
+            Text(part, parse) if isinstance(part, str) else Tokens(tuple(part))
             for part in given
             if not isinstance(part, int)
         )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar
 
 from pydantic import (
@@ -14,7 +13,7 @@ from pydantic import (
     model_validator,
 )
 
-from cupola.cache.catalog import ExecutionProvider
+from cupola.cache.catalog import ExecutionProvider, provider_named
 from cupola.gateway.core.fields import (
     AnyModel,
     KeepAlive,
@@ -32,22 +31,18 @@ from cupola.scheduler.protocol.messages import SamplingParams
 MAX_BIAS = 100
 Bias = Annotated[float, Field(ge=-MAX_BIAS, le=MAX_BIAS)]
 
-_PROVIDERS = {provider.name.lower(): provider for provider in ExecutionProvider} | {
-    provider.value.lower(): provider for provider in ExecutionProvider
-}
-
 
 def provider_of(ep: Any) -> Any:
-    """An execution provider by its own name or its short one, in any case."""
-    if not isinstance(ep, str):
-        return ep
-    if (provider := _PROVIDERS.get(ep.lower())) is None:
-        known = ", ".join(provider.name.lower() for provider in ExecutionProvider)
-        raise invalid(f"'{ep}' is no execution provider; there are: {known}")
-    return provider
+    try:
+        return provider_named(ep) if isinstance(ep, str) else ep
+    except ValueError as error:
+        raise invalid(str(error)) from None
 
 
-Provider = Annotated[ExecutionProvider, BeforeValidator(provider_of, json_schema_input_type=str)]
+# An empty name is none, as in Foundry Local's API.
+Provider = Annotated[
+    ExecutionProvider | None, BeforeValidator(provider_of, json_schema_input_type=str | None)
+]
 
 
 def check_bias(bias: Any) -> Any:
@@ -118,10 +113,11 @@ class SamplingFields(Endpoint):
     n: Annotated[int, Field(ge=1, le=128)] | None = None
     user: str | None = None
     metadata: Metadata | None = None
+    parse_special: bool | None = None  # None: in plain prompts, and not in messages
     cache_salt: Annotated[str, StringConstraints(min_length=1, max_length=512)] | None = None
     keep_alive: KeepAlive | None = None
     ttl: Ttl | None = None
-    ep: Provider | None = None
+    ep: Provider = None
 
     @property
     def answers(self) -> int:
@@ -179,14 +175,10 @@ class SamplingFields(Endpoint):
         return self
 
 
-def limit_of(limits: Mapping[str, int | None]) -> tuple[str, int | None]:
-    """The parameter that limits the answer, and its limit; None: as much as the context holds.
-
-    ``limits``: by the parameters' names; the first one that is given wins. -1 is no limit.
-    """
-    given = ((name, limit) for name, limit in limits.items() if limit is not None)
-    name, limit = next(given, (next(iter(limits)), None))
-    return name, None if limit is None or limit < 0 else limit
+def limit_of(*limits: int | None) -> int | None:
+    """The limit on new tokens: the first one that is given. -1 and None are no limit."""
+    limit = _first(*limits)
+    return None if limit is None or limit < 0 else limit
 
 
 def _first(*values: int | None) -> int | None:

@@ -44,7 +44,15 @@ class OutputCall(msgspec.Struct, tag_field="type", tag="function_call"):
     status: ItemStatus = "in_progress"
 
 
-OutputItem = OutputMessage | OutputReasoning | OutputCall
+class OutputCustomCall(msgspec.Struct, tag_field="type", tag="custom_tool_call"):
+    id: str
+    call_id: str
+    name: str
+    input: str = ""
+    status: ItemStatus = "in_progress"
+
+
+OutputItem = OutputMessage | OutputReasoning | OutputCall | OutputCustomCall
 
 
 class InputTokensDetails(msgspec.Struct, frozen=True):
@@ -73,12 +81,17 @@ class IncompleteDetails(msgspec.Struct, frozen=True):
     reason: Literal["max_output_tokens"] = "max_output_tokens"
 
 
-class ResponseFunction(msgspec.Struct, frozen=True):
-    type: Literal["function"]
+class ResponseFunction(msgspec.Struct, frozen=True, tag_field="type", tag="function"):
     name: str
     description: str | None
     parameters: dict[str, Any] | None
     strict: bool
+
+
+class ResponseCustom(msgspec.Struct, frozen=True, tag_field="type", tag="custom"):
+    name: str
+    description: str | None
+    format: dict[str, Any]
 
 
 class ResponseReasoning(msgspec.Struct, frozen=True):
@@ -121,7 +134,7 @@ class ResponseObject(msgspec.Struct, kw_only=True):
     top_p: float | None = None
     truncation: str = "disabled"
     user: str | None = None
-    tools: list[ResponseFunction] = []
+    tools: list[ResponseFunction | ResponseCustom] = []
     reasoning: ResponseReasoning = ResponseReasoning()
     service_tier: Literal["default"] = "default"
     store: bool

@@ -15,6 +15,7 @@ from starlette.routing import Route
 from cupola.gateway.generation.dependencies import ApiDependencies
 from cupola.gateway.http.error_codes import WORK
 from cupola.gateway.http.errors import NO_RETRY, ApiError
+from cupola.gateway.openai.answers import InputTokens
 from cupola.gateway.openai.responses.answers import (
     DeletedResponse,
     InputItemPage,
@@ -40,7 +41,6 @@ from cupola.gateway.openapi.described import (
 # Endpoints of OpenAI's that are not here, and what to do instead.
 _INSTEAD = {
     "compact": "send the part of the conversation that is to be read",
-    "input_tokens": "/v1/chat/completions/tokenizer/encode/count counts a conversation's tokens",
 }
 
 
@@ -53,7 +53,9 @@ class ResponsesApi:
         self._store = ResponseStore(config.home / "responses.sqlite", limit) if limit else None
         archive = Archive(self._store)
         self._background = Background(archive)
-        self._endpoints = ResponsesEndpoints(dependencies.generator, archive, self._background)
+        self._endpoints = ResponsesEndpoints(
+            dependencies.generator, dependencies.counter, archive, self._background
+        )
 
     @asynccontextmanager
     async def working(self) -> AsyncIterator[None]:
@@ -75,7 +77,8 @@ class ResponsesApi:
                     Section.OPENAI,
                     "A response to some input",
                     "Stored unless `store` is false; others can continue it. With `background` "
-                    "it is generated while nobody waits. A stream ends with `[DONE]`.",
+                    "it is generated while nobody waits; with `stream` as well, its stream can be "
+                    "read again from any event on. A stream ends with `[DONE]`.",
                     body=ResponsesRequest,
                     answer=ResponseObject,
                     stream=SSE,
@@ -86,6 +89,17 @@ class ResponsesApi:
                 "/v1/responses",
                 self._endpoints.list,
                 _about("The stored responses", ResponsePage, stored, _PAGE),
+            ),
+            post(
+                "/v1/responses/input_tokens",
+                self._endpoints.count,
+                Operation(
+                    Section.OPENAI,
+                    "The number of tokens that a response's prompt would have",
+                    body=ResponsesRequest,
+                    answer=InputTokens,
+                    errors=(*WORK, "previous_response_not_found", "store_unavailable"),
+                ),
             ),
             *(absent(f"/v1/responses/{name}", _refuse, name, ["POST"]) for name in _INSTEAD),
             get(
@@ -122,7 +136,10 @@ _PAGE = {
     "after": Query(str, "the id that comes before the first one wanted"),
 }
 _SHOWN = {
-    "stream": Query(Literal["false"], "stored responses are not streamed"),
+    "stream": Query(
+        Literal["true", "false"], "the events of one made with `background` and `stream`"
+    ),
+    "starting_after": Query(int, "the number of the last event that is not wanted"),
     "include_obfuscation": Query(str, "changes nothing"),
 }
 

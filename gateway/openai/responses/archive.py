@@ -47,6 +47,16 @@ class Archive:
         """See ResponseStore."""
         return await self._run(lambda store: store.renew(response_id, time.time()))
 
+    async def add_events(self, response_id: str, first: int, frames: Sequence[bytes]) -> bool:
+        """See ResponseStore."""
+        return await self._run(
+            lambda store: store.add_events(response_id, first, frames, time.time())
+        )
+
+    async def events(self, response_id: str, after: int) -> list[bytes] | None:
+        """See ResponseStore."""
+        return await self._run(lambda store: store.events(response_id, after))
+
     async def get(self, response_id: str) -> ResponseObject:
         return await self._find(response_id, lambda store: store.get(response_id, time.time()))
 

@@ -18,6 +18,7 @@ from cupola.gateway.openai.responses.body_items import Item, as_items
 from cupola.gateway.openai.responses.body_tools import (
     ResponseToolChoice,
     ResponseTools,
+    skipped,
     tool_options,
 )
 from cupola.scheduler.protocol.messages import Constraint, ConstraintKind
@@ -79,16 +80,13 @@ class TextOptions(Endpoint):
 
 class ReasoningOptions(Endpoint):
     refused: ClassVar[tuple[Refused, ...]] = (
-        *(
-            Refused(name, lambda wanted: wanted != "auto", "all reasoning comes, without a summary")
-            for name in ("summary", "generate_summary")
-        ),
         Refused("context", lambda turns: turns == "current_turn", "all that is sent is read"),
         Refused("mode", lambda mode: mode != "standard", "use 'effort'"),
     )
 
     effort: Effort | None = None
-    summary: Literal["auto", "concise", "detailed"] | None = None
+    # All reasoning comes as it is, whatever summary is wanted.
+    summary: Literal["auto", "concise", "detailed", "none"] | None = None
     generate_summary: Literal["auto", "concise", "detailed"] | None = None
     context: Literal["auto", "current_turn", "all_turns"] | None = None
     mode: str | None = None
@@ -127,8 +125,11 @@ class ResponsesRequest(SamplingFields):
         *(Refused(param, _always, hint) for param, hint in _NOT_HERE),
     )
     labels: ClassVar[frozenset[str]] = frozenset(
-        {"user", "safety_identifier", "prompt_cache_key", "prompt_cache_retention", "service_tier"}
-    )
+        {
+            "user", "safety_identifier", "prompt_cache_key", "prompt_cache_retention",
+            "service_tier", "client_metadata",
+        }
+    )  # fmt: skip
 
     input: Annotated[Items, BeforeValidator(as_items, json_schema_input_type=str | Items)]
     instructions: str | None = None
@@ -148,6 +149,7 @@ class ResponsesRequest(SamplingFields):
     prompt_cache_key: str | None = None
     prompt_cache_retention: str | None = None
     service_tier: ServiceTier | None = None
+    client_metadata: Any = None
     conversation: Any = None
     prompt: Any = None
     context_management: Any = None
@@ -168,7 +170,7 @@ class ResponsesRequest(SamplingFields):
 
     @property
     def token_limit(self) -> int | None:
-        return limit_of({"max_output_tokens": self.max_output_tokens})[1]
+        return limit_of(self.max_output_tokens)
 
     @property
     def best_logprobs(self) -> int | None:
@@ -185,6 +187,11 @@ class ResponsesRequest(SamplingFields):
         parallel = self.parallel_tool_calls is not False
         return tool_options(self.tools or [], self.tool_choice, parallel=parallel)
 
+    @property
+    def skipped_tools(self) -> list[str]:
+        """The types of the tools that the model is not told of."""
+        return skipped(self.tools or [])
+
     @cached_property
     def template_options(self) -> dict[str, Any]:
         """Variables of the chat template that the parameters mean."""
@@ -197,9 +204,6 @@ class ResponsesRequest(SamplingFields):
 
     @model_validator(mode="after")
     def _fits_together(self) -> ResponsesRequest:
-        if self.background and self.stream:
-            text = "'background' and 'stream' exclude each other here: poll GET /v1/responses/{id}"
-            raise invalid(text, "background")
         if self.background and self.store is False:
             raise invalid("'background' needs 'store': its answer is fetched later", "background")
         _ = self.tool_options, self.constraint  # raise what is wrong with them

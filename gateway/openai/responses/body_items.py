@@ -1,7 +1,12 @@
-"""The items of POST /v1/responses' ``input``: messages, calls, their results, and reasoning."""
+"""The items of POST /v1/responses' ``input``: messages, calls, their results, and reasoning.
+
+Items that tell of tools that OpenAI's service runs are skipped, as those tools are.
+"""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Discriminator, Tag, model_validator
@@ -64,15 +69,63 @@ class CallItem(Body):
 
 
 class CallOutputItem(Body):
-    type: Literal["function_call_output"]
+    type: Literal["function_call_output", "custom_tool_call_output"]
     call_id: str
     output: Joined
     id: str | None = None
     status: Status | None = None
 
 
+class CustomCallItem(Body):
+    type: Literal["custom_tool_call"]
+    call_id: str
+    name: str
+    input: Annotated[str, null_means("", str | None)] = ""
+    id: str | None = None
+    status: Status | None = None
+
+
+class BuiltInCallItem(Body):
+    """A call of a tool that the app runs, and that OpenAI's models know by themselves."""
+
+    type: Literal["local_shell_call", "shell_call", "apply_patch_call"]
+    call_id: str | None = None
+    id: str | None = None
+    action: dict[str, Any] | None = None
+    operation: dict[str, Any] | None = None
+
+    @property
+    def name(self) -> str:
+        return self.type.removesuffix("_call")
+
+    @property
+    def key(self) -> str:
+        """What its result names it by."""
+        return self.call_id or self.id or ""
+
+
+class BuiltInOutputItem(Body):
+    type: Literal["local_shell_call_output", "shell_call_output", "apply_patch_call_output"]
+    call_id: str | None = None
+    id: str | None = None
+    output: Any = None
+
+    @property
+    def key(self) -> str:
+        return self.call_id or self.id or ""
+
+    @property
+    def text(self) -> str:
+        if isinstance(self.output, str):
+            return self.output
+        return "" if self.output is None else json.dumps(self.output, ensure_ascii=False)
+
+
 class ReasoningItem(Body):
-    """What a model thought before. ``content`` is the whole of it, ``summary`` the next best."""
+    """What a model thought before. ``content`` is the whole of it, ``summary`` the next best.
+
+    Nobody can read here what another service has encrypted: it is skipped.
+    """
 
     type: Literal["reasoning"]
     summary: Joined | None = None
@@ -81,42 +134,51 @@ class ReasoningItem(Body):
     id: str | None = None
     status: Status | None = None
 
-    @model_validator(mode="after")
-    def _readable(self) -> ReasoningItem:
-        if self.encrypted_content and not self.content:
-            message = "Reasoning that another service has encrypted cannot be read here"
-            raise PydanticCustomError(
-                UNSUPPORTED, "{message}", {"message": message, "param": "encrypted_content"}
-            )
-        return self
+    @property
+    def thought(self) -> str:
+        return self.content or self.summary or ""
 
 
-class ForeignItem(Body):
-    """An item of a kind that there is not here."""
+class SkippedItem(Body):
+    """An item of a kind that there is not here: web_search_call, mcp_call and others."""
 
     type: Any = None
 
     @model_validator(mode="after")
-    def _refused(self) -> ForeignItem:
-        if not isinstance(self.type, str):
+    def _checked(self) -> SkippedItem:
+        if not isinstance(self.type, str) or len(self.type) > MAX_TYPE:
             raise invalid("An item of the input needs a 'role' or a 'type'", "type")
-        hint = "send messages, function_call, function_call_output and reasoning"
-        if self.type == "item_reference":
-            hint = "send the item itself, or use 'previous_response_id'"
+        if self.type != "item_reference":
+            return self
+        hint = "send the item itself, or use 'previous_response_id'"
         message = f"Items of type '{self.type}' are not supported here: {hint}"
         raise PydanticCustomError(UNSUPPORTED, "{message}", {"message": message, "param": "type"})
 
 
-_KINDS = frozenset({"message", "function_call", "function_call_output", "reasoning"})
+MAX_TYPE = 128  # characters
+_KINDS = {
+    "message": "<message>",
+    "function_call": "<function_call>",
+    "function_call_output": "<function_call_output>",
+    "custom_tool_call": "<custom_tool_call>",
+    "custom_tool_call_output": "<function_call_output>",
+    "reasoning": "<reasoning>",
+    **dict.fromkeys(("local_shell_call", "shell_call", "apply_patch_call"), "<built_in>"),
+    **dict.fromkeys(
+        ("local_shell_call_output", "shell_call_output", "apply_patch_call_output"),
+        "<built_in_output>",
+    ),
+}
 
 
 def _kind(item: Any) -> str:
-    if not isinstance(item, dict):
-        return f"<{getattr(item, 'type', None) or 'message'}>"
-    kind = item.get("type")
-    if kind is None:
-        return "<message>" if "role" in item else "<foreign>"
-    return f"<{kind}>" if isinstance(kind, str) and kind in _KINDS else "<foreign>"
+    if isinstance(item, dict):
+        kind = item.get("type", "message" if "role" in item else None)
+        if kind is None and "role" in item:
+            kind = "message"
+    else:
+        kind = getattr(item, "type", None) or "message"
+    return _KINDS.get(kind, "<skipped>") if isinstance(kind, str) else "<skipped>"
 
 
 Item = Annotated[
@@ -124,9 +186,22 @@ Item = Annotated[
     | Annotated[CallItem, Tag("<function_call>")]
     | Annotated[CallOutputItem, Tag("<function_call_output>")]
     | Annotated[ReasoningItem, Tag("<reasoning>")]
-    | Annotated[SkipJsonSchema[ForeignItem], Tag("<foreign>")],
+    | Annotated[CustomCallItem, Tag("<custom_tool_call>")]
+    | Annotated[BuiltInCallItem, Tag("<built_in>")]
+    | Annotated[BuiltInOutputItem, Tag("<built_in_output>")]
+    | Annotated[SkipJsonSchema[SkippedItem], Tag("<skipped>")],
     Discriminator(_kind),
 ]
+
+
+def skipped_items(items: Iterable[Any]) -> list[str]:
+    """The types of the items that the model does not read."""
+    types = dict[str, None]()
+    for item in items:
+        unread = isinstance(item, ReasoningItem) and item.encrypted_content and not item.thought
+        if isinstance(item, SkippedItem) or unread:
+            types[item.type] = None
+    return list(types)
 
 
 def as_items(given: Any) -> Any:

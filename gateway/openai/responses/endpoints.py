@@ -11,12 +11,15 @@ from msgspec.structs import replace
 from starlette.requests import Request
 from starlette.responses import Response
 
+from cupola.gateway.core.counting import counted_below
 from cupola.gateway.core.request import Conversation, GenerationRequest
-from cupola.gateway.generation.generator import Generator
+from cupola.gateway.generation.generator import Generation, Generator
+from cupola.gateway.generation.prompt_counter import PromptCounter
 from cupola.gateway.generation.streaming import Answer
 from cupola.gateway.http.errors import ApiError
 from cupola.gateway.http.json_answer import json_answer
 from cupola.gateway.http.read_body import aside, read_body
+from cupola.gateway.openai.answers import InputTokens
 from cupola.gateway.openai.responses.answers import (
     DeletedResponse,
     InputItemPage,
@@ -26,24 +29,32 @@ from cupola.gateway.openai.responses.answers import (
 from cupola.gateway.openai.responses.archive import Archive
 from cupola.gateway.openai.responses.background import Background
 from cupola.gateway.openai.responses.body import ResponsesRequest
+from cupola.gateway.openai.responses.event_log import EventLog
 from cupola.gateway.openai.responses.frames import ResponseFrames
 from cupola.gateway.openai.responses.history import check_calls, input_items, messages, read_items
 from cupola.gateway.openai.responses.progress import Progress
 from cupola.gateway.openai.responses.queries import PageQuery, ShowQuery, query
 from cupola.gateway.openai.responses.record import new_record
 from cupola.gateway.openai.responses.recording import recorded
+from cupola.gateway.openai.responses.replay import stored_events, streamed
 
 NAMES = {
     "prompt": "input",
-    "max_tokens": "max_output_tokens",
     "constraint": "text.format",
     "template_options": "reasoning",
 }
 
 
 class ResponsesEndpoints:
-    def __init__(self, generator: Generator, archive: Archive, background: Background) -> None:
+    def __init__(
+        self,
+        generator: Generator,
+        counter: PromptCounter,
+        archive: Archive,
+        background: Background,
+    ) -> None:
         self._generator = generator
+        self._counter = counter
         self._archive = archive
         self._background = background
 
@@ -51,10 +62,7 @@ class ResponsesEndpoints:
         content = await request.body()
         body = await read_body(ResponsesRequest, request)
         stored = self._stores(body)
-        earlier: list[dict[str, Any]] = []
-        if body.previous_response_id is not None:
-            earlier = await self._archive.conversation(body.previous_response_id)
-        wanted = await aside(request, generation_of, body, earlier)
+        wanted = await self._wanted(request, body)
         generation = await self._generator.generate(wanted)
         given = await aside(request, json.loads, content)
         record = new_record(body, given, generation.model, int(time.time()), stored=stored)
@@ -63,9 +71,7 @@ class ResponsesEndpoints:
             record, stream=bool(body.stream), logprobs=body.best_logprobs is not None
         )
         if body.background:
-            await self._archive.add(record, items)
-            self._background.start(generation, progress)
-            return json_answer(record)
+            return await self._start(generation, progress, items)
 
         async def keep(record: ResponseObject) -> None:
             if stored:
@@ -73,6 +79,37 @@ class ResponsesEndpoints:
 
         events = recorded(generation.events, progress, keep)
         return Answer(events, ResponseFrames(progress), stream=bool(body.stream))
+
+    async def count(self, request: Request) -> Response:
+        """How many tokens the prompt of the same request to ``create`` has."""
+        body = await read_body(ResponsesRequest, request)
+        output, _ = await self._counter.encode(request, await self._wanted(request, body))
+        return json_answer(InputTokens(len(output.tokens)))
+
+    async def _wanted(self, request: Request, body: ResponsesRequest) -> GenerationRequest:
+        earlier: list[dict[str, Any]] = []
+        if body.previous_response_id is not None:
+            earlier = await self._archive.conversation(body.previous_response_id)
+        return await aside(request, generation_of, body, earlier)
+
+    async def _start(
+        self, generation: Generation, progress: Progress, items: Sequence[dict[str, Any]]
+    ) -> Response:
+        """Generate in the background, and answer at once; or with a stream, which nobody has to
+        read to its end.
+        """
+        record = progress.record
+        await self._archive.add(record, items)
+        counted_below()  # when it ends, whoever reads the stream
+        if not progress.streamed:
+            self._background.start(generation, progress)
+            return json_answer(record)
+        log = EventLog()
+        progress.wait()
+        log.add(progress.take_frames())
+        self._background.start(generation, progress, log)
+        await self._background.store_events(record.id)
+        return streamed(log.follow(-1))
 
     def _stores(self, body: ResponsesRequest) -> bool:
         """Whether the response is stored. By default it is, as with OpenAI."""
@@ -95,8 +132,17 @@ class ResponsesEndpoints:
         return json_answer(ResponsePage(data=records, first_id=first, last_id=last, has_more=more))
 
     async def show(self, request: Request) -> Response:
-        query(ShowQuery, request)
-        return json_answer(await self._archive.get(request.path_params["id"]))
+        wanted = query(ShowQuery, request)
+        response_id = request.path_params["id"]
+        if wanted.stream != "true":
+            return json_answer(await self._archive.get(response_id))
+        if (log := self._background.log_of(response_id)) is not None:
+            return streamed(log.follow(wanted.after))
+        await self._archive.get(response_id)
+        if await self._archive.events(response_id, wanted.after) is None:
+            text = "Only a response that was made with 'background' and 'stream' can be streamed"
+            raise ApiError(400, "invalid_value", text, param="stream")
+        return streamed(stored_events(self._archive, response_id, wanted.after))
 
     async def delete(self, request: Request) -> Response:
         response_id = request.path_params["id"]
@@ -132,6 +178,7 @@ class ResponsesEndpoints:
             raise ApiError(400, "invalid_value", text, param="id")
         if not record.ended:
             cancelled = replace(record, status="cancelled")
+            await self._background.store_events(response_id)
             if await self._archive.update(cancelled):
                 self._background.stop(response_id)
                 return json_answer(cancelled)
@@ -148,7 +195,11 @@ def generation_of(
     effort = body.reasoning.effort if body.reasoning else None
     return GenerationRequest(
         model=body.model,
-        prompt=Conversation(messages(body.instructions, items), body.template_options),
+        prompt=Conversation(
+            messages(body.instructions, items),
+            body.template_options,
+            parse_special=bool(body.parse_special),
+        ),
         sampling=body.sampling(body.token_limit, body.best_logprobs),
         tools=body.tool_options,
         constraint=body.constraint,

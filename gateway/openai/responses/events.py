@@ -39,6 +39,10 @@ class Created(ResponseEvent, kw_only=True, tag="response.created"):
     pass
 
 
+class Queued(ResponseEvent, kw_only=True, tag="response.queued"):
+    pass
+
+
 class InProgress(ResponseEvent, kw_only=True, tag="response.in_progress"):
     pass
 
@@ -109,3 +113,11 @@ class ArgumentsDelta(ItemEvent, kw_only=True, tag="response.function_call_argume
 class ArgumentsDone(ItemEvent, kw_only=True, tag="response.function_call_arguments.done"):
     name: str
     arguments: str
+
+
+class InputDelta(ItemEvent, kw_only=True, tag="response.custom_tool_call_input.delta"):
+    delta: str
+
+
+class InputDone(ItemEvent, kw_only=True, tag="response.custom_tool_call_input.done"):
+    input: str

@@ -10,11 +10,15 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
+from cupola.gateway.core.custom_tools import as_arguments
 from cupola.gateway.http.errors import ApiError
 from cupola.gateway.openai.body.conversation import parsed
 from cupola.gateway.openai.responses.body_items import (
+    BuiltInCallItem,
+    BuiltInOutputItem,
     CallItem,
     CallOutputItem,
+    CustomCallItem,
     Item,
     MessageItem,
     ReasoningItem,
@@ -25,6 +29,8 @@ _PREFIXES = {
     "message": "msg",
     "function_call": "fc",
     "function_call_output": "fco",
+    "custom_tool_call": "ctc",
+    "custom_tool_call_output": "ctco",
     "reasoning": "rs",
 }
 
@@ -44,7 +50,7 @@ def input_items(given: Any, response_id: str) -> list[dict[str, Any]]:
 def _listed(item: dict[str, Any], number: int, response_id: str) -> dict[str, Any]:
     kind = item.get("type") or "message"
     suffix = response_id.partition("_")[2]
-    own_id = item.get("id") or f"{_PREFIXES[kind]}_{suffix}{number:04d}"
+    own_id = item.get("id") or f"{_PREFIXES.get(kind, 'item')}_{suffix}{number:04d}"
     listed = {**item, "id": own_id, "type": kind, "status": item.get("status") or "completed"}
     if kind == "message" and isinstance(item.get("content"), str):
         part: dict[str, Any] = {"type": "input_text", "text": item["content"]}
@@ -66,25 +72,36 @@ def messages(instructions: str | None, items: Iterable[Any]) -> tuple[dict[str, 
                 if own is None or own["content"] or "tool_calls" in own:
                     own = _own(out)
                 own["content"] = content
-            case ReasoningItem():
+            case ReasoningItem(thought=thought) if thought:
                 if own is None or own["content"] or "tool_calls" in own:
                     own = _own(out)
-                thought = item.content or item.summary or ""
                 own["reasoning_content"] = own.get("reasoning_content", "") + thought
-            case CallItem():
+            case CallItem() | CustomCallItem() | BuiltInCallItem():
                 own = _own(out) if own is None else own
-                function = {"name": item.name, "arguments": parsed(item.arguments)}
-                call = {"id": item.call_id, "type": "function", "function": function}
-                own.setdefault("tool_calls", []).append(call)
+                own.setdefault("tool_calls", []).append(_call(item))
             case CallOutputItem():
                 own = None
-                tool = {"role": "tool", "content": item.output, "tool_call_id": item.call_id}
-                out.append(tool)
+                out.append({"role": "tool", "content": item.output, "tool_call_id": item.call_id})
+            case BuiltInOutputItem():
+                own = None
+                out.append({"role": "tool", "content": item.text, "tool_call_id": item.key})
             case MessageItem():
                 own = None
                 role = "system" if item.role == "developer" else item.role
                 out.append({"role": role, "content": item.content})
     return tuple(out)
+
+
+def _call(item: CallItem | CustomCallItem | BuiltInCallItem) -> dict[str, Any]:
+    match item:
+        case CallItem():
+            call_id, arguments = item.call_id, parsed(item.arguments)
+        case CustomCallItem():
+            call_id, arguments = item.call_id, as_arguments(item.input)
+        case BuiltInCallItem():
+            call_id, arguments = item.key, item.action or item.operation or {}
+    function = {"name": item.name, "arguments": arguments}
+    return {"id": call_id, "type": "function", "function": function}
 
 
 def _own(out: list[dict[str, Any]]) -> dict[str, Any]:
@@ -97,8 +114,11 @@ def check_calls(items: Iterable[Any]) -> None:
     """Raises ApiError for the result of a call that is not among the items."""
     calls: set[str] = set()
     for item in items:
-        if isinstance(item, CallItem):
+        if isinstance(item, CallItem | CustomCallItem):
             calls.add(item.call_id)
+        elif isinstance(item, BuiltInCallItem):
+            calls.add(item.key)
         elif isinstance(item, CallOutputItem) and item.call_id not in calls:
-            text = f"No tool call found for function call output with call_id '{item.call_id}'"
+            kind = item.type.replace("_", " ")
+            text = f"No tool call found for {kind} with call_id '{item.call_id}'"
             raise ApiError(400, "invalid_value", text, param="input")

@@ -11,6 +11,7 @@ from cupola.gateway.openai.logprobs import chat_logprobs
 from cupola.gateway.openai.responses.answers import (
     ItemStatus,
     OutputCall,
+    OutputCustomCall,
     OutputItem,
     OutputMessage,
     OutputReasoning,
@@ -20,6 +21,8 @@ from cupola.gateway.openai.responses.answers import (
 from cupola.gateway.openai.responses.events import (
     ArgumentsDelta,
     ArgumentsDone,
+    InputDelta,
+    InputDone,
     ItemAdded,
     ItemDone,
     PartAdded,
@@ -121,3 +124,19 @@ class OpenCall(OpenItem):
                 item_id=call.id, output_index=self._index, name=call.name, arguments=whole
             )
         )
+
+
+class OpenCustomCall(OpenItem):
+    def __init__(self, index: int, emit: Emit, call_id: str, name: str) -> None:
+        self._call = OutputCustomCall(new_id("ctc"), call_id, name)
+        super().__init__(self._call, index, emit)
+
+    def add(self, fragment: str) -> None:
+        self._pieces.append(fragment)
+        item_id = self._call.id
+        self._emit(InputDelta(item_id=item_id, output_index=self._index, delta=fragment))
+
+    def _finish(self, whole: str) -> None:
+        self._call.input = whole
+        item_id = self._call.id
+        self._emit(InputDone(item_id=item_id, output_index=self._index, input=whole))

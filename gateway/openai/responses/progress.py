@@ -24,9 +24,16 @@ from cupola.gateway.openai.responses.events import (
     Failed,
     Incomplete,
     InProgress,
+    Queued,
     StreamEvent,
 )
-from cupola.gateway.openai.responses.items import OpenCall, OpenItem, OpenMessage, OpenReasoning
+from cupola.gateway.openai.responses.items import (
+    OpenCall,
+    OpenCustomCall,
+    OpenItem,
+    OpenMessage,
+    OpenReasoning,
+)
 from cupola.scheduler.protocol.messages import TokenLogprob
 
 
@@ -37,6 +44,7 @@ class Progress:
         self.record = record
         self.begun = False  # whether anything has happened
         self.streamed = stream
+        self._created = False  # whether the stream has told of it
         self._logprobs = logprobs
         self._frames: list[bytes] = []
         self._sequence = 0
@@ -50,14 +58,25 @@ class Progress:
 
     def take(self) -> bytes:
         """The frames since the last time."""
+        return b"".join(self.take_frames())
+
+    def take_frames(self) -> list[bytes]:
+        """The same, one for each event."""
         frames, self._frames = self._frames, []
-        return b"".join(frames)
+        return frames
+
+    def wait(self) -> None:
+        """Tell of a response whose work has yet to begin."""
+        self._created = True
+        self._emit(Created(response=self.record))
+        self._emit(Queued(response=self.record))
 
     def feed(self, events: list[Event]) -> None:
         if not self.begun:
             self.begun = True
             self.record.status = "in_progress"
-            self._emit(Created(response=self.record))
+            if not self._created:
+                self._emit(Created(response=self.record))
             self._emit(InProgress(response=self.record))
         for event in events:
             self._feed(event)
@@ -80,10 +99,11 @@ class Progress:
                     self._next(OpenReasoning(self._index(), self._emit))
                 assert isinstance(self._open, OpenReasoning)
                 self._open.add(text)
-            case ToolCallStart(_, _, call_id, name):
-                self._next(OpenCall(self._index(), self._emit, call_id, name))
+            case ToolCallStart():
+                kind = OpenCustomCall if event.custom else OpenCall
+                self._next(kind(self._index(), self._emit, event.id, event.name))
             case ToolCallArguments(_, _, fragment):
-                assert isinstance(self._open, OpenCall)
+                assert isinstance(self._open, OpenCall | OpenCustomCall)
                 self._open.add(fragment)
             case Finished():
                 self._finish(event)

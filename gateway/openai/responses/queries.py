@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal, TypeVar
+from typing import Annotated, Literal, TypeVar
 
-from pydantic import Field
+from pydantic import Field, model_validator
 from starlette.requests import Request
 
-from cupola.gateway.http.validation import Endpoint, Refused
+from cupola.gateway.core.fields import MAX_INT
+from cupola.gateway.http.validation import Endpoint, invalid
 
 Q = TypeVar("Q", bound=Endpoint)
 
@@ -19,14 +20,20 @@ class PageQuery(Endpoint):
 
 
 class ShowQuery(Endpoint):
-    refused: ClassVar[tuple[Refused, ...]] = (
-        Refused("stream", lambda wanted: wanted != "false", "poll until 'status' is final"),
-        Refused("starting_after", lambda _: True, "streams are not stored; fetch the whole"),
-    )
-
-    stream: str | None = None
-    starting_after: str | None = None
+    stream: Literal["true", "false"] | None = None
+    starting_after: Annotated[int, Field(ge=-1, le=MAX_INT, strict=False)] | None = None
     include_obfuscation: str | None = None
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> ShowQuery:
+        if self.starting_after is not None and self.stream != "true":
+            raise invalid("'starting_after' needs 'stream=true'", "starting_after")
+        return self
+
+    @property
+    def after(self) -> int:
+        """The number of the last event that the client has; -1: it has none."""
+        return -1 if self.starting_after is None else self.starting_after
 
 
 def query(kind: type[Q], request: Request) -> Q:

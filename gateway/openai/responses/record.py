@@ -15,6 +15,7 @@ from cupola.gateway.openai.responses.answers import (
     InputTokensDetails,
     OutputMessage,
     OutputTokensDetails,
+    ResponseCustom,
     ResponseError,
     ResponseFunction,
     ResponseObject,
@@ -23,7 +24,8 @@ from cupola.gateway.openai.responses.answers import (
     ResponseUsage,
 )
 from cupola.gateway.openai.responses.body import ResponsesRequest
-from cupola.gateway.openai.responses.body_tools import ResponseTool
+from cupola.gateway.openai.responses.body_items import skipped_items
+from cupola.gateway.openai.responses.body_tools import OwnTool, ResponseCustomTool, own
 
 # Parameters that a response repeats as they came.
 _ECHOED = (
@@ -31,6 +33,10 @@ _ECHOED = (
     "presence_penalty", "previous_response_id", "prompt_cache_key", "safety_identifier",
     "temperature", "tool_choice", "top_logprobs", "top_p", "truncation", "user",
 )  # fmt: skip
+
+# Keys of a response's metadata: the types of tools and items that the model is not told of.
+SKIPPED_TOOLS, SKIPPED_ITEMS = "skipped_tools", "skipped_items"
+MAX_METADATA = 512  # characters of a value, as OpenAI has it
 
 
 def new_id(prefix: str) -> str:
@@ -49,20 +55,32 @@ def new_record(
         status="queued" if body.background else "in_progress",
         background=bool(body.background),
         model=model,
-        tools=[_function(tool) for tool in body.tools or ()],
+        tools=[_tool(tool) for tool in own(body.tools or [])],
         reasoning=ResponseReasoning(reasoning.get("effort"), reasoning.get("summary")),
         store=stored,
         text=ResponseText(
             text.get("format") or {"type": "text"}, text.get("verbosity") or "medium"
         ),
-        **{name: given[name] for name in _ECHOED if given.get(name) is not None},
+        **_echoed(body, given),
     )
 
 
-def _function(tool: ResponseTool) -> ResponseFunction:
+def _echoed(body: ResponsesRequest, given: dict[str, Any]) -> dict[str, Any]:
+    """The parameters as they came. The metadata also names what was skipped."""
+    echoed = {name: given[name] for name in _ECHOED if given.get(name) is not None}
+    skipped = {SKIPPED_TOOLS: body.skipped_tools, SKIPPED_ITEMS: skipped_items(body.input)}
+    names = {key: ", ".join(types)[:MAX_METADATA] for key, types in skipped.items() if types}
+    return echoed | {"metadata": echoed.get("metadata", {}) | names} if names else echoed
+
+
+def _tool(tool: OwnTool) -> ResponseFunction | ResponseCustom:
+    if isinstance(tool, ResponseCustomTool):
+        shown: dict[str, Any] = {"type": "text"}
+        if tool.format is not None:
+            shown = tool.format.model_dump(exclude_none=True)
+        return ResponseCustom(tool.name, tool.description, shown)
     function = tool.definition()
     return ResponseFunction(
-        "function",
         function.name,
         function.description,
         function.parameters,

@@ -1,7 +1,8 @@
 """Stored responses: one SQLite file that all gateway processes of a service share.
 
 Bounded by count and by age. Everything here blocks: call it in a thread. An unfinished response
-counts as lost when its process does not renew it for a while. Records and inputs are JSON.
+counts as lost when its process does not renew it for a while. Records and inputs are JSON. The
+events of a stream in the background are kept as frames, several in a row of the table.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import json
 import os
 import sqlite3
 import threading
+import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,7 +25,8 @@ from cupola.gateway.openai.responses.answers import ResponseError, ResponseObjec
 MAX_AGE = 30 * 24 * 3600.0  # seconds, as OpenAI keeps them
 LOST_AFTER = 60.0  # seconds without a sign of life of an unfinished response
 BUSY = 10.0  # seconds to wait for another process' write
-_SCHEMA = """
+_SCHEMA = (
+    """
 CREATE TABLE IF NOT EXISTS responses (
     number INTEGER PRIMARY KEY AUTOINCREMENT,
     id TEXT NOT NULL UNIQUE,
@@ -34,8 +37,22 @@ CREATE TABLE IF NOT EXISTS responses (
     input TEXT NOT NULL,
     record TEXT NOT NULL
 )
-"""
+""",
+    """
+CREATE TABLE IF NOT EXISTS events (
+    response TEXT NOT NULL,
+    first INTEGER NOT NULL,
+    frames BLOB NOT NULL,
+    PRIMARY KEY (response, first)
+) WITHOUT ROWID
+""",
+    """
+CREATE TRIGGER IF NOT EXISTS forget_events AFTER DELETE ON responses
+BEGIN DELETE FROM events WHERE response = OLD.id; END
+""",
+)
 _decode = msgspec.json.Decoder(ResponseObject).decode
+_frames = msgspec.msgpack.Decoder(list[bytes]).decode
 _OPEN = "status IN ('queued', 'in_progress')"
 
 
@@ -96,6 +113,34 @@ class ResponseStore:
                 f"UPDATE responses SET renewed = ? WHERE id = ? AND {_OPEN}", (now, response_id)
             )
             return changed.rowcount == 1
+
+    def add_events(self, response_id: str, first: int, frames: Sequence[bytes], now: float) -> bool:
+        """More events of a stream, the first of them with that number; also a sign of life.
+
+        False: somebody has cancelled or deleted the response.
+        """
+        row = (response_id, first, zlib.compress(msgspec.msgpack.encode(frames)))
+        with self._connection() as connection:
+            changed = connection.execute(
+                f"UPDATE responses SET renewed = ? WHERE id = ? AND {_OPEN}", (now, response_id)
+            )
+            if changed.rowcount == 1 and frames:
+                connection.execute("INSERT INTO events VALUES (?, ?, ?)", row)
+            return changed.rowcount == 1
+
+    def events(self, response_id: str, after: int) -> list[bytes] | None:
+        """The frames of the events after that number; None where no events were kept."""
+        with self._connection() as connection:
+            rows = connection.execute(
+                "SELECT first, frames FROM events WHERE response = ? AND first >= COALESCE("
+                "(SELECT MAX(first) FROM events WHERE response = ? AND first <= ?), 0)"
+                " ORDER BY first",
+                (response_id, response_id, max(0, after + 1)),
+            ).fetchall()
+        if not rows:
+            return None
+        frames = [frame for _, blob in rows for frame in _frames(zlib.decompress(blob))]
+        return frames[max(0, after + 1 - rows[0][0]) :]
 
     def get(self, response_id: str, now: float) -> ResponseObject | None:
         with self._connection() as connection:
@@ -175,7 +220,8 @@ def _connect(file: Path) -> sqlite3.Connection:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = NORMAL")
         connection.execute("PRAGMA secure_delete = ON")
-        connection.execute(_SCHEMA)
+        for statement in _SCHEMA:
+            connection.execute(statement)
         connection.commit()
     except sqlite3.Error:
         connection.close()

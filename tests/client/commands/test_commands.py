@@ -97,7 +97,7 @@ def test_set_without_a_service(cupola: Cli, home: Home) -> None:
     head, body = cupola.ok("service", "set", "--show").splitlines()
     assert head == "No settings changed"
     shown = json.loads(body)["serviceSettings"]
-    assert (shown["host"], shown["port"], shown["schema"]) == ("127.0.0.1", 5273, "http")
+    assert (shown["host"], shown["port"], shown["schema"]) == ("localhost", 5273, "http")
     assert cupola.ok("service", "set", "--port", "8080") == "Saving new settings\n"
     assert tomllib.loads(home.settings_file.read_text()) == {"port": 8080}
     assert "99999" in cupola.refused("service", "set", "--port", "99999")
@@ -187,14 +187,3 @@ def test_a_unit_for_systemd(cupola: Cli, home: Home, tmp_path: Path) -> None:
     assert unit.read_text() == text
     cupola.ok("service", "uninstall")
     assert "There is no unit" in cupola.refused("service", "uninstall")
-
-
-def test_shell_completion(cupola: Cli) -> None:
-    asking = cupola.having(
-        _CUPOLA_COMPLETE="complete_bash", COMP_WORDS="cupola service st", COMP_CWORD="2"
-    )
-    # The name of the program is that of its console script.
-    code = (
-        "import sys; sys.argv[0] = 'cupola'; from cupola.client.commands.main import main; main()"
-    )
-    assert asking.python(code).split() == ["start", "stop", "status"]

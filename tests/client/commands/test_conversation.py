@@ -5,6 +5,7 @@ from collections.abc import Generator
 import pytest
 
 from cupola.client.commands.conversation import Conversation, Messages
+from cupola.client.running_service import Ending
 
 
 class Model:
@@ -16,12 +17,13 @@ class Model:
         self.asked: list[Messages] = []
         self.closed = False
 
-    def __call__(self, messages: Messages) -> Generator[str]:
+    def __call__(self, messages: Messages) -> Generator[str, None, Ending]:
         self.asked.append(messages)
         try:
             yield from self.pieces
             if self.fails is not None:
                 raise self.fails
+            return Ending("stop", {})
         finally:
             self.closed = True
 

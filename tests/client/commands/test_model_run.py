@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
 import sys
+from collections.abc import Generator
+from types import SimpleNamespace
+from typing import Any
 
 import psutil
 import pytest
+from typer.main import get_command
 
+from cupola.cache.home import Home
+from cupola.client.commands import conversation, main
+from cupola.client.running_service import Ending, RunningService
 from tests.client.command_line import Cli, bounded, read_until, start_interruptible
 from tests.service.running_service import eventually
 
@@ -30,6 +38,58 @@ def test_a_pipe_is_a_conversation(echoing: Cli, model: str) -> None:
     assert (lines[0], lines[-1]) == ("one ", "two words ")
     assert any(line.startswith("/exit") for line in lines)
     assert "There is no command /nonsense. Enter /help for help." in lines
+
+
+def test_options_reach_the_request(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The whole body, as the service would get it."""
+    asked: list[tuple[str, list[dict[str, str]], dict[str, Any]]] = []
+
+    def answer(
+        service: object, model: str, messages: list[dict[str, str]], **options: Any
+    ) -> Generator[str, None, Ending]:
+        asked.append((model, messages, options))
+        yield "fine"
+        return Ending("stop", {})
+
+    variant = SimpleNamespace(variant=SimpleNamespace(id="m:1"))
+    monkeypatch.setattr(conversation, "ensure", lambda *_: variant)
+    monkeypatch.setattr(conversation, "find", lambda *_: RunningService("http://127.0.0.1:1", 1))
+    monkeypatch.setattr(conversation, "chat", answer)
+    schema = home.root / "schema.json"
+    schema.parent.mkdir()
+    schema.write_bytes(b'\xef\xbb\xbf{"type": "object"}')
+    sampling = ["--max-tokens", "7", "--temperature", "0", "--seed", "5"]
+    for given in ('{"type": "object"}', str(schema)):
+        command: Any = get_command(main.build())
+        arguments = ["run", "m", "hello", "--system", "Be brief.", *sampling]
+        command([*arguments, "--json-schema", given], standalone_mode=False)
+        assert asked.pop() == (
+            "m:1",
+            [
+                {"role": "system", "content": "Be brief."},
+                {"role": "user", "content": "hello"},
+            ],
+            {
+                "max_completion_tokens": 7,
+                "temperature": 0.0,
+                "seed": 5,
+                "response_format": {
+                    "type": "json_schema",
+                    "json_schema": {"name": "answer", "schema": {"type": "object"}},
+                },
+            },
+        )
+
+
+def test_a_limit_on_tokens(echoing: Cli, model: str) -> None:
+    text = echoing.ok("run", model, "one two three four", "--max-tokens", "2")
+    assert text == "one two \n"
+    record = json.loads(
+        echoing.ok("run", model, "one two three", "--max-tokens", "2", "-o", "json")
+    )
+    assert (record["text"], record["finishReason"]) == ("one two ", "length")
+    assert record["usage"]["completionTokens"] == 2
+    assert "--max-tokens" in echoing.refused("run", model, "x", "--max-tokens", "0", status=2)
 
 
 def test_what_the_service_refuses_is_told(echoing: Cli, model: str) -> None:

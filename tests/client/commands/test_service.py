@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -17,7 +18,8 @@ import pytest
 
 from cupola.cache.home import Home
 from cupola.client.daemon import log_file
-from cupola.service.log_file import MAX_BYTES, older
+from cupola.client.terminal import failures
+from cupola.service.output.log_file import MAX_BYTES, older
 from tests.client.command_line import COMMAND, LONGEST, Cli, bounded
 
 # What the SDKs of Foundry Local look for.
@@ -101,6 +103,28 @@ def test_a_start_on_a_full_disk_leaves_no_service_that_nobody_finds(
     assert done.returncode == 1
     assert "ended while it started" in done.stderr and "Traceback" not in done.stderr
     assert processes_of(home) == []
+
+
+def test_a_start_without_a_folder_to_write_says_what_to_do(cupola: Cli, tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.touch()  # nothing can be made below it, also not by root
+    for command in (["service", "start"], ["server", "start", "--port", "0"]):
+        text = cupola.having(CUPOLA_HOME=str(file / "home")).refused(*command)
+        assert f"The folder {file / 'home'} cannot be written" in text
+        assert "--home" in text and "cupola serve" in text
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [("EACCES", "right to write"), ("EROFS", "right to write"), ("ENOSPC", "Make room")],
+)
+def test_what_cannot_be_written_is_told_with_what_to_do(code: str, words: str) -> None:
+    number = getattr(errno, code)
+    told = failures.words(OSError(number, os.strerror(number), "/data/cupola.toml.new"))
+    assert told is not None
+    message, hint = told
+    assert message == f"/data/cupola.toml.new: {os.strerror(number)}"
+    assert words in hint and "--home" in hint
 
 
 @linux

@@ -23,6 +23,7 @@ from cupola.client import (
     ClientError,
     DeviceType,
     DownloadError,
+    ExecutionProvider,
     FoundryLocalManager,
     FoundryLocalManagerBuilder,
     FoundryModelInfo,
@@ -32,7 +33,7 @@ from cupola.client import (
     ResponseError,
     UnreachableError,
 )
-from cupola.client.sdk.connection import Connection
+from cupola.client.sdk.connection import Connection, Timeout
 from tests.default_model import DEFAULT_MODEL
 
 ALIAS, MODEL = DEFAULT_MODEL.alias, DEFAULT_MODEL.id
@@ -164,6 +165,30 @@ def test_list_catalog_models(manager: FoundryLocalManager) -> None:
     assert (model.alias, model.version, model.task) == (ALIAS, "1", "chat-completion")
     assert (model.device_type, model.execution_provider) == ("CPU", "CPUExecutionProvider")
     assert model.uri.startswith("azureml://")
+
+
+def test_client(manager: FoundryLocalManager, tmp_path: Path) -> None:
+    assert manager.client is manager.httpx_client
+    manager.client.timeout = 5.0
+    assert FoundryLocalManager(bootstrap=False, home=tmp_path).client is None
+
+
+def test_catalog_list(manager: FoundryLocalManager) -> None:
+    assert manager.catalog_list is None and manager.catalog_dict is None
+    models = manager.list_catalog_models()
+    assert manager.catalog_list == models
+    by_name = manager.catalog_dict
+    assert by_name is not None
+    assert {model.id for model in models} | {model.alias for model in models} == set(by_name)
+    assert by_name[ALIAS] == manager.get_model_info(ALIAS)
+    manager.refresh_catalog()
+    assert manager.catalog_list is None
+
+
+def test_a_model_tells_what_runs_it_as_in_sdk_0_3(manager: FoundryLocalManager) -> None:
+    model = manager.list_catalog_models()[0]
+    assert model.runtime is ExecutionProvider.CPU
+    assert model.runtime.get_alias() == "cpu"
 
 
 def test_refresh_catalog(manager: FoundryLocalManager) -> None:
@@ -303,6 +328,18 @@ def test_timeout() -> None:
             connection.get("/openai/status")
     assert FoundryLocalManager.builder().timeout(3).seconds == 3
     assert FoundryLocalManager.builder().timeout_secs(3).seconds == 3
+
+
+@pytest.mark.parametrize(
+    ("given", "seconds"),
+    [(None, None), (2, 2), (0.5, 0.5), (httpx2.Timeout(3), 3), (httpx2.Timeout(9, read=4), 4)],
+)
+def test_a_timeout_may_be_that_of_httpx(
+    given: Timeout, seconds: float | None, tmp_path: Path
+) -> None:
+    manager = FoundryLocalManager(bootstrap=False, timeout=given, home=tmp_path)
+    assert manager.timeout == seconds
+    assert Connection("http://127.0.0.1:1", given).timeout == seconds
 
 
 def test_home(settings: Home) -> None:

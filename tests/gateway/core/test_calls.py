@@ -19,6 +19,7 @@ from cupola.scheduler.protocol.messages import (
     FromGateway,
     LoadModel,
     LocalModel,
+    Outcome,
     Output,
     Outputs,
     Query,
@@ -73,13 +74,6 @@ def test_rejection_ends_the_call(calls: Calls) -> None:
     assert calls.close(call) == []
 
 
-def test_abort_by_a_worker_is_a_failure(calls: Calls) -> None:
-    call, replies = opened(calls)
-    output = Output(call.message.request_id, finish_reason=FinishReason.ABORT, usage=USAGE)
-    calls.receive(Outputs((output,)), now=1.0)
-    assert failure(replies) is ErrorCode.SHUTTING_DOWN
-
-
 def test_load_ends_with_done(calls: Calls) -> None:
     call, replies = opened(calls, LoadModel(new_request_id(), MODEL))
     done = Done(call.message.request_id)
@@ -103,7 +97,7 @@ def test_new_life_repeats_what_had_not_begun(calls: Calls) -> None:
     call, replies = opened(calls)
     first = call.message.request_id
     abort, again = calls.receive(Status("second"), now=1.0)
-    assert abort == Abort(first)
+    assert abort == Abort(first, counts_as=None)
     assert isinstance(again, Submit) and again == call.message and again.request_id != first
     calls.receive(Outputs((Output(first, "late"),)), now=1.0)
     assert replies == []
@@ -115,7 +109,8 @@ def test_new_life_repeats_what_had_not_begun(calls: Calls) -> None:
 def test_new_life_ends_what_had_begun(calls: Calls) -> None:
     call, replies = opened(calls)
     calls.receive(Outputs((Output(call.message.request_id, "a"),)), now=1.0)
-    assert calls.receive(Status("second"), now=2.0) == [Abort(call.message.request_id)]
+    aborted = Abort(call.message.request_id, counts_as=Outcome.FAILED)
+    assert calls.receive(Status("second"), now=2.0) == [aborted]
     assert failure(replies) is ErrorCode.SCHEDULER_LOST
 
 

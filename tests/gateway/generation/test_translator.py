@@ -1,21 +1,37 @@
-"""How many of an answer's tokens were spent on thinking."""
+"""A worker's outputs as events: their order, and how many tokens were spent on thinking."""
 
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from cupola.gateway.core.events import UsageTotal
+from cupola.gateway.core.events import (
+    Finished,
+    Logprobs,
+    Measured,
+    PromptRead,
+    Reading,
+    TextDelta,
+    UsageTotal,
+)
 from cupola.gateway.generation.translator import Translator
 from cupola.gateway.toolcalls.emitter import Emitter
 from cupola.gateway.toolcalls.known import HERMES, THINK
 from cupola.gateway.toolcalls.marked import MarkedParser
 from cupola.gateway.toolcalls.parser import Parser
-from cupola.scheduler.protocol.messages import FinishReason, Output, Usage
+from cupola.scheduler.protocol.messages import (
+    FinishReason,
+    Output,
+    PromptProgress,
+    Timings,
+    TokenLogprob,
+    Usage,
+)
 
 FAMILY = replace(HERMES, reasoning=(THINK,))
 CALL = '<tool_call>{"name": "add", "arguments": {}}</tool_call>'
@@ -68,3 +84,24 @@ def test_it_is_never_more_than_there_were(pieces: list[str]) -> None:
     cuts = [0, *itertools.accumulate(map(len, pieces))]
     again = [text[a:b] for a, b in itertools.pairwise(cuts)]
     assert 0 <= reasoned(*again) <= len(pieces) + 1
+
+
+@pytest.mark.parametrize("make_parser", [None, parser_of])
+def test_the_order_of_what_one_output_tells(make_parser: Any) -> None:
+    """An answer of one token has its beginning and its end in one output."""
+    usage, token = Usage(5, 1), TokenLogprob(b"Hi", -0.5)
+    timings = Timings(usage, 0.1, 0.0)
+    output = Output(
+        "r", "Hi", FinishReason.STOP, usage, logprobs=(token,), prompt_usage=usage, timings=timings
+    )
+    translator = Translator(make_parser)
+    progress = PromptProgress(5, 0, 5, 0.1)
+    assert translator.translate(Output("r", progress=progress)) == [Reading(0, progress)]
+    assert translator.translate(output) == [
+        PromptRead(0, usage),
+        Measured(0, timings),
+        Logprobs(0, (token,)),
+        TextDelta(0, "Hi"),
+        Finished(0, "stop"),
+        UsageTotal(usage, 0, timings),
+    ]

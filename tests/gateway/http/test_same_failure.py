@@ -36,7 +36,7 @@ ENDPOINTS = [
     Endpoint(
         "/v1/chat/completions",
         {"messages": [USER], "max_completion_tokens": 5, "guided_regex": "a+"},
-        {"prompt": "messages", "max_tokens": "max_completion_tokens", "constraint": "guided_regex"},
+        {"prompt": "messages", "constraint": "guided_regex"},
     ),
     Endpoint(
         "/v1/completions",
@@ -46,19 +46,19 @@ ENDPOINTS = [
     Endpoint(
         "/v1/responses",
         {"input": "Hello!"},
-        {"prompt": "input", "max_tokens": "max_output_tokens", "constraint": "text.format"},
+        {"prompt": "input", "constraint": "text.format"},
     ),
     Endpoint("/v1/embeddings", {"input": "Hello!"}, {"texts": "input", "dimensions": "dimensions"}),
     Endpoint(
         "/v1/messages",
         {"messages": [USER], "max_tokens": 5},
-        {"prompt": "messages", "max_tokens": "max_tokens", "constraint": "output_config.format"},
+        {"prompt": "messages", "constraint": "output_config.format"},
     ),
     Endpoint("/v1/messages/count_tokens", {"messages": [USER]}, {"prompt": "messages"}),
     Endpoint(
         "/api/chat",
         {"messages": [USER]},
-        {"prompt": "messages", "max_tokens": "options.num_predict", "constraint": "format"},
+        {"prompt": "messages", "constraint": "format"},
     ),
     Endpoint("/api/generate", {"prompt": "Hello!"}, {"prompt": "prompt", "constraint": "format"}),
     Endpoint("/api/embed", {"input": "Hello!"}, {"texts": "input"}),

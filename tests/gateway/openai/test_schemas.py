@@ -329,7 +329,7 @@ def test_not_an_object(body: str) -> None:
             "invalid_value",
         ),
         ({"tools": [{"type": "function"}]}, "tools[0].function", "missing_required_parameter"),
-        ({"tools": [{"type": "custom", "custom": {}}]}, "tools[0].type", "invalid_value"),
+        ({"tools": [{"type": "web_search", "custom": {}}]}, "tools[0].type", "invalid_value"),
         (
             {"tools": [{"type": "function", "function": {"name": "a b"}}]},
             "tools[0].function.name",

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 from html.parser import HTMLParser
 from pathlib import Path
 
+import msgspec
 import pytest
 
-from cupola.gateway.operations import health
 from cupola.scheduler.protocol.messages import Status
 from tests.gateway.running_gateway import (
     MODEL_ID,
+    WAIT,
     RunningGateway,
     error_of,
     read_all,
@@ -23,9 +25,8 @@ from tests.gateway.scripted_scheduler import WORKER, ScriptedScheduler
 Ready = tuple[int, list[str]]
 
 
-def ready_after_next_status(gateway: RunningGateway, scheduler: ScriptedScheduler) -> Ready:
-    """What /ready says once the gateway has heard ``scheduler.status``."""
-    gateway.until(lambda: gateway.client.status == scheduler.status)
+def ready(gateway: RunningGateway) -> Ready:
+    """What /ready says."""
     with gateway.http() as http:
         answer = http.get("/ready")
         return answer.status_code, answer.json()["missing"]
@@ -37,22 +38,22 @@ def test_alive(gateway: RunningGateway) -> None:
     assert (answer.status_code, answer.json()) == (200, {"status": "ok"})
 
 
-def test_ready(gateway: RunningGateway, scheduler: ScriptedScheduler) -> None:
-    assert ready_after_next_status(gateway, scheduler) == (200, [])
+def test_ready(gateway: RunningGateway) -> None:
+    assert ready(gateway) == (200, [])
 
 
 def test_ready_names_the_missing_worker(home: Path) -> None:
     with ScriptedScheduler() as scheduler:
         scheduler.status = Status("first", missing=("cpu:0/0",))
         with RunningGateway(scheduler.endpoint, home) as gateway:
-            assert ready_after_next_status(gateway, scheduler) == (503, ["worker cpu:0/0"])
+            assert ready(gateway) == (503, ["worker cpu:0/0"])
 
 
 def test_one_of_two_workers_is_enough(home: Path) -> None:
     with ScriptedScheduler() as scheduler:
         scheduler.status = Status("first", workers=(WORKER,), missing=("cpu:0/1",))
         with RunningGateway(scheduler.endpoint, home) as gateway:
-            assert ready_after_next_status(gateway, scheduler) == (200, ["worker cpu:0/1"])
+            assert ready(gateway) == (200, ["worker cpu:0/1"])
 
 
 def test_ready_tells_which_models_are_not_loaded_and_why(home: Path) -> None:
@@ -74,12 +75,36 @@ def test_not_ready_without_a_scheduler(home: Path) -> None:
     )
 
 
-def test_old_status_counts_as_none(
-    gateway: RunningGateway, scheduler: ScriptedScheduler, monkeypatch: pytest.MonkeyPatch
+def test_what_is_told_is_never_old(gateway: RunningGateway, scheduler: ScriptedScheduler) -> None:
+    """What the scheduler says now, and not what it said at the last of its regular statuses."""
+    with gateway.http() as http:
+        for count in range(20):
+            worker = msgspec.structs.replace(WORKER, running=count)
+            scheduler.status = Status("first", queued=2 * count, workers=(worker,))
+            told = http.get("/ready").json()
+            assert (told["running"], told["queued"]) == (count, 2 * count)
+            assert f'requests_running{{worker="cpu:0/0"}} {count}\n' in http.get("/metrics").text
+            scheduler.status = Status("first", missing=("cpu:0/0",))
+            assert http.get("/ready").status_code == 503
+
+
+def queued(gateway: RunningGateway) -> int:
+    """What the gateway has heard."""
+    status = gateway.client.status
+    return status.queued if status else 0
+
+
+def test_a_status_that_was_not_asked_for_answers_no_question(
+    gateway: RunningGateway, scheduler: ScriptedScheduler
 ) -> None:
-    monkeypatch.setattr(health, "STALE", -1.0)
-    status, missing = ready_after_next_status(gateway, scheduler)
-    assert (status, missing) == (503, ["the scheduler does not answer"])
+    gateway.until(lambda: gateway.client.status is not None)
+    scheduler.status = None
+    with ThreadPoolExecutor() as threads, gateway.http() as http:
+        answer = threads.submit(http.get, "/ready")
+        scheduler.send(Status("first", queued=9, workers=(WORKER,)))
+        gateway.until(lambda: queued(gateway) == 9)
+        scheduler.status = Status("first", workers=(WORKER,))  # for the next regular query
+        assert answer.result(WAIT).json()["queued"] == 0
 
 
 def test_foundry_status(gateway: RunningGateway, home: Path) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 from cupola.cache.catalog import ExecutionProvider
 from cupola.gateway.operations.metrics import render
-from cupola.scheduler.protocol.messages import Status, Totals, WorkerStatus
+from cupola.scheduler.protocol.messages import Outcome, Status, Totals, WorkerStatus
 from tests.gateway.running_gateway import RunningGateway
 from tests.gateway.scripted_scheduler import ScriptedScheduler
 
@@ -21,7 +22,9 @@ def status() -> Status:
         missing=("cpu:0/1",),
         totals=Totals(
             answered=7,
+            refused=2,
             failed=1,
+            aborted=3,
             prompt_tokens=100,
             completion_tokens=50,
             cached_tokens=40,
@@ -45,7 +48,6 @@ def test_guesses_tokens_and_requests_are_told(
     gateway: RunningGateway, scheduler: ScriptedScheduler
 ) -> None:
     scheduler.status = status()
-    gateway.until(lambda: gateway.client.status == scheduler.status)
     with gateway.http() as http:
         answer = http.get("/metrics")
     assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
@@ -53,7 +55,9 @@ def test_guesses_tokens_and_requests_are_told(
     assert samples == [
         "cupola_scheduler_up 1",
         'cupola_requests_total{outcome="answered"} 7',
+        'cupola_requests_total{outcome="refused"} 2',
         'cupola_requests_total{outcome="failed"} 1',
+        'cupola_requests_total{outcome="aborted"} 3',
         "cupola_prompt_tokens_total 100",
         "cupola_cached_prompt_tokens_total 40",
         "cupola_completion_tokens_total 50",
@@ -66,6 +70,16 @@ def test_guesses_tokens_and_requests_are_told(
         'cupola_model_loaded{worker="cpu:0/0",model="m:1"} 1',
         'cupola_model_loaded{worker="cpu:0/0",model="o\\"\\n:1"} 1',
     ]
+
+
+def test_the_page_names_the_metrics_and_the_outcomes() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "api.md").read_text("utf-8")
+    section = page.partition("## Metrics")[2].partition("\n## ")[0]
+    metrics, outcomes = section.split("| `outcome` of a request")
+    told = {name.removeprefix("cupola_") for name in re.findall(r"# TYPE (\w+)", render(status()))}
+    rows = "".join(re.findall(r"^\| (`.*?) \|", metrics, re.M))
+    assert set(re.findall(r"`(\w+)`", rows)) == told
+    assert set(re.findall(r"^\| `(\w+)` \|", outcomes, re.M)) == set(Outcome)
 
 
 def test_without_a_scheduler_only_that_is_told() -> None:

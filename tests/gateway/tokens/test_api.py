@@ -77,6 +77,35 @@ def test_vllm_tokenize_of_a_conversation(
     assert task.prompt.template_options == {"add_generation_prompt": False}
 
 
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v1/chat/completions/input_tokens", HELLO),
+        ("/chat/completions/input_tokens", HELLO),
+        ("/v1/responses/input_tokens", {"model": MODEL, "input": "Hello!"}),
+    ],
+)
+def test_input_tokens(
+    gateway: RunningGateway, scheduler: ScriptedScheduler, path: str, body: Any
+) -> None:
+    seen = tasks(scheduler, **ENCODED)
+    answer = post(gateway, path, body)
+    assert answer.json() == {"object": "response.input_tokens", "input_tokens": 3}
+    assert seen == [Encode(Chat(({"role": "user", "content": "Hello!"},)))]
+
+
+def test_input_tokens_with_the_official_client(
+    gateway: RunningGateway, scheduler: ScriptedScheduler
+) -> None:
+    tasks(scheduler, **ENCODED)
+    tools: Any = [{"type": "function", "name": "f", "parameters": {}}, {"type": "web_search"}]
+    with gateway.openai() as client:
+        counted = client.responses.input_tokens.count(
+            model=MODEL, input="Hello!", instructions="Be brief.", tools=tools
+        )
+    assert (counted.object, counted.input_tokens) == ("response.input_tokens", 3)
+
+
 @pytest.mark.parametrize("path", ["/tokenize", "/apply-template"])
 @pytest.mark.parametrize("wanted", [None, False, True])
 def test_special_tokens_in_messages_are_parsed_where_that_is_wanted(

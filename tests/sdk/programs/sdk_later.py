@@ -44,7 +44,9 @@ with OpenAI(base_url=f"{url}/v1", api_key="any") as client:
     )
 told["answer"] = answer.choices[0].message.content
 if not told["loaded in service"]:  # then the SDK has loaded it into this process
-    reply = model.get_chat_client().complete_chat(messages)
+    chat = model.get_chat_client()
+    chat.settings.max_tokens = 16
+    reply = chat.complete_chat(messages)
     told["own answer"] = reply.choices[0].message.content
 model.unload()
 told["loaded after"] = model.is_loaded

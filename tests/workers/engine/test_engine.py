@@ -190,24 +190,31 @@ def test_a_seeded_sequence_is_the_same_alone_and_in_company():
 
 @pytest.mark.parametrize(
     ("length", "count", "numbers"),
-    [(300, None, ["300", "256"]), (256, None, ["256"]), (200, 100, ["200", "100", "300", "256"])],
+    [(300, None, ["300", "256"]), (256, None, ["256"]), (256, 1, ["256"])],
 )
-def test_what_does_not_fit_the_context_is_refused_with_the_numbers(length, count, numbers):
+def test_a_prompt_that_fills_the_context_is_refused_with_the_numbers(length, count, numbers):
     backend = engine()
     work = Work(Text(words(length, 0)), SamplingParams(max_tokens=count))
     with pytest.raises(RequestError) as error:
         backend.add("r", work)
     assert error.value.code is ErrorCode.CONTEXT_LENGTH_EXCEEDED
-    assert error.value.param == ("max_tokens" if length + (count or 0) > 256 > length else "prompt")
+    assert error.value.param == "prompt"
     assert all(number in str(error.value) for number in numbers)
     assert not backend.busy
 
 
-def test_fewer_tokens_will_do_for_who_says_so():
+@pytest.mark.parametrize(("asked", "room"), [(5000, 56), (57, 56), (56, 0), (7, 0), (None, 0)])
+@pytest.mark.parametrize("answers", [1, 2])
+def test_no_more_tokens_than_fit_are_made_and_the_first_output_says_so(asked, room, answers):
     backend = engine()
-    work = Work(Text(words(200, 0)), SamplingParams(max_tokens=5000, fewer=True, ignore_eos=True))
-    backend.add("r", work)
-    assert drain(backend)["r"][-1].usage.completion_tokens == 56
+    params = SamplingParams(max_tokens=asked, ignore_eos=True)
+    backend.add("r", Work(Text(words(200, 0)), params, answers=answers))
+    first, *others = drain(backend)["r"]
+    assert first.room == room
+    assert not any(output.room for output in others)
+    last = others[-1]
+    assert last.finish_reason is FinishReason.LENGTH
+    assert last.usage.completion_tokens == answers * min(asked or 56, 56)
 
 
 def test_without_max_tokens_the_context_is_the_limit():

@@ -162,10 +162,10 @@ def outcomes(count: int, vocabulary: Vocabulary = VOCABULARY) -> Counter[str]:
     return seen
 
 
-def test_documents_of_500_schemas_are_valid() -> None:
-    seen = outcomes(500)
-    assert seen["valid"] > 250
-    assert seen["cut"] < 25
+def test_documents_of_200_schemas_are_valid() -> None:
+    seen = outcomes(200)
+    assert seen["valid"] > 100
+    assert seen["cut"] < 10
 
 
 def test_so_they_are_with_the_tokens_of_a_real_model(real_model: Home) -> None:

@@ -34,7 +34,7 @@ def test_tokens_become_their_text_again(codec):
 
 def test_special_tokens_are_parsed_when_that_is_wanted(codec):
     (end,) = convert(codec, "r", Encode(Text("<|end|>"))).tokens
-    assert len(convert(codec, "r", Encode(Text("<|end|>"), parse_special=False)).tokens) == 7
+    assert len(convert(codec, "r", Encode(Text("<|end|>", parse_special=False))).tokens) == 7
     assert convert(codec, "r", Encode(Text("<|end|>"))).tokens == (end,)  # and nothing lingers
     assert convert(codec, "r", Decode((end,))).text == "<|end|>"
     assert convert(codec, "r", Decode((end,), keep_special=False)).text == ""

@@ -154,7 +154,7 @@ def histories(draw: st.DrawFn) -> History:
     return history
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(histories(), st.integers(0, 2**32))
 def test_any_history_of_rows_gives_what_float32_gives(
     int8: Int8Session, exact: DecoderSession, history: History, seed: int

@@ -7,6 +7,7 @@ tokens say it to half a percent, and the signs of the rotation were chosen by th
 
 import argparse
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -81,23 +82,31 @@ def test_answers_as_float32_does(real_model_fp32: Path, real_model_w8a8: Path) -
     assert tokenizer.decode(exact) == tokenizer.decode(rounded) == "The capital of France is Paris."
 
 
-@pytest.mark.parametrize("kind", TEXTS)
-def test_keys_and_values_of_8_bits_cost_little(
-    kind: str, real_model_w8a8: Path, tmp_path: Path
-) -> None:
-    home = Home(tmp_path)
+@pytest.fixture(scope="module")
+def sessions(
+    real_model_w8a8: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[RaggedSession, RaggedSession]]:
+    """The model with keys and values in float32, and in 8 bits."""
+    home = Home(tmp_path_factory.mktemp("home"))
     link = home.models / "maker" / "model"
     link.parent.mkdir(parents=True)
     link.symlink_to(real_model_w8a8)
     folder = ModelFolder.read(link)
     weights = PrepackedWeights(home, link, CPU)
     rounded = Int8Session(folder, weights, slots=1, width=CHUNK, threads=2)
-    exact = DecoderSession(folder, slots=1, width=CHUNK, threads=2)
+    yield DecoderSession(folder, slots=1, width=CHUNK, threads=2), rounded
+    shutil.rmtree(home.root)  # pytest would keep it
+
+
+@pytest.mark.parametrize("kind", TEXTS)
+def test_keys_and_values_of_8_bits_cost_little(
+    kind: str, real_model_w8a8: Path, sessions: tuple[RaggedSession, RaggedSession]
+) -> None:
+    exact, rounded = sessions
     tokenizer = Tokenizer.from_file(str(real_model_w8a8 / "tokenizer.json"))
     ids = tokenizer.encode(TEXTS[kind].read_text("utf-8")).ids[:CHUNK]
     p = _read(exact, ids, CHUNK)
     generating, prompts = _read(rounded, ids, 8), _read(rounded, ids, CHUNK // 4)
-    shutil.rmtree(tmp_path)  # pytest would keep it
     following = (np.arange(len(ids) - 1), ids[1:])
     for what, q in (("generating", generating), ("prompts", prompts)):
         distance = divergence(p, q)
@@ -141,6 +150,7 @@ def divergence(p: Array, q: Array) -> float:
 
 def _read(session: RaggedSession, ids: list[int], width: int) -> Array:
     """Logarithms of the distributions behind each token, read ``width`` tokens a run."""
+    session.cache.forget(0)
     parts = [
         Row(0, at, ids[at : at + width], len(ids[at : at + width]))
         for at in range(0, len(ids), width)

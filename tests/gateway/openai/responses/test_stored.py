@@ -159,7 +159,7 @@ def test_queries_of_one_response(gateway: RunningGateway) -> None:
         assert refused.value.param == "stream"
 
 
-@pytest.mark.parametrize("name", ["compact", "input_tokens"])
+@pytest.mark.parametrize("name", ["compact"])
 def test_what_is_not_here(gateway: RunningGateway, name: str) -> None:
     with gateway.http() as http:
         answer = http.post(f"/v1/responses/{name}", json={})
@@ -299,6 +299,31 @@ def test_records_of_older_versions_can_be_read(store: ResponseStore, file: Path)
     assert json.loads(msgspec.json.encode(found)) == json.loads(OLD)
     items = store.conversation("a", NOW)
     assert items is not None and [item["id"] for item in items] == ["rs_1", "msg_1", "fc_1"]
+
+
+def test_events(store: ResponseStore) -> None:
+    store.add(record("r", status="queued"), [], now=0)
+    assert store.events("r", -1) is None
+    frames = [b"%d" % number for number in range(7)]
+    for first, end in ((0, 2), (2, 3), (3, 3), (3, 7)):
+        assert store.add_events("r", first, frames[first:end], now=1)
+    for after in range(-1, 9):
+        assert store.events("r", after) == frames[after + 1 :]
+    store.update(record("r", status="completed"), now=2)
+    assert not store.add_events("r", 7, [b"late"], now=3)
+    assert store.events("r", 6) == []
+    store.delete("r")
+    assert store.events("r", -1) is None
+
+
+def test_events_go_with_their_response(store: ResponseStore) -> None:
+    """Also when newer ones take its place."""
+    store.add(record("old", status="queued"), [], now=0)
+    store.add_events("old", 0, [b"x"], now=0)
+    for number in range(3):
+        store.add(record(f"new{number}"), [], now=1)
+    assert store.get("old", now=1) is None
+    assert store.events("old", -1) is None
 
 
 def test_nobody_else_can_read(store: ResponseStore, file: Path) -> None:

@@ -7,9 +7,13 @@ import json
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from itertools import pairwise, takewhile
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 
 class Form(enum.StrEnum):
@@ -20,17 +24,39 @@ class Form(enum.StrEnum):
 Output = Annotated[Form, typer.Option("--output", "-o", help="Print text, or one line of JSON.")]
 
 
+def asked_form(arguments: Sequence[str]) -> Form:
+    """The form that a command line asks for, also one that cannot be parsed."""
+    options = list(takewhile("--".__ne__, arguments))
+    is_json = any(word in ("-ojson", "--output=json", "--json") for word in options) or any(
+        option in ("-o", "--output") and form == Form.JSON for option, form in pairwise(options)
+    )
+    return Form.JSON if is_json else Form.TEXT
+
+
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A table's column. ``width`` is the least one in plain text, the gap after it included."""
+    """A table's column.
+
+    ``width`` is the least one in plain text, the gap after it included. ``is_prose``: the last
+    column is sentences, which stand below their row on a terminal that is too narrow for both.
+    """
 
     title: str
     width: int = 0
+    is_prose: bool = False
 
 
 def print_json(value: object) -> None:
     """One line of JSON on standard output."""
     print(json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=str))
+
+
+def report_success(text: str, form: Form, **facts: object) -> None:
+    """Tell what was done. ``facts`` are further keys of the JSON."""
+    if form is Form.JSON:
+        print_json({"success": True, "message": text, **facts})
+    else:
+        print(text)
 
 
 def print_table(
@@ -64,9 +90,25 @@ def _print_rich(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> Non
     from rich.table import Table
     from rich.text import Text
 
+    console = Console()
+    if columns[-1].is_prose and max(map(len, plain_table(columns, rows))) > console.width:
+        _print_below(console, rows)
+        return
     table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))
     for column in columns:
         table.add_column(column.title, overflow="fold")
     for row in rows:
         table.add_row(*map(Text, row))
-    Console().print(table)
+    console.print(table)
+
+
+def _print_below(console: Console, rows: Sequence[Sequence[str]]) -> None:
+    """Each row on a line, its last cell below it."""
+    from rich.padding import Padding
+    from rich.text import Text
+
+    names = max(len(row[0]) for row in rows)
+    for name, *cells, prose in rows:
+        line = Text(name.ljust(names), style="bold").append("  " + "  ".join(cells), style="none")
+        console.print(line, overflow="fold")
+        console.print(Padding(Text(prose, style="dim"), (0, 0, 0, 4)))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from cupola.workers.model.error_text import without_paths
+from cupola.cache.error_text import without_paths
 
 MODEL = Path("/home/ann b/.foundry/cache/models/Maker/tiny-1")
 LINK = "see https://onnxruntime.ai/docs/x/y.html"

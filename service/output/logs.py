@@ -7,12 +7,13 @@ control characters: nobody can fill the disk with them, forge a line or command 
 from __future__ import annotations
 
 import logging
-import sys
 import threading
 import time
 import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
+
+from cupola.service.output.log_writer import LogWriter
 
 BURST = 200.0  # lines of one kind at once
 LINES_PER_SECOND = 50.0  # of one kind, in the long run
@@ -29,13 +30,11 @@ _UNSAFE = {
 
 def configure(level: str, process: str) -> None:
     """Log to standard error. ``process``: its name in every line, e.g. ``worker cpu:0/0``."""
-    handler = logging.StreamHandler(sys.stderr)
+    handler = LogWriter(2)
     handler.setFormatter(LineFormatter(process))
     handler.addFilter(RateLimit())
     logging.basicConfig(handlers=[handler], level=level.upper(), force=True)
     logging.raiseExceptions = False  # a full disk must not cost more than the line
-    if sys.stderr is not None and hasattr(sys.stderr, "reconfigure"):
-        sys.stderr.reconfigure(encoding="utf-8", errors="replace")
 
 
 class LineFormatter(logging.Formatter):

@@ -15,8 +15,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cupola.service.log_file import OLDER, older, own_log, rotate
-from cupola.service.logs import BURST, LINES_PER_SECOND, LineFormatter, RateLimit
+from cupola.service.output.log_file import OLDER, older, own_log, rotate
+from cupola.service.output.logs import BURST, LINES_PER_SECOND, LineFormatter, RateLimit
 
 
 def record(message: str, *arguments: object, line: int = 1, error: bool = False):
@@ -158,7 +158,7 @@ def test_a_log_that_cannot_be_copied_is_emptied(log: Path, writer: io.FileIO) ->
 
 def test_a_process_finds_its_own_log_only(tmp_path: Path, log: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from cupola.service.log_file import own_log; "
+        "import sys; from pathlib import Path; from cupola.service.output.log_file import own_log; "
         "print(own_log(Path(sys.argv[1])))"
     )
     for path, found in ((log, log), (tmp_path / "users.log", None)):

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from cupola.client.commands.output import Column, plain_table
+from cupola.client.terminal.output import Column, plain_table
 
 
 def test_columns_are_two_spaces_apart_and_as_wide_as_their_widest_cell() -> None:

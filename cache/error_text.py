@@ -1,4 +1,4 @@
-"""What clients are told of an exception: no paths of this machine, which a client must not see."""
+"""What clients are told of an error: no paths of this machine, which a client must not see."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ _PATH = re.compile(
 )
 
 
-def without_paths(error: Exception, folder: Path) -> str:
+def without_paths(error: Exception | str, folder: Path) -> str:
     """The error's text, with the names of files instead of their paths.
 
-    ``folder``: the model's. Its path may have spaces, so it is looked for as a whole.
+    ``folder``: the model's, or the data folder. Its path may have spaces, so it is looked for as a
+    whole.
     """
     text = str(error)
     if isinstance(error, OSError) and error.strerror and isinstance(error.filename, str):

@@ -1,0 +1,1 @@
+"""What the service writes: its log, and what it tells its user."""

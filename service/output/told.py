@@ -1,0 +1,57 @@
+"""What the service tells its user: that it is ready, or why it is not. As text, or as JSON."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """``as_json``: each thing is a line of JSON on standard output."""
+
+    as_json: bool = False
+
+    def ready(self, address: str, model: str) -> None:
+        """The service's address, and a first request to try."""
+        if self.as_json:
+            facts = {"running": True, "state": "ready", "pid": os.getpid()}
+            _print(_line(facts | {"webUrls": [address], "model": model}))
+            return
+        model = model or "MODEL"
+        body = f'{{"model": "{model}", "messages": [{{"role": "user", "content": "Hello!"}}]}}'
+        _print(
+            f"\nCupola is ready on {address} with {model}. Try:\n\n"
+            f"  curl {address}/v1/chat/completions -H 'Content-Type: application/json' \\\n"
+            f"    -d '{body}'\n\nCtrl+C stops it.\n"
+        )
+
+    def failed(self, text: str) -> None:
+        """Why the service ends."""
+        if self.as_json:
+            _print(_line({"success": False, "message": text, "hint": ""}))
+        else:
+            self.warn(text)
+
+    def warn(self, text: str) -> None:
+        with suppress(OSError):  # standard error may be on a full disk
+            print(f"cupola: {text}", file=sys.stderr)
+
+
+def _line(facts: dict[str, Any]) -> str:
+    return json.dumps(facts, ensure_ascii=False, separators=(",", ":"))
+
+
+def _print(text: str) -> None:
+    try:
+        print(text, flush=True)
+    except OSError as error:  # a full disk, or a pipe that nobody reads
+        logger.warning("cannot write to standard output: %s", error.strerror or error)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is still to come
