@@ -22,8 +22,7 @@ from cupola.cache import locks
 from cupola.cache.errors import DeniedError, ModelFileError, NoSpaceError, UnsupportedError
 from cupola.cache.home import Home
 from cupola.cache.install.exclusive import exclusive
-from cupola.cache.model_address import Address, HubAddress
-from cupola.cache.names import title_of
+from cupola.cache.model_address import Address, HubAddress, title_of
 from cupola.cache.progress import Progress
 from cupola.cache.remote.hub import Hub, denied
 from cupola.cache.remote.hub_files import Kind, choose
