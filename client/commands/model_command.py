@@ -166,9 +166,9 @@ def info(
     from msgspec import to_builtins
 
     from cupola.cache.errors import NotCachedError
-    from cupola.cache.recommendation import memory_mb
     from cupola.cache.store import ModelCache
     from cupola.client.advice import this_machine, why_of
+    from cupola.client.recommendation import memory_mb
     from cupola.client.terminal.figures import in_words
 
     cache = ModelCache(home.current())
