@@ -1,9 +1,9 @@
 """The hub's API: what a repository holds, and which repositories there are.
 
-Two requests of JSON do not need a library. ``huggingface_hub``, which ``tokenizers`` installs, was
-tried: its downloads have no ranges side by side and no digests over HTTP, its API makes no second
-try after 429 or 503, and its requests name installed packages. ``HF_ENDPOINT`` names another
-server, such as a mirror.
+Two requests of JSON do not need a library, and the downloads have a code of their own
+(``transfer.py``), with ranges side by side and digests. ``huggingface_hub`` would be a second HTTP
+client beside it, whose requests name installed packages. ``HF_ENDPOINT`` names another server, such
+as a mirror.
 """
 
 from __future__ import annotations
