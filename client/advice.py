@@ -7,9 +7,9 @@ import sys
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from cupola.cache.processor import multiplies_integers
 from cupola.cache.recommendation import Machine, recommended, why
 from cupola.cache.recommendation import memory_mb as needed_mb
+from cupola.cache.system.processor import multiplies_integers
 from cupola.client.machine_memory import memory_mb
 
 if TYPE_CHECKING:

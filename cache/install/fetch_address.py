@@ -18,7 +18,6 @@ from pathlib import Path, PurePosixPath
 import anyio
 import msgspec
 
-from cupola.cache import locks
 from cupola.cache.errors import DeniedError, ModelFileError, NoSpaceError, UnsupportedError
 from cupola.cache.home import Home
 from cupola.cache.install.exclusive import exclusive
@@ -30,6 +29,7 @@ from cupola.cache.remote.hub_files import Kind, choose
 from cupola.cache.remote.remote_file import RemoteFile
 from cupola.cache.remote.transfer import load
 from cupola.cache.source_note import SourceFile, SourceNote
+from cupola.cache.system import locks
 
 _PREFIX = "partial-"
 _KEPT_SECONDS = 30 * 24 * 3600  # how long an unfinished download waits for the next try

@@ -15,7 +15,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from cupola.cache import standard_streams
+from cupola.cache.system import standard_streams
 from cupola.client import home
 from cupola.client.commands import (
     cache_command,
