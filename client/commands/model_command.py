@@ -86,7 +86,8 @@ def info(
         "about": "Good for",
     }
     for key, title in titles.items():
-        print(f"{title:<20}{about[key]}")
+        if about[key] != "":  # nothing is written about models that were imported
+            print(f"{title:<20}{about[key]}")
     print(f"{'File size':<20}{size(variant)}{' (estimate)' * variant.size_is_estimate}")
     memory = f"about {memory_mb(variant) / 1000:.1f} GB"
     print(f"{'Memory needed':<20}{memory}{'' if about['fits'] else ': too much for this machine'}")
