@@ -10,7 +10,7 @@ from types import MappingProxyType
 import msgspec
 
 from cupola.cache.precision import Precision
-from cupola.cache.processor import multiplies_integers
+from cupola.cache.system.processor import multiplies_integers
 
 
 class ExecutionProvider(enum.StrEnum):

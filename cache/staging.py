@@ -13,8 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cupola.cache import locks
 from cupola.cache.home import Home
+from cupola.cache.system import locks
 
 if TYPE_CHECKING:
     from filelock import FileLock

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from cupola.cache.home import Home
-from cupola.cache.locks import file_lock, try_acquire
+from cupola.cache.system.locks import file_lock, try_acquire
 from cupola.client.errors import ClientError, NoAnswerError
 from cupola.client.running_service import RunningService, find, find_announced, shut_down
 

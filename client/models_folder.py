@@ -27,9 +27,15 @@ def is_chosen(home: Home) -> bool:
 
 
 def choose(home: Home, folder: Path) -> None:
-    """Use ``folder`` and create it if need be. Models elsewhere stay there. Raises OSError."""
+    """Use ``folder`` and create it if need be. Models elsewhere stay there. Raises OSError.
+
+    The data folder's own place ends the use of another.
+    """
     folder = folder.expanduser().absolute()
-    if folder in (home.models, home.downloads) or home.models in folder.parents:
+    if folder == home.models.absolute():
+        forget(home)
+        return
+    if folder == home.downloads or home.models in folder.parents:
         raise ClientError(f"{folder} is inside the folder that it should stand in for")
     parts = folder / _PARTS
     parts.mkdir(parents=True, exist_ok=True)

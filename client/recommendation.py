@@ -80,8 +80,8 @@ def _verdict(
     if variant.provider not in providers:
         reasons.append(f"this machine has no {variant.provider}")
     if variant.precision is Precision.W8A8:
-        has = "multiplies integers quickly" if machine.integers else "does not (no VNNI, no AMX)"
-        reasons.append(f"it is for processors with integer products, and this one {has}")
+        has = "does" if machine.integers else "does not (no VNNI, no AMX)"
+        reasons.append(f"it is for processors that multiply integers quickly: this one {has}")
     here = variant.id in cached
     reasons.append("it is on this disk" if here else "it is not on this disk, and others go first")
     if is_taken and not here:

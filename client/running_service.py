@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from cupola.cache.home import Home
-from cupola.cache.local_url import local_url
+from cupola.cache.system.local_url import local_url
 from cupola.client import http
 from cupola.client.errors import ClientError, NoAnswerError
 from cupola.client.sse import DONE, EventDecoder

@@ -12,7 +12,7 @@ import logging
 import sys
 from pathlib import Path
 
-from cupola.cache import standard_streams
+from cupola.cache.system import standard_streams
 from cupola.service.output.told import Told
 from cupola.service.setting_sources import load
 from cupola.service.settings import SettingsError

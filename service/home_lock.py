@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from cupola.cache.home import Home
-from cupola.cache.locks import file_lock, try_acquire
+from cupola.cache.system.locks import file_lock, try_acquire
 from cupola.service import daemon_file
 
 if TYPE_CHECKING:

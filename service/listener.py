@@ -7,7 +7,7 @@ import os
 import socket
 from dataclasses import dataclass
 
-from cupola.cache.local_url import local_url
+from cupola.cache.system.local_url import local_url
 from cupola.workers.device.machine import listener
 
 BACKLOG = 1024  # connections that wait while a gateway is being restarted

@@ -106,6 +106,11 @@ def _from_file(file: Path) -> dict[str, Any]:
     return found
 
 
+def check_known(key: str) -> None:
+    """Raises SettingsError, with similar names, if no setting has the name ``key``."""
+    _refuse_unknown([key], Settings.model_fields, "", str)
+
+
 def _refuse_unknown(
     keys: Iterable[str], known: Iterable[str], source: str, name: Callable[[str], str]
 ) -> None:
@@ -115,4 +120,5 @@ def _refuse_unknown(
             near = difflib.get_close_matches(key, known, n=2)
             hint = "did you mean " + " or ".join(map(name, near)) if near else "there are "
             hint += "?" if near else ", ".join(map(name, known))
-            raise SettingsError(f"{name(key)} ({source}) is not a setting; {hint}")
+            where = f" ({source})" if source else ""
+            raise SettingsError(f"{name(key)}{where} is not a setting; {hint}")

@@ -17,7 +17,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 import cupola.cache.convert
-from cupola.cache import precision, processor
+from cupola.cache import precision
 from cupola.cache.catalog import (
     ALL_MINILM_L6_V2,
     SMOLLM2_135M,
@@ -29,10 +29,11 @@ from cupola.cache.catalog import (
 from cupola.cache.home import Home
 from cupola.cache.install.fetch import fetch
 from cupola.cache.install.install import import_gguf
-from cupola.cache.locks import file_lock
 from cupola.cache.precision import Precision
 from cupola.cache.staging import staging
 from cupola.cache.store import ModelCache
+from cupola.cache.system import processor
+from cupola.cache.system.locks import file_lock
 
 # `make test-fast` leaves out the tests of a folder that use one of these fixtures.
 SLOW_FIXTURES = {

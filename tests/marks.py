@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cupola.cache.processor import multiplies_integers
+from cupola.cache.system.processor import multiplies_integers
 
 # onnxruntime's integer products are exact there only. Elsewhere Cupola does not choose W8A8.
 needs_integer_products = pytest.mark.skipif(

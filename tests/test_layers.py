@@ -10,7 +10,9 @@ import subprocess
 import sys
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
+from itertools import pairwise
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
@@ -43,6 +45,7 @@ ORDER = {
         openai/body
         generation
         toolcalls
+        core/schemas
         core
         openapi
         http
@@ -66,6 +69,7 @@ ORDER = {
         convert/weights
         convert/formats
         .
+        system
     """,
     "scheduler": """
         .
@@ -82,6 +86,7 @@ ORDER = {
         output
     """,
 }
+SVG = "{http://www.w3.org/2000/svg}"
 FEWEST, MOST = 3, 20  # modules in a folder
 
 # Libraries that only these files may use. A folder's name stands for all of its files.
@@ -178,6 +183,25 @@ def test_folders_import_downwards(package: str) -> None:
         if inside and source != target and depth[source] >= depth[target] and not offers:
             wrong.append(str(found))
     assert wrong == []
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_the_picture_shows_the_folders_in_their_order(package: str) -> None:
+    drawn = ElementTree.parse(ROOT / "docs" / "rooms.svg").getroot()
+    rooms: dict[str, list[tuple[float, str]]] = {}  # each package's rows from the top down
+    elements = [element for element in drawn if element.tag in (f"{SVG}rect", f"{SVG}text")]
+    current = ""
+    for shape, label in pairwise(elements):
+        if label.get("class") == "name":
+            current = label.text or ""
+        elif shape.get("class") == "room":
+            rooms.setdefault(current, []).append((float(shape.get("y", 0)), label.text or ""))
+        elif shape.get("class") == "own":
+            rooms.setdefault(current, []).append((float(shape.get("y", 0)), "."))
+    depth = levels(package)
+    shown = [(y, package if name == "." else f"{package}/{name}") for y, name in rooms[package]]
+    assert {name for _, name in shown} == set(depth)
+    assert [depth[name] for _, name in sorted(shown)] == sorted(depth.values())
 
 
 def test_no_two_files_import_each_other_in_a_circle() -> None:

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cupola.cache.catalog import ExecutionProvider
-from cupola.cache.digests import MANIFEST, DamagedFileError, check_digests
 from cupola.cache.home import Home
+from cupola.cache.system.digests import MANIFEST, DamagedFileError, check_digests
 from cupola.scheduler.protocol.messages import LocalModel
 from cupola.workers.model.backend import Backend
 

@@ -10,7 +10,6 @@ from pathlib import Path
 import msgspec
 
 from cupola.cache.catalog import ModelVariant
-from cupola.cache.digests import write_model_digests
 from cupola.cache.errors import BrokenFileError
 from cupola.cache.home import Home
 from cupola.cache.install.building import put_in_place
@@ -18,6 +17,7 @@ from cupola.cache.model_address import safe
 from cupola.cache.source_note import SourceNote
 from cupola.cache.staging import staging
 from cupola.cache.store import INFERENCE_MODEL, CachedModel, ModelCache, described_by_folder
+from cupola.cache.system.digests import write_model_digests
 
 _SKIPPED = (".lock", ".part", ".part.json", ".tmp")
 _VERSION = re.compile(r":\d+$")

@@ -13,8 +13,8 @@ from pathlib import Path
 import msgspec
 from filelock import Timeout
 
-from cupola.cache import locks
 from cupola.cache.progress import Progress
+from cupola.cache.system import locks
 
 _LOOK_EVERY = 0.3  # seconds
 _WAIT = "wait"

@@ -18,7 +18,6 @@ from pathlib import Path, PurePosixPath
 import anyio
 import msgspec
 
-from cupola.cache import locks
 from cupola.cache.errors import DeniedError, ModelFileError, NoSpaceError, UnsupportedError
 from cupola.cache.home import Home
 from cupola.cache.install.exclusive import exclusive
@@ -30,6 +29,7 @@ from cupola.cache.remote.remote_file import RemoteFile
 from cupola.cache.remote.transfer import load
 from cupola.cache.source_note import SourceFile, SourceNote
 from cupola.cache.store import ModelCache
+from cupola.cache.system import locks
 
 _PREFIX = "partial-"
 _ADDRESS = ".address"  # in the folder: what is loaded

@@ -58,7 +58,7 @@ def refused(response: httpx2.Response, what: str) -> FetchError:
 def unreachable(url: str, what: str, error: Exception) -> UnreachableError:
     """The error for a server that does not answer, after several tries."""
     said = str(error) or type(error).__name__
-    advice = "Check the network and the proxy (HTTPS_PROXY), then try again: what is there is kept"
+    advice = "Check the network and the proxy (HTTPS_PROXY), then try again"
     if isinstance(error.__cause__, ssl.SSLError) or "CERTIFICATE" in said.upper():
         advice = "Name the certificates to trust in SSL_CERT_FILE, then try again"
     return UnreachableError(f"Could not fetch {what}: {server_of(url)}: {said}. {advice}")

@@ -181,4 +181,4 @@ def _nothing(files: Sequence[HubFile]) -> str:
         )
     if any(path.endswith(".onnx") for path in paths):
         return f"The repository has ONNX files but no {GENAI_CONFIG}, which says how to run them"
-    return f"The repository has no model: no GGUF, no {GENAI_CONFIG}, no safetensors"
+    return f"No model is there: no GGUF, no {GENAI_CONFIG}, no safetensors"

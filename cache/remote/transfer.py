@@ -218,7 +218,7 @@ class _Transfer:
                 piece.end = file.size = piece.at
             else:
                 text = f"{server_of(file.file.url)} ended in the middle of {file.file.path}"
-                raise _TryAgainError(FetchError(f"{text}. Try again: what is there is kept"), {})
+                raise _TryAgainError(FetchError(f"{text}. Try again: what has arrived is kept"), {})
 
     def _check_status(self, file: PartialFile, response: httpx2.Response) -> None:
         status = response.status_code

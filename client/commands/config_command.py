@@ -131,12 +131,10 @@ def _own_words(key: str, value: str) -> tuple[str, str]:
 
 def _known(key: str) -> str:
     """The setting that a key means. Raises SettingsError, with similar names, if there is none."""
-    from cupola.service.setting_sources import load
-    from cupola.service.settings import Settings
+    from cupola.service.setting_sources import check_known
 
     name = "model_ttl" if _name(key) == _name(_IDLE) else _name(key)
-    if name not in Settings.model_fields:
-        load({name: ""})
+    check_known(name)
     return name
 
 

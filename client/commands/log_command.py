@@ -30,7 +30,11 @@ def logs(
 
     log = latest_log(home.current())
     if not log.exists():
-        raise ClientError(f"There is no log in {home.current().logs}", "See: cupola service start")
+        raise ClientError(
+            f"There is no log in {home.current().logs}",
+            "A service in the foreground logs to its terminal; one in the background writes a log: "
+            "cupola service start",
+        )
     text = log.read_bytes()
     last = text.decode("utf-8", "replace").splitlines()[-lines:]
     if output is Form.JSON:

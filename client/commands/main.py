@@ -15,13 +15,14 @@ from typing import Annotated, Any, NoReturn
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from cupola.cache import standard_streams
+from cupola.cache.system import standard_streams
 from cupola.client import home
 from cupola.client.commands import (
     cache_command,
     config_command,
     log_command,
     model_command,
+    model_list_command,
     model_load_command,
     run_command,
     server_command,
@@ -85,13 +86,13 @@ _GROUPS: dict[str, tuple[str, Commands]] = {
     "model": (
         "List, fetch, import, load, remove and run models.",
         {
-            "list": model_command.list_models,
-            "ls": model_command.list_models,
+            "list": model_list_command.list_models,
+            "ls": model_list_command.list_models,
             "info": model_command.info,
             "show": model_command.info,
             "download": model_command.download,
             "import": model_command.import_file,
-            "search": model_command.search,
+            "search": model_list_command.search,
             "load": model_load_command.load,
             "unload": model_load_command.unload,
             "remove": model_command.remove,

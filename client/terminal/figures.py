@@ -1,10 +1,19 @@
-"""What was measured of a model when it was imported, in words."""
+"""A model's figures in words: its size, and what was measured when it was imported."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from cupola.cache.quality import Quality, WeightKind
+
+if TYPE_CHECKING:
+    from cupola.cache.catalog import ModelVariant
+
+
+def size(variant: ModelVariant) -> str:
+    """How large its files are; a dash where that is not known."""
+    return f"{variant.file_size_mb / 1000:.2f} GB" if variant.file_size_mb else "-"
 
 
 def in_words(figures: Quality | None) -> dict[str, str]:

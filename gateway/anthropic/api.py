@@ -9,11 +9,7 @@ from starlette.routing import Route
 from cupola.gateway.anthropic.answers import AnthropicAnswer, TokenCount
 from cupola.gateway.anthropic.body import CountRequest, MessagesRequest
 from cupola.gateway.anthropic.frames import AnthropicFrames
-from cupola.gateway.core.asking import ask
-from cupola.gateway.core.param_names import with_param_names
 from cupola.gateway.generation.dependencies import ApiDependencies
-from cupola.gateway.generation.generator import new_call_id
-from cupola.gateway.generation.preparation import chat_prompt
 from cupola.gateway.generation.streaming import Answer
 from cupola.gateway.http.error_codes import WORK
 from cupola.gateway.http.errors import NO_RETRY, ApiError
@@ -21,15 +17,13 @@ from cupola.gateway.http.json_answer import json_answer
 from cupola.gateway.http.read_body import aside, read_body
 from cupola.gateway.openapi.absent import absent
 from cupola.gateway.openapi.described import SSE, Operation, Section, post
-from cupola.scheduler.protocol.messages import Encode, SamplingParams
+from cupola.scheduler.protocol.messages import SamplingParams
 
 
 class AnthropicApi:
     def __init__(self, dependencies: ApiDependencies) -> None:
         self._generator = dependencies.generator
-        self._client = dependencies.client
-        self._models = dependencies.models
-        self._formats = dependencies.formats
+        self._counter = dependencies.counter
 
     def routes(self) -> list[Route]:
         message = Operation(
@@ -65,12 +59,8 @@ class AnthropicApi:
 
     async def count(self, request: Request) -> Response:
         body = await read_body(CountRequest, request)
-        model = await self._models.find(body.model)
-        answer_format = await self._formats.of(model.path)
         wanted = await aside(request, body.generation, SamplingParams())
-        with with_param_names(wanted.names):
-            prompt = chat_prompt(wanted, answer_format, new_call_id)
-            (output,) = await ask(self._client, request, model, Encode(prompt))
+        output, _ = await self._counter.encode(request, wanted)
         return json_answer(TokenCount(len(output.tokens)))
 
     async def batches(self, request: Request) -> Response:

@@ -10,8 +10,8 @@ from pydantic import Field, model_validator
 from cupola.gateway.anthropic.content import Messages, System, for_template
 from cupola.gateway.core.fields import AnyModel, Count, Natural, Share, Stop, default_model
 from cupola.gateway.core.request import Conversation, GenerationRequest, ToolOptions
-from cupola.gateway.core.schema_constraint import schema_constraint
-from cupola.gateway.core.tool_schemas import (
+from cupola.gateway.core.schemas.schema_constraint import schema_constraint
+from cupola.gateway.core.schemas.tool_schemas import (
     MAX_TOOLS,
     FunctionDefinition,
     Name,

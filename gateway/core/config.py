@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from cupola.cache.catalog import ExecutionProvider
 from cupola.cache.home import Home
-from cupola.cache.local_url import local_url
+from cupola.cache.system.local_url import local_url
 
 if TYPE_CHECKING:
     from cupola.scheduler.protocol.endpoint import Endpoint

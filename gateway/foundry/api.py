@@ -25,7 +25,7 @@ class FoundryApi:
         listing = FoundryModelsApi(given.models, given.formats, given.remote)
         loading = FoundryLoadApi(given.client, given.models, given.remote)
         downloading = FoundryDownloadApi(given.models, given.remote, given.downloads)
-        counting = FoundryCountApi(given.client, given.models, given.formats)
+        counting = FoundryCountApi(given.counter)
         registering = FoundryRegisterApi(
             given.remote, given.models, given.config.remote_hosts, given.notify
         )

@@ -34,5 +34,5 @@ class PromptCounter:
         answer_format = await self._formats.of(model.path)
         with with_param_names(wanted.names):
             prompt = chat_prompt(wanted, answer_format, new_call_id)
-            (output,) = await ask(self._client, request, model, Encode(prompt))
+            (output,) = await ask(self._client, request, model, Encode(prompt), wanted.ttl)
         return output, model

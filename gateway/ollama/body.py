@@ -18,8 +18,8 @@ from cupola.gateway.core.fields import (
     null_means,
 )
 from cupola.gateway.core.request import Conversation, GenerationRequest, ToolOptions
-from cupola.gateway.core.schema_constraint import schema_constraint
-from cupola.gateway.core.tool_schemas import ToolChoice, Tools, options
+from cupola.gateway.core.schemas.schema_constraint import schema_constraint
+from cupola.gateway.core.schemas.tool_schemas import ToolChoice, Tools, options
 from cupola.gateway.http.validation import Body, Endpoint, Refused, invalid
 from cupola.gateway.ollama.options import OllamaOptions
 from cupola.scheduler.protocol.messages import Constraint, ConstraintKind, Text

@@ -10,9 +10,9 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from cupola.gateway.core.closed_schema import closed, is_open
-from cupola.gateway.core.odd_schemas import enforceable
 from cupola.gateway.core.request import Tool
+from cupola.gateway.core.schemas.closed_schema import closed, is_open
+from cupola.gateway.core.schemas.odd_schemas import enforceable
 from cupola.gateway.toolcalls.formats import AnswerFormat, ToolCallFormat
 from cupola.gateway.toolcalls.readers import Payload
 from cupola.scheduler.protocol.messages import Constraint, ConstraintKind

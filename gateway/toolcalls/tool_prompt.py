@@ -9,8 +9,8 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from cupola.gateway.core.odd_schemas import without_nulls
 from cupola.gateway.core.request import Tool
+from cupola.gateway.core.schemas.odd_schemas import without_nulls
 from cupola.gateway.toolcalls.formats import Markers
 
 _INTRODUCTION = """\

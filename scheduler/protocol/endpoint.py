@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 import zmq
 
-from cupola.cache.locks import file_lock, try_acquire
+from cupola.cache.system.locks import file_lock, try_acquire
 
 if TYPE_CHECKING:
     from filelock import FileLock

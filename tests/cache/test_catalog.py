@@ -12,7 +12,7 @@ from cupola.cache.catalog import (
     UnknownModelError,
 )
 from cupola.cache.home import Home
-from cupola.cache.processor import has_integer_products
+from cupola.cache.system.processor import has_integer_products
 
 
 def variants(*ids: str) -> Catalog:

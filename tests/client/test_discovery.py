@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from cupola.cache.home import Home
-from cupola.cache.local_url import local_url
+from cupola.cache.system.local_url import local_url
 from cupola.client import running_service
 from cupola.client.errors import NoAnswerError
 from cupola.client.running_service import RunningService, find

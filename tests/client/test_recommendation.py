@@ -61,4 +61,4 @@ def test_without_any_on_the_disk_the_best_is_taken() -> None:
     assert "taken; none is on this disk" in verdicts(set(), both, integers=True)[0]
     lines = verdicts(set(), {ExecutionProvider.CPU}, integers=True)
     assert lines[1].startswith(f"{SMOLLM2_135M_W8A8.id}: taken; ")
-    assert "this one multiplies integers quickly" in lines[1]
+    assert "multiply integers quickly: this one does;" in lines[1]

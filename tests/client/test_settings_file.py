@@ -54,3 +54,9 @@ def test_another_folder_for_the_models_and_back(tmp_path: Path) -> None:
     assert [path.name for path in home.models.iterdir()] == ["a"]
     with pytest.raises(ClientError, match="inside"):
         models_folder.choose(home, home.models / "deeper")
+    models_folder.choose(home, other)
+    models_folder.choose(home, home.models)  # the same as to forget the other
+    assert [path.name for path in home.models.iterdir()] == ["a"]
+    assert not models_folder.is_chosen(home)
+    models_folder.choose(home, home.models)
+    assert not models_folder.is_chosen(home)

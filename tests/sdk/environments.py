@@ -17,7 +17,7 @@ from typing import NoReturn
 
 import pytest
 
-from cupola.cache.locks import file_lock
+from cupola.cache.system.locks import file_lock
 
 REQUIRE = "CUPOLA_TESTS_REQUIRE_CLIENTS"
 SECONDS = 600  # for an installation

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from cupola.cache.catalog import ExecutionProvider
-from cupola.cache.digests import MANIFEST, write_model_digests
+from cupola.cache.system.digests import MANIFEST, write_model_digests
 from cupola.scheduler.protocol.messages import ErrorCode, LoadModel, LocalModel, Rejected
 from cupola.workers.loading import EngineOptions, load
 from cupola.workers.model.backend import Backend

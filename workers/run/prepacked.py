@@ -24,11 +24,11 @@ from pathlib import Path
 
 import onnxruntime as ort
 
-from cupola.cache.digests import check_digests, write_digests
 from cupola.cache.home import Home
-from cupola.cache.locks import file_lock
-from cupola.cache.processor import processor
 from cupola.cache.staging import staging
+from cupola.cache.system.digests import check_digests, write_digests
+from cupola.cache.system.locks import file_lock
+from cupola.cache.system.processor import processor
 from cupola.workers.device.device import Device
 from cupola.workers.device.machine import release_memory
 

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 from cupola.gateway.core.fields import Limit
 from cupola.gateway.core.request import ToolOptions
-from cupola.gateway.core.tool_schemas import FunctionChoice, Functions, options
+from cupola.gateway.core.schemas.tool_schemas import FunctionChoice, Functions, options
 from cupola.gateway.http.validation import Body, Refused, invalid
 from cupola.gateway.openai.body.conversation import Message, Text
 from cupola.gateway.openai.body.formats import FormatFields

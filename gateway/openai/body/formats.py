@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, StringConstraints, WithJsonSchema
 
-from cupola.gateway.core.schema_constraint import MAX_SCHEMA, schema_constraint
+from cupola.gateway.core.schemas.schema_constraint import MAX_SCHEMA, schema_constraint
 from cupola.gateway.http.validation import Body, invalid
 from cupola.scheduler.protocol.messages import Constraint, ConstraintKind
 

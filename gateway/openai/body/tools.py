@@ -8,7 +8,7 @@ from pydantic import Discriminator, Field, Tag, model_validator
 
 from cupola.gateway.core.custom_tools import custom_tool
 from cupola.gateway.core.request import Tool
-from cupola.gateway.core.tool_schemas import (
+from cupola.gateway.core.schemas.tool_schemas import (
     MAX_TOOLS,
     AllowedTools,
     AllowedToolsChoice,

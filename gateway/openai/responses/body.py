@@ -9,7 +9,7 @@ from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 
 from cupola.gateway.core.fields import Limit
 from cupola.gateway.core.request import ToolOptions
-from cupola.gateway.core.schema_constraint import schema_constraint
+from cupola.gateway.core.schemas.schema_constraint import schema_constraint
 from cupola.gateway.http.validation import Endpoint, Refused, invalid
 from cupola.gateway.openai.body.chat import Effort, ServiceTier
 from cupola.gateway.openai.body.formats import KINDS, Grammar

@@ -19,7 +19,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from cupola.gateway.core.request import Tool, ToolOptions
-from cupola.gateway.core.tool_schemas import (
+from cupola.gateway.core.schemas.tool_schemas import (
     MAX_TOOLS,
     AllowedTools,
     AllowedToolsChoice,

@@ -15,7 +15,7 @@ import httpx2
 import pytest
 
 from cupola.cache.home import Home
-from cupola.cache.locks import file_lock
+from cupola.cache.system.locks import file_lock
 from tests.client.command_line import COMMAND, LONGEST, Cli
 
 URL = re.compile(r"http://(?:[a-zA-Z0-9.-]+|\d{1,3}(?:\.\d{1,3}){3}):\d+")

@@ -16,7 +16,7 @@ from pydantic import BaseModel
 
 from cupola.cache.catalog import SMOLLM2_135M
 from cupola.cache.home import Home
-from cupola.gateway.core.closed_schema import closed
+from cupola.gateway.core.schemas.closed_schema import closed
 from cupola.scheduler.protocol.messages import (
     ConstraintKind,
     FinishReason,

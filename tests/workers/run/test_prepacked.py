@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cupola.cache.digests import write_digests
 from cupola.cache.home import Home
+from cupola.cache.system.digests import write_digests
 from cupola.workers.device.device import CPU
 from cupola.workers.model.model_folder import ModelFolder
 from cupola.workers.run import prepacked

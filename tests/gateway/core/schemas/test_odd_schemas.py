@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cupola.gateway.core.odd_schemas import FORMATS, enforceable, without_nulls
 from cupola.gateway.core.request import Tool
+from cupola.gateway.core.schemas.odd_schemas import FORMATS, enforceable, without_nulls
 from cupola.gateway.toolcalls.enforcing import required_calls
 from cupola.scheduler.protocol.messages import Submit
 from tests.gateway.running_gateway import MODEL, RunningGateway

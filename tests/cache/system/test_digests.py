@@ -9,8 +9,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cupola.cache import digests
-from cupola.cache.digests import (
+from cupola.cache.system import digests
+from cupola.cache.system.digests import (
     EDITED,
     MANIFEST,
     DamagedFileError,

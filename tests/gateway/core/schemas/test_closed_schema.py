@@ -7,7 +7,7 @@ from typing import Any
 import jsonschema
 import pytest
 
-from cupola.gateway.core.closed_schema import LARGEST, closed
+from cupola.gateway.core.schemas.closed_schema import LARGEST, closed
 
 NAME = {"properties": {"name": {"type": "string"}}}
 SHUT = NAME | {"additionalProperties": False}

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from cupola.gateway.core.closed_schema import closed
-from cupola.gateway.core.odd_schemas import enforceable
+from cupola.gateway.core.schemas.closed_schema import closed
+from cupola.gateway.core.schemas.odd_schemas import enforceable
 from cupola.gateway.http.validation import invalid
 from cupola.scheduler.protocol.messages import Constraint, ConstraintKind
 

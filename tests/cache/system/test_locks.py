@@ -8,7 +8,7 @@ import sys
 import threading
 from pathlib import Path
 
-from cupola.cache.locks import delete, file_lock, try_acquire
+from cupola.cache.system.locks import delete, file_lock, try_acquire
 
 
 def test_a_lock_is_held_once(tmp_path: Path) -> None:
@@ -25,7 +25,7 @@ def test_a_lock_of_another_process_ends_with_it(tmp_path: Path) -> None:
     path = tmp_path / "a.lock"
     code = f"""
 import pathlib, sys
-from cupola.cache.locks import file_lock
+from cupola.cache.system.locks import file_lock
 lock = file_lock(pathlib.Path({str(path)!r}))
 lock.acquire()
 print("held", flush=True)

@@ -10,8 +10,8 @@ from typing import Annotated, Any, Literal, Protocol
 
 from pydantic import AfterValidator, Discriminator, Field, StringConstraints, Tag
 
-from cupola.gateway.core.odd_schemas import describes_objects
 from cupola.gateway.core.request import Tool, ToolOptions, ToolUse
+from cupola.gateway.core.schemas.odd_schemas import describes_objects
 from cupola.gateway.http.validation import Body, invalid
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.:/-]+$", max_length=128)]

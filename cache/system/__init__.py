@@ -1,0 +1,1 @@
+"""What every package needs of the machine: locks, streams, digests of files, the processor."""

@@ -1,0 +1,1 @@
+"""JSON Schemas of answers and of tools, as clients really write them."""
