@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 
 from cupola.cache.catalog import BUILT_IN, HubSource, ModelVariant
-from cupola.cache.names import safe
+from cupola.cache.model_address import safe
 from cupola.cache.precision import Precision
 
 _FILE = Path(__file__).with_name("catalog.json")

@@ -1,4 +1,4 @@
-"""Where a model is: ``hf:org/name[@revision][:file or quant]``, or a URL. Pure."""
+"""Where a model is: ``hf:org/name[@revision][:file or quant]``, or a URL; and its name. Pure."""
 
 from __future__ import annotations
 
@@ -14,6 +14,10 @@ _OWNER_AND_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}/[A-Za-z0-9][A-Za-z0-9._-]{0,
 _HUB = re.compile(rf"({_OWNER_AND_NAME})(?:@([A-Za-z0-9][\w./-]{{0,199}}))?(?::(.{{1,500}}))?")
 _PAGE = re.compile(rf"/({_OWNER_AND_NAME})(?:/(?:resolve|blob|tree)/([^/]+)(?:/(.+))?)?/?")
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
+_UNSAFE = re.compile(r"[^A-Za-z0-9._]+")
+_MAX_NAME = 100
+_PART = re.compile(r"-\d{5}-of-\d{5}$")
+_QUANTISATION = re.compile(r"[.-](?:i?q\d\w*|b?f16|f32|mxfp4)$", re.IGNORECASE)
 
 
 class AddressError(ValueError):
@@ -91,3 +95,13 @@ def parse_address(text: str) -> Address:
     if not parts.path.lower().endswith(".gguf"):
         raise AddressError(f"'{text}' is no GGUF file. Files of other kinds are taken from hf:")
     return UrlAddress(text)
+
+
+def safe(text: str) -> str:
+    """``text`` as a part of a model's id and a folder's name; empty: nothing of it can be one."""
+    return _UNSAFE.sub("-", text)[:_MAX_NAME].strip("-._")
+
+
+def title_of(stem: str) -> str:
+    """A model's name by the name of its file, without ".gguf": without its part and its quant."""
+    return _QUANTISATION.sub("", _PART.sub("", stem))

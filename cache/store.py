@@ -40,6 +40,7 @@ _log = logging.getLogger(__name__)
 
 GENAI_CONFIG = "genai_config.json"
 INFERENCE_MODEL = "inference_model.json"
+_DESCRIPTIONS = (INFERENCE_MODEL, f".{INFERENCE_MODEL}")  # older programs hide the file
 _IN_PROGRESS = "download.tmp"
 _MAX_DEPTH = 5  # of folders under ``models``; also ends loops of links
 _MAX_JSON = 1 << 22  # bytes
@@ -195,12 +196,13 @@ class ModelCache:
             _log.warning("%s cannot be written: %s", self.home.foundry_catalog, error.strerror)
 
     def _read(self, folder: Path, facts: Mapping[str, FoundryFacts]) -> CachedModel:
-        described = _decode(folder / INFERENCE_MODEL, _InferenceModel)
+        description = next(p for n in _DESCRIPTIONS if (p := folder / n).exists())
+        described = _decode(description, _InferenceModel)
         config = _decode(folder / GENAI_CONFIG, _GenaiConfig)
         if not described.name.strip():
             raise ValueError(f"{INFERENCE_MODEL} has an empty Name")
         model_id = described.name if ":" in described.name else f"{described.name}:0"
-        size, changed_at = _size_and_age(folder)
+        size, changed_at = _size_and_age(folder, description)
         told = facts.get(model_id.casefold(), FoundryFacts())
         variant = _known(model_id) or ModelVariant(
             id=model_id,
@@ -283,7 +285,7 @@ def _model_folders(folder: Path, depth: int) -> Iterator[Path]:
         return
     if _IN_PROGRESS in found:
         return
-    if GENAI_CONFIG in found and INFERENCE_MODEL in found and depth:
+    if GENAI_CONFIG in found and depth and not found.keys().isdisjoint(_DESCRIPTIONS):
         yield folder
     if depth < _MAX_DEPTH:
         for name, is_folder in found.items():
@@ -311,14 +313,14 @@ def _texts(value: object) -> dict[str, str]:
     return {key: text for key, text in value.items() if isinstance(text, str)}
 
 
-def _size_and_age(folder: Path) -> tuple[int, int]:
+def _size_and_age(folder: Path, description: Path) -> tuple[int, int]:
     """(bytes of the files right in the folder, Unix time when it was completed)"""
     size = 0
     with os.scandir(folder) as entries:
         for entry in entries:
             if entry.is_file():
                 size += entry.stat().st_size
-    return size, int((folder / INFERENCE_MODEL).stat().st_mtime)
+    return size, int(description.stat().st_mtime)
 
 
 def _publisher(folder: Path, models: Path) -> str:

@@ -7,10 +7,10 @@ import sys
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from cupola.cache.recommendation import Machine, recommended, why
-from cupola.cache.recommendation import memory_mb as needed_mb
 from cupola.cache.system.processor import multiplies_integers
 from cupola.client.machine_memory import memory_mb
+from cupola.client.recommendation import Machine, recommended, why
+from cupola.client.recommendation import memory_mb as needed_mb
 
 if TYPE_CHECKING:
     from cupola.cache.catalog import ModelVariant

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from cupola.cache.recommendation import memory_mb
+from cupola.client.recommendation import memory_mb
 
 if TYPE_CHECKING:
     from cupola.cache.catalog import ModelVariant

@@ -2,7 +2,8 @@
 
     python loadtests/engine.py FOLDER FOLDER ... --clients 1,16 --rounds 3
 
-The requests are those of bench.py. The folders take turns in every round; printed are medians of
+The requests are those of bench.py. The folders take turns in every round, and so do the values of
+the setting `reproducible`, if several are given (--reproducible no,always). Printed are medians of
 tokens/s, of a step's time, and of the part of it in which the model does not run.
 """
 
@@ -12,6 +13,8 @@ import argparse
 import random
 import statistics
 import time
+from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 from bench import Workload
@@ -69,10 +72,11 @@ def main() -> None:
         lane_bytes=options.lane_weights_mb * 2**20,
     )
     engines = {}
-    for folder in options.folders:
-        engine = load(LocalModel(folder.name, str(folder), ExecutionProvider.CPU), settings)
+    for folder, which in product(options.folders, options.reproducible.split(",")):
+        model = LocalModel(folder.name, str(folder), ExecutionProvider.CPU)
+        engine = load(model, replace(settings, reproducible=which))
         measure(engine, workload, clients=2, requests=1, seed=0)
-        engines[folder.name] = engine
+        engines[f"{folder.name}, {which}"] = engine
     for clients in map(int, options.clients.split(",")):
         rounds: dict[str, list[dict]] = {name: [] for name in engines}
         for number in range(1, options.rounds + 1):
@@ -96,6 +100,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--max-tokens", type=int, default=64)
     parser.add_argument("--slots", type=int, default=16)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--reproducible", default="asked", help="values of the setting")
     parser.add_argument("--block-weights-mb", type=int, default=512, help="as the setting; 0: none")
     parser.add_argument("--lane-weights-mb", type=int, default=512, help="as the setting; 0: none")
     parser.add_argument(

@@ -117,7 +117,7 @@ class Settings(BaseSettings):
     catalogs: Annotated[Names, Group.MODELS] = Field(
         default="",
         description="Catalogs of your own beside the built-in one: files and https: addresses, "
-        "separated by commas. Their form is in docs/foundry-local.md; "
+        "separated by commas. Their form is in docs/models.md; "
         "'cupola model list --refresh' fetches those on servers.",
     )
     aliases: Annotated[Aliases, Group.MODELS] = Field(

@@ -21,6 +21,7 @@ from cupola.cache import precision
 from cupola.cache.catalog import (
     ALL_MINILM_L6_V2,
     SMOLLM2_135M,
+    SMOLLM2_135M_INT4,
     SMOLLM2_135M_W8A8,
     ModelVariant,
     WheelSource,
@@ -179,6 +180,12 @@ def real_model_int8(real_model: Home, real_gguf: Path, converted: Path) -> Path:
 def real_model_w8a8(real_model: Home, real_gguf: Path, converted: Path) -> Path:
     """The variant for processors with integer products."""
     return _variant(real_model, real_gguf, converted, SMOLLM2_135M_W8A8)
+
+
+@pytest.fixture(scope="session")
+def real_model_int4(real_gguf: Path, converted: Path) -> Path:
+    """The variant with the four bits of the file."""
+    return _converted(real_gguf, converted, SMOLLM2_135M_INT4, Precision.INT4)
 
 
 def _variant(home: Home, gguf: Path, converted: Path, variant: ModelVariant) -> Path:

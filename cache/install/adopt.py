@@ -13,7 +13,7 @@ from cupola.cache.catalog import ModelVariant
 from cupola.cache.errors import BrokenFileError
 from cupola.cache.home import Home
 from cupola.cache.install.building import put_in_place
-from cupola.cache.names import safe
+from cupola.cache.model_address import safe
 from cupola.cache.source_note import SourceNote
 from cupola.cache.staging import staging
 from cupola.cache.store import INFERENCE_MODEL, CachedModel, ModelCache, described_by_folder

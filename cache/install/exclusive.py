@@ -30,9 +30,11 @@ class _Line(msgspec.Struct):
 def exclusive(lock: Path, progress: Progress) -> Iterator[Progress]:
     """Gives the block to one process at a time; its progress is to go to what this yields.
 
-    A process that waits reports the stages of the one that works. Stage "wait" comes first.
+    A process that waits reports the stages of the one that works. Stage "wait" comes first; inside
+    another block of this kind only if there is something to wait for.
     """
-    progress(_WAIT, 0, None)
+    if not isinstance(progress, _Shared):
+        progress(_WAIT, 0, None)
     notes = lock.with_suffix(".progress")
     held = locks.file_lock(lock)
     while True:
@@ -40,8 +42,8 @@ def exclusive(lock: Path, progress: Progress) -> Iterator[Progress]:
             held.acquire(timeout=_LOOK_EVERY)
             break
         except Timeout:
-            if line := _read(notes):
-                progress(line.stage, line.done, line.total)
+            line = _read(notes) or _Line(_WAIT)
+            progress(line.stage, line.done, line.total)
     try:
         yield _Shared(notes, progress)
     finally:

@@ -21,17 +21,18 @@ import msgspec
 from cupola.cache.errors import DeniedError, ModelFileError, NoSpaceError, UnsupportedError
 from cupola.cache.home import Home
 from cupola.cache.install.exclusive import exclusive
-from cupola.cache.model_address import Address, HubAddress
-from cupola.cache.names import title_of
+from cupola.cache.model_address import Address, HubAddress, title_of
 from cupola.cache.progress import Progress
 from cupola.cache.remote.hub import Hub, denied
 from cupola.cache.remote.hub_files import Kind, choose
 from cupola.cache.remote.remote_file import RemoteFile
 from cupola.cache.remote.transfer import load
 from cupola.cache.source_note import SourceFile, SourceNote
+from cupola.cache.store import ModelCache
 from cupola.cache.system import locks
 
 _PREFIX = "partial-"
+_ADDRESS = ".address"  # in the folder: what is loaded
 _KEPT_SECONDS = 30 * 24 * 3600  # how long an unfinished download waits for the next try
 _ENDINGS = re.compile(r"[-_.](?:gguf|onnx)$", re.IGNORECASE)
 
@@ -122,7 +123,7 @@ def fetched(offer: Offer, home: Home, progress: Progress, room: int = 0) -> Iter
     FetchError, NoSpaceError, OSError.
     """
     home.downloads.mkdir(parents=True, exist_ok=True)
-    _remove_old(home)
+    remove_old(home)
     folder = home.downloads / f"{_PREFIX}{_key(offer)}"
     with exclusive(folder.with_suffix(".lock"), progress) as shared:
         there = sum(path.stat().st_blocks * 512 for path in folder.rglob("*") if path.is_file())
@@ -131,6 +132,7 @@ def fetched(offer: Offer, home: Home, progress: Progress, room: int = 0) -> Iter
         if free < needed:
             raise NoSpaceError(str(home.root), needed, free)
         folder.mkdir(exist_ok=True)
+        (folder / _ADDRESS).write_text(str(offer.address), "utf-8")
         try:
             load(offer.files, folder, shared, offer.headers)
         except DeniedError as error:
@@ -151,13 +153,25 @@ def _key(offer: Offer) -> str:
     return hashlib.sha256(msgspec.json.encode(parts)).hexdigest()[:24]
 
 
-def _remove_old(home: Home) -> None:
-    """Deletes what nobody came back for."""
+def remove_old(home: Home) -> None:
+    """Deletes downloads that nobody came back for, and those of models that are there by now.
+
+    The second kind is left by a process that was killed when its work was done.
+    """
+    there = {model.source.address for model in ModelCache(home).scan() if model.source}
     for folder in home.downloads.glob(f"{_PREFIX}*/"):
         newest = max((path.stat().st_mtime for path in folder.rglob("*")), default=0.0)
-        if max(newest, folder.stat().st_mtime) > time.time() - _KEPT_SECONDS:
+        is_old = max(newest, folder.stat().st_mtime) < time.time() - _KEPT_SECONDS
+        if not is_old and _address_of(folder) not in there:
             continue
         lock = locks.file_lock(folder.with_suffix(".lock"))
         if locks.try_acquire(lock):
             shutil.rmtree(folder, ignore_errors=True)
             locks.delete(lock)
+
+
+def _address_of(folder: Path) -> str:
+    try:
+        return (folder / _ADDRESS).read_text("utf-8")
+    except (OSError, ValueError):
+        return ""

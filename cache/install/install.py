@@ -21,7 +21,7 @@ from cupola.cache.install.building import (
     room_of_model,
 )
 from cupola.cache.install.fetch import fetch, sha256_of
-from cupola.cache.names import safe, title_of
+from cupola.cache.model_address import safe, title_of
 from cupola.cache.precision import Precision
 from cupola.cache.progress import Progress, silent
 from cupola.cache.source_note import SourceNote

@@ -14,7 +14,7 @@ from cupola.cache.install.adopt import adopt, describe_folder
 from cupola.cache.install.building import convert_into_place, one_of_this_name, room_for
 from cupola.cache.install.exclusive import exclusive
 from cupola.cache.install.fetch import sha256_of
-from cupola.cache.install.fetch_address import Offer, fetched, look_up
+from cupola.cache.install.fetch_address import Offer, fetched, look_up, remove_old
 from cupola.cache.install.install import describe, described, import_as, install
 from cupola.cache.model_address import Address, HubAddress, parse_address
 from cupola.cache.progress import Progress, silent
@@ -39,6 +39,7 @@ def install_address(
     """
     address = parse_address(text)
     if not force and (found := _cached(address, home)):
+        remove_old(home)
         return found
     if alias is None and bits is None and (known := _of_catalog(address, home)):
         return install(known, home, progress, force=force)

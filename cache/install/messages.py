@@ -47,6 +47,18 @@ class InstallProgress(msgspec.Struct, frozen=True, tag="progress"):
         """The part of the stage that is done, from 0 to 1; 0 while the total is not known."""
         return min(1.0, self.done / self.total) if self.total else 0.0
 
+    @property
+    def pace(self) -> str:
+        """The rate and the time that is left, such as "53.7 MB/s, 12 s left"; empty: not known."""
+        if not self.rate:
+            return ""
+        words = f"{self.rate / 1e6:.1f} MB/s"
+        if self.seconds_left is None:
+            return words
+        minutes, seconds = divmod(round(self.seconds_left), 60)
+        left = f"{minutes} min" if minutes > 1 else f"{60 * minutes + seconds} s"
+        return f"{words}, {left} left"
+
 
 class Installed(msgspec.Struct, frozen=True, tag="installed"):
     """The model is ready in ``path``."""

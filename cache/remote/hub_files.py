@@ -118,20 +118,21 @@ def _belongs(file: HubFile) -> bool:
 
 def _ggufs(files: Iterable[HubFile]) -> list[Choice]:
     """GGUF files; the parts of one that is split are one."""
-    parts: dict[str, list[HubFile]] = defaultdict(list)
-    totals: dict[str, int] = {}
+    # By the name without its part, and the number of parts: some repositories have a file whole
+    # and in parts.
+    parts: dict[tuple[str, int], list[HubFile]] = defaultdict(list)
     for file in files:
         name = PurePosixPath(file.path).name
         if not name.endswith(".gguf") or any(each in name.lower() for each in _NO_MODEL):
             continue
-        stem = file.path.removesuffix(".gguf")
+        stem, total = file.path.removesuffix(".gguf"), 1
         if found := _SPLIT.fullmatch(stem):
-            stem, totals[found[1]] = found[1], int(found[3])
-        parts[stem].append(file)
+            stem, total = found[1], int(found[3])
+        parts[stem, total].append(file)
     return [
         Choice("gguf", tuple(sorted(members, key=lambda file: file.path)), quant_of(stem) or stem)
-        for stem, members in parts.items()
-        if len(members) == totals.get(stem, 1)
+        for (stem, total), members in parts.items()
+        if len(members) == total
     ]
 
 

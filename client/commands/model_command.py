@@ -47,9 +47,9 @@ def info(
     from msgspec import to_builtins
 
     from cupola.cache.errors import NotCachedError
-    from cupola.cache.recommendation import memory_mb
     from cupola.cache.store import ModelCache
     from cupola.client.advice import this_machine, why_of
+    from cupola.client.recommendation import memory_mb
 
     cache = ModelCache(home.current())
     try:

@@ -37,7 +37,6 @@ def shown() -> Iterator[Callable[[InstallProgress], None]]:
         DownloadColumn,
         TaskProgressColumn,
         TextColumn,
-        TimeRemainingColumn,
     )
     from rich.progress import Progress as Bars
 
@@ -46,7 +45,7 @@ def shown() -> Iterator[Callable[[InstallProgress], None]]:
         BarColumn(),
         TaskProgressColumn(),
         DownloadColumn(),
-        TimeRemainingColumn(compact=True),
+        TextColumn("{task.fields[pace]}"),
     )
     with Bars(*columns, console=Console(stderr=True)) as bars:
         yield _BarPerStage(bars)
@@ -63,8 +62,8 @@ class _BarPerStage:
             self._finish()
             self._stage = report.stage
             title = _TITLES.get(report.stage, report.stage)
-            self._task = self._bars.add_task(title, total=report.total)
-        self._bars.update(self._task, completed=report.done, total=report.total)
+            self._task = self._bars.add_task(title, total=report.total, pace="")
+        self._bars.update(self._task, completed=report.done, total=report.total, pace=report.pace)
 
     def _finish(self) -> None:
         """A stage ends where the next one begins, even if its length was never known."""
@@ -74,7 +73,7 @@ class _BarPerStage:
             self._bars.remove_task(self._task)
         else:
             done = self._bars.tasks[-1].completed
-            self._bars.update(self._task, total=done)
+            self._bars.update(self._task, total=done, pace="")
 
 
 class _Lines:

@@ -54,7 +54,9 @@ class ProgressLines:
         """A line, or nothing."""
         begin, share = _STAGES.get(report.stage, (0.0, 0.0))
         percent = begin + share * report.fraction
-        return b"" if percent < self._percent + STEP else self._line(percent)
+        if percent < self._percent + STEP:
+            return b""
+        return self._line(percent, f" ({report.pace})" if report.pace else "")
 
     def end(self, result: InstallResult) -> bytes:
         if isinstance(result, InstallFailed):
@@ -65,9 +67,9 @@ class ProgressLines:
         error = result.message if isinstance(result, InstallFailed) else None
         return msgspec.json.encode(DownloadEnd(error is None, error, error))
 
-    def _line(self, percent: float) -> bytes:
+    def _line(self, percent: float, pace: str = "") -> bytes:
         self._percent = percent
-        return f"Total {percent:.2f}% Downloading {self._file}\n".encode()
+        return f"Total {percent:.2f}% Downloading {self._file}{pace}\n".encode()
 
 
 class FoundryDownloadApi:

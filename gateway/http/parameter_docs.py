@@ -39,7 +39,7 @@ MEANINGS: Mapping[str, str] = {
     "grammar": "A grammar that the answer must follow: GBNF or Lark.",
     "repeat_last_n": "-1: the penalty covers the whole context. 0: there is no penalty.",
     "logit_bias": "What is added to a token's logit, by token id.",
-    "seed": "The same request with the same seed gets the same tokens.",
+    "seed": "The same request with the same seed gets the same answer, to the last bit.",
     "random_seed": "Another name of `seed`.",
     "stop": "Texts that end the answer. The answer does not include them.",
     "stop_sequences": "Texts that end the answer. The answer does not include them.",

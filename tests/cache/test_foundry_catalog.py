@@ -80,6 +80,12 @@ def test_a_file_that_says_nothing_hides_no_model(home: Home, content: bytes) -> 
     assert listed(home) == [PHI]
 
 
+def test_a_description_may_be_hidden(home: Home) -> None:
+    folder = place(home, PHI)
+    (folder / "inference_model.json").rename(folder / ".inference_model.json")
+    assert [model.variant.id for model in ModelCache(home).scan()] == [PHI]
+
+
 def test_it_follows_the_disk(home: Home) -> None:
     cache = ModelCache(home)
     cache.publish()

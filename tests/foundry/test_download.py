@@ -18,11 +18,13 @@ from cupola.cache.install.messages import Installed, InstallFailed, InstallProgr
 from cupola.gateway.foundry.body import read_download
 from cupola.gateway.foundry.download import ProgressLines
 from cupola.gateway.http.errors import ApiError
+from tests.cache.convert.tiny_gguf import TinyModel
 from tests.default_model import DEFAULT_MODEL
 from tests.foundry import sdk_parsers, wire
 from tests.foundry.conftest import ALIAS, MODEL_ID, client
 from tests.foundry.package_index import PackageIndex, build_wheel
 from tests.foundry.sdk_parsers import Parsed
+from tests.hub_server import HubServer, hub_server
 from tests.service.running_service import Service, eventually
 
 Parser = Callable[[list[bytes]], Parsed]
@@ -43,6 +45,35 @@ def body(name: str, **more: Any) -> dict[str, Any]:
 
 def download(service: Service, asked: Any) -> wire.Answer:
     return wire.ask(service.url, wire.request("POST", "/openai/download", asked))
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[HubServer]:
+    """A hub with one repository, of which services know."""
+    gguf = TinyModel().write(tmp_path / "tiny.gguf").read_bytes()
+    with hub_server() as server:
+        server.add("Tiny-Org/Tiny-GGUF", {"tiny-q8_0.gguf": gguf})
+        monkeypatch.setenv("HF_ENDPOINT", server.url)
+        yield server
+
+
+@pytest.mark.parametrize("name", ["hf:Tiny-Org/Tiny-GGUF", "hf.co/Tiny-Org/Tiny-GGUF:Q8_0"])
+def test_a_model_of_the_hub(start: Callable[..., Service], hub: HubServer, name: str) -> None:
+    with client(start()) as http:
+        answer = http.post("/openai/download", json={"model": {"Name": name}}, timeout=120)
+        assert answer.content.endswith(OK)
+        assert answer.text.startswith("Total 0.00% Downloading ")
+        assert http.get("/openai/models").json() == ["tiny-generic-cpu:1"]
+        again = http.post("/api/pull", json={"model": name, "stream": False}, timeout=120)
+        assert again.json() == {"status": "success"}
+
+
+@pytest.mark.parametrize("name", ["https://127.0.0.1:1/x.gguf", "hf:nothing", "file:///x.gguf"])
+def test_a_service_fetches_no_other_address(start: Callable[..., Service], name: str) -> None:
+    with client(start()) as http:
+        answer = http.post("/openai/download", json={"model": {"Name": name}})
+        assert b'"success":false' in answer.content
+        assert http.post("/api/pull", json={"model": name}).status_code == 404
 
 
 # -- what is there already -------------------------------------------------------------------------

@@ -94,6 +94,18 @@ def test_a_model_that_is_not_downloaded_is_listed_but_not_cached(
         assert http.get("/openai/models").json() == []
 
 
+def test_a_model_that_is_not_downloaded_tells_whether_it_calls_tools(http: httpx2.Client) -> None:
+    calls = {model.alias: model.supportsToolCalling for model in listed(http)}
+    assert calls["qwen3-4b"] and not calls["bge-small-en-v1.5"]
+
+
+def test_an_alias_of_the_operators(start: Callable[..., Service], tmp_path: Path) -> None:
+    place(tmp_path, MODEL_ID, DEFAULT_MODEL.publisher)
+    with client(start(aliases=f"gpt-4o-mini={ALIAS}")) as http:
+        asked = {"model": "GPT-4o-mini", "messages": [{"role": "user", "content": "Hello"}]}
+        assert http.post("/v1/chat/completions", json=asked).status_code == 200
+
+
 BEST_FIRST = [
     ("phi-openvino-gpu:1", "cuda"),
     ("phi-cuda-gpu:2", "cuda"),

@@ -23,6 +23,8 @@ from tests.cache.convert.reference import Reference
 
 TEXT = (Path(__file__).parents[1] / "data" / "alice.txt").read_text()
 CHUNK = 512
+# What llama.cpp 0.5.0 makes of the same file, text and chunks, with kernels for AVX2.
+LLAMA_CPP = 23.791
 END_OF_TURN = 2
 CHAT = [{"role": "user", "content": "What is the capital of France?"}]
 
@@ -72,6 +74,12 @@ def test_perplexity_of_int8_is_within_one_percent(
     exact, rounded = (perplexity(Graph(folder), ids) for folder in (real_model_fp32, int8))
     print(f"perplexity on {len(ids)} tokens: fp32 {exact:.3f}, int8 {rounded:.3f}")
     assert abs(rounded / exact - 1) < 0.01
+
+
+def test_four_bits_have_the_perplexity_of_llama_cpp(real_model_int4: Path, ids: list[int]) -> None:
+    found = perplexity(Graph(real_model_int4), ids)
+    print(f"perplexity on {len(ids)} tokens: int4 {found:.3f}, llama.cpp {LLAMA_CPP:.3f}")
+    assert abs(found / LLAMA_CPP - 1) < 0.005
 
 
 def test_genai_generates_the_same_tokens(int8: Path, tokenizer: Tokenizer) -> None:

@@ -77,6 +77,7 @@ def test_a_gguf_of_the_hub(home: Home, hub: HubServer, gguf: bytes) -> None:
     hub.add(REPOSITORY, {"README.md": b"# Tiny", "tiny-q4_k_m.gguf": b"?", "tiny-q8_0.gguf": gguf})
     stages: list[str] = []
     model = install_address(ADDRESS, home, None, lambda stage, *_: stages.append(stage))
+    assert stages.count("wait") == 1
     assert model.variant.id == "tiny-model-instruct-generic-cpu:1"
     assert (model.variant.publisher, model.variant.license) == ("Tiny-Org", "apache-2.0")
     assert model.path == home.models / "Tiny-Org" / "tiny-model-instruct-generic-cpu-1"
@@ -389,6 +390,18 @@ def test_a_cancelled_download_ends_by_itself_and_goes_on(
     last = hub.storage.requests[-1][1]["Range"]
     assert last == f"bytes={0 if silent else half}-{len(gguf) - 1}"
     assert left_over(home) == []
+
+
+def test_what_a_kill_at_the_very_end_leaves_goes_with_the_next_look(
+    home: Home, hub: HubServer, gguf: bytes
+) -> None:
+    hub.add(REPOSITORY, {"tiny-q8_0.gguf": gguf})
+    model = install_address(ADDRESS, home)
+    for name, address in (("done", ADDRESS), ("other", "hf:other/model")):
+        (home.downloads / f"partial-{name}").mkdir()
+        (home.downloads / f"partial-{name}" / ".address").write_text(address)
+    assert install_address(ADDRESS, home) == model
+    assert left_over(home) == ["partial-other"]
 
 
 def test_kills_at_random_moments(home: Home, hub: HubServer, gguf: bytes) -> None:

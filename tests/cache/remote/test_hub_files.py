@@ -23,6 +23,11 @@ UNSLOTH = listing(
     "README.md", "config.json", "imatrix_unsloth.gguf", "mmproj-F16.gguf",
     *(f"Qwen3-4B-{q}.gguf" for q in ("BF16", "IQ4_NL", "Q4_0", "Q4_K_M", "Q8_0", "UD-Q4_K_XL")),
 )  # fmt: skip
+CODER = listing(
+    "qwen2.5-coder-7b-instruct-q4_k_m-00001-of-00002.gguf",
+    "qwen2.5-coder-7b-instruct-q4_k_m-00002-of-00002.gguf",
+    "qwen2.5-coder-7b-instruct-q4_k_m.gguf",
+)
 PHI = listing(
     "config.json", "LICENSE",
     *(
@@ -53,6 +58,7 @@ MINILM = listing(
             "",
             [f"qwen2.5-7b-instruct-q4_k_m-0000{n}-of-00002.gguf" for n in (1, 2)],
         ),
+        (CODER, "Q4_K_M", ["qwen2.5-coder-7b-instruct-q4_k_m.gguf"]),
         (QWEN, "Q2_K", ["qwen2.5-7b-instruct-q2_k.gguf"]),
         (
             QWEN,

@@ -216,6 +216,17 @@ def test_redirects_are_followed_without_the_token(site: Site, tmp_path: Path) ->
         assert storage.requests
 
 
+def test_a_proxy_of_the_environment_is_used(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HTTP_PROXY", site.url)
+    site.files["http://models.invalid/file"] = CONTENT
+    [path] = load([RemoteFile("f", "http://models.invalid/file")], tmp_path, piece_size=PIECE)
+    assert path.read_bytes() == CONTENT
+
+
 def test_redirects_in_circles(site: Site, tmp_path: Path) -> None:
     file = hashed(site)
     site.answers["/file"] = faults.redirect("/file")  # type: ignore[assignment]

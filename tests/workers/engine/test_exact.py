@@ -16,8 +16,9 @@ from cupola.workers.engine.step_budget import StepBudget
 from cupola.workers.model.model_folder import ModelFolder
 from cupola.workers.run.decoder_session import DecoderSession
 from tests.workers.engine.traffic import Arrival, alone, arrivals, serve
+from tests.workers.faulty_session import FaultySession
 from tests.workers.reference import DATA
-from tests.workers.tiny import codec
+from tests.workers.tiny import codec, engine_over
 
 pytestmark = pytest.mark.usefixtures("every_draft")
 
@@ -71,3 +72,19 @@ def test_among_any_others(name: str, requests: list[Arrival], width: int) -> Non
 def test_with_memory_for_few(name: str, requests: list[Arrival], positions: int) -> None:
     """Sequences are preempted, and read what they have generated in chunks."""
     check(name, 16, requests, positions)
+
+
+@settings(max_examples=12, deadline=None)
+@given(requests=arrivals(VOCABULARY, longest=40), failing=st.integers(1, 20))
+def test_after_a_run_that_failed(requests: list[Arrival], failing: int) -> None:
+    """All sequences begin again, one by one."""
+    model = FaultySession()
+    model.fails = lambda rows: len(model.runs) == failing
+    busy = engine_over(model)
+    asked = {n: r.work for n, r in enumerate(requests) if r.work.sampling.logprobs is not None}
+    expected = alone(engine("builder-fp32", 256, drafts=False), asked)
+    found = serve(busy, requests)
+    assert model.rebuilt == (len(model.runs) >= failing)
+    assert {n: answer for n, answer in found.items() if n in asked} == {
+        n: answer for n, answer in expected.items() if n in found
+    }

@@ -23,7 +23,7 @@ from cupola.workers.run.decoder_session import DecoderSession
 from cupola.workers.run.prepacked import PrepackedWeights
 from tests.workers.engine.traffic import Arrival, alone, arrivals, serve
 
-pytestmark = pytest.mark.usefixtures("every_draft")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("every_draft")]
 
 VOCABULARY = 40_000
 WIDTH = 256
@@ -83,7 +83,7 @@ def engines(
 
 
 @settings(
-    max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=3, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(requests=arrivals(VOCABULARY, longest=290))
 def test_among_any_others(engines: Engines, requests: list[Arrival]) -> None:

@@ -64,6 +64,7 @@ def test_a_large_model_is_not_compared(tmp_path: Path) -> None:
     ("model", "limit"),
     [
         ("real_model_int8", 0.005),
+        ("real_model_int4", 0.006),
         pytest.param("real_model_w8a8", 0.012, marks=needs_integer_products),
     ],
 )

@@ -9,7 +9,7 @@ from cupola.cache.catalog import (
     ModelVariant,
 )
 from cupola.cache.catalog_file import built_in
-from cupola.cache.recommendation import Machine, memory_mb, recommended, why
+from cupola.client.recommendation import Machine, memory_mb, recommended, why
 
 
 @pytest.mark.parametrize("memory", [2_000, 4_000, 8_000, 16_000, 64_000])
