@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+_BEGINS = r"(?<![\w.\\/-])"  # not in the middle of another path
 # A path of Linux or Windows with at least two parts, where a path can begin.
 _PATH = re.compile(
     r"""(?<![\w.:/\\*<-])(?:[A-Za-z]:[\\/]|\\\\|/)(?:[^\s'"`,;:()\[\]<>\\/]+[\\/])+([^\s'"`,;:()\[\]<>\\/]*)"""
@@ -23,5 +24,5 @@ def without_paths(error: Exception | str, folder: Path) -> str:
     for known in dict.fromkeys((folder, folder.absolute(), folder.resolve())):
         for parent in (known.parent, *known.parent.parents):
             if len(parent.parts) > 1:  # more than the root
-                text = text.replace(f"{parent}/", "").replace(f"{parent}\\", "")
+                text = re.sub(rf"{_BEGINS}{re.escape(str(parent))}[\\/]", "", text)
     return _PATH.sub(lambda match: match[1] or "(a folder)", text)

@@ -9,22 +9,15 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 import shutil
 import time
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
 
 import msgspec
 
-from cupola.cache.catalog import (
-    Catalog,
-    DeviceType,
-    ExecutionProvider,
-    ModelVariant,
-)
+from cupola.cache.catalog import Catalog, ExecutionProvider, ModelVariant
 from cupola.cache.catalog_file import built_in
 from cupola.cache.catalog_settings import read_catalog_settings
 from cupola.cache.catalog_sources import BuiltInSource, FixedSource, OperatorSource, merged
@@ -32,59 +25,23 @@ from cupola.cache.errors import CacheError, NotCachedError
 from cupola.cache.foundry_catalog import FoundryFacts, read_facts, write_catalog
 from cupola.cache.home import Home
 from cupola.cache.model_address import AddressError, is_address, parse_address
+from cupola.cache.model_config import (
+    GENAI_CONFIG,
+    alias_of,
+    as_configured,
+    decode_json,
+    read_config,
+)
 from cupola.cache.quality import Quality, read_quality
 from cupola.cache.source_note import SourceNote, read_source_note
 from cupola.cache.staging import staging
 
 _log = logging.getLogger(__name__)
 
-GENAI_CONFIG = "genai_config.json"
 INFERENCE_MODEL = "inference_model.json"
 _DESCRIPTIONS = (INFERENCE_MODEL, f".{INFERENCE_MODEL}")  # older programs hide the file
 _IN_PROGRESS = "download.tmp"
 _MAX_DEPTH = 5  # of folders under ``models``; also ends loops of links
-_MAX_JSON = 1 << 22  # bytes
-_DEVICE_SUFFIX = re.compile(
-    r"-(generic|cuda|qnn|openvino|trtrtx|tensorrt|vitis|webgpu|dml|int4|w8a8|fp16)-(cpu|gpu|npu)$",
-    re.IGNORECASE,
-)
-_ENCODERS = ("bert",)  # types of models that make embeddings
-# By the names that genai_config.json's provider_options have.
-_PROVIDERS = {
-    "cpu": (ExecutionProvider.CPU, DeviceType.CPU),
-    "cuda": (ExecutionProvider.CUDA, DeviceType.GPU),
-    "webgpu": (ExecutionProvider.WEBGPU, DeviceType.GPU),
-    "dml": (ExecutionProvider.DML, DeviceType.GPU),
-    "nvtensorrtrtx": (ExecutionProvider.TENSORRT_RTX, DeviceType.GPU),
-    "openvino": (ExecutionProvider.OPENVINO, DeviceType.CPU),
-    "qnn": (ExecutionProvider.QNN, DeviceType.NPU),
-    "vitisai": (ExecutionProvider.VITISAI, DeviceType.NPU),
-}
-
-
-class _SessionOptions(msgspec.Struct):
-    provider_options: list[dict[str, object]] = []
-
-
-class _Decoder(msgspec.Struct):
-    session_options: _SessionOptions = msgspec.field(default_factory=_SessionOptions)
-
-
-class _Model(msgspec.Struct):
-    type: str = ""
-    context_length: int = 0
-    decoder: _Decoder = msgspec.field(default_factory=_Decoder)
-
-
-class _Search(msgspec.Struct):
-    max_length: int = 0
-
-
-class _GenaiConfig(msgspec.Struct):
-    """The part of genai_config.json that says something about the model as a whole."""
-
-    model: _Model
-    search: _Search = msgspec.field(default_factory=_Search)
 
 
 class _InferenceModel(msgspec.Struct, rename="pascal"):
@@ -197,8 +154,8 @@ class ModelCache:
 
     def _read(self, folder: Path, facts: Mapping[str, FoundryFacts]) -> CachedModel:
         description = next(p for n in _DESCRIPTIONS if (p := folder / n).exists())
-        described = _decode(description, _InferenceModel)
-        config = _decode(folder / GENAI_CONFIG, _GenaiConfig)
+        described = decode_json(description, _InferenceModel)
+        config = read_config(folder)
         if not described.name.strip():
             raise ValueError(f"{INFERENCE_MODEL} has an empty Name")
         model_id = described.name if ":" in described.name else f"{described.name}:0"
@@ -215,7 +172,7 @@ class ModelCache:
             task=told.task or "chat-completion",
             created_at=told.created_at or changed_at,
         )
-        variant = _as_configured(variant, config)
+        variant = as_configured(variant, config)
         variant = msgspec.structs.replace(
             variant, file_size_mb=max(1, round(size / 1e6)), size_is_estimate=False
         )
@@ -230,45 +187,6 @@ def _from_address(cached: list[CachedModel], text: str) -> CachedModel | None:
     except AddressError:
         return None
     return next((m for m in cached if m.source and m.source.address == address), None)
-
-
-def described_by_folder(folder: Path, name: str) -> ModelVariant:
-    """The variant that the genai_config.json in ``folder`` describes, if it is called ``name``.
-
-    Raises ValueError, which says what is wrong with the file, and OSError.
-    """
-    config = _decode(folder / GENAI_CONFIG, _GenaiConfig)
-    alias = alias_of(f"{name}:1")
-    variant = ModelVariant(
-        id=f"{name}:1", alias=alias, display_name=name, publisher="local", license=""
-    )
-    if _DEVICE_SUFFIX.search(name) is None:
-        provider, device = _provider(config, name)
-        maker = next(k for k, v in _PROVIDERS.items() if v[0] is provider)
-        maker = {"cpu": "generic", "webgpu": "generic", "nvtensorrtrtx": "trtrtx"}.get(maker, maker)
-        name = f"{name}-{maker.removesuffix('ai')}-{device.lower()}"
-    return _as_configured(msgspec.structs.replace(variant, id=f"{name}:1"), config)
-
-
-def alias_of(model_id: str) -> str:
-    """A short name as Foundry Local has them: ``Phi-4-mini-instruct-generic-cpu:5`` is
-    ``phi-4-mini``."""
-    name = _DEVICE_SUFFIX.sub("", model_id.rpartition(":")[0] or model_id).lower()
-    return name.replace("-instruct", "") or name
-
-
-def _as_configured(variant: ModelVariant, config: _GenaiConfig) -> ModelVariant:
-    """``variant`` with what its genai_config.json says."""
-    provider, device = _provider(config, variant.id)
-    context = config.model.context_length or variant.context_length
-    return msgspec.structs.replace(
-        variant,
-        provider=provider,
-        device=device,
-        task="embeddings" if config.model.type in _ENCODERS else variant.task,
-        context_length=context,
-        max_output_tokens=min(config.search.max_length or context, context),
-    )
 
 
 def _known(model_id: str) -> ModelVariant | None:
@@ -293,20 +211,6 @@ def _model_folders(folder: Path, depth: int) -> Iterator[Path]:
                 yield from _model_folders(folder / name, depth + 1)
 
 
-_T = TypeVar("_T")
-
-
-def _decode(path: Path, kind: type[_T]) -> _T:
-    with path.open("rb") as file:
-        content = file.read(_MAX_JSON + 1)
-    if len(content) > _MAX_JSON:
-        raise ValueError(f"{path.name} is larger than {_MAX_JSON} bytes")
-    try:
-        return msgspec.json.decode(content.removeprefix(b"\xef\xbb\xbf"), type=kind)
-    except msgspec.MsgspecError as error:
-        raise ValueError(f"{path.name}: {error}") from None
-
-
 def _texts(value: object) -> dict[str, str]:
     if not isinstance(value, dict):
         return {}
@@ -326,15 +230,3 @@ def _size_and_age(folder: Path, description: Path) -> tuple[int, int]:
 def _publisher(folder: Path, models: Path) -> str:
     parts = folder.relative_to(models).parts
     return parts[0] if len(parts) > 1 else "local"
-
-
-def _provider(config: _GenaiConfig, model_id: str) -> tuple[ExecutionProvider, DeviceType]:
-    options = config.model.decoder.session_options.provider_options
-    name = next(iter(options[0]), "cpu") if options else "cpu"
-    if name.lower() not in _PROVIDERS:
-        raise ValueError(f"{GENAI_CONFIG} wants the unknown provider '{name}'")
-    provider, device = _PROVIDERS[name.lower()]
-    suffix = _DEVICE_SUFFIX.search(model_id.rpartition(":")[0])
-    if suffix and len(options) and provider is ExecutionProvider.OPENVINO:
-        device = DeviceType(suffix[2].upper())  # one provider for all of a vendor's devices
-    return provider, device

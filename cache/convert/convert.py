@@ -116,9 +116,8 @@ class _Conversion:
         as well, and four bits do without one. ``as_stored``: the file has four bits, which stay.
         """
         from cupola.cache.convert.quality.evaluator import Evaluator
-        from cupola.cache.convert.quantization.calibration import observe
 
-        plain, shape, integers = self._weights, self._weights.shape, precision is Precision.W8A8
+        plain, integers = self._weights, precision is Precision.W8A8
         exact = integers or plain.float_bytes <= max_compared_bytes
         first = None
         if exact or precision is not Precision.INT4:
@@ -128,21 +127,27 @@ class _Conversion:
             first = self.write(
                 RotatedWeights(plain) if integers else plain, Precision.FP32 if exact else precision
             )
-        evaluator = Evaluator(self._target, shape, self._tokenizer_json)
+        evaluator = Evaluator(self._target, plain.shape, self._tokenizer_json)
         if exact:
             evaluator.remember_exact()
         weights: DecoderWeights = plain
-        inputs = None
         if first is not None and not as_stored:
-            inputs = observe(first, self._target, shape, self._tokenizer_json)
-            weights = SmoothedWeights(plain, inputs)
-        if integers and inputs is not None:
-            weights = IntegerWeights(RotatedWeights(weights), inputs)
+            weights = self._even(precision, first)
         if precision is Precision.INT4 and not as_stored:
-            weights = FourBitWeights(weights, inputs)
+            weights = FourBitWeights(weights)
         self.write(weights, precision)
         quality = replace(evaluator.measure(), weights=weight_kinds(self._stored))
         write_bytes(self._target / QUALITY_FILE, quality.encoded())
+
+    def _even(self, precision: Precision, first: onnx.ModelProto) -> DecoderWeights:
+        """The same function with activations of less spread. ``first`` is run to see them."""
+        from cupola.cache.convert.quantization.calibration import observe
+
+        inputs = observe(first, self._target, self._weights.shape, self._tokenizer_json)
+        smoothed = SmoothedWeights(self._weights, inputs)
+        if precision is Precision.W8A8:
+            return IntegerWeights(RotatedWeights(smoothed), inputs)
+        return smoothed
 
     def _advance(self, size: int) -> None:
         self._done += size

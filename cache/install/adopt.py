@@ -14,9 +14,10 @@ from cupola.cache.errors import BrokenFileError
 from cupola.cache.home import Home
 from cupola.cache.install.building import put_in_place
 from cupola.cache.model_address import safe
+from cupola.cache.model_config import described_by_folder
 from cupola.cache.source_note import SourceNote
 from cupola.cache.staging import staging
-from cupola.cache.store import INFERENCE_MODEL, CachedModel, ModelCache, described_by_folder
+from cupola.cache.store import INFERENCE_MODEL, CachedModel, ModelCache
 from cupola.cache.system.digests import write_model_digests
 
 _SKIPPED = (".lock", ".part", ".part.json", ".tmp")

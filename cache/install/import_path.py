@@ -10,8 +10,9 @@ from cupola.cache.install.adopt import adopt, describe_folder
 from cupola.cache.install.building import need_room, one_of_this_name
 from cupola.cache.install.fetch import sha256_of
 from cupola.cache.install.install import described, import_as, import_gguf
+from cupola.cache.model_config import GENAI_CONFIG
 from cupola.cache.progress import Progress, silent
-from cupola.cache.remote.hub_files import GENAI_CONFIG, HubFile, choose
+from cupola.cache.remote.hub_files import HubFile, choose
 from cupola.cache.store import CachedModel, ModelCache
 
 

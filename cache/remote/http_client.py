@@ -55,9 +55,15 @@ def refused(response: httpx2.Response, what: str) -> FetchError:
     return FetchError(f"Could not fetch {what}: {answered}")
 
 
+def misled(url: str, what: str, error: Exception) -> FetchError:
+    """The error for a server that sends elsewhere, to where nobody goes."""
+    how = "in circles" if isinstance(error, httpx2.TooManyRedirects) else "to no web address"
+    return FetchError(f"{server_of(url)} redirects {how} for {what}")
+
+
 def unreachable(url: str, what: str, error: Exception) -> UnreachableError:
     """The error for a server that does not answer, after several tries."""
-    said = str(error) or type(error).__name__
+    said = str(error).rstrip(".") or type(error).__name__
     advice = "Check the network and the proxy (HTTPS_PROXY), then try again"
     if isinstance(error.__cause__, ssl.SSLError) or "CERTIFICATE" in said.upper():
         advice = "Name the certificates to trust in SSL_CERT_FILE, then try again"

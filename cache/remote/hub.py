@@ -1,9 +1,10 @@
 """The hub's API: what a repository holds, and which repositories there are.
 
-Two requests of JSON do not need a library. ``huggingface_hub``, which ``tokenizers`` installs, was
-tried: its downloads have no ranges side by side and no digests over HTTP, its API makes no second
-try after 429 or 503, and its requests name installed packages. ``HF_ENDPOINT`` names another
-server, such as a mirror.
+Two requests of JSON do not need a library, and the downloads have a code of their own
+(``transfer.py``), with ranges side by side and digests. ``huggingface_hub`` would be a second HTTP
+client beside it, whose requests name installed packages. ``HF_ENDPOINT`` names another server, such
+as a mirror. Everybody may write what a hub tells: texts that a terminal would obey are left out,
+and an answer has its bounds.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import os
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 from urllib.parse import quote, urlencode
 
 import anyio
@@ -22,13 +23,15 @@ import msgspec
 from cupola.cache.errors import DeniedError, FetchError, NotFoundError
 from cupola.cache.model_address import HUB, HubAddress
 from cupola.cache.remote import retry
-from cupola.cache.remote.http_client import new_client, refused, server_of, unreachable
+from cupola.cache.remote.http_client import misled, new_client, refused, server_of, unreachable
 from cupola.cache.remote.hub_files import HubFile
 from cupola.cache.remote.remote_file import RemoteFile
 
 _MAX_ANSWER = 32 << 20  # bytes
 _MAX_FILES = 20_000
+_MAX_PAGES = 200
 T = TypeVar("T")
+_Size = Annotated[int, msgspec.Meta(ge=0, le=1 << 62)]  # bytes
 
 
 class Repository(msgspec.Struct, frozen=True):
@@ -66,14 +69,14 @@ class _Info(msgspec.Struct):
 
 class _Lfs(msgspec.Struct):
     oid: str
-    size: int
+    size: _Size
 
 
 class _Entry(msgspec.Struct):
     type: str
     path: str
     oid: str = ""
-    size: int = 0
+    size: _Size = 0
     lfs: _Lfs | None = None
 
 
@@ -98,11 +101,19 @@ class Hub:
             info, _ = await self._get(client, url, what, _Info)
             pages = f"{self.endpoint}/api/models/{name}/tree/{info.sha}?recursive=true"
             entries: list[_Entry] = []
-            while pages and len(entries) < _MAX_FILES:
+            for _ in range(_MAX_PAGES):
                 page, pages = await self._get(client, pages, what, list[_Entry])
                 entries += page
-        files = tuple(_hub_file(entry) for entry in entries if entry.type == "file")
+                if not pages or len(entries) >= _MAX_FILES:
+                    break
+        files = tuple(
+            _hub_file(entry)
+            for entry in entries
+            if entry.type == "file" and entry.path.isprintable()
+        )
         architecture = info.gguf.architecture if info.gguf else ""
+        if not architecture.isprintable():
+            architecture = ""
         return Repository(name, info.sha, _license(info.tags), architecture, files)
 
     async def search(self, words: str, limit: int = 20) -> list[Found]:
@@ -113,7 +124,7 @@ class Hub:
                 query = {"search": words, "filter": kind, "sort": "downloads", "limit": limit}
                 url = f"{self.endpoint}/api/models?{urlencode(query)}"
                 page, _ = await self._get(client, url, "the list of models", list[Found])
-                found |= {each.name: each for each in page}
+                found |= {each.name: each for each in page if each.name.isprintable()}
         return sorted(found.values(), key=lambda each: -each.downloads)[:limit]
 
     def remote_files(
@@ -139,13 +150,16 @@ class Hub:
         for attempt in range(1, retry.ATTEMPTS + 1):
             headers: Mapping[str, str] = {}
             try:
-                response = await client.get(url, headers=self.headers)
-                if response.status_code == 200:
-                    return _decode(response, what, kind), _next(response, self.endpoint)
-                error = self._refused(response, what)
+                async with client.stream("GET", url, headers=self.headers) as response:
+                    if response.status_code == 200:
+                        content = await _read(response, what)
+                        return _decode(content, url, what, kind), _next(response, self.endpoint)
+                    error = self._refused(response, what)
                 if not retry.is_temporary(response.status_code):
                     raise error
                 headers = response.headers
+            except (httpx2.UnsupportedProtocol, httpx2.TooManyRedirects) as failure:
+                raise misled(url, what, failure) from None
             except httpx2.RequestError as failure:
                 error = unreachable(url, what, failure)
             seconds = retry.wait_seconds(attempt, headers, datetime.now(UTC))
@@ -198,15 +212,23 @@ def token(environment: Mapping[str, str] = os.environ) -> str:
         return ""
 
 
-def _decode(response: httpx2.Response, what: str, kind: type[T]) -> T:
-    server = server_of(str(response.request.url))
-    if len(response.content) > _MAX_ANSWER:
-        raise FetchError(f"{server} answers more than {_MAX_ANSWER} bytes about {what}")
+async def _read(response: httpx2.Response, what: str) -> bytes:
+    """The body, of which no more is kept in memory than an answer may have."""
+    content = bytearray()
+    async for data in response.aiter_bytes():
+        content += data
+        if len(content) > _MAX_ANSWER:
+            server = server_of(str(response.request.url))
+            raise FetchError(f"{server} answers more than {_MAX_ANSWER} bytes about {what}")
+    return bytes(content)
+
+
+def _decode(content: bytes, url: str, what: str, kind: type[T]) -> T:
     try:
-        return msgspec.json.decode(response.content, type=kind)
+        return msgspec.json.decode(content, type=kind)
     except (msgspec.MsgspecError, RecursionError):
         raise FetchError(
-            f"{server} does not answer as the hub does about {what}. Check HF_ENDPOINT"
+            f"{server_of(url)} does not answer as the hub does about {what}. Check HF_ENDPOINT"
         ) from None
 
 
@@ -223,4 +245,5 @@ def _hub_file(entry: _Entry) -> HubFile:
 
 
 def _license(tags: Sequence[str]) -> str:
-    return next((tag.removeprefix("license:") for tag in tags if tag.startswith("license:")), "")
+    licenses = (tag for tag in tags if tag.startswith("license:") and tag.isprintable())
+    return next(licenses, "").removeprefix("license:")

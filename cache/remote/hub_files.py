@@ -12,8 +12,8 @@ from typing import Literal
 import msgspec
 
 from cupola.cache.errors import NotFoundError, UnsupportedError
+from cupola.cache.model_config import GENAI_CONFIG
 
-GENAI_CONFIG = "genai_config.json"
 _SPLIT = re.compile(r"^(.*)-(\d{5})-of-(\d{5})$")
 _QUANT = re.compile(
     r"(?:^|[-._])(I?Q\d(?:_[A-Z0-9]+)*|T?Q\d_\d|BF16|F16|F32|MXFP4(?:_MOE)?)(?=$|[-._])", re.I

@@ -25,9 +25,10 @@ class RemoteFile(msgspec.Struct, frozen=True):
     def place(self, folder: Path) -> Path:
         """Where the file belongs. Raises FetchError for a path that leaves ``folder``."""
         path = PurePosixPath(self.path)
-        strange = path.is_absolute() or "\\" in self.path or ":" in self.path or "\0" in self.path
-        if strange or not path.parts or ".." in path.parts:
-            raise FetchError(f"The server offers a file with the unsafe path '{self.path}'")
+        strange = path.is_absolute() or "\\" in self.path or ":" in self.path
+        unprintable = not self.path.isprintable()  # a terminal would obey it
+        if strange or unprintable or not path.parts or ".." in path.parts:
+            raise FetchError(f"The server offers a file with the unsafe path {self.path!r}")
         return folder.joinpath(*path.parts)
 
     def is_right(self, path: Path, progress: Progress = silent) -> bool:

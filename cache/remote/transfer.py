@@ -22,7 +22,7 @@ import httpx2
 from cupola.cache.errors import FetchError, HashMismatchError
 from cupola.cache.progress import Progress, silent
 from cupola.cache.remote import ranges, retry
-from cupola.cache.remote.http_client import new_client, refused, server_of, unreachable
+from cupola.cache.remote.http_client import misled, new_client, refused, server_of, unreachable
 from cupola.cache.remote.partial_file import PartialFile
 from cupola.cache.remote.pieces import PIECE, Piece
 from cupola.cache.remote.remote_file import RemoteFile
@@ -155,11 +155,10 @@ class _Transfer:
                 return
             except _TryAgainError as failure:
                 error, headers = failure.error, failure.headers
+            except (httpx2.UnsupportedProtocol, httpx2.TooManyRedirects) as failure:
+                raise misled(file.file.url, file.file.path, failure) from None
             except (httpx2.TransportError, httpx2.DecodingError) as failure:
                 error = unreachable(file.file.url, file.file.path, failure)
-            except httpx2.TooManyRedirects:
-                text = f"{server_of(file.file.url)} redirects in circles for {file.file.path}"
-                raise FetchError(text) from None
             attempt += 1
             if piece is not None and not file.ranges:
                 file.rewind(piece)  # there is no way to go on in the middle

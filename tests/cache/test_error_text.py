@@ -12,6 +12,13 @@ MODEL = Path("/home/ann b/.foundry/cache/models/Maker/tiny-1")
 LINK = "see https://onnxruntime.ai/docs/x/y.html"
 
 
+@pytest.mark.parametrize("root", ["/tmp", "/cache", "/data/tmp", "/a b", "/tmp/cache"])
+def test_the_names_of_folders_above_come_again_below(root: str) -> None:
+    folder = Path(root) / "home"
+    file = folder / "cache" / "tmp" / "data" / "tmp" / "a b" / "x.gguf"
+    assert without_paths(f"{file} is damaged", folder) == f"{file.relative_to(root)} is damaged"
+
+
 @pytest.mark.parametrize(
     ("error", "expected"),
     [

@@ -14,7 +14,8 @@ from cupola.cache.catalog import (
 from cupola.cache.catalog_file import built_in
 from cupola.cache.errors import NotCachedError
 from cupola.cache.home import Home
-from cupola.cache.store import ModelCache, alias_of
+from cupola.cache.model_config import alias_of
+from cupola.cache.store import ModelCache
 from tests.default_model import DEFAULT_MODEL
 
 PHI = "Phi-4-mini-instruct-generic-cpu:5"

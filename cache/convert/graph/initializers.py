@@ -12,11 +12,7 @@ import onnx
 from onnx import numpy_helper
 
 from cupola.cache.convert.formats.weights_file import WeightsFile, reshaped
-from cupola.cache.convert.quantization.four_bit_rounding import (
-    ROUNDED,
-    gptq_codes,
-    nearest_codes,
-)
+from cupola.cache.convert.quantization.four_bit_rounding import ROUNDED, nearest_codes
 from cupola.cache.convert.quantization.four_bits import rows_with_means, symmetric_rows
 from cupola.cache.convert.quantization.gptq import gptq_channels
 from cupola.cache.convert.quantization.quantize import (
@@ -183,9 +179,6 @@ class Initializers:
 
 
 def _rounded_pieces(matrix: Matrix) -> Iterator[CodedPiece]:
-    """The matrix, rounded to four bits. The errors are made small for its inputs if it has any."""
-    if matrix.inputs is not None:
-        yield CodedPiece(gptq_codes(matrix.whole(), matrix.inputs), matrix.stored_bytes)
-        return
+    """The matrix, rounded to four bits."""
     for piece in matrix.pieces():
         yield CodedPiece(nearest_codes(piece.values), piece.stored_bytes)

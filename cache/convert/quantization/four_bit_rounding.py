@@ -2,8 +2,8 @@
 
 A block's scale and offset are searched: the range between its lowest and its highest weight is
 narrowed step by step, and for the codes that follow the best scale and offset are those of least
-squares (as llama.cpp's K-quants are made). With the inputs of a calibration text, the errors of a
-row then cancel each other in the products (GPTQ, see ``gptq``).
+squares (as llama.cpp's K-quants are made). GPTQ on top of it was worse on other texts: the
+calibration text is too short for errors of this size.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import numpy as np
 import numpy.typing as npt
 
 from cupola.cache.convert.formats.gguf_blocks import CodedRows, Coding
-from cupola.cache.convert.quantization.gptq import GROUP, cholesky
 from cupola.cache.convert.quantization.quantize import BLOCK
 
 Array = npt.NDArray[np.float32]
@@ -35,35 +34,6 @@ def nearest_codes(rows: Array) -> CodedRows:
     blocks = width // BLOCK
     return CodedRows(
         codes.reshape(count, width), scales.reshape(count, blocks), offsets.reshape(count, blocks)
-    )
-
-
-def gptq_codes(rows: Array, inputs: Array, *, group: int = GROUP) -> CodedRows:
-    """As ``nearest_codes``, with the errors made small for ``inputs [tokens, K]``.
-
-    Each ``group`` of columns is corrected by itself.
-    """
-    width = rows.shape[1]
-    codes = np.empty((width, len(rows)), np.uint8)
-    scales, offsets = np.empty((2, width // BLOCK, len(rows)), np.float32)
-    for first in range(0, width, group):
-        columns = np.s_[first : first + group]
-        factor = cholesky(inputs[:, columns])
-        remaining = rows[:, columns].T.copy()  # [K, N]: what is still to be rounded, corrected
-        for start in range(0, len(remaining), BLOCK):
-            stop = start + BLOCK
-            scale, offset = _fit(np.ascontiguousarray(remaining[start:stop].T))
-            errors = np.empty_like(remaining[start:stop])
-            for column in range(start, stop):
-                code = _codes(remaining[column], scale, offset)
-                error = (remaining[column] - code * scale - offset) / factor[column, column]
-                remaining[column + 1 : stop] -= np.outer(factor[column, column + 1 : stop], error)
-                codes[first + column], errors[column - start] = code, error
-            remaining[stop:] -= factor[start:stop, stop:].T @ errors
-            block = (first + start) // BLOCK
-            scales[block], offsets[block] = scale, offset
-    return CodedRows(
-        np.ascontiguousarray(codes.T), np.ascontiguousarray(scales.T), offsets.T.copy()
     )
 
 

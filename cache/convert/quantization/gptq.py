@@ -33,7 +33,7 @@ def gptq_channels(
     codes = np.empty(rows.shape, np.int8)
     for start in range(0, rows.shape[1], group):
         columns = np.s_[:, start : start + group]
-        codes[columns] = _round_columns(rows[columns], scales, cholesky(inputs[columns]))
+        codes[columns] = _round_columns(rows[columns], scales, _cholesky(inputs[columns]))
     return codes, scales
 
 
@@ -52,7 +52,7 @@ def _round_columns(rows: Array, scales: Array, cholesky: Array) -> npt.NDArray[n
     return codes.T
 
 
-def cholesky(inputs: Array) -> Array:
+def _cholesky(inputs: Array) -> Array:
     """The upper Cholesky factor ``[K, K]`` of the inverse Hessian of ``inputs [tokens, K]``.
 
     A row says how a column's error is distributed over the columns behind it.

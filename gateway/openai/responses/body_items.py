@@ -17,6 +17,7 @@ from cupola.gateway.core.fields import null_means
 from cupola.gateway.http.validation import UNSUPPORTED, Body, invalid
 
 _TEXTS = frozenset({"input_text", "output_text", "text", "summary_text", "reasoning_text"})
+_PART = "A part of the content must be {'type': 'input_text', 'text': '...'}"
 
 
 def joined(content: Any) -> Any:
@@ -26,14 +27,16 @@ def joined(content: Any) -> Any:
     texts: list[str] = []
     for part in content:
         kind = part.get("type") if isinstance(part, dict) else None
-        text = part.get("refusal" if kind == "refusal" else "text") if kind else None
+        if not isinstance(kind, str):
+            raise invalid(_PART)
+        text = part.get("refusal" if kind == "refusal" else "text")
         if isinstance(text, str) and (kind in _TEXTS or kind == "refusal"):
             texts.append(text)
-        elif isinstance(kind, str) and kind not in _TEXTS and kind != "refusal":
+        elif kind not in _TEXTS and kind != "refusal":
             message = "Content of type '{kind}' cannot be read by this model: send text only"
             raise PydanticCustomError(UNSUPPORTED, message, {"kind": kind})
         else:
-            raise invalid("A part of the content must be {'type': 'input_text', 'text': '...'}")
+            raise invalid(_PART)
     return "".join(texts)
 
 

@@ -192,11 +192,15 @@ def generation_of(
     """``earlier``: the items of the conversation that the request goes on with."""
     items = [*read_items(earlier or []), *body.input]
     check_calls(items)
+    read = messages(body.instructions, items)
+    if not read:
+        text = "The input has nothing that the model can read: all its items are skipped"
+        raise ApiError(400, "invalid_value", text, param="input")
     effort = body.reasoning.effort if body.reasoning else None
     return GenerationRequest(
         model=body.model,
         prompt=Conversation(
-            messages(body.instructions, items),
+            read,
             body.template_options,
             parse_special=bool(body.parse_special),
         ),

@@ -22,7 +22,7 @@ from cupola.cache.remote.partial_file import PartialFile
 from cupola.cache.remote.pieces import Piece
 from cupola.cache.remote.remote_file import RemoteFile
 from cupola.cache.remote.retry import ATTEMPTS
-from cupola.cache.remote.transfer import load
+from cupola.cache.remote.transfer import CONNECTIONS, load
 from tests import faulty_server as faults
 from tests.faulty_server import Fault, Site
 
@@ -234,8 +234,18 @@ def test_redirects_in_circles(site: Site, tmp_path: Path) -> None:
         fetch(file, tmp_path)
 
 
+def test_redirects_to_files_of_this_machine(site: Site, tmp_path: Path) -> None:
+    (tmp_path / "secret").write_bytes(CONTENT)
+    file = hashed(site)
+    site.answers["/file"] = faults.redirect((tmp_path / "secret").as_uri())  # type: ignore[assignment]
+    with pytest.raises(FetchError, match="to no web address"):
+        fetch(file, tmp_path / "folder")
+    assert len(site.requests) <= CONNECTIONS  # nobody tries again
+
+
 @pytest.mark.parametrize(
-    "path", ["../up", "/absolute", "a/../../b", "a\\..\\b", "C:/x", "", ".", "..", "a\0b"]
+    "path",
+    ["../up", "/absolute", "a/../../b", "a\\..\\b", "C:/x", "", ".", "..", "a\0b", "\x1b[2J"],
 )
 def test_paths_stay_in_the_folder(site: Site, tmp_path: Path, path: str) -> None:
     with pytest.raises(FetchError, match="unsafe path"):

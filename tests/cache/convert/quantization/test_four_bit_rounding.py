@@ -5,7 +5,7 @@ import numpy.typing as npt
 import pytest
 
 from cupola.cache.convert.formats.gguf_blocks import CodedRows
-from cupola.cache.convert.quantization.four_bit_rounding import gptq_codes, nearest_codes
+from cupola.cache.convert.quantization.four_bit_rounding import nearest_codes
 from cupola.cache.convert.quantization.four_bit_weights import keeps_more_bits
 
 Array = npt.NDArray[np.float32]
@@ -43,26 +43,6 @@ def test_what_has_sixteen_levels_is_exact() -> None:
 def test_a_block_of_one_value_is_exact(value: float) -> None:
     rows = np.full((2, 64), value, np.float32)
     np.testing.assert_allclose(weights(nearest_codes(rows)), rows, atol=1e-6)
-
-
-@pytest.mark.parametrize("group", [2048, 64])
-def test_products_are_nearer_than_with_each_weight_to_the_nearest(group: int) -> None:
-    random = np.random.default_rng(0)
-    rows = random.standard_normal((24, 96), np.float32)
-    # Channels that go together, as a model's do.
-    mixing = (
-        random.standard_normal((96, 96), np.float32) * np.float32(0.1) ** np.arange(96)[:, None]
-    )
-    text, unseen = random.standard_normal((2, 400, 96), np.float32) @ mixing
-    corrected, nearest = gptq_codes(rows, text, group=group), nearest_codes(rows)
-    errors = [rms(unseen @ (weights(each) - rows).T) for each in (corrected, nearest)]
-    assert errors[0] < 0.6 * errors[1]
-
-
-def test_inputs_of_zeros_are_no_division_by_zero() -> None:
-    rows = np.random.default_rng(0).standard_normal((4, 64), np.float32)
-    found = gptq_codes(rows, np.zeros((3, 64), np.float32))
-    np.testing.assert_array_equal(found.codes, nearest_codes(rows).codes)
 
 
 def test_about_half_of_the_layers_keep_more_bits() -> None:

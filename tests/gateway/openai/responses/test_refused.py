@@ -66,6 +66,8 @@ WRONG: list[tuple[dict[str, Any], str, str]] = [
     ({"tools": [{"name": "f"}]}, "tools[0].type", "missing_required_parameter"),
     ({"tools": [{"type": "web_search"}], "tool_choice": "required"}, "tool_choice", INVALID),
     ({"input": [{"type": 5}]}, "input[0].type", "invalid_value"),
+    ({"input": [{"type": "web_search_call"}]}, "input", "invalid_value"),
+    ({"input": [{"type": "reasoning", "encrypted_content": "x"}]}, "input", "invalid_value"),
     ({"background": True, "store": False}, "background", "invalid_value"),
     ({"tool_choice": {"type": "function", "name": "fly"}}, "tool_choice", "invalid_value"),
     (
