@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 
 from cupola.cache.system.processor import multiplies_integers
 from cupola.client.machine_memory import memory_mb
-from cupola.client.recommendation import Machine, recommended, why
-from cupola.client.recommendation import memory_mb as needed_mb
+from cupola.client.recommendation import Machine, needed_mb, recommended, why
 
 if TYPE_CHECKING:
     from cupola.cache.catalog import ModelVariant

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from cupola.client.recommendation import memory_mb
+from cupola.client.recommendation import needed_mb
 
 if TYPE_CHECKING:
     from cupola.cache.catalog import ModelVariant
@@ -24,7 +24,7 @@ def record(variant: ModelVariant, cached: bool, loaded: bool = False) -> dict[st
         "fileSizeMb": variant.file_size_mb,
         "contextLength": variant.context_length,
         "maxOutputTokens": variant.max_output_tokens,
-        "memoryMb": memory_mb(variant),
+        "memoryMb": needed_mb(variant),
         "parametersBillions": variant.billions or None,
         "tags": variant.tags,
         "about": variant.about,

@@ -26,10 +26,10 @@ class Machine:
     integers: bool = False  # whether the processor multiplies integers quickly
 
     def fits(self, variant: ModelVariant) -> bool:
-        return not self.memory_mb or memory_mb(variant) <= self.memory_mb * _SHARE
+        return not self.memory_mb or needed_mb(variant) <= self.memory_mb * _SHARE
 
 
-def memory_mb(variant: ModelVariant) -> int:
+def needed_mb(variant: ModelVariant) -> int:
     """About how much memory the model takes when it is loaded."""
     return round(variant.file_size_mb * _MEMORY_OF_SIZE) + _MEMORY_BESIDE
 
@@ -87,5 +87,5 @@ def _verdict(
     if is_taken and not here:
         reasons[-1] = "none is on this disk, and it is the best that can be had"
     if not machine.fits(variant):
-        reasons.append(f"it needs about {memory_mb(variant)} MB of memory: too much for this one")
+        reasons.append(f"it needs about {needed_mb(variant)} MB of memory: too much for this one")
     return ("taken; " if is_taken else "not taken; ") + "; ".join(reasons)

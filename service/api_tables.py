@@ -1,13 +1,8 @@
-"""The tables of ``docs/api.md``: parameters of every endpoint, and errors. Made from the code.
-
-``python -m cupola.service.api_tables docs/api.md`` writes them anew.
-"""
+"""The tables of ``docs/api.md``: parameters of every endpoint, and errors. Made from the code."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Mapping
-from pathlib import Path
 
 from cupola.gateway.anthropic.body import CountRequest, MessagesRequest
 from cupola.gateway.http.error_codes import OWN
@@ -24,7 +19,7 @@ from cupola.gateway.openai.body.chat import ChatRequest
 from cupola.gateway.openai.body.completion import CompletionRequest
 from cupola.gateway.openai.body.embeddings import EmbeddingsRequest
 from cupola.gateway.openai.responses.body import ResponsesRequest
-from cupola.service.page_tables import filled, table
+from cupola.service.page_tables import table
 
 Columns = Mapping[str, type[Endpoint]]
 # The bodies of requests, by the column that they have in a table.
@@ -91,17 +86,3 @@ TABLES: Mapping[str, Callable[[], str]] = {
     "errors": error_table,
     "codes": code_table,
 }
-
-
-def written(text: str) -> str:
-    """A page with its tables made anew, between their marks."""
-    return filled(text, TABLES, "cupola.service.api_tables")
-
-
-def main(arguments: list[str]) -> None:
-    for path in map(Path, arguments):
-        path.write_text(written(path.read_text("utf-8")), "utf-8")
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])

@@ -55,7 +55,7 @@ PAGES: Mapping[str, Callable[[str], str]] = {
     "docs/settings.md": lambda page: filled(
         page, {f"{group} settings": partial(settings_of, group) for group in Group}, MAKER
     ),
-    "docs/api.md": api_tables.written,
+    "docs/api.md": lambda page: filled(page, api_tables.TABLES, MAKER),
 }
 
 

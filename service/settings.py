@@ -116,7 +116,7 @@ class Settings(BaseSettings):
     )
     catalogs: Annotated[Names, Group.MODELS] = Field(
         default="",
-        description="Catalogs of your own beside the built-in one: files and https: addresses, "
+        description="Catalogs beside the built-in one: files and https: addresses, "
         "separated by commas. Their form is in docs/models.md; "
         "'cupola model list --refresh' fetches those on servers.",
     )

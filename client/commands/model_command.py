@@ -17,7 +17,7 @@ from cupola.client import home
 from cupola.client.commands.options import CachedName, Name, Yes
 from cupola.client.errors import ClientError
 from cupola.client.model_record import record
-from cupola.client.terminal.figures import in_words, size
+from cupola.client.terminal.model_facts import lines
 from cupola.client.terminal.output import Form, Output, print_json, report_success
 
 if TYPE_CHECKING:
@@ -49,7 +49,6 @@ def info(
     from cupola.cache.errors import NotCachedError
     from cupola.cache.store import ModelCache
     from cupola.client.advice import this_machine, why_of
-    from cupola.client.recommendation import memory_mb
 
     cache = ModelCache(home.current())
     try:
@@ -63,9 +62,8 @@ def info(
         print(variant.license or "unknown")
         return
     served = _served(variant.id) if path else {}
-    about |= {"engine": served.get("engine"), "engineReason": served.get("engineReason")}
-    about |= {"kvCache": served.get("kvCache"), "loadError": served.get("loadError")}
-    about["reproducible"] = served.get("reproducible")
+    known = ("engine", "engineReason", "kvCache", "loadError", "reproducible")
+    about |= {key: served.get(key) for key in known}
     about["quality"] = to_builtins(figures)
     about["fits"] = this_machine().fits(variant)
     if reasons:
@@ -73,37 +71,7 @@ def info(
     if output is Form.JSON:
         print_json(about | {"loaded": bool(served.get("loaded"))})
         return
-    titles = {
-        "id": "Model ID",
-        "alias": "Alias",
-        "displayName": "Name",
-        "publisher": "Publisher",
-        "license": "License",
-        "task": "Task",
-        "device": "Device",
-        "executionProvider": "Execution provider",
-        "contextLength": "Context length",
-        "about": "Good for",
-    }
-    for key, title in titles.items():
-        if about[key] != "":  # nothing is written about models that were imported
-            print(f"{title:<20}{about[key]}")
-    print(f"{'File size':<20}{size(variant)}{' (estimate)' * variant.size_is_estimate}")
-    memory = f"about {memory_mb(variant) / 1000:.1f} GB"
-    print(f"{'Memory needed':<20}{memory}{'' if about['fits'] else ': too much for this machine'}")
-    print(f"{'On this disk':<20}{path or 'no; to fetch it: cupola model download ' + name}")
-    reason = f", because {about['engineReason']}" if about["engineReason"] else ""
-    print(f"{'Engine':<20}{about['engine'] or 'known once the model is loaded'}{reason}")
-    if about["loadError"]:
-        print(f"{'Not loaded now':<20}{about['loadError']}")
-    if about["kvCache"]:
-        print(f"{'Keys and values':<20}{about['kvCache']}")
-    if about["reproducible"] is not None:
-        print(f"{'Same answer again':<20}{'yes' if about['reproducible'] else 'not to the bit'}")
-    for title, words in in_words(figures).items():
-        print(f"{title:<20}{words}")
-    for number, line in enumerate(choice):
-        print(f"{'' if number else 'Why this variant':<20}{line}")
+    print(*lines(about, variant, figures, choice), sep="\n")
 
 
 def download(

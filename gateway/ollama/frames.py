@@ -1,6 +1,6 @@
 """Answers in Ollama's shapes: one JSON object, or one a line.
 
-Durations are in nanoseconds, as the gateway sees them. The prompt's ends with the first event.
+Durations are in nanoseconds. The worker measures the parts, the gateway the whole.
 """
 
 from __future__ import annotations
@@ -62,15 +62,10 @@ class OllamaFrames:
         self._show_thinking = show_thinking
         self._clock = clock
         self._began = clock()
-        self._first = 0  # when the first event came
         self._reason: Reason = "stop"
         self._calls = 0  # that have been sent
         self._call: CollectedCall | None = None  # sent whole, when it has ended
         self._logprobs: tuple[TokenLogprob, ...] = ()  # that wait for their text
-
-    def arrived(self) -> None:
-        """Something came. The first time ends the prompt's duration."""
-        self._first = self._first or self._clock()
 
     # -- whole -------------------------------------------------------------------------------------
 
@@ -81,7 +76,7 @@ class OllamaFrames:
             answer.calls.pop()
         self._reason = answer.reason
         whole = self._part(answer.text, answer)
-        self._end(whole, UsageTotal(collected.usage, collected.reasoning_tokens))
+        self._end(whole, UsageTotal(collected.usage, timings=collected.timings))
         if answer.logprobs:
             whole.logprobs = _logprobs(answer.logprobs)
         return _encode(whole)
@@ -168,17 +163,20 @@ class OllamaFrames:
 
     def _end(self, answer: OllamaAnswer, total: UsageTotal) -> None:
         """Write into the last part what the whole generation took."""
-        now = self._clock()
-        first = self._first or now
-        loading = min(int(total.usage.load_seconds * 1e9), first - self._began)
+        timings = total.timings
         answer.done = True
         answer.done_reason = "length" if self._reason == "length" else "stop"
-        answer.total_duration = now - self._began
-        answer.load_duration = loading
+        answer.total_duration = self._clock() - self._began
+        answer.load_duration = _nanoseconds(total.usage.load_seconds)
         answer.prompt_eval_count = total.usage.prompt_tokens
-        answer.prompt_eval_duration = first - self._began - loading
+        answer.prompt_eval_duration = _nanoseconds(timings.prompt_seconds if timings else 0.0)
         answer.eval_count = total.usage.completion_tokens
-        answer.eval_duration = max(1, now - first)  # clients divide by it
+        generation = _nanoseconds(timings.generation_seconds if timings else 0.0)
+        answer.eval_duration = max(1, generation)  # clients divide by it
+
+
+def _nanoseconds(seconds: float) -> int:
+    return round(seconds * 1e9)
 
 
 def _object(arguments: str) -> dict[str, Any]:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncGenerator
-from contextlib import aclosing
 from typing import Any
 
 import msgspec
@@ -12,7 +10,6 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from cupola.gateway.core.events import Event
 from cupola.gateway.core.param_names import with_param_names
 from cupola.gateway.core.request import GenerationRequest
 from cupola.gateway.core.vectors import in_numbers
@@ -85,7 +82,7 @@ class GenerationEndpoints:
         if body.thinks:
             await self._check_thinking(body.key)
         generation = await self._generator.generate(wanted)
-        return Answer(_timed(generation.events, frames), frames, stream=body.streamed)
+        return Answer(generation.events, frames, stream=body.streamed)
 
     async def _keep(self, body: OllamaChat | OllamaGenerate, frames: OllamaFrames) -> Response:
         """A request without a prompt loads a model, or with ``keep_alive`` 0 unloads it."""
@@ -144,13 +141,3 @@ class GenerationEndpoints:
             await self._client.load(local, ttl)
             return Embedded(local.id, [], 0)
         return await self._embedder.embed(request, key, task, ttl)
-
-
-async def _timed(
-    events: AsyncGenerator[list[Event]], frames: OllamaFrames
-) -> AsyncGenerator[list[Event]]:
-    async with aclosing(events):
-        async for batch in events:
-            if batch:
-                frames.arrived()
-            yield batch

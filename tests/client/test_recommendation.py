@@ -9,7 +9,7 @@ from cupola.cache.catalog import (
     ModelVariant,
 )
 from cupola.cache.catalog_file import built_in
-from cupola.client.recommendation import Machine, memory_mb, recommended, why
+from cupola.client.recommendation import Machine, needed_mb, recommended, why
 
 
 @pytest.mark.parametrize("memory", [2_000, 4_000, 8_000, 16_000, 64_000])
@@ -18,7 +18,7 @@ def test_what_is_recommended_fits(memory: int, cores: int) -> None:
     machine = Machine(memory, cores)
     best = recommended(built_in(), machine)
     assert best is not None
-    assert memory_mb(best) <= memory * 0.8
+    assert needed_mb(best) <= memory * 0.8
     assert "chat" in best.tags and best.license in ("apache-2.0", "mit")
     larger = recommended(built_in(), Machine(memory * 2, cores * 2))
     assert larger is not None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -25,31 +24,9 @@ from cupola.service.api_tables import (
     OLLAMA,
     OPENAI,
     OPTIONS,
-    TABLES,
-    main,
     names,
     treatment,
-    written,
 )
-
-PAGE = Path(__file__).parents[2] / "docs" / "api.md"
-
-
-def test_the_page_is_up_to_date() -> None:
-    text = PAGE.read_text("utf-8")
-    assert written(text) == text, "run: python -m cupola.service.api_tables docs/api.md"
-
-
-def test_writing_it(tmp_path: Path) -> None:
-    page = tmp_path / "api.md"
-    page.write_text(
-        "".join(f"<!-- {n} begins: made by cupola.service.api_tables -->x<!-- {n} ends -->"
-                for n in TABLES)
-    )  # fmt: skip
-    main([str(page)])
-    assert "x<" not in page.read_text() and "`temperature`" in page.read_text()
-    with pytest.raises(ValueError, match="no place"):
-        written("")
 
 
 @pytest.mark.parametrize(

@@ -44,6 +44,7 @@ from cupola.scheduler.protocol.messages import (
     Status,
     Submit,
     Text,
+    Timings,
     TokenLogprob,
     UnloadModel,
     Usage,
@@ -506,15 +507,13 @@ EVENTS: list[Event] = [
     ToolCallArguments(0, 0, " 1}"),
     ToolCallStart(0, 1, "call_2", "g"),
     Finished(0, "tool_calls"),
-    UsageTotal(Usage(3, 2)),
+    UsageTotal(Usage(3, 2), timings=Timings(Usage(3, 2), 2.0, 3.0)),
 ]
 
 
 def test_whole_is_the_stream_put_together() -> None:
     ticks = count(100, 10)
     frames = OllamaFrames("m", chat=True, clock=lambda: next(ticks))
-    frames.arrived()
-    frames.arrived()  # only the first counts
     lines = [json.loads(line) for line in frames.encode(EVENTS).splitlines()]
     other = OllamaFrames("m", chat=True, clock=lambda: 0)
     whole = json.loads(other.whole(list(EVENTS)))
@@ -531,23 +530,23 @@ def test_whole_is_the_stream_put_together() -> None:
     best = [{"token": "A", "logprob": -0.5, "bytes": [65]}]
     best += [{"token": "B", "logprob": -1.0, "bytes": [66]}]
     assert logprobs == [best[0] | {"top_logprobs": best}]
-    last = lines[-1]
-    assert (last["total_duration"], last["prompt_eval_duration"], last["eval_duration"]) == (
-        20,
-        10,
-        10,
-    )
+    for answer in (whole, lines[-1]):
+        assert (answer["prompt_eval_duration"], answer["eval_duration"]) == (2 * 10**9, 3 * 10**9)
 
 
-def test_the_wait_for_a_load_is_no_part_of_the_prompt() -> None:
-    ticks = iter([0, 5_000_000_000, 7_000_000_000])
+def test_the_worker_measures_the_prompt_and_the_answer_and_the_gateway_the_whole() -> None:
+    ticks = iter([0, 9_000_000_000])
     frames = OllamaFrames("m", chat=True, clock=lambda: next(ticks))
-    frames.arrived()
-    usage = UsageTotal(Usage(3, 2, load_seconds=4.0))
-    [line] = frames.encode([usage]).splitlines()
-    answer_lines = json.loads(line)
+    usage = Usage(3, 2, load_seconds=4.0)
+    [line] = frames.encode([UsageTotal(usage, timings=Timings(usage, 1.0, 2.0))]).splitlines()
+    last = json.loads(line)
     names = ("load_duration", "prompt_eval_duration", "eval_duration", "total_duration")
-    assert [answer_lines[name] // 10**9 for name in names] == [4, 1, 2, 7]
+    assert [last[name] // 10**9 for name in names] == [4, 1, 2, 9]
+
+
+def test_clients_can_divide_by_the_time_of_an_answer_that_was_not_measured() -> None:
+    [line] = OllamaFrames("m", chat=True).encode([UsageTotal(Usage(3, 2))]).splitlines()
+    assert json.loads(line)["eval_duration"] > 0
 
 
 def test_silence_is_told_in_json() -> None:
