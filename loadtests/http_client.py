@@ -106,24 +106,22 @@ class HttpClient:
         body: Mapping[str, Any] | None = None,
         *,
         began: float | None = None,
-    ) -> Any:
-        """A plain request. Its JSON; None after an error."""
+    ) -> bool:
+        """A plain request, whose answer may be empty. Whether it succeeded."""
         sent = time.perf_counter()
         start = sent if began is None else began
-        at, end, why, answer = time.time() - (sent - start), End.INCOMPLETE, None, None
+        at, end, why = time.time() - (sent - start), End.INCOMPLETE, None
         try:
-            response = self._http.request(method, path, json=body)
-            _raise_for(response)
-            answer = response.json()
+            _raise_for(self._http.request(method, path, json=body))
             end = End.OK
-        except (httpx2.HTTPError, _Refused, ValueError) as error:
+        except (httpx2.HTTPError, _Refused) as error:
             end, why = End.ERROR, self._why(error)
             if isinstance(error, httpx2.ConnectError | httpx2.ConnectTimeout):
                 raise Unreachable(why) from None
         finally:
             took = time.perf_counter() - start
             self._report(Record(name, at, end, took, waited=sent - start, error=why))
-        return answer
+        return end is End.OK
 
     def models(self) -> list[str]:
         """The ids that the server lists."""

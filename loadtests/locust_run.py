@@ -9,10 +9,11 @@ import logging
 import re
 import sys
 from argparse import ArgumentTypeError
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from gevent.lock import BoundedSemaphore
 from http_client import HttpClient, Unreachable, loopback
 from locust import LoadTestShape, events
 from locust.argument_parser import LocustArgumentParser
@@ -26,15 +27,23 @@ RUN_SECONDS = 120
 EMBEDDER = re.compile(r"embed|minilm|bge-|e5-|gte-", re.IGNORECASE)
 
 
+@dataclass(frozen=True)
+class Models:
+    """Empty: the server has none of the kind."""
+
+    chat: str
+    embedding: str
+
+
 @dataclass
 class Run:
     """What all users of this process share."""
 
     results: Results
     objective: Objective
-    chat_model: str = ""
-    embedding_model: str = ""
     unreachable_since: float | None = None
+    models: dict[str, Models] = field(default_factory=dict)  # of each address
+    asking: BoundedSemaphore = field(default_factory=BoundedSemaphore)
     users: int = 0  # that have been started
     unsent: list[Record] | None = None  # of a process whose master collects the records
 
@@ -95,43 +104,50 @@ def prepare(environment: Environment, **_: object) -> None:
         environment.shape_class.runner = environment.runner
     if options.headless:
         try:
-            find_models(environment)
+            models(environment)
         except (ArgumentTypeError, ValueError, Unreachable) as error:
             sys.exit(f"{error}")
 
 
 @events.test_start.add_listener
-def begin(environment: Environment, **_: object) -> None:
+def begin(**_: object) -> None:
     run.unreachable_since = None
     run.results.records.clear()
-    if not environment.parsed_options.headless:  # the address comes from the web UI
-        try:
-            find_models(environment)
-        except (ArgumentTypeError, ValueError, Unreachable) as error:
-            run.chat_model = run.embedding_model = ""
-            print(error, file=sys.stderr)
 
 
-def find_models(environment: Environment) -> None:
-    """Asks the server for its models where options do not name them."""
+def models(environment: Environment) -> Models:
+    """What the server is to be asked for: from options, else from its own list.
+
+    Users ask here when they start, because the web UI may have changed the address.
+    """
     options, host = environment.parsed_options, loopback(environment.host or HOST)
-    run.chat_model, run.embedding_model = options.model, options.embedding_model
-    client = HttpClient(host, lambda record: None, api_key=options.api_key)
+    with run.asking:
+        if host not in run.models:
+            run.models[host] = _choose(
+                host, options.model, options.embedding_model, options.api_key
+            )
+            print(f"{host}: chats with {run.models[host].chat or 'nothing'}", flush=True)
+    return run.models[host]
+
+
+def _choose(host: str, chat: str, embedding: str, api_key: str) -> Models:
+    if chat and embedding:
+        return Models(chat, embedding)
+    client = HttpClient(host, lambda record: None, api_key=api_key)
     try:
-        listed = [] if run.chat_model and run.embedding_model else client.models()
+        listed = client.models()
     except Unreachable:
-        if not run.chat_model:
+        if not chat:
             raise
         listed = []
     finally:
         client.close()
     chats = [name for name in listed if not EMBEDDER.search(name)]
-    run.chat_model = run.chat_model or next(iter(chats), "")
     embedders = [name for name in listed if EMBEDDER.search(name)]
-    run.embedding_model = run.embedding_model or next(iter(embedders), "")
-    if not run.chat_model and not run.embedding_model:
+    found = Models(chat or next(iter(chats), ""), embedding or next(iter(embedders), ""))
+    if not found.chat and not found.embedding:
         raise ValueError(f"{host} lists no model: install one, or give --model")
-    print(f"{host}: chats with {run.chat_model or 'nothing'}", flush=True)
+    return found
 
 
 @events.report_to_master.add_listener

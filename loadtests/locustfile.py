@@ -4,10 +4,10 @@
     make loadtest SCENARIOS="Chat SlowReader" ARGS="--arrivals poisson --rate 0.2 --shape spike"
     .venv/bin/locust -f loadtests/locustfile.py      # the web UI; --processes 2 for more load
 
-Each class at the end of this file is a scenario; name those that are to run. Locust's tables, CSV
-and plots have the rows of `reading.py`: TTFT, ITL, TPOT, POST (the whole answer) in ms, and
-tokens/s, which is a rate in the column of times. Locust rounds percentiles; the table at the end is
-made from all requests, which are also kept one a line in ``--requests-file``.
+Each class below is a scenario; name those that are to run. Locust's tables, CSV and plots have the
+rows of ``reading.py``: TTFT, ITL, TPOT and E2E in ms, and tokens/s, which is a rate in the column
+of times. Locust rounds percentiles; the table at the end is made from all requests, which are also
+kept one a line in ``--requests-file``.
 
 ``--arrivals closed``: a user asks again when its answer is there. ``--arrivals poisson``: each user
 is a Poisson source of ``--rate`` requests a second, whether or not answers come. Latency counts
@@ -19,7 +19,7 @@ from __future__ import annotations
 from dataclasses import replace
 from random import Random
 
-import locust_run
+from locust_run import Models
 from scenario import Scenario
 from workloads import WORKLOADS
 
@@ -59,8 +59,8 @@ class Embeddings(Scenario):
 
     workload = WORKLOADS["embeddings"]
 
-    def choose_model(self) -> str:
-        return locust_run.run.embedding_model
+    def choose_model(self, models: Models) -> str:
+        return models.embedding
 
     def act(self, began: float | None, chance: Random) -> None:
         body = self.workload.body(self.model, chance)

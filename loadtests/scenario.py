@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import sys
 import time
+from argparse import ArgumentTypeError
 from random import Random
 from typing import ClassVar
 
 import gevent
 from gevent.pool import Pool
-from http_client import HttpClient, Unreachable, loopback
+from http_client import HttpClient, Unreachable
 from locust import User, task
 from locust.exception import StopUser
-from locust_run import HOST, run
+from locust_run import HOST, Models, models, run
 from results import End, Record
 from workloads import Conversation, Workload
 
@@ -36,21 +37,24 @@ class Scenario(User):
         run.users += 1
         place = getattr(self.environment.runner, "worker_index", 0)
         self.chance = Random(f"{self.options.seed} {type(self).__name__} {place} {run.users}")
+        try:
+            self.model = self.choose_model(models(self.environment))
+            told = f"{type(self).__name__}: the server lists no model for this"
+        except (ArgumentTypeError, ValueError, Unreachable) as error:
+            self.model, told = "", str(error)
+        if not self.model:
+            print(told, file=sys.stderr)
         self.http = HttpClient(
-            loopback(self.environment.host or HOST),
+            self.environment.host or HOST,
             self.report,
             api_key=self.options.api_key or self.api_key,
             slow=self.slow,
         )
         self.open = Pool(MOST_OPEN)
         self.next = time.perf_counter()
-        self.model = self.choose_model()
-        if not self.model:
-            print(f"{type(self).__name__}: the server lists no model for this", file=sys.stderr)
-            raise StopUser
 
-    def choose_model(self) -> str:
-        return run.chat_model
+    def choose_model(self, models: Models) -> str:
+        return models.chat
 
     def on_stop(self) -> None:
         """Open requests may end for ``--stop-timeout`` seconds, as those of a closed loop may."""
@@ -65,6 +69,8 @@ class Scenario(User):
 
     @task
     def arrive(self) -> None:
+        if not self.model:
+            raise StopUser
         if not self.poisson:
             self.attempt(None, self.chance)
             return
@@ -114,7 +120,7 @@ class Scenario(User):
         if record.end is End.INCOMPLETE:
             return
         error = RuntimeError(record.error) if record.end is End.ERROR else None
-        self.row("POST", record.name, record.e2e * 1000, record.tokens, error)
+        self.row("E2E", record.name, record.e2e * 1000, record.tokens, error)
         if record.ttft is not None:
             self.row("TTFT", record.name, record.ttft * 1000)
         for gap in record.gaps:

@@ -139,7 +139,7 @@ def test_calls_and_models() -> None:
     with ScriptedServer() as server:
         client = HttpClient(server.url, records.append, api_key="k")
         assert client.models() == ["all-minilm", "tiny"]
-        assert client.call("embed", "POST", "/v1/embeddings", {"input": ["a"]}) is not None
+        assert client.call("embed", "POST", "/v1/embeddings", {"input": ["a"]})
         client.close()
         assert server.keys == {"Bearer k"}
     assert [(record.end, record.ttft) for record in records] == [(End.OK, None)]
@@ -149,7 +149,7 @@ def test_a_server_that_refuses_a_call() -> None:
     records: list[Record] = []
     with ScriptedServer(status=500) as server:
         client = HttpClient(server.url, records.append)
-        assert client.call("embed", "POST", "/v1/embeddings", {}) is None
+        assert not client.call("embed", "POST", "/v1/embeddings", {})
         client.close()
     assert [record.error for record in records] == ["status 500: not today"]
 

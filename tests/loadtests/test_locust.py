@@ -17,10 +17,6 @@ from tests.imports import ROOT
 from tests.loadtests.scripted_server import ScriptedServer, good
 
 PATIENCE = 120
-SCENARIOS = (
-    "Chat LongPrompt SharedPrompt Agent Structured Embeddings SteadyTenant FloodTenant Aborting "
-    "SlowReader FoundryManagement"
-).split()
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
@@ -64,7 +60,7 @@ def test_every_scenario_runs_and_shows_in_locusts_own_files(locust: Run, tmp_pat
     assert ends["ok"] > 20 and ends["aborted"] > 0 and ends["error"] == 0
     with (tmp_path / "locust_stats.csv").open(encoding="utf-8") as file:
         rows = {row["Type"] for row in csv.DictReader(file) if row["Name"] == "chat"}
-    assert rows == {"POST", "TTFT", "ITL", "TPOT", "tokens/s"}
+    assert rows == {"E2E", "TTFT", "ITL", "TPOT", "tokens/s"}
     assert "TTFT" in (tmp_path / "report.html").read_text("utf-8")
     table = done.stdout.splitlines()
     assert any(line.startswith("all ") for line in table)
@@ -94,6 +90,28 @@ def test_a_server_that_dies_half_way_leaves_its_results(locust: Run, tmp_path: P
     assert sum(each["end"] == "ok" for each in records(tmp_path)) == 10
     assert "x the connection broke" in done.stdout  # below the table
     assert (tmp_path / "report.html").exists()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="locust forks its processes")
+def test_several_processes_make_one_report(locust: Run, tmp_path: Path) -> None:
+    with ScriptedServer() as server:
+        done = locust(server.url, "-u", "4", "-r", "4", "-t", "4s", "--processes", "2", "Chat")
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = records(tmp_path)
+    (row,) = [line.split() for line in done.stdout.splitlines() if line.startswith("chat ")]
+    assert int(row[1]) == sum(each["end"] == "ok" for each in found) > 0
+    # Each process asks its own things.
+    asked = [json.dumps(body["messages"]) for body in server.bodies]
+    assert len(set(asked)) == len(asked)
+
+
+def test_a_model_is_named_or_found(locust: Run) -> None:
+    with ScriptedServer() as server:
+        done = locust(
+            server.url, "-u", "2", "-r", "2", "-t", "3s", "--model", "mine", "Chat", "Embeddings"
+        )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert {body["model"] for body in server.bodies} == {"mine", "all-minilm"}
 
 
 @pytest.mark.parametrize(
