@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 import subprocess
 import sys
+import threading
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -13,8 +15,11 @@ from typing import Any
 
 import pytest
 
+from cupola.cache.home import Home
+from cupola.cache.store import ModelCache
 from tests.imports import ROOT
 from tests.loadtests.scripted_server import ScriptedServer, good
+from tests.service.running_service import MODEL, Service
 
 PATIENCE = 120
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -80,6 +85,43 @@ def test_poisson_arrivals_and_a_shape_of_the_load(locust: Run, tmp_path: Path) -
     assert all(each["waited"] >= 0 for each in found)
     assert "updating to 1 users" in done.stderr and "updating to 4 users" in done.stderr
     assert len(found) > 10
+
+
+def test_poisson_arrivals_do_not_wait_for_answers(locust: Run, tmp_path: Path) -> None:
+    """One user, and a server that answers nobody before five have asked."""
+    asked = threading.Semaphore(0)
+    five = threading.Barrier(5, action=lambda: asked.release(1000))
+
+    def held(body: dict[str, Any]) -> list[str]:
+        if not asked.acquire(blocking=False):
+            five.wait(PATIENCE)
+        return good(body)
+
+    arrivals = ["--arrivals", "poisson", "--rate", "20"]
+    with ScriptedServer(held) as server:
+        locust(server.url, "-u", "1", "-t", "4s", "--stop-timeout", "5", *arrivals, "Chat")
+        five.abort()  # a closed loop would have left one request there
+    assert sum(each["end"] == "ok" for each in records(tmp_path)) >= 5
+
+
+def test_the_service_answers_every_scenario_that_needs_no_model(
+    locust: Run, real_model: Home, tmp_path: Path
+) -> None:
+    folder = ModelCache(real_model).find(MODEL).path
+    home = tmp_path / "home"
+    shutil.copytree(folder, Home(home).models / folder.relative_to(real_model.models))
+    scenarios = [
+        "Chat", "LongPrompt", "SharedPrompt", "Agent", "SteadyTenant", "FloodTenant", "Aborting",
+        "FoundryManagement",
+    ]  # fmt: skip
+    with Service(home, backend="echo") as service:
+        url = service.ready().url
+        done = locust(url, "-u", "11", "-r", "11", "-t", "5s", "--stop-timeout", "9", *scenarios)
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = records(tmp_path)
+    assert {"chat", "agent", "aborting", "/foundry/list"} <= {each["name"] for each in found}
+    assert [each for each in found if each["end"] == "error"] == []
+    assert all(each["counted"] for each in found if each["end"] == "ok" and each["tokens"])
 
 
 def test_a_server_that_dies_half_way_leaves_its_results(locust: Run, tmp_path: Path) -> None:
