@@ -4,6 +4,7 @@
 PYTHON ?= python3
 ARGS ?=
 TEST_PROCESSES ?= 2
+SCENARIOS ?= Chat LongPrompt SharedPrompt Agent Structured
 VENV := .venv
 BIN := $(VENV)/bin
 UV := $(shell command -v uv 2>/dev/null)
@@ -74,9 +75,11 @@ docs: $(VENV)/.with-run ## write the tables of README.md and docs/ that are made
 bench: $(VENV)/.with-loadtest ## measure the running service
 	$(BIN)/python loadtests/bench.py $(ARGS)
 
-loadtest: $(VENV)/.with-loadtest ## put a minute of load on the running service
-	$(BIN)/python -m locust -f loadtests/locustfile.py --headless \
-	  --users 16 --spawn-rate 16 --run-time 60s $(ARGS)
+loadtest: $(VENV)/.with-loadtest ## two minutes of load on the running service, and a report of it
+	@mkdir -p loadtests/results
+	$(BIN)/python -m locust -f loadtests/locustfile.py --headless --only-summary \
+	  --users 8 --spawn-rate 8 --run-time 120s --stop-timeout 10s \
+	  --html loadtests/results/report.html --csv loadtests/results/locust $(ARGS) $(SCENARIOS)
 
 dev: $(VENV)/.with-dev ## install everything, and the hooks of pre-commit
 	$(BIN)/pre-commit install

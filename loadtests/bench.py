@@ -14,69 +14,24 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import ipaddress
 import json
 import math
 import random
 import statistics
+import sys
 import time
-from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
-from urllib.parse import urlsplit
+from typing import Any
 
 import httpx2
+from http_client import loopback
+from reading import Reading
+from results import percentile
+from workloads import CHAT, WORKLOADS, Conversation, Workload, story
 
-WORDS = (
-    "time year people way day man thing woman life child world school state family student group "
-    "country problem hand part place case week company system program question work government "
-    "number night point home water room mother area money story fact month lot right study book"
-).split()
 # Before each turn: the threads of llama-server, for one, keep the cores busy for a tenth of a
 # second after its last answer, which cost who came next a tenth of its speed at one client.
 REST_SECONDS = 0.5
-SYSTEM = "You are a careful assistant for a small library. " * 40
-
-
-@dataclass(frozen=True, slots=True)
-class Workload:
-    """What every client asks."""
-
-    model: str
-    max_tokens: int
-    shared_prefix: str | None  # "new" in every round or "known"
-    prompt_words: int  # of a long prompt that differs for every request; 0: a short one
-    copy: bool = False  # a given text is to be written once more, at temperature 0
-
-    def body(self, chance: random.Random, round_: int = 0) -> dict[str, object]:
-        # A new one is shared by those who come together, and known to nobody before.
-        day = round_ if self.shared_prefix == "new" else 0
-        system = f"It is day {day}. {SYSTEM}" if self.shared_prefix else ""
-        if self.prompt_words:
-            system = " ".join(chance.choices(WORDS, k=self.prompt_words))
-        messages = [{"role": "system", "content": system}] if system else []
-        text = f"Write a long story about {chance.choice(WORDS)} number {chance.randint(0, 9999)}."
-        if self.copy:
-            text = f"Repeat this text, word for word, and nothing else:\n\n{_letter(chance)}"
-        return {
-            "model": self.model,
-            "messages": [*messages, {"role": "user", "content": text}],
-            "max_tokens": self.max_tokens,
-            "temperature": 0.0 if self.copy else 0.8,
-            "seed": chance.randrange(2**31),
-            "stream": True,
-            "stream_options": {"include_usage": True},
-            "ignore_eos": True,
-        }
-
-
-def _letter(chance: random.Random) -> str:
-    """About 200 tokens of plain sentences, of which no two are alike."""
-    a = chance.choice
-    return " ".join(
-        f"The {a(WORDS)} of the {a(WORDS)} will be at the {a(WORDS)} until {number} o'clock, and "
-        f"every {a(WORDS)} of your {a(WORDS)} may come."
-        for number in range(1, 9)
-    )
 
 
 @dataclass(slots=True)
@@ -86,8 +41,18 @@ class Measured:
     seconds: float = 0.0
     tokens: int = 0
     errors: int = 0
+    why: str | None = None  # of the last error
     first: list[float] = field(default_factory=list)
     gaps: list[float] = field(default_factory=list)
+
+    def take(self, reading: Reading) -> None:
+        self.tokens += reading.tokens
+        if reading.error is not None:
+            self.errors += 1
+            self.why = reading.error
+        self.gaps += reading.gaps
+        if reading.ttft is not None:
+            self.first.append(reading.ttft)
 
     def figures(self) -> dict[str, float]:
         return {
@@ -102,45 +67,29 @@ class Measured:
 @dataclass(slots=True)
 class Contestant:
     url: str
-    workload: Workload
+    model: str
     rounds: list[dict[str, float]] = field(default_factory=list)
 
 
-def percentile(values: list[float], share: float) -> float:
-    if not values:
-        return float("nan")
-    ordered = sorted(values)
-    return ordered[min(len(ordered) - 1, round(share / 100 * (len(ordered) - 1)))]
-
-
-async def ask(client: httpx2.AsyncClient, url: str, body: dict, measured: Measured) -> None:
-    began = last = time.perf_counter()
-    pieces, told = 0, 0
+async def ask(client: httpx2.AsyncClient, url: str, body: dict[str, Any]) -> Reading:
+    reading = Reading(time.perf_counter())
     try:
-        async with client.stream("POST", f"{url}/v1/chat/completions", json=body) as response:
-            response.raise_for_status()
-            async for chunk in chunks(response):
-                told = (chunk.get("usage") or {}).get("completion_tokens", told)
-                if any(choice["delta"].get("content") for choice in chunk["choices"]):
-                    now = time.perf_counter()
-                    if pieces:
-                        measured.gaps.append(now - last)
-                    else:
-                        measured.first.append(now - began)
-                    pieces, last = pieces + 1, now
-    except (httpx2.HTTPError, KeyError, ValueError):
-        measured.errors += 1
-    measured.tokens += told or pieces
+        async with client.stream("POST", f"{url}{CHAT}", json=body) as response:
+            if response.is_error:
+                await response.aread()
+                reading.error = f"status {response.status_code}: {response.text[:200]}"
+            async for line in response.aiter_lines():
+                reading.line(line, time.perf_counter())
+        reading.end(time.perf_counter())
+    except httpx2.HTTPError as error:
+        reading.error = f"{url} did not answer ({error or type(error).__name__})"
+    return reading
 
 
-async def chunks(response: httpx2.Response) -> AsyncIterator[dict]:
-    async for line in response.aiter_lines():
-        if line.startswith("data: ") and line != "data: [DONE]":
-            yield json.loads(line[6:])
-
-
-async def load(url: str, workload: Workload, clients: int, requests: int, seed: int) -> Measured:
-    """``clients`` apps at once, each asking ``requests`` times, one after the other."""
+async def load(
+    url: str, model: str, workload: Workload, clients: int, requests: int, seed: int
+) -> Measured:
+    """``clients`` apps at once, each with ``requests`` conversations, one after the other."""
     measured = Measured()
     limits = httpx2.Limits(max_connections=None, max_keepalive_connections=None)
     async with httpx2.AsyncClient(timeout=600, limits=limits) as client:
@@ -148,19 +97,18 @@ async def load(url: str, workload: Workload, clients: int, requests: int, seed: 
         async def app(number: int) -> None:
             chance = random.Random(seed * 10_000 + number)
             for _ in range(requests):
-                await ask(client, url, workload.body(chance, seed), measured)
+                conversation = Conversation(workload, model, chance, seed)
+                while not conversation.over:
+                    reading = await ask(client, url, conversation.body())
+                    measured.take(reading)
+                    if reading.error is not None:
+                        break
+                    conversation.answered(reading.text, reading.calls)
 
         began = time.perf_counter()
         await asyncio.gather(*(app(number) for number in range(clients)))
         measured.seconds = time.perf_counter() - began
     return measured
-
-
-def loopback(url: str) -> str:
-    host = urlsplit(url).hostname or ""
-    if host != "localhost" and not ipaddress.ip_address(host).is_loopback:
-        raise argparse.ArgumentTypeError(f"{url} is not on this machine")
-    return url.rstrip("/")
 
 
 def arguments() -> argparse.Namespace:
@@ -182,6 +130,8 @@ def arguments() -> argparse.Namespace:
     )
     parser.add_argument("--prompt-words", type=int, default=0, help="long prompts that all differ")
     parser.add_argument("--copy", action="store_true", help="a text to be written once more")
+    chats = [name for name, each in WORKLOADS.items() if each.path == CHAT]
+    parser.add_argument("--workload", choices=chats, help="of locust's, instead of stories")
     parser.add_argument("--json", action="store_true", help="a line of JSON for every row")
     options = parser.parse_args()
     options.url = options.url or ["http://127.0.0.1:5273"]
@@ -195,21 +145,16 @@ def arguments() -> argparse.Namespace:
 
 def main() -> None:
     options = arguments()
+    workload = story(options.max_tokens, options.shared_prefix, options.prompt_words, options.copy)
+    if options.workload:
+        workload = WORKLOADS[options.workload]
     contestants = [
-        Contestant(
-            url,
-            Workload(
-                model,
-                options.max_tokens,
-                options.shared_prefix,
-                options.prompt_words,
-                options.copy,
-            ),
-        )
-        for url, model in zip(options.url, options.model, strict=True)
+        Contestant(url, model) for url, model in zip(options.url, options.model, strict=True)
     ]
     for one in contestants:  # the first request may load the model
-        asyncio.run(load(one.url, one.workload, clients=2, requests=1, seed=0))
+        tried = asyncio.run(load(one.url, one.model, workload, clients=2, requests=1, seed=0))
+        if not tried.tokens:
+            sys.exit(f"{one.url}, model {one.model}: {tried.why or 'it answers with no text'}")
     for clients in map(int, options.clients.split(",")):
         for one in contestants:
             one.rounds.clear()
@@ -217,8 +162,10 @@ def main() -> None:
             for one in contestants if number % 2 else reversed(contestants):
                 time.sleep(REST_SECONDS)
                 measured = asyncio.run(
-                    load(one.url, one.workload, clients, options.requests, number)
+                    load(one.url, one.model, workload, clients, options.requests, number)
                 )
+                if measured.why:
+                    print(f"{one.url}: {measured.errors} x {measured.why}", file=sys.stderr)
                 one.rounds.append(measured.figures())
         for one in contestants:
             report(one, contestants[0], clients, options.json)
@@ -232,7 +179,7 @@ def report(one: Contestant, first: Contestant, clients: int, as_json: bool) -> N
         for ours, theirs in zip(first.rounds, one.rounds, strict=True)
     )
     if as_json:
-        who = {"url": one.url, "model": one.workload.model, "clients": clients}
+        who = {"url": one.url, "model": one.model, "clients": clients}
         print(json.dumps(who | row | {"ratio": ratio}), flush=True)
         return
     print(

@@ -14,13 +14,15 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import random
 import statistics
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from bench import Workload, load, loopback
+from bench import load
+from http_client import loopback
+from workloads import story
 
 from cupola.scheduler.protocol.messages import Constraint, ConstraintKind
 from cupola.workers.grammar.constraints import Constraints, Matcher
@@ -41,23 +43,15 @@ PERSON = {
 SCHEMA = {"type": "array", "items": PERSON, "minItems": 1000}
 
 
-class Constrained(Workload):
-    """The same questions, to be answered in a form."""
-
-    def body(self, chance: random.Random) -> dict[str, object]:
-        form = {"type": "json_schema", "json_schema": {"name": "people", "schema": SCHEMA}}
-        return super().body(chance) | {"response_format": form}
-
-
 def throughput(options: argparse.Namespace) -> None:
-    given = (options.model, options.max_tokens, False, 0)
-    workloads = {"free": Workload(*given), "constrained": Constrained(*given)}
+    free = story(options.max_tokens)
+    workloads = {"free": free, "constrained": replace(free, schema=SCHEMA)}
     rounds: dict[str, list[dict[str, float]]] = {name: [] for name in workloads}
     for number in range(options.rounds + 1):
         for place, (name, workload) in enumerate(workloads.items()):
             seed = 2 * number + place  # other questions: the prompts of the other kind are cached
             measured = asyncio.run(
-                load(options.url, workload, options.clients, options.requests, seed)
+                load(options.url, options.model, workload, options.clients, options.requests, seed)
             )
             if number:  # the first round loads the model and compiles the grammar
                 rounds[name].append(measured.figures())

@@ -17,7 +17,7 @@ from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
-from bench import Workload
+from workloads import Workload, story
 
 from cupola.cache.catalog import ExecutionProvider
 from cupola.cache.home import Home
@@ -27,9 +27,9 @@ from cupola.workers.loading import EngineOptions, load
 
 
 def work(workload: Workload, chance: random.Random, round_: int) -> Work:
-    body = workload.body(chance, round_)
+    body = workload.body("", chance, round_)
     sampling = SamplingParams(
-        max_tokens=workload.max_tokens, temperature=body["temperature"], ignore_eos=True
+        max_tokens=body["max_tokens"], temperature=body["temperature"], ignore_eos=True
     )
     return Work(Chat(tuple(body["messages"])), sampling)
 
@@ -63,7 +63,7 @@ def measure(engine: Engine, workload: Workload, clients: int, requests: int, see
 
 def main() -> None:
     options = arguments()
-    workload = Workload("", options.max_tokens, options.shared_prefix, options.prompt_words)
+    workload = story(options.max_tokens, options.shared_prefix, options.prompt_words)
     settings = EngineOptions(
         slots=options.slots,
         threads=options.threads,

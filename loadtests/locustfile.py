@@ -1,113 +1,124 @@
-"""Streamed chat as users see it: time to first token, time between tokens, tokens a second.
+"""Load as users make it, on any OpenAI-compatible server of this machine.
 
-Run it against a running service: ``make loadtest``, or
+    make loadtest
+    make loadtest SCENARIOS="Chat SlowReader" ARGS="--arrivals poisson --rate 0.2 --shape spike"
+    .venv/bin/locust -f loadtests/locustfile.py      # the web UI; --processes 2 for more load
 
-    locust -f loadtests/locustfile.py --headless -u 16 -r 16 -t 60s
+Each class below is a scenario; name those that are to run. Locust's tables, CSV and plots have the
+rows of ``reading.py``: TTFT, ITL, TPOT and E2E in ms, and tokens/s, which is a rate in the column
+of times. Locust rounds percentiles; the table at the end is made from all requests, which are also
+kept one a line in ``--requests-file``.
 
-Locust's own table has a row an event: TTFT (ms, send to first text), ITL (ms between two pieces of
-text of one answer) and the whole answer. Tokens a second are printed at the end. The loop is
-closed: a user asks again when its answer is there.
+``--arrivals closed``: a user asks again when its answer is there. ``--arrivals poisson``: each user
+is a Poisson source of ``--rate`` requests a second, whether or not answers come. Latency counts
+from the moment at which a request was to be sent, in both.
 """
 
 from __future__ import annotations
 
-import json
-import random
-import time
-from collections.abc import Iterator
+from dataclasses import replace
+from random import Random
 
-from locust import HttpUser, between, events, task
-from locust.env import Environment
-
-MODEL = "smollm2-135m"
-MAX_TOKENS = 64
-TOPICS = (
-    "a cat, gravity, the sea, bread, an old clock, trains, volcanoes, chess, rain, bees, the moon, "
-    "bridges, tea, wolves, maps, glass"
-).split(", ")
-SYSTEM = "You are a careful assistant of a small library and answer in full sentences. " * 30
+from locust_run import Models
+from scenario import Scenario
+from workloads import WORKLOADS
 
 
-class Totals:
-    """What all users together have got since the start of the run."""
+class Chat(Scenario):
+    """Short questions, short answers."""
 
-    def __init__(self) -> None:
-        self.restart()
-
-    def restart(self) -> None:
-        self.tokens = 0
-        self.began = time.perf_counter()
-
-    def rate(self) -> float:
-        return self.tokens / (time.perf_counter() - self.began)
+    workload = WORKLOADS["chat"]
 
 
-totals = Totals()
+class LongPrompt(Scenario):
+    """A thousand tokens to read for each answer."""
+
+    workload = WORKLOADS["long prompt"]
 
 
-@events.test_start.add_listener
-def begin(**_: object) -> None:
-    totals.restart()
+class SharedPrompt(Scenario):
+    """One long system prompt for all, as in retrieval."""
+
+    workload = WORKLOADS["shared prompt"]
 
 
-@events.quitting.add_listener
-def report(environment: Environment, **_: object) -> None:
-    print(f"\n{totals.tokens} tokens, {totals.rate():.1f} tokens/s over all users\n")
+class Agent(Scenario):
+    """Four turns with tools, each with all that was said before."""
+
+    workload = WORKLOADS["agent"]
 
 
-class ChatUser(HttpUser):
-    """An app that asks, reads the stream to its end, and asks again."""
+class Structured(Scenario):
+    """Answers to a JSON schema; one that ends and is not JSON is an error."""
 
-    host = "http://127.0.0.1:5273"
-    wait_time = between(0, 0.1)
+    workload = WORKLOADS["structured"]
 
-    @task(3)
-    def short_prompt(self) -> None:
-        self.ask("short", [])
 
-    @task(1)
-    def shared_system_prompt(self) -> None:
-        self.ask("shared prefix", [{"role": "system", "content": SYSTEM}])
+class Embeddings(Scenario):
+    """One text a request."""
 
-    def ask(self, name: str, messages: list[dict[str, str]]) -> None:
-        topic = f"Write a story about {random.choice(TOPICS)}, number {random.randint(0, 9999)}."
-        body = {
-            "model": MODEL,
-            "messages": [*messages, {"role": "user", "content": topic}],
-            "max_tokens": MAX_TOKENS,
-            "stream": True,
-            "stream_options": {"include_usage": True},
-        }
-        began = last = time.perf_counter()
-        with self.client.post(
-            "/v1/chat/completions", json=body, stream=True, name=name, catch_response=True
-        ) as response:
-            first = True
-            for chunk in chunks(response.iter_lines()):
-                if "error" in chunk:
-                    response.failure(chunk["error"]["message"])
-                    return
-                if usage := chunk.get("usage"):
-                    totals.tokens += usage["completion_tokens"]
-                if any(choice["delta"].get("content") for choice in chunk["choices"]):
-                    now = time.perf_counter()
-                    event, since = ("TTFT", began) if first else ("ITL", last)
-                    self.record(event, name, now - since)
-                    first, last = False, now
+    workload = WORKLOADS["embeddings"]
 
-    def record(self, event: str, name: str, seconds: float) -> None:
-        self.environment.events.request.fire(
-            request_type=event,
-            name=name,
-            response_time=seconds * 1000,
-            response_length=0,
-            exception=None,
-            context={},
+    def choose_model(self, models: Models) -> str:
+        return models.embedding
+
+    def act(self, began: float | None, chance: Random) -> None:
+        body = self.workload.body(self.model, chance)
+        self.http.call(self.workload.name, "POST", self.workload.path, body, began=began)
+
+
+class SteadyTenant(Scenario):
+    """A client beside one that floods the server, with another API key."""
+
+    workload = replace(WORKLOADS["chat"], name="steady tenant")
+    think_seconds = 2.0
+    api_key = "steady"
+
+
+class FloodTenant(Scenario):
+    """A client that asks without a pause. Four come with each steady one."""
+
+    workload = replace(WORKLOADS["chat"], name="flood tenant")
+    weight = 4
+    think_seconds = 0.0
+    api_key = "flood"
+
+
+class Aborting(Scenario):
+    """Clients that hang up within the answer."""
+
+    workload = replace(WORKLOADS["chat"], name="aborting")
+
+    def act(self, began: float | None, chance: Random) -> None:
+        body = self.workload.body(self.model, chance)
+        lines = chance.randint(1, 40)  # two a piece of text
+        self.http.stream(
+            self.workload.name, self.workload.path, body, began=began, leave_after=lines
         )
 
 
-def chunks(lines: Iterator[bytes]) -> Iterator[dict]:
-    """The JSON of a server-sent event stream, up to ``[DONE]``."""
-    for line in lines:
-        if line.startswith(b"data: ") and line != b"data: [DONE]":
-            yield json.loads(line[6:])
+class SlowReader(Scenario):
+    """Clients that read a line now and then, into a small buffer."""
+
+    workload = replace(WORKLOADS["chat"], name="slow reader")
+    slow = True
+
+    def act(self, began: float | None, chance: Random) -> None:
+        body = self.workload.body(self.model, chance)
+        self.http.stream(self.workload.name, self.workload.path, body, began=began, pause=0.1)
+
+
+class FoundryManagement(Scenario):
+    """Foundry Local 0.x: what an app asks about models. Only Cupola and Foundry Local know it."""
+
+    paths = (
+        "/foundry/list",
+        "/openai/status",
+        "/openai/models",
+        "/openai/loadedmodels",
+        "/openai/load/{model}",
+    )
+
+    def act(self, began: float | None, chance: Random) -> None:
+        path = chance.choice(self.paths)
+        self.http.call(path, "GET", path.replace("{model}", self.model), began=began)

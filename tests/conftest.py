@@ -43,6 +43,7 @@ SLOW_FIXTURES = {
     "tests/client": {"cupola"},  # commands as processes, most of them with a service
     "tests/foundry": {"start", "shared"},  # a service
     "tests/gateway": {"scheduler", "shared_scheduler", "mortal", "fuzzer"},  # a gateway
+    "tests/loadtests": {"locust", "bench"},  # a process that puts load on a server
     "tests/sdk": {"machine"},  # a service
     "tests/service": {"service", "start", "begin", "serve"},  # a service
     "tests/workers": {"probe"},  # grammars that take as long as they may

@@ -72,7 +72,8 @@ def imported(paths: Iterable[Path]) -> set[str]:
         # A script imports the script beside it.
         if not each.relative and not (ROOT / each.file).with_name(f"{each.top}.py").is_file()
     }
-    return found - set(sys.stdlib_module_names) - {"cupola", "tests"}
+    scripts = {path.stem for path in (ROOT / "loadtests").glob("*.py")}  # on the tests' path
+    return found - set(sys.stdlib_module_names) - {"cupola", "tests"} - scripts
 
 
 @pytest.fixture(scope="module")
