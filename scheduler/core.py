@@ -162,9 +162,12 @@ class Scheduler:
     # -- messages from workers ---------------------------------------------------------------------
 
     def _on_ready(self, peer: Peer, message: Ready, now: float) -> list[Send]:
-        replaced = [w for w in self.workers.values() if w.name == message.name or w.peer == peer]
+        if peer in self.workers:
+            # Each of several heartbeats had it asked to rejoin. All that came before what was
+            # sent to it since, so it runs that.
+            return []
         self.suspicion.worker_joined(peer, message.name, now)
-        sends = self._workers_died(replaced, now)
+        sends = self._workers_died(self.workers.named(message.name), now)
         self.workers.join(peer, message, now)
         self.suspicion.models.forget(message.resident)
         self.suspicion.loads_killed(message.fatal, now)

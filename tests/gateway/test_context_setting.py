@@ -29,7 +29,11 @@ TELLERS: dict[str, Callable[[httpx2.Client], Any]] = {
     "one model": lambda http: http.get(f"/v1/models/{MODEL}").json()["context_length"],
     "show": shown,
     "ps": lambda http: http.get("/api/ps").json()["models"][0]["context_length"],
-    "catalog": lambda http: http.get("/foundry/list").json()[0]["maxOutputTokens"],
+    "catalog": lambda http: next(
+        model["maxOutputTokens"]
+        for model in http.get("/foundry/list").json()
+        if model["name"] == MODEL_ID
+    ),
     "tokenize": lambda http: http.post("/tokenize", json={"model": MODEL, "prompt": "Hi"}).json()[
         "max_model_len"
     ],

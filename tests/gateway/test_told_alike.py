@@ -23,7 +23,11 @@ CAPABILITIES: dict[str, Callable[[httpx2.Client], bool]] = {
     "show": lambda http: "tools" in shown(http)["capabilities"],
     "tags": lambda http: "tools" in http.get("/api/tags").json()["models"][0]["capabilities"],
     "models": lambda http: bool(http.get(f"/v1/models/{MODEL}").json()["toolCalling"]),
-    "catalog": lambda http: bool(http.get("/foundry/list").json()[0]["supportsToolCalling"]),
+    "catalog": lambda http: next(
+        bool(model["supportsToolCalling"])
+        for model in http.get("/foundry/list").json()
+        if model["name"] == MODEL_ID
+    ),
 }
 
 

@@ -155,6 +155,30 @@ class Machine(RuleBasedStateMachine):
             self.message(gateway, Query())
         self.feed(self.scheduler.tick(self.now))
 
+    @rule(name=st.sampled_from(NAMES), heartbeats=st.integers(2, 4))
+    def worker_was_stopped(self, name: str, heartbeats: int) -> None:
+        """Its heartbeats come all at once, after its lease."""
+        peer = self.lives.get(name)
+        if peer is None:
+            return
+        self.now += 11.0
+        for gateway in GATEWAYS:
+            self.message(gateway, Query())
+        self.feed(self.scheduler.tick(self.now))
+        beat = Heartbeat(0, self.resident[peer])
+        sends = [s for _ in range(heartbeats) for s in self.scheduler.receive(peer, beat, self.now)]
+        asked = [send for send in sends if isinstance(send.message, Rejoin)]
+        if asked:
+            self.running[peer].clear()
+        self.feed([send for send in sends if send not in asked])
+        for _ in asked:
+            self.message(peer, Ready(name, CPU, 1, SLOTS, self.resident[peer]))
+
+    @invariant()
+    def what_runs_was_sent(self) -> None:
+        for peer, worker in self.scheduler.workers.items():
+            assert set(worker.running) <= self.running.get(peer, set())
+
     @invariant()
     def every_open_request_is_known_and_no_other(self) -> None:
         open_ = {r for r in self.gateway_of if not self.ended[r] and r not in self.abandoned}

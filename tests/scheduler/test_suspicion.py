@@ -22,6 +22,7 @@ from cupola.scheduler.protocol.messages import (
     Query,
     Ready,
     Rejected,
+    Rejoin,
     Submit,
     Text,
     UnloadModel,
@@ -346,3 +347,27 @@ def test_a_worker_that_died_of_its_first_load_says_so() -> None:
     ready = Ready("cpu:0/0", CPU, 1, 8, fatal=(FATAL.id,))
     bench.scheduler.receive(b"w", ready, 0)
     assert list(bench.scheduler.status(0).refused) == [FATAL.id]
+
+
+@pytest.mark.parametrize("heartbeats", range(1, 6))
+@pytest.mark.parametrize("lives", range(1, 5))
+def test_a_worker_that_comes_back_late_is_no_death(heartbeats: int, lives: int) -> None:
+    """A stopped machine delivers several heartbeats at once: each is answered with Rejoin."""
+    bench = Bench()
+    [peer] = bench.names
+    ready = Ready("cpu:0/0", CPU, 1, 8, (MODEL.id,))
+    beat = Heartbeat(resident=(MODEL.id,))
+    for life in range(lives):
+        innocent = f"innocent-{life}"
+        bench.send(submit(innocent))
+        bench.now += 100.0
+        bench.take(bench.scheduler.receive(b"g", Query(), bench.now))
+        bench.take(bench.scheduler.tick(bench.now))
+        asked = [bench.scheduler.receive(peer, beat, bench.now) for _ in range(heartbeats)]
+        bench.held[peer].clear()  # the worker forgets, and answers each time
+        for sends in asked:
+            assert [send.message for send in sends] == [Rejoin()]
+            bench.take(bench.scheduler.receive(peer, ready, bench.now))
+        assert [message.request_id for message in bench.held[peer]] == [innocent]
+        bench.work()
+        assert bench.answered(innocent)
