@@ -104,6 +104,7 @@ def test_set_without_a_service(cupola: Cli, home: Home) -> None:
 
 
 def test_what_is_advised_works_where_the_settings_file_is_wrong(cupola: Cli, home: Home) -> None:
+    home.root.mkdir(exist_ok=True)
     home.settings_file.write_text("prot = 3")
     refused = cupola.refused("config", "show")
     assert "prot" in refused and "did you mean port?" in refused
