@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class SearchResult:
-    """``trouble``: why the hub was not asked; empty: it was."""
+    """``trouble``: why the hub gave no answer; empty: it did."""
 
     listed: list[ModelVariant]  # of the catalog, one of each alias
     found: list[Found]  # on the hub

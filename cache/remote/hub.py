@@ -27,6 +27,7 @@ from cupola.cache.remote.http_client import misled, new_client, refused, server_
 from cupola.cache.remote.hub_files import HubFile
 from cupola.cache.remote.remote_file import RemoteFile
 
+_SEARCH_ATTEMPTS = 2  # somebody waits for the list, and the catalog has an answer already
 _MAX_ANSWER = 32 << 20  # bytes
 _MAX_FILES = 20_000
 _MAX_PAGES = 200
@@ -123,7 +124,8 @@ class Hub:
             for kind in ("gguf", "onnx"):
                 query = {"search": words, "filter": kind, "sort": "downloads", "limit": limit}
                 url = f"{self.endpoint}/api/models?{urlencode(query)}"
-                page, _ = await self._get(client, url, "the list of models", list[Found])
+                what = "the list of models"
+                page, _ = await self._get(client, url, what, list[Found], _SEARCH_ATTEMPTS)
                 found |= {each.name: each for each in page if each.name.isprintable()}
         return sorted(found.values(), key=lambda each: -each.downloads)[:limit]
 
@@ -144,10 +146,15 @@ class Hub:
         ]
 
     async def _get(
-        self, client: httpx2.AsyncClient, url: str, what: str, kind: type[T]
+        self,
+        client: httpx2.AsyncClient,
+        url: str,
+        what: str,
+        kind: type[T],
+        attempts: int = retry.ATTEMPTS,
     ) -> tuple[T, str]:
         """The answer as ``kind``, and the URL of the next page."""
-        for attempt in range(1, retry.ATTEMPTS + 1):
+        for attempt in range(1, attempts + 1):
             headers: Mapping[str, str] = {}
             try:
                 async with client.stream("GET", url, headers=self.headers) as response:
@@ -165,7 +172,7 @@ class Hub:
             seconds = retry.wait_seconds(attempt, headers, datetime.now(UTC))
             if seconds > retry.LONGEST_WAIT:
                 break
-            if attempt < retry.ATTEMPTS:
+            if attempt < attempts:
                 await anyio.sleep(seconds)
         raise error
 

@@ -122,7 +122,7 @@ def search(
     else:
         print(f"Nothing has '{words}' in its name.")
     if result.trouble:
-        print(f"The hub was not asked: {result.trouble}", file=sys.stderr)
+        print(f"The hub gave no answer: {result.trouble}", file=sys.stderr)
 
 
 def _by_alias(variants: list[ModelVariant], on_disk: set[str]) -> list[ModelVariant]:

@@ -44,7 +44,7 @@ def words(error: Exception) -> tuple[str, str] | None:
     from cupola.service.settings import SettingsError
 
     if isinstance(error, SettingsError):
-        return str(error), "To see every setting: cupola config show"
+        return str(error), "To see every setting: cupola serve --help"
     return None
 
 

@@ -103,6 +103,15 @@ def test_set_without_a_service(cupola: Cli, home: Home) -> None:
     assert "99999" in cupola.refused("service", "set", "--port", "99999")
 
 
+def test_what_is_advised_works_where_the_settings_file_is_wrong(cupola: Cli, home: Home) -> None:
+    home.root.mkdir(exist_ok=True)
+    home.settings_file.write_text("prot = 3")
+    refused = cupola.refused("config", "show")
+    assert "prot" in refused and "did you mean port?" in refused
+    assert "To see every setting: cupola serve --help" in refused
+    assert "--port" in cupola.ok("serve", "--help")
+
+
 def test_config_set_and_reset(cupola: Cli, home: Home, tmp_path: Path) -> None:
     cupola.ok("config", "set", "idle-timeout-minutes", "5")
     cupola.ok("config", "set", "port", "auto")

@@ -24,6 +24,7 @@ ANSWERS = {
     "report": ("", "service"),
     "model list": ("", "models"),
     "model info": (MODEL, "contextLength"),
+    "model search": ("smol", "catalog"),
     "model download": (MODEL, "success"),
     "cache list": ("", "models"),
     "cache location": ("", "path"),
@@ -91,7 +92,8 @@ def test_no_command_is_forgotten() -> None:
 def test_every_command_answers_with_one_line_of_json(
     echoing: Cli, model: str, tmp_path: Path
 ) -> None:
-    cupola = echoing.having(XDG_CONFIG_HOME=str(tmp_path), PATH="")
+    nobody = "http://127.0.0.1:9"  # no hub is asked
+    cupola = echoing.having(XDG_CONFIG_HOME=str(tmp_path), PATH="", HF_ENDPOINT=nobody)
     for name, (arguments, key) in ANSWERS.items():
         given = arguments.replace("LOG", str(tmp_path / "logs")).split()
         done = cupola(*name.split(), *given, "-o", "json", typed="hello\n")

@@ -47,7 +47,7 @@ def test_a_search_without_the_hub_still_has_the_catalog(cupola: Cli) -> None:
     done = offline("model", "search", "coder")
     assert done.returncode == 0
     assert "qwen2.5-coder-7b" in done.stdout
-    assert "The hub was not asked" in done.stderr
+    assert "The hub gave no answer" in done.stderr
 
 
 @pytest.mark.parametrize(
