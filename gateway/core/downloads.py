@@ -1,5 +1,8 @@
 """The downloads of a gateway: at most one of a model at a time, in a process of its own.
 
+A few run at once, however many are asked for: each takes memory, and a core while it converts. The
+others wait for their turn.
+
 A client that asks for a model that is being downloaded follows that download. When the last
 follower has gone the download is cancelled.
 """
@@ -10,9 +13,11 @@ import asyncio
 import logging
 import threading
 from collections.abc import AsyncGenerator
+from functools import partial
 from pathlib import Path
 
 from cupola.cache.error_text import without_paths
+from cupola.cache.errors import CacheErrorCode
 from cupola.cache.home import Home
 from cupola.cache.install.messages import (
     DownloadJob,
@@ -26,9 +31,13 @@ from cupola.gateway.core.mailbox import Mailbox
 logger = logging.getLogger(__name__)
 
 
+MOST_AT_ONCE = 4
+
+
 class Downloads:
     def __init__(self, home: Home) -> None:
         self._home = home
+        self._turns = asyncio.Semaphore(MOST_AT_ONCE)
         self._running: dict[str, _Download] = {}
 
     async def follow(self, model_id: str, force: bool) -> AsyncGenerator[list[InstallReport]]:
@@ -39,9 +48,8 @@ class Downloads:
         download = self._running.get(model_id)
         if download is None or download.ended:
             job = DownloadJob(str(self._home.root), model_id, force)
-            download = _Download(InstallProcess.start(job), self._home.root)
+            download = _Download(job, self._home.root, self._turns)
             self._running[model_id] = download
-            logger.info("downloading %s", model_id)
         reports: Mailbox[InstallReport] = Mailbox()
         download.followers.append(reports)
         try:
@@ -60,24 +68,45 @@ class Downloads:
 class _Download:
     """One process, and a thread that reads its reports. Lives in the loop that made it."""
 
-    def __init__(self, process: InstallProcess, folder: Path) -> None:
+    def __init__(self, job: DownloadJob, folder: Path, turns: asyncio.Semaphore) -> None:
         self.followers: list[Mailbox[InstallReport]] = []
         self.ended = False
-        self._process = process
         self._folder = folder
         self._loop = asyncio.get_running_loop()
+        self._process: InstallProcess | None = None  # None: it waits for its turn
+        self._over = asyncio.Event()
         self._kill_timer: asyncio.TimerHandle | None = None
-        # Not asyncio's subprocesses: the loop that zmq needs on Windows has none.
-        threading.Thread(target=self._read, daemon=True, name="download").start()
+        self._task = self._loop.create_task(self._run(job, turns))
 
     def cancel(self) -> None:
         """Have it end; does nothing when it has ended."""
-        if not self.ended:
-            self._process.cancel()
-            self._kill_timer = self._loop.call_later(CANCEL_SECONDS, self._process.kill)
+        if self.ended:
+            return
+        if self._process is None:
+            self._task.cancel()
+            return
+        self._process.cancel()
+        self._kill_timer = self._loop.call_later(CANCEL_SECONDS, self._process.kill)
 
-    def _read(self) -> None:
-        for report in self._process.reports():
+    async def _run(self, job: DownloadJob, turns: asyncio.Semaphore) -> None:
+        """The turn ends with the process, also where it was cancelled."""
+        if turns.locked():
+            self._on_report(InstallProgress("wait"))
+        async with turns:
+            logger.info("downloading %s", job.model)
+            try:
+                self._process = InstallProcess.start(job)
+            except OSError as error:  # no memory or no descriptors
+                text = f"The download could not be started: {error.strerror}; try again later"
+                self._on_report(InstallFailed(CacheErrorCode.DISK, text))
+                return
+            # Not asyncio's subprocesses: the loop that zmq needs on Windows has none.
+            reader = partial(self._read, self._process)
+            threading.Thread(target=reader, daemon=True, name="download").start()
+            await self._over.wait()
+
+    def _read(self, process: InstallProcess) -> None:
+        for report in process.reports():
             try:
                 self._loop.call_soon_threadsafe(self._on_report, report)
             except RuntimeError:
@@ -89,6 +118,7 @@ class _Download:
             report = InstallFailed(report.code, without_paths(report.message, self._folder))
         if not isinstance(report, InstallProgress):
             self.ended = True
+            self._over.set()
             if self._kill_timer is not None:
                 self._kill_timer.cancel()
         for follower in self.followers:
