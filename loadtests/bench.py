@@ -5,8 +5,8 @@
 
 With several addresses the contestants take turns in every round, in another order in every second
 round, so that a machine whose speed drifts is fair to all. The figures are medians over the rounds,
-and so is the ratio of the first one's tokens/s to each other's. Requests have seeds: two rounds of
-one number ask the same. Any OpenAI chat endpoint will do.
+and so is the ratio of the first one's tokens/s to each other's. All contestants are asked the same.
+Requests have no seed, as most apps send none. Any OpenAI chat endpoint will do.
 Load goes to loopback addresses only.
 """
 

@@ -117,7 +117,6 @@ class Conversation:
             "messages": list(self._messages),
             "max_tokens": workload.answer.draw(chance),
             "temperature": 0.0 if workload.copy else 0.8,
-            "seed": chance.randrange(2**31),
             "stream": True,
             "stream_options": {"include_usage": True},
         }
