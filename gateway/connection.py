@@ -46,7 +46,8 @@ class ConnectionLimits:
         if soft < wanted:
             soft = min(wanted, hard)
             resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-        return cls(most=max(1, min(cls.most, soft - _RESERVED)))
+        left = max(soft - _RESERVED, soft // 2)  # half of few
+        return cls(most=max(1, min(cls.most, left)))
 
 
 class Connection(TCPServer):

@@ -123,7 +123,8 @@ def test_more_connections_than_allowed_are_refused(
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no limit of file descriptors")
 @pytest.mark.parametrize(
-    ("soft", "hard", "most"), [(512, 1024, 768), (1024, 100_000, 4096), (300, 300, 44)]
+    ("soft", "hard", "most"),
+    [(512, 1024, 768), (1024, 100_000, 4096), (600, 600, 344), (300, 300, 150), (256, 256, 128)],
 )
 def test_descriptors_suffice_for_all_connections(soft: int, hard: int, most: int) -> None:
     code = f"""
@@ -136,4 +137,4 @@ print(ConnectionLimits.of_this_process().most, *resource.getrlimit(resource.RLIM
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     allowed, soft_now, hard_now = map(int, done.stdout.split())
     assert allowed == most
-    assert allowed + 256 <= soft_now <= hard_now
+    assert allowed + min(256, soft_now // 2) <= soft_now <= hard_now
