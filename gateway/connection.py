@@ -50,6 +50,18 @@ class ConnectionLimits:
         return cls(most=max(1, min(cls.most, left)))
 
 
+class Http1(H11Protocol):
+    """HTTP/1.1 and nothing else.
+
+    hypercorn would also speak HTTP/2 over plain connections, which no client here needs. There a
+    client that leaves at once can keep an answer, and its connection, open for ever. A request to
+    upgrade is answered in HTTP/1.1, as RFC 9110 7.8 allows.
+    """
+
+    async def _check_protocol(self, event: h11.Request) -> None:
+        """Stay with this protocol."""
+
+
 class Connection(TCPServer):
     def __init__(self, limits: ConnectionLimits, *hypercorns: Any) -> None:
         super().__init__(*hypercorns)

@@ -15,6 +15,7 @@ from functools import partial
 from typing import cast
 
 import hypercorn.asyncio.run
+import hypercorn.protocol
 from hypercorn.asyncio import serve
 from hypercorn.config import Config
 from hypercorn.typing import ASGIFramework
@@ -23,7 +24,7 @@ from starlette.applications import Starlette
 from cupola.cache.home import Home
 from cupola.cache.store import ModelCache
 from cupola.gateway.app import build_app
-from cupola.gateway.connection import Connection, ConnectionLimits
+from cupola.gateway.connection import Connection, ConnectionLimits, Http1
 from cupola.gateway.core.config import GatewayConfig
 from cupola.gateway.core.remote_models import RemoteModels
 from cupola.gateway.core.scheduler_client import SchedulerClient
@@ -105,7 +106,8 @@ async def serve_app(
     hypercorn's own grace time does nothing on Python 3.12 and later while a stream is open
     (hypercorn#308), so the streams are ended here.
     """
-    # hypercorn has no setting for the class of its connections.
+    # hypercorn has no setting for the classes of its connections and of their protocol.
+    setattr(hypercorn.protocol, "H11Protocol", Http1)  # noqa: B010  # mypy knows no such name
     connection = partial(Connection, limits or ConnectionLimits())
     setattr(hypercorn.asyncio.run, "TCPServer", connection)  # noqa: B010  # mypy knows no such name
     accepting = [listener.detach() for listener in listeners]

@@ -52,6 +52,30 @@ def test_a_connection_ends_with_its_client(gateway: RunningGateway, closing: int
         connection.close()
 
 
+UPGRADE = KEPT.removesuffix(b"\r\n") + (
+    b"Upgrade: h2c\r\nConnection: Upgrade, HTTP2-Settings\r\nHTTP2-Settings: AAMAAABkAAQA\r\n\r\n"
+)
+
+
+def test_an_upgrade_to_http_2_is_answered_in_http_1(gateway: RunningGateway) -> None:
+    with gateway.connect() as connection:
+        connection.sendall(UPGRADE)
+        assert status_of(read_until(connection, b"}")) == 200
+
+
+def test_http_2_itself_is_refused(gateway: RunningGateway) -> None:
+    with gateway.connect() as connection:
+        connection.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
+        assert 400 <= status_of(read_all(connection)) < 500
+
+
+def test_a_client_that_leaves_in_an_upgrade_leaves_nothing(gateway: RunningGateway) -> None:
+    for _ in range(8):
+        with gateway.connect() as connection:
+            connection.sendall(UPGRADE)
+    gateway.until(lambda: gateway.limits.open == 0)
+
+
 @pytest.mark.parametrize("sent", UNFINISHED.values(), ids=UNFINISHED)
 def test_an_unfinished_request_is_not_waited_for_forever(
     scheduler: ScriptedScheduler, home: Path, sent: bytes
