@@ -161,6 +161,7 @@ def test_timings_are_those_of_the_answer(service: Service) -> None:
     assert timings["cache_n"] == usage["prompt_tokens_details"]["cached_tokens"]
     assert timings["prompt_ms"] > 0 and timings["predicted_per_second"] > 0
     numbers = [chunk["timings"]["predicted_n"] for chunk in chunks if "timings" in chunk]
-    assert numbers[0] == 1 and numbers == sorted(numbers)
+    # A chunk may hold several tokens, so the first one need not tell of one.
+    assert numbers[0] >= 1 and numbers == sorted(numbers)
     whole = post(service, "/v1/completions", {"model": MODEL, "prompt": "One", "max_tokens": 3})
     assert whole["timings"]["predicted_n"] == 3
