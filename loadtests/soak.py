@@ -30,7 +30,8 @@ from pathlib import Path
 
 import httpx2
 import psutil
-from bench import WORDS, chunks
+from reading import Reading
+from workloads import WORDS
 
 MODEL = "smollm2-135m"
 READY_SECONDS = 600
@@ -119,19 +120,18 @@ class Apps:
     async def _read(
         self, body: dict[str, object], pause: float = 0.0, leave: int | None = None
     ) -> str:
-        read = 0
+        lines, reading = 0, Reading(time.monotonic())
         async with self._client.stream("POST", "/v1/chat/completions", json=body) as answer:
             answer.raise_for_status()
-            async for chunk in chunks(answer):
-                if "error" in chunk:
+            async for line in answer.aiter_lines():
+                reading.line(line, time.monotonic())
+                if reading.error:
                     return "failed"
-                if any(choice.get("finish_reason") for choice in chunk["choices"]):
-                    return "answered"
-                read += 1
-                if leave is not None and read > leave:
+                lines += bool(line)
+                if leave is not None and lines > leave and not reading.finish_reason:
                     return "left"
                 await asyncio.sleep(pause)
-        return "broken"  # it ended without an end
+        return "answered" if reading.finish_reason else "broken"
 
 
 def _ended(answer: httpx2.Response) -> str:
