@@ -10,6 +10,8 @@ import msgspec
 
 from cupola.cache.catalog import DeviceType, ExecutionProvider, ModelVariant
 
+_T = TypeVar("_T")
+
 GENAI_CONFIG = "genai_config.json"
 _MAX_JSON = 1 << 22  # bytes
 _DEVICE_SUFFIX = re.compile(
@@ -109,9 +111,6 @@ def _provider(config: GenaiConfig, model_id: str) -> tuple[ExecutionProvider, De
     if suffix and len(options) and provider is ExecutionProvider.OPENVINO:
         device = DeviceType(suffix[2].upper())  # one provider for all of a vendor's devices
     return provider, device
-
-
-_T = TypeVar("_T")
 
 
 def decode_json(path: Path, kind: type[_T]) -> _T:

@@ -5,9 +5,10 @@
 
 Starts a service of its own on a free port, with a home of its own unless one is given (a home that
 has the model spares the download). Apps of several kinds ask, leave early, read slowly, send what
-is refused, load and unload. ``--kills`` ends that many processes of the service with SIGKILL, in
-turn a worker, the scheduler, a gateway. Printed at the end: how the requests of each kind ended,
-what the service counted, memory in every tenth of the time, and what was left behind.
+is refused, and unload. ``--kills`` ends that many processes of the service with SIGKILL, in turn
+the largest, the second largest, and so on. Printed at the end: how the requests of each kind ended,
+what the service counted (since its scheduler started, so compare it without kills), memory at the
+start and in every tenth of the time, and what was left behind, other services' folders included.
 """
 
 from __future__ import annotations
@@ -169,7 +170,7 @@ class Service:
         return psutil.Process(self.process.pid).children(recursive=True)
 
     def kill(self, number: int) -> None:
-        """Kill the largest process, or one of the others."""
+        """Kill the largest process, the second largest, and so on."""
         with contextlib.suppress(psutil.Error):
             ours = sorted(self.children(), key=lambda each: -each.memory_info().rss)
             ours[number % len(ours)].kill()

@@ -211,12 +211,15 @@ class Scheduler:
         request = self.requests.running_on(peer, message.request_id)
         if request is None:
             return []
-        failed = isinstance(message, Rejected) and message.code is ErrorCode.MODEL_LOAD_FAILED
-        if isinstance(message, Rejected) and failed:
-            self.suspicion.load_failed(request, message.message, now)
-            self._status_changed = True
+        sends = [Send(request.gateway, message)]
+        if not isinstance(message, Rejected) or message.code is not ErrorCode.MODEL_LOAD_FAILED:
+            self._endings.end(request, _outcome(message))
+            return sends
+        # First, while all that wait for the model are still on the worker.
+        self.suspicion.load_failed(request, message.message, now)
+        self._status_changed = True
         self._endings.end(request, _outcome(message))
-        return [Send(request.gateway, message), *(self._endings.refused(now) if failed else [])]
+        return sends + self._endings.refused(now)
 
     def _on_goodbye(self, peer: Peer) -> list[Send]:
         worker = self.workers.get(peer)

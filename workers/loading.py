@@ -121,9 +121,12 @@ def _session(folder: ModelFolder, options: EngineOptions, device: Device) -> Ses
         elif device.provider is ExecutionProvider.CPU:
             return _cpu_session(folder, options, device)
         elif device.provider is ExecutionProvider.CUDA:
-            kv_bytes = options.kv_bytes
             return PagedSession(
-                folder, slots=slots, threads=threads, device=device, cache_bytes=kv_bytes
+                folder,
+                slots=slots,
+                threads=threads,
+                device=device,
+                cache_bytes=options.kv_bytes,
             )
     except UnservableGraphError as error:
         why = without_paths(error, folder.path)

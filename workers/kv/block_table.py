@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,9 +50,13 @@ class BlockTable:
             table[place, : len(blocks)] = blocks
         return table
 
-    def positions(self, lengths: Mapping[int, int]) -> int:
-        """The positions of all blocks that rows of these lengths have."""
-        return self.block * sum(map(self._blocks, lengths.values()))
-
     def _blocks(self, length: int) -> int:
         return -(-length // self.block)
+
+
+def blocks_for(positions: int, rows: int, block: int) -> int:
+    """How many blocks always suffice for rows that have so many positions in all.
+
+    The last block of each row may be partly empty.
+    """
+    return -(-positions // block) + rows

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
@@ -36,10 +34,6 @@ class PagedCache(KVStore):
     def forget(self, row: int) -> None:
         """See ``KVStore.forget``. The device's memory stays, for other rows."""
         self.blocks.forget(row)
-
-    def positions(self, lengths: Mapping[int, int]) -> int:
-        """See ``KVStore.positions``: whole blocks."""
-        return self.blocks.positions(lengths)
 
 
 def _filled(values: NDArray[np.generic], device: Device) -> ort.OrtValue:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from cupola.workers.device.device import Device
 from cupola.workers.graph.paged_graph import BLOCK, paged_graph
 from cupola.workers.graph.serving_graph import ServingGraph
-from cupola.workers.kv.block_table import BlockTable
+from cupola.workers.kv.block_table import BlockTable, blocks_for
 from cupola.workers.kv.paged_cache import PagedCache
 from cupola.workers.model.model_folder import ModelFolder
 from cupola.workers.run.packing import Row
@@ -36,9 +36,7 @@ class PagedSession(RaggedSession):
         """
         graph = paged_graph(folder.decoder, folder.head_size)
         positions = max(cache_bytes // graph.kv.bytes_per_token, folder.context)
-        # The engine counts positions when it starts a run, and every row's last block may be partly
-        # empty.
-        blocks = -(-positions // BLOCK) + slots
+        blocks = blocks_for(positions, slots, BLOCK)
         self.cache = PagedCache(graph.kv, slots, blocks, BLOCK, device)
         options = session_options(folder, threads)
         open_ = partial(device.open, graph.model, options, folder.decoder.name)
