@@ -77,6 +77,9 @@ ORDER = {
     """,
     "client": """
         commands
+        commands/models
+        commands/service
+        commands/common
         terminal
         sdk
         .

@@ -12,7 +12,7 @@ from typing import Any
 
 from cupola.cache.home import Home
 from cupola.client import home
-from cupola.client.commands.local_model import ensure
+from cupola.client.commands.common.local_model import ensure
 from cupola.client.errors import ClientError
 from cupola.client.running_service import Ending, RunningService, chat, find
 from cupola.client.terminal.answers import AnswerPrinter, printer

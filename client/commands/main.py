@@ -17,21 +17,23 @@ from typer.core import TyperCommand, TyperGroup
 
 from cupola.cache.system import standard_streams
 from cupola.client import home
-from cupola.client.commands import (
+from cupola.client.commands import run_command
+from cupola.client.commands.models import (
     cache_command,
-    config_command,
-    log_command,
     model_command,
     model_list_command,
     model_load_command,
-    run_command,
+)
+from cupola.client.commands.service import (
+    config_command,
+    log_command,
     server_command,
     service_command,
     service_unit_command,
     status_command,
 )
-from cupola.client.commands.serve_command import serve
-from cupola.client.commands.setting_flags import SettingCommand
+from cupola.client.commands.service.serve_command import serve
+from cupola.client.commands.service.setting_flags import SettingCommand
 from cupola.client.terminal.failures import tell, words
 from cupola.client.terminal.output import Form, Output, asked_form, print_json
 

@@ -9,8 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
-from cupola.client.commands.completion import catalog_models
-from cupola.client.commands.options import Name, Ttl
+from cupola.client.commands.common.completion import catalog_models
+from cupola.client.commands.common.options import Name, Ttl
 from cupola.client.errors import ClientError
 from cupola.client.terminal.output import Form, Output
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from cupola.cache.catalog import DeviceType, ExecutionProvider, ModelVariant
-from cupola.client.commands.filters import Device, Kind, matching, narrowed
+from cupola.client.commands.common.filters import Device, Kind, matching, narrowed
 from cupola.client.errors import ClientError
 
 

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cupola.client import home
-from cupola.client.commands.connection import loaded_ids
-from cupola.client.commands.filters import task_of
-from cupola.client.commands.options import Limit, OfKind, OnDevice, Search, Variants
+from cupola.client.commands.common.connection import loaded_ids
+from cupola.client.commands.common.filters import task_of
+from cupola.client.commands.common.options import Limit, OfKind, OnDevice, Search, Variants
 from cupola.client.model_record import record
 from cupola.client.terminal.figures import size
 from cupola.client.terminal.output import Column, Form, Output, print_json, print_table
@@ -61,7 +61,7 @@ def list_models(
     """
     from cupola.cache.store import ModelCache
     from cupola.client.advice import advice, refresh_catalogs, this_machine
-    from cupola.client.commands.filters import matching, narrowed
+    from cupola.client.commands.common.filters import matching, narrowed
 
     cache = ModelCache(home.current())
     if refresh:

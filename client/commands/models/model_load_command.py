@@ -7,8 +7,8 @@ from typing import Annotated
 import typer
 
 from cupola.client import home
-from cupola.client.commands.connection import connected, loaded_ids
-from cupola.client.commands.options import CachedName, Ttl
+from cupola.client.commands.common.connection import connected, loaded_ids
+from cupola.client.commands.common.options import CachedName, Ttl
 from cupola.client.terminal.output import Column, Form, Output, plain_table, print_json
 
 

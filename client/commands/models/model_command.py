@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cupola.client import home
-from cupola.client.commands.options import CachedName, Name, Yes
+from cupola.client.commands.common.options import CachedName, Name, Yes
 from cupola.client.errors import ClientError
 from cupola.client.model_record import record
 from cupola.client.terminal.model_facts import lines
@@ -89,7 +89,7 @@ def download(
     from cupola.cache.errors import NotCachedError
     from cupola.cache.model_address import is_address
     from cupola.cache.store import ModelCache
-    from cupola.client.commands import local_model
+    from cupola.client.commands.common import local_model
 
     folder = home.current()
     cache = ModelCache(folder)
@@ -141,7 +141,7 @@ def import_file(
     """
     from cupola.cache.model_address import is_address
     from cupola.cache.store import ModelCache
-    from cupola.client.commands import local_model
+    from cupola.client.commands.common import local_model
 
     folder, path = home.current(), Path(source)
     width = int(bits) if bits else None

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cupola.client import home
-from cupola.client.commands import setting_flags
+from cupola.client.commands.service import setting_flags
 from cupola.client.errors import ClientError, NoAnswerError
 from cupola.client.terminal.output import Form, Output, print_json, report_success
 
@@ -126,7 +126,7 @@ def change(
     Example: cupola service set --port 8080
     """
     from cupola.client import models_folder
-    from cupola.client.commands import config_command
+    from cupola.client.commands.service import config_command
 
     changes = {"port": port, "host": host}
     for key, value in changes.items():

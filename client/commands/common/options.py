@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from cupola.client.commands.completion import cached_models, catalog_models
-from cupola.client.commands.filters import Device, Kind
+from cupola.client.commands.common.completion import cached_models, catalog_models
+from cupola.client.commands.common.filters import Device, Kind
 
 _NAME = "An alias, a name or a full id."
 Name = Annotated[str, typer.Argument(metavar="MODEL", help=_NAME, autocompletion=catalog_models)]

@@ -6,7 +6,7 @@ Its JSON is that of ``cupola service``; its texts are rows of a name and a value
 from __future__ import annotations
 
 from cupola.client import home
-from cupola.client.commands import service_command
+from cupola.client.commands.service import service_command
 from cupola.client.errors import NoAnswerError
 from cupola.client.terminal.output import Form, Output
 

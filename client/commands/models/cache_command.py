@@ -9,9 +9,8 @@ from typing import Annotated
 import typer
 
 from cupola.client import home
-from cupola.client.commands import model_command, service_command
-from cupola.client.commands.completion import cached_models
-from cupola.client.commands.options import (
+from cupola.client.commands.common.completion import cached_models
+from cupola.client.commands.common.options import (
     CachedName,
     Limit,
     OfKind,
@@ -20,6 +19,8 @@ from cupola.client.commands.options import (
     Variants,
     Yes,
 )
+from cupola.client.commands.models import model_command
+from cupola.client.commands.service import service_command
 from cupola.client.errors import ClientError
 from cupola.client.model_record import record
 from cupola.client.terminal.output import Column, Form, Output, plain_table, print_json
@@ -38,13 +39,13 @@ def list_cached(
     Example: cupola cache list
     """
     from cupola.cache.store import ModelCache
-    from cupola.client.commands.filters import narrowed
+    from cupola.client.commands.common.filters import narrowed
 
     cached = ModelCache(home.current()).scan()
     wanted = narrowed([model.variant for model in cached], device, kind, search, limit)
     cached = [model for model in cached if model.variant in wanted]
     if output is Form.JSON:
-        from cupola.client.commands.connection import loaded_ids
+        from cupola.client.commands.common.connection import loaded_ids
 
         loaded = loaded_ids(home.current())
         records = [

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from cupola.client import home
-from cupola.client.commands.completion import OWN_KEYS, settings, values
+from cupola.client.commands.common.completion import OWN_KEYS, settings, values
 from cupola.client.errors import ClientError
 from cupola.client.terminal.output import (
     Column,

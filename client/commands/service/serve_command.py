@@ -10,7 +10,7 @@ from typing import NoReturn
 
 import typer
 
-from cupola.client.commands import setting_flags
+from cupola.client.commands.service import setting_flags
 from cupola.client.terminal.output import Form, Output
 
 
@@ -29,7 +29,7 @@ def serve(context: typer.Context, output: Output = Form.TEXT) -> None:
 
     settings = load(flags).settings
     if settings.model and settings.backend != "echo":
-        from cupola.client.commands.local_model import ensure
+        from cupola.client.commands.common.local_model import ensure
 
         ensure(Home(settings.home), settings.model)
     become_service(environment(flags), output)

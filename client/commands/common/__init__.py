@@ -1,0 +1,1 @@
+"""What several commands share: options, completion, filters, the way to a running service."""

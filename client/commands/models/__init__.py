@@ -1,0 +1,1 @@
+"""The commands of models: list, fetch, import, load, remove, and the cache."""
