@@ -125,6 +125,12 @@ class Settings(BaseSettings):
         description="More names for models, such as 'gpt-4o-mini=qwen2.5-1.5b', separated by "
         "commas. In the settings file they are a table: [aliases].",
     )
+    download_rate_mb: Annotated[float, Group.MODELS] = Field(
+        default=0,
+        ge=0,
+        description="The most that a download loads, in MB a second. What pip loads is not "
+        "limited. 0: no limit.",
+    )
     stored_responses: Annotated[int, Group.MODELS] = Field(
         default=1000,
         ge=0,
