@@ -39,6 +39,7 @@ ORDER = {
     """,
     "cache": """
         install
+        disk
         convert remote
         convert/graph convert/tokenizer
         convert/quantization
