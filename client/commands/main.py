@@ -26,6 +26,7 @@ from cupola.client.commands.models import (
 )
 from cupola.client.commands.service import (
     config_command,
+    keys_command,
     log_command,
     server_command,
     service_command,
@@ -113,6 +114,10 @@ _GROUPS: dict[str, tuple[str, Commands]] = {
             "rm": cache_command.remove,
             "clear": cache_command.clear,
         },
+    ),
+    "keys": (
+        "Make and remove the API keys of a service that others can reach.",
+        {"add": keys_command.add, "list": keys_command.list_keys, "remove": keys_command.remove},
     ),
     "config": (
         "Show and change the settings.",
