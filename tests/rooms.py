@@ -25,6 +25,7 @@ ORDER = {
         core/schemas
         core
         openapi
+        access
         http
     """,
     "workers": """

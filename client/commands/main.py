@@ -27,6 +27,7 @@ from cupola.client.commands.models import (
 )
 from cupola.client.commands.service import (
     config_command,
+    keys_command,
     log_command,
     server_command,
     service_command,
@@ -116,6 +117,10 @@ _GROUPS: dict[str, tuple[str, Commands]] = {
             "prune": cache_upkeep_command.prune,
             "verify": cache_upkeep_command.verify,
         },
+    ),
+    "keys": (
+        "Make and remove the API keys of a service that others can reach.",
+        {"add": keys_command.add, "list": keys_command.list_keys, "remove": keys_command.remove},
     ),
     "config": (
         "Show and change the settings.",
