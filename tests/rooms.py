@@ -30,7 +30,7 @@ ORDER = {
     "workers": """
         .
         encoder engine
-        speculation
+        decisions speculation
         run
         kv
         graph sampling
