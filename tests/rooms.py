@@ -31,7 +31,7 @@ ORDER = {
     "workers": """
         .
         encoder engine
-        speculation
+        decisions speculation
         run
         kv
         graph sampling
