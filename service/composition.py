@@ -128,6 +128,7 @@ def build_supervisor(
         keys=tuple(keys),
         gateways=settings.gateways,
         stored_responses=settings.stored_responses,
+        stored_response_bytes=settings.stored_response_mb * 1024 * 1024,
         separate_tenants=settings.tenants == "keys",
     )
     return Supervisor(

@@ -130,7 +130,14 @@ class Settings(BaseSettings):
         ge=0,
         le=1_000_000,
         description="The number of answers of /v1/responses that are stored. An answer is stored "
-        "for 30 days. 0: none.",
+        "for 30 days. Where keys are needed, each key has this number. 0: none.",
+    )
+    stored_response_mb: Annotated[int, Group.MODELS] = Field(
+        default=256,
+        ge=1,
+        le=1_000_000,
+        description="The size of the stored answers, in MB. The oldest make room for new ones. "
+        "Where keys are needed, each key has this size.",
     )
 
     workers: Annotated[Workers, Group.ENGINE] = Field(

@@ -32,6 +32,7 @@ class GatewayConfig:
     legacy_keys: bool = False
     cors_origins: tuple[str, ...] = ()  # besides the service's own
     stored_responses: int = 1000  # at most; 0: none
+    stored_response_bytes: int = 256 * 1024 * 1024  # of all of them, or of each key's
     separate_tenants: bool = False  # clients with different keys share no cache
     remote_hosts: tuple[str, ...] = ()  # besides this machine: where registered models may be
     hosts: tuple[str, ...] = ()  # names of the service besides its own
