@@ -31,7 +31,7 @@ ORDER = {
     "workers": """
         .
         encoder engine
-        speculation
+        decisions speculation
         run
         kv
         graph sampling
@@ -40,6 +40,7 @@ ORDER = {
     """,
     "cache": """
         install
+        disk
         convert remote
         convert/graph convert/tokenizer
         convert/quantization
