@@ -60,6 +60,16 @@ class Settings(BaseSettings):
         description="The path of a Unix socket to listen on as well. Only programs of the same "
         "user can connect to it. Empty: none.",
     )
+    tls_certificate: Annotated[SocketPath, Group.NETWORK] = Field(
+        default="",
+        description="The file of a certificate for TLS, in PEM form, with those of its issuers. "
+        "The service then speaks https only, except on the Unix socket. Empty: no TLS.",
+    )
+    tls_key: Annotated[SocketPath, Group.NETWORK] = Field(
+        default="",
+        description="The file of the certificate's private key, in PEM form and without a "
+        "password. Empty: it is in the certificate's file.",
+    )
     ollama_port: Annotated[int, Group.NETWORK] = Field(
         default=0,
         ge=0,

@@ -39,6 +39,8 @@ class GatewayConfig:
     keys_demanded: bool = False
     keys: tuple[ApiKey, ...] = ()  # besides those of the home's file
     gateways: int = 1  # processes that share the port
+    certificate: str = ""  # PEM file for TLS; empty: no TLS
+    private_key: str = ""  # PEM file
 
     @property
     def models_path(self) -> str:
@@ -48,4 +50,4 @@ class GatewayConfig:
     @property
     def url(self) -> str:
         """Where a client on this machine reaches the service."""
-        return local_url(self.host, self.port)
+        return local_url(self.host, self.port, "https" if self.certificate else "http")
