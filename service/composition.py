@@ -130,7 +130,10 @@ def build_supervisor(
         keys_demanded=exposure.demands_keys(settings),
         keys=tuple(keys),
         gateways=settings.gateways,
+        certificate=settings.tls_certificate,
+        private_key=settings.tls_key or settings.tls_certificate,
         stored_responses=settings.stored_responses,
+        stored_response_bytes=settings.stored_response_mb * 1024 * 1024,
         separate_tenants=settings.tenants == "keys",
     )
     return Supervisor(
@@ -156,7 +159,7 @@ def build_supervisor(
             )
             for number in range(settings.gateways)
         ],
-        ready=lambda: told.ready(url(listener), settings.model),
+        ready=lambda: told.ready(url(listener, gateway.certificate), settings.model),
         patience=patience(settings.stall_seconds),
         each_turn=_log_keeper(home.logs),
     )

@@ -60,6 +60,16 @@ class Settings(BaseSettings):
         description="The path of a Unix socket to listen on as well. Only programs of the same "
         "user can connect to it. Empty: none.",
     )
+    tls_certificate: Annotated[SocketPath, Group.NETWORK] = Field(
+        default="",
+        description="The file of a certificate for TLS, in PEM form, with those of its issuers. "
+        "The service then speaks https only, except on the Unix socket. Empty: no TLS.",
+    )
+    tls_key: Annotated[SocketPath, Group.NETWORK] = Field(
+        default="",
+        description="The file of the certificate's private key, in PEM form and without a "
+        "password. Empty: it is in the certificate's file.",
+    )
     ollama_port: Annotated[int, Group.NETWORK] = Field(
         default=0,
         ge=0,
@@ -130,7 +140,14 @@ class Settings(BaseSettings):
         ge=0,
         le=1_000_000,
         description="The number of answers of /v1/responses that are stored. An answer is stored "
-        "for 30 days. 0: none.",
+        "for 30 days. Where keys are needed, each key has this number. 0: none.",
+    )
+    stored_response_mb: Annotated[int, Group.MODELS] = Field(
+        default=256,
+        ge=1,
+        le=1_000_000,
+        description="The size of the stored answers, in MB. The oldest make room for new ones. "
+        "Where keys are needed, each key has this size.",
     )
 
     workers: Annotated[Workers, Group.ENGINE] = Field(

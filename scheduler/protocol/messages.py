@@ -202,6 +202,7 @@ class Totals(msgspec.Struct, frozen=True, omit_defaults=True):
     cached_tokens: int = 0
     accepted_prediction_tokens: int = 0
     rejected_prediction_tokens: int = 0
+    malformed_frames: int = 0  # that came to the scheduler and were dropped
 
 
 class Status(Message, frozen=True):

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import ssl
 import stat
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -16,7 +19,7 @@ from cupola.cache.home import Home
 from cupola.cache.system.api_keys import ApiKey, KeyFile, digest, matching, new_key
 from cupola.client.running_service import find, is_ready
 from cupola.client.sdk.connection import Connection
-from cupola.service.exposure import ExposedError, demands_keys, keys, local_key
+from cupola.service.exposure import ExposedError, check_certificate, demands_keys, keys, local_key
 from cupola.service.settings import Settings
 from tests.service.running_service import PATIENCE, Service
 
@@ -107,3 +110,61 @@ def test_a_whole_service_with_keys(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         assert running.process.wait(PATIENCE) == 0
     assert key not in log and own not in log
     assert not home.local_key.exists()
+
+
+# -- TLS -------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> Path:
+    """A certificate for another name, with its key in the same file."""
+    openssl = shutil.which("openssl")
+    if openssl is None:
+        pytest.skip("needs openssl to make a certificate")
+    file, key = tmp_path / "certificate.pem", tmp_path / "key.pem"
+    made = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2"
+    subprocess.run(
+        [openssl, *made.split(), "-subj", "/CN=box.example", "-keyout", key, "-out", file],
+        check=True,
+        capture_output=True,
+    )
+    file.write_text(file.read_text() + key.read_text())
+    return file
+
+
+def test_a_certificate_is_checked_before_the_start(certificate: Path, tmp_path: Path) -> None:
+    check_certificate(Settings(home=tmp_path))
+    check_certificate(Settings(home=tmp_path, tls_certificate=str(certificate)))
+    wrong: tuple[dict[str, Any], ...] = (
+        {"tls_key": str(certificate)},
+        {"tls_certificate": str(tmp_path / "none.pem")},
+        {"tls_certificate": str(certificate), "tls_key": str(tmp_path)},
+    )
+    for given in wrong:
+        with pytest.raises(ExposedError, match="tls_"):
+            check_certificate(Settings(home=tmp_path, **given))
+
+
+def test_a_whole_service_with_tls(
+    certificate: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its own commands trust its certificate; the Unix socket has none; nothing else is spoken."""
+    settings = {"backend": "echo", "model": "", "tls_certificate": certificate}
+    monkeypatch.setenv("CUPOLA_HOME", str(tmp_path))
+    with Service(tmp_path, uds=tmp_path / "socket", **settings) as running:
+        url = running.wait_for(r"ready on (https://\S+)")[1]
+        service = find(Home(tmp_path))
+        assert service is not None and service.url == url and is_ready(service)
+        trusted = ssl.create_default_context(cafile=str(certificate))
+        trusted.check_hostname = False
+        with httpx2.Client(verify=trusted, timeout=PATIENCE) as http:
+            answer = http.get(f"{url}/health")
+            assert (answer.status_code, answer.http_version) == (200, "HTTP/1.1")
+        with httpx2.Client(timeout=PATIENCE) as http:
+            with pytest.raises(httpx2.ConnectError):  # whom nobody has told of the certificate
+                http.get(f"{url}/health")
+            with pytest.raises(httpx2.HTTPError):
+                http.get(f"{url.replace('https', 'http')}/health")
+        unix = httpx2.HTTPTransport(uds=str(tmp_path / "socket"))
+        with httpx2.Client(transport=unix, timeout=PATIENCE) as http:
+            assert http.get("http://localhost/health").status_code == 200
