@@ -25,12 +25,13 @@ ORDER = {
         core/schemas
         core
         openapi
+        access
         http
     """,
     "workers": """
         .
         encoder engine
-        speculation
+        decisions speculation
         run
         kv
         graph sampling
@@ -39,6 +40,7 @@ ORDER = {
     """,
     "cache": """
         install
+        disk
         convert remote
         convert/graph convert/tokenizer
         convert/quantization
