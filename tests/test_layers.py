@@ -62,6 +62,7 @@ ORDER = {
     """,
     "cache": """
         install
+        convert/whisper
         convert remote
         convert/graph convert/tokenizer
         convert/quantization
