@@ -43,6 +43,11 @@ class Home:
         return self.models / ".prepacked"
 
     @property
+    def uses(self) -> Path:
+        """Notes of when models were last in memory."""
+        return self.root / "cache" / "uses"
+
+    @property
     def foundry_catalog(self) -> Path:
         """Foundry Local's list of models; its SDKs read it."""
         return self.models / "foundry.modelinfo.json"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -11,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from cupola.cache.catalog import ExecutionProvider
+from cupola.cache.disk.prepacked_entries import limit_bytes, tidy
 from cupola.cache.home import Home
 from cupola.cache.store import ModelCache
 from cupola.gateway.core.config import GatewayConfig
@@ -55,6 +57,7 @@ def serve(settings: Settings, listeners: Sequence[socket.socket], told: Told) ->
         text = f"no folder for temporary files can be made; set TMPDIR to another place: {error}"
         raise GaveUpError(text) from None
     ModelCache(home).publish()  # other programs may have changed what is on the disk
+    tidy(home, limit_bytes(home, settings.shared_weights_disk_mb), time.time())
     try:
         build_supervisor(settings, listeners, endpoint, told).run()
     finally:
@@ -183,6 +186,7 @@ def worker_configs(
         context=settings.context,
         threads=threads,
         home=Home(settings.home) if maps_weights else None,
+        shared_disk_mb=settings.shared_weights_disk_mb,
         shares=shares_weights(settings),
         block_bytes=settings.block_weights_mb * 1024 * 1024,
         lane_bytes=settings.lane_weights_mb * 1024 * 1024,
@@ -199,7 +203,17 @@ def worker_configs(
         options = replace(engine, device=int(device.partition(":")[2]))
         if provider is not ExecutionProvider.CPU:
             options = replace(options, home=None, shares=False)
-        configs.append(WorkerConfig(name, provider, options, settings.model_ttl, models, pinned))
+        configs.append(
+            WorkerConfig(
+                name,
+                provider,
+                options,
+                settings.model_ttl,
+                models,
+                pinned,
+                home=Home(settings.home),
+            )
+        )
     return configs
 
 

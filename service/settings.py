@@ -224,6 +224,13 @@ class Settings(BaseSettings):
         "file in the models' folder that the workers map. 'auto' shares it where there are "
         "several workers. 'no' gives each worker its own copy.",
     )
+    shared_weights_disk_mb: Annotated[int, Group.MEMORY] = Field(
+        default=0,
+        ge=0,
+        description="The most that files of shared weights may take on the disk, in MB. Those "
+        "that were unused longest are deleted first, and all that were unused for 30 days. "
+        "0: a quarter of the disk.",
+    )
     block_weights_mb: Annotated[int, Group.MEMORY] = Field(
         default=512,
         ge=0,

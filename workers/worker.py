@@ -7,7 +7,7 @@ the worker, ``main.py``, calls ``loaded`` at the end of the load.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -121,6 +121,12 @@ class Worker:
             self._remove(resident, now)
         return [self.heartbeat(now), *answers] if expired else []
 
+    def outdate(self, model_ids: Iterable[str]) -> None:
+        """The files of these models were deleted or replaced: unload them when they are idle."""
+        for model_id in model_ids:
+            if (resident := self._residency.models.get(model_id)) is not None:
+                resident.outdated = True
+
     def rest(self, now: float) -> bool:
         """Let the models give memory back that nobody has used for a while. True: some did."""
         resting = self._residency.resting(now)
@@ -184,7 +190,7 @@ class Worker:
     def _on_submit(self, message: Submit | LoadModel, now: float) -> list[FromWorker]:
         self.preload(message.model, now)
         resident = self._residency.models[message.model.id]
-        if resident.unloads:  # a model in steady use would never be unloaded otherwise
+        if resident.ends:  # a model in steady use would never be unloaded otherwise
             resident.after_unload.append(message)
             return []
         self._residency.touch(resident, message.ttl, now)

@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 
 from cupola.cache.catalog import ModelVariant, UnknownModelError
+from cupola.cache.convert.whisper.whisper_files import is_whisper
 from cupola.cache.errors import CacheError, NoSpaceError, NotCachedError
 from cupola.cache.home import Home
 from cupola.cache.install.exclusive import exclusive
@@ -19,7 +20,6 @@ from cupola.cache.quality import MAX_COMPARED_BYTES
 from cupola.cache.source_note import SourceNote
 from cupola.cache.store import CachedModel, ModelCache
 from cupola.cache.system.digests import write_model_digests
-from cupola.cache.whisper_files import is_whisper
 
 # Times the model's size. The wheel and the GGUF in it, or the GGUF and the model, are on the disk
 # at the same time, and a GGUF is at most about as large as the model.

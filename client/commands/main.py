@@ -20,6 +20,7 @@ from cupola.client import home
 from cupola.client.commands import run_command
 from cupola.client.commands.models import (
     cache_command,
+    cache_upkeep_command,
     model_command,
     model_list_command,
     model_load_command,
@@ -102,7 +103,7 @@ _GROUPS: dict[str, tuple[str, Commands]] = {
         },
     ),
     "cache": (
-        "Look at the models on this disk.",
+        "Look at the models on this disk, check them and make room.",
         {
             "list": cache_command.list_cached,
             "ls": cache_command.list_cached,
@@ -112,6 +113,8 @@ _GROUPS: dict[str, tuple[str, Commands]] = {
             "remove": cache_command.remove,
             "rm": cache_command.remove,
             "clear": cache_command.clear,
+            "prune": cache_upkeep_command.prune,
+            "verify": cache_upkeep_command.verify,
         },
     ),
     "config": (

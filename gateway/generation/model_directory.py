@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import anyio.to_thread
 import msgspec
@@ -22,7 +23,10 @@ Key = tuple[str, ExecutionProvider | None]
 
 
 class ModelDirectory:
-    """Finds models by id, name or alias. The disk is read in threads, and not for each request."""
+    """Finds models by id, name or alias. The disk is read in threads, and not for each request.
+
+    For each request it is only asked whether the model's folder is still there.
+    """
 
     def __init__(self, cache: ModelCache, default: str = "", context: int = 0) -> None:
         """``default``: the name of the model that is meant where none is named.
@@ -43,7 +47,7 @@ class ModelDirectory:
         name = name or self._default
         key = (name, provider)
         expires_at, model = self._found.get(key, (0.0, None))
-        if model is None or expires_at < time.monotonic():
+        if model is None or expires_at < time.monotonic() or _has_gone(model):
             cached = await (self.cached(name) if provider is None else self._built_for(*key))
             model = LocalModel(cached.variant.id, str(cached.path), cached.variant.provider)
             if len(self._found) >= MAX_REMEMBERED:
@@ -104,3 +108,7 @@ class ModelDirectory:
             context_length=min(variant.context_length, self._context),
             max_output_tokens=min(variant.max_output_tokens, self._context),
         )
+
+
+def _has_gone(model: LocalModel) -> bool:
+    return not Path(model.path).is_dir()
