@@ -3,7 +3,7 @@
 
 PYTHON ?= python3
 ARGS ?=
-TEST_PROCESSES ?= 2
+TEST_PROCESSES ?= 3
 SCENARIOS ?= Chat LongPrompt SharedPrompt Agent Structured
 VENV := .venv
 BIN := $(VENV)/bin

@@ -14,6 +14,8 @@ from http.client import HTTPConnection, HTTPException, HTTPResponse
 from typing import Any
 from urllib.parse import urlsplit
 
+from cupola.client.local_key import headers_for
+
 
 class RefusedError(OSError):
     """Nothing listens there."""
@@ -55,10 +57,11 @@ def open_reply(
     except OSError as error:
         raise RefusedError(str(error)) from error
     try:
+        headers = headers_for(url)
         if body is None:
-            connection.request(method, path)
+            connection.request(method, path, headers=headers)
         else:
-            headers = {"Content-Type": "application/json"}
+            headers["Content-Type"] = "application/json"
             connection.request(method, path, json.dumps(body).encode(), headers)
         yield connection.getresponse()
     except TimeoutError as error:

@@ -50,7 +50,7 @@ class Settings(BaseSettings):
         default="localhost",
         min_length=1,
         description="The address to listen on. 'localhost' is this machine, by IPv4 and by IPv6. "
-        "'0.0.0.0' serves the whole network; the API asks for no password.",
+        "'0.0.0.0' serves the whole network, and then clients need API keys: see 'cupola keys'.",
     )
     port: Annotated[int, Group.NETWORK] = Field(
         default=5273, ge=0, le=65535, description="The port to listen on. 0: any free port."
@@ -233,6 +233,13 @@ class Settings(BaseSettings):
         "file in the models' folder that the workers map. 'auto' shares it where there are "
         "several workers. 'no' gives each worker its own copy.",
     )
+    shared_weights_disk_mb: Annotated[int, Group.MEMORY] = Field(
+        default=0,
+        ge=0,
+        description="The most that files of shared weights may take on the disk, in MB. Those "
+        "that were unused longest are deleted first, and all that were unused for 30 days. "
+        "0: a quarter of the disk.",
+    )
     block_weights_mb: Annotated[int, Group.MEMORY] = Field(
         default=512,
         ge=0,
@@ -250,6 +257,23 @@ class Settings(BaseSettings):
         "Lower it to save memory. 0: never.",
     )
 
+    api_keys: Annotated[Literal["network", "always"], Group.SECURITY] = Field(
+        default="network",
+        description="When clients need an API key. 'network': when other machines can reach the "
+        "service. 'always': also on this machine, as for a service behind a proxy. "
+        "'cupola keys add' makes keys; CUPOLA_API_KEY and CUPOLA_ADMIN_KEY can hold one each.",
+    )
+    insecure: Annotated[Literal["no", "yes"], Group.SECURITY] = Field(
+        default="no",
+        description="Whether a service that other machines can reach needs no API keys. 'yes' "
+        "lets whoever reaches the port use the models.",
+    )
+    hosts: Annotated[Names, Group.SECURITY] = Field(
+        default="",
+        description="Names by which clients call this service, besides its own. They are names or "
+        "patterns such as '*.example.org', separated by commas. Requests with another Host header "
+        "are refused, so that no web page can pass itself off as this service.",
+    )
     cors_origins: Annotated[Names, Group.SECURITY] = Field(
         default="",
         description="Web pages that may use the service: origins, separated by commas. An example "

@@ -10,12 +10,11 @@ import subprocess
 import sys
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from itertools import pairwise
 from pathlib import Path
-from xml.etree import ElementTree
 
 import pytest
 
+from tests import rooms
 from tests.imports import PACKAGES, ROOT, Import, everyones, ours, sources
 
 # What each package may import besides itself.
@@ -34,62 +33,6 @@ ALLOWED = {
     ),
 }
 
-# The folders of a package, from the top down: each may import those below it. A line is a level;
-# the folders of one level do not import each other. "." is the package's own folder.
-ORDER = {
-    "gateway": """
-        .
-        foundry operations tokens
-        openai/responses
-        anthropic ollama openai
-        openai/body
-        generation
-        toolcalls
-        core/schemas
-        core
-        openapi
-        http
-    """,
-    "workers": """
-        .
-        encoder engine
-        speculation
-        run
-        kv
-        graph sampling
-        grammar device
-        model
-    """,
-    "cache": """
-        install
-        convert remote
-        convert/graph convert/tokenizer
-        convert/quantization
-        convert/quality
-        convert/weights
-        convert/formats
-        .
-        system
-    """,
-    "scheduler": """
-        .
-        protocol
-    """,
-    "client": """
-        commands
-        commands/models
-        commands/service
-        commands/common
-        terminal
-        sdk
-        .
-    """,
-    "service": """
-        .
-        output
-    """,
-}
-SVG = "{http://www.w3.org/2000/svg}"
 FEWEST, MOST = 3, 20  # modules in a folder
 
 # Libraries that only these files may use. A folder's name stands for all of its files.
@@ -142,17 +85,6 @@ def folder(file: str) -> str:
     return file.rpartition("/")[0]
 
 
-def levels(package: str) -> Mapping[str, int]:
-    """How far below the top each folder of a package is."""
-    lines = ORDER.get(package, ".").split("\n")
-    rows = [line.split() for line in lines if line.strip()]
-    return {
-        package if name == "." else f"{package}/{name}": depth
-        for depth, row in enumerate(rows)
-        for name in row
-    }
-
-
 def test_the_packages_are_there() -> None:
     assert {Path(found.file).parts[0] for found in ours()} == set(PACKAGES)
 
@@ -174,7 +106,7 @@ def test_packages_import_one_way() -> None:
 
 @pytest.mark.parametrize("package", PACKAGES)
 def test_folders_import_downwards(package: str) -> None:
-    depth = levels(package)
+    depth = rooms.levels(package)
     folders = {folder(path.relative_to(ROOT).as_posix()) for path in sources(package)}
     assert folders == set(depth), "a folder without a level"
     wrong = []
@@ -188,23 +120,8 @@ def test_folders_import_downwards(package: str) -> None:
     assert wrong == []
 
 
-@pytest.mark.parametrize("package", PACKAGES)
-def test_the_picture_shows_the_folders_in_their_order(package: str) -> None:
-    drawn = ElementTree.parse(ROOT / "docs" / "rooms.svg").getroot()
-    rooms: dict[str, list[tuple[float, str]]] = {}  # each package's rows from the top down
-    elements = [element for element in drawn if element.tag in (f"{SVG}rect", f"{SVG}text")]
-    current = ""
-    for shape, label in pairwise(elements):
-        if label.get("class") == "name":
-            current = label.text or ""
-        elif shape.get("class") == "room":
-            rooms.setdefault(current, []).append((float(shape.get("y", 0)), label.text or ""))
-        elif shape.get("class") == "own":
-            rooms.setdefault(current, []).append((float(shape.get("y", 0)), "."))
-    depth = levels(package)
-    shown = [(y, package if name == "." else f"{package}/{name}") for y, name in rooms[package]]
-    assert {name for _, name in shown} == set(depth)
-    assert [depth[name] for _, name in sorted(shown)] == sorted(depth.values())
+def test_the_picture_shows_the_folders_in_their_order() -> None:
+    assert rooms.PICTURE.read_text(encoding="utf-8") == rooms.drawn(), "python -m tests.rooms"
 
 
 def test_no_two_files_import_each_other_in_a_circle() -> None:

@@ -39,6 +39,7 @@ class EngineOptions:
     prefix_bytes: int = 0  # memory for those of ended sequences, beside ``kv_bytes``
     device: int = 0  # which of the provider's devices
     home: Home | None = None  # its cache may hold weights that sessions map; None: no such cache
+    shared_disk_mb: int = 0  # the most that such weights take there; 0: a quarter of the disk
     shares: bool = False  # map the weights, because other workers map them as well
     # The largest weights of which a second copy, in blocks, is kept for steps of few tokens. There
     # is none if workers share weights.
@@ -163,7 +164,9 @@ def _cpu_session(folder: ModelFolder, options: EngineOptions, device: Device) ->
     from cupola.workers.run.prepacked import PrepackedWeights
 
     home = options.home
-    prepacked = PrepackedWeights(home, folder.path, device) if home else None
+    prepacked = (
+        PrepackedWeights(home, folder.path, device, options.shared_disk_mb) if home else None
+    )
     width, threads, slots = options.step_tokens, options.threads, options.slots
     if options.int8_cache and prepacked is not None:
         try:

@@ -20,12 +20,14 @@ from cupola.client import home
 from cupola.client.commands import run_command
 from cupola.client.commands.models import (
     cache_command,
+    cache_upkeep_command,
     model_command,
     model_list_command,
     model_load_command,
 )
 from cupola.client.commands.service import (
     config_command,
+    keys_command,
     log_command,
     server_command,
     service_command,
@@ -102,7 +104,7 @@ _GROUPS: dict[str, tuple[str, Commands]] = {
         },
     ),
     "cache": (
-        "Look at the models on this disk.",
+        "Look at the models on this disk, check them and make room.",
         {
             "list": cache_command.list_cached,
             "ls": cache_command.list_cached,
@@ -112,7 +114,13 @@ _GROUPS: dict[str, tuple[str, Commands]] = {
             "remove": cache_command.remove,
             "rm": cache_command.remove,
             "clear": cache_command.clear,
+            "prune": cache_upkeep_command.prune,
+            "verify": cache_upkeep_command.verify,
         },
+    ),
+    "keys": (
+        "Make and remove the API keys of a service that others can reach.",
+        {"add": keys_command.add, "list": keys_command.list_keys, "remove": keys_command.remove},
     ),
     "config": (
         "Show and change the settings.",

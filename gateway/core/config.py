@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from cupola.cache.catalog import ExecutionProvider
 from cupola.cache.home import Home
+from cupola.cache.system.api_keys import ApiKey
 from cupola.cache.system.local_url import local_url
 
 if TYPE_CHECKING:
@@ -33,6 +34,10 @@ class GatewayConfig:
     stored_responses: int = 1000  # at most; 0: none
     separate_tenants: bool = False  # clients with different keys share no cache
     remote_hosts: tuple[str, ...] = ()  # besides this machine: where registered models may be
+    hosts: tuple[str, ...] = ()  # names of the service besides its own
+    keys_demanded: bool = False
+    keys: tuple[ApiKey, ...] = ()  # besides those of the home's file
+    gateways: int = 1  # processes that share the port
 
     @property
     def models_path(self) -> str:

@@ -15,8 +15,9 @@ import msgspec
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from cupola.cache.system.local_url import is_loopback
+from cupola.gateway.access.client import current_client
 from cupola.gateway.core.remote_models import RemoteModel, RemoteModels
-from cupola.gateway.http.cors import is_loopback
 from cupola.gateway.http.disconnect import cancelled_on_disconnect
 from cupola.gateway.http.error_formats import error_response
 from cupola.gateway.http.errors import NO_RETRY, SERVER_ERROR, ApiError
@@ -48,7 +49,8 @@ class Proxy:
             return await self._app(scope, receive, send)
         message = await receive()  # BodyReader hands the whole body over in one
         body = message.get("body", b"")
-        if model := self._remote.find(_model_in(body)):
+        model = self._remote.find(_model_in(body))
+        if model is not None and current_client().may_use(model.name):
             return await _pass_on(model, body, scope, receive, send)
         first: Message | None = message
 

@@ -11,10 +11,10 @@ from starlette.responses import Response
 
 from cupola.cache.catalog import UnknownModelError
 from cupola.cache.errors import NotCachedError
+from cupola.cache.system.local_url import is_loopback
 from cupola.gateway.core.remote_models import RemoteModel, RemoteModels
 from cupola.gateway.foundry.body import RegisterBody, read_registration
 from cupola.gateway.generation.model_directory import ModelDirectory
-from cupola.gateway.http.cors import is_loopback
 from cupola.gateway.http.errors import SERVER_ERROR, ApiError
 from cupola.scheduler.protocol.lines import MAX_LINE_BYTES, LineError
 

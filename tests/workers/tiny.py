@@ -10,6 +10,7 @@ from typing import Any
 
 from cupola.cache.catalog import ExecutionProvider
 from cupola.scheduler.protocol.messages import LocalModel, Output, SamplingParams, Text, Work
+from cupola.workers.engine.answer import Answer
 from cupola.workers.engine.engine import Engine
 from cupola.workers.engine.prefix_cache import PrefixCache
 from cupola.workers.engine.sequence import Reproducible
@@ -107,7 +108,7 @@ def drain(backend: Engine) -> dict[str, list[Any]]:
 def drain_waiting(backend: Engine) -> dict[str, list[Any]]:
     """The same, waiting for grammars to be compiled."""
     for sequence in list(backend.waiting):
-        if sequence.grammar is not None:
+        if isinstance(sequence, Answer) and sequence.grammar is not None:
             wait([sequence.grammar])
     return drain(backend)
 

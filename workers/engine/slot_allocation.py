@@ -47,6 +47,11 @@ class SlotAllocator:
         return self.table.free
 
     @property
+    def free_for_copies(self) -> int:
+        """How many slots can take a copy of what another one holds."""
+        return self.free if self._cache.copies else 0
+
+    @property
     def committed(self) -> int:
         """How many positions of all slots are in memory."""
         touched = {slot.index: slot.touched for slot in self.table.slots}
@@ -127,6 +132,12 @@ class SlotAllocator:
         """So many of the sequence's draft tokens turned out to be right."""
         if sequence.slot is not None:
             self.table.extend(sequence.slot, count, exact=sequence.reproducible)
+
+    def shorten(self, sequence: Sequence, length: int) -> None:
+        """The sequence goes on behind its first ``length`` cached tokens, over the others."""
+        if sequence.slot is not None and length < sequence.slot.length:
+            self.table.shorten(sequence.slot, length)
+            self._cache.claim(sequence.slot.index, length)
 
     def shrink(self, positions: int) -> None:
         """Give back the oldest caches until no more positions than these are in memory."""

@@ -341,6 +341,7 @@ def test_a_broken_model_leaves_nothing(home: Home, hub: HubServer, gguf: bytes) 
     assert left_over(home) == []
 
 
+@pytest.mark.slow
 def test_of_two_processes_one_loads_and_the_other_watches(
     home: Home, hub: HubServer, gguf: bytes
 ) -> None:
@@ -366,6 +367,7 @@ def test_of_two_processes_one_loads_and_the_other_watches(
     assert left_over(home) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("silent", [True, False], ids=["no byte", "half of the file"])
 def test_a_cancelled_download_ends_by_itself_and_goes_on(
     home: Home, hub: HubServer, gguf: bytes, silent: bool
@@ -404,6 +406,7 @@ def test_what_a_kill_at_the_very_end_leaves_goes_with_the_next_look(
     assert left_over(home) == ["partial-other"]
 
 
+@pytest.mark.slow
 def test_kills_at_random_moments(home: Home, hub: HubServer, gguf: bytes) -> None:
     hub.add(REPOSITORY, {"tiny-q8_0.gguf": gguf})
     [path] = hub.storage.files
