@@ -229,6 +229,15 @@ class Settings(BaseSettings):
         description="The memory of each worker's KV cache, in MB. 0: half of the free memory, "
         "divided among the workers.",
     )
+    prefix_cache_mb: Annotated[int, Group.MEMORY] = Field(
+        default=-1,
+        ge=-1,
+        description="The memory in which each worker keeps the beginnings of earlier prompts and "
+        "answers, beside the KV cache, in MB. A prompt that begins like one of them is read from "
+        "there on. Each model on a CPU may take so much; the least recently used goes first, and "
+        "all of it after ten minutes without a request. 0: only slots that are free keep what ran "
+        "in them. -1: a quarter of the free memory, divided among the workers.",
+    )
     kv_cache: Annotated[Literal["model", "int8"], Group.MEMORY] = Field(
         default="model",
         description="The precision of the KV cache of models on CPUs. 'model' keeps keys and "
