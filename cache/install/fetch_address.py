@@ -76,7 +76,7 @@ class Offer(msgspec.Struct, frozen=True):
     def digest(self) -> str:
         """The SHA-256 of the weights; of several files, that of their digests."""
         hashes = [file.sha256 for file in self.files if file.sha256]
-        if self.kind == "encoder" or len(hashes) == 1:
+        if self.kind in ("encoder", "whisper") or len(hashes) == 1:
             return self.files[0].sha256
         return hashlib.sha256("".join(hashes).encode()).hexdigest() if hashes else ""
 

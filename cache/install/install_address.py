@@ -19,6 +19,7 @@ from cupola.cache.install.fetch_package import fetched_package
 from cupola.cache.install.install import describe, described, import_as, install
 from cupola.cache.model_address import Address, HubAddress, PipAddress, parse_address
 from cupola.cache.progress import Progress, silent
+from cupola.cache.remote.hub_files import TASKS
 from cupola.cache.staging import staging
 from cupola.cache.store import CachedModel, ModelCache
 
@@ -63,20 +64,19 @@ def _load_and_make(
 ) -> CachedModel:
     if isinstance(address, PipAddress):
         with fetched_package(address, home, progress) as (offer, folder):
-            variant = described(alias or offer.name, task=_task(offer))
+            variant = described(alias or offer.name, task=TASKS.get(offer.kind, "chat-completion"))
             return _make(offer, folder, variant, alias, bits, home, progress)
     offer = look_up(address)
     offer.check_family()
     variant = described(
-        alias or offer.name, publisher=offer.publisher, license=offer.license, task=_task(offer)
+        alias or offer.name,
+        publisher=offer.publisher,
+        license=offer.license,
+        task=TASKS.get(offer.kind, "chat-completion"),
     )
     room = offer.size if offer.kind == "genai" else room_for(variant, offer.size)
     with fetched(offer, home, progress, room) as folder:
         return _make(offer, folder, variant, alias, bits, home, progress)
-
-
-def _task(offer: Offer) -> str:
-    return "embeddings" if offer.kind == "encoder" else "chat-completion"
 
 
 def _make(
@@ -101,7 +101,7 @@ def _make(
         with one_of_this_name(found, home, progress):
             return adopt(folder, found, home, offer.note)
     digest = offer.digest or sha256_of(first, progress)
-    if offer.kind == "encoder":
+    if offer.kind in TASKS:
         with one_of_this_name(variant, home, progress) as shared, staging(home) as work:
             convert_into_place(first, work, variant, digest, home, shared, offer.note)
         return ModelCache(home).find(variant.id)

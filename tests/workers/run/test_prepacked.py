@@ -112,6 +112,7 @@ def test_an_entry_is_made_once(home: Home, model: Path):
     assert list(home.downloads.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_two_processes_make_it_once(home: Home, model: Path):
     command = [sys.executable, "-c", OPEN, str(home.root), str(model)]
     both = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
