@@ -1,12 +1,12 @@
-"""Some mutated frames at each socket. By hand: python loadtests/fuzz_frames.py --frames 1000000"""
+"""Some mutated frames at each socket. Many more by hand: ``cupola.loadtests.fuzz_frames``."""
 
 from __future__ import annotations
 
 import random
 
 import pytest
-from fuzz_frames import FUZZERS, mutated
 
+from cupola.loadtests.fuzz_frames import FUZZERS, mutated
 from cupola.scheduler.protocol.messages import MalformedFrameError, decode_to_scheduler
 
 
