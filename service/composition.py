@@ -193,12 +193,15 @@ def worker_configs(
     threads = max(1, (settings.threads or cores()) // len(devices))
     int8_cache = settings.kv_cache == "int8"  # it needs two sessions, which map the same weights
     maps_weights = settings.shared_weights != "no" or int8_cache
+    free = available_bytes() // len(devices)
+    prefix_mb = settings.prefix_cache_mb
     engine = EngineOptions(
         backend=settings.backend,
         slots=settings.slots,
         step_tokens=settings.step_tokens,
         itl_seconds=settings.itl_ms / 1000,
-        kv_bytes=settings.kv_memory_mb * 1024 * 1024 or available_bytes() // (2 * len(devices)),
+        kv_bytes=settings.kv_memory_mb * 1024 * 1024 or free // 2,
+        prefix_bytes=free // 4 if prefix_mb < 0 else prefix_mb * 1024 * 1024,
         context=settings.context,
         threads=threads,
         home=Home(settings.home) if maps_weights else None,

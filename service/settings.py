@@ -126,8 +126,8 @@ class Settings(BaseSettings):
     )
     catalogs: Annotated[Names, Group.MODELS] = Field(
         default="",
-        description="Catalogs beside the built-in one: files and https: addresses, "
-        "separated by commas. Their form is in docs/models.md; "
+        description="Catalogs beside the built-in one: files, https: addresses, and 'azure' for "
+        "Foundry Local's own, separated by commas. Their form is in docs/models.md; "
         "'cupola model list --refresh' fetches those on servers.",
     )
     aliases: Annotated[Aliases, Group.MODELS] = Field(
@@ -228,6 +228,15 @@ class Settings(BaseSettings):
         ge=0,
         description="The memory of each worker's KV cache, in MB. 0: half of the free memory, "
         "divided among the workers.",
+    )
+    prefix_cache_mb: Annotated[int, Group.MEMORY] = Field(
+        default=-1,
+        ge=-1,
+        description="The memory in which each worker keeps the beginnings of earlier prompts and "
+        "answers, beside the KV cache, in MB. A prompt that begins like one of them is read from "
+        "there on. Each model on a CPU may take so much; the least recently used goes first, and "
+        "all of it after ten minutes without a request. 0: only slots that are free keep what ran "
+        "in them. -1: a quarter of the free memory, divided among the workers.",
     )
     kv_cache: Annotated[Literal["model", "int8"], Group.MEMORY] = Field(
         default="model",

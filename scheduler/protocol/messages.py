@@ -85,6 +85,8 @@ class Serving(msgspec.Struct, frozen=True, omit_defaults=True):
     # Whether the same request can have the same answer again, to the bit, as was tested when the
     # model was loaded; None: it generates no text.
     reproducible: bool | None = None
+    kept_bytes: int = 0  # keys and values of earlier prompts, beside those in slots
+    kept_hits: int = 0  # tokens of prompts that were found there
 
 
 # -- gateway -> scheduler, some of them on to workers ----------------------------------------------

@@ -7,6 +7,8 @@ from collections import deque
 from collections.abc import Callable
 from functools import partial
 
+from msgspec.structs import replace
+
 from cupola.scheduler.protocol.messages import (
     Decide,
     Decode,
@@ -23,6 +25,7 @@ from cupola.workers.engine.draft_planner import DraftPlanner
 from cupola.workers.engine.fork import more_forks
 from cupola.workers.engine.invariants import violations
 from cupola.workers.engine.plan import Step, plan
+from cupola.workers.engine.prefix_cache import PrefixCache
 from cupola.workers.engine.recovery import Recovery
 from cupola.workers.engine.request_timings import RequestTimings
 from cupola.workers.engine.rows import is_exact, row_of
@@ -56,10 +59,11 @@ class Engine:
         positions: int,
         wake: Callable[[], None] = lambda: None,
         reproducible: Reproducible = "asked",
+        prefixes: PrefixCache | None = None,
     ) -> None:
         """``positions``: the most keys and values in memory at once, but at least one full context.
         ``wake`` is called from another thread when the engine has new work. ``reproducible``: which
-        requests must have the same answer again."""
+        requests must have the same answer again. ``prefixes`` keeps what slots cannot hold."""
         self.session = session
         self._step_budget = step_budget
         self._context = folder.context
@@ -69,7 +73,9 @@ class Engine:
             folder, codec, session.vocabulary, constraints, wake, reproducible
         )
         self._masks = MaskBatch(session.slots, session.vocabulary, ends)
-        self.slots = SlotAllocator(session.cache, session.slots, max(positions, folder.context))
+        self.prefixes = prefixes
+        positions = max(positions, folder.context)
+        self.slots = SlotAllocator(session.cache, session.slots, positions, prefixes)
         self._drafts = DraftPlanner(session, self.slots, folder.context)
         self._selection = TokenSelection(self._masks, self.slots, codec.token_bytes)
         self._texts: TextIntake[Accepted] = TextIntake(codec, wake)
@@ -80,7 +86,10 @@ class Engine:
 
     @property
     def serving(self) -> Serving:
-        return self.session.serving
+        if self.prefixes is None:
+            return self.session.serving
+        kept, hits = self.prefixes.kept_bytes, self.prefixes.hits
+        return replace(self.session.serving, kept_bytes=kept, kept_hits=hits)
 
     @property
     def shared_bytes(self) -> int:
@@ -137,6 +146,8 @@ class Engine:
     def rest(self, long: bool) -> None:
         if not self._running:
             self.slots.shrink(0 if long else self._context)
+            if long and self.prefixes is not None:
+                self.prefixes.clear()
             self._admission.rest()
 
     def violations(self) -> list[str]:

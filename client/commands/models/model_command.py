@@ -61,7 +61,7 @@ def info(
         print(variant.license or "unknown")
         return
     served = _served(variant.id) if path else {}
-    known = ("engine", "engineReason", "kvCache", "loadError", "reproducible")
+    known = ("engine", "engineReason", "kvCache", "keptBytes", "loadError", "reproducible")
     about |= {key: served.get(key) for key in known}
     about["quality"] = to_builtins(figures)
     about["fits"] = this_machine().fits(variant)
