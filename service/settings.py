@@ -126,8 +126,8 @@ class Settings(BaseSettings):
     )
     catalogs: Annotated[Names, Group.MODELS] = Field(
         default="",
-        description="Catalogs beside the built-in one: files, https: addresses, and 'azure' for "
-        "Foundry Local's own, separated by commas. Their form is in docs/models.md; "
+        description="Catalogs beside the built-in one: files, addresses, and 'azure' for Foundry "
+        "Local's. Commas separate them. Their form is in docs/models.md; "
         "'cupola model list --refresh' fetches those on servers.",
     )
     aliases: Annotated[Aliases, Group.MODELS] = Field(
