@@ -26,6 +26,7 @@ from cupola.gateway.http.error_formats import HANDLERS, ErrorFormats
 from cupola.gateway.http.middleware import RequestLog, SameOrigin, TrustedHost
 from cupola.gateway.http.paths import Paths
 from cupola.gateway.http.tenants import Tenants
+from cupola.gateway.http.turns import Turns
 from cupola.gateway.ollama.port import OllamaPort
 from cupola.gateway.openapi.api import Description
 from cupola.gateway.openapi.described import working
@@ -91,6 +92,7 @@ def _middleware(
     SameOrigin    refuses what a web page of another site sends
     OllamaPort    limits the second port to Ollama's API; only where there is such a port
     Proxy         passes requests for models of other servers on to them
+    Turns         notes who asks and how urgent it is, for the order of service
     Tenants       notes whose request it is; only where clients share no cache
     """
     local = is_loopback(config.host)
@@ -106,5 +108,6 @@ def _middleware(
         Middleware(SameOrigin, origins=origins),
         *([Middleware(OllamaPort, port=config.ollama_port)] if config.ollama_port else []),
         Middleware(Proxy, remote=remote),
+        Middleware(Turns),
         *([Middleware(Tenants)] if config.separate_tenants else []),
     ]

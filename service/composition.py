@@ -94,6 +94,7 @@ def build_supervisor(
     policy = SchedulerPolicy(
         workers={worker.name: worker.provider for worker in workers},
         queue_limit=settings.queue_limit,
+        queue_tokens=settings.queue_tokens,
         queue_timeout=settings.queue_timeout,
     )
     level = settings.log_level
@@ -176,7 +177,8 @@ def worker_configs(
     maps_weights = settings.shared_weights != "no" or int8_cache
     engine = EngineOptions(
         backend=settings.backend,
-        slots=settings.slots,
+        slots=settings.slots + settings.spare_slots,
+        spare_slots=settings.spare_slots,
         step_tokens=settings.step_tokens,
         itl_seconds=settings.itl_ms / 1000,
         kv_bytes=settings.kv_memory_mb * 1024 * 1024 or available_bytes() // (2 * len(devices)),

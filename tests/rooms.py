@@ -50,6 +50,7 @@ ORDER = {
     """,
     "scheduler": """
         .
+        waiting
         protocol
     """,
     "client": """

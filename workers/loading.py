@@ -30,6 +30,7 @@ class EngineOptions:
 
     backend: str = "onnx"  # or "genai", or "echo"
     slots: int = 16  # sequences a model runs at once
+    spare_slots: int = 0  # of them, those for clients that run nothing there
     step_tokens: int = 256  # tokens a step holds at most
     itl_seconds: float = 0.1  # between two tokens of an answer while prompts are read
     context: int = 0  # cap on a model's context; 0: the model's own
@@ -80,7 +81,14 @@ def load(
     positions = options.kv_bytes // bytes_per_token if bytes_per_token else everything
     step_budget = StepBudget(options.itl_seconds, options.step_tokens)
     return Engine(
-        folder, codec, session, step_budget, positions, wake, reproducible=options.reproducible
+        folder,
+        codec,
+        session,
+        step_budget,
+        positions,
+        wake,
+        reproducible=options.reproducible,
+        spare=options.spare_slots,
     )
 
 

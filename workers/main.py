@@ -107,8 +107,14 @@ class Loop:
         self.scheduler = scheduler
         self.commands = commands
         self.loader = Loader(config.engine)
-        slots = config.engine.slots
-        identity = Identity(config.name, config.provider, os.getpid(), slots, config.fatal)
+        identity = Identity(
+            config.name,
+            config.provider,
+            os.getpid(),
+            config.engine.slots,
+            config.fatal,
+            config.engine.spare_slots,
+        )
         self.residency = Residency(config.model_ttl, config.pinned)
         self.worker = Worker(identity, self.residency, self._load)
         self.preload = config.preload

@@ -11,6 +11,7 @@ from cupola.gateway.core.scheduler_client import SchedulerClient
 from cupola.gateway.http.disconnect import cancelled_on_disconnect
 from cupola.gateway.http.errors import ApiError
 from cupola.gateway.http.tenants import current_tenant
+from cupola.gateway.http.turns import current_turn
 from cupola.scheduler.protocol.messages import Decode, Embed, Encode, LocalModel, Output
 
 
@@ -29,9 +30,12 @@ async def ask(
     """
     work = encoded(task)
     outputs: list[Output] = []
+    outputs_of_task = client.generate(
+        model, work, ttl, tenant=current_tenant(), turn=current_turn()
+    )
     async with (
         cancelled_on_disconnect(request.receive),
-        aclosing(client.generate(model, work, ttl, tenant=current_tenant())) as batches,
+        aclosing(outputs_of_task) as batches,
     ):
         async for batch in batches:
             outputs += batch

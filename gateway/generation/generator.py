@@ -15,6 +15,7 @@ from cupola.gateway.generation.model_directory import ModelDirectory
 from cupola.gateway.generation.preparation import Prepared, prepare
 from cupola.gateway.generation.translator import Translator
 from cupola.gateway.http.tenants import current_tenant
+from cupola.gateway.http.turns import current_turn
 from cupola.gateway.toolcalls.directory import FormatDirectory
 from cupola.scheduler.protocol.messages import Output
 
@@ -48,7 +49,10 @@ class Generator:
         with with_param_names(request.names):
             prepared = prepare(request, answer_format, new_call_id)
             work = encoded(prepared.work)
-        outputs = self._client.generate(model, work, request.ttl, tenant=current_tenant())
+        turn = current_turn(request.priority, request.timeout)
+        outputs = self._client.generate(
+            model, work, request.ttl, tenant=current_tenant(), turn=turn
+        )
         return Generation(model.id, _events(outputs, prepared))
 
 

@@ -11,6 +11,7 @@ from functools import partial
 import numpy as np
 
 from cupola.scheduler.protocol.messages import (
+    ANY_TURN,
     Decode,
     Embed,
     Encode,
@@ -20,6 +21,7 @@ from cupola.scheduler.protocol.messages import (
     Serving,
     Text,
     Tokens,
+    Turn,
     Usage,
     Work,
 )
@@ -83,7 +85,7 @@ class EmbeddingBackend:
     def convert(self, request_id: str, task: Encode | Decode) -> Output | None:
         return self._texts.convert(request_id, task)
 
-    def add(self, request_id: str, work: Work | Embed) -> None:
+    def add(self, request_id: str, work: Work | Embed, turn: Turn = ANY_TURN) -> None:
         if isinstance(work, Work):
             text = "this model makes embeddings and generates no text: use POST /v1/embeddings"
             raise RequestError(ErrorCode.INVALID_REQUEST, text, "model")

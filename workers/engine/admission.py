@@ -10,12 +10,14 @@ from math import nan
 from msgspec import structs
 
 from cupola.scheduler.protocol.messages import (
+    ANY_TURN,
     Chat,
     ErrorCode,
     SamplingParams,
     Text,
     TokenLogprob,
     Tokens,
+    Turn,
     Work,
 )
 from cupola.workers.engine.sequence import Job, Reproducible, Sequence
@@ -48,6 +50,7 @@ class Prompt:
     tokens: list[int]
     room: int  # how many tokens may follow
     prediction: list[int]  # tokens
+    turn: Turn = ANY_TURN
 
 
 class Admission:
@@ -74,7 +77,7 @@ class Admission:
         self._reproducible = reproducible
         self._histories = DraftHistories()
 
-    def read_small(self, work: Work) -> Prompt | None:
+    def read_small(self, work: Work, turn: Turn) -> Prompt | None:
         """The prompt; None: to read it takes too long here. Raises RequestError."""
         self._check_bias(work.sampling)
         small = len(work.prediction) <= SMALL_CHARACTERS
@@ -84,15 +87,15 @@ class Admission:
             case Text(text):
                 small &= len(text) <= SMALL_CHARACTERS
         try:
-            return self._read(work, small_budget()) if small else None
+            return self._read(work, turn, small_budget()) if small else None
         except BudgetSpentError:
             return None
 
-    def read(self, work: Work, cancelled: Cancelled) -> Prompt:
+    def read(self, work: Work, turn: Turn, cancelled: Cancelled) -> Prompt:
         """The prompt, however large. It may be called from any thread. Raises RequestError."""
-        return self._read(work, full_budget(cancelled))
+        return self._read(work, turn, full_budget(cancelled))
 
-    def _read(self, work: Work, budget: RenderBudget) -> Prompt:
+    def _read(self, work: Work, turn: Turn, budget: RenderBudget) -> Prompt:
         tokens = self._tokens(work, budget)
         self._check_length(len(tokens))
         room = self._folder.context - len(tokens)
@@ -102,7 +105,7 @@ class Admission:
             # The answer is no longer than its room, and so is what it can repeat.
             text = work.prediction[: room * _CHARACTERS_PER_TOKEN]
             prediction = self._codec.encode(text, add_special=False)[:room]
-        return Prompt(work, tokens, room, prediction)
+        return Prompt(work, tokens, room, prediction, turn)
 
     def sequences(self, request_id: str, prompt: Prompt) -> list[Sequence]:
         """One sequence for each answer of the request. Raises RequestError."""
@@ -116,6 +119,7 @@ class Admission:
             open=work.answers,
             wants_timings=work.timings,
             wants_progress=work.progress,
+            turn=prompt.turn,
         )
         return [self._sequence(job, index, prompt, grammar) for index in range(work.answers)]
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections import deque
 from collections.abc import Callable
 from functools import partial
 
 from cupola.scheduler.protocol.messages import (
+    ANY_TURN,
     Decode,
     Embed,
     Encode,
@@ -15,8 +15,10 @@ from cupola.scheduler.protocol.messages import (
     Output,
     Rejected,
     Serving,
+    Turn,
     Work,
 )
+from cupola.scheduler.waiting.token_counters import TokenCounters
 from cupola.workers.engine.admission import Admission, Prompt
 from cupola.workers.engine.draft_planner import DraftPlanner
 from cupola.workers.engine.invariants import violations
@@ -26,6 +28,7 @@ from cupola.workers.engine.request_timings import RequestTimings
 from cupola.workers.engine.rows import is_exact, row_of
 from cupola.workers.engine.sequence import Reproducible, Sequence, cost
 from cupola.workers.engine.slot_allocation import SlotAllocator
+from cupola.workers.engine.slot_queue import SlotQueue
 from cupola.workers.engine.step_budget import StepBudget
 from cupola.workers.engine.token_selection import TokenSelection
 from cupola.workers.grammar.constraints import Constraints
@@ -54,10 +57,12 @@ class Engine:
         positions: int,
         wake: Callable[[], None] = lambda: None,
         reproducible: Reproducible = "asked",
+        spare: int = 0,
     ) -> None:
         """``positions``: the most keys and values in memory at once, but at least one full context.
         ``wake`` is called from another thread when the engine has new work. ``reproducible``: which
-        requests must have the same answer again."""
+        requests must have the same answer again. ``spare``: so many slots are for clients that run
+        nothing here."""
         self.session = session
         self._step_budget = step_budget
         self._context = folder.context
@@ -71,7 +76,8 @@ class Engine:
         self._drafts = DraftPlanner(session, self.slots, folder.context)
         self._selection = TokenSelection(self._masks, self.slots, codec.token_bytes)
         self._texts: TextIntake[Prompt] = TextIntake(codec, wake)
-        self._waiting: deque[Sequence] = deque()
+        self._counters = TokenCounters()
+        self._waiting = SlotQueue(self._counters, spare)
         self._running: list[Sequence] = []  # in order of arrival
         self._recovery: Recovery[Sequence] = Recovery()
         self._timings = RequestTimings()
@@ -106,23 +112,23 @@ class Engine:
 
     @property
     def waiting(self) -> tuple[Sequence, ...]:
-        """The sequences that wait for a slot; the next one comes first."""
+        """The sequences that wait for a slot."""
         return tuple(self._waiting)
 
     def convert(self, request_id: str, task: Encode | Decode) -> Output | None:
         return self._texts.convert(request_id, task)
 
-    def add(self, request_id: str, work: Work | Embed) -> None:
+    def add(self, request_id: str, work: Work | Embed, turn: Turn = ANY_TURN) -> None:
         if isinstance(work, Embed):
             text = "this model generates text; for embeddings use a model whose task they are"
             raise RequestError(ErrorCode.INVALID_REQUEST, text, "model")
         if work.prompt_logprobs and not self.session.verifies_drafts:
             text = "this model cannot tell the log-probabilities of a prompt; leave 'echo' out"
             raise RequestError(ErrorCode.INVALID_REQUEST, text, "prompt_logprobs")
-        if (prompt := self._admission.read_small(work)) is not None:
+        if (prompt := self._admission.read_small(work, turn)) is not None:
             self._enqueue(request_id, prompt)
         else:
-            self._texts.start(request_id, partial(self._admission.read, work))
+            self._texts.start(request_id, partial(self._admission.read, work, turn))
 
     def abort(self, request_id: str) -> Output | None:
         self._texts.cancel(request_id)
@@ -144,7 +150,7 @@ class Engine:
 
     def violations(self) -> list[str]:
         """What is inconsistent between two steps; for tests and for debugging."""
-        found = list(violations(self._running, self._waiting, self.slots))
+        found = list(violations(self._running, self.waiting, self.slots))
         if self._masks.pending:
             found.append(f"{self._masks.pending} masks of an earlier step are left")
         if self._recovery.suspect not in (None, *self._running, *self._waiting):
@@ -154,7 +160,8 @@ class Engine:
     def step(self) -> list[Output | Rejected]:
         read = list(self._texts.take(self._enqueue))
         self._use_long_tables()
-        rejected = [*read, *self._admit()]
+        failed = self._waiting.give_slots(self._running, self.slots, self._recovery.admits)
+        rejected = [*read, *failed]
         steps = self._plan()
         if not steps:
             return [*rejected]
@@ -166,45 +173,19 @@ class Engine:
         except Exception as error:  # of whatever kind the runtime raises
             return [*rejected, *self._recover(steps, error)]
         outputs = self._timings.add_to(self._selection.select(steps, logits), steps)
-        failed = self._end(completing)
-        return [*rejected, *outputs, *failed]
+        return [*rejected, *outputs, *self._end(completing)]
 
     # -- the parts of a step -----------------------------------------------------------------------
 
     def _enqueue(self, request_id: str, prompt: Prompt) -> None:
         """A request waits for slots. Raises RequestError."""
-        self._waiting.extend(self._admission.sequences(request_id, prompt))
-
-    def _admit(self) -> list[Rejected]:
-        """Give waiting sequences a slot. Those whose grammar turned out to be wrong end here.
-
-        When there is no memory for one, all behind it wait as well: else small sequences could pass
-        a large one for ever.
-        """
-        failed: dict[str, Rejected] = {}
-        full = False
-        postponed: deque[Sequence] = deque()
-        while self._waiting and self.slots.free:
-            sequence = self._waiting.popleft()
-            if sequence.job.request_id in failed:
-                continue
-            if (error := sequence.refusal) is not None:
-                failed[sequence.job.request_id] = error.rejected(sequence.job.request_id)
-                continue
-            ready = not full and sequence.admissible and self._recovery.admits(sequence)
-            full |= ready and not self.slots.has_room(sequence, self._running)
-            if ready and not full and self.slots.allocate(sequence, self._running):
-                self._running.append(sequence)
-            else:
-                postponed.append(sequence)
-        self._waiting = postponed + self._waiting
-        return list(failed.values())
+        self._waiting.add(self._admission.sequences(request_id, prompt))
 
     def _plan(self) -> list[Step[Sequence]]:
         """The tokens of the next run: known ones, and draft tokens behind them."""
         generating = sum(sequence.pending == 1 for sequence in self._running)
         budget = self._step_budget.tokens(generating)
-        steps = plan(self._running, budget, self.session.parallel_prompts)
+        steps = plan(self._running, budget, self.session.parallel_prompts, self._counters.of)
         while not self.slots.make_room(steps):  # the youngest sequence waits for memory
             youngest = self._running[-1]
             self._preempt(youngest)
@@ -227,6 +208,7 @@ class Engine:
         """Take leave of the sequences that are finished or have failed."""
         failed: list[Output | Rejected] = []
         for sequence in completing:
+            self._counters.charge(sequence.client, generated=1)
             if sequence.slot is None:
                 continue  # another answer of its request has failed
             if sequence.failure is not None:
@@ -262,13 +244,13 @@ class Engine:
         """It waits, first in the queue. What it has computed stays in the cache."""
         self._running.remove(sequence)
         self.slots.release(sequence)
-        self._waiting.appendleft(sequence)
+        self._waiting.put_back(sequence)
 
     def _preempt(self, sequence: Sequence) -> None:
         """It waits, first in the queue, and gives its memory back."""
         self._running.remove(sequence)
         self.slots.preempt(sequence)
-        self._waiting.appendleft(sequence)
+        self._waiting.put_back(sequence)
 
     def _fail(self, sequence: Sequence, error: RequestError) -> list[Output | Rejected]:
         request_id = sequence.job.request_id

@@ -9,13 +9,16 @@ from itertools import takewhile
 from typing import Literal
 
 from cupola.scheduler.protocol.messages import (
+    ANY_TURN,
     ErrorCode,
     FinishReason,
     Output,
     SamplingParams,
     TokenLogprob,
+    Turn,
     Usage,
 )
+from cupola.scheduler.waiting.lane import class_of
 from cupola.workers.engine.slots import Slot
 from cupola.workers.grammar.constraints import Grammar, Matcher
 from cupola.workers.model.backend import RequestError
@@ -43,6 +46,7 @@ class Job:
     has_output: bool = False
     wants_timings: bool = False  # with every output
     wants_progress: bool = False  # while its prompt is read
+    turn: Turn = ANY_TURN
 
     @property
     def usage(self) -> Usage:
@@ -80,6 +84,16 @@ class Sequence:
     broken: str | None = field(default=None, init=False)  # what went wrong here, if anything did
     _held: HeldLogprobs = field(default_factory=HeldLogprobs, init=False)
     _unreported: int = field(default=0, init=False)  # tokens that no output has counted yet
+
+    @property
+    def client(self) -> str:
+        """Whose it is."""
+        return self.job.turn.client
+
+    @property
+    def rank(self) -> int:
+        """Its class in the order of service."""
+        return class_of(self.job.turn.priority)
 
     @property
     def cached(self) -> int:
