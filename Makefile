@@ -3,7 +3,7 @@
 
 PYTHON ?= python3
 ARGS ?=
-TEST_PROCESSES ?= 2
+TEST_PROCESSES ?= 3
 SCENARIOS ?= Chat LongPrompt SharedPrompt Agent Structured
 VENV := .venv
 BIN := $(VENV)/bin
@@ -72,12 +72,12 @@ types: $(VENV)/.with-lint ## check the types only
 docs: $(VENV)/.with-run ## write the tables of README.md and docs/ that are made from the code
 	$(BIN)/python -m cupola.service.documents
 
-bench: $(VENV)/.with-loadtest ## measure the running service
-	$(BIN)/python loadtests/bench.py $(ARGS)
+bench: $(VENV)/.with-run ## measure the running service
+	$(BIN)/cupola bench $(ARGS)
 
 loadtest: $(VENV)/.with-loadtest ## two minutes of load on the running service, and a report of it
 	@mkdir -p loadtests/results
-	$(BIN)/python -m locust -f loadtests/locustfile.py --headless --only-summary \
+	$(BIN)/python -m locust -f loadtests/users/locustfile.py --headless --only-summary \
 	  --users 8 --spawn-rate 8 --run-time 120s --stop-timeout 10s \
 	  --html loadtests/results/report.html --csv loadtests/results/locust $(ARGS) $(SCENARIOS)
 

@@ -7,12 +7,16 @@ from urllib.parse import unquote, urlsplit
 
 import msgspec
 
+from cupola.cache.catalog import AzureSource, HubSource
+
 HUB = "https://huggingface.co"
 _PREFIX = "hf:"
 _HOSTS = ("hf.co/", "huggingface.co/")  # as Ollama's users write it
 _OWNER_AND_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}/[A-Za-z0-9][A-Za-z0-9._-]{0,95}"
 _HUB = re.compile(rf"({_OWNER_AND_NAME})(?:@([A-Za-z0-9][\w./-]{{0,199}}))?(?::(.{{1,500}}))?")
 _PAGE = re.compile(rf"/({_OWNER_AND_NAME})(?:/(?:resolve|blob|tree)/([^/]+)(?:/(.+))?)?/?")
+_AZURE = "azureml://registries/"
+_AZURE_MODEL = re.compile(rf"{_AZURE}[\w.-]+/models/[\w.-]+/versions/\d+", re.ASCII)
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _UNSAFE = re.compile(r"[^A-Za-z0-9._]+")
 _MAX_NAME = 100
@@ -52,7 +56,21 @@ class UrlAddress(msgspec.Struct, frozen=True, tag="url"):
         return unquote(urlsplit(self.url).path.rpartition("/")[2])
 
 
-Address = HubAddress | UrlAddress
+class AzureAddress(msgspec.Struct, frozen=True, tag="azure"):
+    """A model of Azure's catalog of Foundry Local. ``region``: where to ask first."""
+
+    uri: str
+    region: str = ""
+
+    def __str__(self) -> str:
+        return self.uri
+
+    @property
+    def name(self) -> str:
+        return self.uri.split("/")[-3]
+
+
+Address = HubAddress | UrlAddress | AzureAddress
 
 
 def is_address(text: str) -> bool:
@@ -82,6 +100,11 @@ def parse_address(text: str) -> Address:
                 "hf:OWNER/NAME:Q4_K_M or hf:OWNER/NAME@REVISION:FILE"
             )
         return HubAddress(found[1], found[2] or "main", found[3] or "")
+    if text.startswith(_AZURE):
+        if not _AZURE_MODEL.fullmatch(text):
+            form = f"{_AZURE}REGISTRY/models/NAME/versions/N"
+            raise AddressError(f"'{text}' is no model of Azure's. Write it as {form}")
+        return AzureAddress(text)
     parts = urlsplit(text)
     secure = parts.scheme == "https" or parts.hostname in _LOOPBACK
     if parts.scheme not in ("http", "https") or not parts.hostname:
@@ -95,6 +118,13 @@ def parse_address(text: str) -> Address:
     if not parts.path.lower().endswith(".gguf"):
         raise AddressError(f"'{text}' is no GGUF file. Files of other kinds are taken from hf:")
     return UrlAddress(text)
+
+
+def address_of(source: HubSource | AzureSource) -> Address:
+    """Where the files of a catalog's model are."""
+    if isinstance(source, AzureSource):
+        return AzureAddress(source.uri, source.region)
+    return HubAddress(source.repository, source.revision, source.part)
 
 
 def safe(text: str) -> str:

@@ -22,9 +22,12 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import httpx2
-from reading import Reading
-from soak import MODEL, Service
-from workloads import WORDS
+
+from cupola.loadtests.host.own_service import OwnService
+from cupola.loadtests.load.reading import Reading
+from cupola.loadtests.load.workloads import WORDS
+
+MODEL = "smollm2-135m"
 
 FLOOD = 64  # requests of the other client at once
 LONG_PROMPTS = 8
@@ -116,15 +119,14 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5, help="requests of the lone client")
     parser.add_argument("--home", type=Path, help="a data folder that no service uses")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as made:
-        service = Service(options.home or Path(made))
-        try:
-            service.wait_until_ready()
-            print("| the lone client | TTFT median, s | TTFT worst, s | step, ms |")
-            print("|---|---|---|---|")
-            asyncio.run(measure(service.url, options.rounds))
-        finally:
-            service.stop()
+    with (
+        tempfile.TemporaryDirectory() as made,
+        OwnService(options.home or Path(made), Path(made)) as service,
+    ):
+        service.wait_until_ready()
+        print("| the lone client | TTFT median, s | TTFT worst, s | step, ms |")
+        print("|---|---|---|---|")
+        asyncio.run(measure(service.url, options.rounds))
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from cupola.workers.model.backend import Backend
 
 if TYPE_CHECKING:
     from cupola.workers.device.device import Device
+    from cupola.workers.engine.prefix_cache import PrefixCache
     from cupola.workers.engine.sequence import Reproducible
     from cupola.workers.model.model_folder import ModelFolder
     from cupola.workers.run.session import Session
@@ -36,8 +37,10 @@ class EngineOptions:
     context: int = 0  # cap on a model's context; 0: the model's own
     threads: int = 1
     kv_bytes: int = 2**30  # memory for keys and values
+    prefix_bytes: int = 0  # memory for those of ended sequences, beside ``kv_bytes``
     device: int = 0  # which of the provider's devices
     home: Home | None = None  # its cache may hold weights that sessions map; None: no such cache
+    shared_disk_mb: int = 0  # the most that such weights take there; 0: a quarter of the disk
     shares: bool = False  # map the weights, because other workers map them as well
     # The largest weights of which a second copy, in blocks, is kept for steps of few tokens. There
     # is none if workers share weights.
@@ -89,7 +92,18 @@ def load(
         wake,
         reproducible=options.reproducible,
         spare=options.spare_slots,
+        prefixes=_prefixes(session, options),
     )
+
+
+def _prefixes(session: Session, options: EngineOptions) -> PrefixCache | None:
+    """Memory for what slots cannot keep; None where rows cannot be copied."""
+    from cupola.workers.engine.prefix_cache import PrefixCache
+    from cupola.workers.kv.kv_cache import KeyValueCache
+
+    if options.prefix_bytes == 0 or not isinstance(session.cache, KeyValueCache):
+        return None
+    return PrefixCache(session.cache, options.prefix_bytes)
 
 
 def _check(folder: ModelFolder) -> None:
@@ -152,7 +166,9 @@ def _cpu_session(folder: ModelFolder, options: EngineOptions, device: Device) ->
     from cupola.workers.run.prepacked import PrepackedWeights
 
     home = options.home
-    prepacked = PrepackedWeights(home, folder.path, device) if home else None
+    prepacked = (
+        PrepackedWeights(home, folder.path, device, options.shared_disk_mb) if home else None
+    )
     width, threads, slots = options.step_tokens, options.threads, options.slots
     if options.int8_cache and prepacked is not None:
         try:

@@ -7,7 +7,7 @@ the worker, ``main.py``, calls ``loaded`` at the end of the load.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,8 +17,10 @@ from cupola.cache.catalog import ExecutionProvider
 from cupola.cache.error_text import without_paths
 from cupola.scheduler.protocol.messages import (
     Abort,
+    Decide,
     Decode,
     Done,
+    Embed,
     Encode,
     ErrorCode,
     FromWorker,
@@ -122,6 +124,12 @@ class Worker:
             self._remove(resident, now)
         return [self.heartbeat(now), *answers] if expired else []
 
+    def outdate(self, model_ids: Iterable[str]) -> None:
+        """The files of these models were deleted or replaced: unload them when they are idle."""
+        for model_id in model_ids:
+            if (resident := self._residency.models.get(model_id)) is not None:
+                resident.outdated = True
+
     def rest(self, now: float) -> bool:
         """Let the models give memory back that nobody has used for a while. True: some did."""
         resting = self._residency.resting(now)
@@ -186,7 +194,7 @@ class Worker:
     def _on_submit(self, message: Submit | LoadModel, now: float) -> list[FromWorker]:
         self.preload(message.model, now)
         resident = self._residency.models[message.model.id]
-        if resident.unloads:  # a model in steady use would never be unloaded otherwise
+        if resident.ends:  # a model in steady use would never be unloaded otherwise
             resident.after_unload.append(message)
             return []
         self._residency.touch(resident, message.ttl, now)
@@ -229,7 +237,7 @@ class Worker:
                 if (output := resident.backend.convert(message.request_id, task)) is not None:
                     return [Outputs((output,))]
             else:
-                if isinstance(task, Work):
+                if not isinstance(task, Embed):
                     task = _of_tenant(task, message.tenant)
                 resident.backend.add(message.request_id, task, message.turn)
         except RequestError as error:
@@ -277,7 +285,7 @@ class Worker:
             self._on_submit(message, now)  # waits for the load, so there is no answer yet
 
 
-def _of_tenant(work: Work, tenant: str) -> Work:
+def _of_tenant(work: Work | Decide, tenant: str) -> Work | Decide:
     """The work, salted so that it shares cached prefixes with no other tenant's.
 
     The salt that the client has set divides the requests of a tenant further.

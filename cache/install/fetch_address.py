@@ -21,10 +21,11 @@ import msgspec
 from cupola.cache.errors import DeniedError, ModelFileError, NoSpaceError, UnsupportedError
 from cupola.cache.home import Home
 from cupola.cache.install.exclusive import exclusive
-from cupola.cache.model_address import Address, HubAddress, title_of
+from cupola.cache.model_address import Address, AzureAddress, HubAddress, title_of
 from cupola.cache.progress import Progress
+from cupola.cache.remote.azure import Azure
 from cupola.cache.remote.hub import Hub, denied
-from cupola.cache.remote.hub_files import Kind, choose
+from cupola.cache.remote.hub_files import HubFile, Kind, choose
 from cupola.cache.remote.remote_file import RemoteFile
 from cupola.cache.remote.transfer import load
 from cupola.cache.source_note import SourceFile, SourceNote
@@ -65,7 +66,7 @@ class Offer(msgspec.Struct, frozen=True):
     def digest(self) -> str:
         """The SHA-256 of the weights; of several files, that of their digests."""
         hashes = [file.sha256 for file in self.files if file.sha256]
-        if self.kind == "encoder" or len(hashes) == 1:
+        if self.kind in ("encoder", "whisper") or len(hashes) == 1:
             return self.files[0].sha256
         return hashlib.sha256("".join(hashes).encode()).hexdigest() if hashes else ""
 
@@ -91,6 +92,8 @@ def look_up(address: Address) -> Offer:
     """Asks what is at ``address``. Raises FetchError, UnsupportedError."""
     if isinstance(address, HubAddress):
         return anyio.run(partial(_look_up_on_hub, address))
+    if isinstance(address, AzureAddress):
+        return anyio.run(partial(_look_up_on_azure, address))
     name = PurePosixPath(address.file_name)
     file = RemoteFile(re.sub(r"[^\w.-]+", "-", name.name), address.url)
     return Offer(address, "gguf", (file,), title_of(name.stem))
@@ -113,6 +116,17 @@ async def _look_up_on_hub(address: HubAddress) -> Offer:
         headers=hub.headers,
         reason=choice.reason,
     )
+
+
+async def _look_up_on_azure(address: AzureAddress) -> Offer:
+    by_path = {file.path: file for file in await Azure().files(address.uri, address.region)}
+    choice = choose([HubFile(path, file.size or 0) for path, file in by_path.items()])
+    prefix = f"{choice.folder}/" if choice.folder else ""
+    files = (
+        msgspec.structs.replace(by_path[each.path], path=each.path.removeprefix(prefix))
+        for each in choice.files
+    )
+    return Offer(address, choice.kind, tuple(files), address.name, "azureml", reason=choice.reason)
 
 
 @contextmanager
@@ -149,7 +163,10 @@ def fetched(offer: Offer, home: Home, progress: Progress, room: int = 0) -> Iter
 
 def _key(offer: Offer) -> str:
     """The same for the same files, on whatever mirror they lie."""
-    parts = [(file.path, file.sha256 or file.git_sha1 or file.url) for file in offer.files]
+    parts = [
+        (file.path, file.sha256 or file.git_sha1 or file.md5 or file.identity)
+        for file in offer.files
+    ]
     return hashlib.sha256(msgspec.json.encode(parts)).hexdigest()[:24]
 
 

@@ -18,6 +18,7 @@ from cupola.cache.install.fetch_address import Offer, fetched, look_up, remove_o
 from cupola.cache.install.install import describe, described, import_as, install
 from cupola.cache.model_address import Address, HubAddress, parse_address
 from cupola.cache.progress import Progress, silent
+from cupola.cache.remote.hub_files import TASKS
 from cupola.cache.staging import staging
 from cupola.cache.store import CachedModel, ModelCache
 
@@ -62,7 +63,7 @@ def _load_and_make(
 ) -> CachedModel:
     offer = look_up(address)
     offer.check_family()
-    task = "embeddings" if offer.kind == "encoder" else "chat-completion"
+    task = TASKS.get(offer.kind, "chat-completion")
     variant = described(
         alias or offer.name, publisher=offer.publisher, license=offer.license, task=task
     )
@@ -93,7 +94,7 @@ def _make(
         with one_of_this_name(found, home, progress):
             return adopt(folder, found, home, offer.note)
     digest = offer.digest or sha256_of(first, progress)
-    if offer.kind == "encoder":
+    if offer.kind in TASKS:
         with one_of_this_name(variant, home, progress) as shared, staging(home) as work:
             convert_into_place(first, work, variant, digest, home, shared, offer.note)
         return ModelCache(home).find(variant.id)

@@ -234,7 +234,7 @@ class _Transfer:
         """That the body is the piece that was asked for, of the same file as before."""
         headers = response.headers
         validator = ranges.validator(headers)
-        trusted = bool(file.file.sha256 or file.file.git_sha1)  # then the digest decides
+        trusted = file.file.has_digest  # then the digest decides
         if response.status_code == 200:
             size = ranges.content_length(headers)
             if file.ranges and not (piece.at == 0 and size == piece.end):

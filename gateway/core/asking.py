@@ -6,20 +6,20 @@ from contextlib import aclosing
 
 from starlette.requests import Request
 
+from cupola.gateway.access.client import current_client
+from cupola.gateway.access.turns import current_turn
 from cupola.gateway.core.encoding import encoded
 from cupola.gateway.core.scheduler_client import SchedulerClient
 from cupola.gateway.http.disconnect import cancelled_on_disconnect
 from cupola.gateway.http.errors import ApiError
-from cupola.gateway.http.tenants import current_tenant
-from cupola.gateway.http.turns import current_turn
-from cupola.scheduler.protocol.messages import Decode, Embed, Encode, LocalModel, Output
+from cupola.scheduler.protocol.messages import Decide, Decode, Embed, Encode, LocalModel, Output
 
 
 async def ask(
     client: SchedulerClient,
     request: Request,
     model: LocalModel,
-    task: Encode | Decode | Embed,
+    task: Encode | Decode | Embed | Decide,
     ttl: float | None = None,
 ) -> list[Output]:
     """All outputs of ``task``.
@@ -30,12 +30,11 @@ async def ask(
     """
     work = encoded(task)
     outputs: list[Output] = []
-    outputs_of_task = client.generate(
-        model, work, ttl, tenant=current_tenant(), turn=current_turn()
-    )
+    tenant, turn = current_client().tenant, current_turn()
+    answers = client.generate(model, work, ttl, tenant=tenant, turn=turn)
     async with (
         cancelled_on_disconnect(request.receive),
-        aclosing(outputs_of_task) as batches,
+        aclosing(answers) as batches,
     ):
         async for batch in batches:
             outputs += batch

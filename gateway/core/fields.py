@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, WrapValidator
 from pydantic_core import PydanticCustomError
 
-from cupola.gateway.http.turns import LEAST_URGENT, LONGEST_TIMEOUT, MOST_URGENT
+from cupola.gateway.access.turns import LEAST_URGENT, LONGEST_TIMEOUT, MOST_URGENT
 from cupola.gateway.http.validation import invalid
 
 

@@ -6,6 +6,8 @@ import secrets
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
+from cupola.gateway.access.client import current_client
+from cupola.gateway.access.turns import current_turn
 from cupola.gateway.core.encoding import encoded
 from cupola.gateway.core.events import Event
 from cupola.gateway.core.param_names import with_param_names
@@ -14,8 +16,6 @@ from cupola.gateway.core.scheduler_client import SchedulerClient
 from cupola.gateway.generation.model_directory import ModelDirectory
 from cupola.gateway.generation.preparation import Prepared, prepare
 from cupola.gateway.generation.translator import Translator
-from cupola.gateway.http.tenants import current_tenant
-from cupola.gateway.http.turns import current_turn
 from cupola.gateway.toolcalls.directory import FormatDirectory
 from cupola.scheduler.protocol.messages import Output
 
@@ -49,10 +49,8 @@ class Generator:
         with with_param_names(request.names):
             prepared = prepare(request, answer_format, new_call_id)
             work = encoded(prepared.work)
-        turn = current_turn(request.priority, request.timeout)
-        outputs = self._client.generate(
-            model, work, request.ttl, tenant=current_tenant(), turn=turn
-        )
+        tenant, turn = current_client().tenant, current_turn(request.priority, request.timeout)
+        outputs = self._client.generate(model, work, request.ttl, tenant=tenant, turn=turn)
         return Generation(model.id, _events(outputs, prepared))
 
 

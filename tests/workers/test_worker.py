@@ -12,6 +12,7 @@ from cupola.scheduler.protocol.messages import (
     ANY_TURN,
     Abort,
     Chat,
+    Decide,
     Decode,
     Done,
     Embed,
@@ -56,10 +57,10 @@ class Recording(Backend):
 
     def __init__(self) -> None:
         self.rests: list[bool] = []  # whether each was a long one
-        self.works: list[Work | Embed] = []
+        self.works: list[Work | Embed | Decide] = []
         self._echo = EchoBackend()
 
-    def add(self, request_id: str, work: Work | Embed, turn: Turn = ANY_TURN) -> None:
+    def add(self, request_id: str, work: Work | Embed | Decide, turn: Turn = ANY_TURN) -> None:
         self.works.append(work)
         self._echo.add(request_id, work)
 
@@ -350,6 +351,27 @@ def test_unload_waits_for_running_requests_and_is_confirmed(bench: Bench) -> Non
     assert bench.finish() == {"r1": "one two "}
     assert bench.worker.expire(0) == [Heartbeat(), Done("u1")]
     assert bench.worker.receive(UnloadModel("u2", MODEL.id), 0) == [Done("u2")]
+
+
+def test_a_model_whose_files_have_gone_leaves_when_it_is_idle(bench: Bench) -> None:
+    bench.load()
+    bench.generate("r1")
+    bench.worker.outdate([MODEL.id, OTHER.id])
+    assert bench.worker.expire(0) == []
+    bench.generate("r2")  # is for the files that are there by then
+    assert bench.finish() == {"r1": "one two "}
+    assert bench.worker.expire(0) == [Heartbeat(loading=(MODEL.id,))]
+    bench.load()
+    assert bench.finish() == {"r2": "one two "}
+    assert bench.worker.expire(0) == []
+
+
+def test_a_pinned_model_whose_files_have_gone_leaves_as_well() -> None:
+    bench = Bench()
+    bench.residency.pinned = frozenset({MODEL.id})
+    bench.load()
+    bench.worker.outdate([MODEL.id])
+    assert bench.worker.expire(0) == [Heartbeat()]
 
 
 def test_rejoin_drops_what_nobody_waits_for(bench: Bench) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 
 from cupola.scheduler.protocol.messages import (
     ANY_TURN,
+    Decide,
     Decode,
     Embed,
     Encode,
@@ -85,8 +86,8 @@ class EmbeddingBackend:
     def convert(self, request_id: str, task: Encode | Decode) -> Output | None:
         return self._texts.convert(request_id, task)
 
-    def add(self, request_id: str, work: Work | Embed, turn: Turn = ANY_TURN) -> None:
-        if isinstance(work, Work):
+    def add(self, request_id: str, work: Work | Embed | Decide, turn: Turn = ANY_TURN) -> None:
+        if not isinstance(work, Embed):
             text = "this model makes embeddings and generates no text: use POST /v1/embeddings"
             raise RequestError(ErrorCode.INVALID_REQUEST, text, "model")
         if sum(map(_size, work.texts)) <= SMALL_CHARACTERS:

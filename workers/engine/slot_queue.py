@@ -7,7 +7,7 @@ Those come first that had a slot already. Of the others, those of a lower class 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 
 from cupola.scheduler.protocol.messages import Rejected
@@ -33,8 +33,8 @@ class SlotQueue:
         """Those that had a slot first. The queue may be changed meanwhile."""
         return iter(tuple(chain(self._returned, *self._new.values())))
 
-    def add(self, sequences: list[Sequence]) -> None:
-        """Those of a new request."""
+    def add(self, sequences: Iterable[Sequence]) -> None:
+        """Those of a request."""
         for sequence in sequences:
             if all(client != sequence.client for _, client in self._new):
                 self._counters.arrives(sequence.client)

@@ -7,6 +7,7 @@ from typing import Protocol
 
 from cupola.scheduler.protocol.messages import (
     ANY_TURN,
+    Decide,
     Decode,
     Embed,
     Encode,
@@ -38,7 +39,7 @@ class RequestError(ValueError):
 class Backend(Protocol):
     """A loaded model that works for many requests at once. It is used from one thread."""
 
-    def add(self, request_id: str, work: Work | Embed, turn: Turn = ANY_TURN) -> None:
+    def add(self, request_id: str, work: Work | Embed | Decide, turn: Turn = ANY_TURN) -> None:
         """Accept a request. Raises RequestError; then the request is not known here.
 
         ``turn``: whose it is, and how urgent, where the backend serves them in another order.

@@ -288,7 +288,7 @@ def test_a_download_that_goes_on_finds_another_file(site: Site, tmp_path: Path) 
     [
         b"",
         b"{",
-        b'{"url":"","size":10000,"sha256":"","git_sha1":"","validator":"","pieces":[[0,10000,9]]}',
+        b'{"url":"","size":10000,"sha256":"","git_sha1":"","md5":"","validator":"","pieces":[[0,10000,9]]}',
     ],
 )
 def test_notes_that_say_nothing_are_ignored(site: Site, tmp_path: Path, note: bytes) -> None:

@@ -24,11 +24,13 @@ from cupola.scheduler.protocol.messages import (
     Text,
     Work,
 )
+from cupola.workers.engine.answer import Answer
 from cupola.workers.engine.recovery import MAX_UNEXPLAINED, Recovery
 from cupola.workers.model.model_folder import ModelFolderError
 from cupola.workers.run.decoder_session import DecoderSession
 from cupola.workers.run.genai_session import GenaiSession
 from cupola.workers.run.packing import Row
+from tests.examples import examples
 from tests.workers.faulty_session import FaultySession
 from tests.workers.reference import DATA
 from tests.workers.tiny import (
@@ -231,7 +233,7 @@ def test_the_engine_is_lost_when_all_pass_alone_and_fail_together():
         backend.abort(str(number))
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=examples(15), deadline=None)
 @given(
     lengths=st.lists(st.tuples(st.integers(1, 50), st.integers(1, 10)), min_size=1, max_size=7),
     failures=st.sets(st.integers(0, 25), max_size=4),
@@ -258,7 +260,9 @@ def test_what_fails_while_its_output_is_made_costs_its_own_request_only(
     backend = engine_over(session())
     backend.add("bad", greedy(words(20, 1), 9, ignore_eos=True))
     backend.add("fine", greedy(words(20, 2), 9, ignore_eos=True))
-    monkeypatch.setattr(backend.waiting[0].detokenizer, "feed", refuse)
+    bad = backend.waiting[0]
+    assert isinstance(bad, Answer)
+    monkeypatch.setattr(bad.detokenizer, "feed", refuse)
     made = drain(backend)
     cost, rejected = made["bad"]
     assert isinstance(cost, Output) and cost.finish_reason is FinishReason.ABORT

@@ -15,6 +15,7 @@ from cupola.workers.graph.attention_layers import KeyValueShape
 from cupola.workers.kv import sharing_cache
 from cupola.workers.kv.kv_cache import KeyValueCache
 from cupola.workers.kv.sharing_cache import SharingCache, key_value_cache
+from tests.examples import examples
 
 SLOTS, CAPACITY = 4, 8192
 SHAPE = KeyValueShape(layers=2, heads=2, head_size=64, dtype=np.dtype(np.float32))
@@ -102,7 +103,7 @@ steps = st.tuples(
 
 
 @linux
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(st.lists(steps, max_size=25), st.sampled_from([1, 40]))
 def test_rows_that_share_pages_hold_what_rows_of_their_own_would(todo, worth):
     with pytest.MonkeyPatch.context() as patch:
