@@ -31,7 +31,7 @@ ORDER = {
     "workers": """
         .
         encoder engine
-        decisions speculation
+        decisions planning speculation
         run
         kv
         graph sampling

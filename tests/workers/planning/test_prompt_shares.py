@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cupola.workers.engine.prompt_shares import LEAST_SHARE, OLDEST, shares
-from tests.workers.engine.waiting import Waiting
+from cupola.workers.planning.prompt_shares import LEAST_SHARE, OLDEST, shares
+from tests.workers.planning.waiting import Waiting
 
 Prompt = tuple[int, str, int]  # tokens, client, class
 

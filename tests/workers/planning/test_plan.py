@@ -3,8 +3,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cupola.workers.engine.plan import plan
-from tests.workers.engine.waiting import Waiting
+from cupola.workers.planning.plan import plan
+from tests.workers.planning.waiting import Waiting
 
 
 def planned(pendings: list[int], budget: int, parallel_prompts: int = 1) -> list[tuple[str, int]]:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from cupola.workers.engine.prompt_shares import Reading, shares
+from cupola.workers.planning.prompt_shares import Reading, shares
 
 SequenceT = TypeVar("SequenceT", bound=Reading)
 
