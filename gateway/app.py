@@ -15,6 +15,7 @@ from cupola.gateway.access.admin import AdminRules, note_rules
 from cupola.gateway.access.authentication import AccessRules, Authentication
 from cupola.gateway.access.key_ring import KeyRing
 from cupola.gateway.access.rate_limits import RateLimits
+from cupola.gateway.access.turns import Turns
 from cupola.gateway.apis import ERROR_FORMATS, Apis
 from cupola.gateway.core.config import GatewayConfig
 from cupola.gateway.core.counting import Counting
@@ -99,6 +100,7 @@ def _middleware(
     SameOrigin    refuses what a web page of another site sends
     OllamaPort    limits the second port to Ollama's API; only where there is such a port
     Proxy         passes requests for models of other servers on to them
+    Turns         notes whose request it is and how urgent, for the order of service
 
     What only an operator may do, its route checks (``access.admin``).
     """
@@ -115,6 +117,7 @@ def _middleware(
         Middleware(SameOrigin, origins=origins),
         *([Middleware(OllamaPort, port=config.ollama_port)] if config.ollama_port else []),
         Middleware(Proxy, remote=remote),
+        Middleware(Turns),
     ]
 
 

@@ -31,7 +31,7 @@ ORDER = {
     "workers": """
         .
         encoder engine
-        decisions speculation
+        decisions planning speculation
         run
         kv
         graph sampling
@@ -53,6 +53,7 @@ ORDER = {
     """,
     "scheduler": """
         .
+        waiting
         protocol
     """,
     "client": """

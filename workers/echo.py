@@ -10,6 +10,7 @@ from collections import deque
 from itertools import cycle, islice
 
 from cupola.scheduler.protocol.messages import (
+    ANY_TURN,
     Chat,
     Decide,
     Decode,
@@ -21,6 +22,7 @@ from cupola.scheduler.protocol.messages import (
     Serving,
     Text,
     Tokens,
+    Turn,
     Usage,
     Work,
 )
@@ -59,7 +61,7 @@ class EchoBackend:
             request_id, text, usage=Usage(len(data), 0), tokens=tuple(data), pieces=pieces
         )
 
-    def add(self, request_id: str, work: Work | Embed | Decide) -> None:
+    def add(self, request_id: str, work: Work | Embed | Decide, turn: Turn = ANY_TURN) -> None:
         if isinstance(work, Embed):
             text = "the echo backend makes no embeddings"
             raise RequestError(ErrorCode.INVALID_REQUEST, text, "model")

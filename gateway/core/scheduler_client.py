@@ -33,6 +33,7 @@ from cupola.scheduler.protocol.messages import (
     Query,
     Status,
     Submit,
+    Turn,
     UnloadModel,
     decode_to_gateway,
     encode,
@@ -105,16 +106,22 @@ class SchedulerClient:
         await self._serving.wait()
 
     async def generate(
-        self, model: LocalModel, work: msgspec.Raw, ttl: float | None = None, *, tenant: str
+        self,
+        model: LocalModel,
+        work: msgspec.Raw,
+        ttl: float | None = None,
+        *,
+        tenant: str,
+        turn: Turn,
     ) -> AsyncGenerator[list[Output]]:
         """The outputs of ``work``, an encoded Task. A batch holds those that came together.
 
-        An empty batch means that nothing came for IDLE seconds. ``ttl`` and ``tenant`` are those of
-        Submit. Raises RequestFailed. Whoever stops reading before the end must close the generator
-        (``contextlib.aclosing``), which aborts the request.
+        An empty batch means that nothing came for IDLE seconds. ``ttl``, ``tenant``
+        and ``turn`` are those of Submit. Raises RequestFailed. Whoever stops reading before the end
+        must close the generator (``contextlib.aclosing``), which aborts the request.
         """
         counted_below()
-        message = Submit(new_request_id(), model, work, ttl, tenant)
+        message = Submit(new_request_id(), model, work, ttl, tenant, turn)
         replies: Mailbox[Reply] = Mailbox()
         call = self._calls.open(message, replies.put, time.monotonic())
         try:

@@ -52,6 +52,7 @@ class ErrorCode(enum.StrEnum):
     CONTEXT_LENGTH_EXCEEDED = "context_length_exceeded"
     MODEL_NOT_FOUND = "model_not_found"
     MODEL_LOAD_FAILED = "model_load_failed"
+    CLIENT_LIMIT = "client_limit"
     QUEUE_FULL = "queue_full"
     QUEUE_TIMEOUT = "queue_timeout"
     NO_WORKER = "no_worker"
@@ -92,6 +93,17 @@ class Serving(msgspec.Struct, frozen=True, omit_defaults=True):
 # -- gateway -> scheduler, some of them on to workers ----------------------------------------------
 
 
+class Turn(msgspec.Struct, frozen=True, omit_defaults=True):
+    """When a request is served, compared with others."""
+
+    client: str = ""  # who sends it: a digest of the key, never the key; without one the address
+    priority: int = 0  # 0 is usual, and a lower number is more urgent, as in vLLM
+    timeout: float | None = None  # seconds that the client waits for the beginning; None: for long
+
+
+ANY_TURN = Turn()
+
+
 class Submit(Message, frozen=True):
     """Run a task on some worker. Answered by Outputs; the last one has the usage. Or by Rejected.
 
@@ -106,6 +118,7 @@ class Submit(Message, frozen=True):
     # Whose request it is: a digest of the client's key, never the key. Empty: all are one tenant.
     # Tenants share no cached prefixes.
     tenant: str = ""
+    turn: Turn = ANY_TURN
 
 
 class Abort(Message, frozen=True):
@@ -164,6 +177,7 @@ class Rejected(Message, frozen=True):
     code: ErrorCode
     message: str
     param: str = ""  # the field of the Task or of its sampling that is wrong; empty: none
+    retry_after: int = 0  # seconds after which it may well work; 0: not known
 
 
 class Done(Message, frozen=True):
@@ -234,6 +248,7 @@ class Ready(Message, frozen=True):
     loading: tuple[str, ...] = ()
     serving: dict[str, Serving] = {}
     fatal: tuple[str, ...] = ()  # ids of models whose loads ended the processes before this one
+    spare: int = 0  # of the slots, those that are kept for clients that run nothing there
 
 
 class Heartbeat(Message, frozen=True):

@@ -9,6 +9,7 @@ import pytest
 
 from cupola.cache.catalog import ExecutionProvider
 from cupola.scheduler.protocol.messages import (
+    ANY_TURN,
     Abort,
     Chat,
     Decide,
@@ -32,6 +33,7 @@ from cupola.scheduler.protocol.messages import (
     SamplingParams,
     Submit,
     Text,
+    Turn,
     UnloadModel,
     Work,
     encode_work,
@@ -60,7 +62,7 @@ class Recording(Backend):
         self.works: list[Work | Embed | Decide] = []
         self._echo = EchoBackend()
 
-    def add(self, request_id: str, work: Work | Embed | Decide) -> None:
+    def add(self, request_id: str, work: Work | Embed | Decide, turn: Turn = ANY_TURN) -> None:
         self.works.append(work)
         self._echo.add(request_id, work)
 

@@ -11,6 +11,7 @@ from functools import partial
 import numpy as np
 
 from cupola.scheduler.protocol.messages import (
+    ANY_TURN,
     Decide,
     Decode,
     Embed,
@@ -21,6 +22,7 @@ from cupola.scheduler.protocol.messages import (
     Serving,
     Text,
     Tokens,
+    Turn,
     Usage,
     Work,
 )
@@ -88,7 +90,7 @@ class EmbeddingBackend:
     def convert(self, request_id: str, task: Encode | Decode) -> Output | None:
         return self._texts.convert(request_id, task)
 
-    def add(self, request_id: str, work: Work | Embed | Decide) -> None:
+    def add(self, request_id: str, work: Work | Embed | Decide, turn: Turn = ANY_TURN) -> None:
         if not isinstance(work, Embed):
             text = "this model makes embeddings and generates no text: use POST /v1/embeddings"
             raise RequestError(ErrorCode.INVALID_REQUEST, text, "model")

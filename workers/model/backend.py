@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from cupola.scheduler.protocol.messages import (
+    ANY_TURN,
     Decide,
     Decode,
     Embed,
@@ -14,6 +15,7 @@ from cupola.scheduler.protocol.messages import (
     Output,
     Rejected,
     Serving,
+    Turn,
     Work,
 )
 
@@ -37,8 +39,11 @@ class RequestError(ValueError):
 class Backend(Protocol):
     """A loaded model that works for many requests at once. It is used from one thread."""
 
-    def add(self, request_id: str, work: Work | Embed | Decide) -> None:
-        """Accept a request. Raises RequestError; then the request is not known here."""
+    def add(self, request_id: str, work: Work | Embed | Decide, turn: Turn = ANY_TURN) -> None:
+        """Accept a request. Raises RequestError; then the request is not known here.
+
+        ``turn``: whose it is, and how urgent, where the backend serves them in another order.
+        """
 
     def convert(self, request_id: str, task: Encode | Decode) -> Output | None:
         """Text to tokens or back. Raises RequestError; then the request is not known here.
