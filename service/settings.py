@@ -60,6 +60,16 @@ class Settings(BaseSettings):
         description="The path of a Unix socket to listen on as well. Only programs of the same "
         "user can connect to it. Empty: none.",
     )
+    tls_certificate: Annotated[SocketPath, Group.NETWORK] = Field(
+        default="",
+        description="The file of a certificate for TLS, in PEM form, with those of its issuers. "
+        "The service then speaks https only, except on the Unix socket. Empty: no TLS.",
+    )
+    tls_key: Annotated[SocketPath, Group.NETWORK] = Field(
+        default="",
+        description="The file of the certificate's private key, in PEM form and without a "
+        "password. Empty: it is in the certificate's file.",
+    )
     ollama_port: Annotated[int, Group.NETWORK] = Field(
         default=0,
         ge=0,
@@ -116,8 +126,8 @@ class Settings(BaseSettings):
     )
     catalogs: Annotated[Names, Group.MODELS] = Field(
         default="",
-        description="Catalogs beside the built-in one: files and https: addresses, "
-        "separated by commas. Their form is in docs/models.md; "
+        description="Catalogs beside the built-in one: files, https: addresses, and 'azure' for "
+        "Foundry Local's own, separated by commas. Their form is in docs/models.md; "
         "'cupola model list --refresh' fetches those on servers.",
     )
     aliases: Annotated[Aliases, Group.MODELS] = Field(
@@ -125,12 +135,25 @@ class Settings(BaseSettings):
         description="More names for models, such as 'gpt-4o-mini=qwen2.5-1.5b', separated by "
         "commas. In the settings file they are a table: [aliases].",
     )
+    download_rate_mb: Annotated[float, Group.MODELS] = Field(
+        default=0,
+        ge=0,
+        description="The most that a download loads, in MB a second. What pip loads is not "
+        "limited. 0: no limit.",
+    )
     stored_responses: Annotated[int, Group.MODELS] = Field(
         default=1000,
         ge=0,
         le=1_000_000,
         description="The number of answers of /v1/responses that are stored. An answer is stored "
-        "for 30 days. 0: none.",
+        "for 30 days. Where keys are needed, each key has this number. 0: none.",
+    )
+    stored_response_mb: Annotated[int, Group.MODELS] = Field(
+        default=256,
+        ge=1,
+        le=1_000_000,
+        description="The size of the stored answers, in MB. The oldest make room for new ones. "
+        "Where keys are needed, each key has this size.",
     )
 
     workers: Annotated[Workers, Group.ENGINE] = Field(
@@ -211,6 +234,15 @@ class Settings(BaseSettings):
         ge=0,
         description="The memory of each worker's KV cache, in MB. 0: half of the free memory, "
         "divided among the workers.",
+    )
+    prefix_cache_mb: Annotated[int, Group.MEMORY] = Field(
+        default=-1,
+        ge=-1,
+        description="The memory in which each worker keeps the beginnings of earlier prompts and "
+        "answers, beside the KV cache, in MB. A prompt that begins like one of them is read from "
+        "there on. Each model on a CPU may take so much; the least recently used goes first, and "
+        "all of it after ten minutes without a request. 0: only slots that are free keep what ran "
+        "in them. -1: a quarter of the free memory, divided among the workers.",
     )
     kv_cache: Annotated[Literal["model", "int8"], Group.MEMORY] = Field(
         default="model",

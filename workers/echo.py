@@ -11,6 +11,7 @@ from itertools import cycle, islice
 
 from cupola.scheduler.protocol.messages import (
     Chat,
+    Decide,
     Decode,
     Embed,
     Encode,
@@ -57,9 +58,12 @@ class EchoBackend:
             request_id, text, usage=Usage(len(data), 0), tokens=tuple(data), pieces=pieces
         )
 
-    def add(self, request_id: str, work: Work | Embed) -> None:
+    def add(self, request_id: str, work: Work | Embed | Decide) -> None:
         if isinstance(work, Embed):
             text = "the echo backend makes no embeddings"
+            raise RequestError(ErrorCode.INVALID_REQUEST, text, "model")
+        if isinstance(work, Decide):
+            text = "the echo backend has no model that could decide"
             raise RequestError(ErrorCode.INVALID_REQUEST, text, "model")
         text = _prompt_text(work)
         if text.startswith(FORBIDDEN):

@@ -17,6 +17,7 @@ from cupola.workers.model.backend import Backend
 
 if TYPE_CHECKING:
     from cupola.workers.device.device import Device
+    from cupola.workers.engine.prefix_cache import PrefixCache
     from cupola.workers.engine.sequence import Reproducible
     from cupola.workers.model.model_folder import ModelFolder
     from cupola.workers.run.session import Session
@@ -35,6 +36,7 @@ class EngineOptions:
     context: int = 0  # cap on a model's context; 0: the model's own
     threads: int = 1
     kv_bytes: int = 2**30  # memory for keys and values
+    prefix_bytes: int = 0  # memory for those of ended sequences, beside ``kv_bytes``
     device: int = 0  # which of the provider's devices
     home: Home | None = None  # its cache may hold weights that sessions map; None: no such cache
     shared_disk_mb: int = 0  # the most that such weights take there; 0: a quarter of the disk
@@ -81,8 +83,25 @@ def load(
     positions = options.kv_bytes // bytes_per_token if bytes_per_token else everything
     step_budget = StepBudget(options.itl_seconds, options.step_tokens)
     return Engine(
-        folder, codec, session, step_budget, positions, wake, reproducible=options.reproducible
+        folder,
+        codec,
+        session,
+        step_budget,
+        positions,
+        wake,
+        reproducible=options.reproducible,
+        prefixes=_prefixes(session, options),
     )
+
+
+def _prefixes(session: Session, options: EngineOptions) -> PrefixCache | None:
+    """Memory for what slots cannot keep; None where rows cannot be copied."""
+    from cupola.workers.engine.prefix_cache import PrefixCache
+    from cupola.workers.kv.kv_cache import KeyValueCache
+
+    if options.prefix_bytes == 0 or not isinstance(session.cache, KeyValueCache):
+        return None
+    return PrefixCache(session.cache, options.prefix_bytes)
 
 
 def _check(folder: ModelFolder) -> None:

@@ -17,8 +17,10 @@ from cupola.cache.catalog import ExecutionProvider
 from cupola.cache.error_text import without_paths
 from cupola.scheduler.protocol.messages import (
     Abort,
+    Decide,
     Decode,
     Done,
+    Embed,
     Encode,
     ErrorCode,
     FromWorker,
@@ -233,7 +235,7 @@ class Worker:
                 if (output := resident.backend.convert(message.request_id, task)) is not None:
                     return [Outputs((output,))]
             else:
-                if isinstance(task, Work):
+                if not isinstance(task, Embed):
                     task = _of_tenant(task, message.tenant)
                 resident.backend.add(message.request_id, task)
         except RequestError as error:
@@ -281,7 +283,7 @@ class Worker:
             self._on_submit(message, now)  # waits for the load, so there is no answer yet
 
 
-def _of_tenant(work: Work, tenant: str) -> Work:
+def _of_tenant(work: Work | Decide, tenant: str) -> Work | Decide:
     """The work, salted so that it shares cached prefixes with no other tenant's.
 
     The salt that the client has set divides the requests of a tenant further.

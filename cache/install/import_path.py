@@ -12,7 +12,7 @@ from cupola.cache.install.fetch import sha256_of
 from cupola.cache.install.install import described, import_as, import_decoder, import_gguf
 from cupola.cache.model_config import GENAI_CONFIG
 from cupola.cache.progress import Progress, silent
-from cupola.cache.remote.hub_files import PICKLES, HubFile, choose
+from cupola.cache.remote.hub_files import PICKLES, TASKS, HubFile, choose
 from cupola.cache.store import CachedModel, ModelCache
 
 _ARCHIVES = (b"PK\x03\x04", b"PK\x05\x06", b"\x1f\x8b\x08\x00", b"\x1f\x8b\x08\x08", b"7z\xbc\xaf")
@@ -29,8 +29,8 @@ def import_path(
     """Makes a model of ``path``, which stays as it is.
 
     A folder of onnxruntime-genai's form is taken as it is; one with a GGUF, with the safetensors of
-    a decoder, or with what sentence-transformers publishes, is converted. ``bits``: of the weights
-    of a GGUF or of safetensors; see ``import_gguf``. Raises CacheError, OSError.
+    a decoder, with what sentence-transformers publishes, or with a Whisper is converted. ``bits``:
+    of the weights of a GGUF or of safetensors; see ``import_gguf``. Raises CacheError, OSError.
     """
     if not path.is_dir():
         _refuse_kind(path)
@@ -41,8 +41,8 @@ def import_path(
     names = [HubFile(each.relative_to(path).as_posix(), each.stat().st_size) for each in files]
     choice = choose(names)
     chosen = path / choice.files[0].path
-    if choice.kind == "encoder":
-        variant = described(alias or path.name, task="embeddings")
+    if choice.kind in TASKS:
+        variant = described(alias or path.name, task=TASKS[choice.kind])
         return import_as(chosen, variant, sha256_of(chosen, progress), home, progress)
     if choice.kind == "decoder":
         variant = described(alias or name_of(path))

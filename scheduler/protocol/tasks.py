@@ -124,8 +124,42 @@ class Embed(msgspec.Struct, frozen=True, tag=True, omit_defaults=True):
     truncate: bool = False  # a text that is too long is cut; otherwise it is an error
 
 
+class QuestionKind(enum.StrEnum):
+    PREDICATE = "predicate"  # whether a statement is true
+    CHOICE = "choice"
+    SCORE = "score"  # the options are ordered levels
+
+
+class Option(msgspec.Struct, frozen=True, omit_defaults=True):
+    """An answer that a question allows."""
+
+    text: str
+    description: str = ""
+
+
+class Question(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A question that is answered by one of its options."""
+
+    kind: QuestionKind
+    instructions: str
+    options: tuple[Option, ...] = ()  # of a predicate: none, it is answered with yes or no
+
+
+class Decide(msgspec.Struct, frozen=True, tag=True, omit_defaults=True):
+    """Find the probabilities of each question's options. Nothing is generated.
+
+    The questions follow the same conversation, each by itself. ``Output.index`` is the index of the
+    question.
+    """
+
+    prompt: Chat
+    questions: tuple[Question, ...]
+    permutations: int = 1  # in how many orders the options are shown; the results are averaged
+    cache_salt: str = ""  # see Work
+
+
 # What a worker does for one Submit. The scheduler passes it on without decoding it.
-Task = Work | Encode | Decode | Embed
+Task = Work | Encode | Decode | Embed | Decide
 
 
 # -- output ----------------------------------------------------------------------------------------
@@ -174,6 +208,18 @@ class TokenLogprob(msgspec.Struct, frozen=True, omit_defaults=True):
     top: tuple[tuple[bytes, float], ...] = ()
 
 
+class Scores(msgspec.Struct, frozen=True):
+    """What a model thinks of a question's options.
+
+    ``logprobs``: of the options, in their order; their probabilities add up to one.
+    ``mass``: the probability that all options had together, among all answers that the model could
+    have begun there.
+    """
+
+    logprobs: tuple[float, ...]
+    mass: float
+
+
 class Output(msgspec.Struct, frozen=True, omit_defaults=True):
     """New text of one request.
 
@@ -193,6 +239,7 @@ class Output(msgspec.Struct, frozen=True, omit_defaults=True):
     tokens: tuple[int, ...] = ()  # the result of Encode
     pieces: tuple[bytes, ...] = ()  # the bytes of each of ``tokens``; a character may be split
     embedding: bytes = b""  # the result of Embed: float32, little-endian
+    scores: Scores | None = None  # the result of Decide
     # In the first output of a request whose prompt is computed: the usage so far.
     prompt_usage: Usage | None = None
     room: int = 0  # in the same output: how many tokens fit, if more were asked for

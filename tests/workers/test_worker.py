@@ -11,6 +11,7 @@ from cupola.cache.catalog import ExecutionProvider
 from cupola.scheduler.protocol.messages import (
     Abort,
     Chat,
+    Decide,
     Decode,
     Done,
     Embed,
@@ -54,10 +55,10 @@ class Recording(Backend):
 
     def __init__(self) -> None:
         self.rests: list[bool] = []  # whether each was a long one
-        self.works: list[Work | Embed] = []
+        self.works: list[Work | Embed | Decide] = []
         self._echo = EchoBackend()
 
-    def add(self, request_id: str, work: Work | Embed) -> None:
+    def add(self, request_id: str, work: Work | Embed | Decide) -> None:
         self.works.append(work)
         self._echo.add(request_id, work)
 

@@ -11,6 +11,7 @@ from functools import partial
 import numpy as np
 
 from cupola.scheduler.protocol.messages import (
+    Decide,
     Decode,
     Embed,
     Encode,
@@ -83,8 +84,8 @@ class EmbeddingBackend:
     def convert(self, request_id: str, task: Encode | Decode) -> Output | None:
         return self._texts.convert(request_id, task)
 
-    def add(self, request_id: str, work: Work | Embed) -> None:
-        if isinstance(work, Work):
+    def add(self, request_id: str, work: Work | Embed | Decide) -> None:
+        if not isinstance(work, Embed):
             text = "this model makes embeddings and generates no text: use POST /v1/embeddings"
             raise RequestError(ErrorCode.INVALID_REQUEST, text, "model")
         if sum(map(_size, work.texts)) <= SMALL_CHARACTERS:

@@ -110,6 +110,11 @@ class SlotTable:
         slot.length += count
         slot.touched = max(slot.touched, slot.length + beyond)
 
+    def shorten(self, slot: Slot, length: int) -> None:
+        """Only the first ``length`` tokens are good any more; the caller writes behind them."""
+        slot.length = length
+        slot.exact = min(slot.exact, length)
+
     def release(self, slot: Slot) -> None:
         """Free the slot. What its sequence has computed stays for others."""
         self._clock += 1

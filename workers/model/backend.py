@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from cupola.scheduler.protocol.messages import (
+    Decide,
     Decode,
     Embed,
     Encode,
@@ -36,7 +37,7 @@ class RequestError(ValueError):
 class Backend(Protocol):
     """A loaded model that works for many requests at once. It is used from one thread."""
 
-    def add(self, request_id: str, work: Work | Embed) -> None:
+    def add(self, request_id: str, work: Work | Embed | Decide) -> None:
         """Accept a request. Raises RequestError; then the request is not known here."""
 
     def convert(self, request_id: str, task: Encode | Decode) -> Output | None:

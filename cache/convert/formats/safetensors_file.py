@@ -48,12 +48,13 @@ class SafetensorsTensor:
                 f"'{self.name}' is of the type {self.kind_name}. Models that are quantized in "
                 "safetensors cannot be converted: take the one that is not, or a GGUF"
             )
-        if len(self.shape) == 1:
-            stored = self.file.get_tensor(self.name)[None]
+        first, end = self.first_row + start, self.first_row + self.row_count
+        if stop is not None:
+            end = min(end, self.first_row + stop)
+        if len(self.shape) == 2:
+            stored = self.file.get_slice(self.name)[first:end]
         else:
-            end = self.row_count if stop is None else min(stop, self.row_count)
-            rows = self.file.get_slice(self.name)
-            stored = rows[self.first_row + start : self.first_row + end]
+            stored = self.file.get_tensor(self.name).reshape(-1, self.shape[-1])[first:end]
         values = np.asarray(stored, dtype=np.float32)
         if not np.isfinite(values).all():
             raise BrokenFileError(f"Tensor '{self.name}' has values that are not finite")

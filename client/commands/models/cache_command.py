@@ -108,15 +108,28 @@ def location(output: Output = Form.TEXT) -> None:
 
 def cd(
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A folder for models.")],
+    moves: Annotated[
+        bool, typer.Option("--move", help="Move the models there, too. Else they stay.")
+    ] = False,
     output: Output = Form.TEXT,
 ) -> None:
-    """Keep the models in another folder. Models in the old folder stay there.
+    """Keep the models in another folder. Models that are there already are found.
 
     Example: cupola cache cd /data/models
     """
+    from cupola.cache.disk.moving import move
+    from cupola.cache.store import ModelCache
     from cupola.client import models_folder
 
-    models_folder.choose(home.current(), folder)
+    here = home.current()
+    old = models_folder.location(here)
+    paths = [old / model.path.relative_to(here.models) for model in ModelCache(here).scan()]
+    models_folder.choose(here, folder)
+    if moves and (new := models_folder.location(here)) != old:
+        moved = models_folder.before(here, old)
+        paths = [moved / path.relative_to(old) for path in paths]
+        move(paths, moved, new, lambda path: print(f"Moved {path.name}", file=sys.stderr))
+        ModelCache(here).publish()
     if output is Form.JSON:
         service_command.restart_running(quietly=True)
         print_json({"success": True, "message": f"Cache directory: {folder.absolute()}"})

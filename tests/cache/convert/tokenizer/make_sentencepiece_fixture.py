@@ -14,6 +14,7 @@ from typing import Any
 import sentencepiece
 
 DATA = Path(__file__).parents[2] / "data"
+TEXT = Path(__file__).parents[4] / "loadtests" / "load" / "alice.txt"
 KINDS: dict[str, dict[str, Any]] = {
     "prefix": {"add_dummy_prefix": True},
     "plain": {"add_dummy_prefix": False, "user_defined_symbols": ["▁▁", "▁▁▁", "\n\n"]},
@@ -26,7 +27,7 @@ def main() -> None:
     for name, options in KINDS.items():
         model = io.BytesIO()
         sentencepiece.SentencePieceTrainer.train(
-            input=str(DATA / "alice.txt"),
+            input=str(TEXT),
             model_writer=model,
             vocab_size=700,
             model_type="bpe",
