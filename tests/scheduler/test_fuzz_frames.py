@@ -1,4 +1,4 @@
-"""Some mutated frames at each socket. Many more by hand: ``cupola.loadtests.fuzz_frames``."""
+"""Some mutated frames at each socket. Many more by hand: ``tests.fuzz_frames``."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import random
 
 import pytest
 
-from cupola.loadtests.fuzz_frames import FUZZERS, mutated
 from cupola.scheduler.protocol.messages import MalformedFrameError, decode_to_scheduler
+from tests.fuzz_frames import FUZZERS, mutated
 
 
 @pytest.mark.parametrize("process", FUZZERS)
