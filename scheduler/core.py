@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from itertools import count
 
 from cupola.scheduler.endings import Endings
+from cupola.scheduler.measurements import Measurements
 from cupola.scheduler.placement import Placement
 from cupola.scheduler.policy import SchedulerPolicy
 from cupola.scheduler.protocol.messages import (
@@ -57,6 +58,7 @@ class Scheduler:
         self.unloads = Unloads()
         self.suspicion = Suspicion()
         self._account = Account()
+        self.measurements = Measurements()
         self._endings = Endings(
             self.requests, self.workers, self.suspicion, self._account, policy.queue_timeout
         )
@@ -117,7 +119,7 @@ class Scheduler:
             case Postponed():
                 return self._on_postponed(peer, message)
             case Outputs():
-                return self._on_outputs(peer, message)
+                return self._on_outputs(peer, message, now)
             case Done() | Rejected():
                 return self._on_end(peer, message, now)
             case Goodbye():
@@ -133,7 +135,7 @@ class Scheduler:
             text = f"no worker runs {provider}; start one with --workers"
             return [self._endings.turn_away(peer, message, ErrorCode.NO_WORKER, text)]
         deadline = now + self.policy.queue_timeout
-        request = Request(peer, message, next(self._arrivals), deadline)
+        request = Request(peer, message, next(self._arrivals), deadline, arrived_at=now)
         if (refusal := self.suspicion.refusal(request, now)) is not None:
             return [self._endings.turn_away(peer, message, refusal.code, refusal.message)]
         postponed = len(self.workers.postponed())
@@ -161,6 +163,7 @@ class Scheduler:
     def _on_query(self, peer: Peer, message: Query, now: float) -> list[Send]:
         for outcome, requests in message.ended.items():
             self._account.ended(outcome, requests)
+        self._account.answered_http(message.http)
         return [Send(peer, self.status(now, answers=message.number))]
 
     # -- messages from workers ---------------------------------------------------------------------
@@ -173,6 +176,7 @@ class Scheduler:
         self.suspicion.worker_joined(peer, message.name, now)
         sends = self._workers_died(self.workers.named(message.name), now)
         self.workers.join(peer, message, now)
+        self._account.joined(message.name, message.resident)
         self.suspicion.models.forget(message.resident)
         self.suspicion.loads_killed(message.fatal, now)
         self._status_changed = True
@@ -184,6 +188,7 @@ class Scheduler:
             return [Send(peer, Rejoin())]
         resident_before = worker.resident
         worker.update(message)
+        self._account.resident(resident_before, worker.resident)
         self.suspicion.models.forget(worker.resident)
         self._status_changed |= worker.resident != resident_before
         return []
@@ -193,13 +198,15 @@ class Scheduler:
             self.requests.postpone(worker, message.request_ids)
         return []
 
-    def _on_outputs(self, peer: Peer, message: Outputs) -> list[Send]:
+    def _on_outputs(self, peer: Peer, message: Outputs, now: float) -> list[Send]:
+        self.measurements.step(len({output.request_id for output in message.outputs}))
         by_gateway: dict[Peer, list[Output]] = {}
         for output in message.outputs:
             self._account.told(output)
             request = self.requests.running_on(peer, output.request_id)
             if request is None or output.finish_reason is FinishReason.ABORT:
                 continue  # aborted, or a late frame from a worker that was given up
+            self.measurements.output(request, output, now)
             if output.progress is None:  # a prompt that is being read may run elsewhere
                 request.started = True
             request.suspect = False
@@ -289,6 +296,10 @@ class Scheduler:
                 sends.append(Send(worker.peer, request.message))
         return sends
 
+    def _oldest_seconds(self, now: float) -> float:
+        """How long the request has waited that has waited longest."""
+        return max(0.0, now - min((each.arrived_at for each in self.queue), default=now))
+
     def status(self, now: float, answers: int = 0) -> Status:
         """``answers``: the number of the gateway's Query; 0: it is sent unasked."""
         return Status(
@@ -298,6 +309,9 @@ class Scheduler:
             workers=self.workers.statuses(),
             missing=self.workers.missing(),
             totals=self._account.totals,
+            http=self._account.http,
+            distributions=self.measurements.distributions,
+            oldest_seconds=self._oldest_seconds(now),
             answers=answers,
             refused=dict(self.suspicion.models.refused(now)),
         )

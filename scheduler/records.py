@@ -42,6 +42,8 @@ class Request:
     attempts: int = 0  # how many workers it was sent to
     suspect: bool = False  # it may have ended a worker
     heard_of_failure: bool = False  # of the load that it waits for
+    arrived_at: float = 0.0
+    output_at: float | None = None  # when its last output came
 
     @property
     def id(self) -> str:
@@ -101,6 +103,8 @@ class Worker:
             provider=self.provider,
             pid=self.pid,
             running=len(self.running) - len(self.postponed),
+            slots=self.slots,
+            loading=tuple(sorted(self.loading - self.resident)),
             memory_bytes=self.memory_bytes,
             resident=tuple(sorted(self.resident)),
             serving=self.serving,

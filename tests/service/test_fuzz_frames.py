@@ -1,13 +1,13 @@
-"""Some mutated frames at each socket. By hand: python loadtests/fuzz_frames.py --frames 1000000"""
+"""Some mutated frames at each socket. ``fuzz_frames`` sends more of them by hand."""
 
 from __future__ import annotations
 
 import random
 
 import pytest
-from fuzz_frames import FUZZERS, mutated
 
 from cupola.scheduler.protocol.messages import MalformedFrameError, decode_to_scheduler
+from tests.service.fuzz_frames import FUZZERS, mutated
 
 
 @pytest.mark.parametrize("process", FUZZERS)
