@@ -25,7 +25,7 @@ from cupola.service.child import ChildSpec
 from cupola.service.listener import url
 from cupola.service.output.log_file import own_log, rotate
 from cupola.service.output.told import Told
-from cupola.service.setting_types import listed
+from cupola.service.setting_types import AUTO, listed
 from cupola.service.settings import Settings
 from cupola.service.start_models import pinned_ids, start_models
 from cupola.service.supervisor import GaveUpError, Supervisor
@@ -197,7 +197,7 @@ def worker_configs(
     prefix_mb = settings.prefix_cache_mb
     engine = EngineOptions(
         backend=settings.backend,
-        slots=settings.slots,
+        slots=0 if settings.slots == AUTO else int(settings.slots),
         step_tokens=settings.step_tokens,
         itl_seconds=settings.itl_ms / 1000,
         kv_bytes=settings.kv_memory_mb * 1024 * 1024 or free // 2,

@@ -18,11 +18,13 @@ from pydantic_settings import (
 from cupola.cache.home import Home
 from cupola.service.setting_types import (
     ALLOWED_WORKERS,
+    AUTO,
     Aliases,
     Folder,
     Group,
     LogLevel,
     Names,
+    Slots,
     SocketPath,
     Ttl,
     Workers,
@@ -126,14 +128,20 @@ class Settings(BaseSettings):
     )
     catalogs: Annotated[Names, Group.MODELS] = Field(
         default="",
-        description="Catalogs beside the built-in one: files, https: addresses, and 'azure' for "
-        "Foundry Local's own, separated by commas. Their form is in docs/models.md; "
+        description="Catalogs beside the built-in one: files, addresses, and 'azure' for Foundry "
+        "Local's. Commas separate them. Their form is in docs/models.md; "
         "'cupola model list --refresh' fetches those on servers.",
     )
     aliases: Annotated[Aliases, Group.MODELS] = Field(
         default="",
         description="More names for models, such as 'gpt-4o-mini=qwen2.5-1.5b', separated by "
         "commas. In the settings file they are a table: [aliases].",
+    )
+    download_rate_mb: Annotated[float, Group.MODELS] = Field(
+        default=0,
+        ge=0,
+        description="The most that a download loads, in MB a second. What pip loads is not "
+        "limited. 0: no limit.",
     )
     stored_responses: Annotated[int, Group.MODELS] = Field(
         default=1000,
@@ -161,12 +169,12 @@ class Settings(BaseSettings):
         le=1024,
         description="The number of threads of all workers together. 0: one for each core.",
     )
-    slots: Annotated[int, Group.ENGINE] = Field(
-        default=16,
-        ge=1,
-        le=1024,
+    slots: Annotated[Slots, Group.ENGINE] = Field(
+        default=AUTO,
         description="The number of sequences that a worker runs at once. Further requests wait. "
-        "More slots raise the throughput and make each answer slower.",
+        "More slots raise the throughput and make each answer slower. 'auto' begins with 16 for "
+        "each model and learns from the time of steps how many keep the pace that itl_ms asks "
+        "for, up to 128. It stays at 16 on GPUs, with onnxruntime-genai and with kv_cache 'int8'.",
     )
     context: Annotated[int, Group.ENGINE] = Field(
         default=0,
@@ -232,11 +240,11 @@ class Settings(BaseSettings):
     prefix_cache_mb: Annotated[int, Group.MEMORY] = Field(
         default=-1,
         ge=-1,
-        description="The memory in which each worker keeps the beginnings of earlier prompts and "
-        "answers, beside the KV cache, in MB. A prompt that begins like one of them is read from "
-        "there on. Each model on a CPU may take so much; the least recently used goes first, and "
-        "all of it after ten minutes without a request. 0: only slots that are free keep what ran "
-        "in them. -1: a quarter of the free memory, divided among the workers.",
+        description="The memory of each model's prefix cache, beside the KV cache, in MB. There a "
+        "worker keeps what it has read and generated on the CPU, so that a prompt that begins "
+        "alike is read from there on. The least recently used goes first, and all of it after ten "
+        "minutes without a request. 0: only free slots keep what ran in them. -1: a quarter of "
+        "the free memory, divided among the workers.",
     )
     kv_cache: Annotated[Literal["model", "int8"], Group.MEMORY] = Field(
         default="model",

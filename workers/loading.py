@@ -30,7 +30,7 @@ class EngineOptions:
     """How a worker runs its models."""
 
     backend: str = "onnx"  # or "genai", or "echo"
-    slots: int = 16  # sequences a model runs at once
+    slots: int = 16  # sequences a model runs at once; 0: what is learnt to be the best
     step_tokens: int = 256  # tokens a step holds at most
     itl_seconds: float = 0.1  # between two tokens of an answer while prompts are read
     context: int = 0  # cap on a model's context; 0: the model's own
@@ -69,6 +69,7 @@ def load(
         return _load_encoder(Path(model.path), model.provider, options, wake)
     from cupola.workers.device.device import Device
     from cupola.workers.engine.engine import Engine
+    from cupola.workers.engine.slot_count import SlotCount
     from cupola.workers.engine.step_budget import StepBudget
     from cupola.workers.model.model_folder import ModelFolder
     from cupola.workers.model.text import TextCodec
@@ -78,7 +79,7 @@ def load(
     codec = TextCodec(folder.path)
     session = _session(folder, options, Device(model.provider, options.device))
     # If the runtime does not say how much memory a token takes, the slots are the only limit.
-    everything = options.slots * (folder.context + options.step_tokens)
+    everything = session.slots * (folder.context + options.step_tokens)
     bytes_per_token = session.cache.bytes_per_token
     positions = options.kv_bytes // bytes_per_token if bytes_per_token else everything
     step_budget = StepBudget(options.itl_seconds, options.step_tokens)
@@ -91,6 +92,7 @@ def load(
         wake,
         reproducible=options.reproducible,
         prefixes=_prefixes(session, options),
+        slot_count=SlotCount(options.slots, options.itl_seconds, session.slots),
     )
 
 
@@ -130,10 +132,11 @@ def _check(folder: ModelFolder) -> None:
 def _session(folder: ModelFolder, options: EngineOptions, device: Device) -> Session:
     """A session in which requests share runs; of onnxruntime-genai if that is not possible."""
     from cupola.cache.error_text import without_paths
+    from cupola.workers.engine.slot_count import FIRST
     from cupola.workers.graph.attention_layers import UnservableGraphError
     from cupola.workers.run.paged_session import PagedSession
 
-    slots, threads = options.slots, options.threads
+    slots, threads = options.slots or FIRST, options.threads
     why = f"{device.provider} cannot run requests of different lengths together"
     try:
         if options.backend != "onnx":
@@ -158,6 +161,7 @@ def _session(folder: ModelFolder, options: EngineOptions, device: Device) -> Ses
 
 def _cpu_session(folder: ModelFolder, options: EngineOptions, device: Device) -> Session:
     """Raises UnservableGraphError, ModelFolderError, ProviderError."""
+    from cupola.workers.engine.slot_count import FIRST, MOST
     from cupola.workers.graph.attention_layers import UnservableGraphError
     from cupola.workers.run.decoder_session import DecoderSession
     from cupola.workers.run.int8_session import Int8Session
@@ -167,16 +171,18 @@ def _cpu_session(folder: ModelFolder, options: EngineOptions, device: Device) ->
     prepacked = (
         PrepackedWeights(home, folder.path, device, options.shared_disk_mb) if home else None
     )
-    width, threads, slots = options.step_tokens, options.threads, options.slots
+    width, threads = options.step_tokens, options.threads
     if options.int8_cache and prepacked is not None:
         try:
-            return Int8Session(folder, prepacked, slots=slots, width=width, threads=threads)
+            return Int8Session(
+                folder, prepacked, slots=options.slots or FIRST, width=width, threads=threads
+            )
         except UnservableGraphError as error:
             name = folder.path.name
             logger.warning("%s: its keys and values stay as they are: %s", name, error)
     return DecoderSession(
         folder,
-        slots=slots,
+        slots=options.slots or MOST,
         width=width,
         threads=threads,
         prepacked=prepacked if options.shares else None,

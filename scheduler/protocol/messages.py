@@ -252,6 +252,7 @@ class Heartbeat(Message, frozen=True):
     resident: tuple[str, ...] = ()  # ids of the loaded models
     loading: tuple[str, ...] = ()  # ids of the models that are being loaded
     serving: dict[str, Serving] = {}  # how each loaded model is run, by its id
+    slots: int = 0  # how many requests it takes at once now; 0: unchanged
 
 
 class Postponed(Message, frozen=True):

@@ -1,4 +1,4 @@
-"""Some mutated frames at each socket. ``fuzz_frames`` sends more of them by hand."""
+"""Some mutated frames at each socket. Many more by hand: ``tests.fuzz_frames``."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import random
 import pytest
 
 from cupola.scheduler.protocol.messages import MalformedFrameError, decode_to_scheduler
-from tests.service.fuzz_frames import FUZZERS, mutated
+from tests.fuzz_frames import FUZZERS, mutated
 
 
 @pytest.mark.parametrize("process", FUZZERS)

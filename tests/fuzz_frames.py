@@ -1,6 +1,6 @@
 """Random and mutated frames at the sockets of each process: none ends it or passes for another.
 
-    python -m tests.service.fuzz_frames --frames 1000000 [scheduler worker gateway]
+    python -m tests.fuzz_frames --frames 1000000 [scheduler worker gateway]
 
 Each process is a real one with its real socket. After every batch it must still answer a proper
 message. The account says how many frames were sent, and how many of them were messages by chance.
