@@ -71,10 +71,13 @@ def build_app(
         )
     )
     routes = apis.routes()
-    counting = Middleware(Counting, routes=working(routes), count=client.count)
+    counted = [
+        Middleware(RequestLog, count=client.count_answer),
+        Middleware(Counting, routes=working(routes), count=client.count),
+    ]
     app = Starlette(
         routes=routes,
-        middleware=_middleware(config, remote, counting),
+        middleware=_middleware(config, remote, counted),
         exception_handlers=dict(HANDLERS),
         lifespan=apis.lifespan,
     )
@@ -85,7 +88,7 @@ def build_app(
 
 
 def _middleware(
-    config: GatewayConfig, remote: RemoteModels, counting: Middleware
+    config: GatewayConfig, remote: RemoteModels, counted: Sequence[Middleware]
 ) -> list[Middleware]:
     """What a request passes before its route, the outermost first.
 
@@ -108,8 +111,7 @@ def _middleware(
     return [
         Middleware(Paths),
         Middleware(ErrorFormats, table=ERROR_FORMATS),
-        Middleware(RequestLog),
-        counting,
+        *counted,
         Middleware(Cors, origins=origins),
         Middleware(Authentication, rules=_access_rules(config)),
         Middleware(BodyReader, limit=config.max_body_bytes),

@@ -62,6 +62,7 @@ BORDERS = {
     "psutil": ("workers/device/machine.py", "loadtests/host/machine.py", "loadtests/soak.py"),
     "multiprocessing": ("service/child.py", "service/supervisor.py"),
     "starlette": ("gateway/",),
+    "prometheus_client": ("gateway/operations/metrics.py",),
     "hypercorn": ("gateway/server.py", "gateway/connection.py"),
     "tokenizers": ("workers/", "cache/convert/"),
     "jinja2": ("workers/model/",),

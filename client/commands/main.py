@@ -34,6 +34,7 @@ from cupola.client.commands.service import (
     service_command,
     service_unit_command,
     status_command,
+    top_command,
 )
 from cupola.client.commands.service.serve_command import serve
 from cupola.client.commands.service.setting_flags import SettingCommand
@@ -59,6 +60,7 @@ _COMMANDS: Commands = {
     "bench": bench_command.bench,
     "transcribe": status_command.transcribe,
     "status": status_command.status,
+    "top": top_command.top,
     "report": status_command.report,
     "zip-logs": status_command.zip_logs,
 }

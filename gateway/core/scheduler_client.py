@@ -61,6 +61,7 @@ class SchedulerClient:
         self._queries = 0  # how many were sent
         self._asking: dict[int, asyncio.Future[Status]] = {}  # by the query's number
         self._ended = Counter[Outcome]()  # requests that the scheduler is to count
+        self._http = Counter[int]()  # answers that it is to count, by status
 
     @classmethod
     @asynccontextmanager
@@ -100,6 +101,10 @@ class SchedulerClient:
     def count(self, outcome: Outcome) -> None:
         """Have a request counted that has ended here and never came to the scheduler."""
         self._ended[outcome] += 1
+
+    def count_answer(self, status: int) -> None:
+        """Have an HTTP answer counted."""
+        self._http[status] += 1
 
     async def serving(self) -> None:
         """Wait until the scheduler has had a worker."""
@@ -211,7 +216,8 @@ class SchedulerClient:
         """Send a query. Returns its number."""
         self._queries += 1
         ended, self._ended = dict(self._ended), Counter()
-        self._send([Query(self._queries, ended)])
+        http, self._http = dict(self._http), Counter()
+        self._send([Query(self._queries, ended, http)])
         return self._queries
 
     def _send(self, messages: Iterable[FromGateway]) -> None:

@@ -18,6 +18,7 @@ from typing import Any
 import msgspec
 
 from cupola.cache.catalog import ExecutionProvider
+from cupola.scheduler.protocol.histograms import Distributions
 
 # The content of the frames. Whoever sends or reads frames can import it from here.
 from cupola.scheduler.protocol.tasks import Chat as Chat
@@ -88,6 +89,7 @@ class Serving(msgspec.Struct, frozen=True, omit_defaults=True):
     reproducible: bool | None = None
     kept_bytes: int = 0  # keys and values of earlier prompts, beside those in slots
     kept_hits: int = 0  # tokens of prompts that were found there
+    kv_usage: float = 0.0  # how much of the room for keys and values running sequences take
 
 
 # -- gateway -> scheduler, some of them on to workers ----------------------------------------------
@@ -159,6 +161,7 @@ class Query(Message, frozen=True):
 
     number: int = 0  # rises from query to query
     ended: dict[Outcome, int] = {}  # requests that ended in the gateway since the last query
+    http: dict[int, int] = {}  # HTTP answers since the last query, by status
 
 
 # -- worker -> scheduler -> gateway ----------------------------------------------------------------
@@ -197,6 +200,8 @@ class WorkerStatus(msgspec.Struct, frozen=True, omit_defaults=True):
     memory_bytes: int = 0
     resident: tuple[str, ...] = ()  # ids of the loaded models
     serving: dict[str, Serving] = {}  # how each loaded model is run, by its id
+    slots: int = 0  # how many requests it takes at once
+    loading: tuple[str, ...] = ()  # ids of models that it loads or will load
 
 
 class ProviderState(msgspec.Struct, frozen=True):
@@ -219,6 +224,9 @@ class Totals(msgspec.Struct, frozen=True, omit_defaults=True):
     accepted_prediction_tokens: int = 0
     rejected_prediction_tokens: int = 0
     malformed_frames: int = 0  # that came to the scheduler and were dropped
+    loads: int = 0  # of models into a worker's memory
+    unloads: int = 0
+    worker_restarts: int = 0
 
 
 class Status(Message, frozen=True):
@@ -232,6 +240,9 @@ class Status(Message, frozen=True):
     totals: Totals = Totals()
     refused: dict[str, str] = {}  # ids of models that are not loaded for a while, and why
     answers: int = 0  # the number of the Query that it answers; 0: none
+    http: dict[int, int] = {}  # answers of all gateways, by HTTP status
+    distributions: Distributions = Distributions()
+    oldest_seconds: float = 0.0  # how long the oldest request in the queue has waited
 
 
 # -- worker -> scheduler ---------------------------------------------------------------------------

@@ -103,10 +103,13 @@ class Engine:
 
     @property
     def serving(self) -> Serving:
+        held = sum(sequence.slot.length for sequence in self._running if sequence.slot is not None)
+        usage = round(min(1.0, held / self.slots.positions), 4)
+        serving = replace(self.session.serving, kv_usage=usage)
         if self.prefixes is None:
-            return self.session.serving
+            return serving
         kept, hits = self.prefixes.kept_bytes, self.prefixes.hits
-        return replace(self.session.serving, kept_bytes=kept, kept_hits=hits)
+        return replace(serving, kept_bytes=kept, kept_hits=hits)
 
     @property
     def capacity(self) -> int:
