@@ -43,6 +43,11 @@ class Home:
         return self.models / ".prepacked"
 
     @property
+    def uses(self) -> Path:
+        """Notes of when models were last in memory."""
+        return self.root / "cache" / "uses"
+
+    @property
     def foundry_catalog(self) -> Path:
         """Foundry Local's list of models; its SDKs read it."""
         return self.models / "foundry.modelinfo.json"
@@ -55,6 +60,16 @@ class Home:
     def daemon_file(self) -> Path:
         """Who serves, and where: read by clients to find the running service."""
         return self.root / "daemon.json"
+
+    @property
+    def api_keys(self) -> Path:
+        """Who may use the service: digests of keys, and what each may do."""
+        return self.root / "keys.json"
+
+    @property
+    def local_key(self) -> Path:
+        """The key by which commands of the same user reach a service that demands keys."""
+        return self.root / "local-key.json"
 
     def prepacked_folder(self, model: Path) -> Path:
         """Of a model's folder. Raises ValueError for one that does not lie in ``models``."""

@@ -20,7 +20,7 @@ import msgspec
 from cupola.cache.catalog import Catalog, ExecutionProvider, ModelVariant
 from cupola.cache.catalog_file import built_in
 from cupola.cache.catalog_settings import read_catalog_settings
-from cupola.cache.catalog_sources import BuiltInSource, FixedSource, OperatorSource, merged
+from cupola.cache.catalog_sources import BuiltInSource, FixedSource, merged, named_source
 from cupola.cache.errors import CacheError, NotCachedError
 from cupola.cache.foundry_catalog import FoundryFacts, read_facts, write_catalog
 from cupola.cache.home import Home
@@ -61,10 +61,19 @@ class CachedModel:
 
     variant: ModelVariant
     path: Path
+    completed_at: int = 0  # Unix seconds
     source_sha256: str = ""  # of the file it was converted from, where that is known
     prompt_template: Mapping[str, str] = field(default_factory=dict)  # Foundry Local's old form
     quality: Quality | None = None  # what an import has measured
     source: SourceNote | None = None  # where it came from, where that is known
+
+
+@dataclass(frozen=True, slots=True)
+class DamagedFolder:
+    """A folder that looks like a model and cannot be read as one."""
+
+    path: Path
+    reason: str
 
 
 class ModelCache:
@@ -83,17 +92,26 @@ class ModelCache:
     def scan(self) -> list[CachedModel]:
         """Every model on the disk, best first. A folder that cannot be read is logged and left
         out; of two with the same id the first by path counts."""
+        models, damaged = self.survey()
+        for each in damaged:
+            _log.warning("%s is not a usable model folder: %s", each.path, each.reason)
+        return models
+
+    def survey(self) -> tuple[list[CachedModel], list[DamagedFolder]]:
+        """The models as ``scan`` gives them, and the folders that cannot be read."""
         found: dict[str, CachedModel] = {}
+        damaged = []
         facts = read_facts(self.home)
         for folder in sorted(_model_folders(self.home.models, 0)):
             try:
                 model = self._read(folder, facts)
             except (OSError, msgspec.MsgspecError, ValueError) as error:
-                _log.warning("%s is not a usable model folder: %s", folder, error)
+                damaged.append(DamagedFolder(folder, str(error)))
                 continue
             found.setdefault(model.variant.id.casefold(), model)
         by_id = {model.variant.id: model for model in found.values()}
-        return [by_id[variant.id] for variant in Catalog(m.variant for m in found.values())]
+        ordered = Catalog(model.variant for model in found.values())
+        return [by_id[variant.id] for variant in ordered], damaged
 
     def catalog(self) -> Catalog:
         """What can be had; see ``catalog_sources``."""
@@ -141,7 +159,7 @@ class ModelCache:
     def _catalog(self, cached: list[CachedModel]) -> Catalog:
         settings = read_catalog_settings(self.home)
         disk = FixedSource([model.variant for model in cached])
-        own = [OperatorSource(place, self.home) for place in settings.catalogs]
+        own = [named_source(place, self.home) for place in settings.catalogs]
         return merged([disk, *own, BuiltInSource()], settings.aliases)
 
     def publish(self) -> None:
@@ -178,7 +196,9 @@ class ModelCache:
         )
         template = _texts(described.prompt_template)
         quality, source = read_quality(folder), read_source_note(folder)
-        return CachedModel(variant, folder, described.source_sha256, template, quality, source)
+        return CachedModel(
+            variant, folder, changed_at, described.source_sha256, template, quality, source
+        )
 
 
 def _from_address(cached: list[CachedModel], text: str) -> CachedModel | None:

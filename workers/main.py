@@ -11,14 +11,19 @@ import threading
 import time
 import uuid
 from dataclasses import dataclass
+from pathlib import Path
 
 import zmq
 
 from cupola.cache.catalog import ExecutionProvider
+from cupola.cache.disk import uses
+from cupola.cache.home import Home
 from cupola.scheduler.protocol.commands import ALIVE, LONG_TURN, Commands
 from cupola.scheduler.protocol.endpoint import Endpoint
 from cupola.scheduler.protocol.messages import FromWorker, LocalModel, decode_to_worker, encode
 from cupola.workers.device.machine import map_large_blocks, memory_bytes, release_memory
+from cupola.workers.engine.slot_count import FIRST
+from cupola.workers.folder_watch import FolderWatch
 from cupola.workers.loading import EngineOptions, load
 from cupola.workers.model.backend import Backend
 from cupola.workers.residency import Residency
@@ -26,6 +31,7 @@ from cupola.workers.worker import Identity, Worker
 
 logger = logging.getLogger(__name__)
 HEARTBEAT_SECONDS = 1.0
+NOTE_SECONDS = 3600.0  # between two notes on the disk that a model is in memory
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +43,7 @@ class WorkerConfig:
     preload: tuple[LocalModel, ...] = ()  # the first is loaded before the worker sends Ready
     pinned: frozenset[str] = frozenset()  # ids of models that time never unloads
     fatal: tuple[str, ...] = ()  # ids of models whose loads ended the processes before this one
+    home: Home | None = None  # where it is noted when a model was in memory; None: nowhere
 
 
 def run(config: WorkerConfig, endpoint: Endpoint, commands: Commands) -> None:
@@ -107,12 +114,15 @@ class Loop:
         self.scheduler = scheduler
         self.commands = commands
         self.loader = Loader(config.engine)
-        slots = config.engine.slots
+        slots = config.engine.slots or FIRST
         identity = Identity(config.name, config.provider, os.getpid(), slots, config.fatal)
         self.residency = Residency(config.model_ttl, config.pinned)
         self.worker = Worker(identity, self.residency, self._load)
         self.preload = config.preload
+        self.home = config.home
         self.next_heartbeat = 0.0
+        self.next_note = 0.0
+        self.folders = FolderWatch()
         self.poller = zmq.Poller()
         for source in (scheduler, commands.fileno(), self.loader.wake.fileno()):
             self.poller.register(source, zmq.POLLIN)
@@ -126,9 +136,11 @@ class Loop:
             self._beat()
             self._send(self.worker.step(time.monotonic()))
             self._send(self.worker.postponed())
+            self._send(self.worker.resized(time.monotonic()))
             self._give_back()
             self._send_heartbeat(time.monotonic())
-            self.poller.poll(self._timeout_ms(time.monotonic()))
+            more = self.worker.warm_up()
+            self.poller.poll(0 if more else self._timeout_ms(time.monotonic()))
             self._receive_all()
             self._take_loaded()
         self._send(self.worker.goodbye())
@@ -155,7 +167,13 @@ class Loop:
     def _load(self, model: LocalModel) -> None:
         # Said before the load begins: onnxruntime-genai blocks every thread of the process.
         self.commands.beat(LONG_TURN)
+        self.folders.loads(model)
+        self._note_use(model)
         self.loader.load(model)
+
+    def _note_use(self, model: LocalModel) -> None:
+        if self.home is not None:
+            uses.note_use(self.home, Path(model.path))
 
     def _beat(self) -> None:
         """Say that the loop turns, and whether its next turn may be long."""
@@ -201,6 +219,11 @@ class Loop:
     def _send_heartbeat(self, now: float) -> None:
         if now >= self.next_heartbeat:
             self.next_heartbeat = now + HEARTBEAT_SECONDS
+            self.worker.outdate(self.folders.changed())
+            if now >= self.next_note:
+                self.next_note = now + NOTE_SECONDS
+                for resident in self.residency.models.values():
+                    self._note_use(resident.model)
             self._send([self.worker.heartbeat(now, memory_bytes())])
 
     def _timeout_ms(self, now: float) -> int:

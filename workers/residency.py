@@ -39,11 +39,17 @@ class Resident:
     running: set[str] = field(default_factory=set)  # ids of requests
     rests: int = 0  # how many of RESTS have passed since its last use
     unloads: list[str] = field(default_factory=list)  # ids of unload requests to be answered
+    outdated: bool = False  # its files were deleted or replaced
     after_unload: list[Submit | LoadModel] = field(default_factory=list)  # came since an unload
 
     @property
     def in_use(self) -> bool:
         return self.backend is None or bool(self.running)
+
+    @property
+    def ends(self) -> bool:
+        """Whether it is unloaded as soon as what runs has ended, and takes no new requests."""
+        return self.outdated or bool(self.unloads)
 
     @property
     def expires_at(self) -> float | None:
@@ -139,11 +145,11 @@ class Residency:
         return force or not (resident.pinned or resident.promised)
 
     def expired(self, now: float) -> list[Resident]:
-        """The idle models whose time has come, or that a request wants unloaded."""
+        """The idle models whose time has come, or that are to be unloaded."""
         return [
             resident
             for resident in self.models.values()
-            if (resident.unloads and not resident.in_use)
+            if (resident.ends and not resident.in_use)
             or ((expires_at := resident.expires_at) is not None and expires_at <= now)
         ]
 

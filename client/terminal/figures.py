@@ -16,6 +16,11 @@ def size(variant: ModelVariant) -> str:
     return f"{variant.file_size_mb / 1000:.2f} GB" if variant.file_size_mb else "-"
 
 
+def bytes_in_words(count: int) -> str:
+    """``157 MB``, ``4.1 GB``."""
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"
+
+
 def in_words(figures: Quality | None) -> dict[str, str]:
     """Titles and what stands beside them; only of what is known."""
     if figures is None:

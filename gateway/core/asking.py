@@ -6,11 +6,11 @@ from contextlib import aclosing
 
 from starlette.requests import Request
 
+from cupola.gateway.access.client import current_client
 from cupola.gateway.core.encoding import encoded
 from cupola.gateway.core.scheduler_client import SchedulerClient
 from cupola.gateway.http.disconnect import cancelled_on_disconnect
 from cupola.gateway.http.errors import ApiError
-from cupola.gateway.http.tenants import current_tenant
 from cupola.scheduler.protocol.messages import Decide, Decode, Embed, Encode, LocalModel, Output
 
 
@@ -31,7 +31,7 @@ async def ask(
     outputs: list[Output] = []
     async with (
         cancelled_on_disconnect(request.receive),
-        aclosing(client.generate(model, work, ttl, tenant=current_tenant())) as batches,
+        aclosing(client.generate(model, work, ttl, tenant=current_client().tenant)) as batches,
     ):
         async for batch in batches:
             outputs += batch

@@ -28,6 +28,7 @@ from cupola.scheduler.protocol.messages import (
 from cupola.workers.echo import FATAL, EchoBackend
 from cupola.workers.residency import FOREVER, Residency
 from cupola.workers.worker import Identity, Worker
+from tests.examples import examples
 
 CPU = ExecutionProvider.CPU
 NAMES = ("a:1", "b:1", "pinned:1")
@@ -208,4 +209,4 @@ class ResidencyMachine(RuleBasedStateMachine):
 
 
 TestResidency = ResidencyMachine.TestCase
-TestResidency.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)
+TestResidency.settings = settings(max_examples=examples(100), stateful_step_count=40, deadline=None)

@@ -34,6 +34,7 @@ from cupola.scheduler.protocol.messages import (
     encode_work,
 )
 from cupola.scheduler.records import Send
+from tests.examples import examples
 
 CPU = ExecutionProvider.CPU
 WORK = encode_work(Work(Text("hi")))
@@ -251,5 +252,7 @@ class Machine(RuleBasedStateMachine):
         assert not self.scheduler.queue
 
 
-Machine.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+Machine.TestCase.settings = settings(
+    max_examples=examples(60), stateful_step_count=40, deadline=None
+)
 TestInvariants = Machine.TestCase

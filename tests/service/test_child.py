@@ -29,6 +29,7 @@ def test_a_child_has_its_variables_and_the_rest_of_the_supervisors(monkeypatch: 
     assert "CUPOLA_TEST_TWO" not in os.environ
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("serves", [False, True])
 def test_a_child_that_ends_before_it_serves_is_started_cautiously(serves: bool) -> None:
     child = Child(ChildSpec("child", tell, ("BOLD",), cautious=("CAUTIOUS",)))

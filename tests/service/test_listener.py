@@ -110,6 +110,7 @@ def test_a_port_that_is_taken_in_ipv4_is_refused() -> None:
             listen("localhost", port)
 
 
+@pytest.mark.slow
 @ipv6
 def test_a_service_listens_on_both_and_says_one_url(tmp_path: Path) -> None:
     home = Home(tmp_path)

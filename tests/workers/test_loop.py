@@ -5,13 +5,19 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 import zmq
 
 from cupola.cache.catalog import ExecutionProvider
 from cupola.scheduler.protocol.commands import STARTED, Commands
-from cupola.scheduler.protocol.messages import LocalModel, Ready, decode_to_scheduler
+from cupola.scheduler.protocol.messages import (
+    Heartbeat,
+    LocalModel,
+    Ready,
+    decode_to_scheduler,
+)
 from cupola.workers import main
 from cupola.workers.echo import EchoBackend
 from cupola.workers.loading import EngineOptions
@@ -100,3 +106,19 @@ def test_it_is_ready_once_its_first_model_is_loaded(begin: Begin) -> None:
 
 def test_it_says_which_loads_have_ended_the_processes_before_it(begin: Begin) -> None:
     assert begin((), fatal=("a:1",)).ready().fatal == ("a:1",)
+
+
+def test_a_model_that_is_removed_from_the_disk_leaves_the_memory(
+    begin: Begin, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(main, "HEARTBEAT_SECONDS", 0.01)
+    (tmp_path / "a").mkdir()
+    worker = begin((LocalModel("a:1", str(tmp_path / "a"), ExecutionProvider.CPU),))
+    worker.may_load.set()
+    assert worker.ready().resident == ("a:1",)
+    (tmp_path / "a").rmdir()
+    assert worker.scheduler.poll(60_000)
+    while True:
+        message = decode_to_scheduler(worker.scheduler.recv())
+        if isinstance(message, Heartbeat) and not message.resident:
+            break

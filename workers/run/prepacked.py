@@ -24,6 +24,7 @@ from pathlib import Path
 
 import onnxruntime as ort
 
+from cupola.cache.disk.prepacked_entries import MANIFEST, limit_bytes, note_use, tidy
 from cupola.cache.home import Home
 from cupola.cache.staging import staging
 from cupola.cache.system.digests import check_digests, write_digests
@@ -36,7 +37,6 @@ logger = logging.getLogger(__name__)
 
 _GRAPH = "graph.onnx"
 _WEIGHTS = "weights.bin"
-_MANIFEST = "files.json"  # written last: the digests of the other files
 SPACE = 3  # times the model's size must be free: its weights are written twice, and padded
 _ERRORS_ONLY = 3  # log level: onnxruntime warns that the graph fits this machine only
 
@@ -48,6 +48,7 @@ class PrepackedWeights:
     home: Home
     model: Path  # the model's folder
     device: Device
+    limit_mb: int = 0  # the most that all entries take; 0: a quarter of the disk
 
     def open(self, graph: bytes, options: ort.SessionOptions, file: str) -> ort.InferenceSession:
         """A session of the entry; if there can be no entry, one that ``Device.open`` makes.
@@ -72,6 +73,7 @@ class PrepackedWeights:
             if not is_whole(entry):
                 self.write(entry, graph, options.intra_op_num_threads, file)
             session = self.map(entry / _GRAPH, options.intra_op_num_threads)
+            note_use(entry)
         except (OSError, ValueError):
             if entry is not None:
                 shutil.rmtree(entry, ignore_errors=True)
@@ -131,8 +133,7 @@ class PrepackedWeights:
                 written.mkdir()
                 self.device.open(graph, self._writing_options(written, threads), file)
                 size = _complete(written)
-                self._remove_others(entry)
-                shutil.rmtree(entry, ignore_errors=True)
+                self._make_room(entry, size)
                 entry.parent.mkdir(parents=True, exist_ok=True)
                 written.rename(entry)
             name, seconds = self.model.name, time.monotonic() - began
@@ -157,14 +158,24 @@ class PrepackedWeights:
         size = sum(path.stat().st_size for path in self._files())
         if shutil.disk_usage(self.home.prepacked).free < SPACE * size:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.home.prepacked))
+        self._check_limit(size)  # an entry is at least as large
 
-    def _remove_others(self, entry: Path) -> None:
-        """Entries that this one replaces, and those whose models are gone."""
-        for manifest in list(self.home.prepacked.rglob(_MANIFEST)):
-            other = manifest.parent
-            model = self.home.models / other.parent.relative_to(self.home.prepacked)
-            if other.parent == entry.parent or not model.is_dir():
-                shutil.rmtree(other, ignore_errors=True)
+    def _check_limit(self, size: int) -> int:
+        """The most that all entries may take. Raises OSError if one of ``size`` bytes is above."""
+        limit = limit_bytes(self.home, self.limit_mb)
+        if size > limit:
+            text = f"{size / 1e6:.0f} MB are more than shared_weights_disk_mb allows"
+            raise OSError(errno.EDQUOT, text)
+        return limit
+
+    def _make_room(self, entry: Path, size: int) -> None:
+        """Delete the entries that this one of ``size`` bytes replaces, and those above the limit.
+
+        Raises OSError.
+        """
+        limit = self._check_limit(size)
+        shutil.rmtree(entry.parent, ignore_errors=True)
+        tidy(self.home, limit, time.time(), size)
 
 
 def _complete(entry: Path) -> int:
@@ -172,13 +183,13 @@ def _complete(entry: Path) -> int:
     for name in (_GRAPH, _WEIGHTS):
         with (entry / name).open("rb+") as file:
             os.fsync(file.fileno())
-    write_digests(entry, (_GRAPH, _WEIGHTS), _MANIFEST)
+    write_digests(entry, (_GRAPH, _WEIGHTS), MANIFEST)
     return sum((entry / name).stat().st_size for name in (_GRAPH, _WEIGHTS))
 
 
 def is_whole(entry: Path) -> bool:
     """Whether the entry was written to its end and its files are as they were then."""
-    return _is_unchanged(entry, _MANIFEST)
+    return _is_unchanged(entry, MANIFEST)
 
 
 def _is_unchanged(entry: Path, manifest: str) -> bool:

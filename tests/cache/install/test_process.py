@@ -24,6 +24,8 @@ from cupola.cache.install.process import InstallProcess, run_install
 from cupola.cache.store import ModelCache
 from tests.cache.convert.tiny_gguf import TinyModel
 
+pytestmark = pytest.mark.slow
+
 PATIENCE = 60.0  # seconds until a test gives up
 
 # Does the job argv[1], says which process does it at the first report, and goes no further.

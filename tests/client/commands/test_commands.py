@@ -87,7 +87,7 @@ def test_set_restarts_a_running_service(echoing: Cli, home: Home, tmp_path: Path
     )
     assert echoing.ok("cache", "location") == f"💾 Cache directory path: {other}\n"
     answer = json.loads(echoing.ok("cache", "location", "-o", "json"))
-    assert answer == {"path": str(other), "userSet": True}
+    assert answer.items() >= {"path": str(other), "userSet": True}.items()
     assert echoing.ok("cache", "cd", str(tmp_path / "third")).startswith("Restarting service...\n")
     assert "Reset" in echoing.ok("config", "reset", "cache-directory")
     assert echoing.ok("cache", "location") == f"💾 Cache directory path: {home.models}\n"

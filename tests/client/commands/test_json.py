@@ -123,13 +123,19 @@ def typed(
     return run
 
 
-@pytest.mark.parametrize(
-    "form", [["-o", "json"], ["-ojson"], ["--output", "json"], ["--output=json"]]
-)
-def test_usage_errors_of_every_command(typed: Callable[..., tuple[Any, str]], form: Any) -> None:
-    cases = [[*name.split(), "--bogus", *form] for name in commands()]
-    cases += [[*form, *name.split(), "--bogus"] for name in commands()]
-    cases += [["bogus", *form], ["model", "bogus", *form], form, ["config", "set", *form]]
+FORMS = (["-o", "json"], ["-ojson"], ["--output", "json"], ["--output=json"])
+
+
+def test_usage_errors_of_every_command(typed: Callable[..., tuple[Any, str]]) -> None:
+    """Each command has one way to write the option, behind it or before it; the rest all."""
+    cases = []
+    for number, name in enumerate(commands()):
+        form, behind = FORMS[number % 4], number % 8 < 4
+        case = [*name.split(), "--bogus"]
+        cases.append([*case, *form] if behind else [*form, *case])
+    for form in FORMS:
+        cases += [["bogus", *form], ["model", "bogus", *form], form, ["config", "set", *form]]
+        cases += [[*form, "model", "list", "--bogus"], ["model", "list", "--bogus", *form]]
     for case in cases:
         status, text = typed(*case)
         assert status == 2, case

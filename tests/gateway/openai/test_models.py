@@ -10,6 +10,7 @@ import pytest
 
 from cupola.cache.catalog import SMOLLM2_135M
 from cupola.cache.home import Home
+from cupola.cache.store import ModelCache
 from cupola.scheduler.protocol.messages import Serving, Status
 from tests.default_model import DEFAULT_MODEL
 from tests.gateway.running_gateway import HELLO, MODEL, MODEL_ID, RunningGateway
@@ -79,14 +80,16 @@ def test_the_engine_of_a_loaded_model(
     gateway: RunningGateway, scheduler: ScriptedScheduler
 ) -> None:
     serving = {
-        MODEL_ID: Serving("onnxruntime-genai", "it is a test", kv_cache="int8", reproducible=True)
+        MODEL_ID: Serving(
+            "onnxruntime-genai", "it is a test", kv_cache="int8", reproducible=True, kept_bytes=7
+        )
     }
     worker = msgspec.structs.replace(WORKER, resident=(MODEL_ID,), serving=serving)
     scheduler.status = Status("first", workers=(worker,))
     with gateway.http() as http:
         while "engine" not in (entry := http.get(f"/v1/models/{MODEL}").json()):
             pass
-    assert entry["kvCache"] == "int8"
+    assert (entry["kvCache"], entry["keptBytes"]) == ("int8", 7)
     assert entry["reproducible"] is True
     assert (entry["engine"], entry["engineReason"]) == ("onnxruntime-genai", "it is a test")
 
@@ -141,3 +144,16 @@ def test_a_model_that_arrives_is_found(scheduler: ScriptedScheduler, home: Path)
             client.chat.completions.create(**HELLO)
         elsewhere.rename(home / "cache")
         assert client.chat.completions.create(**HELLO).model == MODEL_ID
+
+
+def test_a_model_that_is_removed_is_forgotten_at_once(
+    scheduler: ScriptedScheduler, gateway: RunningGateway, home: Path
+) -> None:
+    with gateway.http() as http:
+        for name in (MODEL, MODEL_ID):
+            body = HELLO | {"model": name}
+            assert http.post("/v1/chat/completions", json=body).status_code == 200
+        ModelCache(Home(home)).remove(MODEL)
+        for name in (MODEL, MODEL_ID):
+            body = HELLO | {"model": name}
+            assert http.post("/v1/chat/completions", json=body).status_code == 404

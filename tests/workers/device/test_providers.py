@@ -23,6 +23,7 @@ from tests.workers.tiny import BUDGET, NAME
 NOWHERE = ExecutionProvider.VITISAI
 
 
+@pytest.mark.slow
 def test_what_the_runtime_has_is_tried():
     found = {state.name: state for state in discover()}
     assert list(found) == ort.get_available_providers()
@@ -41,6 +42,7 @@ def test_a_provider_that_leaves_the_work_to_the_cpu_does_not_work():
     assert problem(ExecutionProvider.CPU) == ""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("code", "words"),
     [

@@ -6,6 +6,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from cupola.scheduler.protocol.messages import Output, SamplingParams, Text, Work
+from tests.examples import examples
 from tests.workers.tiny import alone, drain, engine, greedy, text, words
 
 TINY, HUGE = 1e-300, 2**62
@@ -38,7 +39,7 @@ def parameters(draw: st.DrawFn) -> SamplingParams:
     )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @example(SamplingParams(max_tokens=5, min_tokens=3, stop_token_ids=(10**6,)), 1)
 @given(parameters(), st.integers(1, 3))
 def test_a_request_ends_and_its_neighbour_is_as_if_alone(params, answers):

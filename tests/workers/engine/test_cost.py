@@ -19,6 +19,7 @@ from cupola.scheduler.protocol.messages import (
     Work,
 )
 from cupola.workers.engine.answer import Answer
+from tests.examples import examples
 from tests.workers.faulty_session import FaultySession
 from tests.workers.tiny import codec, engine_over, words
 
@@ -46,7 +47,7 @@ Arrival = st.tuples(
 )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(
     requests=st.lists(Arrival, min_size=1, max_size=8),
     failures=st.sets(st.integers(0, 25), max_size=2),

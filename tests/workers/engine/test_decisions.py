@@ -27,6 +27,7 @@ from cupola.workers.engine.engine import Engine
 from cupola.workers.engine.fork import MOST_FORKS
 from cupola.workers.model.backend import RequestError
 from cupola.workers.model.render_budget import full_budget
+from tests.examples import examples
 from tests.workers.reference import plain_decoder
 from tests.workers.tiny import (
     CONTEXT,
@@ -114,7 +115,7 @@ def _decided(backend: Engine, work: Decide) -> list[Scores]:
     return _scores(drain(backend)["d"])
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=examples(25), deadline=None)
 @given(STATES, QUESTIONS, st.integers(1, 3))
 def test_probabilities_are_those_of_whole_forward_passes(
     state: str, questions: list[Question], permutations: int
@@ -129,7 +130,7 @@ def test_probabilities_are_those_of_whole_forward_passes(
     assert backend.violations() == []
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=examples(8), deadline=None)
 @given(st.lists(st.tuples(STATES, QUESTIONS), min_size=1, max_size=4), st.randoms())
 def test_bits_depend_on_no_neighbour_order_or_cache(requests, random) -> None:
     """Alone with nothing cached, and then among 16 others with the questions in another order."""

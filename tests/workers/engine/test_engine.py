@@ -35,6 +35,7 @@ from cupola.workers.model.backend import RequestError
 from cupola.workers.model.model_folder import ModelFolder
 from cupola.workers.run.decoder_session import DecoderSession
 from cupola.workers.run.packing import Row
+from tests.examples import examples
 from tests.workers.faulty_session import FaultySession
 from tests.workers.reference import DATA, plain_decoder
 from tests.workers.tiny import (
@@ -64,7 +65,7 @@ def arrivals(draw: st.DrawFn):
     return draw(st.lists(st.tuples(start, length, count, aborted), min_size=1, max_size=9))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(arrivals())
 def test_every_sequence_is_as_if_it_ran_alone(requests):
     backend = engine()
@@ -226,7 +227,7 @@ def test_without_max_tokens_the_context_is_the_limit():
     assert last.usage.completion_tokens == 5
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=examples(25), deadline=None)
 @given(arrivals(), st.integers(CONTEXT, 2 * CONTEXT))
 def test_little_memory_and_shared_prompts_change_no_token(requests, positions):
     """Preemption, recomputing, copied and taken-over prefixes: all as if each ran alone."""

@@ -21,6 +21,7 @@ from cupola.scheduler.protocol.messages import (
     Usage,
     Work,
 )
+from tests.examples import examples
 from tests.workers.faulty_session import FaultySession
 from tests.workers.tiny import CONTEXT, SLOTS, codec, drain, engine_over, session, step, text, words
 
@@ -86,7 +87,7 @@ def events(draw: st.DrawFn) -> list[tuple[int, int, int | None]]:
     return draw(st.lists(request, min_size=1, max_size=9))
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=examples(30), deadline=None)
 @given(
     requests=events(),
     positions=st.sampled_from([CONTEXT, CONTEXT + 90, 10**9]),

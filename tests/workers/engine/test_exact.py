@@ -12,9 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cupola.workers.engine.engine import Engine
+from cupola.workers.engine.prefix_cache import PrefixCache
 from cupola.workers.engine.step_budget import StepBudget
+from cupola.workers.kv.prefix_memory import BLOCK
 from cupola.workers.model.model_folder import ModelFolder
 from cupola.workers.run.decoder_session import DecoderSession
+from tests.examples import examples
 from tests.workers.engine.traffic import Arrival, alone, arrivals, serve
 from tests.workers.faulty_session import FaultySession
 from tests.workers.reference import DATA
@@ -42,7 +45,10 @@ def engine(name: str, width: int, *, drafts: bool = True) -> Engine:
     session = DecoderSession(folder, slots=4, width=width, threads=2)
     assert session.serving.reproducible
     session.verifies_drafts = drafts
-    return Engine(folder, codec(), session, StepBudget(1.0, width), LARGE)
+    # Room for about two of the prompts that slots forget.
+    kept = 12 * BLOCK * session.cache.bytes_per_token
+    prefixes = PrefixCache(session.cache, kept) if drafts else None
+    return Engine(folder, codec(), session, StepBudget(1.0, width), LARGE, prefixes=prefixes)
 
 
 def check(name: str, width: int, requests: list[Arrival], positions: int = LARGE) -> None:
@@ -59,7 +65,7 @@ def check(name: str, width: int, requests: list[Arrival], positions: int = LARGE
 
 
 @pytest.mark.parametrize("name", MODELS)
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=examples(8), deadline=None)
 @given(requests=arrivals(VOCABULARY, longest=100), width=st.sampled_from([16, 80, 256]))
 def test_among_any_others(name: str, requests: list[Arrival], width: int) -> None:
     """Prompts are read in chunks of up to ``width`` tokens, whatever the others leave of it."""
@@ -67,14 +73,14 @@ def test_among_any_others(name: str, requests: list[Arrival], width: int) -> Non
 
 
 @pytest.mark.parametrize("name", ["builder-fp32", "builder-int4"])
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=examples(10), deadline=None)
 @given(requests=arrivals(VOCABULARY, longest=60), positions=st.integers(256, 300))
 def test_with_memory_for_few(name: str, requests: list[Arrival], positions: int) -> None:
     """Sequences are preempted, and read what they have generated in chunks."""
     check(name, 16, requests, positions)
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=examples(12), deadline=None)
 @given(requests=arrivals(VOCABULARY, longest=40), failing=st.integers(1, 20))
 def test_after_a_run_that_failed(requests: list[Arrival], failing: int) -> None:
     """All sequences begin again, one by one."""

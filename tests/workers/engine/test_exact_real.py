@@ -21,6 +21,7 @@ from cupola.workers.model.text import TextCodec
 from cupola.workers.run.autotune import Autotune
 from cupola.workers.run.decoder_session import DecoderSession
 from cupola.workers.run.prepacked import PrepackedWeights
+from tests.examples import examples
 from tests.workers.engine.traffic import Arrival, alone, arrivals, serve
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("every_draft")]
@@ -83,7 +84,9 @@ def engines(
 
 
 @settings(
-    max_examples=3, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=examples(3),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(requests=arrivals(VOCABULARY, longest=290))
 def test_among_any_others(engines: Engines, requests: list[Arrival]) -> None:

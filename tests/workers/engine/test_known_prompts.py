@@ -8,11 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.examples import examples
 from tests.workers.tiny import drain, engine, greedy, words
 
 
 @pytest.mark.parametrize("name", ["builder-fp32", "builder-int4"])
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=examples(25), deadline=None)
 @given(length=st.integers(1, 70), seed=st.integers(0, 99))
 def test_the_first_token_after_a_known_prompt_is_the_same(
     name: str, length: int, seed: int

@@ -30,6 +30,7 @@ from cupola.workers.model.model_folder import ModelFolderError
 from cupola.workers.run.decoder_session import DecoderSession
 from cupola.workers.run.genai_session import GenaiSession
 from cupola.workers.run.packing import Row
+from tests.examples import examples
 from tests.workers.faulty_session import FaultySession
 from tests.workers.reference import DATA
 from tests.workers.tiny import (
@@ -232,7 +233,7 @@ def test_the_engine_is_lost_when_all_pass_alone_and_fail_together():
         backend.abort(str(number))
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=examples(15), deadline=None)
 @given(
     lengths=st.lists(st.tuples(st.integers(1, 50), st.integers(1, 10)), min_size=1, max_size=7),
     failures=st.sets(st.integers(0, 25), max_size=4),

@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 
 from cupola.workers.engine.plan import plan
 from cupola.workers.engine.step_budget import StepBudget
+from tests.examples import examples
 from tests.workers.engine.waiting import Waiting
 
 
@@ -59,7 +60,7 @@ def test_a_machine_of_any_speed_meets_the_objective_within_one_step(base, each):
     assert worst <= max(0.1, base + 16 * each) * 1.05
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(
     base=st.floats(0.002, 0.12),
     each=st.floats(0.00005, 0.003),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from cupola.workers.graph.attention_layers import KeyValueShape
 from cupola.workers.kv import sharing_cache
 from cupola.workers.kv.kv_cache import KeyValueCache
 from cupola.workers.kv.sharing_cache import SharingCache, key_value_cache
+from tests.examples import examples
 
 SLOTS, CAPACITY = 4, 8192
 SHAPE = KeyValueShape(layers=2, heads=2, head_size=64, dtype=np.dtype(np.float32))
@@ -102,7 +104,7 @@ steps = st.tuples(
 
 
 @linux
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(st.lists(steps, max_size=25), st.sampled_from([1, 40]))
 def test_rows_that_share_pages_hold_what_rows_of_their_own_would(todo, worth):
     with pytest.MonkeyPatch.context() as patch:
@@ -134,10 +136,23 @@ def check_rows(todo) -> None:
 @linux
 def test_too_many_mappings_or_a_system_that_refuses_make_plain_rows(monkeypatch):
     assert isinstance(key_value_cache(SMALL, 4, LENGTH), SharingCache)
-    assert not isinstance(key_value_cache(SMALL, 4000, LENGTH), SharingCache)
+    many = replace(SMALL, layers=2000)
+    assert not isinstance(key_value_cache(many, 4, LENGTH), SharingCache)
 
     def refuse(name: str) -> int:
         raise OSError(1, "Operation not permitted")
 
     monkeypatch.setattr(os, "memfd_create", refuse)
     assert not isinstance(key_value_cache(SMALL, 4, LENGTH), SharingCache)
+
+
+@linux
+def test_rows_that_would_take_too_many_mappings_are_copied(monkeypatch):
+    cache = SharingCache(SMALL, 5, 4096)
+    heads = 2 * SMALL.layers * SMALL.heads
+    monkeypatch.setattr(sharing_cache, "MOST_MAPPINGS", heads * (2 * 3 + 1))
+    cache.array[:, :, 0, :, :1000] = 7
+    for row in (1, 2, 3, 4):
+        cache.copy(0, row, 1000)
+        assert (cache.array[:, :, row, :, :1000] == 7).all()
+    assert [cache.borrows(row, 0) for row in (1, 2, 3, 4)] == [True, True, False, False]

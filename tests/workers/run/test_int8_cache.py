@@ -29,6 +29,7 @@ from cupola.workers.run.int8_session import Int8Session
 from cupola.workers.run.packing import Row
 from cupola.workers.run.prepacked import PrepackedWeights
 from cupola.workers.run.session import RaggedSession
+from tests.examples import examples
 from tests.workers.families import FAMILIES, LONG_FROM
 from tests.workers.reference import DATA
 from tests.workers.tiny import NAME, SLOTS, drain, greedy, words
@@ -154,7 +155,7 @@ def histories(draw: st.DrawFn) -> History:
     return history
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(histories(), st.integers(0, 2**32))
 def test_any_history_of_rows_gives_what_float32_gives(
     int8: Int8Session, exact: DecoderSession, history: History, seed: int

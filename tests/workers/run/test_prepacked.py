@@ -112,6 +112,7 @@ def test_an_entry_is_made_once(home: Home, model: Path):
     assert list(home.downloads.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_two_processes_make_it_once(home: Home, model: Path):
     command = [sys.executable, "-c", OPEN, str(home.root), str(model)]
     both = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
@@ -183,6 +184,23 @@ def test_what_is_left_of_models_that_are_gone_is_cleared(home: Home, model: Path
     (model / "genai_config.json").touch()
     shared(home, model)
     assert [entry.parent.name for entry in entries(home)] == ["tiny-1"]
+
+
+def test_a_limit_costs_the_oldest_entries_and_then_the_sharing(
+    home: Home, model: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    other = home.models / "maker" / "other-1"
+    shutil.copytree(model, other)
+    limits = iter([10**9, 10**9, 1_000_000, 1_000_000])  # an entry has 600 to 900 KB
+    monkeypatch.setattr(prepacked, "limit_bytes", lambda *_: next(limits))
+    shared(home, other)
+    shared(home, model)
+    assert [entry.parent.name for entry in entries(home)] == ["tiny-1"]
+    shutil.rmtree(home.prepacked)
+    monkeypatch.setattr(prepacked, "limit_bytes", lambda *_: 1000)
+    np.testing.assert_array_equal(logits(shared(home, model)), logits(session()))
+    assert "shared_weights_disk_mb" in caplog.text
+    assert entries(home) == []
 
 
 def test_a_full_disk_costs_only_the_sharing(

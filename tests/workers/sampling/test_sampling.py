@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from cupola.scheduler.protocol.messages import SamplingParams
 from cupola.workers.sampling.penalties import Penalties
 from cupola.workers.sampling.sampling import NOTHING, Sampler, largest, penalize, sample
+from tests.examples import examples
 from tests.workers.sampling.reference import distribution
 
 VOCABULARY = 1000
@@ -63,7 +64,7 @@ def parameters(draw: st.DrawFn) -> SamplingParams:
     )
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=examples(80), deadline=None)
 @given(
     params=parameters(),
     size=st.sampled_from([5, 64, 3000]),
@@ -125,7 +126,7 @@ def test_a_flat_distribution_with_top_p_reaches_beyond_the_first_candidates():
     assert len(set(draws(row, params, 3000).tolist())) > 700
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=examples(30), deadline=None)
 @given(st.lists(parameters(), min_size=1, max_size=5), st.integers(0, 2**16))
 def test_a_seeded_row_draws_the_same_alone_and_in_company(params, seed):
     rows = logits(len(params), seed)

@@ -15,6 +15,7 @@ from cupola.cache.convert.tokenizer.tokenizer_files import TokenizerFiles
 from cupola.cache.convert.weights.decoder_weights import Projection
 from cupola.cache.errors import BrokenFileError, ModelFileError, UnsupportedError
 from tests.cache.convert.tiny_gguf import TinyModel
+from tests.examples import examples
 
 HUGE = 1 << 62
 
@@ -55,7 +56,7 @@ def test_every_truncation_is_refused(sound: bytes, tmp_path: Path) -> None:
             GgufFile(path)
 
 
-@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(300), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(at=st.integers(0, 9000), value=st.binary(min_size=1, max_size=9))
 def test_no_byte_leads_to_another_error(
     at: int, value: bytes, sound: bytes, tmp_path: Path

@@ -32,7 +32,7 @@ Array = npt.NDArray[np.float64]
 CHUNK = 512
 ROOT = Path(__file__).parents[4]
 TEXTS = {
-    "a novel": Path(__file__).parents[2] / "data" / "alice.txt",
+    "a novel": Path(__file__).parents[4] / "loadtests" / "load" / "alice.txt",
     "a licence": ROOT / "LICENSE",
     "a program": Path(argparse.__file__),
 }
@@ -104,7 +104,7 @@ def test_keys_and_values_of_8_bits_cost_little(
 ) -> None:
     exact, rounded = sessions
     tokenizer = Tokenizer.from_file(str(real_model_w8a8 / "tokenizer.json"))
-    ids = tokenizer.encode(TEXTS[kind].read_text("utf-8")).ids[:CHUNK]
+    ids = tokenizer.encode(TEXTS[kind].read_text("utf-8")).ids[: CHUNK // 2]
     p = _read(exact, ids, CHUNK)
     generating, prompts = _read(rounded, ids, 8), _read(rounded, ids, CHUNK // 4)
     following = (np.arange(len(ids) - 1), ids[1:])
@@ -121,7 +121,7 @@ def test_weights_in_blocks_are_as_near_to_float32(
 ) -> None:
     """What a worker reads few tokens with."""
     tokenizer = Tokenizer.from_file(str(real_model_w8a8 / "tokenizer.json"))
-    ids = tokenizer.encode(TEXTS["a novel"].read_text("utf-8")).ids[:CHUNK]
+    ids = tokenizer.encode(TEXTS["a novel"].read_text("utf-8")).ids[: CHUNK // 2]
     p = log_softmax(Graph(real_model_fp32).logits(ids))
     folder = ModelFolder.read(real_model_w8a8)
     divergences = {}

@@ -1,0 +1,1 @@
+"""The room that models take on the disk: who takes it, what may go, and what is damaged."""
