@@ -23,6 +23,7 @@ from cupola.gateway.core.downloads import Downloads
 from cupola.gateway.core.remote_models import RemoteModels
 from cupola.gateway.core.scheduler_client import SchedulerClient
 from cupola.gateway.foundry.proxy import Proxy
+from cupola.gateway.generation.decider import Decider
 from cupola.gateway.generation.dependencies import ApiDependencies
 from cupola.gateway.generation.embedder import Embedder
 from cupola.gateway.generation.generator import Generator
@@ -59,6 +60,7 @@ def build_app(
             config=config,
             generator=Generator(client, directory, formats),
             embedder=Embedder(client, directory),
+            decider=Decider(client, directory, formats),
             counter=PromptCounter(client, directory, formats),
             client=client,
             models=directory,

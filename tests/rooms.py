@@ -16,7 +16,7 @@ PICTURE = Path(__file__).parent.parent / "docs" / "rooms.svg"
 ORDER = {
     "gateway": """
         .
-        foundry operations tokens
+        decisions foundry operations ranking tokens
         openai/responses
         anthropic ollama openai
         openai/body
