@@ -71,6 +71,7 @@ ORDER = {
     "loadtests": """
         .
         users
+        simulate tune
         bench
         host report
         load
