@@ -25,7 +25,7 @@ from cupola.service.child import ChildSpec
 from cupola.service.listener import url
 from cupola.service.output.log_file import own_log, rotate
 from cupola.service.output.told import Told
-from cupola.service.setting_types import listed
+from cupola.service.setting_types import AUTO, listed
 from cupola.service.settings import Settings
 from cupola.service.start_models import pinned_ids, start_models
 from cupola.service.supervisor import GaveUpError, Supervisor
@@ -130,7 +130,10 @@ def build_supervisor(
         keys_demanded=exposure.demands_keys(settings),
         keys=tuple(keys),
         gateways=settings.gateways,
+        certificate=settings.tls_certificate,
+        private_key=settings.tls_key or settings.tls_certificate,
         stored_responses=settings.stored_responses,
+        stored_response_bytes=settings.stored_response_mb * 1024 * 1024,
         separate_tenants=settings.tenants == "keys",
     )
     return Supervisor(
@@ -156,7 +159,7 @@ def build_supervisor(
             )
             for number in range(settings.gateways)
         ],
-        ready=lambda: told.ready(url(listener), settings.model),
+        ready=lambda: told.ready(url(listener, gateway.certificate), settings.model),
         patience=patience(settings.stall_seconds),
         each_turn=_log_keeper(home.logs),
     )
@@ -190,12 +193,15 @@ def worker_configs(
     threads = max(1, (settings.threads or cores()) // len(devices))
     int8_cache = settings.kv_cache == "int8"  # it needs two sessions, which map the same weights
     maps_weights = settings.shared_weights != "no" or int8_cache
+    free = available_bytes() // len(devices)
+    prefix_mb = settings.prefix_cache_mb
     engine = EngineOptions(
         backend=settings.backend,
-        slots=settings.slots,
+        slots=0 if settings.slots == AUTO else int(settings.slots),
         step_tokens=settings.step_tokens,
         itl_seconds=settings.itl_ms / 1000,
-        kv_bytes=settings.kv_memory_mb * 1024 * 1024 or available_bytes() // (2 * len(devices)),
+        kv_bytes=settings.kv_memory_mb * 1024 * 1024 or free // 2,
+        prefix_bytes=free // 4 if prefix_mb < 0 else prefix_mb * 1024 * 1024,
         context=settings.context,
         threads=threads,
         home=Home(settings.home) if maps_weights else None,

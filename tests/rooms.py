@@ -41,6 +41,7 @@ ORDER = {
     "cache": """
         install
         disk
+        convert/whisper
         convert remote
         convert/graph convert/tokenizer
         convert/quantization

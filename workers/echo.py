@@ -37,6 +37,7 @@ class EchoBackend:
 
     serving = Serving("echo")
     shared_bytes = 0
+    capacity = 0
     postponed: frozenset[str] = frozenset()
 
     def __init__(self) -> None:
@@ -74,6 +75,9 @@ class EchoBackend:
     def abort(self, request_id: str) -> None:
         """See ``Backend.abort``. Each output tells of its token."""
         self._answers.pop(request_id, None)
+
+    def warm_up(self) -> bool:
+        return False
 
     def rest(self, long: bool) -> None:
         """It keeps nothing."""

@@ -12,7 +12,7 @@ from cupola.cache.install.fetch import sha256_of
 from cupola.cache.install.install import described, import_as, import_gguf
 from cupola.cache.model_config import GENAI_CONFIG
 from cupola.cache.progress import Progress, silent
-from cupola.cache.remote.hub_files import HubFile, choose
+from cupola.cache.remote.hub_files import TASKS, HubFile, choose
 from cupola.cache.store import CachedModel, ModelCache
 
 
@@ -26,9 +26,9 @@ def import_path(
 ) -> CachedModel:
     """Makes a model of ``path``, which stays as it is.
 
-    A folder of onnxruntime-genai's form is taken as it is; one with a GGUF, or with what
-    sentence-transformers publishes, is converted. ``bits``: of the weights of a GGUF; see
-    ``import_gguf``. Raises CacheError, OSError.
+    A folder of onnxruntime-genai's form is taken as it is; one with a GGUF, with what
+    sentence-transformers publishes, or with a Whisper is converted. ``bits``: of
+    the weights of a GGUF; see ``import_gguf``. Raises CacheError, OSError.
     """
     if not path.is_dir():
         if path.suffix.lower() == ".onnx":
@@ -42,8 +42,8 @@ def import_path(
     names = [HubFile(each.relative_to(path).as_posix(), each.stat().st_size) for each in files]
     choice = choose(names)
     chosen = path / choice.files[0].path
-    if choice.kind == "encoder":
-        variant = described(alias or path.name, task="embeddings")
+    if choice.kind in TASKS:
+        variant = described(alias or path.name, task=TASKS[choice.kind])
         return import_as(chosen, variant, sha256_of(chosen, progress), home, progress)
     if chosen.name == GENAI_CONFIG:
         return _import_folder(chosen.parent, home, alias, progress)

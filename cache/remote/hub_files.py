@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import PurePosixPath
 from typing import Literal
@@ -34,7 +34,12 @@ _OF_A_FOLDER = (".json", ".jinja", ".txt", ".model", ".onnx", ".data")
 _CPU = ("cpu",)
 _OTHER_DEVICES = ("cuda", "gpu", "dml", "directml", "npu", "qnn", "webgpu", "trtrtx", "openvino")
 
-Kind = Literal["gguf", "genai", "encoder"]
+_WHISPER = ("config.json", "generation_config.json", "tokenizer.json")
+_VOCABULARIES = {"vocabulary.txt", "vocabulary.json"}  # beside the weights of CTranslate2
+
+Kind = Literal["gguf", "genai", "encoder", "whisper"]
+# What converted models of some kinds do, by the catalog's name for it.
+TASKS: Mapping[Kind, str] = {"encoder": "embeddings", "whisper": "automatic-speech-recognition"}
 
 
 class HubFile(msgspec.Struct, frozen=True):
@@ -71,7 +76,7 @@ def choose(files: Sequence[HubFile], part: str = "") -> Choice:
 
     Raises NotFoundError, which lists what there is, and UnsupportedError.
     """
-    choices = [*_genai_folders(files), *_ggufs(files), *_encoders(files)]
+    choices = [*_genai_folders(files), *_ggufs(files), *_encoders(files), *_whispers(files)]
     if not choices:
         raise UnsupportedError(_nothing(files))
     if part:
@@ -144,6 +149,22 @@ def _encoders(files: Iterable[HubFile]) -> list[Choice]:
         return []
     beside = tuple(by_path[name] for name in _SENTENCES if name in by_path)
     return [Choice("encoder", (weights, *beside), "model.safetensors")]
+
+
+def _whispers(files: Iterable[HubFile]) -> list[Choice]:
+    """Models of speech: as Hugging Face publishes them, and as CTranslate2's converter does."""
+    by_path = {file.path: file for file in files}
+    beside = tuple(by_path[name] for name in _WHISPER if name in by_path)
+    if "tokenizer.json" not in by_path or "config.json" not in by_path:
+        return []
+    heard = {"preprocessor_config.json", "generation_config.json", "normalizer.json"}
+    if heard <= by_path.keys() and "model.safetensors" in by_path:
+        weights = "model.safetensors"
+    elif _VOCABULARIES & by_path.keys() and "model.bin" in by_path:
+        weights = "model.bin"
+    else:
+        return []
+    return [Choice("whisper", (by_path[weights], *beside), weights)]
 
 
 def _is_meant(choice: Choice, part: str) -> bool:

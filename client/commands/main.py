@@ -118,6 +118,7 @@ _GROUPS: dict[str, tuple[str, Commands]] = {
             "remove": cache_command.remove,
             "rm": cache_command.remove,
             "clear": cache_command.clear,
+            "adopt": cache_upkeep_command.adopt,
             "prune": cache_upkeep_command.prune,
             "verify": cache_upkeep_command.verify,
         },

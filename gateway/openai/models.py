@@ -73,6 +73,7 @@ class ModelEndpoints:
             engine=serving[0].engine if serving else msgspec.UNSET,
             engine_reason=(serving[0].why if serving else "") or msgspec.UNSET,
             kv_cache=(serving[0].kv_cache if serving else "") or msgspec.UNSET,
+            kept_bytes=sum(each.kept_bytes for each in serving) if serving else msgspec.UNSET,
             load_error=refused.get(variant.id, msgspec.UNSET),
             reproducible=_known(serving[0].reproducible if serving else None),
             quality=cached.quality or msgspec.UNSET,

@@ -85,6 +85,8 @@ class Serving(msgspec.Struct, frozen=True, omit_defaults=True):
     # Whether the same request can have the same answer again, to the bit, as was tested when the
     # model was loaded; None: it generates no text.
     reproducible: bool | None = None
+    kept_bytes: int = 0  # keys and values of earlier prompts, beside those in slots
+    kept_hits: int = 0  # tokens of prompts that were found there
 
 
 # -- gateway -> scheduler, some of them on to workers ----------------------------------------------
@@ -202,6 +204,7 @@ class Totals(msgspec.Struct, frozen=True, omit_defaults=True):
     cached_tokens: int = 0
     accepted_prediction_tokens: int = 0
     rejected_prediction_tokens: int = 0
+    malformed_frames: int = 0  # that came to the scheduler and were dropped
 
 
 class Status(Message, frozen=True):
@@ -238,6 +241,7 @@ class Heartbeat(Message, frozen=True):
     resident: tuple[str, ...] = ()  # ids of the loaded models
     loading: tuple[str, ...] = ()  # ids of the models that are being loaded
     serving: dict[str, Serving] = {}  # how each loaded model is run, by its id
+    slots: int = 0  # how many requests it takes at once now; 0: unchanged
 
 
 class Postponed(Message, frozen=True):

@@ -55,6 +55,7 @@ class EmbeddingBackend:
 
     serving = Serving("encoder")
     shared_bytes = 0
+    capacity = 0
 
     postponed: frozenset[str] = frozenset()
 
@@ -77,6 +78,9 @@ class EmbeddingBackend:
     @property
     def busy(self) -> bool:
         return bool(self._jobs) or self._texts.ready
+
+    def warm_up(self) -> bool:
+        return False
 
     def rest(self, long: bool) -> None:
         """It keeps nothing."""

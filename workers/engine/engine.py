@@ -7,6 +7,8 @@ from collections import deque
 from collections.abc import Callable
 from functools import partial
 
+from msgspec.structs import replace
+
 from cupola.scheduler.protocol.messages import (
     Decide,
     Decode,
@@ -23,13 +25,16 @@ from cupola.workers.engine.draft_planner import DraftPlanner
 from cupola.workers.engine.fork import more_forks
 from cupola.workers.engine.invariants import violations
 from cupola.workers.engine.plan import Step, plan
+from cupola.workers.engine.prefix_cache import PrefixCache
 from cupola.workers.engine.recovery import Recovery
 from cupola.workers.engine.request_timings import RequestTimings
 from cupola.workers.engine.rows import is_exact, row_of
 from cupola.workers.engine.sequence import Reproducible, Sequence, cost
 from cupola.workers.engine.slot_allocation import SlotAllocator
+from cupola.workers.engine.slot_count import SlotCount
 from cupola.workers.engine.step_budget import StepBudget
 from cupola.workers.engine.token_selection import TokenSelection
+from cupola.workers.engine.warm_up import WarmUp
 from cupola.workers.grammar.constraints import Constraints
 from cupola.workers.model.backend import RequestError
 from cupola.workers.model.model_folder import ModelFolder
@@ -56,10 +61,13 @@ class Engine:
         positions: int,
         wake: Callable[[], None] = lambda: None,
         reproducible: Reproducible = "asked",
+        prefixes: PrefixCache | None = None,
+        slot_count: SlotCount | None = None,
     ) -> None:
         """``positions``: the most keys and values in memory at once, but at least one full context.
         ``wake`` is called from another thread when the engine has new work. ``reproducible``: which
-        requests must have the same answer again."""
+        requests must have the same answer again. ``prefixes`` keeps what slots cannot hold.
+        ``slot_count``: how many slots are used; None: all."""
         self.session = session
         self._step_budget = step_budget
         self._context = folder.context
@@ -69,7 +77,12 @@ class Engine:
             folder, codec, session.vocabulary, constraints, wake, reproducible
         )
         self._masks = MaskBatch(session.slots, session.vocabulary, ends)
-        self.slots = SlotAllocator(session.cache, session.slots, max(positions, folder.context))
+        self.prefixes = prefixes
+        positions = max(positions, folder.context)
+        self.slots = SlotAllocator(session.cache, session.slots, positions, prefixes)
+        self._slot_count = slot_count or SlotCount(session.slots, 0.0)
+        self.slots.limit = self._slot_count.now
+        self._warm_up = WarmUp(session, self.slots)
         self._drafts = DraftPlanner(session, self.slots, folder.context)
         self._selection = TokenSelection(self._masks, self.slots, codec.token_bytes)
         self._texts: TextIntake[Accepted] = TextIntake(codec, wake)
@@ -80,7 +93,14 @@ class Engine:
 
     @property
     def serving(self) -> Serving:
-        return self.session.serving
+        if self.prefixes is None:
+            return self.session.serving
+        kept, hits = self.prefixes.kept_bytes, self.prefixes.hits
+        return replace(self.session.serving, kept_bytes=kept, kept_hits=hits)
+
+    @property
+    def capacity(self) -> int:
+        return self._slot_count.now
 
     @property
     def shared_bytes(self) -> int:
@@ -134,9 +154,14 @@ class Engine:
         self._timings.forget(request_id)
         return cost([*running, *waiting])
 
+    def warm_up(self) -> bool:
+        return not self._running and self._warm_up.step()
+
     def rest(self, long: bool) -> None:
         if not self._running:
             self.slots.shrink(0 if long else self._context)
+            if long and self.prefixes is not None:
+                self.prefixes.clear()
             self._admission.rest()
 
     def violations(self) -> list[str]:
@@ -221,7 +246,10 @@ class Engine:
         logits = self.session.run([row_of(step) for step in steps])
         counts = [step.count for step in steps]
         prompt_tokens = sum(count for count in counts if count > 1)
-        self._step_budget.observe(counts.count(1), prompt_tokens, self.session.seconds)
+        generating, seconds = counts.count(1), self.session.seconds
+        self._step_budget.observe(generating, prompt_tokens, seconds)
+        self._slot_count.observe(generating, prompt_tokens, seconds)
+        self.slots.limit = self._slot_count.now
         return logits
 
     def _end(self, completing: list[Sequence]) -> list[Output | Rejected]:

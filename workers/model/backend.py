@@ -64,12 +64,22 @@ class Backend(Protocol):
         """How the model runs; for people."""
 
     @property
+    def capacity(self) -> int:
+        """How many requests it runs at once, as far as is known now; 0: as many as others do."""
+
+    @property
     def shared_bytes(self) -> int:
         """Bytes that the system counts more than once as resident memory of this process."""
 
     @property
     def postponed(self) -> frozenset[str]:
         """Ids of the requests that wait for their grammars. They take nobody's place."""
+
+    def warm_up(self) -> bool:
+        """Nobody uses it now: do a short piece of what makes later work faster.
+
+        False: there is nothing to do for now.
+        """
 
     def rest(self, long: bool) -> None:
         """Nobody has used it for a while: give back memory that only makes later work faster.

@@ -30,12 +30,14 @@ from cupola.cache.install.process import InstallProcess, run_install
 from cupola.cache.remote import retry
 from cupola.cache.store import ModelCache
 from tests import faulty_server as faults
-from tests import tiny_encoder
+from tests import tiny_encoder, tiny_whisper
 from tests.cache.convert.tiny_gguf import TinyModel
 from tests.hub_server import HubServer, hub_server, refuse
 
 REPOSITORY = "Tiny-Org/Tiny-Model-Instruct-GGUF"
 ADDRESS = f"hf:{REPOSITORY}"
+
+SPEECH = "automatic-speech-recognition"
 
 
 @pytest.fixture
@@ -159,6 +161,24 @@ def test_an_encoder_of_the_hub(home: Home, hub: HubServer, tmp_path: Path) -> No
     assert not [path for path, _ in hub.site.requests if "pytorch" in path]
     local = import_path(tmp_path / "encoder", home, "local-encoder")
     assert (local.variant.alias, local.variant.task) == ("local-encoder", "embeddings")
+
+
+@pytest.mark.parametrize("kind", ["hugging face", "ctranslate2"])
+def test_a_model_of_speech_of_the_hub(
+    home: Home, hub: HubServer, tmp_path: Path, kind: str
+) -> None:
+    if kind == "ctranslate2":
+        tiny_whisper.write_ctranslate2(tmp_path / "whisper")
+    else:
+        tiny_whisper.write_hugging_face(tmp_path / "whisper")
+    files = {path.name: path.read_bytes() for path in (tmp_path / "whisper").iterdir()}
+    hub.add("Tiny-Org/Tiny-Whisper", files | {"pytorch_model.bin": b"never"})
+    model = install_address("hf:Tiny-Org/Tiny-Whisper", home)
+    variant = model.variant
+    assert (variant.id, variant.task) == ("tiny-whisper-generic-cpu:1", SPEECH)
+    assert not [path for path, _ in hub.site.requests if "pytorch" in path]
+    local = import_path(tmp_path / "whisper", home, "local-whisper")
+    assert (local.variant.alias, local.variant.task) == ("local-whisper", SPEECH)
 
 
 def test_a_file_of_a_web_server(home: Home, hub: HubServer, gguf: bytes) -> None:
