@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from itertools import product
 
+AUTO = 0  # slots: the engine learns how many are best
 SLOTS = (4, 8, 16, 32, 64)
 STEP_TOKENS = (128, 256, 512)
 
@@ -23,7 +24,8 @@ class Candidate:
     @property
     def text(self) -> str:
         few = f"{self.workers} worker{'s' * (self.workers > 1)}, {self.threads} threads"
-        return f"{few}, {self.slots} slots, steps of {self.step_tokens}"
+        slots = "slots 'auto'" if self.slots == AUTO else f"{self.slots} slots"
+        return f"{few}, {slots}, steps of {self.step_tokens}"
 
     @property
     def settings(self) -> dict[str, object]:
@@ -31,7 +33,7 @@ class Candidate:
         return {
             "workers": self.workers,
             "threads": self.threads,
-            "slots": self.slots,
+            "slots": "auto" if self.slots == AUTO else self.slots,
             "step_tokens": self.step_tokens,
             "model": self.model,
         }
@@ -40,7 +42,8 @@ class Candidate:
         """A fragment of cupola.toml."""
         lines = [f"# {comment}" for comment in comments]
         for key, value in self.settings.items():
-            text = f'"{value}"' if key in ("workers", "model") else f"{value}"
+            as_text = key == "workers" or isinstance(value, str)
+            text = f'"{value}"' if as_text else f"{value}"
             lines.append(f"{key} = {text}")
         return "\n".join(lines) + "\n"
 
@@ -56,7 +59,7 @@ def grid(cores: int, clients: int, models: Sequence[str]) -> list[Candidate]:
     threads = sorted({cores, max(1, cores - 1)})
     # More slots than clients change nothing; fewer let them wait.
     enough = min((slots for slots in SLOTS if slots >= clients), default=SLOTS[-1])
-    slots = [each for each in SLOTS if each <= enough][-3:]
+    slots = [AUTO, *[each for each in SLOTS if each <= enough][-2:]]
     return [
         Candidate(*chosen)
         for chosen in product(workers, threads, slots, STEP_TOKENS, models)

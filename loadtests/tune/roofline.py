@@ -40,7 +40,8 @@ def probe(cores: int, seconds: float = PROBE_SECONDS) -> Machine:
 
 def bound(candidate: Candidate, machine: Machine, weight_bytes: int, clients: int) -> float:
     """The most tokens a second of ``clients`` at once."""
-    running = min(clients, candidate.workers * candidate.slots)
+    slots = candidate.slots or clients
+    running = min(clients, candidate.workers * slots)
     rows = -(-running // candidate.workers)  # of the fullest worker
     busy = min(candidate.workers, running)
     threads = min(machine.cores, candidate.threads)

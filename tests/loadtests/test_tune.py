@@ -13,7 +13,7 @@ from cupola.loadtests.bench.estimate import Ratio
 from cupola.loadtests.load.results import Objective
 from cupola.loadtests.load.workloads import story
 from cupola.loadtests.tune import halving
-from cupola.loadtests.tune.candidate import Candidate, grid
+from cupola.loadtests.tune.candidate import AUTO, Candidate, grid
 from cupola.loadtests.tune.explanation import explain, frontier, picture
 from cupola.loadtests.tune.halving import OutOfTimeError, Trial
 from cupola.loadtests.tune.roofline import Machine, bound
@@ -21,7 +21,7 @@ from cupola.loadtests.tune.search import GOALS, Found, Task, score
 from cupola.service.settings import Settings
 
 GRID = grid(4, 16, ["m"])
-DEFAULT = Candidate(1, 4, 16, 256, "m")
+DEFAULT = Candidate(1, 4, AUTO, 256, "m")
 TASK = Task(story(8), 16, "throughput", Objective(1, 0.2), 300)
 
 
@@ -37,7 +37,7 @@ def test_the_grid_has_the_default_and_only_what_can_be_set() -> None:
         read = tomllib.loads(candidate.toml(["why", "how"]))
         made = Settings(**read)
         assert (made.slots, made.threads, made.step_tokens) == (
-            candidate.slots, candidate.threads, candidate.step_tokens
+            candidate.slots or "auto", candidate.threads, candidate.step_tokens
         )  # fmt: skip
         assert len(made.devices) == candidate.workers
 

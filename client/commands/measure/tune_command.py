@@ -56,7 +56,7 @@ def tune(
     from cupola.cache.store import ModelCache
     from cupola.loadtests.bench.target import Broken
     from cupola.loadtests.host import machine
-    from cupola.loadtests.tune.candidate import Candidate
+    from cupola.loadtests.tune.candidate import AUTO, Candidate
     from cupola.loadtests.tune.candidate import grid as all_candidates
     from cupola.loadtests.tune.roofline import bound, probe
     from cupola.loadtests.tune.search import GOALS, Search, Task
@@ -75,7 +75,7 @@ def tune(
         alias = chosen.variant.alias
         models = sorted({m.variant.id for m in cached.scan() if m.variant.alias == alias})
     cores = machine.cores()
-    default = Candidate(1, cores, 16, 256, chosen.variant.id)
+    default = Candidate(1, cores, AUTO, 256, chosen.variant.id)
     for note in (notes := [*machine.hindrances(machine.busy_share()), *_in_use()]):
         print(note, file=sys.stderr)
     weights = sum(path.stat().st_size for path in chosen.path.iterdir() if path.is_file())
