@@ -73,6 +73,7 @@ ORDER = {
     "loadtests": """
         .
         users
+        simulate tune
         bench
         host report
         load
