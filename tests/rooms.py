@@ -29,7 +29,7 @@ ORDER = {
     """,
     "workers": """
         .
-        encoder engine
+        encoder engine speech
         speculation
         run
         kv

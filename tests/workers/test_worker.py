@@ -31,6 +31,7 @@ from cupola.scheduler.protocol.messages import (
     SamplingParams,
     Submit,
     Text,
+    Transcribe,
     UnloadModel,
     Work,
     encode_work,
@@ -54,10 +55,10 @@ class Recording(Backend):
 
     def __init__(self) -> None:
         self.rests: list[bool] = []  # whether each was a long one
-        self.works: list[Work | Embed] = []
+        self.works: list[Work | Embed | Transcribe] = []
         self._echo = EchoBackend()
 
-    def add(self, request_id: str, work: Work | Embed) -> None:
+    def add(self, request_id: str, work: Work | Embed | Transcribe) -> None:
         self.works.append(work)
         self._echo.add(request_id, work)
 

@@ -15,6 +15,7 @@ from cupola.scheduler.protocol.messages import (
     Output,
     Rejected,
     Serving,
+    Transcribe,
     Work,
 )
 from cupola.workers.engine.admission import Admission, Prompt
@@ -29,7 +30,7 @@ from cupola.workers.engine.slot_allocation import SlotAllocator
 from cupola.workers.engine.step_budget import StepBudget
 from cupola.workers.engine.token_selection import TokenSelection
 from cupola.workers.grammar.constraints import Constraints
-from cupola.workers.model.backend import RequestError
+from cupola.workers.model.backend import RequestError, refuse_speech
 from cupola.workers.model.model_folder import ModelFolder
 from cupola.workers.model.text import TextCodec
 from cupola.workers.model.text_intake import TextIntake
@@ -112,7 +113,8 @@ class Engine:
     def convert(self, request_id: str, task: Encode | Decode) -> Output | None:
         return self._texts.convert(request_id, task)
 
-    def add(self, request_id: str, work: Work | Embed) -> None:
+    def add(self, request_id: str, work: Work | Embed | Transcribe) -> None:
+        work = refuse_speech(work)
         if isinstance(work, Embed):
             text = "this model generates text; for embeddings use a model whose task they are"
             raise RequestError(ErrorCode.INVALID_REQUEST, text, "model")

@@ -13,6 +13,7 @@ from cupola.scheduler.protocol.messages import (
     Output,
     Rejected,
     Serving,
+    Transcribe,
     Work,
 )
 
@@ -33,10 +34,18 @@ class RequestError(ValueError):
         return Rejected(request_id, self.code, str(self), self.param)
 
 
+def refuse_speech(work: Work | Embed | Transcribe) -> Work | Embed:
+    """The work, for a model that hears nothing. Raises RequestError for a recording."""
+    if isinstance(work, Transcribe):
+        text = "this model hears no speech; use one whose task is automatic-speech-recognition"
+        raise RequestError(ErrorCode.INVALID_REQUEST, text, "model")
+    return work
+
+
 class Backend(Protocol):
     """A loaded model that works for many requests at once. It is used from one thread."""
 
-    def add(self, request_id: str, work: Work | Embed) -> None:
+    def add(self, request_id: str, work: Work | Embed | Transcribe) -> None:
         """Accept a request. Raises RequestError; then the request is not known here."""
 
     def convert(self, request_id: str, task: Encode | Decode) -> Output | None:
