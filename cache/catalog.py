@@ -79,7 +79,17 @@ class HubSource(msgspec.Struct, frozen=True, tag="hub"):
     part: str = ""
 
 
-Source = WheelSource | HubSource
+class AzureSource(msgspec.Struct, frozen=True, tag="azure"):
+    """A model of Azure's catalog of Foundry Local, as an ONNX folder.
+
+    ``region``: of the servers that are asked first; empty: any.
+    """
+
+    uri: str  # azureml://registries/azureml/models/NAME/versions/N
+    region: str = ""
+
+
+Source = WheelSource | HubSource | AzureSource
 
 
 class ModelVariant(msgspec.Struct, frozen=True, kw_only=True):

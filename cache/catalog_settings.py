@@ -1,4 +1,4 @@
-"""The settings that say what names mean: ``catalogs`` and ``aliases``.
+"""The settings that say what names mean, ``catalogs`` and ``aliases``, and ``download_rate_mb``.
 
 They are part of the service's settings, which check them and explain them. They are read here as
 well, because commands that list models must not load all settings: the variables first, then
@@ -16,14 +16,19 @@ from typing import Any
 from cupola.cache.home import Home
 
 CATALOGS, ALIASES = "CUPOLA_CATALOGS", "CUPOLA_ALIASES"
+DOWNLOAD_RATE = "CUPOLA_DOWNLOAD_RATE_MB"
 
 
 @dataclass(frozen=True, slots=True)
 class CatalogSettings:
-    """``catalogs``: paths and URLs. ``aliases``: what a name in lower case means."""
+    """``catalogs``: paths and URLs. ``aliases``: what a name in lower case means.
+
+    ``download_rate``: the most bytes a second; 0: no limit.
+    """
 
     catalogs: tuple[str, ...] = ()
     aliases: Mapping[str, str] = field(default_factory=dict)
+    download_rate: float = 0.0
 
 
 def read_catalog_settings(
@@ -37,7 +42,15 @@ def read_catalog_settings(
     catalogs = environment.get(CATALOGS) or items_text(file.get("catalogs", ""))
     aliases = environment.get(ALIASES) or pairs_text(file.get("aliases", ""))
     listed = tuple(item.strip() for item in catalogs.split(",") if item.strip())
-    return CatalogSettings(listed, pairs(aliases))
+    rate = environment.get(DOWNLOAD_RATE) or file.get("download_rate_mb", 0)
+    return CatalogSettings(listed, pairs(aliases), _bytes(rate))
+
+
+def _bytes(megabytes: Any) -> float:
+    try:
+        return max(0.0, float(megabytes) * 1e6)
+    except (TypeError, ValueError):
+        return 0.0
 
 
 def items_text(value: Any) -> str:

@@ -61,6 +61,16 @@ class Home:
         """Who serves, and where: read by clients to find the running service."""
         return self.root / "daemon.json"
 
+    @property
+    def api_keys(self) -> Path:
+        """Who may use the service: digests of keys, and what each may do."""
+        return self.root / "keys.json"
+
+    @property
+    def local_key(self) -> Path:
+        """The key by which commands of the same user reach a service that demands keys."""
+        return self.root / "local-key.json"
+
     def prepacked_folder(self, model: Path) -> Path:
         """Of a model's folder. Raises ValueError for one that does not lie in ``models``."""
         return self.prepacked / model.relative_to(self.models)

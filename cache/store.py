@@ -20,7 +20,7 @@ import msgspec
 from cupola.cache.catalog import Catalog, ExecutionProvider, ModelVariant
 from cupola.cache.catalog_file import built_in
 from cupola.cache.catalog_settings import read_catalog_settings
-from cupola.cache.catalog_sources import BuiltInSource, FixedSource, OperatorSource, merged
+from cupola.cache.catalog_sources import BuiltInSource, FixedSource, merged, named_source
 from cupola.cache.errors import CacheError, NotCachedError
 from cupola.cache.foundry_catalog import FoundryFacts, read_facts, write_catalog
 from cupola.cache.home import Home
@@ -159,7 +159,7 @@ class ModelCache:
     def _catalog(self, cached: list[CachedModel]) -> Catalog:
         settings = read_catalog_settings(self.home)
         disk = FixedSource([model.variant for model in cached])
-        own = [OperatorSource(place, self.home) for place in settings.catalogs]
+        own = [named_source(place, self.home) for place in settings.catalogs]
         return merged([disk, *own, BuiltInSource()], settings.aliases)
 
     def publish(self) -> None:

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 
+from cupola.cache.home import Home
 from cupola.cache.store import ModelCache
+from cupola.cache.system.local_url import is_loopback
+from cupola.gateway.access.admin import AdminRules, note_rules
+from cupola.gateway.access.authentication import AccessRules, Authentication
+from cupola.gateway.access.key_ring import KeyRing
+from cupola.gateway.access.rate_limits import RateLimits
 from cupola.gateway.apis import ERROR_FORMATS, Apis
 from cupola.gateway.core.config import GatewayConfig
 from cupola.gateway.core.counting import Counting
@@ -21,11 +28,10 @@ from cupola.gateway.generation.generator import Generator
 from cupola.gateway.generation.model_directory import ModelDirectory
 from cupola.gateway.generation.prompt_counter import PromptCounter
 from cupola.gateway.http.body_reader import BodyReader
-from cupola.gateway.http.cors import Cors, Origins, is_loopback
+from cupola.gateway.http.cors import Cors, Origins
 from cupola.gateway.http.error_formats import HANDLERS, ErrorFormats
 from cupola.gateway.http.middleware import RequestLog, SameOrigin, TrustedHost
 from cupola.gateway.http.paths import Paths
-from cupola.gateway.http.tenants import Tenants
 from cupola.gateway.ollama.port import OllamaPort
 from cupola.gateway.openapi.api import Description
 from cupola.gateway.openapi.described import working
@@ -71,6 +77,7 @@ def build_app(
         exception_handlers=dict(HANDLERS),
         lifespan=apis.lifespan,
     )
+    note_rules(app.state, AdminRules(config.keys_demanded, _origins(config)))
     app.router.redirect_slashes = False
     app.router.routes += Description(app.router.routes, ERROR_FORMATS).routes()
     return app
@@ -86,25 +93,40 @@ def _middleware(
     RequestLog    gives the answer an id, logs the request, answers 500 where nobody caught
     Counting      counts what does not come to the scheduler
     Cors          lets pages of allowed origins read the answers
+    Authentication  knows the client by its key; refuses the unknown, and who sends too much
     BodyReader    reads the body, decodes it, refuses one that is too long or holds too much
-    TrustedHost   refuses a Host that is malformed, or foreign on a loopback address (DNS rebinding)
+    TrustedHost   refuses a Host that is malformed, or not one of the service's (DNS rebinding)
     SameOrigin    refuses what a web page of another site sends
     OllamaPort    limits the second port to Ollama's API; only where there is such a port
     Proxy         passes requests for models of other servers on to them
-    Tenants       notes whose request it is; only where clients share no cache
+
+    What only an operator may do, its route checks (``access.admin``).
     """
-    local = is_loopback(config.host)
-    origins = Origins(local, config.cors_origins)
+    origins = _origins(config)
     return [
         Middleware(Paths),
         Middleware(ErrorFormats, table=ERROR_FORMATS),
         Middleware(RequestLog),
         counting,
         Middleware(Cors, origins=origins),
+        Middleware(Authentication, rules=_access_rules(config)),
         Middleware(BodyReader, limit=config.max_body_bytes),
-        Middleware(TrustedHost, local=local),
+        Middleware(TrustedHost, bound=config.host, named=config.hosts),
         Middleware(SameOrigin, origins=origins),
         *([Middleware(OllamaPort, port=config.ollama_port)] if config.ollama_port else []),
         Middleware(Proxy, remote=remote),
-        *([Middleware(Tenants)] if config.separate_tenants else []),
     ]
+
+
+def _origins(config: GatewayConfig) -> Origins:
+    return Origins(is_loopback(config.host), config.cors_origins)
+
+
+def _access_rules(config: GatewayConfig) -> AccessRules:
+    return AccessRules(
+        keys=KeyRing(Home(config.home).api_keys, config.keys, time.monotonic),
+        limits=RateLimits(config.gateways),
+        demanded=config.keys_demanded,
+        apart=config.separate_tenants,
+        body_limit=config.max_body_bytes,
+    )

@@ -61,12 +61,16 @@ class Broker:
     def _receive_all(self) -> None:
         while True:
             try:
-                peer, frame = self.peers.recv_multipart(zmq.NOBLOCK)
-                message = decode_to_scheduler(frame)
+                peer, *frames = self.peers.recv_multipart(zmq.NOBLOCK)
             except zmq.Again:
                 return
+            try:
+                [frame] = frames
+                message = decode_to_scheduler(frame)
             except ValueError as error:
-                logger.warning("dropped a frame: %s", error)
+                self.scheduler.malformed()
+                name = peer.decode(errors="backslashreplace")
+                logger.warning("dropped a frame of %s: %s", name, error)
                 continue
             if isinstance(message, Ready):
                 logger.info("worker %s joined", message.name)

@@ -63,6 +63,10 @@ class Scheduler:
         self._arrivals = count()
         self._status_changed = False  # since the gateways were last sent a Status
 
+    def malformed(self) -> None:
+        """Count a frame that is no message. It changes nothing else, not even a lease."""
+        self._account.malformed()
+
     # -- events ------------------------------------------------------------------------------------
 
     def receive(self, peer: Peer, message: ToScheduler, now: float) -> list[Send]:

@@ -79,6 +79,7 @@ class Worker:
         self.resident = frozenset(heartbeat.resident)
         self.loading = frozenset(heartbeat.loading)
         self.serving = heartbeat.serving
+        self.slots = heartbeat.slots or self.slots
 
     @property
     def free(self) -> int:

@@ -26,6 +26,9 @@ class Account:
     def ended(self, outcome: Outcome, requests: int = 1) -> None:
         self._counts[outcome.value] += requests
 
+    def malformed(self) -> None:
+        self._counts["malformed_frames"] += 1
+
     def told(self, output: Output) -> None:
         """Count the tokens of an output, whether or not somebody waits for it."""
         counts = self._counts

@@ -28,12 +28,14 @@ def main() -> int:
         return 1
     # Imported after the settings, so that an error in the settings is reported at once.
     from cupola.cache.home import Home
-    from cupola.service import daemon_file, home_lock
+    from cupola.service import daemon_file, exposure, home_lock
     from cupola.service.listener import PortError, listen
     from cupola.service.output.log_file import own_log
 
     home = Home(settings.home)
     try:
+        exposure.check_certificate(settings)
+        keys = exposure.keys(settings, home)
         lock = home_lock.take(home)  # held until this process ends
         found = [listen(settings.host, settings.port)]
         if settings.ollama_port:
@@ -43,14 +45,15 @@ def main() -> int:
             from cupola.service.unix_socket import listen_unix
 
             listeners.append(listen_unix(Path(settings.uds)))
-    except (PortError, home_lock.HomeTakenError) as error:
+    except (PortError, home_lock.HomeTakenError, exposure.ExposedError) as error:
         told.failed(str(error))
         return 1
     for problem in filter(None, (each.problem for each in found)):
         told.warn(problem)
-    address = found[0].url
+    address = found[0].url(settings.tls_certificate)
     try:
-        daemon_file.write(home.daemon_file, address)
+        daemon_file.write(home.daemon_file, address, settings.tls_certificate)
+        keys += exposure.local_key(settings, home, address)
     except OSError as error:
         reason = f"cannot write {home.daemon_file}: {error.strerror or error}"
         if own_log(home.logs) is not None:
@@ -68,7 +71,7 @@ def main() -> int:
     never_wait_for_readers()
     configure(settings.log_level, "supervisor")
     try:
-        serve(settings, listeners, told)
+        serve(settings, listeners, told, keys)
     except GaveUpError as error:
         logging.getLogger(__name__).critical("%s", error)
         if told.as_json:

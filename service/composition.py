@@ -15,16 +15,17 @@ from cupola.cache.catalog import ExecutionProvider
 from cupola.cache.disk.prepacked_entries import limit_bytes, tidy
 from cupola.cache.home import Home
 from cupola.cache.store import ModelCache
+from cupola.cache.system.api_keys import ApiKey
 from cupola.gateway.core.config import GatewayConfig
 from cupola.scheduler.policy import SchedulerPolicy
 from cupola.scheduler.protocol.endpoint import Endpoint, local_endpoint, remove, remove_abandoned
 from cupola.scheduler.protocol.messages import LocalModel
-from cupola.service import children, daemon_file
+from cupola.service import children, daemon_file, exposure
 from cupola.service.child import ChildSpec
 from cupola.service.listener import url
 from cupola.service.output.log_file import own_log, rotate
 from cupola.service.output.told import Told
-from cupola.service.setting_types import listed
+from cupola.service.setting_types import AUTO, listed
 from cupola.service.settings import Settings
 from cupola.service.start_models import pinned_ids, start_models
 from cupola.service.supervisor import GaveUpError, Supervisor
@@ -43,10 +44,13 @@ _WORKER_ENVIRONMENT = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1:glibc.malloc.ar
 _PROVIDERS = {provider.name.lower(): provider for provider in ExecutionProvider}
 
 
-def serve(settings: Settings, listeners: Sequence[socket.socket], told: Told) -> None:
+def serve(
+    settings: Settings, listeners: Sequence[socket.socket], told: Told, keys: Sequence[ApiKey] = ()
+) -> None:
     """Run the service until a signal or a client stops it. Raises GaveUpError.
 
-    The first listener is the port. The others serve the same API.
+    The first listener is the port. The others serve the same API. ``keys`` are those that are in
+    no file.
     """
     check_devices(settings)
     home = Home(settings.home)
@@ -59,12 +63,13 @@ def serve(settings: Settings, listeners: Sequence[socket.socket], told: Told) ->
     ModelCache(home).publish()  # other programs may have changed what is on the disk
     tidy(home, limit_bytes(home, settings.shared_weights_disk_mb), time.time())
     try:
-        build_supervisor(settings, listeners, endpoint, told).run()
+        build_supervisor(settings, listeners, endpoint, told, keys).run()
     finally:
         remove(endpoint)
         if settings.uds:
             remove_dead(Path(settings.uds))
         daemon_file.remove(home.daemon_file)
+        exposure.remove_local_key(home)
 
 
 def check_devices(settings: Settings) -> None:
@@ -86,7 +91,11 @@ def provider_of(device: str) -> ExecutionProvider:
 
 
 def build_supervisor(
-    settings: Settings, listeners: Sequence[socket.socket], endpoint: Endpoint, told: Told
+    settings: Settings,
+    listeners: Sequence[socket.socket],
+    endpoint: Endpoint,
+    told: Told,
+    keys: Sequence[ApiKey] = (),
 ) -> Supervisor:
     """The supervisor with the specification of each child. Starts nothing."""
     home = Home(settings.home)
@@ -117,7 +126,14 @@ def build_supervisor(
         legacy_keys=settings.legacy_keys == "yes",
         cors_origins=listed(settings.cors_origins),
         remote_hosts=listed(settings.remote_hosts),
+        hosts=listed(settings.hosts),
+        keys_demanded=exposure.demands_keys(settings),
+        keys=tuple(keys),
+        gateways=settings.gateways,
+        certificate=settings.tls_certificate,
+        private_key=settings.tls_key or settings.tls_certificate,
         stored_responses=settings.stored_responses,
+        stored_response_bytes=settings.stored_response_mb * 1024 * 1024,
         separate_tenants=settings.tenants == "keys",
     )
     return Supervisor(
@@ -143,7 +159,7 @@ def build_supervisor(
             )
             for number in range(settings.gateways)
         ],
-        ready=lambda: told.ready(url(listener), settings.model),
+        ready=lambda: told.ready(url(listener, gateway.certificate), settings.model),
         patience=patience(settings.stall_seconds),
         each_turn=_log_keeper(home.logs),
     )
@@ -177,12 +193,15 @@ def worker_configs(
     threads = max(1, (settings.threads or cores()) // len(devices))
     int8_cache = settings.kv_cache == "int8"  # it needs two sessions, which map the same weights
     maps_weights = settings.shared_weights != "no" or int8_cache
+    free = available_bytes() // len(devices)
+    prefix_mb = settings.prefix_cache_mb
     engine = EngineOptions(
         backend=settings.backend,
-        slots=settings.slots,
+        slots=0 if settings.slots == AUTO else int(settings.slots),
         step_tokens=settings.step_tokens,
         itl_seconds=settings.itl_ms / 1000,
-        kv_bytes=settings.kv_memory_mb * 1024 * 1024 or available_bytes() // (2 * len(devices)),
+        kv_bytes=settings.kv_memory_mb * 1024 * 1024 or free // 2,
+        prefix_bytes=free // 4 if prefix_mb < 0 else prefix_mb * 1024 * 1024,
         context=settings.context,
         threads=threads,
         home=Home(settings.home) if maps_weights else None,

@@ -18,11 +18,13 @@ from pydantic_settings import (
 from cupola.cache.home import Home
 from cupola.service.setting_types import (
     ALLOWED_WORKERS,
+    AUTO,
     Aliases,
     Folder,
     Group,
     LogLevel,
     Names,
+    Slots,
     SocketPath,
     Ttl,
     Workers,
@@ -50,7 +52,7 @@ class Settings(BaseSettings):
         default="localhost",
         min_length=1,
         description="The address to listen on. 'localhost' is this machine, by IPv4 and by IPv6. "
-        "'0.0.0.0' serves the whole network; the API asks for no password.",
+        "'0.0.0.0' serves the whole network, and then clients need API keys: see 'cupola keys'.",
     )
     port: Annotated[int, Group.NETWORK] = Field(
         default=5273, ge=0, le=65535, description="The port to listen on. 0: any free port."
@@ -59,6 +61,16 @@ class Settings(BaseSettings):
         default="",
         description="The path of a Unix socket to listen on as well. Only programs of the same "
         "user can connect to it. Empty: none.",
+    )
+    tls_certificate: Annotated[SocketPath, Group.NETWORK] = Field(
+        default="",
+        description="The file of a certificate for TLS, in PEM form, with those of its issuers. "
+        "The service then speaks https only, except on the Unix socket. Empty: no TLS.",
+    )
+    tls_key: Annotated[SocketPath, Group.NETWORK] = Field(
+        default="",
+        description="The file of the certificate's private key, in PEM form and without a "
+        "password. Empty: it is in the certificate's file.",
     )
     ollama_port: Annotated[int, Group.NETWORK] = Field(
         default=0,
@@ -116,8 +128,8 @@ class Settings(BaseSettings):
     )
     catalogs: Annotated[Names, Group.MODELS] = Field(
         default="",
-        description="Catalogs beside the built-in one: files and https: addresses, "
-        "separated by commas. Their form is in docs/models.md; "
+        description="Catalogs beside the built-in one: files, addresses, and 'azure' for Foundry "
+        "Local's. Commas separate them. Their form is in docs/models.md; "
         "'cupola model list --refresh' fetches those on servers.",
     )
     aliases: Annotated[Aliases, Group.MODELS] = Field(
@@ -125,12 +137,25 @@ class Settings(BaseSettings):
         description="More names for models, such as 'gpt-4o-mini=qwen2.5-1.5b', separated by "
         "commas. In the settings file they are a table: [aliases].",
     )
+    download_rate_mb: Annotated[float, Group.MODELS] = Field(
+        default=0,
+        ge=0,
+        description="The most that a download loads, in MB a second. What pip loads is not "
+        "limited. 0: no limit.",
+    )
     stored_responses: Annotated[int, Group.MODELS] = Field(
         default=1000,
         ge=0,
         le=1_000_000,
         description="The number of answers of /v1/responses that are stored. An answer is stored "
-        "for 30 days. 0: none.",
+        "for 30 days. Where keys are needed, each key has this number. 0: none.",
+    )
+    stored_response_mb: Annotated[int, Group.MODELS] = Field(
+        default=256,
+        ge=1,
+        le=1_000_000,
+        description="The size of the stored answers, in MB. The oldest make room for new ones. "
+        "Where keys are needed, each key has this size.",
     )
 
     workers: Annotated[Workers, Group.ENGINE] = Field(
@@ -144,12 +169,12 @@ class Settings(BaseSettings):
         le=1024,
         description="The number of threads of all workers together. 0: one for each core.",
     )
-    slots: Annotated[int, Group.ENGINE] = Field(
-        default=16,
-        ge=1,
-        le=1024,
+    slots: Annotated[Slots, Group.ENGINE] = Field(
+        default=AUTO,
         description="The number of sequences that a worker runs at once. Further requests wait. "
-        "More slots raise the throughput and make each answer slower.",
+        "More slots raise the throughput and make each answer slower. 'auto' begins with 16 for "
+        "each model and learns from the time of steps how many keep the pace that itl_ms asks "
+        "for, up to 128. It stays at 16 on GPUs, with onnxruntime-genai and with kv_cache 'int8'.",
     )
     context: Annotated[int, Group.ENGINE] = Field(
         default=0,
@@ -212,6 +237,15 @@ class Settings(BaseSettings):
         description="The memory of each worker's KV cache, in MB. 0: half of the free memory, "
         "divided among the workers.",
     )
+    prefix_cache_mb: Annotated[int, Group.MEMORY] = Field(
+        default=-1,
+        ge=-1,
+        description="The memory of each model's prefix cache, beside the KV cache, in MB. There a "
+        "worker keeps what it has read and generated on the CPU, so that a prompt that begins "
+        "alike is read from there on. The least recently used goes first, and all of it after ten "
+        "minutes without a request. 0: only free slots keep what ran in them. -1: a quarter of "
+        "the free memory, divided among the workers.",
+    )
     kv_cache: Annotated[Literal["model", "int8"], Group.MEMORY] = Field(
         default="model",
         description="The precision of the KV cache of models on CPUs. 'model' keeps keys and "
@@ -248,6 +282,23 @@ class Settings(BaseSettings):
         "Lower it to save memory. 0: never.",
     )
 
+    api_keys: Annotated[Literal["network", "always"], Group.SECURITY] = Field(
+        default="network",
+        description="When clients need an API key. 'network': when other machines can reach the "
+        "service. 'always': also on this machine, as for a service behind a proxy. "
+        "'cupola keys add' makes keys; CUPOLA_API_KEY and CUPOLA_ADMIN_KEY can hold one each.",
+    )
+    insecure: Annotated[Literal["no", "yes"], Group.SECURITY] = Field(
+        default="no",
+        description="Whether a service that other machines can reach needs no API keys. 'yes' "
+        "lets whoever reaches the port use the models.",
+    )
+    hosts: Annotated[Names, Group.SECURITY] = Field(
+        default="",
+        description="Names by which clients call this service, besides its own. They are names or "
+        "patterns such as '*.example.org', separated by commas. Requests with another Host header "
+        "are refused, so that no web page can pass itself off as this service.",
+    )
     cors_origins: Annotated[Names, Group.SECURITY] = Field(
         default="",
         description="Web pages that may use the service: origins, separated by commas. An example "

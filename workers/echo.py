@@ -11,6 +11,7 @@ from itertools import cycle, islice
 
 from cupola.scheduler.protocol.messages import (
     Chat,
+    Decide,
     Decode,
     Embed,
     Encode,
@@ -37,6 +38,7 @@ class EchoBackend:
 
     serving = Serving("echo")
     shared_bytes = 0
+    capacity = 0
     postponed: frozenset[str] = frozenset()
 
     def __init__(self) -> None:
@@ -58,10 +60,13 @@ class EchoBackend:
             request_id, text, usage=Usage(len(data), 0), tokens=tuple(data), pieces=pieces
         )
 
-    def add(self, request_id: str, work: Work | Embed | Transcribe) -> None:
+    def add(self, request_id: str, work: Work | Embed | Decide | Transcribe) -> None:
         work = refuse_speech(work)
         if isinstance(work, Embed):
             text = "the echo backend makes no embeddings"
+            raise RequestError(ErrorCode.INVALID_REQUEST, text, "model")
+        if isinstance(work, Decide):
+            text = "the echo backend has no model that could decide"
             raise RequestError(ErrorCode.INVALID_REQUEST, text, "model")
         text = _prompt_text(work)
         if text.startswith(FORBIDDEN):
@@ -72,6 +77,9 @@ class EchoBackend:
     def abort(self, request_id: str) -> None:
         """See ``Backend.abort``. Each output tells of its token."""
         self._answers.pop(request_id, None)
+
+    def warm_up(self) -> bool:
+        return False
 
     def rest(self, long: bool) -> None:
         """It keeps nothing."""

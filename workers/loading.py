@@ -18,6 +18,7 @@ from cupola.workers.model.backend import Backend
 
 if TYPE_CHECKING:
     from cupola.workers.device.device import Device
+    from cupola.workers.engine.prefix_cache import PrefixCache
     from cupola.workers.engine.sequence import Reproducible
     from cupola.workers.model.model_folder import ModelFolder
     from cupola.workers.run.session import Session
@@ -30,12 +31,13 @@ class EngineOptions:
     """How a worker runs its models."""
 
     backend: str = "onnx"  # or "genai", or "echo"
-    slots: int = 16  # sequences a model runs at once
+    slots: int = 16  # sequences a model runs at once; 0: what is learnt to be the best
     step_tokens: int = 256  # tokens a step holds at most
     itl_seconds: float = 0.1  # between two tokens of an answer while prompts are read
     context: int = 0  # cap on a model's context; 0: the model's own
     threads: int = 1
     kv_bytes: int = 2**30  # memory for keys and values
+    prefix_bytes: int = 0  # memory for those of ended sequences, beside ``kv_bytes``
     device: int = 0  # which of the provider's devices
     home: Home | None = None  # its cache may hold weights that sessions map; None: no such cache
     shared_disk_mb: int = 0  # the most that such weights take there; 0: a quarter of the disk
@@ -70,6 +72,7 @@ def load(
         return _load_speech(Path(model.path), model.provider, options, wake)
     from cupola.workers.device.device import Device
     from cupola.workers.engine.engine import Engine
+    from cupola.workers.engine.slot_count import SlotCount
     from cupola.workers.engine.step_budget import StepBudget
     from cupola.workers.model.model_folder import ModelFolder
     from cupola.workers.model.text import TextCodec
@@ -79,13 +82,31 @@ def load(
     codec = TextCodec(folder.path)
     session = _session(folder, options, Device(model.provider, options.device))
     # If the runtime does not say how much memory a token takes, the slots are the only limit.
-    everything = options.slots * (folder.context + options.step_tokens)
+    everything = session.slots * (folder.context + options.step_tokens)
     bytes_per_token = session.cache.bytes_per_token
     positions = options.kv_bytes // bytes_per_token if bytes_per_token else everything
     step_budget = StepBudget(options.itl_seconds, options.step_tokens)
     return Engine(
-        folder, codec, session, step_budget, positions, wake, reproducible=options.reproducible
+        folder,
+        codec,
+        session,
+        step_budget,
+        positions,
+        wake,
+        reproducible=options.reproducible,
+        prefixes=_prefixes(session, options),
+        slot_count=SlotCount(options.slots, options.itl_seconds, session.slots),
     )
+
+
+def _prefixes(session: Session, options: EngineOptions) -> PrefixCache | None:
+    """Memory for what slots cannot keep; None where rows cannot be copied."""
+    from cupola.workers.engine.prefix_cache import PrefixCache
+    from cupola.workers.kv.kv_cache import KeyValueCache
+
+    if options.prefix_bytes == 0 or not isinstance(session.cache, KeyValueCache):
+        return None
+    return PrefixCache(session.cache, options.prefix_bytes)
 
 
 def _check(folder: ModelFolder) -> None:
@@ -114,10 +135,11 @@ def _check(folder: ModelFolder) -> None:
 def _session(folder: ModelFolder, options: EngineOptions, device: Device) -> Session:
     """A session in which requests share runs; of onnxruntime-genai if that is not possible."""
     from cupola.cache.error_text import without_paths
+    from cupola.workers.engine.slot_count import FIRST
     from cupola.workers.graph.attention_layers import UnservableGraphError
     from cupola.workers.run.paged_session import PagedSession
 
-    slots, threads = options.slots, options.threads
+    slots, threads = options.slots or FIRST, options.threads
     why = f"{device.provider} cannot run requests of different lengths together"
     try:
         if options.backend != "onnx":
@@ -142,6 +164,7 @@ def _session(folder: ModelFolder, options: EngineOptions, device: Device) -> Ses
 
 def _cpu_session(folder: ModelFolder, options: EngineOptions, device: Device) -> Session:
     """Raises UnservableGraphError, ModelFolderError, ProviderError."""
+    from cupola.workers.engine.slot_count import FIRST, MOST
     from cupola.workers.graph.attention_layers import UnservableGraphError
     from cupola.workers.run.decoder_session import DecoderSession
     from cupola.workers.run.int8_session import Int8Session
@@ -151,16 +174,18 @@ def _cpu_session(folder: ModelFolder, options: EngineOptions, device: Device) ->
     prepacked = (
         PrepackedWeights(home, folder.path, device, options.shared_disk_mb) if home else None
     )
-    width, threads, slots = options.step_tokens, options.threads, options.slots
+    width, threads = options.step_tokens, options.threads
     if options.int8_cache and prepacked is not None:
         try:
-            return Int8Session(folder, prepacked, slots=slots, width=width, threads=threads)
+            return Int8Session(
+                folder, prepacked, slots=options.slots or FIRST, width=width, threads=threads
+            )
         except UnservableGraphError as error:
             name = folder.path.name
             logger.warning("%s: its keys and values stay as they are: %s", name, error)
     return DecoderSession(
         folder,
-        slots=slots,
+        slots=options.slots or MOST,
         width=width,
         threads=threads,
         prepacked=prepacked if options.shares else None,

@@ -17,8 +17,10 @@ from cupola.cache.catalog import ExecutionProvider
 from cupola.cache.error_text import without_paths
 from cupola.scheduler.protocol.messages import (
     Abort,
+    Decide,
     Decode,
     Done,
+    Embed,
     Encode,
     ErrorCode,
     FromWorker,
@@ -65,6 +67,7 @@ class Worker:
         self._residency = residency
         self._load = load
         self._postponed: frozenset[str] = frozenset()  # as the scheduler knows it
+        self._slots_told = identity.slots
 
     # -- events ------------------------------------------------------------------------------------
 
@@ -135,6 +138,13 @@ class Worker:
             resident.backend.rest(long=resident.rests == len(RESTS))
         return bool(resting)
 
+    def warm_up(self) -> bool:
+        """Do a short piece of work that makes later requests faster, if there are none now.
+
+        True: there may be more to do.
+        """
+        return not self.busy and any(backend.warm_up() for backend in self._residency.backends)
+
     def postponed(self) -> list[FromWorker]:
         """Which requests take no place for now. Empty if that has not changed since it was told."""
         now = frozenset().union(*(b.postponed for b in self._residency.backends))
@@ -152,6 +162,16 @@ class Worker:
     # -- what the loop needs to know --------------------------------------------------------------
 
     @property
+    def slots(self) -> int:
+        """How many requests it takes at once: as many as one of its models can run."""
+        known = (backend.capacity for backend in self._residency.backends)
+        return max(known, default=0) or self._identity.slots
+
+    def resized(self, now: float) -> list[FromWorker]:
+        """Says how many requests it takes if that has changed since it was told."""
+        return [self.heartbeat(now)] if self.slots != self._slots_told else []
+
+    @property
     def busy(self) -> bool:
         """Whether ``step`` has something to do."""
         return self._residency.busy
@@ -162,11 +182,12 @@ class Worker:
     def ready(self, now: float) -> Ready:
         identity, models = self._identity, self._residency
         self._postponed = frozenset()
+        self._slots_told = self.slots
         return Ready(
             name=identity.name,
             provider=identity.provider,
             pid=identity.pid,
-            slots=identity.slots,
+            slots=self.slots,
             resident=models.loaded,
             loading=models.loading,
             serving=models.serving(now),
@@ -177,7 +198,10 @@ class Worker:
         """``resident_bytes``: the memory of this process; 0: not measured."""
         models = self._residency
         memory_bytes = max(0, resident_bytes - models.shared_bytes)
-        return Heartbeat(memory_bytes, models.loaded, models.loading, models.serving(now))
+        slots = self.slots if self.slots != self._slots_told else 0
+        self._slots_told = self.slots
+        serving = models.serving(now)
+        return Heartbeat(memory_bytes, models.loaded, models.loading, serving, slots)
 
     def goodbye(self) -> list[FromWorker]:
         """End every request: the process is about to stop."""
@@ -233,7 +257,7 @@ class Worker:
                 if (output := resident.backend.convert(message.request_id, task)) is not None:
                     return [Outputs((output,))]
             else:
-                if isinstance(task, Work):
+                if not isinstance(task, Embed):
                     task = _of_tenant(task, message.tenant)
                 resident.backend.add(message.request_id, task)
         except RequestError as error:
@@ -281,7 +305,7 @@ class Worker:
             self._on_submit(message, now)  # waits for the load, so there is no answer yet
 
 
-def _of_tenant(work: Work, tenant: str) -> Work:
+def _of_tenant(work: Work | Decide, tenant: str) -> Work | Decide:
     """The work, salted so that it shares cached prefixes with no other tenant's.
 
     The salt that the client has set divides the requests of a tenant further.

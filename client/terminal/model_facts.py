@@ -54,6 +54,8 @@ def _facts(
         yield "Not loaded now", about["loadError"]
     if about["kvCache"]:
         yield "Keys and values", about["kvCache"]
+    if about["keptBytes"]:
+        yield "Kept prompts", f"{about['keptBytes'] / 1e6:.0f} MB"
     if about["reproducible"] is not None:
         yield "Same answer again", "yes" if about["reproducible"] else "not to the bit"
     yield from in_words(figures).items()

@@ -6,19 +6,19 @@ from contextlib import aclosing
 
 from starlette.requests import Request
 
+from cupola.gateway.access.client import current_client
 from cupola.gateway.core.encoding import encoded
 from cupola.gateway.core.scheduler_client import SchedulerClient
 from cupola.gateway.http.disconnect import cancelled_on_disconnect
 from cupola.gateway.http.errors import ApiError
-from cupola.gateway.http.tenants import current_tenant
-from cupola.scheduler.protocol.messages import Decode, Embed, Encode, LocalModel, Output
+from cupola.scheduler.protocol.messages import Decide, Decode, Embed, Encode, LocalModel, Output
 
 
 async def ask(
     client: SchedulerClient,
     request: Request,
     model: LocalModel,
-    task: Encode | Decode | Embed,
+    task: Encode | Decode | Embed | Decide,
     ttl: float | None = None,
 ) -> list[Output]:
     """All outputs of ``task``.
@@ -31,7 +31,7 @@ async def ask(
     outputs: list[Output] = []
     async with (
         cancelled_on_disconnect(request.receive),
-        aclosing(client.generate(model, work, ttl, tenant=current_tenant())) as batches,
+        aclosing(client.generate(model, work, ttl, tenant=current_client().tenant)) as batches,
     ):
         async for batch in batches:
             outputs += batch

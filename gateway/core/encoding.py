@@ -7,6 +7,7 @@ import msgspec
 from cupola.gateway.http.errors import ApiError
 from cupola.scheduler.protocol.messages import (
     Chat,
+    Decide,
     Decode,
     Embed,
     Encode,
@@ -33,7 +34,7 @@ def encoded(task: Task) -> msgspec.Raw:
 def _unchecked(task: Task) -> dict[str, object]:
     """The parts that the gateway passes on as they came, by their names."""
     match task:
-        case Work(prompt=Chat() as chat) | Encode(prompt=Chat() as chat):
+        case Work(prompt=Chat() as chat) | Encode(prompt=Chat() as chat) | Decide(prompt=chat):
             options = chat.template_options
             return {"tools": chat.tools, "template_options": options, "prompt": chat.messages}
         case Decode(ids):

@@ -39,6 +39,12 @@ def _operation(summary: str, answer: Any = None, about: str = "", **more: Any) -
     return Operation(Section.FOUNDRY, summary, about, answer=answer, path=_PATH, **more)
 
 
+def _admin(summary: str, answer: Any = None, about: str = "", **more: Any) -> Operation:
+    """It changes the service, so not everybody may do it."""
+    errors = (*more.pop("errors", ()), "forbidden")
+    return _operation(summary, answer, about, admin=True, errors=errors, **more)
+
+
 LIST = _operation("Every model that this machine can run", list[ModelRecord])
 CACHED = _operation("Ids of the models on this machine", list[str])
 LOCATION = _operation("Where the models are", CacheLocation)
@@ -46,7 +52,7 @@ STATUS = _operation("About the service", ServiceStatus)
 PROVIDERS = _operation(
     "What the installed runtime can run on, and what is wrong with the rest", list[ProviderAnswer]
 )
-DOWNLOAD = _operation(
+DOWNLOAD = _admin(
     "Download a model",
     str,
     "Lines of progress, then one JSON object with `success` and `errorMessage`.",
@@ -54,22 +60,22 @@ DOWNLOAD = _operation(
     body=DownloadBody,
 )
 LOADED = _operation("Ids of the loaded models", list[str])
-LOAD = _operation("Load a model", query=_STAYS | _EP, errors=WORK)
-LOAD_NOW = _operation("Load a model", LoadStatus, query=_STAYS, errors=(*WORK, "model_not_cached"))
-UNLOAD = _operation("Unload a model", query=_FORCE, errors=WORK)
-UNLOAD_NOW = _operation("Unload a model", UnloadStatus, errors=WORK)
-UNLOAD_ALL = _operation("Unload all models", errors=WORK)
+LOAD = _admin("Load a model", query=_STAYS | _EP, errors=WORK)
+LOAD_NOW = _admin("Load a model", LoadStatus, query=_STAYS, errors=(*WORK, "model_not_cached"))
+UNLOAD = _admin("Unload a model", query=_FORCE, errors=WORK)
+UNLOAD_NOW = _admin("Unload a model", UnloadStatus, errors=WORK)
+UNLOAD_ALL = _admin("Unload all models", errors=WORK)
 GPU = _operation("The GPU that models run on", int, "The number of the first one; -1: none.")
-SET_GPU = _operation(
+SET_GPU = _admin(
     "Choose the GPU that models run on",
     None,
     "The `workers` setting chooses it, so only the one in use is accepted.",
     errors=("invalid_value",),
 )
 COUNT = _operation("How many tokens a conversation has", PromptCount, body=ChatRequest, errors=WORK)
-REGISTER = _operation(
+REGISTER = _admin(
     "Add a model of another server",
     body=RegisterBody,
     errors=("forbidden_host", "model_exists", "too_many_models"),
 )
-UNREGISTER = _operation("Take a model of another server away", errors=MODEL)
+UNREGISTER = _admin("Take a model of another server away", errors=MODEL)

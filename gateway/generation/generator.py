@@ -6,6 +6,7 @@ import secrets
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
+from cupola.gateway.access.client import current_client
 from cupola.gateway.core.encoding import encoded
 from cupola.gateway.core.events import Event
 from cupola.gateway.core.param_names import with_param_names
@@ -14,7 +15,6 @@ from cupola.gateway.core.scheduler_client import SchedulerClient
 from cupola.gateway.generation.model_directory import ModelDirectory
 from cupola.gateway.generation.preparation import Prepared, prepare
 from cupola.gateway.generation.translator import Translator
-from cupola.gateway.http.tenants import current_tenant
 from cupola.gateway.toolcalls.directory import FormatDirectory
 from cupola.scheduler.protocol.messages import Output
 
@@ -48,7 +48,7 @@ class Generator:
         with with_param_names(request.names):
             prepared = prepare(request, answer_format, new_call_id)
             work = encoded(prepared.work)
-        outputs = self._client.generate(model, work, request.ttl, tenant=current_tenant())
+        outputs = self._client.generate(model, work, request.ttl, tenant=current_client().tenant)
         return Generation(model.id, _events(outputs, prepared))
 
 

@@ -12,6 +12,7 @@ import msgspec
 from cupola.cache.catalog import ExecutionProvider, ModelVariant, UnknownModelError
 from cupola.cache.errors import NotCachedError
 from cupola.cache.store import CachedModel, ModelCache
+from cupola.gateway.access.client import current_client
 from cupola.gateway.http.errors import ApiError, not_cached, unknown_model
 from cupola.scheduler.protocol.messages import LocalModel
 
@@ -36,7 +37,7 @@ class ModelDirectory:
         self._cache = cache
         self._default = default
         self._context = context
-        self._found: dict[Key, tuple[float, LocalModel]] = {}
+        self._found: dict[Key, tuple[float, LocalModel, str]] = {}  # the last is the alias
 
     async def find(self, name: str, provider: ExecutionProvider | None = None) -> LocalModel:
         """The model that ``name`` means; empty: the default.
@@ -46,13 +47,14 @@ class ModelDirectory:
         """
         name = name or self._default
         key = (name, provider)
-        expires_at, model = self._found.get(key, (0.0, None))
-        if model is None or expires_at < time.monotonic() or _has_gone(model):
+        expires_at, model, alias = self._found.get(key, (0.0, None, ""))
+        allowed = model is not None and current_client().may_use(model.id, alias)
+        if model is None or not allowed or expires_at < time.monotonic() or _has_gone(model):
             cached = await (self.cached(name) if provider is None else self._built_for(*key))
             model = LocalModel(cached.variant.id, str(cached.path), cached.variant.provider)
             if len(self._found) >= MAX_REMEMBERED:
                 self._found.clear()
-            self._found[key] = (time.monotonic() + FRESH, model)
+            self._found[key] = (time.monotonic() + FRESH, model, cached.variant.alias)
         return model
 
     async def _built_for(self, name: str, provider: ExecutionProvider | None) -> CachedModel:
@@ -65,8 +67,13 @@ class ModelDirectory:
         raise ApiError(404, "model_not_found", text, param="ep")
 
     async def lookup(self, key: str) -> CachedModel:
-        """As ``ModelCache.find``: raises UnknownModelError, NotCachedError."""
+        """As ``ModelCache.find``: raises UnknownModelError, NotCachedError.
+
+        A model that the client's key must not use is unknown to it.
+        """
         found = await anyio.to_thread.run_sync(self._cache.find, key.removesuffix(LATEST))
+        if not _may_use(found):
+            raise UnknownModelError(key, [])
         return self._served(found)
 
     async def cached(self, key: str) -> CachedModel:
@@ -78,8 +85,9 @@ class ModelDirectory:
             raise not_cached(missing.variant.id) from None
 
     async def on_disk(self) -> list[CachedModel]:
-        """Every model on the disk, best first."""
-        return [*map(self._served, await anyio.to_thread.run_sync(self._cache.scan))]
+        """Every model on the disk that the client may use, best first."""
+        found = await anyio.to_thread.run_sync(self._cache.scan)
+        return [self._served(cached) for cached in found if _may_use(cached)]
 
     async def runnable(self) -> list[CachedModel]:
         """Those that this machine can run."""
@@ -112,3 +120,7 @@ class ModelDirectory:
 
 def _has_gone(model: LocalModel) -> bool:
     return not Path(model.path).is_dir()
+
+
+def _may_use(cached: CachedModel) -> bool:
+    return current_client().may_use(cached.variant.id, cached.variant.alias)

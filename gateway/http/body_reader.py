@@ -42,7 +42,7 @@ class BodyReader:
                 raise too_long(self._limit)
             body = _Body(decoders(coding), self._limit)
         except (ApiError, UnsupportedCoding) as error:
-            return await self._refuse(_as_answer(error), True, scope, receive, send)
+            return await refuse(_as_answer(error), self._limit, scope, receive, send)
         sent = 0
         more = True
         try:
@@ -57,7 +57,7 @@ class BodyReader:
                 await body.feed(piece)
             content = body.end()
         except (ApiError, CorruptBody) as error:
-            return await self._refuse(_as_answer(error), more, scope, receive, send)
+            return await refuse(_as_answer(error), self._limit, scope, receive, send, more)
         if coding:
             scope = dict(scope, headers=list(scope["headers"]))
             decoded_headers = MutableHeaders(scope=scope)
@@ -74,32 +74,36 @@ class BodyReader:
 
         await self._app(scope, receive_again, send)
 
-    async def _refuse(
-        self, error: ApiError, more: bool, scope: Scope, receive: Receive, send: Send
-    ) -> None:
-        """``more``: of the body is to come."""
-        error.headers["connection"] = "close"
-        refusal = error_response(error, scope)
-        await send({
-            "type": "http.response.start",
-            "status": refusal.status_code,
-            "headers": refusal.raw_headers,
-        })  # fmt: skip
-        await send({"type": "http.response.body", "body": refusal.body, "more_body": more})
-        if not more:
+
+async def refuse(
+    error: ApiError, limit: int, scope: Scope, receive: Receive, send: Send, more: bool = True
+) -> None:
+    """Answer with ``error`` and end the connection. ``more``: of the body may be to come.
+
+    ``limit``: the longest body that is allowed; four times as much is read and thrown away.
+    """
+    error.headers["connection"] = "close"
+    refusal = error_response(error, scope)
+    await send({
+        "type": "http.response.start",
+        "status": refusal.status_code,
+        "headers": refusal.raw_headers,
+    })  # fmt: skip
+    await send({"type": "http.response.body", "body": refusal.body, "more_body": more})
+    if not more:
+        return
+    # Most clients read the answer only when all is sent: let it come, within reason. The rest
+    # must be read as well, or it blocks the server's own end of the connection.
+    left = 4 * limit
+    while more and left > 0:
+        message = await receive()
+        if message["type"] == "http.disconnect":
             return
-        # Most clients read the answer only when all is sent: let it come, within reason. The rest
-        # must be read as well, or it blocks the server's own end of the connection.
-        left = 4 * self._limit
-        while more and left > 0:
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                return
-            left -= len(message.get("body", b""))
-            more = message.get("more_body", False)
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(_discard(receive))
-            await send({"type": "http.response.body"})
+        left -= len(message.get("body", b""))
+        more = message.get("more_body", False)
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(_discard(receive))
+        await send({"type": "http.response.body"})
 
 
 class _Body:

@@ -6,7 +6,6 @@ or when the ``cors_origins`` setting names it.
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Collection
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -16,6 +15,8 @@ from starlette.datastructures import Headers
 from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
+
+from cupola.cache.system.local_url import is_local
 
 METHODS = ("GET", "POST", "DELETE", "OPTIONS")
 READABLE = ("x-request-id", "x-client-request-id", "retry-after", "x-cupola-max-tokens")
@@ -41,22 +42,6 @@ class Origins:
         if asking.netloc and asking.netloc == host:
             return True
         return self.local and is_local(name)
-
-
-def is_local(host: str) -> bool:
-    """Whether a name in a request means this machine: *.localhost never is another (RFC 6761)."""
-    return is_loopback(host) or host.rstrip(".").lower().endswith(".localhost")
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a host name or address, without a port, is this machine's own."""
-    bare = host.strip("[]").rstrip(".").lower()
-    if bare == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(bare).is_loopback
-    except ValueError:
-        return False
 
 
 class Cors(CORSMiddleware):

@@ -29,8 +29,9 @@ OWN: Mapping[str, Own] = {
     "model_not_cached": Own(400, "the model must be downloaded first"),
     "too_many_models": Own(400, "no more models can be registered"),
     "invalid_host": Own(400, "the Host header is missing or malformed"),
-    "forbidden": Own(403, "only a client on the same machine may do this"),
-    "forbidden_host": Own(403, "the service answers to localhost only, or the URL is not allowed"),
+    "invalid_api_key": Own(401, "a key is needed, or the key is not known"),
+    "forbidden": Own(403, "only a client on the same machine or one with an admin key may do this"),
+    "forbidden_host": Own(403, "the service does not have this name, or the URL is not allowed"),
     "forbidden_origin": Own(403, "the request comes from a web page of another site"),
     "unknown_url": Own(404, "there is no such address"),
     "response_not_found": Own(404, "no such response is stored"),
@@ -43,10 +44,12 @@ OWN: Mapping[str, Own] = {
         413, "the body is longer than the setting max_body_bytes, or holds too many values"
     ),
     "unsupported_encoding": Own(415, "the body is compressed in a way that is not supported"),
+    "rate_limit_exceeded": Own(429, "the key has sent more requests than it may"),
     "client_closed_request": Own(499, "the client went away"),
     "download_failed": Own(500, "the model could not be downloaded"),
     "unsupported_endpoint": Own(501, "OpenAI, Anthropic or Ollama has it, this service does not"),
     "provider_unreachable": Own(502, "the server of a registered model does not answer"),
+    "proxy_loop": Own(508, "registered servers pass the request around in a circle"),
     "store_unavailable": Own(503, "the stored responses cannot be read"),
 }
 
@@ -56,7 +59,9 @@ STATUS: Mapping[str, int] = {
 }
 
 # Codes that endpoints have in common.
-EVERYWHERE = ("invalid_host", "forbidden_host", "forbidden_origin")
+EVERYWHERE = (
+    "invalid_api_key", "rate_limit_exceeded", "invalid_host", "forbidden_host", "forbidden_origin",
+)  # fmt: skip
 BODY = (
     "invalid_json", "invalid_type", "invalid_value", "missing_required_parameter",
     "unknown_parameter", "unsupported_parameter", "request_too_large",

@@ -5,21 +5,33 @@
 
 from __future__ import annotations
 
+import ipaddress
 import logging
 import re
+import socket
 import time
 import uuid
+from collections.abc import Collection
+from fnmatch import fnmatchcase
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from cupola.gateway.http.cors import Origins, is_local
+from cupola.cache.system.local_url import is_local, is_loopback
+from cupola.gateway.http.cors import Origins
 from cupola.gateway.http.error_formats import error_response, note_request_id
 from cupola.gateway.http.errors import ApiError, internal_error
 
 access = logging.getLogger("cupola.gateway.access")
 logger = logging.getLogger(__name__)
 
+# Nothing may frame an answer, nor guess what kind it is.
+PROTECTING = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"content-security-policy", b"frame-ancestors 'none'"),
+    (b"x-frame-options", b"DENY"),
+    (b"referrer-policy", b"no-referrer"),
+)
 CLIENT_CLOSED_REQUEST = 499  # nginx's number for the log: the client left before an answer
 KEPT = ("x-client-request-id", "traceparent")  # a client's own ids, sent back as they came
 _CLIENT_ID = re.compile(r"[\x21-\x7e]{1,512}")
@@ -39,7 +51,8 @@ class RequestLog:
             return await self._app(scope, receive, send)
         began = time.perf_counter()
         request_id = f"req_{uuid.uuid4().hex}"
-        own = [(name.encode(), request_id.encode()) for name in note_request_id(scope, request_id)]
+        names = note_request_id(scope, request_id)
+        own = [*PROTECTING, *((name.encode(), request_id.encode()) for name in names)]
         headers = Headers(scope=scope)
         for name in KEPT:
             if _CLIENT_ID.fullmatch(value := headers.get(name, "")):
@@ -74,11 +87,17 @@ PROBED = "/health"  # by load balancers, some of which speak HTTP/1.0
 
 
 class TrustedHost:
-    """Checks the Host header. ``local``: the service is bound to a loopback address."""
+    """Checks the Host header, against pages that have their own name resolve to this service.
 
-    def __init__(self, app: ASGIApp, local: bool) -> None:
+    ``bound``: the host that the service listens on. ``named``: further names, or patterns.
+    """
+
+    def __init__(self, app: ASGIApp, bound: str, named: Collection[str] = ()) -> None:
         self._app = app
-        self._local = local
+        self._local = is_loopback(bound)
+        self._named = tuple(name.casefold() for name in (bound, *named))
+        if not self._local:
+            self._named += tuple({socket.gethostname().casefold(), socket.getfqdn().casefold()})
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and (refusal := self._refusal(scope)):
@@ -92,10 +111,26 @@ class TrustedHost:
         match = _HOST.fullmatch(host or "")
         if match is None:
             return ApiError(400, "invalid_host", "The Host header is missing or malformed")
-        if self._local and not is_local(match[1]):
-            message = "This service answers only to localhost; see its 'host' setting for others"
-            return ApiError(403, "forbidden_host", message, param="host")
-        return None
+        if self._knows(match[1].casefold()):
+            return None
+        message = (
+            "This service does not answer to the name in the Host header; "
+            "its 'hosts' setting can allow it"
+        )
+        return ApiError(403, "forbidden_host", message, param="host")
+
+    def _knows(self, host: str) -> bool:
+        if is_local(host) or any(fnmatchcase(host.rstrip("."), name) for name in self._named):
+            return True
+        return not self._local and _is_address(host)  # a name can be rebound, an address cannot
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host.strip("[]"))
+    except ValueError:
+        return False
+    return True
 
 
 class SameOrigin:

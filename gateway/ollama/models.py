@@ -66,7 +66,7 @@ class ModelEndpoints:
         )
         deleted = Operation(
             Section.OLLAMA, "Remove a model from the disk", body=Named,
-            errors=(*WORK, "model_in_use"),
+            errors=(*WORK, "model_in_use", "forbidden"), admin=True,
         )  # fmt: skip
         version = Operation(Section.OLLAMA, "Of which Ollama this is the API", answer=OllamaVersion)
         return [

@@ -95,7 +95,8 @@ class OllamaPullApi:
             body=Named,
             answer=OllamaProgress,
             stream=NDJSON,
-            errors=(*MODEL, "download_failed"),
+            errors=(*MODEL, "download_failed", "forbidden"),
+            admin=True,
         )
         return [post("/api/pull", self.pull, about)]
 

@@ -143,6 +143,7 @@ class ModelEntry(msgspec.Struct, frozen=True, rename={
     "tool_calling": "toolCalling",
     "engine_reason": "engineReason",
     "kv_cache": "kvCache",
+    "kept_bytes": "keptBytes",
     "load_error": "loadError",
 }):  # fmt: skip
     """A model as GET /v1/models shows it: OpenAI's fields, Foundry Local's and Anthropic's."""
@@ -162,6 +163,7 @@ class ModelEntry(msgspec.Struct, frozen=True, rename={
     engine: str | msgspec.UnsetType = msgspec.UNSET  # that runs it; known once it is loaded
     engine_reason: str | msgspec.UnsetType = msgspec.UNSET  # why it is not the batching one
     kv_cache: str | msgspec.UnsetType = msgspec.UNSET  # type of its keys and values
+    kept_bytes: int | msgspec.UnsetType = msgspec.UNSET  # keys and values of earlier prompts
     load_error: str | msgspec.UnsetType = msgspec.UNSET  # why it is not loaded for a while
     # Whether the same request can have the same answer, to the bit; known once it is loaded.
     reproducible: bool | msgspec.UnsetType = msgspec.UNSET

@@ -8,6 +8,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from cupola.cache.store import CachedModel
+from cupola.gateway.access.client import current_client
 from cupola.gateway.core.remote_models import RemoteModel
 from cupola.gateway.generation.dependencies import ApiDependencies
 from cupola.gateway.http.error_codes import MODEL
@@ -37,13 +38,15 @@ class ModelEndpoints:
 
     async def every(self, request: Request) -> Response:
         local = [await self._entry(cached) for cached in await self._models.on_disk()]
-        every = (*local, *map(_remote_entry, self._remote.all()))
+        remote = [model for model in self._remote.all() if current_client().may_use(model.name)]
+        every = (*local, *map(_remote_entry, remote))
         ids = [entry.id for entry in every]
         return json_answer(ModelList(every, ids[0] if ids else None, ids[-1] if ids else None))
 
     async def show(self, request: Request) -> Response:
         name = request.path_params["id"]
-        if model := self._remote.find(name):
+        model = self._remote.find(name)
+        if model is not None and current_client().may_use(model.name):
             return json_answer(_remote_entry(model))
         cached = await self._models.cached(name)
         return json_answer(await self._entry(cached))
@@ -70,6 +73,7 @@ class ModelEndpoints:
             engine=serving[0].engine if serving else msgspec.UNSET,
             engine_reason=(serving[0].why if serving else "") or msgspec.UNSET,
             kv_cache=(serving[0].kv_cache if serving else "") or msgspec.UNSET,
+            kept_bytes=sum(each.kept_bytes for each in serving) if serving else msgspec.UNSET,
             load_error=refused.get(variant.id, msgspec.UNSET),
             reproducible=_known(serving[0].reproducible if serving else None),
             quality=cached.quality or msgspec.UNSET,

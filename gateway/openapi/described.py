@@ -8,7 +8,9 @@ from enum import StrEnum
 from typing import Any
 
 from starlette.routing import BaseRoute, Route
+from starlette.types import Receive, Scope, Send
 
+from cupola.gateway.access.admin import check_admin
 from cupola.gateway.http.error_codes import WORK
 
 JSON = "application/json"
@@ -17,7 +19,19 @@ HTML = "text/html"
 SSE = "text/event-stream"
 NDJSON = "application/x-ndjson"
 
-PROXIED_PREFIX = "/v1/"  # of paths whose requests may be for another server's registered model
+# What is passed on for another server's registered model, and to where below its base URL.
+PROXIED = {
+    f"/v1/{name}": name
+    for name in (
+        "chat/completions",
+        "completions",
+        "embeddings",
+        "responses",
+        "messages",
+        "responses/input_tokens",
+        "messages/count_tokens",
+    )
+}
 
 
 class Section(StrEnum):
@@ -60,6 +74,7 @@ class Operation:
     also: Mapping[int, Any] = field(default_factory=dict)  # answers with other statuses, by these
     errors: Sequence[str] = ()  # codes, besides those that a body and every request can have
     succeeds: bool = True
+    admin: bool = False  # it changes the service or its models: see access.admin
 
     @property
     def asks_a_model(self) -> bool:
@@ -80,6 +95,11 @@ class DescribedRoute(Route):
         super().__init__(path, endpoint, methods=list(methods))
         self.operation = operation
         self.described_methods = tuple(methods)
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if self.operation.admin and scope["method"] in self.described_methods:
+            check_admin(scope)
+        await super().handle(scope, receive, send)
 
 
 def get(path: str, endpoint: Callable[..., Any], operation: Operation) -> DescribedRoute:

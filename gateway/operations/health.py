@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import os
 from collections.abc import Callable
 from typing import Any, Literal
@@ -13,8 +12,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from cupola.gateway.access.client import current_client
 from cupola.gateway.core.scheduler_client import SchedulerClient
-from cupola.gateway.http.errors import ApiError
 from cupola.gateway.http.json_answer import json_answer
 from cupola.gateway.openapi.described import Operation, Section, get, post
 
@@ -65,7 +64,7 @@ class HealthApi:
         self._notify = notify
 
     def routes(self) -> list[Route]:
-        machine = "Only for clients on the same machine. Running answers get time to finish."
+        machine = "Running answers get time to finish."
         return [
             get("/health", self.health, about("Whether the gateway lives", HealthAnswer)),
             get(
@@ -89,6 +88,7 @@ class HealthApi:
                     machine,
                     answer=HealthAnswer,
                     errors=("forbidden",),
+                    admin=True,
                 ),
             ),
         ]
@@ -97,6 +97,8 @@ class HealthApi:
         return json_answer(HealthAnswer("ok"))
 
     async def ready(self, request: Request) -> Response:
+        if not current_client().known:
+            return self._readiness()
         status = await self._client.status_now()
         if status is None:
             missing = ["the scheduler does not answer"]
@@ -111,22 +113,17 @@ class HealthApi:
         answer = ReadyAnswer("ready", missing, status.queued, running, processes, refused)
         return json_answer(answer)
 
+    def _readiness(self) -> Response:
+        """For a probe without a key: no names and no numbers."""
+        status = self._client.status
+        if status is not None and status.workers:
+            return json_answer(ReadyAnswer("ready", []))
+        return json_answer(ReadyAnswer("unavailable", []), status=503)
+
     async def status(self, request: Request) -> Response:
         """Foundry Local's status document."""
         return json_answer(StatusAnswer([self._url], self._models_path, self._supervisor_pid))
 
     async def shutdown(self, request: Request) -> Response:
-        if not _from_this_machine(request):
-            raise ApiError(403, "forbidden", "Only a client on the same machine may do this")
         end = BackgroundTask(self._notify, "shutdown")
         return json_answer(HealthAnswer("shutting_down"), background=end)
-
-
-def _from_this_machine(request: Request) -> bool:
-    if "forwarded" in request.headers or "x-forwarded-for" in request.headers:
-        return False  # a proxy on this machine speaks for somebody else
-    try:
-        # Only a Unix socket has no address.
-        return request.client is None or ipaddress.ip_address(request.client.host).is_loopback
-    except ValueError:
-        return False

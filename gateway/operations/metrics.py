@@ -77,6 +77,13 @@ def _metrics(status: Status) -> Iterator[tuple[str, str, str, Series]]:
     yield "requests_running", "gauge", text, running
     memory = [(labels, worker.memory_bytes) for labels, worker in workers]
     yield "worker_memory_bytes", "gauge", "Resident memory of a worker", memory
+    models = [(ls | {"model": m}, each) for ls, w in workers for m, each in w.serving.items()]
+    kept = [(labels, each.kept_bytes) for labels, each in models]
+    text = "Keys and values of earlier prompts that are kept beside those in slots"
+    yield "prefix_cache_bytes", "gauge", text, kept
+    hits = [(labels, each.kept_hits) for labels, each in models]
+    text = "Tokens of prompts that were found among them, since the model was loaded"
+    yield "prefix_cache_hit_tokens", "gauge", text, hits
     loaded = [(labels | {"model": model}, 1) for labels, w in workers for model in w.resident]
     yield "model_loaded", "gauge", "Models in a worker's memory", loaded
 

@@ -23,15 +23,20 @@ from cupola.cache.catalog import ExecutionProvider
 from cupola.scheduler.protocol.tasks import Chat as Chat
 from cupola.scheduler.protocol.tasks import Constraint as Constraint
 from cupola.scheduler.protocol.tasks import ConstraintKind as ConstraintKind
+from cupola.scheduler.protocol.tasks import Decide as Decide
 from cupola.scheduler.protocol.tasks import Decode as Decode
 from cupola.scheduler.protocol.tasks import Embed as Embed
 from cupola.scheduler.protocol.tasks import Encode as Encode
 from cupola.scheduler.protocol.tasks import FinishReason as FinishReason
 from cupola.scheduler.protocol.tasks import LocalModel as LocalModel
+from cupola.scheduler.protocol.tasks import Option as Option
 from cupola.scheduler.protocol.tasks import Output as Output
 from cupola.scheduler.protocol.tasks import PromptProgress as PromptProgress
+from cupola.scheduler.protocol.tasks import Question as Question
+from cupola.scheduler.protocol.tasks import QuestionKind as QuestionKind
 from cupola.scheduler.protocol.tasks import Recording as Recording
 from cupola.scheduler.protocol.tasks import SamplingParams as SamplingParams
+from cupola.scheduler.protocol.tasks import Scores as Scores
 from cupola.scheduler.protocol.tasks import Segment as Segment
 from cupola.scheduler.protocol.tasks import Task as Task
 from cupola.scheduler.protocol.tasks import Text as Text
@@ -83,6 +88,8 @@ class Serving(msgspec.Struct, frozen=True, omit_defaults=True):
     # Whether the same request can have the same answer again, to the bit, as was tested when the
     # model was loaded; None: it generates no text.
     reproducible: bool | None = None
+    kept_bytes: int = 0  # keys and values of earlier prompts, beside those in slots
+    kept_hits: int = 0  # tokens of prompts that were found there
 
 
 # -- gateway -> scheduler, some of them on to workers ----------------------------------------------
@@ -200,6 +207,7 @@ class Totals(msgspec.Struct, frozen=True, omit_defaults=True):
     cached_tokens: int = 0
     accepted_prediction_tokens: int = 0
     rejected_prediction_tokens: int = 0
+    malformed_frames: int = 0  # that came to the scheduler and were dropped
 
 
 class Status(Message, frozen=True):
@@ -236,6 +244,7 @@ class Heartbeat(Message, frozen=True):
     resident: tuple[str, ...] = ()  # ids of the loaded models
     loading: tuple[str, ...] = ()  # ids of the models that are being loaded
     serving: dict[str, Serving] = {}  # how each loaded model is run, by its id
+    slots: int = 0  # how many requests it takes at once now; 0: unchanged
 
 
 class Postponed(Message, frozen=True):

@@ -139,8 +139,42 @@ class Transcribe(msgspec.Struct, frozen=True, tag=True, omit_defaults=True):
     logprobs: bool = False
 
 
+class QuestionKind(enum.StrEnum):
+    PREDICATE = "predicate"  # whether a statement is true
+    CHOICE = "choice"
+    SCORE = "score"  # the options are ordered levels
+
+
+class Option(msgspec.Struct, frozen=True, omit_defaults=True):
+    """An answer that a question allows."""
+
+    text: str
+    description: str = ""
+
+
+class Question(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A question that is answered by one of its options."""
+
+    kind: QuestionKind
+    instructions: str
+    options: tuple[Option, ...] = ()  # of a predicate: none, it is answered with yes or no
+
+
+class Decide(msgspec.Struct, frozen=True, tag=True, omit_defaults=True):
+    """Find the probabilities of each question's options. Nothing is generated.
+
+    The questions follow the same conversation, each by itself. ``Output.index`` is the index of the
+    question.
+    """
+
+    prompt: Chat
+    questions: tuple[Question, ...]
+    permutations: int = 1  # in how many orders the options are shown; the results are averaged
+    cache_salt: str = ""  # see Work
+
+
 # What a worker does for one Submit. The scheduler passes it on without decoding it.
-Task = Work | Encode | Decode | Embed | Transcribe
+Task = Work | Encode | Decode | Embed | Decide | Transcribe
 
 
 # -- output ----------------------------------------------------------------------------------------
@@ -210,6 +244,18 @@ class Recording(msgspec.Struct, frozen=True):
     language: str
 
 
+class Scores(msgspec.Struct, frozen=True):
+    """What a model thinks of a question's options.
+
+    ``logprobs``: of the options, in their order; their probabilities add up to one.
+    ``mass``: the probability that all options had together, among all answers that the model could
+    have begun there.
+    """
+
+    logprobs: tuple[float, ...]
+    mass: float
+
+
 class Output(msgspec.Struct, frozen=True, omit_defaults=True):
     """New text of one request.
 
@@ -231,6 +277,7 @@ class Output(msgspec.Struct, frozen=True, omit_defaults=True):
     embedding: bytes = b""  # the result of Embed: float32, little-endian
     segments: tuple[Segment, ...] = ()  # of Transcribe; ``text`` is theirs
     recording: Recording | None = None  # in the last output of Transcribe
+    scores: Scores | None = None  # the result of Decide
     # In the first output of a request whose prompt is computed: the usage so far.
     prompt_usage: Usage | None = None
     room: int = 0  # in the same output: how many tokens fit, if more were asked for

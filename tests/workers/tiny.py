@@ -10,7 +10,9 @@ from typing import Any
 
 from cupola.cache.catalog import ExecutionProvider
 from cupola.scheduler.protocol.messages import LocalModel, Output, SamplingParams, Text, Work
+from cupola.workers.engine.answer import Answer
 from cupola.workers.engine.engine import Engine
+from cupola.workers.engine.prefix_cache import PrefixCache
 from cupola.workers.engine.sequence import Reproducible
 from cupola.workers.engine.step_budget import StepBudget
 from cupola.workers.loading import EngineOptions, load
@@ -54,10 +56,12 @@ def engine_over(
     of: ModelFolder | None = None,
     wake: Callable[[], None] = lambda: None,
     reproducible: Reproducible = "asked",
+    prefixes: PrefixCache | None = None,
 ) -> Engine:
     """An engine of the test's own."""
+    budget = StepBudget(1.0, BUDGET)
     return Engine(
-        of or folder(), codec(), model, StepBudget(1.0, BUDGET), positions, wake, reproducible
+        of or folder(), codec(), model, budget, positions, wake, reproducible, prefixes=prefixes
     )
 
 
@@ -104,7 +108,7 @@ def drain(backend: Engine) -> dict[str, list[Any]]:
 def drain_waiting(backend: Engine) -> dict[str, list[Any]]:
     """The same, waiting for grammars to be compiled."""
     for sequence in list(backend.waiting):
-        if sequence.grammar is not None:
+        if isinstance(sequence, Answer) and sequence.grammar is not None:
             wait([sequence.grammar])
     return drain(backend)
 

@@ -11,6 +11,7 @@ from functools import partial
 import numpy as np
 
 from cupola.scheduler.protocol.messages import (
+    Decide,
     Decode,
     Embed,
     Encode,
@@ -55,6 +56,7 @@ class EmbeddingBackend:
 
     serving = Serving("encoder")
     shared_bytes = 0
+    capacity = 0
 
     postponed: frozenset[str] = frozenset()
 
@@ -78,15 +80,18 @@ class EmbeddingBackend:
     def busy(self) -> bool:
         return bool(self._jobs) or self._texts.ready
 
+    def warm_up(self) -> bool:
+        return False
+
     def rest(self, long: bool) -> None:
         """It keeps nothing."""
 
     def convert(self, request_id: str, task: Encode | Decode) -> Output | None:
         return self._texts.convert(request_id, task)
 
-    def add(self, request_id: str, work: Work | Embed | Transcribe) -> None:
+    def add(self, request_id: str, work: Work | Embed | Decide | Transcribe) -> None:
         work = refuse_speech(work)
-        if isinstance(work, Work):
+        if not isinstance(work, Embed):
             text = "this model makes embeddings and generates no text: use POST /v1/embeddings"
             raise RequestError(ErrorCode.INVALID_REQUEST, text, "model")
         if sum(map(_size, work.texts)) <= SMALL_CHARACTERS:

@@ -11,13 +11,20 @@ from msgspec import structs
 
 from cupola.scheduler.protocol.messages import (
     Chat,
+    Decide,
+    Embed,
     ErrorCode,
+    Question,
     SamplingParams,
     Text,
     TokenLogprob,
     Tokens,
     Work,
 )
+from cupola.workers.decisions.prompt import DecisionPrompt
+from cupola.workers.decisions.prompt import read as read_decide
+from cupola.workers.engine.answer import Answer
+from cupola.workers.engine.fork import Decision, Fork
 from cupola.workers.engine.sequence import Job, Reproducible, Sequence
 from cupola.workers.grammar.constraints import Constraints, Grammar
 from cupola.workers.model.backend import RequestError
@@ -50,6 +57,26 @@ class Prompt:
     prediction: list[int]  # tokens
 
 
+Accepted = Prompt | DecisionPrompt
+
+
+def check_kind(work: Work | Embed | Decide, scores_prompts: bool) -> Work | Decide:
+    """Refuse what no decoder can do. Raises RequestError.
+
+    ``scores_prompts``: the model can give the logits of several tokens in one run.
+    """
+    if isinstance(work, Embed):
+        text = "this model generates text; for embeddings use a model whose task they are"
+        raise RequestError(ErrorCode.INVALID_REQUEST, text, "model")
+    if isinstance(work, Decide) and not scores_prompts:
+        text = "this model's graph cannot score options; use a model that runs in batches"
+        raise RequestError(ErrorCode.INVALID_REQUEST, text, "model")
+    if isinstance(work, Work) and work.prompt_logprobs and not scores_prompts:
+        text = "this model cannot tell the log-probabilities of a prompt; leave 'echo' out"
+        raise RequestError(ErrorCode.INVALID_REQUEST, text, "prompt_logprobs")
+    return work
+
+
 class Admission:
     """Knows which requests a model can serve."""
 
@@ -74,25 +101,24 @@ class Admission:
         self._reproducible = reproducible
         self._histories = DraftHistories()
 
-    def read_small(self, work: Work) -> Prompt | None:
+    def read_small(self, work: Work | Decide) -> Accepted | None:
         """The prompt; None: to read it takes too long here. Raises RequestError."""
-        self._check_bias(work.sampling)
-        small = len(work.prediction) <= SMALL_CHARACTERS
-        match work.prompt:
-            case Chat():
-                small &= is_small(work.prompt)
-            case Text(text):
-                small &= len(text) <= SMALL_CHARACTERS
+        if isinstance(work, Work):
+            self._check_bias(work.sampling)
         try:
-            return self._read(work, small_budget()) if small else None
+            return self._read(work, small_budget()) if _is_small(work) else None
         except BudgetSpentError:
             return None
 
-    def read(self, work: Work, cancelled: Cancelled) -> Prompt:
+    def read(self, work: Work | Decide, cancelled: Cancelled) -> Accepted:
         """The prompt, however large. It may be called from any thread. Raises RequestError."""
-        return self._read(work, full_budget(cancelled))
+        return self._read(work, full_budget(cancelled), cancelled)
 
-    def _read(self, work: Work, budget: RenderBudget) -> Prompt:
+    def _read(
+        self, work: Work | Decide, budget: RenderBudget, cancelled: Cancelled = lambda: False
+    ) -> Accepted:
+        if isinstance(work, Decide):
+            return read_decide(self._codec, work, budget, self._folder.context, cancelled)
         tokens = self._tokens(work, budget)
         self._check_length(len(tokens))
         room = self._folder.context - len(tokens)
@@ -104,8 +130,12 @@ class Admission:
             prediction = self._codec.encode(text, add_special=False)[:room]
         return Prompt(work, tokens, room, prediction)
 
-    def sequences(self, request_id: str, prompt: Prompt) -> list[Sequence]:
+    def sequences(self, request_id: str, prompt: Accepted) -> list[Answer] | list[Fork]:
         """One sequence for each answer of the request. Raises RequestError."""
+        if isinstance(prompt, DecisionPrompt):
+            decision = Decision.of(request_id, prompt, self._folder.end_tokens)
+            exact = self._reproducible != "no"
+            return [Fork.first(decision, prompt, reproducible=exact)]
         work, grammar = prompt.work, None
         if work.constraint is not None:
             grammar = self._constraints.compile(work.constraint)
@@ -121,7 +151,8 @@ class Admission:
 
     def abandon(self, sequences: Iterable[Sequence]) -> None:
         """A request has ended; these sequences of it were waiting."""
-        for grammar in {s.grammar for s in sequences if s.grammar is not None}:
+        answers = (sequence for sequence in sequences if isinstance(sequence, Answer))
+        for grammar in {answer.grammar for answer in answers if answer.grammar is not None}:
             self._constraints.abandon(grammar)
 
     def rest(self) -> None:
@@ -134,7 +165,7 @@ class Admission:
         index: int,
         prompt: Prompt,
         grammar: Future[Grammar] | None,
-    ) -> Sequence:
+    ) -> Answer:
         work, tokens = prompt.work, prompt.tokens
         params = self._with_advice(work.sampling)
         ends = frozenset(params.stop_token_ids)
@@ -144,7 +175,7 @@ class Admission:
         if work.prompt_logprobs and index == 0:
             logprobs = [TokenLogprob(self._codec.token_bytes(tokens[0]), nan)]
         sampler = Sampler(params, index, Penalties(params, tokens, ends))
-        return Sequence(
+        return Answer(
             job=job,
             index=index,
             tokens=list(tokens),
@@ -216,6 +247,26 @@ class Admission:
                 f"{context} tokens together with the answer; shorten the messages"
             )
             raise RequestError(ErrorCode.CONTEXT_LENGTH_EXCEEDED, text, "prompt")
+
+
+def _is_small(work: Work | Decide) -> bool:
+    """Whether its texts can be read between two steps of the model."""
+    if isinstance(work, Decide):
+        asked = sum(map(_size, work.questions)) * work.permutations
+        return is_small(work.prompt) and asked <= SMALL_CHARACTERS
+    small = len(work.prediction) <= SMALL_CHARACTERS
+    match work.prompt:
+        case Chat():
+            small &= is_small(work.prompt)
+        case Text(text):
+            small &= len(text) <= SMALL_CHARACTERS
+    return small
+
+
+def _size(question: Question) -> int:
+    """Characters, and some for each option."""
+    options = (len(option.text) + len(option.description) + 16 for option in question.options)
+    return len(question.instructions) + 64 + sum(options)
 
 
 def _drafts(work: Work) -> bool:

@@ -7,7 +7,10 @@ from collections import deque
 from collections.abc import Callable
 from functools import partial
 
+from msgspec.structs import replace
+
 from cupola.scheduler.protocol.messages import (
+    Decide,
     Decode,
     Embed,
     Encode,
@@ -18,17 +21,21 @@ from cupola.scheduler.protocol.messages import (
     Transcribe,
     Work,
 )
-from cupola.workers.engine.admission import Admission, Prompt
+from cupola.workers.engine.admission import Accepted, Admission, check_kind
 from cupola.workers.engine.draft_planner import DraftPlanner
+from cupola.workers.engine.fork import more_forks
 from cupola.workers.engine.invariants import violations
 from cupola.workers.engine.plan import Step, plan
+from cupola.workers.engine.prefix_cache import PrefixCache
 from cupola.workers.engine.recovery import Recovery
 from cupola.workers.engine.request_timings import RequestTimings
 from cupola.workers.engine.rows import is_exact, row_of
 from cupola.workers.engine.sequence import Reproducible, Sequence, cost
 from cupola.workers.engine.slot_allocation import SlotAllocator
+from cupola.workers.engine.slot_count import SlotCount
 from cupola.workers.engine.step_budget import StepBudget
 from cupola.workers.engine.token_selection import TokenSelection
+from cupola.workers.engine.warm_up import WarmUp
 from cupola.workers.grammar.constraints import Constraints
 from cupola.workers.model.backend import RequestError, refuse_speech
 from cupola.workers.model.model_folder import ModelFolder
@@ -55,10 +62,13 @@ class Engine:
         positions: int,
         wake: Callable[[], None] = lambda: None,
         reproducible: Reproducible = "asked",
+        prefixes: PrefixCache | None = None,
+        slot_count: SlotCount | None = None,
     ) -> None:
         """``positions``: the most keys and values in memory at once, but at least one full context.
         ``wake`` is called from another thread when the engine has new work. ``reproducible``: which
-        requests must have the same answer again."""
+        requests must have the same answer again. ``prefixes`` keeps what slots cannot hold.
+        ``slot_count``: how many slots are used; None: all."""
         self.session = session
         self._step_budget = step_budget
         self._context = folder.context
@@ -68,10 +78,15 @@ class Engine:
             folder, codec, session.vocabulary, constraints, wake, reproducible
         )
         self._masks = MaskBatch(session.slots, session.vocabulary, ends)
-        self.slots = SlotAllocator(session.cache, session.slots, max(positions, folder.context))
+        self.prefixes = prefixes
+        positions = max(positions, folder.context)
+        self.slots = SlotAllocator(session.cache, session.slots, positions, prefixes)
+        self._slot_count = slot_count or SlotCount(session.slots, 0.0)
+        self.slots.limit = self._slot_count.now
+        self._warm_up = WarmUp(session, self.slots)
         self._drafts = DraftPlanner(session, self.slots, folder.context)
         self._selection = TokenSelection(self._masks, self.slots, codec.token_bytes)
-        self._texts: TextIntake[Prompt] = TextIntake(codec, wake)
+        self._texts: TextIntake[Accepted] = TextIntake(codec, wake)
         self._waiting: deque[Sequence] = deque()
         self._running: list[Sequence] = []  # in order of arrival
         self._recovery: Recovery[Sequence] = Recovery()
@@ -79,7 +94,14 @@ class Engine:
 
     @property
     def serving(self) -> Serving:
-        return self.session.serving
+        if self.prefixes is None:
+            return self.session.serving
+        kept, hits = self.prefixes.kept_bytes, self.prefixes.hits
+        return replace(self.session.serving, kept_bytes=kept, kept_hits=hits)
+
+    @property
+    def capacity(self) -> int:
+        return self._slot_count.now
 
     @property
     def shared_bytes(self) -> int:
@@ -113,14 +135,8 @@ class Engine:
     def convert(self, request_id: str, task: Encode | Decode) -> Output | None:
         return self._texts.convert(request_id, task)
 
-    def add(self, request_id: str, work: Work | Embed | Transcribe) -> None:
-        work = refuse_speech(work)
-        if isinstance(work, Embed):
-            text = "this model generates text; for embeddings use a model whose task they are"
-            raise RequestError(ErrorCode.INVALID_REQUEST, text, "model")
-        if work.prompt_logprobs and not self.session.verifies_drafts:
-            text = "this model cannot tell the log-probabilities of a prompt; leave 'echo' out"
-            raise RequestError(ErrorCode.INVALID_REQUEST, text, "prompt_logprobs")
+    def add(self, request_id: str, work: Work | Embed | Decide | Transcribe) -> None:
+        work = check_kind(refuse_speech(work), self.session.verifies_drafts)
         if (prompt := self._admission.read_small(work)) is not None:
             self._enqueue(request_id, prompt)
         else:
@@ -139,9 +155,14 @@ class Engine:
         self._timings.forget(request_id)
         return cost([*running, *waiting])
 
+    def warm_up(self) -> bool:
+        return not self._running and self._warm_up.step()
+
     def rest(self, long: bool) -> None:
         if not self._running:
             self.slots.shrink(0 if long else self._context)
+            if long and self.prefixes is not None:
+                self.prefixes.clear()
             self._admission.rest()
 
     def violations(self) -> list[str]:
@@ -156,24 +177,28 @@ class Engine:
     def step(self) -> list[Output | Rejected]:
         read = list(self._texts.take(self._enqueue))
         self._use_long_tables()
+        if not self._waiting:  # decisions use the slots that nobody wants
+            self._waiting.extend(more_forks(self._running, self.slots.free_for_copies))
         rejected = [*read, *self._admit()]
         steps = self._plan()
         if not steps:
             return [*rejected]
         completing = [step.sequence for step in steps if step.completes]
-        self._masks.begin([sequence.matcher for sequence in completing])
+        self._selection.begin(steps)
         self._timings.begin(steps)
         try:
             logits = self._run(steps)
         except Exception as error:  # of whatever kind the runtime raises
             return [*rejected, *self._recover(steps, error)]
-        outputs = self._timings.add_to(self._selection.select(steps, logits), steps)
+        waiting = () if self.slots.free else {s.job.request_id for s in self._waiting}
+        selected = self._selection.select(steps, logits, waiting)
+        outputs = self._timings.add_to(selected, steps)
         failed = self._end(completing)
         return [*rejected, *outputs, *failed]
 
     # -- the parts of a step -----------------------------------------------------------------------
 
-    def _enqueue(self, request_id: str, prompt: Prompt) -> None:
+    def _enqueue(self, request_id: str, prompt: Accepted) -> None:
         """A request waits for slots. Raises RequestError."""
         self._waiting.extend(self._admission.sequences(request_id, prompt))
 
@@ -222,7 +247,10 @@ class Engine:
         logits = self.session.run([row_of(step) for step in steps])
         counts = [step.count for step in steps]
         prompt_tokens = sum(count for count in counts if count > 1)
-        self._step_budget.observe(counts.count(1), prompt_tokens, self.session.seconds)
+        generating, seconds = counts.count(1), self.session.seconds
+        self._step_budget.observe(generating, prompt_tokens, seconds)
+        self._slot_count.observe(generating, prompt_tokens, seconds)
+        self.slots.limit = self._slot_count.now
         return logits
 
     def _end(self, completing: list[Sequence]) -> list[Output | Rejected]:
@@ -257,8 +285,7 @@ class Engine:
         self._running.remove(sequence)
         self.slots.release(sequence)
         self._recovery.forget(sequence)
-        if sequence.drafter is not None:
-            sequence.drafter.close()
+        sequence.close()
 
     def _requeue(self, sequence: Sequence) -> None:
         """It waits, first in the queue. What it has computed stays in the cache."""

@@ -24,9 +24,7 @@ def row_of(step: Step[Sequence]) -> Row:
 
 def wanted_logits(step: Step[Sequence]) -> int:
     """How many of the step's last tokens need logits."""
-    if step.sequence.prompt_logprobs is not None and step.sequence.reading:
-        return step.count
-    return 1 + len(step.draft) if step.completes else 0
+    return step.sequence.wanted_logits(step.count, len(step.draft))
 
 
 def is_exact(step: Step[Sequence]) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from cupola.workers.engine.plan import Step
+from cupola.workers.engine.prefix_cache import PrefixCache
 from cupola.workers.engine.rows import is_exact
 from cupola.workers.engine.sequence import Sequence
 from cupola.workers.engine.slots import Match, Slot, SlotTable, common_prefix
@@ -28,16 +29,29 @@ WORTH_WAITING = 32
 class SlotAllocator:
     """Keeps the table of slots and the K/V store in step."""
 
-    def __init__(self, cache: KVStore, slots: int, positions: int) -> None:
-        """``positions``: the most keys and values that may be in memory at once."""
+    def __init__(
+        self, cache: KVStore, slots: int, positions: int, prefixes: PrefixCache | None = None
+    ) -> None:
+        """``positions``: the most keys and values that may be in memory at once.
+
+        ``prefixes`` keeps more of them, in memory of its own.
+        """
         self._cache = cache
+        self.prefixes = prefixes
         self.table = SlotTable(slots)
+        self.limit = slots  # how many may be taken
         self.positions = positions
 
     @property
     def free(self) -> int:
-        """How many slots no sequence has."""
-        return self.table.free
+        """How many slots sequences can still take."""
+        taken = len(self.table.slots) - self.table.free
+        return max(0, self.limit - taken)
+
+    @property
+    def free_for_copies(self) -> int:
+        """How many slots can take a copy of what another one holds."""
+        return self.free if self._cache.copies else 0
 
     @property
     def committed(self) -> int:
@@ -62,9 +76,12 @@ class SlotAllocator:
         prompt. Raises IndexError when no slot is free.
         """
         match = self._match(sequence)
-        if self._worth_waiting(sequence, match, running):
+        if self._worth_waiting(sequence, max(match.length, self._kept(sequence)), running):
             return False
-        slot = self.table.take(match, self._cache.lenders())
+        continues = self.table.continues(match)
+        slot = self.table.take(match, self._cache.lenders(), self.limit)
+        if self.prefixes is not None and not continues:
+            self.prefixes.keep(slot)
         if slot is not match.slot and self._cache.borrows(slot.index, match.length):
             self.forget(slot)  # else memory that it shares would count as its own
         if slot is not match.slot and match.length:
@@ -73,8 +90,11 @@ class SlotAllocator:
             self._cache.claim(slot.index, match.length)
         self.table.start(slot, sequence.tokens, match, sequence.salt)
         sequence.slot = slot
+        if self.prefixes is not None and sequence.prompt_logprobs is None:
+            known, exact = sequence.tokens[:-LEAST_READ], sequence.reproducible
+            self.prefixes.load(slot, known, sequence.salt, exact=exact)
         if sequence.job.cached_tokens is None:
-            sequence.job.cached_tokens = min(match.length, sequence.job.prompt_tokens)
+            sequence.job.cached_tokens = min(slot.length, sequence.job.prompt_tokens)
         return True
 
     def release(self, sequence: Sequence) -> None:
@@ -98,6 +118,8 @@ class SlotAllocator:
         while self.committed + growth > self.positions:
             if (stale := self.table.stale(self._cache.lenders())) is None:
                 return False
+            if self.prefixes is not None:
+                self.prefixes.keep(stale)
             self.forget(stale)
         return True
 
@@ -113,6 +135,12 @@ class SlotAllocator:
         if sequence.slot is not None:
             self.table.extend(sequence.slot, count, exact=sequence.reproducible)
 
+    def shorten(self, sequence: Sequence, length: int) -> None:
+        """The sequence goes on behind its first ``length`` cached tokens, over the others."""
+        if sequence.slot is not None and length < sequence.slot.length:
+            self.table.shorten(sequence.slot, length)
+            self._cache.claim(sequence.slot.index, length)
+
     def shrink(self, positions: int) -> None:
         """Give back the oldest caches until no more positions than these are in memory."""
         while self._cache.gives_back and self.committed > positions:
@@ -124,6 +152,8 @@ class SlotAllocator:
         """Empty the cache. No sequence may have a slot."""
         for slot in self.table.slots:
             self.forget(slot)
+        if self.prefixes is not None:
+            self.prefixes.clear()
 
     def forget(self, slot: Slot) -> None:
         """Empty a slot and give its memory back."""
@@ -146,16 +176,24 @@ class SlotAllocator:
             return match
         return Match(match.slot, 0)
 
+    def _kept(self, sequence: Sequence) -> int:
+        """How many tokens of the sequence are kept outside the slots."""
+        if self.prefixes is None or sequence.prompt_logprobs is not None:
+            return 0
+        tokens = sequence.tokens[:-LEAST_READ]
+        return self.prefixes.known(tokens, sequence.salt, exact=sequence.reproducible)
+
     @staticmethod
-    def _worth_waiting(sequence: Sequence, match: Match, running: Iterable[Sequence]) -> bool:
+    def _worth_waiting(sequence: Sequence, known: int, running: Iterable[Sequence]) -> bool:
+        """``known``: how many of the sequence's tokens are in the cache."""
         if sequence.prompt_logprobs is not None:
             return False
         limit = len(sequence.tokens) - LEAST_READ
         for other in running:
             if other.reading and other.salt == sequence.salt:
                 worth = 1 if other.job is sequence.job else WORTH_WAITING
-                known = min(limit, other.job.prompt_tokens)
-                if common_prefix(sequence.tokens, other.tokens, known) >= match.length + worth:
+                soon = min(limit, other.job.prompt_tokens)
+                if common_prefix(sequence.tokens, other.tokens, soon) >= known + worth:
                     return True
         return False
 

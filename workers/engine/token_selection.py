@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Collection
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cupola.scheduler.protocol.messages import Output
+from cupola.workers.engine.answer import Answer
+from cupola.workers.engine.fork import Fork
 from cupola.workers.engine.plan import Step
 from cupola.workers.engine.rows import wanted_logits
 from cupola.workers.engine.sequence import Sequence
@@ -29,24 +32,39 @@ class TokenSelection:
         self._slots = slots
         self._token_bytes = token_bytes
 
-    def select(self, steps: list[Step[Sequence]], logits: Logits) -> list[Output]:
+    def begin(self, steps: list[Step[Sequence]]) -> None:
+        """These steps are about to be run."""
+        completing = [step.sequence for step in steps if step.completes]
+        self._masks.begin([each.matcher for each in completing if isinstance(each, Answer)])
+
+    def select(
+        self, steps: list[Step[Sequence]], logits: Logits, waiting: Collection[str]
+    ) -> list[Output]:
         """Give each sequence whose step completes its next tokens, and record what is cached now.
 
-        ``logits``: ``[R, vocabulary]``, in order of ``steps``; they are changed.
+        ``logits``: ``[R, vocabulary]``, in order of ``steps``; they are changed. ``waiting``: the
+        requests that wait for slots.
         """
-        ready: list[Sequence] = []
+        ready: list[Answer] = []
         places: list[int] = []  # of the logits of each one's next token
+        drafts: dict[Answer, tuple[int, ...]] = {}
+        forks: list[Fork] = []
         place = 0
         for step in steps:
-            wanted = wanted_logits(step)
-            if step.sequence.prompt_logprobs is not None and wanted:
-                self._add_prompt_logprobs(step, logits[place : place + wanted])
-            if step.completes:
-                ready.append(step.sequence)
-                places.append(place + wanted - 1 - len(step.draft))
+            sequence, wanted = step.sequence, wanted_logits(step)
+            if isinstance(sequence, Fork):
+                sequence.add_logits(logits[place : place + wanted])
+                forks += [sequence] * step.completes
+            elif isinstance(sequence, Answer):
+                if sequence.prompt_logprobs is not None and wanted:
+                    self._add_prompt_logprobs(sequence, logits[place : place + wanted])
+                if step.completes:
+                    ready.append(sequence)
+                    places.append(place + wanted - 1 - len(step.draft))
+                if step.draft:
+                    drafts[sequence] = step.draft
             place += wanted
             self._slots.record_run(step)
-        drafts = {step.sequence: step.draft for step in steps if step.draft}
         for sequence, draft in drafts.items():
             sequence.job.drafted_tokens += len(draft)
         outputs = self._sample(ready, places, logits, masked=True)
@@ -63,10 +81,14 @@ class TokenSelection:
             outputs += self._sample(list(sequences), list(following), logits, masked=False)
         for sequence, draft in drafts.items():
             self._slots.record_accepted(sequence, sequence.accepted(draft))
+        for fork in forks:
+            if (output := fork.advance(waiting)) is not None:
+                outputs.append(output)
+            self._slots.shorten(fork, fork.kept)
         return outputs
 
     def _sample(
-        self, sequences: list[Sequence], places: list[int], logits: Logits, *, masked: bool
+        self, sequences: list[Answer], places: list[int], logits: Logits, *, masked: bool
     ) -> list[Output]:
         """One more token for each of ``sequences``, from its row of the logits."""
         if not sequences:
@@ -95,17 +117,16 @@ class TokenSelection:
                 outputs.append(output)
         return outputs
 
-    def _advance(self, sequence: Sequence, token: int, row: NDArray[np.float32]) -> Output | None:
+    def _advance(self, sequence: Answer, token: int, row: NDArray[np.float32]) -> Output | None:
         best, entry = sequence.params.logprobs, None
         if best is not None:
             entry = logprob(row, token, best, self._token_bytes)
         return sequence.advance(token, entry)
 
-    def _add_prompt_logprobs(self, step: Step[Sequence], rows: Logits) -> None:
-        sequence = step.sequence
+    def _add_prompt_logprobs(self, sequence: Answer, rows: Logits) -> None:
         assert sequence.slot is not None and sequence.prompt_logprobs is not None
         begin = sequence.slot.length + 1  # the logits of a token are about the one behind it
-        following = sequence.tokens[begin : min(begin + step.count, sequence.job.prompt_tokens)]
+        following = sequence.tokens[begin : min(begin + len(rows), sequence.job.prompt_tokens)]
         best = sequence.params.logprobs or 0
         # By position, so that a prompt that is read again after a preemption adds none twice.
         sequence.prompt_logprobs[begin:] = [

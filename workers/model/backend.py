@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from cupola.scheduler.protocol.messages import (
+    Decide,
     Decode,
     Embed,
     Encode,
@@ -34,7 +35,7 @@ class RequestError(ValueError):
         return Rejected(request_id, self.code, str(self), self.param)
 
 
-def refuse_speech(work: Work | Embed | Transcribe) -> Work | Embed:
+def refuse_speech(work: Work | Embed | Decide | Transcribe) -> Work | Embed | Decide:
     """The work, for a model that hears nothing. Raises RequestError for a recording."""
     if isinstance(work, Transcribe):
         text = "this model hears no speech; use one whose task is automatic-speech-recognition"
@@ -45,7 +46,7 @@ def refuse_speech(work: Work | Embed | Transcribe) -> Work | Embed:
 class Backend(Protocol):
     """A loaded model that works for many requests at once. It is used from one thread."""
 
-    def add(self, request_id: str, work: Work | Embed | Transcribe) -> None:
+    def add(self, request_id: str, work: Work | Embed | Decide | Transcribe) -> None:
         """Accept a request. Raises RequestError; then the request is not known here."""
 
     def convert(self, request_id: str, task: Encode | Decode) -> Output | None:
@@ -72,12 +73,22 @@ class Backend(Protocol):
         """How the model runs; for people."""
 
     @property
+    def capacity(self) -> int:
+        """How many requests it runs at once, as far as is known now; 0: as many as others do."""
+
+    @property
     def shared_bytes(self) -> int:
         """Bytes that the system counts more than once as resident memory of this process."""
 
     @property
     def postponed(self) -> frozenset[str]:
         """Ids of the requests that wait for their grammars. They take nobody's place."""
+
+    def warm_up(self) -> bool:
+        """Nobody uses it now: do a short piece of what makes later work faster.
+
+        False: there is nothing to do for now.
+        """
 
     def rest(self, long: bool) -> None:
         """Nobody has used it for a while: give back memory that only makes later work faster.

@@ -108,6 +108,14 @@ class TextCodec:
         # The template writes the special tokens, so the tokenizer must not add them once more.
         return self.encode(rendered.text, add_special=False)
 
+    def encode_behind(self, before: str, text: str) -> list[int]:
+        """The tokens of a template's text and of a client's text behind it.
+
+        The client's spells no special tokens.
+        """
+        chat, mark = self._special.separated(Chat(({"content": text},)))
+        return self.encode_rendered(RenderedChat(before + chat.messages[0]["content"], mark))
+
     def encode_chat(self, chat: Chat) -> list[int]:
         """The tokens of a conversation. Raises TemplateError."""
         return self.encode_rendered(self.render(chat))

@@ -16,6 +16,7 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from cupola.scheduler.protocol.messages import (
+    Decide,
     Decode,
     Embed,
     Encode,
@@ -59,6 +60,7 @@ class TranscriptionBackend:
     """See ``backend.Backend`` for the contract."""
 
     serving = Serving("speech")
+    capacity = 0
     shared_bytes = 0
     postponed: frozenset[str] = frozenset()
 
@@ -88,6 +90,9 @@ class TranscriptionBackend:
             return self._hearing[1].done()
         return any(request.waiting for request in self._requests.values())
 
+    def warm_up(self) -> bool:
+        return False
+
     def rest(self, long: bool) -> None:
         """It keeps nothing that could be given back."""
 
@@ -95,7 +100,7 @@ class TranscriptionBackend:
         text = "this model transcribes speech: use POST /v1/audio/transcriptions"
         raise RequestError(ErrorCode.INVALID_REQUEST, text, "model")
 
-    def add(self, request_id: str, work: Work | Embed | Transcribe) -> None:
+    def add(self, request_id: str, work: Work | Embed | Decide | Transcribe) -> None:
         if not isinstance(work, Transcribe):
             text = "this model transcribes speech and makes nothing else of text: "
             text += "use POST /v1/audio/transcriptions"

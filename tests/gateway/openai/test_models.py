@@ -80,14 +80,16 @@ def test_the_engine_of_a_loaded_model(
     gateway: RunningGateway, scheduler: ScriptedScheduler
 ) -> None:
     serving = {
-        MODEL_ID: Serving("onnxruntime-genai", "it is a test", kv_cache="int8", reproducible=True)
+        MODEL_ID: Serving(
+            "onnxruntime-genai", "it is a test", kv_cache="int8", reproducible=True, kept_bytes=7
+        )
     }
     worker = msgspec.structs.replace(WORKER, resident=(MODEL_ID,), serving=serving)
     scheduler.status = Status("first", workers=(worker,))
     with gateway.http() as http:
         while "engine" not in (entry := http.get(f"/v1/models/{MODEL}").json()):
             pass
-    assert entry["kvCache"] == "int8"
+    assert (entry["kvCache"], entry["keptBytes"]) == ("int8", 7)
     assert entry["reproducible"] is True
     assert (entry["engine"], entry["engineReason"]) == ("onnxruntime-genai", "it is a test")
 

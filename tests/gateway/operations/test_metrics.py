@@ -7,7 +7,7 @@ from pathlib import Path
 
 from cupola.cache.catalog import ExecutionProvider
 from cupola.gateway.operations.metrics import render
-from cupola.scheduler.protocol.messages import Outcome, Status, Totals, WorkerStatus
+from cupola.scheduler.protocol.messages import Outcome, Serving, Status, Totals, WorkerStatus
 from tests.gateway.running_gateway import RunningGateway
 from tests.gateway.scripted_scheduler import ScriptedScheduler
 
@@ -18,7 +18,17 @@ def status() -> Status:
     return Status(
         "first",
         queued=3,
-        workers=(WorkerStatus("cpu:0/0", ExecutionProvider.CPU, 1, 2, 4096, ("m:1", 'o"\n:1')),),
+        workers=(
+            WorkerStatus(
+                "cpu:0/0",
+                ExecutionProvider.CPU,
+                1,
+                2,
+                4096,
+                ("m:1", 'o"\n:1'),
+                serving={"m:1": Serving("batching", kept_bytes=50, kept_hits=9)},
+            ),
+        ),
         missing=("cpu:0/1",),
         totals=Totals(
             answered=7,
@@ -67,6 +77,8 @@ def test_guesses_tokens_and_requests_are_told(
         "cupola_workers_missing 1",
         'cupola_requests_running{worker="cpu:0/0"} 2',
         'cupola_worker_memory_bytes{worker="cpu:0/0"} 4096',
+        'cupola_prefix_cache_bytes{worker="cpu:0/0",model="m:1"} 50',
+        'cupola_prefix_cache_hit_tokens{worker="cpu:0/0",model="m:1"} 9',
         'cupola_model_loaded{worker="cpu:0/0",model="m:1"} 1',
         'cupola_model_loaded{worker="cpu:0/0",model="o\\"\\n:1"} 1',
     ]

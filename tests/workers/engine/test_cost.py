@@ -18,7 +18,7 @@ from cupola.scheduler.protocol.messages import (
     Text,
     Work,
 )
-from cupola.workers.engine.sequence import Sequence
+from cupola.workers.engine.answer import Answer
 from tests.examples import examples
 from tests.workers.faulty_session import FaultySession
 from tests.workers.tiny import codec, engine_over, words
@@ -59,7 +59,7 @@ def test_every_token_is_told_once(requests, failures, poisoned):
         fails=lambda _: next(runs) in failures, poisons=lambda _: next(rows) == poisoned
     )
     made: Counter[str] = Counter()
-    advance = Sequence.advance
+    advance = Answer.advance
 
     def counted(self, token, entry):
         made[self.job.request_id] += 1
@@ -68,7 +68,7 @@ def test_every_token_is_told_once(requests, failures, poisoned):
     told: Counter[str] = Counter()
     rejected: set[str] = set()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Sequence, "advance", counted)
+        patch.setattr(Answer, "advance", counted)
         backend = engine_over(model)
         at = 0
         while at <= LAST_STEP or backend.busy or backend.waiting:

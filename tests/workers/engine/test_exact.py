@@ -12,7 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cupola.workers.engine.engine import Engine
+from cupola.workers.engine.prefix_cache import PrefixCache
 from cupola.workers.engine.step_budget import StepBudget
+from cupola.workers.kv.prefix_memory import BLOCK
 from cupola.workers.model.model_folder import ModelFolder
 from cupola.workers.run.decoder_session import DecoderSession
 from tests.examples import examples
@@ -43,7 +45,10 @@ def engine(name: str, width: int, *, drafts: bool = True) -> Engine:
     session = DecoderSession(folder, slots=4, width=width, threads=2)
     assert session.serving.reproducible
     session.verifies_drafts = drafts
-    return Engine(folder, codec(), session, StepBudget(1.0, width), LARGE)
+    # Room for about two of the prompts that slots forget.
+    kept = 12 * BLOCK * session.cache.bytes_per_token
+    prefixes = PrefixCache(session.cache, kept) if drafts else None
+    return Engine(folder, codec(), session, StepBudget(1.0, width), LARGE, prefixes=prefixes)
 
 
 def check(name: str, width: int, requests: list[Arrival], positions: int = LARGE) -> None:

@@ -24,6 +24,7 @@ from cupola.scheduler.protocol.messages import (
     Text,
     Work,
 )
+from cupola.workers.engine.answer import Answer
 from cupola.workers.engine.recovery import MAX_UNEXPLAINED, Recovery
 from cupola.workers.model.model_folder import ModelFolderError
 from cupola.workers.run.decoder_session import DecoderSession
@@ -259,7 +260,9 @@ def test_what_fails_while_its_output_is_made_costs_its_own_request_only(
     backend = engine_over(session())
     backend.add("bad", greedy(words(20, 1), 9, ignore_eos=True))
     backend.add("fine", greedy(words(20, 2), 9, ignore_eos=True))
-    monkeypatch.setattr(backend.waiting[0].detokenizer, "feed", refuse)
+    bad = backend.waiting[0]
+    assert isinstance(bad, Answer)
+    monkeypatch.setattr(bad.detokenizer, "feed", refuse)
     made = drain(backend)
     cost, rejected = made["bad"]
     assert isinstance(cost, Output) and cost.finish_reason is FinishReason.ABORT

@@ -14,6 +14,7 @@ from cupola.scheduler.protocol.messages import (
     Text,
     Work,
 )
+from cupola.workers.engine.answer import Answer
 from cupola.workers.engine.engine import Engine
 from cupola.workers.grammar.constraints import Grammar
 from tests.workers.tiny import CONTEXT, alone, drain, engine_over, greedy, session, text, words
@@ -92,6 +93,7 @@ def test_a_request_takes_no_place_until_its_grammar_is_ready() -> None:
     compiled: Future[Grammar] = Future()
     backend.add("late", greedy(words(9, 1), 5))
     (late,) = backend.waiting
+    assert isinstance(late, Answer)
     late.grammar = compiled
     backend.add("r", greedy(words(9, 2), 5))
     assert backend.postponed == {"late"}

@@ -6,7 +6,6 @@ Locust calls the listeners here at each event of a run, once this module is impo
 from __future__ import annotations
 
 import logging
-import re
 import sys
 from argparse import ArgumentTypeError
 from dataclasses import dataclass, field
@@ -14,25 +13,18 @@ from pathlib import Path
 from typing import Any
 
 from gevent.lock import BoundedSemaphore
-from http_client import HttpClient, Unreachable, loopback
 from locust import LoadTestShape, events
 from locust.argument_parser import LocustArgumentParser
 from locust.env import Environment
 from locust.runners import WorkerRunner
-from results import Objective, Record, Results, table
-from shapes import SHAPES, users_at
+
+from cupola.loadtests.load.results import Objective, Record, Results, table
+from cupola.loadtests.load.server import Models, Unreachable, choose_models, loopback
+from cupola.loadtests.users.http_client import HttpClient
+from cupola.loadtests.users.shapes import SHAPES, users_at
 
 HOST = "http://127.0.0.1:5273"
 RUN_SECONDS = 120
-EMBEDDER = re.compile(r"embed|minilm|bge-|e5-|gte-", re.IGNORECASE)
-
-
-@dataclass(frozen=True)
-class Models:
-    """Empty: the server has none of the kind."""
-
-    chat: str
-    embedding: str
 
 
 @dataclass
@@ -142,9 +134,7 @@ def _choose(host: str, chat: str, embedding: str, api_key: str) -> Models:
         listed = []
     finally:
         client.close()
-    chats = [name for name in listed if not EMBEDDER.search(name)]
-    embedders = [name for name in listed if EMBEDDER.search(name)]
-    found = Models(chat or next(iter(chats), ""), embedding or next(iter(embedders), ""))
+    found = choose_models(listed, chat, embedding)
     if not found.chat and not found.embedding:
         raise ValueError(f"{host} lists no model: install one, or give --model")
     return found

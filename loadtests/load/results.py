@@ -10,7 +10,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, TextIO
 
-from reading import Reading
+from cupola.loadtests.load.reading import Reading
 
 
 class End(StrEnum):

@@ -25,7 +25,7 @@ from typing import Any
 
 CHAT = "/v1/chat/completions"
 EMBEDDINGS = "/v1/embeddings"
-TEXT = Path(__file__).parent.parent / "tests" / "cache" / "data" / "alice.txt"
+TEXT = Path(__file__).parent / "alice.txt"
 WORDS = (
     "time year people way day man thing woman life child world school state family student group "
     "country problem hand part place case week company system program question work government "

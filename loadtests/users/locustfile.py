@@ -2,12 +2,12 @@
 
     make loadtest
     make loadtest SCENARIOS="Chat SlowReader" ARGS="--arrivals poisson --rate 0.2 --shape spike"
-    .venv/bin/locust -f loadtests/locustfile.py      # the web UI; --processes 2 for more load
+    .venv/bin/locust -f loadtests/users/locustfile.py      # the web UI; --processes 2 for more load
 
 Each class below is a scenario; name those that are to run. Locust's tables, CSV and plots have the
-rows of ``reading.py``: TTFT, ITL, TPOT and E2E in ms, and tokens/s, which is a rate in the column
-of times. Locust rounds percentiles; the table at the end is made from all requests, which are also
-kept one a line in ``--requests-file``.
+rows of ``load/reading.py``: TTFT, ITL, TPOT and E2E in ms, and tokens/s, which is a rate in the
+column of times. Locust rounds percentiles; the table at the end is made from all requests, which
+are also kept one a line in ``--requests-file``.
 
 ``--arrivals closed``: a user asks again when its answer is there. ``--arrivals poisson``: each user
 is a Poisson source of ``--rate`` requests a second, whether or not answers come. Latency counts
@@ -19,9 +19,9 @@ from __future__ import annotations
 from dataclasses import replace
 from random import Random
 
-from locust_run import Models
-from scenario import Scenario
-from workloads import WORKLOADS
+from cupola.loadtests.load.server import Models
+from cupola.loadtests.load.workloads import WORKLOADS
+from cupola.loadtests.users.scenario import Scenario
 
 
 class Chat(Scenario):

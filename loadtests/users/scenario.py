@@ -10,12 +10,14 @@ from typing import ClassVar
 
 import gevent
 from gevent.pool import Pool
-from http_client import HttpClient, Unreachable
 from locust import User, task
 from locust.exception import StopUser
-from locust_run import HOST, Models, models, run
-from results import End, Record
-from workloads import Conversation, Workload
+
+from cupola.loadtests.load.results import End, Record
+from cupola.loadtests.load.server import Models, Unreachable
+from cupola.loadtests.load.workloads import Conversation, Workload
+from cupola.loadtests.users.http_client import HttpClient
+from cupola.loadtests.users.locust_run import HOST, models, run
 
 MOST_OPEN = 200  # requests of a Poisson source at once; more wait, and their latency counts it
 RETRY_SECONDS = 1.0

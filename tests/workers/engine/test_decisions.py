@@ -1,0 +1,300 @@
+"""Decisions of a tiny fp32 graph, against plain full forward passes over NumPy arrays."""
+
+from __future__ import annotations
+
+import string
+from functools import cache
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cupola.scheduler.protocol.messages import (
+    Chat,
+    Decide,
+    ErrorCode,
+    Option,
+    Output,
+    Question,
+    QuestionKind,
+    Rejected,
+    Scores,
+)
+from cupola.workers.decisions.prompt import read
+from cupola.workers.decisions.trie import END, Tokens
+from cupola.workers.engine.engine import Engine
+from cupola.workers.engine.fork import MOST_FORKS
+from cupola.workers.model.backend import RequestError
+from cupola.workers.model.render_budget import full_budget
+from tests.examples import examples
+from tests.workers.reference import plain_decoder
+from tests.workers.tiny import (
+    CONTEXT,
+    LETTERS,
+    NAME,
+    SLOTS,
+    alone,
+    codec,
+    drain,
+    engine,
+    engine_over,
+    folder,
+    greedy,
+    session,
+    small_memory,
+    text,
+    words,
+)
+
+STATES = st.text(LETTERS, min_size=1, max_size=60)
+OPTIONS = st.lists(st.text("abc", min_size=1, max_size=4), min_size=2, max_size=6, unique=True)
+
+
+def choice(instructions: str, options: list[str]) -> Question:
+    return Question(QuestionKind.CHOICE, instructions, tuple(map(Option, options)))
+
+
+def predicate(instructions: str) -> Question:
+    return Question(QuestionKind.PREDICATE, instructions)
+
+
+def decide(state: str, *questions: Question, permutations: int = 1) -> Decide:
+    chat = Chat(({"role": "user", "content": state},))
+    return Decide(chat, questions, permutations)
+
+
+QUESTIONS = st.lists(
+    st.builds(choice, st.text(LETTERS, min_size=1, max_size=20), OPTIONS)
+    | st.builds(predicate, st.text(LETTERS, min_size=1, max_size=20)),
+    min_size=1,
+    max_size=7,
+)
+
+
+@cache
+def _probabilities(tokens: Tokens) -> np.ndarray:
+    """Of the next token, by a whole forward pass."""
+    logits = plain_decoder(NAME).logits(list(tokens)).astype(np.float64)
+    weights = np.exp(logits - logits.max())
+    return np.asarray(weights / weights.sum())
+
+
+def _by_hand(work: Decide) -> list[tuple[np.ndarray, float]]:
+    """Probabilities and mass of every question: one product for each option, nothing shared."""
+    prompt = read(codec(), work, full_budget(), CONTEXT, lambda: False)
+    found: dict[int, list[tuple[np.ndarray, float]]] = {}
+    for asked in prompt.asked:
+        products = np.ones(len(asked.trie.options))
+        for place, option in zip(asked.order, asked.trie.options, strict=True):
+            behind = [*prompt.tokens, *asked.tokens]
+            for token in option:
+                row = _probabilities(tuple(behind))
+                ends = sum(row[end] for end in folder().end_tokens)
+                products[place] *= ends if token == END else row[token]
+                behind.append(token)
+        found.setdefault(asked.index, []).append((products / products.sum(), products.sum()))
+    return [
+        (
+            np.mean([each for each, _ in orders], axis=0),
+            float(np.mean([mass for _, mass in orders])),
+        )
+        for _, orders in sorted(found.items())
+    ]
+
+
+def _scores(outputs: list[Output]) -> list[Scores]:
+    assert [output.last for output in outputs].index(True) == len(outputs) - 1
+    found = {output.index: output.scores for output in outputs}
+    assert len(found) == len(outputs)
+    return [scores for _, scores in sorted(found.items()) if scores is not None]
+
+
+def _decided(backend: Engine, work: Decide) -> list[Scores]:
+    backend.add("d", work)
+    return _scores(drain(backend)["d"])
+
+
+@settings(max_examples=examples(25), deadline=None)
+@given(STATES, QUESTIONS, st.integers(1, 3))
+def test_probabilities_are_those_of_whole_forward_passes(
+    state: str, questions: list[Question], permutations: int
+) -> None:
+    work = decide(state, *questions, permutations=permutations)
+    backend = engine()
+    backend.slots.clear()
+    found = _decided(backend, work)
+    for scores, (probabilities, mass) in zip(found, _by_hand(work), strict=True):
+        np.testing.assert_allclose(np.exp(scores.logprobs), probabilities, atol=1e-4)
+        assert scores.mass == pytest.approx(mass, rel=1e-3)
+    assert backend.violations() == []
+
+
+@settings(max_examples=examples(8), deadline=None)
+@given(st.lists(st.tuples(STATES, QUESTIONS), min_size=1, max_size=4), st.randoms())
+def test_bits_depend_on_no_neighbour_order_or_cache(requests, random) -> None:
+    """Alone with nothing cached, and then among 16 others with the questions in another order."""
+    backend = engine()
+    expected = []
+    for state, questions in requests:
+        backend.slots.clear()
+        expected.append(_decided(backend, decide(state, *questions)))
+    orders = [random.sample(range(len(questions)), len(questions)) for _, questions in requests]
+    for number in range(8):
+        backend.add(f"before {number}", greedy(words(9 + number, number), 7))
+    for number, (state, questions) in enumerate(requests):
+        shuffled = [questions[place] for place in orders[number]]
+        backend.add(str(number), decide(state, *shuffled))
+    for number in range(8):
+        backend.add(f"behind {number}", greedy(words(30 + number, number), 7))
+    steps: dict[str, list[Output]] = {}
+    while backend.busy:
+        for output in backend.step():
+            assert isinstance(output, Output)
+            steps.setdefault(output.request_id, []).append(output)
+        assert backend.violations() == []
+    for number, (order, alone_) in enumerate(zip(orders, expected, strict=True)):
+        assert _scores(steps[str(number)]) == [alone_[place] for place in order]
+    assert text(steps["behind 3"]) == alone(words(33, 3), 7)
+
+
+def test_the_prompt_is_read_once_for_all_questions(monkeypatch: pytest.MonkeyPatch) -> None:
+    backend = engine_over(session())
+    read_tokens: list[int] = []
+    run = backend.session.run
+
+    def counted(rows):
+        read_tokens.extend(len(row.tokens) for row in rows)
+        return run(rows)
+
+    monkeypatch.setattr(backend.session, "run", counted)
+    questions = [predicate(f"is it {letter}") for letter in string.ascii_lowercase[:10]]
+    backend.add("d", decide(words(80, 1), *questions))
+    outputs = drain(backend)["d"]
+    prompt = read(codec(), decide(words(80, 1), *questions), full_budget(), CONTEXT, lambda: False)
+    shared, asked = len(prompt.tokens), sum(len(each.tokens) for each in prompt.asked)
+    assert sum(read_tokens) <= shared + asked
+    usage = outputs[-1].usage
+    assert usage is not None
+    assert (usage.prompt_tokens, usage.completion_tokens) == (shared + asked, 0)
+    assert [output.prompt_usage for output in outputs].count(None) == len(outputs) - 1
+
+
+def test_a_cached_prompt_is_told() -> None:
+    backend = engine_over(session())
+    work = decide(words(80, 1), predicate("one"))
+    first, second = _usage(backend, work), _usage(backend, work)
+    assert first.cached_tokens == 0
+    assert second.cached_tokens > 80 // 3
+
+
+def _usage(backend: Engine, work: Decide):
+    backend.add("d", work)
+    usage = drain(backend)["d"][-1].usage
+    assert usage is not None
+    return usage
+
+
+def test_forks_take_free_slots_and_leave_for_others() -> None:
+    backend = engine_over(session())
+    questions = [predicate(f"is it number {number}") for number in range(60)]
+    backend.add("d", decide(words(20, 1), *questions))
+    while len(backend.running) < SLOTS:
+        backend.step()
+    assert {sequence.job.request_id for sequence in backend.running} == {"d"}
+    for number in range(SLOTS):
+        backend.add(f"chat {number}", greedy(words(9, number), 200, ignore_eos=True))
+    made: dict[str, list[Output]] = {}
+    while not all(f"chat {number}" in made for number in range(SLOTS - 1)):
+        for output in backend.step():
+            assert isinstance(output, Output)
+            made.setdefault(output.request_id, []).append(output)
+    running = [sequence.job.request_id for sequence in backend.running]
+    assert running.count("d") == 1  # it keeps its own place, and gives back the others
+    rest = drain(backend)
+    assert len(_scores([*made.get("d", []), *rest["d"]])) == len(questions)
+
+
+def test_options_of_one_question_are_spread_over_slots() -> None:
+    backend = engine_over(session())
+    letters = string.ascii_lowercase
+    options = [f"{one}{two}" for one in letters[:4] for two in letters[:7]]
+    work = decide("the state", choice("which", options))
+    backend.add("d", work)
+    backend.step()
+    most = 0
+    made = []
+    while backend.busy:
+        made += [*backend.step()]
+        most = max(most, len(backend.running))
+    assert 1 < most <= min(SLOTS, MOST_FORKS)
+    (scores,) = _scores([each for each in made if isinstance(each, Output)])
+    ((probabilities, _),) = _by_hand(work)
+    np.testing.assert_allclose(np.exp(scores.logprobs), probabilities, atol=1e-4)
+
+
+def test_a_decision_that_is_aborted_leaves_nothing() -> None:
+    backend = engine_over(session())
+    backend.add("d", decide(words(40, 1), *(predicate(f"is it {n}") for n in range(30))))
+    for _ in range(6):
+        backend.step()
+    assert backend.abort("d") is None
+    assert not backend.busy
+    assert backend.slots.table.free == SLOTS
+    assert backend.violations() == []
+
+
+def test_decisions_survive_too_little_memory() -> None:
+    work = decide(words(60, 3), *(choice(f"is it {n}", ["ab", "abc", "b"]) for n in range(6)))
+    expected = _decided(engine_over(session()), work)
+    backend = small_memory(CONTEXT)
+    try:
+        for number in range(3):
+            backend.add(f"r{number}", greedy(words(40, number), 60, ignore_eos=True))
+        backend.add("d", work)
+        assert _scores(drain(backend)["d"]) == expected
+    finally:
+        backend.slots.positions = 10**9
+
+
+@pytest.mark.parametrize(
+    ("work", "code", "param", "says"),
+    [
+        (
+            decide(words(3 * CONTEXT, 1), predicate("one")),
+            ErrorCode.CONTEXT_LENGTH_EXCEEDED,
+            "prompt",
+            f"context holds {CONTEXT}",
+        ),
+        (
+            decide("a", predicate("one"), predicate(words(3 * CONTEXT, 1))),
+            ErrorCode.CONTEXT_LENGTH_EXCEEDED,
+            "questions.1",
+            f"context holds {CONTEXT}",
+        ),
+    ],
+)
+def test_what_is_too_long_is_refused_with_the_numbers(
+    work: Decide, code: ErrorCode, param: str, says: str
+) -> None:
+    backend = engine()
+    with pytest.raises(RequestError, match=says) as refused:
+        backend.add("d", work)
+    assert (refused.value.code, refused.value.param) == (code, param)
+    assert not backend.busy
+
+
+def test_logits_that_are_no_numbers_fail_the_request_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    backend = engine_over(session())
+    run = backend.session.run
+    backend.add("d", decide("a", predicate("one"), predicate("two")))
+
+    def spoiled(rows):
+        return run(rows) * np.nan
+
+    monkeypatch.setattr(backend.session, "run", spoiled)
+    (rejected,) = drain(backend)["d"]
+    assert isinstance(rejected, Rejected) and rejected.code is ErrorCode.INTERNAL
+    monkeypatch.undo()
+    backend.add("r", greedy(words(9, 1), 5))
+    assert text(drain(backend)["r"]) == alone(words(9, 1), 5)

@@ -1,0 +1,68 @@
+"""Keeps what finished sequences have computed, so that prompts that begin like them find it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from cupola.workers.device.machine import available_bytes
+from cupola.workers.engine.prefix_tree import PrefixTree
+from cupola.workers.engine.slots import Slot
+from cupola.workers.kv.kv_cache import KeyValueCache
+from cupola.workers.kv.prefix_memory import BLOCK, PrefixMemory
+
+# Of the memory that was free at the beginning, so much is left to others, who may have taken the
+# rest meanwhile.
+_SPARE = 1 / 8
+
+
+class PrefixCache:
+    """Keeps the tree of beginnings and their memory in step."""
+
+    def __init__(
+        self,
+        cache: KeyValueCache,
+        max_bytes: int,
+        available: Callable[[], int] = available_bytes,
+    ) -> None:
+        """``cache``: of the rows that sequences run in. ``available``: the machine's free bytes."""
+        self._available = available
+        self._spare = int(_SPARE * available())
+        self._memory = PrefixMemory(cache, max_bytes)
+        self.tree = PrefixTree(self._memory.places)
+        self.hits = 0  # tokens that were found here
+
+    @property
+    def kept_bytes(self) -> int:
+        """Bytes of all that is kept."""
+        return self.tree.used * self._memory.block_bytes
+
+    def known(self, tokens: Sequence[int], salt: str, *, exact: bool) -> int:
+        """How many of the first tokens of a prompt are kept. See ``PrefixTree.match``."""
+        return BLOCK * len(self.tree.match(tokens, salt, exact=exact))
+
+    def keep(self, slot: Slot) -> None:
+        """Keep what lies in the slot, which is about to be overwritten."""
+        grows = self._available() > self._spare
+        self.tree.limit = self.tree.places if grows else self.tree.used
+        kept = self.tree.keep(slot.tokens[: slot.length], slot.exact, slot.salt)
+        for node in kept.written:
+            self._memory.save(slot.index, node.depth, node.place)
+
+    def load(self, slot: Slot, tokens: Sequence[int], salt: str, *, exact: bool) -> None:
+        """Copy what is kept of a prompt to its slot, behind what the slot holds of it."""
+        nodes = self.tree.match(tokens, salt, exact=exact)
+        found = BLOCK * len(nodes)
+        if found <= slot.length:
+            return
+        self.tree.use(nodes)
+        self._memory.load(slot.index, [node.place for node in nodes], slot.length)
+        if slot.exact == slot.length:
+            slot.exact = max(slot.length, BLOCK * sum(node.exact for node in nodes))
+        self.hits += found - slot.length
+        slot.length = found
+        slot.touched = max(slot.touched, found)
+
+    def clear(self) -> None:
+        """Forget everything and give the memory back."""
+        self.tree = PrefixTree(self._memory.places)
+        self._memory.give_back()
