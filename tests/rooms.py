@@ -30,7 +30,7 @@ ORDER = {
     """,
     "workers": """
         .
-        encoder engine
+        encoder engine speech
         decisions planning speculation
         run
         kv

@@ -35,13 +35,16 @@ from cupola.scheduler.protocol.tasks import Output as Output
 from cupola.scheduler.protocol.tasks import PromptProgress as PromptProgress
 from cupola.scheduler.protocol.tasks import Question as Question
 from cupola.scheduler.protocol.tasks import QuestionKind as QuestionKind
+from cupola.scheduler.protocol.tasks import Recording as Recording
 from cupola.scheduler.protocol.tasks import SamplingParams as SamplingParams
 from cupola.scheduler.protocol.tasks import Scores as Scores
+from cupola.scheduler.protocol.tasks import Segment as Segment
 from cupola.scheduler.protocol.tasks import Task as Task
 from cupola.scheduler.protocol.tasks import Text as Text
 from cupola.scheduler.protocol.tasks import Timings as Timings
 from cupola.scheduler.protocol.tasks import TokenLogprob as TokenLogprob
 from cupola.scheduler.protocol.tasks import Tokens as Tokens
+from cupola.scheduler.protocol.tasks import Transcribe as Transcribe
 from cupola.scheduler.protocol.tasks import Usage as Usage
 from cupola.scheduler.protocol.tasks import Work as Work
 
@@ -80,7 +83,7 @@ class Message(msgspec.Struct, frozen=True, tag=True, omit_defaults=True):
 class Serving(msgspec.Struct, frozen=True, omit_defaults=True):
     """How a worker runs a model that it has loaded."""
 
-    engine: str  # "batching", "onnxruntime-genai", "encoder" or "echo"
+    engine: str  # "batching", "onnxruntime-genai", "encoder", "speech" or "echo"
     why: str = ""  # why it is not the batching engine, as a text for people
     expires_in: float | None = None  # seconds until it is unloaded if unused; None: not by time
     kv_cache: str = ""  # type of the keys and values, such as "float32"; "" where it is not known
