@@ -87,6 +87,11 @@ class SchedulerClient:
         """
         return self._calls.status
 
+    @property
+    def chooses(self) -> bool:
+        """Whether there are several workers among which the scheduler chooses."""
+        return self.status is not None and len(self.status.workers) > 1
+
     async def status_now(self, patience: float = PATIENCE) -> Status | None:
         """The Status after all that was sent until now; None: the scheduler does not answer."""
         number = self._ask()
@@ -118,15 +123,16 @@ class SchedulerClient:
         *,
         tenant: str,
         turn: Turn,
+        beginnings: tuple[bytes, ...] = (),
     ) -> AsyncGenerator[list[Output]]:
         """The outputs of ``work``, an encoded Task. A batch holds those that came together.
 
-        An empty batch means that nothing came for IDLE seconds. ``ttl``, ``tenant``
-        and ``turn`` are those of Submit. Raises RequestFailed. Whoever stops reading before the end
+        An empty batch means that nothing came for IDLE seconds. ``ttl`` and what follows are those
+        of Submit. Raises RequestFailed. Whoever stops reading before the end
         must close the generator (``contextlib.aclosing``), which aborts the request.
         """
         counted_below()
-        message = Submit(new_request_id(), model, work, ttl, tenant, turn)
+        message = Submit(new_request_id(), model, work, ttl, tenant, turn, beginnings)
         replies: Mailbox[Reply] = Mailbox()
         call = self._calls.open(message, replies.put, time.monotonic())
         try:
