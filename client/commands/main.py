@@ -78,6 +78,7 @@ _GROUPS: dict[str, tuple[str, Commands]] = {
             "list": model_load_command.ps,
             "logs": log_command.logs,
             "diag": log_command.logs,
+            "log-level": log_command.level,
             "set": service_command.change,
             "install": service_unit_command.install,
             "uninstall": service_unit_command.uninstall,
