@@ -58,6 +58,7 @@ ORDER = {
     "client": """
         commands
         commands/measure
+        commands/decisions
         commands/models
         commands/service
         commands/common
