@@ -5,14 +5,41 @@ The service does not run this graph: the worker rewrites it first.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 import onnxruntime
 
-from cupola.cache.convert.weights.decoder_shape import DecoderShape
 from cupola.cache.errors import BrokenFileError, UnsupportedError
+
+
+class Sizes(Protocol):
+    """What the inputs of a decoder depend on. A DecoderShape has it."""
+
+    @property
+    def layers(self) -> int: ...
+
+    @property
+    def kv_heads(self) -> int: ...
+
+    @property
+    def head_size(self) -> int: ...
+
+    @property
+    def context_length(self) -> int: ...
+
+
+@dataclass(frozen=True, slots=True)
+class RunShape:
+    """The sizes of a decoder of which no more is known."""
+
+    layers: int
+    kv_heads: int
+    head_size: int
+    context_length: int
+
 
 Session: TypeAlias = onnxruntime.InferenceSession
 Feed = dict[str, np.ndarray[Any, Any]]
@@ -49,7 +76,7 @@ def run(session: Session, outputs: list[str], feed: Feed) -> list[np.ndarray[Any
     return found
 
 
-def decoder_feed(ids: list[int], shape: DecoderShape, rows: int = 1, past: int = 0) -> Feed:
+def decoder_feed(ids: list[int], shape: Sizes, rows: int = 1, past: int = 0) -> Feed:
     """The inputs of ``rows`` sequences that each read ``ids``.
 
     ``past``: the number of tokens in the cache, whose keys and values are zeros.

@@ -52,9 +52,10 @@ ANSWERS = {
     "cache clear": ("--yes", "success"),
     "service uninstall": ("", "message"),
     "model import": ("nothing.gguf", "message"),
+    "model quantize": ("no-such-model", "message"),
     "transcribe": ("", "message"),
 }
-FAIL = {"model remove", "service uninstall", "model import", "transcribe"}
+FAIL = {"model remove", "service uninstall", "model import", "model quantize", "transcribe"}
 SAME = {
     "service list": "service ps",
     "service diag": "service logs",
