@@ -35,7 +35,7 @@ def ensure(home: Home, key: str) -> CachedModel:
 
 def downloadable(cache: ModelCache, key: str) -> ModelVariant:
     """The best variant that ``key`` means and that can be downloaded."""
-    for variant in cache.catalog().find(key):
+    for variant in cache.variants(key):
         if variant.source is not None:
             return variant
     raise ClientError(

@@ -40,6 +40,7 @@ ANSWERS = {
     "service ps": ("", "models"),
     "run": (f"{MODEL} hello", "text"),
     "complete": (f"{MODEL} hello", "finishReason"),
+    "decide": (f"{MODEL} --question late", "message"),  # the echo decides nothing
     "chat": (MODEL, "usage"),
     "model unload": (MODEL, "success"),
     "service logs": ("-n 2", "lines"),
@@ -55,7 +56,10 @@ ANSWERS = {
     "model quantize": ("no-such-model", "message"),
     "transcribe": ("", "message"),
 }
-FAIL = {"model remove", "service uninstall", "model import", "model quantize", "transcribe"}
+FAIL = {
+    *("decide", "model remove", "service uninstall", "model import", "model quantize"),
+    "transcribe",
+}
 SAME = {
     "service list": "service ps",
     "service diag": "service logs",

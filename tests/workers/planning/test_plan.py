@@ -3,8 +3,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cupola.workers.engine.plan import plan
-from tests.workers.engine.waiting import Waiting
+from cupola.workers.planning.plan import plan
+from tests.workers.planning.waiting import Waiting
 
 
 def planned(pendings: list[int], budget: int, parallel_prompts: int = 1) -> list[tuple[str, int]]:
@@ -12,8 +12,8 @@ def planned(pendings: list[int], budget: int, parallel_prompts: int = 1) -> list
     return [(step.sequence.name, step.count) for step in plan(running, budget, parallel_prompts)]
 
 
-def test_generating_sequences_go_first_then_prompts_in_order_of_arrival():
-    assert planned([10, 1, 7, 1], budget=16) == [("s1", 1), ("s3", 1), ("s0", 10), ("s2", 4)]
+def test_generating_sequences_go_first_then_prompts_the_shortest_first():
+    assert planned([10, 1, 7, 1], budget=16) == [("s1", 1), ("s3", 1), ("s2", 7), ("s0", 7)]
 
 
 def test_a_long_prompt_comes_in_chunks():

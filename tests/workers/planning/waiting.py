@@ -9,3 +9,5 @@ from dataclasses import dataclass
 class Waiting:
     name: str
     pending: int
+    client: str = ""
+    rank: int = 0

@@ -1,26 +1,19 @@
 """Which tokens of which sequences go into the next run of the model. Pure.
 
 Sequences that generate go first, with a token each. The rest of the step's token budget goes to
-prompts, in chunks, the oldest first (Sarathi-Serve, arXiv 2403.02310). So a long prompt never
-stalls the others, and short prompts that arrive together share a run.
+prompts, in chunks (Sarathi-Serve, arXiv 2403.02310), which ``prompt_shares`` divides. So a long
+prompt never stalls the others, and short prompts that arrive together share a run.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, TypeVar
 
+from cupola.workers.planning.prompt_shares import Reading, shares
 
-class Pending(Protocol):
-    """A sequence, as far as the plan is concerned."""
-
-    @property
-    def pending(self) -> int:
-        """How many tokens are known and not yet in the cache; at least 1."""
-
-
-SequenceT = TypeVar("SequenceT", bound=Pending)
+SequenceT = TypeVar("SequenceT", bound=Reading)
 
 
 @dataclass(slots=True)
@@ -43,23 +36,20 @@ class Step(Generic[SequenceT]):
 
 
 def plan(
-    running: Iterable[SequenceT], budget: int, parallel_prompts: int = 1
+    running: Iterable[SequenceT],
+    budget: int,
+    parallel_prompts: int = 1,
+    served: Callable[[str], float] = lambda client: 0.0,
 ) -> list[Step[SequenceT]]:
     """The next run, of at most ``budget`` tokens.
 
     ``running`` is in order of arrival. If more sequences generate than the budget has tokens, the
-    budget is exceeded and none of them waits. So many ``parallel_prompts`` get equal shares of a
-    budget that is too small for them; 1: one prompt is read after the other.
+    budget is exceeded and none of them waits. So many ``parallel_prompts`` of a client get equal
+    shares of a budget that is too small for them; 1: one is read after the other. ``served``: what
+    a client has been served until now.
     """
     running = list(running)
     steps = [Step(sequence, 1) for sequence in running if sequence.pending == 1]
-    left = budget - len(steps)
     prompts = [sequence for sequence in running if sequence.pending > 1]
-    first = sorted(prompts[:parallel_prompts], key=lambda sequence: sequence.pending)
-    for number, sequence in enumerate((*first, *prompts[parallel_prompts:])):
-        share = max(1, len(first) - number)
-        count = min(sequence.pending, left // share)
-        if count > 0:
-            steps.append(Step(sequence, count))
-            left -= count
-    return steps
+    parts = shares(prompts, budget - len(steps), parallel_prompts, served)
+    return steps + [Step(sequence, count) for sequence, count in parts]

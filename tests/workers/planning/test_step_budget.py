@@ -3,10 +3,10 @@ from __future__ import annotations
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from cupola.workers.engine.plan import plan
-from cupola.workers.engine.step_budget import StepBudget
+from cupola.workers.planning.plan import plan
+from cupola.workers.planning.step_budget import StepBudget
 from tests.examples import examples
-from tests.workers.engine.waiting import Waiting
+from tests.workers.planning.waiting import Waiting
 
 
 def test_alone_a_prompt_takes_all_there_is():
