@@ -26,6 +26,7 @@ from cupola.client.commands.models import (
     model_command,
     model_list_command,
     model_load_command,
+    quantize_command,
 )
 from cupola.client.commands.service import (
     config_command,
@@ -105,6 +106,7 @@ _GROUPS: dict[str, tuple[str, Commands]] = {
             "show": model_command.info,
             "download": model_command.download,
             "import": model_command.import_file,
+            "quantize": quantize_command.quantize,
             "search": model_list_command.search,
             "load": model_load_command.load,
             "unload": model_load_command.unload,

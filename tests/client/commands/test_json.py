@@ -53,9 +53,13 @@ ANSWERS = {
     "cache clear": ("--yes", "success"),
     "service uninstall": ("", "message"),
     "model import": ("nothing.gguf", "message"),
+    "model quantize": ("no-such-model", "message"),
     "transcribe": ("", "message"),
 }
-FAIL = {"decide", "model remove", "service uninstall", "model import", "transcribe"}
+FAIL = {
+    *("decide", "model remove", "service uninstall", "model import", "model quantize"),
+    "transcribe",
+}
 SAME = {
     "service list": "service ps",
     "service diag": "service logs",
