@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Literal, get_args, get_origin
 
 import annotated_types
 from pydantic.fields import FieldInfo
@@ -59,7 +59,8 @@ def value_text(value: Any) -> str:
 
 def choices(key: str) -> tuple[str, ...]:
     """The values of a setting that has only a few."""
-    return tuple(map(str, get_args(FIELDS[key].annotation)))
+    kind = FIELDS[key].annotation
+    return tuple(map(str, get_args(kind))) if get_origin(kind) is Literal else ()
 
 
 def allowed(key: str) -> str:

@@ -18,6 +18,8 @@ from cupola.cache.catalog_settings import pairs, pairs_text
 
 _DEVICE = re.compile(rf"({'|'.join(each.name.lower() for each in ExecutionProvider)})(:\d{{1,3}})?")
 _MAX_WORKERS = 64
+_MAX_SLOTS = 1024
+AUTO = "auto"
 
 
 class Group(enum.StrEnum):
@@ -70,6 +72,15 @@ def _check_workers(value: str) -> str:
     return value
 
 
+def _check_slots(value: Any) -> Any:
+    if value == AUTO:
+        return value
+    count = int(value)
+    if count != float(value) or not 1 <= count <= _MAX_SLOTS:
+        raise ValueError("not a number of slots")
+    return count
+
+
 def _check_aliases(value: str) -> str:
     if len(pairs(value)) != len(listed(value)):
         raise ValueError("not a list of names and what they mean")
@@ -109,6 +120,11 @@ Aliases = Annotated[
 ]
 Workers = Annotated[
     str, BeforeValidator(_as_text), AfterValidator(_check_workers), Allowed(ALLOWED_WORKERS)
+]
+Slots = Annotated[
+    int | str,
+    AfterValidator(_check_slots),
+    Allowed(f"'{AUTO}' or a whole number from 1 up to {_MAX_SLOTS}"),
 ]
 Ttl = Annotated[float, AfterValidator(_check_ttl), Allowed("a number of at least 0, or -1")]
 Folder = Annotated[Path, BeforeValidator(_check_folder), AfterValidator(_absolute)]

@@ -18,11 +18,13 @@ from pydantic_settings import (
 from cupola.cache.home import Home
 from cupola.service.setting_types import (
     ALLOWED_WORKERS,
+    AUTO,
     Aliases,
     Folder,
     Group,
     LogLevel,
     Names,
+    Slots,
     SocketPath,
     Ttl,
     Workers,
@@ -126,8 +128,8 @@ class Settings(BaseSettings):
     )
     catalogs: Annotated[Names, Group.MODELS] = Field(
         default="",
-        description="Catalogs beside the built-in one: files, https: addresses, and 'azure' for "
-        "Foundry Local's own, separated by commas. Their form is in docs/models.md; "
+        description="Catalogs beside the built-in one: files, addresses, and 'azure' for Foundry "
+        "Local's. Commas separate them. Their form is in docs/models.md; "
         "'cupola model list --refresh' fetches those on servers.",
     )
     aliases: Annotated[Aliases, Group.MODELS] = Field(
@@ -167,12 +169,19 @@ class Settings(BaseSettings):
         le=1024,
         description="The number of threads of all workers together. 0: one for each core.",
     )
-    slots: Annotated[int, Group.ENGINE] = Field(
-        default=16,
-        ge=1,
-        le=1024,
+    slots: Annotated[Slots, Group.ENGINE] = Field(
+        default=AUTO,
         description="The number of sequences that a worker runs at once. Further requests wait. "
-        "More slots raise the throughput and make each answer slower.",
+        "More slots raise the throughput and make each answer slower. 'auto' begins with 16 for "
+        "each model and learns from the time of steps how many keep the pace that itl_ms asks "
+        "for, up to 128. It stays at 16 on GPUs, with onnxruntime-genai and with kv_cache 'int8'.",
+    )
+    spare_slots: Annotated[int, Group.ENGINE] = Field(
+        default=2,
+        ge=0,
+        le=64,
+        description="Further slots of a worker, for clients that run nothing there. A client that "
+        "sends one request need not wait behind another that sends many. 0: none.",
     )
     context: Annotated[int, Group.ENGINE] = Field(
         default=0,
@@ -200,7 +209,15 @@ class Settings(BaseSettings):
         ge=0,
         le=1_000_000,
         description="The number of requests that may wait. Further requests are refused with "
-        "status 503.",
+        "status 503. A client that has four times as many waiting as there are places left is "
+        "refused with status 429.",
+    )
+    queue_tokens: Annotated[int, Group.ENGINE] = Field(
+        default=1_000_000,
+        ge=0,
+        le=1_000_000_000,
+        description="The number of prompt tokens that may wait, at about four bytes each. Further "
+        "requests are refused as with queue_limit. 0: any number.",
     )
     queue_timeout: Annotated[float, Group.ENGINE] = Field(
         default=300,
@@ -238,11 +255,11 @@ class Settings(BaseSettings):
     prefix_cache_mb: Annotated[int, Group.MEMORY] = Field(
         default=-1,
         ge=-1,
-        description="The memory in which each worker keeps the beginnings of earlier prompts and "
-        "answers, beside the KV cache, in MB. A prompt that begins like one of them is read from "
-        "there on. Each model on a CPU may take so much; the least recently used goes first, and "
-        "all of it after ten minutes without a request. 0: only slots that are free keep what ran "
-        "in them. -1: a quarter of the free memory, divided among the workers.",
+        description="The memory of each model's prefix cache, beside the KV cache, in MB. There a "
+        "worker keeps what it has read and generated on the CPU, so that a prompt that begins "
+        "alike is read from there on. The least recently used goes first, and all of it after ten "
+        "minutes without a request. 0: only free slots keep what ran in them. -1: a quarter of "
+        "the free memory, divided among the workers.",
     )
     kv_cache: Annotated[Literal["model", "int8"], Group.MEMORY] = Field(
         default="model",
@@ -316,7 +333,12 @@ class Settings(BaseSettings):
 
     log_level: Annotated[LogLevel, Group.LOGGING] = Field(
         default="info",
-        description="The least severe messages in the log: 'debug', 'info', 'warning' or 'error'.",
+        description="The least severe messages in the log: 'debug', 'info', 'warning' or 'error'. "
+        "'cupola service log-level' changes it while the service runs.",
+    )
+    log_format: Annotated[Literal["console", "json"], Group.LOGGING] = Field(
+        default="console",
+        description="The form of the log. 'console' is for people; 'json' is one object a line.",
     )
 
     @property

@@ -22,6 +22,7 @@ from cupola.scheduler.protocol.commands import ALIVE, LONG_TURN, Commands
 from cupola.scheduler.protocol.endpoint import Endpoint
 from cupola.scheduler.protocol.messages import FromWorker, LocalModel, decode_to_worker, encode
 from cupola.workers.device.machine import map_large_blocks, memory_bytes, release_memory
+from cupola.workers.engine.slot_count import FIRST
 from cupola.workers.folder_watch import FolderWatch
 from cupola.workers.loading import EngineOptions, load
 from cupola.workers.model.backend import Backend
@@ -113,8 +114,9 @@ class Loop:
         self.scheduler = scheduler
         self.commands = commands
         self.loader = Loader(config.engine)
-        slots = config.engine.slots
-        identity = Identity(config.name, config.provider, os.getpid(), slots, config.fatal)
+        spare = config.engine.spare_slots
+        slots = (config.engine.slots or FIRST) + spare
+        identity = Identity(config.name, config.provider, os.getpid(), slots, config.fatal, spare)
         self.residency = Residency(config.model_ttl, config.pinned)
         self.worker = Worker(identity, self.residency, self._load)
         self.preload = config.preload
@@ -135,9 +137,11 @@ class Loop:
             self._beat()
             self._send(self.worker.step(time.monotonic()))
             self._send(self.worker.postponed())
+            self._send(self.worker.resized(time.monotonic()))
             self._give_back()
             self._send_heartbeat(time.monotonic())
-            self.poller.poll(self._timeout_ms(time.monotonic()))
+            more = self.worker.warm_up()
+            self.poller.poll(0 if more else self._timeout_ms(time.monotonic()))
             self._receive_all()
             self._take_loaded()
         self._send(self.worker.goodbye())

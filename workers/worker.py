@@ -55,6 +55,7 @@ class Identity:
     pid: int
     slots: int
     fatal: tuple[str, ...] = ()  # ids of models whose loads ended the processes before this one
+    spare: int = 0  # of the slots, those for clients that run nothing here
 
 
 class Worker:
@@ -67,6 +68,7 @@ class Worker:
         self._residency = residency
         self._load = load
         self._postponed: frozenset[str] = frozenset()  # as the scheduler knows it
+        self._slots_told = identity.slots
 
     # -- events ------------------------------------------------------------------------------------
 
@@ -137,6 +139,13 @@ class Worker:
             resident.backend.rest(long=resident.rests == len(RESTS))
         return bool(resting)
 
+    def warm_up(self) -> bool:
+        """Do a short piece of work that makes later requests faster, if there are none now.
+
+        True: there may be more to do.
+        """
+        return not self.busy and any(backend.warm_up() for backend in self._residency.backends)
+
     def postponed(self) -> list[FromWorker]:
         """Which requests take no place for now. Empty if that has not changed since it was told."""
         now = frozenset().union(*(b.postponed for b in self._residency.backends))
@@ -154,6 +163,16 @@ class Worker:
     # -- what the loop needs to know --------------------------------------------------------------
 
     @property
+    def slots(self) -> int:
+        """How many requests it takes at once: as many as one of its models can run."""
+        known = (backend.capacity for backend in self._residency.backends)
+        return max(known, default=0) or self._identity.slots
+
+    def resized(self, now: float) -> list[FromWorker]:
+        """Says how many requests it takes if that has changed since it was told."""
+        return [self.heartbeat(now)] if self.slots != self._slots_told else []
+
+    @property
     def busy(self) -> bool:
         """Whether ``step`` has something to do."""
         return self._residency.busy
@@ -164,22 +183,27 @@ class Worker:
     def ready(self, now: float) -> Ready:
         identity, models = self._identity, self._residency
         self._postponed = frozenset()
+        self._slots_told = self.slots
         return Ready(
             name=identity.name,
             provider=identity.provider,
             pid=identity.pid,
-            slots=identity.slots,
+            slots=self.slots,
             resident=models.loaded,
             loading=models.loading,
             serving=models.serving(now),
             fatal=identity.fatal,
+            spare=identity.spare,
         )
 
     def heartbeat(self, now: float, resident_bytes: int = 0) -> Heartbeat:
         """``resident_bytes``: the memory of this process; 0: not measured."""
         models = self._residency
         memory_bytes = max(0, resident_bytes - models.shared_bytes)
-        return Heartbeat(memory_bytes, models.loaded, models.loading, models.serving(now))
+        slots = self.slots if self.slots != self._slots_told else 0
+        self._slots_told = self.slots
+        serving = models.serving(now)
+        return Heartbeat(memory_bytes, models.loaded, models.loading, serving, slots)
 
     def goodbye(self) -> list[FromWorker]:
         """End every request: the process is about to stop."""
@@ -237,7 +261,7 @@ class Worker:
             else:
                 if not isinstance(task, Embed):
                     task = _of_tenant(task, message.tenant)
-                resident.backend.add(message.request_id, task)
+                resident.backend.add(message.request_id, task, message.turn)
         except RequestError as error:
             return [error.rejected(message.request_id)]
         except Exception:  # an unforeseen input must cost its own request only

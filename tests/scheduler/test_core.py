@@ -139,6 +139,17 @@ def test_loads_are_no_work_of_a_model(scheduler):
     assert scheduler.status(now=1).totals == Totals()
 
 
+def test_a_worker_that_takes_more_gets_more(scheduler):
+    scheduler.receive(b"w", ready(), now=0)
+    for name in ("r1", "r2", "r3"):
+        scheduler.receive(b"g", submit(name), now=0)
+    assert scheduler.workers[b"w"].free == 0
+    sends = answers(scheduler.receive(b"w", Heartbeat(resident=("m:1",), slots=2), now=1))
+    assert sends == [Send(b"w", submit("r2"))]
+    assert answers(scheduler.receive(b"w", Heartbeat(resident=("m:1",)), now=2)) == []
+    assert scheduler.workers[b"w"].slots == 2
+
+
 def test_outputs_go_to_the_gateway_that_asked(scheduler):
     scheduler.receive(b"w", ready(slots=2), now=0)
     scheduler.receive(b"g1", submit("r1"), now=0)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
+import psutil
 import pytest
 
 from cupola.cache.home import Home
@@ -21,6 +22,7 @@ from cupola.client.running_service import find, is_ready
 from cupola.client.sdk.connection import Connection
 from cupola.service.exposure import ExposedError, check_certificate, demands_keys, keys, local_key
 from cupola.service.settings import Settings
+from tests.foundry.conftest import MODEL_ID, place
 from tests.service.running_service import PATIENCE, Service
 
 
@@ -91,24 +93,45 @@ def test_a_whole_service_with_keys(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     """Clients need their key, the commands of the user have theirs, and no log has either."""
     home, key = Home(tmp_path), new_key()
     KeyFile(home.api_keys).add(ApiKey("one", digest(key)))
+    place(tmp_path, MODEL_ID)
     settings: dict[str, object] = {"backend": "echo", "model": "", "api_keys": "always"}
+    settings["log_format"] = "json"
     with Service(tmp_path, **settings) as running:
         running.ready()
         monkeypatch.setenv("CUPOLA_HOME", str(tmp_path))
         service = find(home)
         assert service is not None and is_ready(service)
         assert Connection(service.url, PATIENCE).loaded() == []
+        listening = {
+            connection.laddr.port
+            for process in running.family()
+            for connection in process.net_connections("inet")
+            if connection.status == psutil.CONN_LISTEN
+        }
+        assert listening == {service.port}  # no process has another one
         with httpx2.Client(base_url=running.url, timeout=PATIENCE) as http:
             assert http.get("/v1/models").status_code == 401
             allowed = {"Authorization": f"Bearer {key}"}
+            asked = {"model": MODEL_ID, "messages": [{"role": "user", "content": "a-secret-word"}]}
+            answer = http.post("/v1/chat/completions", json=asked, headers=allowed)
+            assert answer.status_code == 200 and "a-secret-word" in answer.text  # the echo's
+            assert "secret" not in http.get("/metrics", headers=allowed).text
             assert http.get("/v1/models", headers=allowed).status_code == 200
             assert http.post("/shutdown", headers=allowed).status_code == 403
             own = json.loads(home.local_key.read_text())["key"]
-            ended = http.post("/shutdown", headers={"Authorization": f"Bearer {own}"})
+            operator = {"Authorization": f"Bearer {own}"}
+            quiet = http.post("/admin/log-level", json={"level": "error"}, headers=operator)
+            assert quiet.status_code == 200
+            running.wait_for("the log has now: error")
+            ended = http.post("/shutdown", headers=operator)
             assert ended.status_code == 200
         log = running.rest_of_log()
         assert running.process.wait(PATIENCE) == 0
-    assert key not in log and own not in log
+    assert key not in log and own not in log and "secret" not in log
+    lines = [json.loads(line) for line in log.splitlines() if line.startswith("{")]
+    [chat] = [line for line in lines if line.get("path") == "/v1/chat/completions"]
+    assert (chat["client"], chat["model"], chat["status"]) == ("one", MODEL_ID, 200)
+    assert chat["completion_tokens"] > 0 and chat["id"].startswith("req_")
     assert not home.local_key.exists()
 
 

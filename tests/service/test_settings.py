@@ -98,6 +98,9 @@ def test_the_home_of_the_client_is_that_of_the_settings(monkeypatch: pytest.Monk
         ("port", -1),
         ("port", "http"),
         ("slots", 0),
+        ("slots", "many"),
+        ("slots", "1025"),
+        ("slots", 1.5),
         ("queue_timeout", 0),
         ("model_ttl", -2),
         ("model_ttl", -0.5),
@@ -128,7 +131,7 @@ def test_the_source_of_a_wrong_value(toml: WriteToml, monkeypatch: pytest.Monkey
     lines = refusal().splitlines()
     assert lines == [
         "port = 'many' (CUPOLA_PORT) is not allowed: it must be a whole number from 0 up to 65535",
-        f"slots = 0 ({file}) is not allowed: it must be a whole number from 1 up to 1024",
+        f"slots = 0 ({file}) is not allowed: it must be 'auto' or a whole number from 1 up to 1024",
     ]
 
 

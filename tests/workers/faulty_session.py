@@ -21,6 +21,7 @@ def never(rows: Sequence[Row]) -> bool:
 
 class FaultySession:
     verifies_drafts = True
+    built = True
     parallel_prompts = 1
     short_context = 0
 

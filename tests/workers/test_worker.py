@@ -9,6 +9,7 @@ import pytest
 
 from cupola.cache.catalog import ExecutionProvider
 from cupola.scheduler.protocol.messages import (
+    ANY_TURN,
     Abort,
     Chat,
     Decide,
@@ -32,6 +33,8 @@ from cupola.scheduler.protocol.messages import (
     SamplingParams,
     Submit,
     Text,
+    Transcribe,
+    Turn,
     UnloadModel,
     Work,
     encode_work,
@@ -51,14 +54,18 @@ class Recording(Backend):
 
     serving = EchoBackend.serving
     shared_bytes = 0
+    capacity: int = 0
     postponed: frozenset[str] = frozenset()
 
     def __init__(self) -> None:
+        self.pieces = 0  # of work for times without requests
         self.rests: list[bool] = []  # whether each was a long one
-        self.works: list[Work | Embed | Decide] = []
+        self.works: list[Work | Embed | Decide | Transcribe] = []
         self._echo = EchoBackend()
 
-    def add(self, request_id: str, work: Work | Embed | Decide) -> None:
+    def add(
+        self, request_id: str, work: Work | Embed | Decide | Transcribe, turn: Turn = ANY_TURN
+    ) -> None:
         self.works.append(work)
         self._echo.add(request_id, work)
 
@@ -70,6 +77,10 @@ class Recording(Backend):
 
     def step(self) -> Sequence[Output | Rejected]:
         return self._echo.step()
+
+    def warm_up(self) -> bool:
+        self.pieces -= 1
+        return self.pieces >= 0
 
     def rest(self, long: bool) -> None:
         self.rests.append(long)
@@ -559,3 +570,33 @@ def test_a_new_scheduler_is_told_anew(bench: Bench) -> None:
     assert bench.worker.postponed() == [Postponed(("a",))]
     bench.worker.receive(Rejoin(), 0)
     assert bench.worker.postponed() == [Postponed(("a",))]
+
+
+def test_the_scheduler_learns_how_many_requests_a_worker_takes() -> None:
+    """As many as one of its models runs; before one is loaded, and for others, a fixed number."""
+    bench = Bench()
+    backend = Recording()
+    bench.load(MODEL, backend=backend)
+    first = bench.worker.ready(0).slots
+    assert not bench.worker.resized(0)
+    backend.capacity = first + 9
+    (told,) = bench.worker.resized(0)
+    assert isinstance(told, Heartbeat)
+    assert told.slots == first + 9
+    assert not bench.worker.resized(0)
+    assert bench.worker.heartbeat(0).slots == 0
+    assert bench.worker.ready(0).slots == first + 9
+
+
+def test_a_piece_of_work_is_done_while_there_are_no_requests() -> None:
+    bench = Bench()
+    backend = Recording()
+    backend.pieces = 3
+    bench.load(MODEL, backend=backend)
+    assert bench.worker.warm_up()
+    bench.generate("r")
+    assert not bench.worker.warm_up()
+    assert backend.pieces == 2
+    while bench.worker.busy:
+        bench.worker.step(0)
+    assert [bench.worker.warm_up() for _ in range(3)] == [True, True, False]

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from cupola.workers.engine.plan import Step
 from cupola.workers.engine.prefix_cache import PrefixCache
 from cupola.workers.engine.rows import is_exact
 from cupola.workers.engine.sequence import Sequence
 from cupola.workers.engine.slots import Match, Slot, SlotTable, common_prefix
 from cupola.workers.kv.kv_store import KVStore
+from cupola.workers.planning.plan import Step
 
 # Tokens of each answer for which there must be room when one more sequence begins.
 HEADROOM = 32
@@ -39,12 +39,14 @@ class SlotAllocator:
         self._cache = cache
         self.prefixes = prefixes
         self.table = SlotTable(slots)
+        self.limit = slots  # how many may be taken
         self.positions = positions
 
     @property
     def free(self) -> int:
-        """How many slots no sequence has."""
-        return self.table.free
+        """How many slots sequences can still take."""
+        taken = len(self.table.slots) - self.table.free
+        return max(0, self.limit - taken)
 
     @property
     def free_for_copies(self) -> int:
@@ -77,7 +79,7 @@ class SlotAllocator:
         if self._worth_waiting(sequence, max(match.length, self._kept(sequence)), running):
             return False
         continues = self.table.continues(match)
-        slot = self.table.take(match, self._cache.lenders())
+        slot = self.table.take(match, self._cache.lenders(), self.limit)
         if self.prefixes is not None and not continues:
             self.prefixes.keep(slot)
         if slot is not match.slot and self._cache.borrows(slot.index, match.length):

@@ -69,17 +69,20 @@ class SlotTable:
         )
         return Match(self.slots[-index], length)
 
-    def take(self, match: Match, lenders: Collection[int] = ()) -> Slot:
+    def take(self, match: Match, lenders: Collection[int] = (), limit: int | None = None) -> Slot:
         """Take a free slot to run in. The caller copies the match if it lies in another slot.
 
         The matched slot is taken over in place if nothing behind the match would be lost. Else it
         is kept for other prompts, and the least recently used slot is taken. Slots in ``lenders``
-        come last, because others share their memory. Raises IndexError when no slot is free.
+        come last, because others share their memory. Only the first ``limit`` slots are taken as
+        long as one of them is free, because a run covers all slots between the first and the last.
+        Raises IndexError when no slot is free.
         """
         if self.continues(match):
             slot = match.slot
         else:
-            free = [slot for slot in self.slots if not slot.running]
+            free = [slot for slot in self.slots[:limit] if not slot.running]
+            free = free or [slot for slot in self.slots if not slot.running]
             if not free:
                 raise IndexError("no slot is free")
             # An empty slot before one that holds something, and both before the match itself.

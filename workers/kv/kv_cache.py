@@ -55,6 +55,10 @@ class KeyValueCache(KVStore):
         self.versions[target] += 1
         self._copy(source, target, 0, length)
 
+    def touch(self, row: int, start: int, end: int) -> None:
+        self.claim(row, start)
+        self.array[:, :, row, :, start:end] = 0
+
     def forget(self, row: int) -> None:
         """Give the row's memory back; it reads as zeros afterwards."""
         self.versions[row] += 1

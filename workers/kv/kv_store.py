@@ -24,6 +24,10 @@ class KVStore(ABC):
         """
         return
 
+    def touch(self, row: int, start: int, end: int) -> None:
+        """Take memory for positions of an empty row, so that the first write is not slow."""
+        return
+
     @abstractmethod
     def forget(self, row: int) -> None:
         """Give a row's memory back."""

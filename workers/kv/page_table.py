@@ -59,6 +59,14 @@ class PageTable:
         """How many pages all rows together show that they do not own."""
         return int((self._owner != np.arange(len(self._owner))[:, None]).sum())
 
+    @property
+    def stretches(self) -> int:
+        """How many stretches of pages all rows together show that one other row owns."""
+        before = np.roll(self._owner, 1, axis=1)
+        before[:, 0] = np.arange(len(self._owner))
+        borrowed = self._owner != np.arange(len(self._owner))[:, None]
+        return int((borrowed & (self._owner != before)).sum())
+
     def lenders(self) -> frozenset[int]:
         """Rows that own pages which other rows show."""
         others = self._owner != np.arange(len(self._owner))[:, None]

@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 
 # A process may have 65,530 mappings (Linux's vm.max_map_count), and a worker may hold several
 # models.
-_MOST_MAPPINGS = 16_000
+MOST_MAPPINGS = 16_000
 
 # Fewer positions are copied. To share pages takes some system calls for every layer and head, and
 # gives back warm pages of the row.
@@ -28,13 +28,17 @@ WORTH_SHARING = 128
 
 def key_value_cache(shape: KeyValueShape, rows: int, capacity: int) -> KeyValueCache:
     """A cache whose rows share memory if the system can do that, else a plain one."""
-    mappings = 2 * shape.layers * shape.heads * rows * (MOST_OWNERS + 1)
-    if SharedMemory.available() and mappings <= _MOST_MAPPINGS:
+    if SharedMemory.available() and _mappings(shape, MOST_OWNERS) <= MOST_MAPPINGS:
         try:
             return SharingCache(shape, rows, capacity)
         except OSError as error:
             logger.warning("prompts that begin alike do not share memory: %s", error)
     return KeyValueCache(shape, rows, capacity)
+
+
+def _mappings(shape: KeyValueShape, stretches: int) -> int:
+    """How many mappings it takes to show so many stretches of pages where others own them."""
+    return 2 * shape.layers * shape.heads * (2 * stretches + 1)
 
 
 class SharingCache(KeyValueCache):
@@ -57,7 +61,9 @@ class SharingCache(KeyValueCache):
     def copy(self, source: int, target: int, length: int) -> None:
         """Share whole pages if there are many; copy the rest."""
         self.versions[target] += 1
-        wanted = length // self.page if length >= WORTH_SHARING else 0
+        mappings = _mappings(self.shape, self._table.stretches + MOST_OWNERS)
+        worth = length >= WORTH_SHARING and mappings <= MOST_MAPPINGS
+        wanted = length // self.page if worth else 0
         pages, changes = self._table.share(source, target, wanted)
         self._apply(changes)
         self._copy(source, target, pages * self.page, length)

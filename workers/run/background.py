@@ -30,6 +30,11 @@ class BackgroundBuild(Generic[T]):
         )
         self._thread.start()
 
+    @property
+    def ended(self) -> bool:
+        """Whether it has been built or has failed."""
+        return not self._thread.is_alive()
+
     def wait(self) -> None:
         """Wait until the value is built or has failed."""
         self._thread.join()

@@ -97,6 +97,10 @@ class DecoderSession(RaggedSession):
     def parallel_prompts(self) -> int:
         return LANES if self.lanes is not None and self.lanes.ready else 1
 
+    @property
+    def built(self) -> bool:
+        return all(way is None or way.built for way in (self.blocks, self.lanes))
+
     def wait(self) -> None:
         """Wait until everything is there that is built in the background."""
         for way in (self.blocks, self.lanes):

@@ -55,6 +55,7 @@ class GenaiSession:
     """See ``session.Session``."""
 
     copy_limit = sys.maxsize  # each row is a run of its own
+    built = True
     parallel_prompts = 1
     short_context = 0  # og itself begins again where it must
 

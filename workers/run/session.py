@@ -53,6 +53,10 @@ class Session(Protocol):
         """
 
     @property
+    def built(self) -> bool:
+        """Whether nothing of it is still built in the background."""
+
+    @property
     def parallel_prompts(self) -> int:
         """How many prompts should be read in the same step, if there are so many."""
 
@@ -77,6 +81,10 @@ class RaggedSession:
     verifies_drafts = True
     copy_limit = sys.maxsize
     cache: KVStore
+
+    @property
+    def built(self) -> bool:
+        return True
 
     @property
     def parallel_prompts(self) -> int:

@@ -59,6 +59,11 @@ class OptionalWay(ABC, Generic[T]):
     def ready(self) -> bool:
         return self._built.value is not None
 
+    @property
+    def built(self) -> bool:
+        """Whether nothing of it is being built any more."""
+        return self._built.ended
+
     def wait(self) -> None:
         """Wait until it is built or cannot be."""
         self._built.wait()

@@ -80,4 +80,7 @@ def _install(home: Home, job: InstallJob) -> CachedModel:
     """Progress goes to standard error."""
     with progress.shown() as show:
         installed = run_install(job, show)
-    return ModelCache(home).find(installed.model_id)
+    model = ModelCache(home).find(installed.model_id)
+    if model.quality is not None and model.quality.warning:
+        print(f"Warning: {model.quality.warning}", file=sys.stderr, flush=True)
+    return model

@@ -72,8 +72,9 @@ def list_cached(
     print("   " + head)
     for line in lines:
         print("💾 " + line)
-    size, derived = sum(each.size for each in shown), sum(each.derived for each in shown)
-    print(f"   {bytes_in_words(size)}, and {bytes_in_words(derived)} derived from them")
+    if sys.stdout.isatty():  # scripts expect a line for each model
+        size, derived = sum(each.size for each in shown), sum(each.derived for each in shown)
+        print(f"   {bytes_in_words(size)}, and {bytes_in_words(derived)} derived from them")
 
 
 def location(output: Output = Form.TEXT) -> None:

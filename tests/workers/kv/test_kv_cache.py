@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -135,10 +136,23 @@ def check_rows(todo) -> None:
 @linux
 def test_too_many_mappings_or_a_system_that_refuses_make_plain_rows(monkeypatch):
     assert isinstance(key_value_cache(SMALL, 4, LENGTH), SharingCache)
-    assert not isinstance(key_value_cache(SMALL, 4000, LENGTH), SharingCache)
+    many = replace(SMALL, layers=2000)
+    assert not isinstance(key_value_cache(many, 4, LENGTH), SharingCache)
 
     def refuse(name: str) -> int:
         raise OSError(1, "Operation not permitted")
 
     monkeypatch.setattr(os, "memfd_create", refuse)
     assert not isinstance(key_value_cache(SMALL, 4, LENGTH), SharingCache)
+
+
+@linux
+def test_rows_that_would_take_too_many_mappings_are_copied(monkeypatch):
+    cache = SharingCache(SMALL, 5, 4096)
+    heads = 2 * SMALL.layers * SMALL.heads
+    monkeypatch.setattr(sharing_cache, "MOST_MAPPINGS", heads * (2 * 3 + 1))
+    cache.array[:, :, 0, :, :1000] = 7
+    for row in (1, 2, 3, 4):
+        cache.copy(0, row, 1000)
+        assert (cache.array[:, :, row, :, :1000] == 7).all()
+    assert [cache.borrows(row, 0) for row in (1, 2, 3, 4)] == [True, True, False, False]
