@@ -23,6 +23,7 @@ from cupola.gateway.core.downloads import Downloads
 from cupola.gateway.core.remote_models import RemoteModels
 from cupola.gateway.core.scheduler_client import SchedulerClient
 from cupola.gateway.foundry.proxy import Proxy
+from cupola.gateway.generation.decider import Decider
 from cupola.gateway.generation.dependencies import ApiDependencies
 from cupola.gateway.generation.embedder import Embedder
 from cupola.gateway.generation.generator import Generator
@@ -59,6 +60,7 @@ def build_app(
             config=config,
             generator=Generator(client, directory, formats),
             embedder=Embedder(client, directory),
+            decider=Decider(client, directory, formats),
             counter=PromptCounter(client, directory, formats),
             client=client,
             models=directory,
@@ -71,10 +73,13 @@ def build_app(
         )
     )
     routes = apis.routes()
-    counting = Middleware(Counting, routes=working(routes), count=client.count)
+    counted = [
+        Middleware(RequestLog, count=client.count_answer),
+        Middleware(Counting, routes=working(routes), count=client.count),
+    ]
     app = Starlette(
         routes=routes,
-        middleware=_middleware(config, remote, counting),
+        middleware=_middleware(config, remote, counted),
         exception_handlers=dict(HANDLERS),
         lifespan=apis.lifespan,
     )
@@ -85,7 +90,7 @@ def build_app(
 
 
 def _middleware(
-    config: GatewayConfig, remote: RemoteModels, counting: Middleware
+    config: GatewayConfig, remote: RemoteModels, counted: Sequence[Middleware]
 ) -> list[Middleware]:
     """What a request passes before its route, the outermost first.
 
@@ -108,8 +113,7 @@ def _middleware(
     return [
         Middleware(Paths),
         Middleware(ErrorFormats, table=ERROR_FORMATS),
-        Middleware(RequestLog),
-        counting,
+        *counted,
         Middleware(Cors, origins=origins),
         Middleware(Authentication, rules=_access_rules(config)),
         Middleware(BodyReader, limit=config.max_body_bytes),

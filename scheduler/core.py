@@ -14,6 +14,7 @@ from cupola.scheduler.dispatch import Dispatch
 from cupola.scheduler.endings import Endings
 from cupola.scheduler.intake import Intake
 from cupola.scheduler.losses import Losses
+from cupola.scheduler.measurements import Measurements
 from cupola.scheduler.policy import SchedulerPolicy
 from cupola.scheduler.protocol.messages import (
     Abort,
@@ -60,6 +61,7 @@ class Scheduler:
         self.unloads = Unloads()
         self.suspicion = Suspicion()
         self._account = Account()
+        self.measurements = Measurements()
         self._endings = Endings(self.requests, self.workers, self.suspicion, self._account)
         self._dispatch = Dispatch(self.requests, self.workers, self.suspicion, counters)
         self._losses = Losses(
@@ -123,7 +125,7 @@ class Scheduler:
             case Postponed():
                 return self._on_postponed(peer, message)
             case Outputs():
-                return self._on_outputs(peer, message)
+                return self._on_outputs(peer, message, now)
             case Done() | Rejected():
                 return self._on_end(peer, message, now)
             case Goodbye():
@@ -160,6 +162,7 @@ class Scheduler:
     def _on_query(self, peer: Peer, message: Query, now: float) -> list[Send]:
         for outcome, requests in message.ended.items():
             self._account.ended(outcome, requests)
+        self._account.answered_http(message.http)
         return [Send(peer, self.status(now, answers=message.number))]
 
     # -- messages from workers ---------------------------------------------------------------------
@@ -172,6 +175,7 @@ class Scheduler:
         self.suspicion.worker_joined(peer, message.name, now)
         sends = self._died(self.workers.named(message.name), now)
         self.workers.join(peer, message, now)
+        self._account.joined(message.name, message.resident)
         self.suspicion.models.forget(message.resident)
         self.suspicion.loads_killed(message.fatal, now)
         self._status_changed = True
@@ -183,6 +187,7 @@ class Scheduler:
             return [Send(peer, Rejoin())]
         resident_before = worker.resident
         worker.update(message)
+        self._account.resident(resident_before, worker.resident)
         self.suspicion.models.forget(worker.resident)
         self._status_changed |= worker.resident != resident_before
         return []
@@ -192,7 +197,8 @@ class Scheduler:
             self.requests.postpone(worker, message.request_ids)
         return []
 
-    def _on_outputs(self, peer: Peer, message: Outputs) -> list[Send]:
+    def _on_outputs(self, peer: Peer, message: Outputs, now: float) -> list[Send]:
+        self.measurements.step(len({output.request_id for output in message.outputs}))
         by_gateway: dict[Peer, list[Output]] = {}
         for output in message.outputs:
             self._account.told(output)
@@ -200,6 +206,7 @@ class Scheduler:
             if request is None or output.finish_reason is FinishReason.ABORT:
                 continue  # aborted, or a late frame from a worker that was given up
             self._dispatch.served(request, output)
+            self.measurements.output(request, output, now)
             if output.progress is None:  # a prompt that is being read may run elsewhere
                 request.started = True
             request.suspect = False
@@ -263,6 +270,10 @@ class Scheduler:
             sends += [Send(gateway, status) for gateway in self.gateways]
         return sends
 
+    def _oldest_seconds(self, now: float) -> float:
+        """How long the request has waited that has waited longest."""
+        return max(0.0, now - min((each.since for each in self.queue), default=now))
+
     def status(self, now: float, answers: int = 0) -> Status:
         """``answers``: the number of the gateway's Query; 0: it is sent unasked."""
         return Status(
@@ -272,6 +283,9 @@ class Scheduler:
             workers=self.workers.statuses(),
             missing=self.workers.missing(),
             totals=self._account.totals,
+            http=self._account.http,
+            distributions=self.measurements.distributions,
+            oldest_seconds=self._oldest_seconds(now),
             answers=answers,
             refused=dict(self.suspicion.models.refused(now)),
         )

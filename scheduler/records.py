@@ -47,6 +47,7 @@ class Request:
     suspect: bool = False  # it may have ended a worker
     heard_of_failure: bool = False  # of the load that it waits for
     charged: bool = False  # its prompt counts as served
+    output_at: float | None = None  # when its last output came
 
     @property
     def id(self) -> str:
@@ -152,6 +153,8 @@ class Worker:
             provider=self.provider,
             pid=self.pid,
             running=len(self.running) - len(self.postponed),
+            slots=self.slots,
+            loading=tuple(sorted(self.loading - self.resident)),
             memory_bytes=self.memory_bytes,
             resident=tuple(sorted(self.resident)),
             serving=self.serving,

@@ -16,7 +16,7 @@ PICTURE = Path(__file__).parent.parent / "docs" / "rooms.svg"
 ORDER = {
     "gateway": """
         .
-        foundry operations tokens
+        decisions foundry operations ranking tokens
         openai/responses
         anthropic ollama openai
         openai/body
@@ -30,7 +30,7 @@ ORDER = {
     """,
     "workers": """
         .
-        encoder engine
+        encoder engine speech
         decisions planning speculation
         run
         kv
@@ -73,6 +73,7 @@ ORDER = {
     "loadtests": """
         .
         users
+        simulate tune
         bench
         host report
         load

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from cupola.cache.catalog import ExecutionProvider
 from cupola.cache.home import Home
+from cupola.cache.model_config import SPEECH, read_config
 from cupola.cache.system.digests import MANIFEST, DamagedFileError, check_digests
 from cupola.scheduler.protocol.messages import LocalModel
 from cupola.workers.model.backend import Backend
@@ -68,6 +69,8 @@ def load(
         return EchoBackend()
     if (Path(model.path) / "modules.json").exists():
         return _load_encoder(Path(model.path), model.provider, options, wake)
+    if read_config(Path(model.path)).model.type == SPEECH:
+        return _load_speech(Path(model.path), model.provider, options, wake)
     from cupola.workers.device.device import Device
     from cupola.workers.engine.engine import Engine
     from cupola.workers.engine.slot_count import SlotCount
@@ -214,3 +217,31 @@ def _load_encoder(
     pooling = Pooling.read(path)
     session = EncoderSession(folder, options.threads, Device(provider, options.device))
     return EmbeddingBackend(folder, TextCodec(path), session, pooling, wake)
+
+
+def _load_speech(
+    path: Path, provider: ExecutionProvider, options: EngineOptions, wake: Callable[[], None]
+) -> Backend:
+    from tokenizers import Tokenizer
+
+    from cupola.workers.device.device import Device
+    from cupola.workers.model.model_folder import ModelFolder, ModelFolderError
+    from cupola.workers.speech.speech_session import SpeechSession
+    from cupola.workers.speech.speech_tokens import SpeechTokens
+    from cupola.workers.speech.transcription import TranscriptionBackend
+
+    folder = ModelFolder.read(path)
+    _check(folder)
+    session = SpeechSession(
+        folder,
+        slots=options.slots,
+        cache_bytes=options.kv_bytes,
+        threads=options.threads,
+        device=Device(provider, options.device),
+    )
+    try:
+        tokenizer = Tokenizer.from_file(str(path / "tokenizer.json"))
+    except Exception as error:  # the library raises plain exceptions
+        raise ModelFolderError(f"{path.name}/tokenizer.json cannot be read: {error}") from error
+    tokens = SpeechTokens.read(path, tokenizer, session.vocabulary)
+    return TranscriptionBackend(session, tokenizer, tokens, wake)

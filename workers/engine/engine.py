@@ -18,6 +18,7 @@ from cupola.scheduler.protocol.messages import (
     Output,
     Rejected,
     Serving,
+    Transcribe,
     Turn,
     Work,
 )
@@ -37,7 +38,7 @@ from cupola.workers.engine.slot_queue import SlotQueue
 from cupola.workers.engine.token_selection import TokenSelection
 from cupola.workers.engine.warm_up import WarmUp
 from cupola.workers.grammar.constraints import Constraints
-from cupola.workers.model.backend import RequestError
+from cupola.workers.model.backend import RequestError, refuse_speech
 from cupola.workers.model.model_folder import ModelFolder
 from cupola.workers.model.text import TextCodec
 from cupola.workers.model.text_intake import TextIntake
@@ -103,10 +104,13 @@ class Engine:
 
     @property
     def serving(self) -> Serving:
+        held = sum(sequence.slot.length for sequence in self._running if sequence.slot is not None)
+        usage = round(min(1.0, held / self.slots.positions), 4)
+        serving = replace(self.session.serving, kv_usage=usage)
         if self.prefixes is None:
-            return self.session.serving
+            return serving
         kept, hits = self.prefixes.kept_bytes, self.prefixes.hits
-        return replace(self.session.serving, kept_bytes=kept, kept_hits=hits)
+        return replace(serving, kept_bytes=kept, kept_hits=hits)
 
     @property
     def capacity(self) -> int:
@@ -144,8 +148,10 @@ class Engine:
     def convert(self, request_id: str, task: Encode | Decode) -> Output | None:
         return self._texts.convert(request_id, task)
 
-    def add(self, request_id: str, work: Work | Embed | Decide, turn: Turn = ANY_TURN) -> None:
-        work = check_kind(work, self.session.verifies_drafts)
+    def add(
+        self, request_id: str, work: Work | Embed | Decide | Transcribe, turn: Turn = ANY_TURN
+    ) -> None:
+        work = check_kind(refuse_speech(work), self.session.verifies_drafts)
         if (prompt := self._admission.read_small(work)) is not None:
             self._enqueue(request_id, (prompt, turn))
         else:
