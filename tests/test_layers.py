@@ -60,7 +60,7 @@ BORDERS = {
         "cache/convert/quality/runtime.py",
     ),
     "onnxruntime_genai": ("workers/run/genai_session.py",),
-    "psutil": ("workers/device/machine.py", "loadtests/host/machine.py", "loadtests/soak.py"),
+    "psutil": ("workers/device/machine.py", "loadtests/host/machine.py", "loadtests/chaos.py"),
     "multiprocessing": ("service/child.py", "service/supervisor.py"),
     "starlette": ("gateway/",),
     "prometheus_client": ("gateway/operations/metrics.py",),
