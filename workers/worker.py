@@ -121,6 +121,8 @@ class Worker:
         for resident in expired:
             logger.info("unloaded %s", resident.model.id)
             answers += [Done(request_id) for request_id in resident.unloads]
+            if resident.backend is not None:
+                resident.backend.close()
             self._remove(resident, now)
         return [self.heartbeat(now), *answers] if expired else []
 
@@ -202,6 +204,11 @@ class Worker:
         self._slots_told = self.slots
         serving = models.serving(now)
         return Heartbeat(memory_bytes, models.loaded, models.loading, serving, slots)
+
+    def close(self) -> None:
+        """Let the models write what is to outlive the process, which is about to stop."""
+        for backend in self._residency.backends:
+            backend.close()
 
     def goodbye(self) -> list[FromWorker]:
         """End every request: the process is about to stop."""

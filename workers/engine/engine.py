@@ -69,6 +69,7 @@ class Engine:
         requests must have the same answer again. ``prefixes`` keeps what slots cannot hold.
         ``slot_count``: how many slots are used; None: all."""
         self.session = session
+        self._wake = wake
         self._step_budget = step_budget
         self._context = folder.context
         ends = sorted(folder.end_tokens)
@@ -155,7 +156,10 @@ class Engine:
         return cost([*running, *waiting])
 
     def warm_up(self) -> bool:
-        return not self._running and self._warm_up.step()
+        return not self._running and (self._warm_up.step() or self.slots.write_some())
+
+    def close(self) -> None:
+        self.slots.close()
 
     def rest(self, long: bool) -> None:
         if not self._running:
@@ -199,7 +203,14 @@ class Engine:
 
     def _enqueue(self, request_id: str, prompt: Accepted) -> None:
         """A request waits for slots. Raises RequestError."""
-        self._waiting.extend(self._admission.sequences(request_id, prompt))
+        sequences = self._admission.sequences(request_id, prompt)
+        first = sequences[0]
+        first.long = self.session.short_context > 0 and first.outgrows(self.session.short_context)
+        if (fetched := self.slots.fetch(first)) is not None:
+            fetched.add_done_callback(lambda _: self._wake())
+        for sequence in sequences:
+            sequence.long, sequence.fetched = first.long, fetched
+        self._waiting.extend(sequences)
 
     def _admit(self) -> list[Rejected]:
         """Give waiting sequences a slot. Those whose grammar turned out to be wrong end here.
