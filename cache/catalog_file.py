@@ -22,7 +22,8 @@ _MAX_BYTES = 4 << 20
 # weights in six, and the embedding has eight.
 _BYTES = {Precision.INT8: 1.13, Precision.INT4: 0.65}
 _FLOAT_BYTES = 4.0  # of an encoder
-_EMBEDDING = "embedding"
+_SPEECH_BYTES = 3.0  # its encoder has floats, its decoder 8 bits
+_TASKS = {"embedding": "embeddings", "speech": "automatic-speech-recognition"}  # by the tag
 
 
 class CatalogFileError(ValueError):
@@ -46,7 +47,7 @@ class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     context: int = 0
     released: int = 0  # Unix seconds; 0: not known
     about: str = ""  # one sentence: what it is good for
-    tags: tuple[str, ...] = ()  # chat, coder, reasoning, tools, embedding
+    tags: tuple[str, ...] = ()  # chat, coder, reasoning, tools, embedding, speech
     parameters: dict[str, float] = {}  # that its makers advise
 
     @property
@@ -56,9 +57,12 @@ class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return Precision.INT4 if four else Precision.INT8
 
     def variant(self) -> ModelVariant:
-        embeds = _EMBEDDING in self.tags
-        kind = "int4" if self.precision is Precision.INT4 and not embeds else "generic"
-        bytes_each = _FLOAT_BYTES if embeds else _BYTES[self.precision]
+        task = next((_TASKS[tag] for tag in self.tags if tag in _TASKS), "chat-completion")
+        chats = task == "chat-completion"
+        kind = "int4" if self.precision is Precision.INT4 and chats else "generic"
+        bytes_each = _SPEECH_BYTES if "speech" in self.tags else _FLOAT_BYTES
+        if chats:
+            bytes_each = _BYTES[self.precision]
         owner = self.repository.partition("/")[0]
         return ModelVariant(
             id=f"{safe(self.name or self.alias).lower()}-{kind}-cpu:1",
@@ -66,11 +70,11 @@ class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             display_name=self.title or self.alias,
             publisher=safe(self.publisher or owner),
             license=self.license,
-            task="embeddings" if embeds else "chat-completion",
+            task=task,
             file_size_mb=self.size_mb or round(self.billions * 1000 * bytes_each),
             size_is_estimate=not self.size_mb,
             context_length=self.context,
-            max_output_tokens=0 if embeds else self.context,
+            max_output_tokens=self.context if chats else 0,
             created_at=self.released,
             source=HubSource(self.repository, self.revision, self.part),
             precision=self.precision,

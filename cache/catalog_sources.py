@@ -14,11 +14,16 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Protocol
 
+import msgspec
+
 from cupola.cache.catalog import Catalog, ModelVariant
 from cupola.cache.catalog_file import CatalogFileError, built_in, read_catalog
+from cupola.cache.foundry_catalog import foreign_variants
 from cupola.cache.home import Home
 
 _log = logging.getLogger(__name__)
+
+AZURE = "azure"  # in the setting ``catalogs``
 
 
 class CatalogSource(Protocol):
@@ -70,6 +75,34 @@ class OperatorSource:
         except CatalogFileError as error:
             _log.warning("%s", error)
             return ()
+
+
+class AzureSourceCopy:
+    """The copy of Azure's catalog, and what Foundry Local has noted of it on this disk.
+
+    The copy is made when the catalogs are refreshed. Without one there are the models of the note.
+    """
+
+    owns_aliases = False
+
+    def __init__(self, home: Home) -> None:
+        self._home = home
+
+    def variants(self) -> Sequence[ModelVariant]:
+        noted = foreign_variants(self._home)
+        try:
+            content = copy_of(AZURE, self._home).read_bytes()
+            return (*msgspec.json.decode(content, type=tuple[ModelVariant, ...]), *noted)
+        except FileNotFoundError:
+            return noted
+        except (OSError, msgspec.MsgspecError) as error:
+            _log.warning("the copy of Azure's catalog cannot be read: %s", error)
+            return noted
+
+
+def named_source(place: str, home: Home) -> CatalogSource:
+    """The source that an item of the setting ``catalogs`` means."""
+    return AzureSourceCopy(home) if place == AZURE else OperatorSource(place, home)
 
 
 def merged(

@@ -10,6 +10,7 @@ Entries that another program has written stay, as long as they are not about a m
 from __future__ import annotations
 
 import os
+import re
 import secrets
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -17,14 +18,28 @@ from typing import Any
 
 import msgspec
 
-from cupola.cache.catalog import DeviceType, ExecutionProvider, ModelVariant
+from cupola.cache.catalog import (
+    AzureSource,
+    DeviceType,
+    ExecutionProvider,
+    ModelVariant,
+    provider_named,
+)
 from cupola.cache.home import Home
+from cupola.cache.model_address import safe
 
 _VERSION = 1
 _MAX_BYTES = 32 << 20
 _OURS = "azureml://registries/cupola/"
+_AZURE = "azureml://registries/azureml/"
+_MODEL_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,190}:\d+")
 _TOOL_TAGS = ("<tool_call>", "</tool_call>")
 _THINK_TAGS = ("<think>", "</think>")
+
+
+class _Runtime(msgspec.Struct, frozen=True, rename="camel"):
+    device_type: str = ""
+    execution_provider: str = ""
 
 
 class FoundryFacts(msgspec.Struct, frozen=True, rename="camel"):
@@ -38,6 +53,10 @@ class FoundryFacts(msgspec.Struct, frozen=True, rename="camel"):
     license: str = ""
     task: str = ""
     created_at: int = 0
+    uri: str = ""
+    file_size_mb: int = 0
+    detected_region: str = ""
+    runtime: _Runtime | None = None
 
     @property
     def model_id(self) -> str:
@@ -59,6 +78,36 @@ def read_facts(home: Home) -> dict[str, FoundryFacts]:
             continue
         if facts.model_id:
             found[facts.model_id.casefold()] = facts
+    return found
+
+
+def foreign_variants(home: Home) -> list[ModelVariant]:
+    """The models of Azure's catalog that Foundry Local has written into the file."""
+    found = []
+    for facts in read_facts(home).values():
+        if not facts.uri.startswith(_AZURE) or not _MODEL_ID.fullmatch(facts.model_id):
+            continue
+        try:
+            runtime = facts.runtime or _Runtime()
+            provider = provider_named(runtime.execution_provider)
+            device = DeviceType(runtime.device_type.upper() or "CPU")
+        except ValueError:
+            continue  # of hardware that has come since
+        found.append(
+            ModelVariant(
+                id=facts.model_id,
+                alias=facts.alias or facts.model_id.partition(":")[0],
+                display_name=facts.display_name or facts.model_id,
+                publisher=safe(facts.publisher) or "azureml",
+                license=facts.license,
+                provider=provider or ExecutionProvider.CPU,
+                device=device,
+                task=facts.task or "chat-completion",
+                file_size_mb=facts.file_size_mb,
+                created_at=facts.created_at,
+                source=AzureSource(facts.uri, facts.detected_region),
+            )
+        )
     return found
 
 

@@ -7,12 +7,21 @@ from urllib.parse import unquote, urlsplit
 
 import msgspec
 
+from cupola.cache.catalog import AzureSource, HubSource
+
 HUB = "https://huggingface.co"
 _PREFIX = "hf:"
 _HOSTS = ("hf.co/", "huggingface.co/")  # as Ollama's users write it
 _OWNER_AND_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}/[A-Za-z0-9][A-Za-z0-9._-]{0,95}"
 _HUB = re.compile(rf"({_OWNER_AND_NAME})(?:@([A-Za-z0-9][\w./-]{{0,199}}))?(?::(.{{1,500}}))?")
 _PAGE = re.compile(rf"/({_OWNER_AND_NAME})(?:/(?:resolve|blob|tree)/([^/]+)(?:/(.+))?)?/?")
+_PIP = "pip:"
+# The version is exact, so that the address means the same tomorrow.
+_REQUIREMENT = re.compile(r"([A-Za-z0-9][\w.-]{0,99}==[\w.!+]{1,60})(?:#(.{1,500}))?", re.ASCII)
+STORAGES = ("s3", "gs", "abfs")
+_OBJECT = re.compile(r"[A-Za-z0-9][\w.@-]*/[^\x00-\x1f]{1,1000}")
+_AZURE = "azureml://registries/"
+_AZURE_MODEL = re.compile(rf"{_AZURE}[\w.-]+/models/[\w.-]+/versions/\d+", re.ASCII)
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _UNSAFE = re.compile(r"[^A-Za-z0-9._]+")
 _MAX_NAME = 100
@@ -52,12 +61,55 @@ class UrlAddress(msgspec.Struct, frozen=True, tag="url"):
         return unquote(urlsplit(self.url).path.rpartition("/")[2])
 
 
-Address = HubAddress | UrlAddress
+class AzureAddress(msgspec.Struct, frozen=True, tag="azure"):
+    """A model of Azure's catalog of Foundry Local. ``region``: where to ask first."""
+
+    uri: str
+    region: str = ""
+
+    def __str__(self) -> str:
+        return self.uri
+
+    @property
+    def name(self) -> str:
+        return self.uri.split("/")[-3]
+
+
+class PipAddress(msgspec.Struct, frozen=True, tag="pip"):
+    """A file or folder inside a wheel of the package index; ``part`` as in ``HubAddress``."""
+
+    requirement: str  # name==version
+    part: str = ""
+
+    def __str__(self) -> str:
+        return f"{_PIP}{self.requirement}" + (f"#{self.part}" if self.part else "")
+
+    @property
+    def name(self) -> str:
+        return self.requirement.partition("==")[0]
+
+
+class StorageAddress(msgspec.Struct, frozen=True, tag="storage"):
+    """A file or folder in object storage. ``path``: the bucket and what follows."""
+
+    scheme: str
+    path: str
+
+    def __str__(self) -> str:
+        return f"{self.scheme}://{self.path}"
+
+    @property
+    def name(self) -> str:
+        return self.path.rstrip("/").rpartition("/")[2]
+
+
+Address = HubAddress | UrlAddress | AzureAddress | PipAddress | StorageAddress
 
 
 def is_address(text: str) -> bool:
     """Whether ``text`` is meant as an address, and not as a model's name."""
-    return text.startswith((_PREFIX, *_HOSTS)) or "://" in text
+    stores = (f"{each}:" for each in STORAGES)
+    return text.startswith((_PREFIX, _PIP, *_HOSTS, *stores)) or "://" in text
 
 
 def is_hub_address(text: str) -> bool:
@@ -82,6 +134,21 @@ def parse_address(text: str) -> Address:
                 "hf:OWNER/NAME:Q4_K_M or hf:OWNER/NAME@REVISION:FILE"
             )
         return HubAddress(found[1], found[2] or "main", found[3] or "")
+    if text.startswith(_PIP):
+        if not (found := _REQUIREMENT.fullmatch(text.removeprefix(_PIP))):
+            raise AddressError(f"'{text}' is no wheel. Write it as pip:NAME==VERSION#FILE")
+        return PipAddress(found[1], found[2] or "")
+    scheme, _, path = text.partition(":")
+    if scheme in STORAGES:
+        path = path.lstrip("/")
+        if not _OBJECT.fullmatch(path):
+            raise AddressError(f"'{text}' is no place. Write it as {scheme}://BUCKET/FOLDER")
+        return StorageAddress(scheme, path)
+    if text.startswith(_AZURE):
+        if not _AZURE_MODEL.fullmatch(text):
+            form = f"{_AZURE}REGISTRY/models/NAME/versions/N"
+            raise AddressError(f"'{text}' is no model of Azure's. Write it as {form}")
+        return AzureAddress(text)
     parts = urlsplit(text)
     secure = parts.scheme == "https" or parts.hostname in _LOOPBACK
     if parts.scheme not in ("http", "https") or not parts.hostname:
@@ -95,6 +162,13 @@ def parse_address(text: str) -> Address:
     if not parts.path.lower().endswith(".gguf"):
         raise AddressError(f"'{text}' is no GGUF file. Files of other kinds are taken from hf:")
     return UrlAddress(text)
+
+
+def address_of(source: HubSource | AzureSource) -> HubAddress | AzureAddress:
+    """Where the files of a catalog's model are."""
+    if isinstance(source, AzureSource):
+        return AzureAddress(source.uri, source.region)
+    return HubAddress(source.repository, source.revision, source.part)
 
 
 def safe(text: str) -> str:

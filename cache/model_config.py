@@ -18,7 +18,9 @@ _DEVICE_SUFFIX = re.compile(
     r"-(generic|cuda|qnn|openvino|trtrtx|tensorrt|vitis|webgpu|dml|int4|w8a8|fp16)-(cpu|gpu|npu)$",
     re.IGNORECASE,
 )
-_ENCODERS = ("bert",)  # types of models that make embeddings
+# By the type of a model that generates no text.
+SPEECH = "whisper"
+_TASKS = {"bert": "embeddings", SPEECH: "automatic-speech-recognition"}
 # By the names that genai_config.json's provider_options have.
 _PROVIDERS = {
     "cpu": (ExecutionProvider.CPU, DeviceType.CPU),
@@ -95,7 +97,7 @@ def as_configured(variant: ModelVariant, config: GenaiConfig) -> ModelVariant:
         variant,
         provider=provider,
         device=device,
-        task="embeddings" if config.model.type in _ENCODERS else variant.task,
+        task=_TASKS.get(config.model.type, variant.task),
         context_length=context,
         max_output_tokens=min(config.search.max_length or context, context),
     )

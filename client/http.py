@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from http.client import HTTPConnection, HTTPException, HTTPResponse
+from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -50,8 +50,7 @@ def open_reply(
     method: str, url: str, path: str, seconds: float | None, body: object = None
 ) -> Iterator[HTTPResponse]:
     """A reply to read from while the block runs. ``body`` is sent as JSON unless it is None."""
-    host, port = address(url)
-    connection = HTTPConnection(host, port, timeout=seconds)
+    connection = _connection(url, seconds)
     try:
         connection.connect()
     except OSError as error:
@@ -75,6 +74,15 @@ def open_reply(
 def address(url: str) -> tuple[str, int]:
     """Host and port of a URL. Raises ValueError."""
     parts = urlsplit(url)
-    if parts.scheme != "http" or not parts.hostname:
+    if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError(f"{url} is not an http URL")
-    return parts.hostname, parts.port or 80
+    return parts.hostname, parts.port or (443 if parts.scheme == "https" else 80)
+
+
+def _connection(url: str, seconds: float | None) -> HTTPConnection:
+    host, port = address(url)
+    if url.startswith("https:"):
+        from cupola.client.certificate import context_for
+
+        return HTTPSConnection(host, port, timeout=seconds, context=context_for(url))
+    return HTTPConnection(host, port, timeout=seconds)

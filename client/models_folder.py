@@ -48,6 +48,11 @@ def choose(home: Home, folder: Path) -> None:
         place.symlink_to(target, target_is_directory=True)
 
 
+def before(home: Home, old: Path) -> Path:
+    """Where the folder ``old``, which was used until now, is now."""
+    return _kept(home.models) if old == home.models and is_chosen(home) else old
+
+
 def forget(home: Home) -> bool:
     """Go back to the data folder's own place; False when it is the one in use."""
     if not is_chosen(home):

@@ -18,6 +18,7 @@ from typing import Any
 from cupola.cache.home import Home
 from cupola.cache.system.local_url import local_url
 from cupola.client import http
+from cupola.client.certificate import context_for
 from cupola.client.errors import ClientError, NoAnswerError
 from cupola.client.local_key import headers_for
 from cupola.client.sse import DONE, EventDecoder
@@ -123,7 +124,10 @@ def chat(
     # An answer may have to wait for other requests and for the model to be loaded: no time limit.
     # The service is on this machine: a proxy of the environment has no part in it.
     headers = headers_for(service.url)
-    client = httpx2.Client(base_url=service.url, timeout=None, trust_env=False, headers=headers)
+    tls = context_for(service.url) if service.url.startswith("https:") else True
+    client = httpx2.Client(
+        base_url=service.url, timeout=None, trust_env=False, headers=headers, verify=tls
+    )
     body = {"model": model, "messages": messages, "stream": True}
     body |= {"stream_options": {"include_usage": True}}
     body |= {key: value for key, value in options.items() if value is not None}

@@ -66,7 +66,8 @@ async def _main(
             tasks.create_task(_beat(commands)),
         ]
         limits = ConnectionLimits.of_this_process()
-        await serve_app(app, client, listeners, stop, config.grace_seconds, limits)
+        tls = (config.certificate, config.private_key) if config.certificate else None
+        await serve_app(app, client, listeners, stop, config.grace_seconds, limits, tls)
         for task in background:
             task.cancel()
 
@@ -100,8 +101,11 @@ async def serve_app(
     stop: asyncio.Event,
     grace: float,
     limits: ConnectionLimits | None = None,
+    tls: tuple[str, str] | None = None,
 ) -> None:
     """Serve ``app`` on ``listeners`` until ``stop``, then end in order. Closes the listeners.
+
+    ``tls``: the files of a certificate and its key; Unix sockets go without.
 
     hypercorn's own grace time does nothing on Python 3.12 and later while a stream is open
     (hypercorn#308), so the streams are ended here.
@@ -110,8 +114,11 @@ async def serve_app(
     setattr(hypercorn.protocol, "H11Protocol", Http1)  # noqa: B010  # mypy knows no such name
     connection = partial(Connection, limits or ConnectionLimits())
     setattr(hypercorn.asyncio.run, "TCPServer", connection)  # noqa: B010  # mypy knows no such name
-    accepting = [listener.detach() for listener in listeners]
-    settings = _hypercorn(accepting, longest_end=grace + 2 * ERROR_SECONDS)
+    local = [each for each in listeners if _is_unix(each)]
+    others = [each.detach() for each in listeners if each not in local]
+    unix = [each.detach() for each in local]
+    accepting = [*others, *unix]
+    settings = _hypercorn(others, unix, longest_end=grace + 2 * ERROR_SECONDS, tls=tls)
 
     async def stop_accepting() -> None:
         await stop.wait()
@@ -145,11 +152,23 @@ async def _stop_accepting(listeners: Sequence[int]) -> None:
         await asyncio.sleep(0)
 
 
-def _hypercorn(listeners: Sequence[int], longest_end: float) -> Config:
+def _is_unix(listener: socket.socket) -> bool:
+    return hasattr(socket, "AF_UNIX") and listener.family is socket.AF_UNIX
+
+
+def _hypercorn(
+    listeners: Sequence[int], unix: Sequence[int], longest_end: float, tls: tuple[str, str] | None
+) -> Config:
     log = logging.getLogger("hypercorn.error")
     log.setLevel(logging.WARNING)
     settings = Config()
     settings.bind = [f"fd://{listener}" for listener in listeners]
+    settings.insecure_bind = [f"fd://{listener}" for listener in unix]
+    if tls is None:
+        settings.bind += settings.insecure_bind
+    else:
+        settings.certfile, settings.keyfile = tls
+        settings.alpn_protocols = ["http/1.1"]
     settings.backlog = 2048
     settings.accesslog = None  # middleware.RequestLog writes it
     settings.errorlog = log

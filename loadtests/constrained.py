@@ -12,7 +12,6 @@ with the tokenizer of the model in ``--folder``.
 from __future__ import annotations
 
 import argparse
-import asyncio
 import json
 import statistics
 import time
@@ -20,10 +19,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from bench import load
-from http_client import loopback
-from workloads import story
 
+from cupola.loadtests.bench.http_target import HttpTarget
+from cupola.loadtests.bench.level import Level
+from cupola.loadtests.bench.target import Amount
+from cupola.loadtests.load.results import Objective, figures
+from cupola.loadtests.load.server import loopback
+from cupola.loadtests.load.workloads import story
 from cupola.scheduler.protocol.messages import Constraint, ConstraintKind
 from cupola.workers.grammar.constraints import Constraints, Matcher
 from cupola.workers.model.model_folder import ModelFolder
@@ -40,6 +42,7 @@ PERSON = {
     "required": ["name", "age", "mood", "tags"],
     "additionalProperties": False,
 }
+OBJECTIVE = Objective(1, 0.2)
 SCHEMA = {"type": "array", "items": PERSON, "minItems": 1000}
 
 
@@ -47,20 +50,20 @@ def throughput(options: argparse.Namespace) -> None:
     free = story(options.max_tokens)
     workloads = {"free": free, "constrained": replace(free, schema=SCHEMA)}
     rounds: dict[str, list[dict[str, float]]] = {name: [] for name in workloads}
+    target = HttpTarget(options.url, model=options.model)
+    level, amount = Level(clients=options.clients), Amount(requests=options.requests)
     for number in range(options.rounds + 1):
         for place, (name, workload) in enumerate(workloads.items()):
             seed = 2 * number + place  # other questions: the prompts of the other kind are cached
-            measured = asyncio.run(
-                load(options.url, options.model, workload, options.clients, options.requests, seed)
-            )
+            turn = target.run(workload, level, amount, seed, lambda _: None)
             if number:  # the first round loads the model and compiles the grammar
-                rounds[name].append(measured.figures())
-    for name, figures in rounds.items():
-        row = {key: statistics.median(one[key] for one in figures) for key in figures[0]}
+                rounds[name].append(figures(turn.records, turn.seconds, OBJECTIVE))
+    for name, found in rounds.items():
+        row = {key: statistics.median(one[key] for one in found) for key in found[0]}
         print(
             f"{options.clients} streams, {name:<11}  {row['tokens_s']:6.1f} tokens/s  "
             f"TTFT p50 {row['ttft_p50_ms']:5.0f} ms  ITL p50 {row['itl_p50_ms']:4.0f} ms  "
-            f"p99 {row['itl_p99_ms']:4.0f} ms  errors {row['errors']:.0f}"
+            f"p99 {row['itl_p99_ms']:4.0f} ms  errors {row['error']:.0f}"
         )
     pairs = zip(rounds["constrained"], rounds["free"], strict=True)
     share = statistics.median(ours["tokens_s"] / theirs["tokens_s"] for ours, theirs in pairs)

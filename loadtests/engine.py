@@ -2,62 +2,37 @@
 
     python loadtests/engine.py FOLDER FOLDER ... --clients 1,16 --rounds 3
 
-The requests are those of bench.py. The folders take turns in every round, and so do the values of
-the setting `reproducible`, if several are given (--reproducible no,always). Printed are medians of
-tokens/s, of a step's time, and of the part of it in which the model does not run.
+The requests are those of ``cupola bench``. The folders take turns in every round, and so do the
+values of the setting `reproducible`, if several are given (--reproducible no,always). Printed are
+medians of tokens/s, of a step's time, and of the part of it in which the model does not run.
 """
 
 from __future__ import annotations
 
 import argparse
-import random
 import statistics
-import time
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
-from workloads import Workload, story
-
-from cupola.cache.catalog import ExecutionProvider
 from cupola.cache.home import Home
-from cupola.scheduler.protocol.messages import Chat, LocalModel, SamplingParams, Work
-from cupola.workers.engine.engine import Engine
-from cupola.workers.loading import EngineOptions, load
+from cupola.loadtests.bench.engine_target import EngineTarget
+from cupola.loadtests.bench.level import Level
+from cupola.loadtests.bench.target import Amount
+from cupola.loadtests.load.workloads import Workload, story
+from cupola.workers.loading import EngineOptions
 
 
-def work(workload: Workload, chance: random.Random, round_: int) -> Work:
-    body = workload.body("", chance, round_)
-    sampling = SamplingParams(
-        max_tokens=body["max_tokens"], temperature=body["temperature"], ignore_eos=True
-    )
-    return Work(Chat(tuple(body["messages"])), sampling)
-
-
-def measure(engine: Engine, workload: Workload, clients: int, requests: int, seed: int) -> dict:
+def measure(
+    target: EngineTarget, workload: Workload, clients: int, requests: int, seed: int
+) -> dict[str, float]:
     """``clients`` apps at once, each asking ``requests`` times, one after the other."""
-    chances = {str(number): random.Random(seed * 10_000 + number) for number in range(clients)}
-    left = dict.fromkeys(chances, requests)
-    tokens, steps, outside = 0, [], []
-    began = time.perf_counter()
-    for client, chance in chances.items():
-        engine.add(client, work(workload, chance, seed))
-    while engine.busy:
-        at = time.perf_counter()
-        outputs = engine.step()
-        for output in outputs:
-            if output.usage is None:
-                continue
-            tokens += output.usage.completion_tokens
-            left[output.request_id] -= 1
-            if left[output.request_id]:
-                engine.add(output.request_id, work(workload, chances[output.request_id], seed))
-        steps.append(time.perf_counter() - at)
-        outside.append(steps[-1] - engine.run_seconds)
+    level, amount = Level(clients=clients), Amount(requests=requests)
+    turn = target.run(workload, level, amount, seed, lambda _: None)
     return {
-        "tokens_s": tokens / (time.perf_counter() - began),
-        "step_ms": statistics.median(steps) * 1e3,
-        "outside_ms": statistics.median(outside) * 1e3,
+        "tokens_s": sum(record.tokens for record in turn.records) / turn.seconds,
+        "step_ms": statistics.median(target.steps) * 1e3,
+        "outside_ms": statistics.median(target.outside) * 1e3,
     }
 
 
@@ -73,12 +48,11 @@ def main() -> None:
     )
     engines = {}
     for folder, which in product(options.folders, options.reproducible.split(",")):
-        model = LocalModel(folder.name, str(folder), ExecutionProvider.CPU)
-        engine = load(model, replace(settings, reproducible=which))
+        engine = EngineTarget(folder, replace(settings, reproducible=which))
         measure(engine, workload, clients=2, requests=1, seed=0)
         engines[f"{folder.name}, {which}"] = engine
     for clients in map(int, options.clients.split(",")):
-        rounds: dict[str, list[dict]] = {name: [] for name in engines}
+        rounds: dict[str, list[dict[str, float]]] = {name: [] for name in engines}
         for number in range(1, options.rounds + 1):
             for name, engine in engines.items():
                 rounds[name].append(measure(engine, workload, clients, options.requests, number))
@@ -107,7 +81,11 @@ def arguments() -> argparse.Namespace:
         "--home", type=lambda path: Home(Path(path)), help="the data folder; without it no lanes"
     )
     parser.add_argument(
-        "--shared-prefix", nargs="?", const="new", choices=["new", "known"], help="as of bench.py"
+        "--shared-prefix",
+        nargs="?",
+        const="new",
+        choices=["new", "known"],
+        help="as of bench",
     )
     parser.add_argument("--prompt-words", type=int, default=0, help="long prompts that all differ")
     return parser.parse_args()

@@ -16,13 +16,8 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import os
 import random
 import re
-import signal
-import socket
-import subprocess
-import sys
 import tempfile
 import time
 from collections import Counter
@@ -31,11 +26,12 @@ from pathlib import Path
 
 import httpx2
 import psutil
-from reading import Reading
-from workloads import WORDS
+
+from cupola.loadtests.host.own_service import OwnService
+from cupola.loadtests.load.reading import Reading
+from cupola.loadtests.load.workloads import WORDS
 
 MODEL = "smollm2-135m"
-READY_SECONDS = 600
 SCHEMA = {"type": "object", "properties": {"name": {"type": "string"}}, "required": ["name"]}
 
 
@@ -89,7 +85,7 @@ class Apps:
         return await self._read(self._body(stream=True), pause=0.2)
 
     async def long(self) -> str:
-        return await self._read(self._body(words=self._chance.randrange(200, 1500), stream=True))
+        return await self._read(self._body(self._chance.randrange(200, 1500), stream=True))
 
     async def leaves(self) -> str:
         """Leaves after a few pieces, or while the prompt is read."""
@@ -113,7 +109,7 @@ class Apps:
         fields: dict[str, object] = self._chance.choice(
             [{"temperature": 9}, {"model": "none"}, {"messages": []}, {"n": 0}]
         )
-        return _ended(await self._client.post("/v1/chat/completions", json=self._body(**fields)))
+        return _ended(await self._client.post("/v1/chat/completions", json=self._body() | fields))
 
     async def unloads(self) -> str:
         return _ended(await self._client.get(f"/openai/unload/{MODEL}"))
@@ -140,31 +136,8 @@ def _ended(answer: httpx2.Response) -> str:
     return "answered"
 
 
-class Service:
-    """A service of our own."""
-
-    def __init__(self, home: Path) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
-        self.url = f"http://127.0.0.1:{port}"
-        settings = {"CUPOLA_HOME": str(home), "CUPOLA_PORT": str(port)}
-        self._log = (home / "soak.log").open("wb")
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "cupola.service"],
-            env=os.environ | settings,
-            stdout=self._log,
-            stderr=subprocess.STDOUT,
-        )
-
-    def wait_until_ready(self) -> None:
-        end = time.monotonic() + READY_SECONDS
-        while time.monotonic() < end:
-            with contextlib.suppress(httpx2.HTTPError):
-                if httpx2.get(f"{self.url}/ready", timeout=5).is_success:
-                    return
-            time.sleep(0.5)
-        raise SystemExit(f"the service is not ready after {READY_SECONDS} s; see {self._log.name}")
+class Service(OwnService):
+    """With what the soak looks at and does to it."""
 
     def children(self) -> list[psutil.Process]:
         return psutil.Process(self.process.pid).children(recursive=True)
@@ -185,14 +158,13 @@ class Service:
     def counted(self) -> dict[str, int]:
         """What the service counted, by outcome."""
         text = httpx2.get(f"{self.url}/metrics", timeout=10).text
-        found = re.findall(r'cupola_requests_total\{outcome="(\w+)"\} (\d+)', text)
-        return {outcome: int(count) for outcome, count in found}
+        found = re.findall(r'cupola_requests_total\{outcome="(\w+)"\} ([\d.e+]+)', text)
+        return {outcome: round(float(count)) for outcome, count in found}
 
-    def stop(self) -> list[psutil.Process]:
+    def orphans(self) -> list[psutil.Process]:
         """Stop it. Returns its processes that are still there."""
         ours = self.children()
-        self.process.send_signal(signal.SIGTERM)
-        self.process.wait(60)
+        self.stop()
         return psutil.wait_procs(ours, timeout=10)[1]
 
 
@@ -242,7 +214,8 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as made:
         before = set(Path(tempfile.gettempdir()).glob("cupola-*"))
-        service = Service(options.home or Path(made))
+        home = options.home or Path(made)
+        service = Service(home, home)
         try:
             service.wait_until_ready()
             counts = soak(service, options.minutes * 60, options.apps, options.kills, options.seed)
@@ -250,7 +223,7 @@ def main() -> None:
             time.sleep(2)
             counted = service.counted()
         finally:
-            orphans = service.stop()
+            orphans = service.orphans()
         print("How the requests ended:")
         account.print()
         print(f"Open: {account.open}. Counted by the service: {counted}")

@@ -45,12 +45,14 @@ class Broker:
         while True:
             self.commands.beat()
             self.poller.poll(self._timeout_ms())
+            began = time.monotonic()
             for line in self.commands.read():
                 if line == "stop":
                     return
                 self._on_command(line)
             self._receive_all()
             self._send(self.scheduler.tick(time.monotonic()))
+            self.scheduler.measurements.turn(time.monotonic() - began)
 
     def _on_command(self, line: str) -> None:
         verb, _, name = line.partition(" ")
@@ -61,12 +63,16 @@ class Broker:
     def _receive_all(self) -> None:
         while True:
             try:
-                peer, frame = self.peers.recv_multipart(zmq.NOBLOCK)
-                message = decode_to_scheduler(frame)
+                peer, *frames = self.peers.recv_multipart(zmq.NOBLOCK)
             except zmq.Again:
                 return
+            try:
+                [frame] = frames
+                message = decode_to_scheduler(frame)
             except ValueError as error:
-                logger.warning("dropped a frame: %s", error)
+                self.scheduler.malformed()
+                name = peer.decode(errors="backslashreplace")
+                logger.warning("dropped a frame of %s: %s", name, error)
                 continue
             if isinstance(message, Ready):
                 logger.info("worker %s joined", message.name)

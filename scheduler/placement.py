@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 
+from cupola.cache.catalog import ExecutionProvider
 from cupola.scheduler.records import Request, Worker
 
 Apart = Callable[[Request], str]  # see ``Suspicion.kept_apart``
@@ -17,10 +18,10 @@ class Placement:
         self._apart = apart
         self._reserved: set[Worker] = set()
 
-    @property
-    def full(self) -> bool:
-        """Whether no worker takes another request."""
-        return not any(w.free > 0 and w not in self._reserved for w in self._workers)
+    def is_full(self, provider: ExecutionProvider) -> bool:
+        """Whether no worker of this provider takes another request."""
+        those = (w for w in self._workers if w.provider is provider and w not in self._reserved)
+        return not any(worker.free > 0 for worker in those)
 
     def place(self, request: Request) -> Worker | None:
         """The worker to use: the least loaded that holds the model, else the least loaded.
@@ -31,10 +32,14 @@ class Placement:
         """
         provider, wanted = request.model.provider, self._apart(request)
         possible = [w for w in self._workers if w.provider is provider and w not in self._reserved]
-        able = [w for w in possible if w.free > 0 and self._admits(w, wanted)]
+        able = [w for w in possible if self._has_room(w, request) and self._admits(w, wanted)]
         if not able and wanted and possible:
             self._reserved.add(min(possible, key=lambda w: (not self._kept(w), len(w.running))))
         return max(able, key=lambda w: (request.model.id in w.holds, w.free), default=None)
+
+    @staticmethod
+    def _has_room(worker: Worker, request: Request) -> bool:
+        return worker.room_for(request.client) > 0
 
     def _admits(self, worker: Worker, wanted: str) -> bool:
         """Whether the worker may run a request that is kept apart as ``wanted``."""

@@ -34,6 +34,7 @@ def main() -> int:
 
     home = Home(settings.home)
     try:
+        exposure.check_certificate(settings)
         keys = exposure.keys(settings, home)
         lock = home_lock.take(home)  # held until this process ends
         found = [listen(settings.host, settings.port)]
@@ -49,9 +50,9 @@ def main() -> int:
         return 1
     for problem in filter(None, (each.problem for each in found)):
         told.warn(problem)
-    address = found[0].url
+    address = found[0].url(settings.tls_certificate)
     try:
-        daemon_file.write(home.daemon_file, address)
+        daemon_file.write(home.daemon_file, address, settings.tls_certificate)
         keys += exposure.local_key(settings, home, address)
     except OSError as error:
         reason = f"cannot write {home.daemon_file}: {error.strerror or error}"

@@ -106,6 +106,7 @@ def build_supervisor(
     policy = SchedulerPolicy(
         workers={worker.name: worker.provider for worker in workers},
         queue_limit=settings.queue_limit,
+        queue_tokens=settings.queue_tokens,
         queue_timeout=settings.queue_timeout,
     )
     level = settings.log_level
@@ -130,7 +131,10 @@ def build_supervisor(
         keys_demanded=exposure.demands_keys(settings),
         keys=tuple(keys),
         gateways=settings.gateways,
+        certificate=settings.tls_certificate,
+        private_key=settings.tls_key or settings.tls_certificate,
         stored_responses=settings.stored_responses,
+        stored_response_bytes=settings.stored_response_mb * 1024 * 1024,
         separate_tenants=settings.tenants == "keys",
     )
     return Supervisor(
@@ -156,7 +160,7 @@ def build_supervisor(
             )
             for number in range(settings.gateways)
         ],
-        ready=lambda: told.ready(url(listener), settings.model),
+        ready=lambda: told.ready(url(listener, gateway.certificate), settings.model),
         patience=patience(settings.stall_seconds),
         each_turn=_log_keeper(home.logs),
     )
@@ -195,6 +199,7 @@ def worker_configs(
     engine = EngineOptions(
         backend=settings.backend,
         slots=0 if settings.slots == AUTO else int(settings.slots),
+        spare_slots=settings.spare_slots,
         step_tokens=settings.step_tokens,
         itl_seconds=settings.itl_ms / 1000,
         kv_bytes=settings.kv_memory_mb * 1024 * 1024 or free // 2,

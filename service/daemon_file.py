@@ -9,11 +9,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 
-def write(path: Path, url: str) -> None:
-    """Announce this process as the service at ``url``. Replaces the file. Raises OSError."""
+def write(path: Path, url: str, certificate: str = "") -> None:
+    """Announce this process as the service at ``url``. Replaces the file. Raises OSError.
+
+    ``certificate``: the file by which clients of this machine know the service.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     started = datetime.now(UTC).isoformat()
-    text = json.dumps({"web_urls": [url], "pid": os.getpid(), "started_at": started})
+    record = {"web_urls": [url], "pid": os.getpid(), "started_at": started}
+    text = json.dumps(record | ({"certificate": certificate} if certificate else {}))
     temporary = path.with_name(f"{path.name}.{os.getpid()}")
     try:
         temporary.write_text(text + "\n", "utf-8")

@@ -68,3 +68,24 @@ def local_key(settings: Settings, home: Home, url: str) -> list[ApiKey]:
 
 def remove_local_key(home: Home) -> None:
     Path(home.local_key).unlink(missing_ok=True)
+
+
+def check_certificate(settings: Settings) -> None:
+    """Raises ExposedError where TLS is wanted and cannot be had."""
+    certificate, key = settings.tls_certificate, settings.tls_key
+    if not certificate and not key:
+        return
+    if not certificate:
+        raise ExposedError("tls_key needs tls_certificate as well")
+    import ssl
+
+    def no_password() -> str:
+        raise ExposedError("the private key of tls_key has a password; remove it from the file")
+
+    try:
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.load_cert_chain(certificate, key or None, no_password)
+    except OSError as error:  # also ssl.SSLError
+        raise ExposedError(
+            f"tls_certificate and tls_key cannot be used: {error.strerror or error}"
+        ) from None

@@ -27,10 +27,9 @@ class Listeners:
     sockets: tuple[socket.socket, ...]
     problem: str = ""
 
-    @property
-    def url(self) -> str:
+    def url(self, certificate: str = "") -> str:
         """The address for people and clients on this machine: the first socket's."""
-        return url(self.sockets[0])
+        return url(self.sockets[0], certificate)
 
 
 def listen(host: str, port: int, setting: str = "--port") -> Listeners:
@@ -55,10 +54,10 @@ def listen(host: str, port: int, setting: str = "--port") -> Listeners:
     raise PortError(f"no port is free on both {_IPV4} and {_IPV6}; choose one with {setting}")
 
 
-def url(sock: socket.socket) -> str:
-    """The address for people and clients on this machine."""
+def url(sock: socket.socket, certificate: str = "") -> str:
+    """The address for people and clients on this machine. With a ``certificate`` it is https."""
     host, port = sock.getsockname()[:2]
-    return local_url(host, port)
+    return local_url(host, port, "https" if certificate else "http")
 
 
 def _listen(host: str, port: int, setting: str) -> socket.socket:

@@ -23,7 +23,7 @@ from cupola.service.setting_texts import allowed, flag, variable
 from cupola.service.settings import PREFIX, Settings, SettingsError
 
 DEFAULT = "default"
-PATHS = {"home", "uds"}
+PATHS = {"home", "uds", "tls_certificate", "tls_key"}
 # Variables of the same prefix that are not settings: for the tests, for comparing with peers, and
 # keys, which no list of the settings may show.
 _NO_SETTING = re.compile(r"CUPOLA_(TESTS?_.*|PEERS|API_KEY|ADMIN_KEY)")

@@ -62,6 +62,16 @@ class Settings(BaseSettings):
         description="The path of a Unix socket to listen on as well. Only programs of the same "
         "user can connect to it. Empty: none.",
     )
+    tls_certificate: Annotated[SocketPath, Group.NETWORK] = Field(
+        default="",
+        description="The file of a certificate for TLS, in PEM form, with those of its issuers. "
+        "The service then speaks https only, except on the Unix socket. Empty: no TLS.",
+    )
+    tls_key: Annotated[SocketPath, Group.NETWORK] = Field(
+        default="",
+        description="The file of the certificate's private key, in PEM form and without a "
+        "password. Empty: it is in the certificate's file.",
+    )
     ollama_port: Annotated[int, Group.NETWORK] = Field(
         default=0,
         ge=0,
@@ -118,8 +128,8 @@ class Settings(BaseSettings):
     )
     catalogs: Annotated[Names, Group.MODELS] = Field(
         default="",
-        description="Catalogs beside the built-in one: files and https: addresses, "
-        "separated by commas. Their form is in docs/models.md; "
+        description="Catalogs beside the built-in one: files, addresses, and 'azure' for Foundry "
+        "Local's. Commas separate them. Their form is in docs/models.md; "
         "'cupola model list --refresh' fetches those on servers.",
     )
     aliases: Annotated[Aliases, Group.MODELS] = Field(
@@ -127,12 +137,25 @@ class Settings(BaseSettings):
         description="More names for models, such as 'gpt-4o-mini=qwen2.5-1.5b', separated by "
         "commas. In the settings file they are a table: [aliases].",
     )
+    download_rate_mb: Annotated[float, Group.MODELS] = Field(
+        default=0,
+        ge=0,
+        description="The most that a download loads, in MB a second. What pip loads is not "
+        "limited. 0: no limit.",
+    )
     stored_responses: Annotated[int, Group.MODELS] = Field(
         default=1000,
         ge=0,
         le=1_000_000,
         description="The number of answers of /v1/responses that are stored. An answer is stored "
-        "for 30 days. 0: none.",
+        "for 30 days. Where keys are needed, each key has this number. 0: none.",
+    )
+    stored_response_mb: Annotated[int, Group.MODELS] = Field(
+        default=256,
+        ge=1,
+        le=1_000_000,
+        description="The size of the stored answers, in MB. The oldest make room for new ones. "
+        "Where keys are needed, each key has this size.",
     )
 
     workers: Annotated[Workers, Group.ENGINE] = Field(
@@ -152,6 +175,13 @@ class Settings(BaseSettings):
         "More slots raise the throughput and make each answer slower. 'auto' begins with 16 for "
         "each model and learns from the time of steps how many keep the pace that itl_ms asks "
         "for, up to 128. It stays at 16 on GPUs, with onnxruntime-genai and with kv_cache 'int8'.",
+    )
+    spare_slots: Annotated[int, Group.ENGINE] = Field(
+        default=2,
+        ge=0,
+        le=64,
+        description="Further slots of a worker, for clients that run nothing there. A client that "
+        "sends one request need not wait behind another that sends many. 0: none.",
     )
     context: Annotated[int, Group.ENGINE] = Field(
         default=0,
@@ -179,7 +209,15 @@ class Settings(BaseSettings):
         ge=0,
         le=1_000_000,
         description="The number of requests that may wait. Further requests are refused with "
-        "status 503.",
+        "status 503. A client that has four times as many waiting as there are places left is "
+        "refused with status 429.",
+    )
+    queue_tokens: Annotated[int, Group.ENGINE] = Field(
+        default=1_000_000,
+        ge=0,
+        le=1_000_000_000,
+        description="The number of prompt tokens that may wait, at about four bytes each. Further "
+        "requests are refused as with queue_limit. 0: any number.",
     )
     queue_timeout: Annotated[float, Group.ENGINE] = Field(
         default=300,

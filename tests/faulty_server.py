@@ -21,6 +21,12 @@ class Request(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server: _Server
 
+    body = b""
+
+    def do_POST(self) -> None:
+        self.body = self.rfile.read(int(self.headers["Content-Length"]))
+        self.do_GET()
+
     def do_GET(self) -> None:
         site = self.server.site
         site.requests.append((self.path, dict(self.headers)))
@@ -148,6 +154,16 @@ def cut_after(count: int) -> Fault:
         request.answer(206 if request.wanted else 200, headers, part[:count])
         request.close_connection = True
         return True
+
+    return fault
+
+
+def cut_blob(content: bytes, count: int) -> Fault:
+    """Hangs up after ``count`` bytes of ``content``, which no path of the site has."""
+
+    def fault(request: Request) -> bool:
+        request.server.site.files[request.path] = content
+        return cut_after(count)(request)
 
     return fault
 

@@ -9,7 +9,7 @@ from functools import cache, cached_property
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-PACKAGES = ("cache", "scheduler", "workers", "gateway", "service", "client")
+PACKAGES = ("cache", "scheduler", "workers", "gateway", "service", "loadtests", "client")
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ def ours() -> list[Import]:
 
 def everyones() -> list[Import]:
     """Those of the tests as well."""
-    return ours() + imports(sources("tests", "loadtests"))
+    return ours() + imports(sources("tests"))
 
 
 @cache  # reading all files takes longer than most tests

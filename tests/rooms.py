@@ -16,7 +16,7 @@ PICTURE = Path(__file__).parent.parent / "docs" / "rooms.svg"
 ORDER = {
     "gateway": """
         .
-        foundry operations tokens
+        decisions foundry operations ranking tokens
         openai/responses
         anthropic ollama openai
         openai/body
@@ -30,8 +30,8 @@ ORDER = {
     """,
     "workers": """
         .
-        encoder engine
-        decisions speculation
+        encoder engine speech
+        decisions planning speculation
         run
         kv
         graph sampling
@@ -41,6 +41,7 @@ ORDER = {
     "cache": """
         install
         disk
+        convert/whisper
         convert remote
         convert/graph convert/tokenizer
         convert/quantization
@@ -52,10 +53,12 @@ ORDER = {
     """,
     "scheduler": """
         .
+        waiting
         protocol
     """,
     "client": """
         commands
+        commands/measure
         commands/models
         commands/service
         commands/common
@@ -66,6 +69,14 @@ ORDER = {
     "service": """
         .
         output
+    """,
+    "loadtests": """
+        .
+        users
+        simulate tune
+        bench
+        host report
+        load
     """,
 }
 
@@ -81,6 +92,7 @@ class Package(NamedTuple):
 # From left to right: each may import those to its right.
 PACKAGES = (
     Package("client", "SDK and commands", "HTTP, daemon"),
+    Package("loadtests", "load, bench, tuning", "soak, engine, variants"),
     Package("service", "settings, supervisor", "composition"),
     Package("gateway", "HTTP: no model, no queue", "app, server, apis"),
     Package("workers", "one process a device", "main, worker, loading"),
@@ -94,7 +106,7 @@ _FIRST_ROW, _ROW, _ROOM = 84, 38, 30
 _LONG = 13  # letters: two names of a level stand side by side if both are shorter
 
 _HEAD = """\
-<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 1180 {height}" \
+<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" \
 font-family="system-ui, sans-serif" font-size="13">
   <title>The packages and their folders: imports go to the right and down</title>
   <style>
@@ -108,10 +120,10 @@ font-family="system-ui, sans-serif" font-size="13">
   </style>
   <defs><marker id="tip" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="8" markerHeight="8" \
 orient="auto"><path d="M0 0 8 4 0 8z" fill="#57606a"/></marker></defs>
-  <rect width="1180" height="{height}" fill="#ffffff"/>
-  <path class="wire" d="M14 20 H1166"/><text class="small" x="18" y="14">A package may import \
-those to its right. Two exceptions: gateway imports nothing of workers, client only the settings \
-of service.</text>
+  <rect width="{width}" height="{height}" fill="#ffffff"/>
+  <path class="wire" d="M14 20 H{end}"/><text class="small" x="18" y="14">A package may import \
+those to its right. Exceptions: gateway imports nothing of workers, loadtests nothing of service \
+and gateway, client only the settings of service.</text>
 """
 _FOOT = """\
   <text class="small" x="18" y="{y}">Within a package, imports go down. \
@@ -134,7 +146,8 @@ def drawn() -> str:
     rows = {package.name: list(_rows(package.name)) for package in PACKAGES}
     tall = _FIRST_ROW - _TOP + _ROW * max(map(len, rows.values())) + 6
     height = _TOP + tall + 34
-    parts = [_HEAD.format(height=height)]
+    end = _LEFT + (_WIDTH + _GAP) * len(PACKAGES) - _GAP
+    parts = [_HEAD.format(height=height, width=end + _LEFT, end=end)]
     for number, package in enumerate(PACKAGES):
         x = _LEFT + (_WIDTH + _GAP) * number
         parts.append(

@@ -18,10 +18,11 @@ import pytest
 
 from tests.imports import ROOT, imports
 
-NOT_PACKAGES = {"tests", "loadtests", "docs"}
+NOT_PACKAGES = {"tests", "docs"}
+WITH_EXTRA = "loadtests/users/"  # needs the extra ``loadtest``
 
 # Programs that run in an environment of their own, or by hand: their docstrings say what they need.
-APART = re.compile(r"/programs/|/make_\w+\.py$")
+APART = re.compile(r"/programs/|/make_\w+\.py$|/host/\w+_peer\.py$")
 
 
 def checkout_files() -> list[Path]:
@@ -72,8 +73,7 @@ def imported(paths: Iterable[Path]) -> set[str]:
         # A script imports the script beside it.
         if not each.relative and not (ROOT / each.file).with_name(f"{each.top}.py").is_file()
     }
-    scripts = {path.stem for path in (ROOT / "loadtests").glob("*.py")}  # on the tests' path
-    return found - set(sys.stdlib_module_names) - {"cupola", "tests"} - scripts
+    return found - set(sys.stdlib_module_names) - {"cupola", "tests"}
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +100,7 @@ def test_every_package_is_listed(files: list[Path]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("folders", "extra"), [(None, ""), (("tests", "docs"), "test"), (("loadtests",), "loadtest")]
+    ("folders", "extra"), [(None, ""), (("tests", "docs"), "test"), ((WITH_EXTRA,), "loadtest")]
 )
 def test_what_is_imported_is_declared(
     folders: tuple[str, ...] | None, extra: str, files: list[Path]
@@ -115,7 +115,11 @@ def test_what_is_imported_is_declared(
         for path in files
         if path.suffix == ".py"
         and not APART.search(path.as_posix())
-        and (path.parts[0] in folders if folders else path.parts[0] not in NOT_PACKAGES)
+        and (
+            path.as_posix().startswith(folders)
+            if folders
+            else path.parts[0] not in NOT_PACKAGES and not path.as_posix().startswith(WITH_EXTRA)
+        )
     ]
     assert paths
     undeclared = {
@@ -129,7 +133,11 @@ def test_what_is_imported_is_declared(
 
 def test_what_is_declared_is_imported(files: list[Path]) -> None:
     names = imported(
-        path for path in files if path.suffix == ".py" and path.parts[0] not in NOT_PACKAGES
+        path
+        for path in files
+        if path.suffix == ".py"
+        and path.parts[0] not in NOT_PACKAGES
+        and not APART.search(path.as_posix())
     )
     providers = packages_distributions()
     used = {spelling(each) for name in names for each in providers.get(name, [])}
@@ -153,7 +161,7 @@ def test_the_wheel_holds_every_module_and_no_other(files: list[Path], wheel: Pat
         f"cupola/{path.as_posix()}"
         for path in files
         if ".".join(path.parent.parts) in folders
-        and (path.suffix == ".py" or path.name in {"py.typed", "catalog.json"})
+        and (path.suffix == ".py" or path.name in {"py.typed", "catalog.json", "alice.txt"})
     }
     with zipfile.ZipFile(wheel) as archive:
         inside = set(archive.namelist())
@@ -170,7 +178,7 @@ def test_an_installed_wheel_works_outside_the_checkout(wheel: Path, tmp_path: Pa
         modules = [
             name.removesuffix(".py").replace("/", ".").removesuffix(".__init__")
             for name in archive.namelist()
-            if name.endswith(".py")
+            if name.endswith(".py") and not APART.search(name) and WITH_EXTRA not in name
         ]
     # -S keeps the editable install away: only the wheel can provide `cupola`.
     code = f"""

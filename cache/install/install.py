@@ -5,11 +5,19 @@ The heavy libraries (onnx, gguf, numpy) are imported only when a model is really
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import msgspec
 
-from cupola.cache.catalog import BUILT_IN, Catalog, HubSource, ModelVariant, WheelSource
+from cupola.cache.catalog import (
+    BUILT_IN,
+    AzureSource,
+    Catalog,
+    HubSource,
+    ModelVariant,
+    WheelSource,
+)
 from cupola.cache.errors import NoSourceError
 from cupola.cache.home import Home
 from cupola.cache.install.building import (
@@ -18,6 +26,7 @@ from cupola.cache.install.building import (
     need_room,
     one_of_this_name,
     room_for,
+    room_for_floats,
     room_of_model,
 )
 from cupola.cache.install.fetch import fetch, sha256_of
@@ -58,20 +67,21 @@ def install(
                 weights = fetch(source, folder, shared)
                 convert_into_place(weights, folder, variant, source.sha256, home, shared)
         else:
-            _install_from_hub(source, variant, home, shared)
+            _install_from_address(source, variant, home, shared)
     return ModelCache(home).find(variant.id)
 
 
-def _install_from_hub(
-    source: HubSource, variant: ModelVariant, home: Home, progress: Progress
+def _install_from_address(
+    source: HubSource | AzureSource, variant: ModelVariant, home: Home, progress: Progress
 ) -> None:
     from cupola.cache.install.adopt import adopt
     from cupola.cache.install.fetch_address import fetched, look_up
-    from cupola.cache.model_address import HubAddress
+    from cupola.cache.model_address import address_of
 
-    offer = look_up(HubAddress(source.repository, source.revision, source.part))
+    offer = look_up(address_of(source))
     offer.check_family()
-    with fetched(offer, home, progress, room_for(variant, offer.size)) as folder:
+    room = offer.size if offer.kind == "genai" else room_for(variant, offer.size)
+    with fetched(offer, home, progress, room) as folder:
         if offer.kind == "genai":
             adopt(folder, variant, home, offer.note)
         else:
@@ -114,10 +124,13 @@ def import_as(
     home: Home,
     progress: Progress = silent,
     note: SourceNote | None = None,
+    *,
+    room: int | None = None,
 ) -> CachedModel:
     """Makes ``variant`` of the file ``path``. Its version is the next one that is free.
 
-    ``note``: where the file came from. Raises CacheError, OSError.
+    ``note``: where the file came from. ``room``: bytes on the disk that it takes, where the file
+    does not say it. Raises CacheError, OSError.
     """
     with one_of_this_name(variant, home, progress) as shared:
         same_name = [
@@ -130,10 +143,43 @@ def import_as(
                 return model
         newest = max((model.variant.version for model in same_name), default=0)
         variant = msgspec.structs.replace(variant, id=f"{variant.name}:{newest + 1}")
-        need_room(home, room_for(variant, path.stat().st_size))
+        need_room(home, room_for(variant, path.stat().st_size) if room is None else room)
         with staging(home) as folder:
             convert_into_place(path, folder, variant, digest, home, shared, note)
     return ModelCache(home).find(variant.id)
+
+
+def import_decoder(
+    config: Path,
+    variant: ModelVariant,
+    home: Home,
+    progress: Progress = silent,
+    *,
+    digest: str = "",
+    bits: int | None = None,
+    note: SourceNote | None = None,
+) -> CachedModel:
+    """Makes a model of the safetensors beside ``config``, a config.json, which stay as they are.
+
+    ``digest``: of all weights, if it is known. ``bits``: of most weights; None: 8. Raises
+    CacheError, OSError.
+    """
+    from cupola.cache.convert.sources import open_folder, weight_files
+
+    files = weight_files(config.parent)
+    open_folder(config.parent)  # what cannot be converted is found before gigabytes are read
+    if not digest:
+        digests = [sha256_of(file, progress) for file in files]
+        digest = hashlib.sha256("".join(digests).encode()).hexdigest()
+    variant = with_precision(variant, _PRECISIONS[bits or 8])
+    room = room_for_floats(sum(file.stat().st_size for file in files))
+    return import_as(config, variant, digest, home, progress, note, room=room)
+
+
+def with_precision(variant: ModelVariant, precision: Precision) -> ModelVariant:
+    """The variant of the same model whose weights have another precision."""
+    name = f"{variant.alias}-{_KINDS[precision]}-cpu:1"
+    return msgspec.structs.replace(variant, id=name, precision=precision)
 
 
 def described(
@@ -154,7 +200,7 @@ def described(
 def describe(path: Path, alias: str | None, bits: int | None = None) -> ModelVariant:
     """What the file says about itself. Raises ModelFileError when it is no GGUF."""
     from cupola.cache.convert.formats.gguf_file import GgufFile
-    from cupola.cache.convert.stored_precision import stored_precision
+    from cupola.cache.convert.sources import stored_precision
 
     gguf = GgufFile(path)
     precision = _PRECISIONS[bits] if bits else stored_precision(gguf)

@@ -11,24 +11,22 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 from urllib.parse import quote, urlencode
 
-import anyio
 import httpx2
 import msgspec
 
 from cupola.cache.errors import DeniedError, FetchError, NotFoundError
 from cupola.cache.model_address import HUB, HubAddress
 from cupola.cache.remote import retry
-from cupola.cache.remote.http_client import misled, new_client, refused, server_of, unreachable
+from cupola.cache.remote.asking import ask
+from cupola.cache.remote.http_client import new_client, refused, server_of
 from cupola.cache.remote.hub_files import HubFile
 from cupola.cache.remote.remote_file import RemoteFile
 
 _SEARCH_ATTEMPTS = 2  # somebody waits for the list, and the catalog has an answer already
-_MAX_ANSWER = 32 << 20  # bytes
 _MAX_FILES = 20_000
 _MAX_PAGES = 200
 T = TypeVar("T")
@@ -43,6 +41,7 @@ class Repository(msgspec.Struct, frozen=True):
     license: str = ""
     architecture: str = ""  # of its GGUF files, as far as the hub has read them
     files: tuple[HubFile, ...] = ()
+    model_type: str = ""  # of its config.json
 
 
 class Found(msgspec.Struct, frozen=True):
@@ -62,10 +61,15 @@ class _Gguf(msgspec.Struct):
     architecture: str = ""
 
 
+class _Config(msgspec.Struct):
+    model_type: str = ""
+
+
 class _Info(msgspec.Struct):
     sha: str
     tags: tuple[str, ...] = ()
     gguf: _Gguf | None = None
+    config: _Config | None = None
 
 
 class _Lfs(msgspec.Struct):
@@ -112,10 +116,9 @@ class Hub:
             for entry in entries
             if entry.type == "file" and entry.path.isprintable()
         )
-        architecture = info.gguf.architecture if info.gguf else ""
-        if not architecture.isprintable():
-            architecture = ""
-        return Repository(name, info.sha, _license(info.tags), architecture, files)
+        architecture = _printable(info.gguf.architecture if info.gguf else "")
+        model_type = _printable(info.config.model_type if info.config else "")
+        return Repository(name, info.sha, _license(info.tags), architecture, files, model_type)
 
     async def search(self, words: str, limit: int = 20) -> list[Found]:
         """Repositories with GGUF or ONNX files whose names have the words, most loaded first."""
@@ -154,27 +157,10 @@ class Hub:
         attempts: int = retry.ATTEMPTS,
     ) -> tuple[T, str]:
         """The answer as ``kind``, and the URL of the next page."""
-        for attempt in range(1, attempts + 1):
-            headers: Mapping[str, str] = {}
-            try:
-                async with client.stream("GET", url, headers=self.headers) as response:
-                    if response.status_code == 200:
-                        content = await _read(response, what)
-                        return _decode(content, url, what, kind), _next(response, self.endpoint)
-                    error = self._refused(response, what)
-                if not retry.is_temporary(response.status_code):
-                    raise error
-                headers = response.headers
-            except (httpx2.UnsupportedProtocol, httpx2.TooManyRedirects) as failure:
-                raise misled(url, what, failure) from None
-            except httpx2.RequestError as failure:
-                error = unreachable(url, what, failure)
-            seconds = retry.wait_seconds(attempt, headers, datetime.now(UTC))
-            if seconds > retry.LONGEST_WAIT:
-                break
-            if attempt < attempts:
-                await anyio.sleep(seconds)
-        raise error
+        content, response = await ask(
+            client, url, what, headers=self.headers, refusal=self._refused, attempts=attempts
+        )
+        return _decode(content, url, what, kind), _next(response, self.endpoint)
 
     def _refused(self, response: httpx2.Response, what: str) -> FetchError:
         """The hub answers 401 both for what is not there and for what is not for everybody."""
@@ -219,17 +205,6 @@ def token(environment: Mapping[str, str] = os.environ) -> str:
         return ""
 
 
-async def _read(response: httpx2.Response, what: str) -> bytes:
-    """The body, of which no more is kept in memory than an answer may have."""
-    content = bytearray()
-    async for data in response.aiter_bytes():
-        content += data
-        if len(content) > _MAX_ANSWER:
-            server = server_of(str(response.request.url))
-            raise FetchError(f"{server} answers more than {_MAX_ANSWER} bytes about {what}")
-    return bytes(content)
-
-
 def _decode(content: bytes, url: str, what: str, kind: type[T]) -> T:
     try:
         return msgspec.json.decode(content, type=kind)
@@ -249,6 +224,10 @@ def _hub_file(entry: _Entry) -> HubFile:
     if entry.lfs is not None:
         return HubFile(entry.path, entry.lfs.size, sha256=entry.lfs.oid)
     return HubFile(entry.path, entry.size, git_sha1=entry.oid)
+
+
+def _printable(text: str) -> str:
+    return text if text.isprintable() else ""
 
 
 def _license(tags: Sequence[str]) -> str:

@@ -23,6 +23,7 @@ class _Note(msgspec.Struct):
     size: int
     sha256: str
     git_sha1: str
+    md5: str
     validator: str
     pieces: list[Piece]
 
@@ -80,10 +81,11 @@ class PartialFile:
             return  # nothing of it can be used again, or nothing is new
         note = msgspec.json.encode(
             _Note(
-                self.file.url,
+                self.file.identity,
                 self.size,
                 self.file.sha256,
                 self.file.git_sha1,
+                self.file.md5,
                 self.validator,
                 list(self.pieces),
             )
@@ -134,9 +136,9 @@ class PartialFile:
         except (OSError, msgspec.MsgspecError):
             return None
         file = self.file
-        same = (note.sha256, note.git_sha1) == (file.sha256, file.git_sha1)
+        same = (note.sha256, note.git_sha1, note.md5) == (file.sha256, file.git_sha1, file.md5)
         # A file with a digest may come from elsewhere the next time: the digest decides.
-        same = same and (note.url == file.url or bool(file.sha256 or file.git_sha1))
+        same = same and (note.url == file.identity or file.has_digest)
         same = same and file.size in (None, note.size) and are_of(note.pieces, note.size)
         reach = max((piece.at for piece in note.pieces if piece.done), default=0)
         return note if same and reach <= there else None

@@ -21,6 +21,17 @@ class RemoteFile(msgspec.Struct, frozen=True):
     size: int | None = None  # bytes; None: the server says it
     sha256: str = ""
     git_sha1: str = ""  # of a file that lies in git itself: of its length and its bytes
+    md5: str = ""  # the only one that some storage knows: against damage, not against people
+    is_signed: bool = False  # what follows "?" in ``url`` differs each time, and is a secret
+
+    @property
+    def identity(self) -> str:
+        """The URL without what differs each time."""
+        return self.url.partition("?")[0] if self.is_signed else self.url
+
+    @property
+    def has_digest(self) -> bool:
+        return bool(self.sha256 or self.git_sha1 or self.md5)
 
     def place(self, folder: Path) -> Path:
         """Where the file belongs. Raises FetchError for a path that leaves ``folder``."""
@@ -39,6 +50,7 @@ class RemoteFile(msgspec.Struct, frozen=True):
         for expected, digest in (
             (self.sha256, hashlib.sha256()),
             (self.git_sha1, hashlib.sha1(b"blob %d\0" % size, usedforsecurity=False)),
+            (self.md5, hashlib.md5(usedforsecurity=False)),
         ):
             if not expected:
                 continue

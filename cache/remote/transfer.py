@@ -6,6 +6,7 @@ where the bytes ended. Memory is bounded: a connection holds what it has just re
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
@@ -25,6 +26,7 @@ from cupola.cache.remote import ranges, retry
 from cupola.cache.remote.http_client import misled, new_client, refused, server_of, unreachable
 from cupola.cache.remote.partial_file import PartialFile
 from cupola.cache.remote.pieces import PIECE, Piece
+from cupola.cache.remote.rate_limit import RateLimit
 from cupola.cache.remote.remote_file import RemoteFile
 
 CONNECTIONS = 6
@@ -57,6 +59,7 @@ def load(
     progress: Progress = silent,
     headers: Mapping[str, str] = MappingProxyType({}),
     piece_size: int = PIECE,
+    rate: RateLimit | None = None,
 ) -> list[Path]:
     """Puts ``files`` into ``folder`` and returns their paths. Stages: "download" and "check".
 
@@ -64,7 +67,7 @@ def load(
     exception from outside, such as KeyboardInterrupt, ends it at once and leaves a state from
     which the next call goes on.
     """
-    return anyio.run(partial(load_files, files, folder, progress, headers, piece_size))
+    return anyio.run(partial(load_files, files, folder, progress, headers, piece_size, rate))
 
 
 async def load_files(
@@ -73,11 +76,12 @@ async def load_files(
     progress: Progress = silent,
     headers: Mapping[str, str] = MappingProxyType({}),
     piece_size: int = PIECE,
+    rate: RateLimit | None = None,
 ) -> list[Path]:
     """As ``load``, in a loop that is running."""
     partials = [PartialFile(file, folder, piece_size) for file in files]
     async with new_client() as client:
-        transfer = _Transfer(client, dict(headers), partials, progress)
+        transfer = _Transfer(client, dict(headers), partials, progress, rate or RateLimit())
         try:
             await transfer.run()
         except ExceptionGroup as group:
@@ -97,6 +101,7 @@ class _Transfer:
     headers: dict[str, str]
     partials: list[PartialFile]
     progress: Progress
+    rate: RateLimit
     connections: int = CONNECTIONS
     queue: deque[tuple[PartialFile, Piece]] = field(default_factory=deque)
     restarts: dict[str, int] = field(default_factory=dict)
@@ -209,10 +214,13 @@ class _Transfer:
                 left = piece.left
                 file.write(piece, data if left is None else data[:left])
                 self._report()
+                seconds = self.rate.wait(len(data), time.monotonic())
                 if left is not None and len(data) >= left:
                     if len(data) > left and not file.ranges:
                         raise _AnotherFileError(None, "", has_ranges=False)
                     return
+                if seconds:
+                    await anyio.sleep(seconds)
             if piece.end is None:
                 piece.end = file.size = piece.at
             else:
@@ -234,7 +242,7 @@ class _Transfer:
         """That the body is the piece that was asked for, of the same file as before."""
         headers = response.headers
         validator = ranges.validator(headers)
-        trusted = bool(file.file.sha256 or file.file.git_sha1)  # then the digest decides
+        trusted = file.file.has_digest  # then the digest decides
         if response.status_code == 200:
             size = ranges.content_length(headers)
             if file.ranges and not (piece.at == 0 and size == piece.end):

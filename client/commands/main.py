@@ -18,6 +18,7 @@ from typer.core import TyperCommand, TyperGroup
 from cupola.cache.system import standard_streams
 from cupola.client import home
 from cupola.client.commands import run_command
+from cupola.client.commands.measure import bench_command, simulate_command, tune_command
 from cupola.client.commands.models import (
     cache_command,
     cache_upkeep_command,
@@ -33,6 +34,7 @@ from cupola.client.commands.service import (
     service_command,
     service_unit_command,
     status_command,
+    top_command,
 )
 from cupola.client.commands.service.serve_command import serve
 from cupola.client.commands.service.setting_flags import SettingCommand
@@ -55,8 +57,12 @@ _COMMANDS: Commands = {
     "run": run_command.run,
     "chat": run_command.chat,
     "complete": run_command.complete,
+    "bench": bench_command.bench,
+    "simulate": simulate_command.simulate,
+    "tune": tune_command.tune,
     "transcribe": status_command.transcribe,
     "status": status_command.status,
+    "top": top_command.top,
     "report": status_command.report,
     "zip-logs": status_command.zip_logs,
 }
@@ -114,6 +120,7 @@ _GROUPS: dict[str, tuple[str, Commands]] = {
             "remove": cache_command.remove,
             "rm": cache_command.remove,
             "clear": cache_command.clear,
+            "adopt": cache_upkeep_command.adopt,
             "prune": cache_upkeep_command.prune,
             "verify": cache_upkeep_command.verify,
         },

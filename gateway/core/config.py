@@ -32,12 +32,15 @@ class GatewayConfig:
     legacy_keys: bool = False
     cors_origins: tuple[str, ...] = ()  # besides the service's own
     stored_responses: int = 1000  # at most; 0: none
+    stored_response_bytes: int = 256 * 1024 * 1024  # of all of them, or of each key's
     separate_tenants: bool = False  # clients with different keys share no cache
     remote_hosts: tuple[str, ...] = ()  # besides this machine: where registered models may be
     hosts: tuple[str, ...] = ()  # names of the service besides its own
     keys_demanded: bool = False
     keys: tuple[ApiKey, ...] = ()  # besides those of the home's file
     gateways: int = 1  # processes that share the port
+    certificate: str = ""  # PEM file for TLS; empty: no TLS
+    private_key: str = ""  # PEM file
 
     @property
     def models_path(self) -> str:
@@ -47,4 +50,4 @@ class GatewayConfig:
     @property
     def url(self) -> str:
         """Where a client on this machine reaches the service."""
-        return local_url(self.host, self.port)
+        return local_url(self.host, self.port, "https" if self.certificate else "http")

@@ -33,6 +33,7 @@ from cupola.scheduler.protocol.messages import (
     Query,
     Status,
     Submit,
+    Turn,
     UnloadModel,
     decode_to_gateway,
     encode,
@@ -60,6 +61,7 @@ class SchedulerClient:
         self._queries = 0  # how many were sent
         self._asking: dict[int, asyncio.Future[Status]] = {}  # by the query's number
         self._ended = Counter[Outcome]()  # requests that the scheduler is to count
+        self._http = Counter[int]()  # answers that it is to count, by status
 
     @classmethod
     @asynccontextmanager
@@ -100,21 +102,31 @@ class SchedulerClient:
         """Have a request counted that has ended here and never came to the scheduler."""
         self._ended[outcome] += 1
 
+    def count_answer(self, status: int) -> None:
+        """Have an HTTP answer counted."""
+        self._http[status] += 1
+
     async def serving(self) -> None:
         """Wait until the scheduler has had a worker."""
         await self._serving.wait()
 
     async def generate(
-        self, model: LocalModel, work: msgspec.Raw, ttl: float | None = None, *, tenant: str
+        self,
+        model: LocalModel,
+        work: msgspec.Raw,
+        ttl: float | None = None,
+        *,
+        tenant: str,
+        turn: Turn,
     ) -> AsyncGenerator[list[Output]]:
         """The outputs of ``work``, an encoded Task. A batch holds those that came together.
 
-        An empty batch means that nothing came for IDLE seconds. ``ttl`` and ``tenant`` are those of
-        Submit. Raises RequestFailed. Whoever stops reading before the end must close the generator
-        (``contextlib.aclosing``), which aborts the request.
+        An empty batch means that nothing came for IDLE seconds. ``ttl``, ``tenant``
+        and ``turn`` are those of Submit. Raises RequestFailed. Whoever stops reading before the end
+        must close the generator (``contextlib.aclosing``), which aborts the request.
         """
         counted_below()
-        message = Submit(new_request_id(), model, work, ttl, tenant)
+        message = Submit(new_request_id(), model, work, ttl, tenant, turn)
         replies: Mailbox[Reply] = Mailbox()
         call = self._calls.open(message, replies.put, time.monotonic())
         try:
@@ -204,7 +216,8 @@ class SchedulerClient:
         """Send a query. Returns its number."""
         self._queries += 1
         ended, self._ended = dict(self._ended), Counter()
-        self._send([Query(self._queries, ended)])
+        http, self._http = dict(self._http), Counter()
+        self._send([Query(self._queries, ended, http)])
         return self._queries
 
     def _send(self, messages: Iterable[FromGateway]) -> None:

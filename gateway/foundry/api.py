@@ -27,7 +27,11 @@ class FoundryApi:
         downloading = FoundryDownloadApi(given.models, given.remote, given.downloads)
         counting = FoundryCountApi(given.counter)
         registering = FoundryRegisterApi(
-            given.remote, given.models, given.config.remote_hosts, given.notify
+            given.remote,
+            given.models,
+            given.config.remote_hosts,
+            given.notify,
+            [given.config.port, given.config.ollama_port],
         )
         providers = FoundryProvidersApi(given.client, given.discover)
         status = FoundryStatusApi(given.client, given.config.url, given.config.models_path)

@@ -1,7 +1,8 @@
 """Passes requests for registered models on to the servers that run them, and streams the answers.
 
-Only the body is passed on, with the key that the model was registered with. The client's own key is
-meant for this service. The gateway is an HTTP client nowhere else.
+Only the body is passed on, to the paths of ``PROXIED`` and no others, with the key that the model
+was registered with. The client's own key is meant for this service. The gateway is an HTTP client
+nowhere else.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import msgspec
-from starlette.datastructures import MutableHeaders
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cupola.cache.system.local_url import is_loopback
@@ -21,7 +22,7 @@ from cupola.gateway.core.remote_models import RemoteModel, RemoteModels
 from cupola.gateway.http.disconnect import cancelled_on_disconnect
 from cupola.gateway.http.error_formats import error_response
 from cupola.gateway.http.errors import NO_RETRY, SERVER_ERROR, ApiError
-from cupola.gateway.openapi.described import PROXIED_PREFIX
+from cupola.gateway.openapi.described import PROXIED
 
 if TYPE_CHECKING:
     import httpx2
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 CONNECT_SECONDS = 10.0
+OURS = "1.1 cupola"  # what this proxy adds to Via
+MOST_HOPS = 4  # services like this one that a request has come through
 SILENCE_SECONDS = 600.0  # between two pieces of an answer
 PASSED = ("content-type", "cache-control", "retry-after", "x-should-retry")
 
@@ -65,11 +68,7 @@ class Proxy:
 
 
 def _may_name_a_model(scope: Scope) -> bool:
-    return (
-        scope["type"] == "http"
-        and scope["method"] == "POST"
-        and str(scope["path"]).startswith(PROXIED_PREFIX)
-    )
+    return scope["type"] == "http" and scope["method"] == "POST" and scope["path"] in PROXIED
 
 
 def _model_in(body: bytes) -> str:
@@ -86,10 +85,24 @@ async def _pass_on(
 
     fields: dict[str, Any] = msgspec.json.decode(body)
     fields["model"] = model.name
-    headers = {"content-type": "application/json", "accept-encoding": "identity"}
+    passed = Headers(scope=scope).getlist("via")
+    if sum(each.count(OURS) for each in passed) >= MOST_HOPS:
+        loop = ApiError(
+            508,
+            "proxy_loop",
+            f"The request for '{model.name}' came back: the registered servers name each other",
+            kind=SERVER_ERROR,
+            headers=NO_RETRY,
+        )
+        return await error_response(loop, scope)(scope, receive, send)
+    headers = [
+        ("content-type", "application/json"),
+        ("accept-encoding", "identity"),
+        *(("via", each) for each in [*passed, OURS]),
+    ]
     if model.key:
-        headers["authorization"] = f"Bearer {model.key}"
-    url = f"{model.base}/{scope['path'].removeprefix(PROXIED_PREFIX)}"
+        headers.append(("authorization", f"Bearer {model.key}"))
+    url = f"{model.base}/{PROXIED[scope['path']]}"
     started = False
     limits = httpx2.Timeout(SILENCE_SECONDS, connect=CONNECT_SECONDS)
     # A proxy in the environment is not for servers on this machine.

@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from cupola.cache.catalog import UnknownModelError
 from cupola.cache.errors import NotCachedError
-from cupola.cache.system.local_url import is_loopback
+from cupola.cache.system.local_url import is_local, is_loopback
 from cupola.gateway.core.remote_models import RemoteModel, RemoteModels
 from cupola.gateway.foundry.body import RegisterBody, read_registration
 from cupola.gateway.generation.model_directory import ModelDirectory
@@ -31,8 +31,9 @@ class FoundryRegisterApi:
         models: ModelDirectory,
         hosts: Collection[str],
         notify: Callable[[str], None],
+        ports: Collection[int] = (),
     ) -> None:
-        """``hosts``: where models may be besides this machine.
+        """``hosts``: where models may be besides this machine. ``ports``: the service's own.
 
         ``notify`` sends a line to the supervisor.
         """
@@ -40,6 +41,7 @@ class FoundryRegisterApi:
         self._models = models
         self._hosts = frozenset(host.lower() for host in hosts)
         self._notify = notify
+        self._ports = frozenset(ports)
 
     async def register(self, request: Request) -> Response:
         body = read_registration(await request.body())
@@ -88,6 +90,9 @@ class FoundryRegisterApi:
         if not is_loopback(host) and host not in self._hosts:
             message = f"Models on {host} are not allowed; the 'remote_hosts' setting can allow them"
             raise ApiError(403, "forbidden_host", message, param="BaseUri")
+        if is_local(host) and url.port in self._ports:
+            message = "BaseUri is this service itself; name the server that runs the model"
+            raise ApiError(400, "invalid_value", message, param="BaseUri")
 
     async def _must_be_free(self, name: str) -> None:
         try:

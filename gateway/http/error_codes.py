@@ -49,6 +49,7 @@ OWN: Mapping[str, Own] = {
     "download_failed": Own(500, "the model could not be downloaded"),
     "unsupported_endpoint": Own(501, "OpenAI, Anthropic or Ollama has it, this service does not"),
     "provider_unreachable": Own(502, "the server of a registered model does not answer"),
+    "proxy_loop": Own(508, "registered servers pass the request around in a circle"),
     "store_unavailable": Own(503, "the stored responses cannot be read"),
 }
 

@@ -11,7 +11,7 @@ import re
 import socket
 import time
 import uuid
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from fnmatch import fnmatchcase
 
 from starlette.datastructures import Headers
@@ -43,8 +43,10 @@ class RequestLog:
     It gives every response an id, and answers with 500 where an exception reaches it.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, count: Callable[[int], None]) -> None:
+        """``count`` is told the status of each answer."""
         self._app = app
+        self._count = count
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -77,6 +79,7 @@ class RequestLog:
             milliseconds = (time.perf_counter() - began) * 1000
             path = scope["raw_path"].decode("latin-1")
             shown = status or CLIENT_CLOSED_REQUEST
+            self._count(shown)
             access.info("%s %s %d %.0f ms", scope["method"], path, shown, milliseconds)
 
 

@@ -19,13 +19,26 @@ HTML = "text/html"
 SSE = "text/event-stream"
 NDJSON = "application/x-ndjson"
 
-PROXIED_PREFIX = "/v1/"  # of paths whose requests may be for another server's registered model
+# What is passed on for another server's registered model, and to where below its base URL.
+PROXIED = {
+    f"/v1/{name}": name
+    for name in (
+        "chat/completions",
+        "completions",
+        "embeddings",
+        "responses",
+        "messages",
+        "responses/input_tokens",
+        "messages/count_tokens",
+    )
+}
 
 
 class Section(StrEnum):
     """The parts of the document, in its order."""
 
     OPENAI = "OpenAI"
+    DECISIONS = "Decisions"
     ANTHROPIC = "Anthropic"
     OLLAMA = "Ollama"
     FOUNDRY = "Foundry Local"

@@ -14,7 +14,7 @@ from cupola.gateway.http.error_formats import FormatTable
 from cupola.gateway.openapi.components import Components, Schema
 from cupola.gateway.openapi.described import (
     JSON,
-    PROXIED_PREFIX,
+    PROXIED,
     DescribedRoute,
     Operation,
     Query,
@@ -192,8 +192,8 @@ def _codes(operation: Operation, path: str, method: str) -> set[str]:
     codes = {*operation.errors, *EVERYWHERE}
     if operation.body is not None:
         codes |= set(BODY)
-        if method == "POST" and path.startswith(PROXIED_PREFIX):
-            codes.add("provider_unreachable")
+        if method == "POST" and path in PROXIED:
+            codes |= {"provider_unreachable", "proxy_loop"}
     elif method != "GET":
         codes.add("request_too_large")  # a body that nobody wants is read as well
     return codes | set(QUERY if operation.query else ())

@@ -8,6 +8,7 @@ from cupola.gateway.generation.dependencies import ApiDependencies
 from cupola.gateway.operations.front_page import FrontPage
 from cupola.gateway.operations.health import HealthApi
 from cupola.gateway.operations.metrics import MetricsApi
+from cupola.gateway.operations.state import StateApi
 
 
 class OperationsApi:
@@ -25,4 +26,9 @@ class OperationsApi:
             notify=given.notify,
         )
         front_page = FrontPage(given.models, config.url, config.model)
-        return [*health.routes(), *front_page.routes(), *MetricsApi(given.client).routes()]
+        return [
+            *health.routes(),
+            *front_page.routes(),
+            *MetricsApi(given.client).routes(),
+            *StateApi(given.client).routes(),
+        ]

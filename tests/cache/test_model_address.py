@@ -1,8 +1,12 @@
 import pytest
 
 from cupola.cache.model_address import (
+    Address,
     AddressError,
+    AzureAddress,
     HubAddress,
+    PipAddress,
+    StorageAddress,
     UrlAddress,
     is_address,
     is_hub_address,
@@ -29,9 +33,18 @@ from cupola.cache.model_address import (
         ("https://huggingface.co/org/name/tree/main/onnx", HubAddress("org/name", "main", "onnx")),
         ("https://example.org/x.gguf?key=1", UrlAddress("https://example.org/x.gguf?key=1")),
         ("http://127.0.0.1:8000/x.GGUF", UrlAddress("http://127.0.0.1:8000/x.GGUF")),
+        ("pip:llm-x==0.1.2", PipAddress("llm-x==0.1.2")),
+        ("pip:llm.x==1.0.post1#a/b c.gguf", PipAddress("llm.x==1.0.post1", "a/b c.gguf")),
+        ("s3://bucket/a/b.gguf", StorageAddress("s3", "bucket/a/b.gguf")),
+        ("gs:my-bucket/folder/", StorageAddress("gs", "my-bucket/folder/")),
+        ("abfs://c@account.dfs/x", StorageAddress("abfs", "c@account.dfs/x")),
+        (
+            "azureml://registries/azureml/models/Phi-4/versions/3",
+            AzureAddress("azureml://registries/azureml/models/Phi-4/versions/3"),
+        ),
     ],
 )
-def test_addresses(text: str, address: HubAddress | UrlAddress) -> None:
+def test_addresses(text: str, address: Address) -> None:
     assert is_address(text)
     assert parse_address(text) == address
     assert parse_address(str(address)) == address
@@ -44,6 +57,9 @@ def test_addresses(text: str, address: HubAddress | UrlAddress) -> None:
         "hf:", "hf:name", "hf:a/b/c", "hf:/b", "hf:a/../b", "hf:../b", "hf:a/b@", "hf:a/b:",
         "hf:a/b@../x", "hf:a/b@x/../y", "hf:a b/c", "hf:a/b?c", "hf:.a/b", "hf:a/b@-x", "hf:a/b\n",
         "ftp://example.org/x.gguf", "http://example.org/x.gguf", "https:///x.gguf",
+        "pip:name", "pip:name>=1", "pip:-r==1", "pip:a==1 --index-url=x", "pip:a==1#", "s3:", "s3://",
+        "s3://bucket", "gs:/../x", "abfs:a/\x1b", "azureml://registries/x", "azureml://a/b/c",
+        "azureml://registries/azureml/models/../versions/1?x=y",
         "https://user:pass@example.org/x.gguf", "https://example.org/x.bin", "file:///x.gguf",
     ],
 )  # fmt: skip

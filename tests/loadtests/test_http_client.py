@@ -9,9 +9,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from http_client import HttpClient, Unreachable, loopback
-from results import End, Record
 
+from cupola.loadtests.load.results import End, Record
+from cupola.loadtests.load.server import Unreachable, loopback
+from cupola.loadtests.users.http_client import HttpClient
 from tests.loadtests.scripted_server import END, ScriptedServer, frame, good, piece, without_usage
 
 CHAT = "/v1/chat/completions"

@@ -30,7 +30,8 @@ def locust(tmp_path: Path) -> Run:
     """Runs locust; its files go to ``tmp_path``."""
 
     def run(url: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "locust", "-f", str(ROOT / "loadtests" / "locustfile.py")]
+        scenarios = ROOT / "loadtests" / "users" / "locustfile.py"
+        command = [sys.executable, "-m", "locust", "-f", str(scenarios)]
         files = ["--csv", "locust", "--html", "report.html", "--requests-file", "requests.jsonl"]
         quiet = ["--headless", "--only-summary", "--host", url]
         return subprocess.run(

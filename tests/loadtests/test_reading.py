@@ -7,8 +7,8 @@ import json
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from reading import Reading
 
+from cupola.loadtests.load.reading import Reading
 from tests.loadtests.scripted_server import END, frame, piece, usage
 
 CALL = {"index": 0, "id": "c1", "function": {"name": "look", "arguments": '{"a"'}}

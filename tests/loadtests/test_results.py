@@ -7,7 +7,16 @@ import math
 from pathlib import Path
 
 import pytest
-from results import End, Objective, Record, Results, figures, percentile, table
+
+from cupola.loadtests.load.results import (
+    End,
+    Objective,
+    Record,
+    Results,
+    figures,
+    percentile,
+    table,
+)
 
 OBJECTIVE = Objective(ttft=1.0, itl=0.2)
 

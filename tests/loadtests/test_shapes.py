@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from shapes import SHAPES, users_at
+
+from cupola.loadtests.users.shapes import SHAPES, users_at
 
 
 @given(st.sampled_from(SHAPES), st.floats(0, 1, exclude_max=True), st.integers(1, 1000))

@@ -9,7 +9,16 @@ from random import Random
 from typing import Any
 
 import pytest
-from workloads import CHAT, WORKLOADS, Conversation, Lengths, Workload, passage, story
+
+from cupola.loadtests.load.workloads import (
+    CHAT,
+    WORKLOADS,
+    Conversation,
+    Lengths,
+    Workload,
+    passage,
+    story,
+)
 
 CALLS: list[dict[str, Any]] = [
     {"id": name, "type": "function", "function": {"name": "read_page", "arguments": "{}"}}

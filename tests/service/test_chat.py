@@ -201,7 +201,7 @@ def test_the_front_page_shows_a_command_that_works(service: Service) -> None:
 def test_two_workers_share_the_work(start: Callable[..., Service]) -> None:
     service = start(workers="2", backend="echo").ready()
     for name in ("cpu:0/0", "cpu:0/1"):
-        if name not in "\n".join(service.log):
+        if f"worker {name} joined" not in "\n".join(service.log):
             service.wait_for(f"worker {name} joined")
     assert service.child("worker cpu:0/0").pid != service.child("worker cpu:0/1").pid
 

@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import ssl
 import stat
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import httpx2
+import psutil
 import pytest
 
 from cupola.cache.home import Home
 from cupola.cache.system.api_keys import ApiKey, KeyFile, digest, matching, new_key
 from cupola.client.running_service import find, is_ready
 from cupola.client.sdk.connection import Connection
-from cupola.service.exposure import ExposedError, demands_keys, keys, local_key
+from cupola.service.exposure import ExposedError, check_certificate, demands_keys, keys, local_key
 from cupola.service.settings import Settings
+from tests.foundry.conftest import MODEL_ID, place
 from tests.service.running_service import PATIENCE, Service
 
 
@@ -88,6 +93,7 @@ def test_a_whole_service_with_keys(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     """Clients need their key, the commands of the user have theirs, and no log has either."""
     home, key = Home(tmp_path), new_key()
     KeyFile(home.api_keys).add(ApiKey("one", digest(key)))
+    place(tmp_path, MODEL_ID)
     settings: dict[str, object] = {"backend": "echo", "model": "", "api_keys": "always"}
     with Service(tmp_path, **settings) as running:
         running.ready()
@@ -95,9 +101,20 @@ def test_a_whole_service_with_keys(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         service = find(home)
         assert service is not None and is_ready(service)
         assert Connection(service.url, PATIENCE).loaded() == []
+        listening = {
+            connection.laddr.port
+            for process in running.family()
+            for connection in process.net_connections("inet")
+            if connection.status == psutil.CONN_LISTEN
+        }
+        assert listening == {service.port}  # no process has another one
         with httpx2.Client(base_url=running.url, timeout=PATIENCE) as http:
             assert http.get("/v1/models").status_code == 401
             allowed = {"Authorization": f"Bearer {key}"}
+            asked = {"model": MODEL_ID, "messages": [{"role": "user", "content": "a-secret-word"}]}
+            answer = http.post("/v1/chat/completions", json=asked, headers=allowed)
+            assert answer.status_code == 200 and "a-secret-word" in answer.text  # the echo's
+            assert "secret" not in http.get("/metrics", headers=allowed).text
             assert http.get("/v1/models", headers=allowed).status_code == 200
             assert http.post("/shutdown", headers=allowed).status_code == 403
             own = json.loads(home.local_key.read_text())["key"]
@@ -105,5 +122,63 @@ def test_a_whole_service_with_keys(tmp_path: Path, monkeypatch: pytest.MonkeyPat
             assert ended.status_code == 200
         log = running.rest_of_log()
         assert running.process.wait(PATIENCE) == 0
-    assert key not in log and own not in log
+    assert key not in log and own not in log and "secret" not in log
     assert not home.local_key.exists()
+
+
+# -- TLS -------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> Path:
+    """A certificate for another name, with its key in the same file."""
+    openssl = shutil.which("openssl")
+    if openssl is None:
+        pytest.skip("needs openssl to make a certificate")
+    file, key = tmp_path / "certificate.pem", tmp_path / "key.pem"
+    made = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2"
+    subprocess.run(
+        [openssl, *made.split(), "-subj", "/CN=box.example", "-keyout", key, "-out", file],
+        check=True,
+        capture_output=True,
+    )
+    file.write_text(file.read_text() + key.read_text())
+    return file
+
+
+def test_a_certificate_is_checked_before_the_start(certificate: Path, tmp_path: Path) -> None:
+    check_certificate(Settings(home=tmp_path))
+    check_certificate(Settings(home=tmp_path, tls_certificate=str(certificate)))
+    wrong: tuple[dict[str, Any], ...] = (
+        {"tls_key": str(certificate)},
+        {"tls_certificate": str(tmp_path / "none.pem")},
+        {"tls_certificate": str(certificate), "tls_key": str(tmp_path)},
+    )
+    for given in wrong:
+        with pytest.raises(ExposedError, match="tls_"):
+            check_certificate(Settings(home=tmp_path, **given))
+
+
+def test_a_whole_service_with_tls(
+    certificate: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its own commands trust its certificate; the Unix socket has none; nothing else is spoken."""
+    settings = {"backend": "echo", "model": "", "tls_certificate": certificate}
+    monkeypatch.setenv("CUPOLA_HOME", str(tmp_path))
+    with Service(tmp_path, uds=tmp_path / "socket", **settings) as running:
+        url = running.wait_for(r"ready on (https://\S+)")[1]
+        service = find(Home(tmp_path))
+        assert service is not None and service.url == url and is_ready(service)
+        trusted = ssl.create_default_context(cafile=str(certificate))
+        trusted.check_hostname = False
+        with httpx2.Client(verify=trusted, timeout=PATIENCE) as http:
+            answer = http.get(f"{url}/health")
+            assert (answer.status_code, answer.http_version) == (200, "HTTP/1.1")
+        with httpx2.Client(timeout=PATIENCE) as http:
+            with pytest.raises(httpx2.ConnectError):  # whom nobody has told of the certificate
+                http.get(f"{url}/health")
+            with pytest.raises(httpx2.HTTPError):
+                http.get(f"{url.replace('https', 'http')}/health")
+        unix = httpx2.HTTPTransport(uds=str(tmp_path / "socket"))
+        with httpx2.Client(transport=unix, timeout=PATIENCE) as http:
+            assert http.get("http://localhost/health").status_code == 200

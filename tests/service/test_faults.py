@@ -148,7 +148,7 @@ def test_nothing_is_left_of_a_killed_supervisor(start: Start) -> None:
 @pytest.mark.parametrize("answers", [0, 1])
 def test_a_stop_soon_after_a_load_is_quiet(start: Start, answers: int) -> None:
     """Sessions are still being built in the background then."""
-    for _ in range(5):
+    for _ in range(2):
         service = start().ready()
         for _ in range(answers):
             service.openai().chat.completions.create(**story(2))

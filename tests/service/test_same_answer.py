@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import psutil
 import pytest
 
 from tests.service.running_service import MODEL, Service
@@ -15,6 +17,9 @@ QUESTIONS = (
     "List five fruits and say why each is healthy.",
 )
 TEACHER = "You are a patient teacher who answers in whole sentences. " * 6
+
+WORKERS = ("cpu:0/0", "cpu:0/1")
+LEAST = 0.3  # seconds of computing that show that a worker has answered: an answer takes more
 
 Answer = tuple[str, list[tuple[str, float, list[tuple[str, float]]]]]
 
@@ -56,6 +61,28 @@ def test_the_same_answer_cached_guessed_and_in_a_crowd(
         assert {question: answer.result() for question, answer in again.items()} == first
         for other in others:
             other.result()
+
+
+def test_the_same_answer_of_either_of_two_workers(start: Callable[..., Service]) -> None:
+    service = start(workers="2", threads="1", slots="1").ready()
+    for name in WORKERS:
+        if f"worker {name} joined" not in "\n".join(service.log):
+            service.wait_for(f"worker {name} joined")
+    options: dict[str, Any] = {"temperature": 0.9, "seed": 5}
+    workers = [service.child(f"worker {name}") for name in WORKERS]
+    before = [computed(worker) for worker in workers]
+    with ThreadPoolExecutor(4) as crowd:  # a worker runs one at a time: both have work
+        answers = [crowd.submit(ask, service, QUESTIONS[0], **options) for _ in range(8)]
+        [first, *others] = [answer.result() for answer in answers]
+    assert others == [first] * 7
+    for worker, earlier in zip(workers, before, strict=True):
+        assert computed(worker) > earlier + LEAST, "a worker has answered nothing"
+
+
+def computed(worker: psutil.Process) -> float:
+    """Seconds of computing of a worker until now."""
+    times = worker.cpu_times()
+    return times.user + times.system
 
 
 def test_a_loaded_model_says_so(service: Service) -> None:

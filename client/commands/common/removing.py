@@ -38,11 +38,16 @@ def refuse_loaded(models: Sequence[ModelUsage], loaded: set[str]) -> None:
 
 def confirm(lines: Sequence[str], question: str, *, yes: bool) -> None:
     """Shows ``lines``, the plan, and asks. Raises ClientError where nobody can answer."""
+    ask(["To be removed:", *lines], question, yes=yes)
+
+
+def ask(lines: Sequence[str], question: str, *, yes: bool) -> None:
+    """Shows ``lines``, and asks whether to go on. Raises ClientError where nobody can answer."""
     if yes:
         return
-    print("To be removed:", *lines, sep="\n", file=sys.stderr)
+    print(*lines, sep="\n", file=sys.stderr)
     if not sys.stdin.isatty():
-        raise ClientError("Removing it needs a confirmation", "Add --yes to give it")
+        raise ClientError("This needs a confirmation", "Add --yes to give it")
     typer.confirm(question, abort=True, err=True)
 
 

@@ -72,8 +72,9 @@ def list_cached(
     print("   " + head)
     for line in lines:
         print("💾 " + line)
-    size, derived = sum(each.size for each in shown), sum(each.derived for each in shown)
-    print(f"   {bytes_in_words(size)}, and {bytes_in_words(derived)} derived from them")
+    if sys.stdout.isatty():  # scripts expect a line for each model
+        size, derived = sum(each.size for each in shown), sum(each.derived for each in shown)
+        print(f"   {bytes_in_words(size)}, and {bytes_in_words(derived)} derived from them")
 
 
 def location(output: Output = Form.TEXT) -> None:
@@ -108,15 +109,28 @@ def location(output: Output = Form.TEXT) -> None:
 
 def cd(
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A folder for models.")],
+    moves: Annotated[
+        bool, typer.Option("--move", help="Move the models there, too. Else they stay.")
+    ] = False,
     output: Output = Form.TEXT,
 ) -> None:
-    """Keep the models in another folder. Models in the old folder stay there.
+    """Keep the models in another folder. Models that are there already are found.
 
     Example: cupola cache cd /data/models
     """
+    from cupola.cache.disk.moving import move
+    from cupola.cache.store import ModelCache
     from cupola.client import models_folder
 
-    models_folder.choose(home.current(), folder)
+    here = home.current()
+    old = models_folder.location(here)
+    paths = [old / model.path.relative_to(here.models) for model in ModelCache(here).scan()]
+    models_folder.choose(here, folder)
+    if moves and (new := models_folder.location(here)) != old:
+        moved = models_folder.before(here, old)
+        paths = [moved / path.relative_to(old) for path in paths]
+        move(paths, moved, new, lambda path: print(f"Moved {path.name}", file=sys.stderr))
+        ModelCache(here).publish()
     if output is Form.JSON:
         service_command.restart_running(quietly=True)
         print_json({"success": True, "message": f"Cache directory: {folder.absolute()}"})

@@ -10,7 +10,7 @@ import typer
 from cupola.client import home
 from cupola.client.commands.common.completion import cached_models
 from cupola.client.commands.common.options import Yes
-from cupola.client.commands.common.removing import confirm, ids_in_memory, plan, remove
+from cupola.client.commands.common.removing import ask, confirm, ids_in_memory, plan, remove
 from cupola.client.errors import ClientError
 from cupola.client.terminal.figures import bytes_in_words
 from cupola.client.terminal.output import Form, Output, print_json
@@ -68,6 +68,55 @@ def prune(
     print("Would be removed:" if dry else "Removed:")
     print(*plan(models, rest), sep="\n")
     print(f"Together {bytes_in_words(freed)}.")
+
+
+def adopt(
+    dry: Annotated[bool, typer.Option("--dry-run", help="Only show what would be done.")] = False,
+    yes: Yes = False,
+    output: Output = Form.TEXT,
+) -> None:
+    """Take models that other programs, or you, put on this disk.
+
+    Looks among the models of Cupola for folders without a description, in the caches of apps with
+    Foundry Local's SDKs (linked), and in Hugging Face's cache (copied, or converted).
+
+    Example: cupola cache adopt --dry-run
+    """
+    from cupola.cache.errors import CacheError
+    from cupola.cache.install.found_models import Way, found_models, take
+    from cupola.client.commands.common.local_model import import_path
+
+    folder = home.current()
+    found = found_models(folder)
+    lines = [f"  {each.way}: {each.name}, {each.path}" for each in found]
+    if found and not dry:
+        ask(["To be taken:", *lines], f"Take {len(found)} models?", yes=yes)
+    failed = {}
+    for each in found if not dry else ():
+        try:
+            if each.way is Way.IMPORT:
+                import_path(folder, each.path, each.name, None)
+            else:
+                take(each, folder)
+        except (CacheError, OSError) as error:  # one that is of no use costs no other
+            failed[each.name] = str(error)
+    if output is Form.JSON:
+        records = [
+            {"name": e.name, "path": str(e.path), "way": e.way, "error": failed.get(e.name)}
+            for e in found
+        ]
+        print_json({"success": not failed, "dryRun": dry, "models": records})
+    elif not found:
+        print("There are no other models.")
+    else:
+        print("Would be taken:" if dry else "Taken:")
+        print(
+            *(line for line, e in zip(lines, found, strict=True) if e.name not in failed), sep="\n"
+        )
+        for name, reason in failed.items():
+            print(f"Not taken: {name}: {reason}")
+    if failed:
+        raise typer.Exit(1)
 
 
 def verify(

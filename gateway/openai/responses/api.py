@@ -49,8 +49,14 @@ class ResponsesApi:
 
     def __init__(self, dependencies: ApiDependencies) -> None:
         config = dependencies.config
-        limit = config.stored_responses
-        self._store = ResponseStore(config.home / "responses.sqlite", limit) if limit else None
+        self._store: ResponseStore | None = None
+        if config.stored_responses:
+            self._store = ResponseStore(
+                config.home / "responses.sqlite",
+                config.stored_responses,
+                config.stored_response_bytes,
+                each=config.keys_demanded,
+            )
         archive = Archive(self._store)
         self._background = Background(archive)
         self._endpoints = ResponsesEndpoints(

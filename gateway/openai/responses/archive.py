@@ -1,4 +1,4 @@
-"""The stored responses, for asyncio: SQLite blocks, so each call runs in a thread."""
+"""The stored responses of the client that asks. SQLite blocks, so each call runs in a thread."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from cupola.gateway.access.client import current_client
 from cupola.gateway.http.errors import SERVER_ERROR, ApiError
 from cupola.gateway.openai.responses.answers import ResponseObject
 from cupola.gateway.openai.responses.store import ResponseStore
@@ -30,7 +31,8 @@ class Archive:
         return self._store is not None
 
     async def add(self, record: ResponseObject, items: Sequence[dict[str, Any]]) -> None:
-        await self._run(lambda store: store.add(record, items, time.time()))
+        owner = current_client().owner
+        await self._run(lambda store: store.add(record, items, owner, time.time()))
 
     async def keep(self, record: ResponseObject, items: Sequence[dict[str, Any]]) -> None:
         """Store a finished response. An answer is not lost because it cannot be stored."""
@@ -58,13 +60,20 @@ class Archive:
         return await self._run(lambda store: store.events(response_id, after))
 
     async def get(self, response_id: str) -> ResponseObject:
-        return await self._find(response_id, lambda store: store.get(response_id, time.time()))
+        owner = current_client().owner
+        return await self._find(
+            response_id, lambda store: store.get(response_id, owner, time.time())
+        )
 
     async def input_of(self, response_id: str) -> list[dict[str, Any]]:
-        return await self._find(response_id, lambda store: store.input_of(response_id, time.time()))
+        owner = current_client().owner
+        return await self._find(
+            response_id, lambda store: store.input_of(response_id, owner, time.time())
+        )
 
     async def delete(self, response_id: str) -> None:
-        await self._find(response_id, lambda store: store.delete(response_id) or None)
+        owner = current_client().owner
+        await self._find(response_id, lambda store: store.delete(response_id, owner) or None)
 
     async def page(
         self, limit: int, after: str | None, *, newest_first: bool
@@ -72,8 +81,9 @@ class Archive:
         """Empty where none are stored."""
         if self._store is None:
             return [], False
+        owner, now = current_client().owner, time.time()
         page = await self._run(
-            lambda store: store.page(limit, after, newest_first=newest_first, now=time.time())
+            lambda store: store.page(limit, after, owner, newest_first=newest_first, now=now)
         )
         if page is None:
             raise self._missing(after or "", "after")
@@ -83,13 +93,14 @@ class Archive:
         """The items up to the end of the response that a new one follows."""
         if self._store is None:
             raise _no_history(response_id)
-        record = await self._run(lambda store: store.get(response_id, time.time()))
+        owner = current_client().owner
+        record = await self._run(lambda store: store.get(response_id, owner, time.time()))
         if record is None:
             raise _no_history(response_id)
         if not record.ended:
             text = f"Response '{response_id}' is {record.status}: wait for its end"
             raise ApiError(400, "invalid_value", text, param="previous_response_id")
-        items = await self._run(lambda store: store.conversation(response_id, time.time()))
+        items = await self._run(lambda store: store.conversation(response_id, owner, time.time()))
         if items is None:
             raise _no_history(response_id)
         return items

@@ -136,9 +136,9 @@ class ResponsesEndpoints:
         response_id = request.path_params["id"]
         if wanted.stream != "true":
             return json_answer(await self._archive.get(response_id))
+        await self._archive.get(response_id)  # else another client's would be streamed below
         if (log := self._background.log_of(response_id)) is not None:
             return streamed(log.follow(wanted.after))
-        await self._archive.get(response_id)
         if await self._archive.events(response_id, wanted.after) is None:
             text = "Only a response that was made with 'background' and 'stream' can be streamed"
             raise ApiError(400, "invalid_value", text, param="stream")
@@ -212,6 +212,8 @@ def generation_of(
         cache_salt=body.cache_salt or "",
         ttl=body.seconds_loaded,
         provider=body.ep,
+        priority=body.priority,
+        timeout=body.timeout,
         names=NAMES,
     )
 

@@ -1,8 +1,9 @@
 """Stored responses: one SQLite file that all gateway processes of a service share.
 
-Bounded by count and by age. Everything here blocks: call it in a thread. An unfinished response
-counts as lost when its process does not renew it for a while. Records and inputs are JSON. The
-events of a stream in the background are kept as frames, several in a row of the table.
+Each belongs to an owner, and nobody else finds it. Bounded by count, by bytes and by age; what is
+deleted gives its place on the disk back. Everything here blocks: call it in a thread. An unfinished
+response counts as lost when its process does not renew it for a while. Records and inputs are JSON.
+The events of a stream in the background are kept as frames, several in a row of the table.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import sqlite3
 import threading
 import zlib
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,9 @@ CREATE TABLE IF NOT EXISTS responses (
     renewed REAL NOT NULL,
     status TEXT NOT NULL,
     input TEXT NOT NULL,
-    record TEXT NOT NULL
+    record TEXT NOT NULL,
+    owner TEXT NOT NULL DEFAULT '',
+    bytes INTEGER NOT NULL DEFAULT 0
 )
 """,
     """
@@ -51,17 +54,28 @@ CREATE TRIGGER IF NOT EXISTS forget_events AFTER DELETE ON responses
 BEGIN DELETE FROM events WHERE response = OLD.id; END
 """,
 )
+# Columns that an earlier version's table lacks.
+_ADDED = {"owner": "TEXT NOT NULL DEFAULT ''", "bytes": "INTEGER NOT NULL DEFAULT 0"}
+_FREE_PAGES = 256  # of the file, 1 MiB: fewer are kept for what comes next
+_WAL_BYTES = 4 * 1024 * 1024  # that the file of changes keeps
 _decode = msgspec.json.Decoder(ResponseObject).decode
 _frames = msgspec.msgpack.Decoder(list[bytes]).decode
 _OPEN = "status IN ('queued', 'in_progress')"
 
 
 class ResponseStore:
-    """``limit``: how many responses are kept. ``now`` is the wall clock's, in seconds."""
+    """``now`` is the wall clock's, in seconds."""
 
-    def __init__(self, file: Path, limit: int) -> None:
+    def __init__(self, file: Path, limit: int, quota: int, *, each: bool = False) -> None:
+        """``limit``: how many responses are kept; ``quota``: and how many bytes.
+
+        ``each``: of each owner, else of all together. Only known owners may have a share of their
+        own: there could be any number of others.
+        """
         self._file = file
         self._limit = limit
+        self._quota = quota
+        self._each = each
         self._lock = threading.Lock()
         self._kept: sqlite3.Connection | None = None
 
@@ -80,31 +94,55 @@ class ResponseStore:
             with self._kept:
                 yield self._kept
 
-    def add(self, record: ResponseObject, items: Sequence[dict[str, Any]], now: float) -> None:
+    def add(
+        self, record: ResponseObject, items: Sequence[dict[str, Any]], owner: str, now: float
+    ) -> None:
         """A new response with its input; the oldest make room."""
+        given, made = json.dumps(items), _encoded(record)
         row = (record.id, record.previous_response_id, now, now, record.status)
         with self._connection() as connection:
             connection.execute(
-                "INSERT INTO responses (id, previous, created, renewed, status, input, record)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?)",
-                (*row, json.dumps(items), _encoded(record)),
+                "INSERT INTO responses"
+                " (id, previous, created, renewed, status, input, record, owner, bytes)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (*row, given, made, owner, len(given) + len(made)),
             )
             connection.execute("DELETE FROM responses WHERE created < ?", (now - MAX_AGE,))
-            connection.execute(
-                "DELETE FROM responses WHERE number <= "
-                "(SELECT number FROM responses ORDER BY number DESC LIMIT 1 OFFSET ?)",
-                (self._limit,),
-            )
+            self._make_room(connection, owner)
+        self._shrink()
+
+    def _make_room(self, connection: sqlite3.Connection, owner: str) -> None:
+        """Delete the oldest beyond the limits."""
+        whose = "owner = ?" if self._each else "? IS NOT NULL"
+        connection.execute(
+            "DELETE FROM responses WHERE number IN (SELECT number FROM (SELECT number,"
+            " COUNT(*) OVER newest AS place, SUM(bytes) OVER newest AS total FROM responses"
+            f" WHERE {whose} WINDOW newest AS (ORDER BY number DESC))"
+            " WHERE place > ? OR total > ?)",
+            (owner, self._limit, self._quota),
+        )
+
+    def _shrink(self) -> None:
+        """Give the place of what was deleted back to the disk, outside of any transaction."""
+        with self._lock:
+            if self._kept is not None:
+                [free] = self._kept.execute("PRAGMA freelist_count").fetchone()
+                if free > _FREE_PAGES:
+                    # ``execute`` would run its first step only, which frees one page.
+                    self._kept.executescript(f"PRAGMA incremental_vacuum({free})")
 
     def update(self, record: ResponseObject, now: float) -> bool:
         """A new state of a response that was not finished; False where it is over by now."""
         with self._connection() as connection:
             changed = connection.execute(
-                "UPDATE responses SET renewed = ?, status = ?, record = ?"
-                f" WHERE id = ? AND {_OPEN}",
-                (now, record.status, _encoded(record), record.id),
-            )
-            return changed.rowcount == 1
+                "UPDATE responses SET renewed = ?, status = ?, record = ?,"
+                " bytes = bytes - length(record) + ?"
+                f" WHERE id = ? AND {_OPEN} RETURNING owner",
+                (now, record.status, made := _encoded(record), len(made), record.id),
+            ).fetchall()
+            for (owner,) in changed:
+                self._make_room(connection, owner)
+            return bool(changed)
 
     def renew(self, response_id: str, now: float) -> bool:
         """A sign of life. False: somebody has cancelled or deleted the response."""
@@ -126,6 +164,10 @@ class ResponseStore:
             )
             if changed.rowcount == 1 and frames:
                 connection.execute("INSERT INTO events VALUES (?, ?, ?)", row)
+                connection.execute(
+                    "UPDATE responses SET bytes = bytes + ? WHERE id = ?",
+                    (len(row[2]), response_id),
+                )
             return changed.rowcount == 1
 
     def events(self, response_id: str, after: int) -> list[bytes] | None:
@@ -142,36 +184,40 @@ class ResponseStore:
         frames = [frame for _, blob in rows for frame in _frames(zlib.decompress(blob))]
         return frames[max(0, after + 1 - rows[0][0]) :]
 
-    def get(self, response_id: str, now: float) -> ResponseObject | None:
+    def get(self, response_id: str, owner: str, now: float) -> ResponseObject | None:
         with self._connection() as connection:
             row = connection.execute(
-                "SELECT record, renewed FROM responses WHERE id = ? AND created >= ?",
-                (response_id, now - MAX_AGE),
+                "SELECT record, renewed FROM responses WHERE id = ? AND owner = ? AND created >= ?",
+                (response_id, owner, now - MAX_AGE),
             ).fetchone()
         return None if row is None else _alive(_decode(row[0]), row[1], now)
 
-    def input_of(self, response_id: str, now: float) -> list[dict[str, Any]] | None:
+    def input_of(self, response_id: str, owner: str, now: float) -> list[dict[str, Any]] | None:
         with self._connection() as connection:
             row = connection.execute(
-                "SELECT input FROM responses WHERE id = ? AND created >= ?",
-                (response_id, now - MAX_AGE),
+                "SELECT input FROM responses WHERE id = ? AND owner = ? AND created >= ?",
+                (response_id, owner, now - MAX_AGE),
             ).fetchone()
         return None if row is None else list(json.loads(row[0]))
 
-    def delete(self, response_id: str) -> bool:
+    def delete(self, response_id: str, owner: str) -> bool:
         with self._connection() as connection:
-            gone = connection.execute("DELETE FROM responses WHERE id = ?", (response_id,))
-            return gone.rowcount == 1
+            gone = connection.execute(
+                "DELETE FROM responses WHERE id = ? AND owner = ?", (response_id, owner)
+            )
+        self._shrink()
+        return gone.rowcount == 1
 
-    def conversation(self, response_id: str, now: float) -> list[dict[str, Any]] | None:
+    def conversation(self, response_id: str, owner: str, now: float) -> list[dict[str, Any]] | None:
         """All items up to the end of a response, the oldest first; None where a part is gone."""
         turns: list[list[dict[str, Any]]] = []
         following: str | None = response_id
         with self._connection() as connection:
             while following is not None:
                 row = connection.execute(
-                    "SELECT input, record, previous FROM responses WHERE id = ? AND created >= ?",
-                    (following, now - MAX_AGE),
+                    "SELECT input, record, previous FROM responses"
+                    " WHERE id = ? AND owner = ? AND created >= ?",
+                    (following, owner, now - MAX_AGE),
                 ).fetchone()
                 if row is None:
                     return None
@@ -180,21 +226,23 @@ class ResponseStore:
         return [item for turn in reversed(turns) for item in turn]
 
     def page(
-        self, limit: int, after: str | None, *, newest_first: bool, now: float
+        self, limit: int, after: str | None, owner: str, *, newest_first: bool, now: float
     ) -> tuple[list[ResponseObject], bool] | None:
         """Some responses, and whether more follow; None where there is no ``after``."""
         order, beyond = ("DESC", "<") if newest_first else ("ASC", ">")
         with self._connection() as connection:
             edge = None
             if after is not None:
-                found = connection.execute("SELECT number FROM responses WHERE id = ?", (after,))
+                found = connection.execute(
+                    "SELECT number FROM responses WHERE id = ? AND owner = ?", (after, owner)
+                )
                 if (edge := found.fetchone()) is None:
                     return None
             where, given = (f"AND number {beyond} ?", edge) if edge else ("", ())
             rows = connection.execute(
-                f"SELECT record, renewed FROM responses WHERE created >= ? {where}"
+                f"SELECT record, renewed FROM responses WHERE owner = ? AND created >= ? {where}"
                 f" ORDER BY number {order} LIMIT ?",
-                (now - MAX_AGE, *given, limit + 1),
+                (owner, now - MAX_AGE, *given, limit + 1),
             ).fetchall()
         records = [_alive(_decode(record), renewed, now) for record, renewed in rows]
         return records[:limit], len(records) > limit
@@ -217,13 +265,34 @@ def _connect(file: Path) -> sqlite3.Connection:
     os.close(os.open(file, os.O_RDWR | os.O_CREAT, 0o600))
     connection = sqlite3.connect(file, timeout=BUSY, check_same_thread=False)
     try:
+        _let_shrink(connection)
         connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute(f"PRAGMA journal_size_limit = {_WAL_BYTES}")
         connection.execute("PRAGMA synchronous = NORMAL")
         connection.execute("PRAGMA secure_delete = ON")
         for statement in _SCHEMA:
             connection.execute(statement)
+        _add_columns(connection)
         connection.commit()
     except sqlite3.Error:
         connection.close()
         raise
     return connection
+
+
+def _let_shrink(connection: sqlite3.Connection) -> None:
+    """A file of an earlier version is written anew once, where no other process uses it."""
+    [kind] = connection.execute("PRAGMA auto_vacuum").fetchone()
+    if kind == 2:  # incremental
+        return
+    connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
+    with suppress(sqlite3.OperationalError):
+        connection.execute("VACUUM")
+
+
+def _add_columns(connection: sqlite3.Connection) -> None:
+    there = {row[1] for row in connection.execute("PRAGMA table_info(responses)")}
+    for name, kind in _ADDED.items():
+        if name not in there:
+            with suppress(sqlite3.OperationalError):  # another process has just added it
+                connection.execute(f"ALTER TABLE responses ADD COLUMN {name} {kind}")

@@ -30,12 +30,15 @@ from cupola.cache.install.process import InstallProcess, run_install
 from cupola.cache.remote import retry
 from cupola.cache.store import ModelCache
 from tests import faulty_server as faults
-from tests import tiny_encoder
+from tests import tiny_encoder, tiny_whisper
+from tests.cache.convert.tiny_family import FAMILIES
 from tests.cache.convert.tiny_gguf import TinyModel
 from tests.hub_server import HubServer, hub_server, refuse
 
 REPOSITORY = "Tiny-Org/Tiny-Model-Instruct-GGUF"
 ADDRESS = f"hf:{REPOSITORY}"
+
+SPEECH = "automatic-speech-recognition"
 
 
 @pytest.fixture
@@ -161,6 +164,38 @@ def test_an_encoder_of_the_hub(home: Home, hub: HubServer, tmp_path: Path) -> No
     assert (local.variant.alias, local.variant.task) == ("local-encoder", "embeddings")
 
 
+def test_a_decoder_in_safetensors(home: Home, hub: HubServer, tmp_path: Path) -> None:
+    folder = FAMILIES["qwen3"].write_folder(tmp_path / "Tiny Qwen", parts=2).parent
+    files = {path.name: path.read_bytes() for path in folder.iterdir()}
+    hub.add("Tiny-Org/Tiny-Qwen", files | {"pytorch_model.bin": b"never", "README.md": b"never"})
+    model = install_address("hf:Tiny-Org/Tiny-Qwen", home)
+    assert model.variant.id == "tiny-qwen-generic-cpu:1"
+    assert not [path for path, _ in hub.site.requests if "pytorch" in path or "README" in path]
+    assert (model.path / "chat_template.jinja").is_file()
+    local = import_path(folder, home, bits=16)
+    assert local.variant.id == "tiny-qwen-fp16-cpu:1"
+    assert import_path(folder, home, bits=16).path == local.path
+    assert left_over(home) == []
+
+
+@pytest.mark.parametrize("kind", ["hugging face", "ctranslate2"])
+def test_a_model_of_speech_of_the_hub(
+    home: Home, hub: HubServer, tmp_path: Path, kind: str
+) -> None:
+    if kind == "ctranslate2":
+        tiny_whisper.write_ctranslate2(tmp_path / "whisper")
+    else:
+        tiny_whisper.write_hugging_face(tmp_path / "whisper")
+    files = {path.name: path.read_bytes() for path in (tmp_path / "whisper").iterdir()}
+    hub.add("Tiny-Org/Tiny-Whisper", files | {"pytorch_model.bin": b"never"})
+    model = install_address("hf:Tiny-Org/Tiny-Whisper", home)
+    variant = model.variant
+    assert (variant.id, variant.task) == ("tiny-whisper-generic-cpu:1", SPEECH)
+    assert not [path for path, _ in hub.site.requests if "pytorch" in path]
+    local = import_path(tmp_path / "whisper", home, "local-whisper")
+    assert (local.variant.alias, local.variant.task) == ("local-whisper", SPEECH)
+
+
 def test_a_file_of_a_web_server(home: Home, hub: HubServer, gguf: bytes) -> None:
     hub.storage.files["/models/My%20Model.Q8_0.gguf?key=s3cret"] = gguf
     model = install_address(f"{hub.storage.url}/models/My%20Model.Q8_0.gguf?key=s3cret", home)
@@ -218,7 +253,8 @@ def test_folders_that_are_no_model(
     ("files", "text"),
     [
         ({"pytorch_model.bin": b""}, "pickle files, which can run code and are never opened"),
-        ({"model.safetensors": b"", "config.json": b"{}"}, "safetensors of a kind"),
+        ({"model.safetensors": b""}, "safetensors of a kind"),
+        ({"adapter_config.json": b"{}", "adapter_model.safetensors": b""}, "It is a LoRA"),
         ({"onnx/model.onnx": b""}, "ONNX files but no genai_config.json"),
         ({"README.md": b""}, "No model is there"),
         ({"mmproj-F16.gguf": b""}, "No model is there"),
@@ -235,7 +271,7 @@ def test_repositories_without_a_model(
 
 def test_an_unknown_family_is_not_loaded(home: Home, hub: HubServer) -> None:
     hub.add(REPOSITORY, {"tiny-q8_0.gguf": b"x" * 100}, architecture="mamba9")
-    with pytest.raises(UnsupportedError, match="'mamba9'; these can be converted: llama"):
+    with pytest.raises(UnsupportedError, match="'mamba9'; these can be converted: gemma2"):
         install_address(ADDRESS, home)
     assert not [path for path, _ in hub.site.requests if "resolve" in path]
 

@@ -44,11 +44,25 @@ MINILM = listing(
     "pytorch_model.bin", "sentence_bert_config.json", "tokenizer.json", "tokenizer_config.json",
     "vocab.txt",
 )  # fmt: skip
+WHISPER = listing(
+    "README.md", "added_tokens.json", "config.json", "flax_model.msgpack", "generation_config.json",
+    "merges.txt", "model.safetensors", "normalizer.json", "preprocessor_config.json",
+    "pytorch_model.bin", "tokenizer.json", "tokenizer_config.json", "vocab.json",
+)  # fmt: skip
+FASTER_WHISPER = listing(
+    "README.md", "config.json", "model.bin", "tokenizer.json", "vocabulary.txt"
+)
 
 
 @pytest.mark.parametrize(
     ("files", "part", "paths"),
     [
+        (
+            WHISPER,
+            "",
+            ["model.safetensors", "config.json", "generation_config.json", "tokenizer.json"],
+        ),
+        (FASTER_WHISPER, "model.bin", ["model.bin", "config.json", "tokenizer.json"]),
         (UNSLOTH, "", ["Qwen3-4B-Q8_0.gguf"]),
         (UNSLOTH, "q4_k_m", ["Qwen3-4B-Q4_K_M.gguf"]),
         (UNSLOTH, "Qwen3-4B-IQ4_NL.gguf", ["Qwen3-4B-IQ4_NL.gguf"]),

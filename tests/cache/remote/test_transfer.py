@@ -20,6 +20,7 @@ from cupola.cache.errors import (
 )
 from cupola.cache.remote.partial_file import PartialFile
 from cupola.cache.remote.pieces import Piece
+from cupola.cache.remote.rate_limit import RateLimit
 from cupola.cache.remote.remote_file import RemoteFile
 from cupola.cache.remote.retry import ATTEMPTS
 from cupola.cache.remote.transfer import CONNECTIONS, load
@@ -288,7 +289,7 @@ def test_a_download_that_goes_on_finds_another_file(site: Site, tmp_path: Path) 
     [
         b"",
         b"{",
-        b'{"url":"","size":10000,"sha256":"","git_sha1":"","validator":"","pieces":[[0,10000,9]]}',
+        b'{"url":"","size":10000,"sha256":"","git_sha1":"","md5":"","validator":"","pieces":[[0,10000,9]]}',
     ],
 )
 def test_notes_that_say_nothing_are_ignored(site: Site, tmp_path: Path, note: bytes) -> None:
@@ -357,3 +358,16 @@ def test_every_way_to_misbehave_in_any_order(site: Site, tmp_path: Path) -> None
 def test_a_request_has_no_compression_in_mind(site: Site, tmp_path: Path) -> None:
     fetch(hashed(site), tmp_path)
     assert {headers["Accept-Encoding"] for _, headers in site.requests} == {"identity"}
+
+
+def test_every_byte_counts_against_the_limit(site: Site, file: RemoteFile, tmp_path: Path) -> None:
+    class Counting(RateLimit):
+        seen = 0
+
+        def wait(self, count: int, now: float) -> float:
+            self.seen += count
+            return 0.0
+
+    counting = Counting(1.0)
+    load([file], tmp_path, piece_size=PIECE, rate=counting)
+    assert len(CONTENT) <= counting.seen <= len(CONTENT) + 1  # one asks how long the file is

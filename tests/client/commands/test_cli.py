@@ -206,7 +206,8 @@ def test_cache_location(cupola: Cli, home: Home, tmp_path: Path) -> None:
     assert cupola.ok("cache", "location") == f"💾 Cache directory path: {home.models}\n"
     other = Home(tmp_path / "other")
     answer = cupola.ok("--home", str(other.root), "cache", "location", "-o", "json")
-    assert json.loads(answer) == {"path": str(other.models), "userSet": True}
+    told = json.loads(answer)
+    assert (told["path"], told["userSet"], told["modelBytes"]) == (str(other.models), True, 0)
 
 
 def test_config_show(cupola: Cli, home: Home) -> None:

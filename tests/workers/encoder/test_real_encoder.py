@@ -20,7 +20,7 @@ from cupola.workers.loading import EngineOptions, load
 from cupola.workers.model.backend import Backend, RequestError
 from tests.cache.convert.encoder_reference import EncoderReference
 
-ALICE = (Path(__file__).parents[2] / "cache" / "data" / "alice.txt").read_text()
+ALICE = (Path(__file__).parents[3] / "loadtests" / "load" / "alice.txt").read_text()
 TEXTS = [
     "The cat sits on the mat.",
     "A feline rests on a rug.",

@@ -32,7 +32,7 @@ Array = npt.NDArray[np.float64]
 CHUNK = 512
 ROOT = Path(__file__).parents[4]
 TEXTS = {
-    "a novel": Path(__file__).parents[2] / "data" / "alice.txt",
+    "a novel": Path(__file__).parents[4] / "loadtests" / "load" / "alice.txt",
     "a licence": ROOT / "LICENSE",
     "a program": Path(argparse.__file__),
 }

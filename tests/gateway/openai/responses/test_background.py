@@ -109,9 +109,9 @@ def test_end_of_the_service(scheduler: ScriptedScheduler, home: Path) -> None:
             scheduler.next(Submit)
         gateway.stop()
         gateway.join()
-    store = ResponseStore(home / "responses.sqlite", limit=10)
+    store = ResponseStore(home / "responses.sqlite", limit=10, quota=10**6)
     try:
-        found = store.get(made.id, time.time())
+        found = store.get(made.id, "", time.time())
     finally:
         store.close()
     assert found is not None and found.status == "failed"

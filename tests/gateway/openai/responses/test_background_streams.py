@@ -178,7 +178,7 @@ def test_the_process_that_made_it_has_died(
         stream = iter(client.responses.create(**ASK))
         response_id = id_of(next(stream))
         next(stream)
-        store = ResponseStore(home / "responses.sqlite", limit=10)
+        store = ResponseStore(home / "responses.sqlite", limit=10, quota=10**6)
         try:  # as if nobody had renewed it for a while
             assert store.renew(response_id, time.time() - 3600)
         finally:
@@ -201,7 +201,7 @@ def test_deleted_with_its_events(gateway: RunningGateway, home: Path) -> None:
         client.responses.delete(response_id)
         with pytest.raises(openai.NotFoundError):
             client.responses.retrieve(response_id, stream=True)
-    store = ResponseStore(home / "responses.sqlite", limit=10)
+    store = ResponseStore(home / "responses.sqlite", limit=10, quota=10**6)
     try:
         assert store.events(response_id, -1) is None
     finally:

@@ -190,7 +190,7 @@ def file(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def store(file: Path) -> Iterator[ResponseStore]:
-    store = ResponseStore(file, limit=3)
+    store = ResponseStore(file, limit=3, quota=10**6)
     yield store
     store.close()
 
@@ -209,60 +209,60 @@ def record(name: str, status: Status = "completed", previous: str | None = None)
 
 
 def ids(store: ResponseStore, now: float = NOW) -> list[str]:
-    page = store.page(100, None, newest_first=False, now=now)
+    page = store.page(100, None, "", newest_first=False, now=now)
     assert page is not None
     return [one.id for one in page[0]]
 
 
 def test_bounded_by_count(store: ResponseStore) -> None:
     for name in "abcde":
-        store.add(record(name), [], NOW)
+        store.add(record(name), [], "", NOW)
     assert ids(store) == ["c", "d", "e"]
-    store.delete("d")
-    store.add(record("f"), [], NOW)
+    store.delete("d", "")
+    store.add(record("f"), [], "", NOW)
     assert ids(store) == ["c", "e", "f"]
 
 
 def test_bounded_by_age(store: ResponseStore) -> None:
-    store.add(record("old"), [{}], NOW)
+    store.add(record("old"), [{}], "", NOW)
     later = NOW + MAX_AGE + 1
-    assert store.get("old", NOW) is not None
-    assert store.get("old", later) is None and store.input_of("old", later) is None
-    assert store.conversation("old", later) is None and ids(store, later) == []
-    store.add(record("new"), [], later)
+    assert store.get("old", "", NOW) is not None
+    assert store.get("old", "", later) is None and store.input_of("old", "", later) is None
+    assert store.conversation("old", "", later) is None and ids(store, later) == []
+    store.add(record("new"), [], "", later)
     assert ids(store, NOW) == ["new"]  # and it is gone from the file
 
 
 def test_shared_between_processes(store: ResponseStore, file: Path) -> None:
-    other = ResponseStore(file, limit=3)
+    other = ResponseStore(file, limit=3, quota=10**6)
     try:
-        store.add(record("a", "queued"), [], NOW)
+        store.add(record("a", "queued"), [], "", NOW)
         assert other.update(record("a", "cancelled"), NOW)
         assert not store.renew("a", NOW)
         assert not store.update(record("a"), NOW)  # what is over stays over
-        found = store.get("a", NOW)
+        found = store.get("a", "", NOW)
         assert found is not None and found.status == "cancelled"
     finally:
         other.close()
 
 
 def test_unfinished_without_a_sign_of_life(store: ResponseStore) -> None:
-    store.add(record("a", "in_progress"), [], NOW)
+    store.add(record("a", "in_progress"), [], "", NOW)
     assert store.renew("a", NOW + LOST_AFTER)
-    found = store.get("a", NOW + 2 * LOST_AFTER)
+    found = store.get("a", "", NOW + 2 * LOST_AFTER)
     assert found is not None and found.status == "in_progress"
-    found = store.get("a", NOW + 2 * LOST_AFTER + 1)
+    found = store.get("a", "", NOW + 2 * LOST_AFTER + 1)
     assert found is not None and found.status == "failed"
     assert found.error is not None and found.error.code == "server_error"
 
 
 def test_conversation(store: ResponseStore) -> None:
-    store.add(record("a"), [{"id": "in a"}], NOW)
-    store.add(record("b", previous="a"), [{"id": "in b"}], NOW)
-    items = store.conversation("b", NOW)
+    store.add(record("a"), [{"id": "in a"}], "", NOW)
+    store.add(record("b", previous="a"), [{"id": "in b"}], "", NOW)
+    items = store.conversation("b", "", NOW)
     assert items is not None and [item["id"] for item in items] == ["in a", "a", "in b", "b"]
-    store.delete("a")
-    assert store.conversation("b", NOW) is None
+    store.delete("a", "")
+    assert store.conversation("b", "", NOW) is None
 
 
 # A record as older versions wrote it: the keys in another order, by another encoder.
@@ -291,18 +291,18 @@ OLD = """{"id": "a", "object": "response", "created_at": 1, "completed_at": 2,
 
 
 def test_records_of_older_versions_can_be_read(store: ResponseStore, file: Path) -> None:
-    store.add(record("a"), [], NOW)
+    store.add(record("a"), [], "", NOW)
     with sqlite3.connect(file) as connection:
         connection.execute("UPDATE responses SET record = ?", (OLD,))
     connection.close()
-    found = store.get("a", NOW)
+    found = store.get("a", "", NOW)
     assert json.loads(msgspec.json.encode(found)) == json.loads(OLD)
-    items = store.conversation("a", NOW)
+    items = store.conversation("a", "", NOW)
     assert items is not None and [item["id"] for item in items] == ["rs_1", "msg_1", "fc_1"]
 
 
 def test_events(store: ResponseStore) -> None:
-    store.add(record("r", status="queued"), [], now=0)
+    store.add(record("r", status="queued"), [], "", now=0)
     assert store.events("r", -1) is None
     frames = [b"%d" % number for number in range(7)]
     for first, end in ((0, 2), (2, 3), (3, 3), (3, 7)):
@@ -312,21 +312,21 @@ def test_events(store: ResponseStore) -> None:
     store.update(record("r", status="completed"), now=2)
     assert not store.add_events("r", 7, [b"late"], now=3)
     assert store.events("r", 6) == []
-    store.delete("r")
+    store.delete("r", "")
     assert store.events("r", -1) is None
 
 
 def test_events_go_with_their_response(store: ResponseStore) -> None:
     """Also when newer ones take its place."""
-    store.add(record("old", status="queued"), [], now=0)
+    store.add(record("old", status="queued"), [], "", now=0)
     store.add_events("old", 0, [b"x"], now=0)
     for number in range(3):
-        store.add(record(f"new{number}"), [], now=1)
-    assert store.get("old", now=1) is None
+        store.add(record(f"new{number}"), [], "", now=1)
+    assert store.get("old", "", now=1) is None
     assert store.events("old", -1) is None
 
 
 def test_nobody_else_can_read(store: ResponseStore, file: Path) -> None:
-    store.add(record("a"), [], NOW)
+    store.add(record("a"), [], "", NOW)
     for path in file.parent.iterdir():
         assert stat.S_IMODE(path.stat().st_mode) == 0o600, path.name

@@ -1,0 +1,1 @@
+"""Whisper models of CTranslate2 and Hugging Face to ONNX graphs, without torch."""

@@ -1,0 +1,97 @@
+"""The decoder's graph: tokens in, logits out. Its keys and values are read and written in place."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper
+
+from cupola.cache.convert.graph.graph_nodes import MICROSOFT
+from cupola.cache.convert.whisper.whisper_layers import WhisperLayers
+from cupola.cache.convert.whisper.whisper_shape import AUDIO_POSITIONS
+
+
+def text_decoder(layers: WhisperLayers) -> onnx.ModelProto:
+    """The inputs:
+
+    ``input_ids``, ``positions`` ``[B, S]``; S is 1, or B is 1
+    ``seqlens_k`` ``[B]``, ``total_sequence_length``   as GroupQueryAttention has them
+    ``wanted`` ``[R]``                                 tokens of the flat ``[B * S]`` with logits
+    ``past_key.N``, ``past_value.N``                   ``[B, heads, capacity, head size]``
+    ``cross_key.N``, ``cross_value.N``                 what ``audio_encoder`` has made
+
+    The outputs are ``logits`` ``[R, vocabulary]`` and ``present_key.N``, ``present_value.N``.
+    """
+    shape = layers.shape
+    width, heads = shape.d_model, shape.decoder_attention_heads
+    tokens = layers.weights.tokens()
+    layers.table("tokens", tokens)
+    layers.table("places", layers.weights.positions("decoder"))
+    word = layers.node("Gather", ["tokens", "input_ids"], "word")
+    place = layers.node("Gather", ["places", "positions"], "place")
+    stream = layers.node("Add", [word, place], "stream")
+    normed = layers.first_norm(stream, "decoder.0")
+    for number in range(shape.decoder_layers):
+        layer = f"decoder.{number}"
+        attended = _to_text(layers, normed, number)
+        stream, normed = layers.joined(attended, stream, layer, "out", (layer, "cross_norm"))
+        attended = layers.node(
+            "MultiHeadAttention",
+            [
+                layers.product(normed, layer, "cross_q"),
+                f"cross_key.{number}",
+                f"cross_value.{number}",
+            ],
+            f"{layer}.cross_attended",
+            MICROSOFT,
+            num_heads=heads,
+        )
+        stream, normed = layers.joined(attended, stream, layer, "cross_out", (layer, "mlp_norm"))
+        last = number + 1 == shape.decoder_layers
+        following = ("decoder", "") if last else (f"decoder.{number + 1}", "norm")
+        stream, normed = layers.mlp(normed, stream, layer, following)
+    layers.constant("flat", np.array([-1, width], np.int64))
+    rows = layers.node("Reshape", [normed, "flat"], "rows")
+    chosen = layers.node("Gather", [rows, "wanted"], "chosen")
+    logits = layers.bare_product(chosen, "head", tokens)
+    layers.node("Identity", [logits], "logits")
+    return _model(layers)
+
+
+def _to_text(layers: WhisperLayers, normed: str, number: int) -> str:
+    layer, heads = f"decoder.{number}", layers.shape.decoder_attention_heads
+    parts = [f"{layer}.{part}" for part in ("q", "k", "v")]
+    qkv = layers.split(layers.product(normed, layer, "qkv"), parts)
+    past = [f"past_key.{number}", f"past_value.{number}"]
+    outputs = [f"{layer}.attended", f"present_key.{number}", f"present_value.{number}"]
+    layers.nodes(
+        "GroupQueryAttention",
+        [*qkv, *past, "seqlens_k", "total_sequence_length"],
+        outputs,
+        MICROSOFT,
+        num_heads=heads,
+        kv_num_heads=heads,
+    )
+    return outputs[0]
+
+
+def _model(layers: WhisperLayers) -> onnx.ModelProto:
+    shape = layers.shape
+    heads = shape.decoder_attention_heads
+    size = shape.d_model // heads
+    info = helper.make_tensor_value_info
+    inputs = [
+        *(info(name, TensorProto.INT64, ["batch", "new"]) for name in ("input_ids", "positions")),
+        info("seqlens_k", TensorProto.INT32, ["batch"]),
+        info("total_sequence_length", TensorProto.INT32, []),
+        info("wanted", TensorProto.INT64, ["wanted"]),
+    ]
+    outputs = [info("logits", TensorProto.FLOAT, ["wanted", shape.vocab_size])]
+    row: list[str | int | None] = ["batch", heads, "capacity", size]
+    audio: list[str | int | None] = ["batch", heads, AUDIO_POSITIONS, size]
+    for number in range(shape.decoder_layers):
+        for kind in ("key", "value"):
+            inputs.append(info(f"past_{kind}.{number}", TensorProto.FLOAT, row))
+            inputs.append(info(f"cross_{kind}.{number}", TensorProto.FLOAT, audio))
+            outputs.append(info(f"present_{kind}.{number}", TensorProto.FLOAT, row))
+    return layers.model("text_decoder", inputs, outputs)

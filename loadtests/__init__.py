@@ -1,0 +1,1 @@
+"""Load on a service: what is asked, measuring, simulating capacity, and tuning."""

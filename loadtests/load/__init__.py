@@ -1,0 +1,1 @@
+"""What is asked of a server, how its answers are read, and what is recorded of them."""

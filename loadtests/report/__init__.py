@@ -1,0 +1,1 @@
+"""What is written of results: tables in Markdown, plots in SVG, pages in HTML."""

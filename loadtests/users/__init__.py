@@ -1,0 +1,1 @@
+"""Load as users make it: scenarios for locust. These files need the extra ``loadtest``."""
