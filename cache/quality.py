@@ -52,10 +52,12 @@ class Quality(msgspec.Struct, frozen=True, omit_defaults=True):
         if self.perplexity is None or self.perplexity <= _BROKEN_PERPLEXITY:
             return ""
         kinds = sorted({each.source for each in self.weights})
-        stored = f" The file's weights are {', '.join(kinds)}." if kinds else ""
+        stored = f" The file has {', '.join(kinds)}." if kinds else ""
+        many = self.perplexity > 1e6
+        how_much = "more than a million" if many else f"{self.perplexity:,.0f}"
         return (
-            f"The model is likely to speak gibberish: its perplexity is {self.perplexity:,.0f}."
-            f"{stored} Try another file of it, with more bits"
+            f"The model is likely to speak gibberish: its perplexity is {how_much}."
+            f"{stored} Try another file of the model"
         )
 
     def encoded(self) -> bytes:

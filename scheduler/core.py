@@ -63,8 +63,10 @@ class Scheduler:
         self._account = Account()
         self.measurements = Measurements()
         self._endings = Endings(self.requests, self.workers, self.suspicion, self._account)
-        self._losses = Losses(self.workers, self.unloads, self.suspicion, self._endings)
         self._dispatch = Dispatch(self.requests, self.workers, self.suspicion, counters)
+        self._losses = Losses(
+            self.workers, self.unloads, self.suspicion, self._endings, self._dispatch.affinity
+        )
         self._intake = Intake(policy, self.queue, self.workers, self.suspicion, self._dispatch.rate)
         self._arrivals = count()
         self._status_changed = False  # since the gateways were last sent a Status

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from cupola.scheduler.affinity import Affinity
 from cupola.scheduler.placement import Placement
 from cupola.scheduler.protocol.messages import Output
 from cupola.scheduler.records import Request, Send, Worker
@@ -27,11 +28,12 @@ class Dispatch:
         self._suspicion = suspicion
         self._counters = counters
         self.rate = ServiceRate()
+        self.affinity = Affinity()
 
     def run(self, now: float) -> list[Send]:
         """Start every waiting request that some worker can take, in the order of service."""
         sends: list[Send] = []
-        placement = Placement(self._workers.values(), self._suspicion.kept_apart)
+        placement = Placement(self._workers.values(), self._suspicion.kept_apart, self.affinity)
         for kind in dict.fromkeys(worker.provider for worker in self._workers.values()):
             misses = 0
             with self._requests.waiting.round(kind, now) as order:
@@ -54,6 +56,7 @@ class Dispatch:
             request.charged = True
             self._counters.charge(request.client, prompt=request.size)
         self._requests.start(request, worker)
+        self.affinity.sent(request.beginnings, worker.peer)
         self.rate.started(now)
         return Send(worker.peer, request.message)
 

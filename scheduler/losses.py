@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from cupola.scheduler.affinity import Affinity
 from cupola.scheduler.endings import Endings
 from cupola.scheduler.protocol.messages import Done
 from cupola.scheduler.records import Peer, Send, Worker
@@ -14,12 +15,18 @@ from cupola.scheduler.workers import Workers
 
 class Losses:
     def __init__(
-        self, workers: Workers, unloads: Unloads, suspicion: Suspicion, endings: Endings
+        self,
+        workers: Workers,
+        unloads: Unloads,
+        suspicion: Suspicion,
+        endings: Endings,
+        affinity: Affinity,
     ) -> None:
         self._workers = workers
         self._unloads = unloads
         self._suspicion = suspicion
         self._endings = endings
+        self._affinity = affinity
 
     def workers_died(self, workers: list[Worker], now: float) -> list[Send]:
         """They ended without a goodbye, so something that they did may be the cause."""
@@ -38,6 +45,7 @@ class Losses:
         sends: list[Send] = []
         for worker in workers:
             self._workers.remove(worker)
+            self._affinity.lost(worker.peer)
             sends += self._endings.worker_lost(worker, now)
             unloaded = self._unloads.worker_lost(worker.peer)
             sends += [Send(gateway, Done(request_id)) for request_id, gateway in unloaded]

@@ -67,6 +67,11 @@ class Request:
         return self.message.turn if isinstance(self.message, Submit) else ANY_TURN
 
     @property
+    def beginnings(self) -> tuple[bytes, ...]:
+        """Digests of the prompt's beginnings, the shortest first."""
+        return self.message.beginnings if isinstance(self.message, Submit) else ()
+
+    @property
     def client(self) -> str:
         return self.turn.client
 

@@ -341,7 +341,12 @@ class Settings(BaseSettings):
 
     log_level: Annotated[LogLevel, Group.LOGGING] = Field(
         default="info",
-        description="The least severe messages in the log: 'debug', 'info', 'warning' or 'error'.",
+        description="The least severe messages in the log: 'debug', 'info', 'warning' or 'error'. "
+        "'cupola service log-level' changes it while the service runs.",
+    )
+    log_format: Annotated[Literal["console", "json"], Group.LOGGING] = Field(
+        default="console",
+        description="The form of the log. 'console' is for people; 'json' is one object a line.",
     )
 
     @property

@@ -59,6 +59,7 @@ ORDER = {
     "client": """
         commands
         commands/measure
+        commands/decisions
         commands/models
         commands/service
         commands/common

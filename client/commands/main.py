@@ -18,6 +18,7 @@ from typer.core import TyperCommand, TyperGroup
 from cupola.cache.system import standard_streams
 from cupola.client import home
 from cupola.client.commands import run_command
+from cupola.client.commands.decisions.decide_command import decide
 from cupola.client.commands.measure import bench_command, simulate_command, tune_command
 from cupola.client.commands.models import (
     cache_command,
@@ -57,6 +58,7 @@ _COMMANDS: Commands = {
     "run": run_command.run,
     "chat": run_command.chat,
     "complete": run_command.complete,
+    "decide": decide,
     "bench": bench_command.bench,
     "simulate": simulate_command.simulate,
     "tune": tune_command.tune,
@@ -78,6 +80,7 @@ _GROUPS: dict[str, tuple[str, Commands]] = {
             "list": model_load_command.ps,
             "logs": log_command.logs,
             "diag": log_command.logs,
+            "log-level": log_command.level,
             "set": service_command.change,
             "install": service_unit_command.install,
             "uninstall": service_unit_command.uninstall,

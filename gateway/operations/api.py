@@ -7,6 +7,7 @@ from starlette.routing import Route
 from cupola.gateway.generation.dependencies import ApiDependencies
 from cupola.gateway.operations.front_page import FrontPage
 from cupola.gateway.operations.health import HealthApi
+from cupola.gateway.operations.log_level import LogLevelApi
 from cupola.gateway.operations.metrics import MetricsApi
 from cupola.gateway.operations.state import StateApi
 
@@ -31,4 +32,5 @@ class OperationsApi:
             *front_page.routes(),
             *MetricsApi(given.client).routes(),
             *StateApi(given.client).routes(),
+            *LogLevelApi(given.notify).routes(),
         ]

@@ -124,6 +124,8 @@ class Submit(Message, frozen=True):
     # Tenants share no cached prefixes.
     tenant: str = ""
     turn: Turn = ANY_TURN
+    # Digests of the prompt's beginnings, the shortest first: what a worker may have cached.
+    beginnings: tuple[bytes, ...] = ()
 
 
 class Abort(Message, frozen=True):

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import os
+from pathlib import Path
 from typing import Any
 
 import httpx2
 import openai
 import pytest
 
+from tests.client.command_line import Cli
 from tests.service.running_service import MODEL, PATIENCE, Service
 
 STATE = "The parcel came two weeks late, and the box was broken. I want my money back."
@@ -75,3 +79,15 @@ def test_an_encoder_and_a_chat_model_rank(service: Service) -> None:
         assert scores == sorted(scores, reverse=True)
         if model != MODEL:
             assert results[0]["index"] == 1
+
+
+def test_the_command_line_decides(service: Service, tmp_path: Path) -> None:
+    clean = {key: value for key, value in os.environ.items() if not key.startswith("CUPOLA_")}
+    cupola = Cli({**clean, "CUPOLA_HOME": str(service.home)})
+    asked = ("decide", MODEL, "--question", "What is this about?", "--choices", "food,sport")
+    table = cupola.ok(*asked, typed="We baked bread.").splitlines()
+    assert [line.split()[0] for line in table[2:4]] == ["food", "sport"]
+    file = tmp_path / "inputs.jsonl"
+    file.write_text('"We baked bread."\n{"input": "They won the match."}\n')
+    lines = cupola.ok(*asked, "--file", str(file), "-o", "json").splitlines()
+    assert [json.loads(line)["answers"][0]["type"] for line in lines] == ["choice"] * 2

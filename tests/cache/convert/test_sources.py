@@ -55,6 +55,7 @@ def test_a_file_of_few_bits_does_not_grow(tmp_path: Path) -> None:
 def test_a_model_that_does_not_speak_is_said_so() -> None:
     kinds = [WeightKind("up_proj", 4, "TQ1_0", 1.0)]
     warning = Quality(perplexity=24135.2, weights=kinds).warning
-    assert "gibberish: its perplexity is 24,135. The file's weights are TQ1_0" in warning
+    assert "gibberish: its perplexity is 24,135. The file has TQ1_0" in warning
+    assert "more than a million" in Quality(perplexity=1e30, weights=kinds).warning
     assert not Quality(perplexity=61.0, weights=kinds).warning
     assert not Quality().warning
