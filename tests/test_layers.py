@@ -50,6 +50,7 @@ BORDERS = {
         "workers/run/decoder_session.py",
         "workers/run/runner.py",
         "workers/run/int8_session.py",
+        "workers/run/model_state.py",
         "workers/run/prepacked.py",
         "workers/device/device.py",
         "workers/device/provider_probe.py",
