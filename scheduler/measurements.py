@@ -50,11 +50,11 @@ class Measurements:
         if isinstance(request.message, LoadModel) or output.progress is not None:
             return
         if request.output_at is None:
-            self._counters["to_first_token"].add(max(0.0, now - request.arrived_at))
+            self._counters["to_first_token"].add(max(0.0, now - request.since))
         elif output.made > 0:
             # A step may make several tokens of a sequence: they share its time.
             gap = max(0.0, now - request.output_at) / output.made
             self._counters["between_tokens"].add(gap, output.made)
         request.output_at = now
         if output.last:
-            self._counters["whole_request"].add(max(0.0, now - request.arrived_at))
+            self._counters["whole_request"].add(max(0.0, now - request.since))

@@ -8,7 +8,12 @@ from collections.abc import Collection, Set
 from cupola.scheduler.protocol.messages import ErrorCode, Outcome, Output, Totals
 
 _REFUSALS = frozenset(
-    {ErrorCode.INVALID_REQUEST, ErrorCode.CONTEXT_LENGTH_EXCEEDED, ErrorCode.MODEL_NOT_FOUND}
+    {
+        ErrorCode.INVALID_REQUEST,
+        ErrorCode.CONTEXT_LENGTH_EXCEEDED,
+        ErrorCode.MODEL_NOT_FOUND,
+        ErrorCode.CLIENT_LIMIT,
+    }
 )
 
 _MOST = 2**63 - 1  # that a frame can hold, whatever nonsense was told

@@ -116,6 +116,7 @@ def build_supervisor(
     policy = SchedulerPolicy(
         workers={worker.name: worker.provider for worker in workers},
         queue_limit=settings.queue_limit,
+        queue_tokens=settings.queue_tokens,
         queue_timeout=settings.queue_timeout,
     )
     log = LogOptions(settings.log_level, settings.log_format)
@@ -208,6 +209,7 @@ def worker_configs(
     engine = EngineOptions(
         backend=settings.backend,
         slots=0 if settings.slots == AUTO else int(settings.slots),
+        spare_slots=settings.spare_slots,
         step_tokens=settings.step_tokens,
         itl_seconds=settings.itl_ms / 1000,
         kv_bytes=settings.kv_memory_mb * 1024 * 1024 or free // 2,

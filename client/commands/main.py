@@ -18,7 +18,8 @@ from typer.core import TyperCommand, TyperGroup
 from cupola.cache.system import standard_streams
 from cupola.client import home
 from cupola.client.commands import run_command
-from cupola.client.commands.measure import bench_command
+from cupola.client.commands.decisions.decide_command import decide
+from cupola.client.commands.measure import bench_command, simulate_command, tune_command
 from cupola.client.commands.models import (
     cache_command,
     cache_upkeep_command,
@@ -57,7 +58,10 @@ _COMMANDS: Commands = {
     "run": run_command.run,
     "chat": run_command.chat,
     "complete": run_command.complete,
+    "decide": decide,
     "bench": bench_command.bench,
+    "simulate": simulate_command.simulate,
+    "tune": tune_command.tune,
     "transcribe": status_command.transcribe,
     "status": status_command.status,
     "top": top_command.top,

@@ -34,6 +34,7 @@ from cupola.scheduler.protocol.messages import (
     Query,
     Status,
     Submit,
+    Turn,
     UnloadModel,
     decode_to_gateway,
     encode,
@@ -87,6 +88,11 @@ class SchedulerClient:
         """
         return self._calls.status
 
+    @property
+    def chooses(self) -> bool:
+        """Whether there are several workers among which the scheduler chooses."""
+        return self.status is not None and len(self.status.workers) > 1
+
     async def status_now(self, patience: float = PATIENCE) -> Status | None:
         """The Status after all that was sent until now; None: the scheduler does not answer."""
         number = self._ask()
@@ -111,20 +117,27 @@ class SchedulerClient:
         await self._serving.wait()
 
     async def generate(
-        self, model: LocalModel, work: msgspec.Raw, ttl: float | None = None, *, tenant: str
+        self,
+        model: LocalModel,
+        work: msgspec.Raw,
+        ttl: float | None = None,
+        *,
+        tenant: str,
+        turn: Turn,
+        beginnings: tuple[bytes, ...] = (),
     ) -> AsyncGenerator[list[Output]]:
         """The outputs of ``work``, an encoded Task. A batch holds those that came together.
 
-        An empty batch means that nothing came for IDLE seconds. ``ttl`` and ``tenant`` are those of
-        Submit. Raises RequestFailed. Whoever stops reading before the end must close the generator
-        (``contextlib.aclosing``), which aborts the request.
+        An empty batch means that nothing came for IDLE seconds. ``ttl`` and what follows are those
+        of Submit. Raises RequestFailed. Whoever stops reading before the end
+        must close the generator (``contextlib.aclosing``), which aborts the request.
         """
         counted_below()
         about = served()
         if about is not None:
             about.model = model.id
             about.submitted = about.submitted or time.perf_counter()
-        message = Submit(new_request_id(), model, work, ttl, tenant)
+        message = Submit(new_request_id(), model, work, ttl, tenant, turn, beginnings)
         replies: Mailbox[Reply] = Mailbox()
         call = self._calls.open(message, replies.put, time.monotonic())
         try:

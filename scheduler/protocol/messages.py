@@ -35,13 +35,16 @@ from cupola.scheduler.protocol.tasks import Output as Output
 from cupola.scheduler.protocol.tasks import PromptProgress as PromptProgress
 from cupola.scheduler.protocol.tasks import Question as Question
 from cupola.scheduler.protocol.tasks import QuestionKind as QuestionKind
+from cupola.scheduler.protocol.tasks import Recording as Recording
 from cupola.scheduler.protocol.tasks import SamplingParams as SamplingParams
 from cupola.scheduler.protocol.tasks import Scores as Scores
+from cupola.scheduler.protocol.tasks import Segment as Segment
 from cupola.scheduler.protocol.tasks import Task as Task
 from cupola.scheduler.protocol.tasks import Text as Text
 from cupola.scheduler.protocol.tasks import Timings as Timings
 from cupola.scheduler.protocol.tasks import TokenLogprob as TokenLogprob
 from cupola.scheduler.protocol.tasks import Tokens as Tokens
+from cupola.scheduler.protocol.tasks import Transcribe as Transcribe
 from cupola.scheduler.protocol.tasks import Usage as Usage
 from cupola.scheduler.protocol.tasks import Work as Work
 
@@ -53,6 +56,7 @@ class ErrorCode(enum.StrEnum):
     CONTEXT_LENGTH_EXCEEDED = "context_length_exceeded"
     MODEL_NOT_FOUND = "model_not_found"
     MODEL_LOAD_FAILED = "model_load_failed"
+    CLIENT_LIMIT = "client_limit"
     QUEUE_FULL = "queue_full"
     QUEUE_TIMEOUT = "queue_timeout"
     NO_WORKER = "no_worker"
@@ -79,7 +83,7 @@ class Message(msgspec.Struct, frozen=True, tag=True, omit_defaults=True):
 class Serving(msgspec.Struct, frozen=True, omit_defaults=True):
     """How a worker runs a model that it has loaded."""
 
-    engine: str  # "batching", "onnxruntime-genai", "encoder" or "echo"
+    engine: str  # "batching", "onnxruntime-genai", "encoder", "speech" or "echo"
     why: str = ""  # why it is not the batching engine, as a text for people
     expires_in: float | None = None  # seconds until it is unloaded if unused; None: not by time
     kv_cache: str = ""  # type of the keys and values, such as "float32"; "" where it is not known
@@ -92,6 +96,17 @@ class Serving(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 # -- gateway -> scheduler, some of them on to workers ----------------------------------------------
+
+
+class Turn(msgspec.Struct, frozen=True, omit_defaults=True):
+    """When a request is served, compared with others."""
+
+    client: str = ""  # who sends it: a digest of the key, never the key; without one the address
+    priority: int = 0  # 0 is usual, and a lower number is more urgent, as in vLLM
+    timeout: float | None = None  # seconds that the client waits for the beginning; None: for long
+
+
+ANY_TURN = Turn()
 
 
 class Submit(Message, frozen=True):
@@ -108,6 +123,9 @@ class Submit(Message, frozen=True):
     # Whose request it is: a digest of the client's key, never the key. Empty: all are one tenant.
     # Tenants share no cached prefixes.
     tenant: str = ""
+    turn: Turn = ANY_TURN
+    # Digests of the prompt's beginnings, the shortest first: what a worker may have cached.
+    beginnings: tuple[bytes, ...] = ()
 
 
 class Abort(Message, frozen=True):
@@ -167,6 +185,7 @@ class Rejected(Message, frozen=True):
     code: ErrorCode
     message: str
     param: str = ""  # the field of the Task or of its sampling that is wrong; empty: none
+    retry_after: int = 0  # seconds after which it may well work; 0: not known
 
 
 class Done(Message, frozen=True):
@@ -245,6 +264,7 @@ class Ready(Message, frozen=True):
     loading: tuple[str, ...] = ()
     serving: dict[str, Serving] = {}
     fatal: tuple[str, ...] = ()  # ids of models whose loads ended the processes before this one
+    spare: int = 0  # of the slots, those that are kept for clients that run nothing there
 
 
 class Heartbeat(Message, frozen=True):

@@ -28,6 +28,7 @@ class Service:
         values = {"home": home, "port": 0, "model": MODEL, "log_level": "debug"} | settings
         clean = {key: value for key, value in os.environ.items() if not key.startswith("CUPOLA_")}
         given = {f"CUPOLA_{key.upper()}": str(value) for key, value in values.items()}
+        self.home = home
         self.log: list[str] = []
         self._client: OpenAI | None = None
         self._lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
