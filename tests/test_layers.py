@@ -64,6 +64,7 @@ BORDERS = {
     "psutil": ("workers/device/machine.py", "loadtests/host/machine.py", "loadtests/chaos.py"),
     "multiprocessing": ("service/child.py", "service/supervisor.py"),
     "starlette": ("gateway/",),
+    "opentelemetry": ("gateway/telemetry.py",),
     "prometheus_client": ("gateway/operations/metrics.py",),
     "hypercorn": ("gateway/server.py", "gateway/connection.py"),
     "tokenizers": ("workers/", "cache/convert/"),
