@@ -16,6 +16,7 @@ from starlette.routing import Route
 
 from cupola.gateway.anthropic.api import AnthropicApi
 from cupola.gateway.anthropic.errors import AnthropicErrors
+from cupola.gateway.decisions.api import DecisionsApi
 from cupola.gateway.foundry.api import FoundryApi
 from cupola.gateway.generation.dependencies import ApiDependencies
 from cupola.gateway.http.error_formats import ErrorFormat, FormatTable
@@ -26,6 +27,7 @@ from cupola.gateway.openai.api import OpenAIApi
 from cupola.gateway.openai.errors import OpenAIErrors
 from cupola.gateway.openai.responses.api import ResponsesApi
 from cupola.gateway.operations.api import OperationsApi
+from cupola.gateway.ranking.api import RankingApi
 from cupola.gateway.tokens.api import TokensApi
 
 
@@ -54,6 +56,8 @@ class Entry:
 TABLE: tuple[Entry, ...] = (
     Entry(OpenAIApi),
     Entry(ResponsesApi),
+    Entry(DecisionsApi),
+    Entry(RankingApi),
     Entry(AnthropicApi, "/v1/messages", AnthropicErrors()),
     Entry(OllamaApi, PREFIX, OllamaErrors()),
     Entry(FoundryApi),

@@ -15,6 +15,7 @@ from cupola.gateway.access.admin import AdminRules, note_rules
 from cupola.gateway.access.authentication import AccessRules, Authentication
 from cupola.gateway.access.key_ring import KeyRing
 from cupola.gateway.access.rate_limits import RateLimits
+from cupola.gateway.access.turns import Turns
 from cupola.gateway.apis import ERROR_FORMATS, Apis
 from cupola.gateway.core.config import GatewayConfig
 from cupola.gateway.core.counting import Counting
@@ -22,6 +23,7 @@ from cupola.gateway.core.downloads import Downloads
 from cupola.gateway.core.remote_models import RemoteModels
 from cupola.gateway.core.scheduler_client import SchedulerClient
 from cupola.gateway.foundry.proxy import Proxy
+from cupola.gateway.generation.decider import Decider
 from cupola.gateway.generation.dependencies import ApiDependencies
 from cupola.gateway.generation.embedder import Embedder
 from cupola.gateway.generation.generator import Generator
@@ -58,6 +60,7 @@ def build_app(
             config=config,
             generator=Generator(client, directory, formats),
             embedder=Embedder(client, directory),
+            decider=Decider(client, directory, formats),
             counter=PromptCounter(client, directory, formats),
             client=client,
             models=directory,
@@ -70,10 +73,13 @@ def build_app(
         )
     )
     routes = apis.routes()
-    counting = Middleware(Counting, routes=working(routes), count=client.count)
+    counted = [
+        Middleware(RequestLog, count=client.count_answer),
+        Middleware(Counting, routes=working(routes), count=client.count),
+    ]
     app = Starlette(
         routes=routes,
-        middleware=_middleware(config, remote, counting),
+        middleware=_middleware(config, remote, counted),
         exception_handlers=dict(HANDLERS),
         lifespan=apis.lifespan,
     )
@@ -84,7 +90,7 @@ def build_app(
 
 
 def _middleware(
-    config: GatewayConfig, remote: RemoteModels, counting: Middleware
+    config: GatewayConfig, remote: RemoteModels, counted: Sequence[Middleware]
 ) -> list[Middleware]:
     """What a request passes before its route, the outermost first.
 
@@ -99,6 +105,7 @@ def _middleware(
     SameOrigin    refuses what a web page of another site sends
     OllamaPort    limits the second port to Ollama's API; only where there is such a port
     Proxy         passes requests for models of other servers on to them
+    Turns         notes whose request it is and how urgent, for the order of service
 
     What only an operator may do, its route checks (``access.admin``).
     """
@@ -106,8 +113,7 @@ def _middleware(
     return [
         Middleware(Paths),
         Middleware(ErrorFormats, table=ERROR_FORMATS),
-        Middleware(RequestLog),
-        counting,
+        *counted,
         Middleware(Cors, origins=origins),
         Middleware(Authentication, rules=_access_rules(config)),
         Middleware(BodyReader, limit=config.max_body_bytes),
@@ -115,6 +121,7 @@ def _middleware(
         Middleware(SameOrigin, origins=origins),
         *([Middleware(OllamaPort, port=config.ollama_port)] if config.ollama_port else []),
         Middleware(Proxy, remote=remote),
+        Middleware(Turns),
     ]
 
 

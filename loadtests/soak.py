@@ -158,8 +158,8 @@ class Service(OwnService):
     def counted(self) -> dict[str, int]:
         """What the service counted, by outcome."""
         text = httpx2.get(f"{self.url}/metrics", timeout=10).text
-        found = re.findall(r'cupola_requests_total\{outcome="(\w+)"\} (\d+)', text)
-        return {outcome: int(count) for outcome, count in found}
+        found = re.findall(r'cupola_requests_total\{outcome="(\w+)"\} ([\d.e+]+)', text)
+        return {outcome: round(float(count)) for outcome, count in found}
 
     def orphans(self) -> list[psutil.Process]:
         """Stop it. Returns its processes that are still there."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from cupola.gateway.anthropic.body import CountRequest, MessagesRequest
+from cupola.gateway.decisions.body import DecisionsRequest
+from cupola.gateway.decisions.systemone_body import SystemOneRequest
 from cupola.gateway.http.error_codes import OWN
 from cupola.gateway.http.errors import TABLE
 from cupola.gateway.http.validation import Endpoint
@@ -19,6 +21,7 @@ from cupola.gateway.openai.body.chat import ChatRequest
 from cupola.gateway.openai.body.completion import CompletionRequest
 from cupola.gateway.openai.body.embeddings import EmbeddingsRequest
 from cupola.gateway.openai.responses.body import ResponsesRequest
+from cupola.gateway.ranking.body import ClassifyRequest, RerankRequest, ScoreRequest
 from cupola.service.page_tables import table
 
 Columns = Mapping[str, type[Endpoint]]
@@ -38,6 +41,13 @@ OLLAMA: Columns = {
     "/api/generate": OllamaGenerate,
     "/api/embed": OllamaEmbed,
     "/api/embeddings": OllamaEmbeddings,
+}
+DECISIONS: Columns = {
+    "/v1/decisions": DecisionsRequest,
+    "/v1/systemone": SystemOneRequest,
+    "/v1/rerank": RerankRequest,
+    "/v1/score": ScoreRequest,
+    "/v1/classify": ClassifyRequest,
 }
 OPTIONS: Columns = {"`options` of `/api/chat` and `/api/generate`": OllamaOptions}
 HONOURED, LABEL, UNKNOWN = "yes", "label", ""
@@ -80,6 +90,7 @@ def code_table() -> str:
 
 TABLES: Mapping[str, Callable[[], str]] = {
     "parameters": lambda: parameter_table(OPENAI),
+    "parameters of decisions": lambda: parameter_table(DECISIONS),
     "parameters of Anthropic's API": lambda: parameter_table(ANTHROPIC),
     "parameters of Ollama's API": lambda: parameter_table(OLLAMA),
     "options of Ollama's API": lambda: parameter_table(OPTIONS),

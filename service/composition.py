@@ -24,6 +24,7 @@ from cupola.service import children, daemon_file, exposure
 from cupola.service.child import ChildSpec
 from cupola.service.listener import url
 from cupola.service.output.log_file import own_log, rotate
+from cupola.service.output.logs import LogOptions
 from cupola.service.output.told import Told
 from cupola.service.setting_types import AUTO, listed
 from cupola.service.settings import Settings
@@ -106,9 +107,10 @@ def build_supervisor(
     policy = SchedulerPolicy(
         workers={worker.name: worker.provider for worker in workers},
         queue_limit=settings.queue_limit,
+        queue_tokens=settings.queue_tokens,
         queue_timeout=settings.queue_timeout,
     )
-    level = settings.log_level
+    log = LogOptions(settings.log_level, settings.log_format)
     peer = endpoint.without_secret()
     gateway = GatewayConfig(
         scheduler=peer,
@@ -116,7 +118,6 @@ def build_supervisor(
         model=settings.model,
         max_body_bytes=settings.max_body_bytes,
         grace_seconds=settings.grace_seconds,
-        log_level=level,
         host=settings.host,
         port=listener.getsockname()[1],
         supervisor_pid=os.getpid(),
@@ -138,13 +139,13 @@ def build_supervisor(
     )
     return Supervisor(
         listeners,
-        ChildSpec("scheduler", children.scheduler, (level, policy, endpoint)),
+        ChildSpec("scheduler", children.scheduler, (log, policy, endpoint)),
         [
             ChildSpec(
                 worker.name,
                 children.worker,
-                (level, worker, peer),
-                cautious=(level, without_preload(worker), peer),
+                (log, worker, peer),
+                cautious=(log, without_preload(worker), peer),
                 vital=False,
                 environment=_WORKER_ENVIRONMENT,
             )
@@ -154,7 +155,7 @@ def build_supervisor(
             ChildSpec(
                 f"gateway/{number}",
                 children.gateway,
-                (level, gateway, tuple(listeners)),
+                (log, gateway, tuple(listeners)),
                 stop_seconds=settings.grace_seconds + 5,
             )
             for number in range(settings.gateways)
@@ -198,6 +199,7 @@ def worker_configs(
     engine = EngineOptions(
         backend=settings.backend,
         slots=0 if settings.slots == AUTO else int(settings.slots),
+        spare_slots=settings.spare_slots,
         step_tokens=settings.step_tokens,
         itl_seconds=settings.itl_ms / 1000,
         kv_bytes=settings.kv_memory_mb * 1024 * 1024 or free // 2,

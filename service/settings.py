@@ -176,6 +176,13 @@ class Settings(BaseSettings):
         "each model and learns from the time of steps how many keep the pace that itl_ms asks "
         "for, up to 128. It stays at 16 on GPUs, with onnxruntime-genai and with kv_cache 'int8'.",
     )
+    spare_slots: Annotated[int, Group.ENGINE] = Field(
+        default=2,
+        ge=0,
+        le=64,
+        description="Further slots of a worker, for clients that run nothing there. A client that "
+        "sends one request need not wait behind another that sends many. 0: none.",
+    )
     context: Annotated[int, Group.ENGINE] = Field(
         default=0,
         ge=0,
@@ -202,7 +209,15 @@ class Settings(BaseSettings):
         ge=0,
         le=1_000_000,
         description="The number of requests that may wait. Further requests are refused with "
-        "status 503.",
+        "status 503. A client that has four times as many waiting as there are places left is "
+        "refused with status 429.",
+    )
+    queue_tokens: Annotated[int, Group.ENGINE] = Field(
+        default=1_000_000,
+        ge=0,
+        le=1_000_000_000,
+        description="The number of prompt tokens that may wait, at about four bytes each. Further "
+        "requests are refused as with queue_limit. 0: any number.",
     )
     queue_timeout: Annotated[float, Group.ENGINE] = Field(
         default=300,
@@ -318,7 +333,12 @@ class Settings(BaseSettings):
 
     log_level: Annotated[LogLevel, Group.LOGGING] = Field(
         default="info",
-        description="The least severe messages in the log: 'debug', 'info', 'warning' or 'error'.",
+        description="The least severe messages in the log: 'debug', 'info', 'warning' or 'error'. "
+        "'cupola service log-level' changes it while the service runs.",
+    )
+    log_format: Annotated[Literal["console", "json"], Group.LOGGING] = Field(
+        default="console",
+        description="The form of the log. 'console' is for people; 'json' is one object a line.",
     )
 
     @property

@@ -16,7 +16,7 @@ PICTURE = Path(__file__).parent.parent / "docs" / "rooms.svg"
 ORDER = {
     "gateway": """
         .
-        foundry operations tokens
+        decisions foundry operations ranking tokens
         openai/responses
         anthropic ollama openai
         openai/body
@@ -30,8 +30,8 @@ ORDER = {
     """,
     "workers": """
         .
-        encoder engine
-        decisions speculation
+        encoder engine speech
+        decisions planning speculation
         run
         kv
         graph sampling
@@ -53,11 +53,13 @@ ORDER = {
     """,
     "scheduler": """
         .
+        waiting
         protocol
     """,
     "client": """
         commands
         commands/measure
+        commands/decisions
         commands/models
         commands/service
         commands/common

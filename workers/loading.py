@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from cupola.cache.catalog import ExecutionProvider
 from cupola.cache.home import Home
+from cupola.cache.model_config import SPEECH, read_config
 from cupola.cache.system.digests import MANIFEST, DamagedFileError, check_digests
 from cupola.scheduler.protocol.messages import LocalModel
 from cupola.workers.model.backend import Backend
@@ -31,6 +32,7 @@ class EngineOptions:
 
     backend: str = "onnx"  # or "genai", or "echo"
     slots: int = 16  # sequences a model runs at once; 0: what is learnt to be the best
+    spare_slots: int = 0  # more of them, for clients that run nothing there
     step_tokens: int = 256  # tokens a step holds at most
     itl_seconds: float = 0.1  # between two tokens of an answer while prompts are read
     context: int = 0  # cap on a model's context; 0: the model's own
@@ -67,12 +69,14 @@ def load(
         return EchoBackend()
     if (Path(model.path) / "modules.json").exists():
         return _load_encoder(Path(model.path), model.provider, options, wake)
+    if read_config(Path(model.path)).model.type == SPEECH:
+        return _load_speech(Path(model.path), model.provider, options, wake)
     from cupola.workers.device.device import Device
     from cupola.workers.engine.engine import Engine
     from cupola.workers.engine.slot_count import SlotCount
-    from cupola.workers.engine.step_budget import StepBudget
     from cupola.workers.model.model_folder import ModelFolder
     from cupola.workers.model.text import TextCodec
+    from cupola.workers.planning.step_budget import StepBudget
 
     folder = ModelFolder.read(Path(model.path), options.context)
     _check(folder)
@@ -91,8 +95,11 @@ def load(
         positions,
         wake,
         reproducible=options.reproducible,
+        spare=options.spare_slots,
         prefixes=_prefixes(session, options),
-        slot_count=SlotCount(options.slots, options.itl_seconds, session.slots),
+        slot_count=SlotCount(
+            options.slots, options.itl_seconds, session.slots - options.spare_slots
+        ),
     )
 
 
@@ -136,7 +143,7 @@ def _session(folder: ModelFolder, options: EngineOptions, device: Device) -> Ses
     from cupola.workers.graph.attention_layers import UnservableGraphError
     from cupola.workers.run.paged_session import PagedSession
 
-    slots, threads = options.slots or FIRST, options.threads
+    slots, threads = (options.slots or FIRST) + options.spare_slots, options.threads
     why = f"{device.provider} cannot run requests of different lengths together"
     try:
         if options.backend != "onnx":
@@ -175,14 +182,18 @@ def _cpu_session(folder: ModelFolder, options: EngineOptions, device: Device) ->
     if options.int8_cache and prepacked is not None:
         try:
             return Int8Session(
-                folder, prepacked, slots=options.slots or FIRST, width=width, threads=threads
+                folder,
+                prepacked,
+                slots=(options.slots or FIRST) + options.spare_slots,
+                width=width,
+                threads=threads,
             )
         except UnservableGraphError as error:
             name = folder.path.name
             logger.warning("%s: its keys and values stay as they are: %s", name, error)
     return DecoderSession(
         folder,
-        slots=options.slots or MOST,
+        slots=(options.slots or MOST) + options.spare_slots,
         width=width,
         threads=threads,
         prepacked=prepacked if options.shares else None,
@@ -206,3 +217,31 @@ def _load_encoder(
     pooling = Pooling.read(path)
     session = EncoderSession(folder, options.threads, Device(provider, options.device))
     return EmbeddingBackend(folder, TextCodec(path), session, pooling, wake)
+
+
+def _load_speech(
+    path: Path, provider: ExecutionProvider, options: EngineOptions, wake: Callable[[], None]
+) -> Backend:
+    from tokenizers import Tokenizer
+
+    from cupola.workers.device.device import Device
+    from cupola.workers.model.model_folder import ModelFolder, ModelFolderError
+    from cupola.workers.speech.speech_session import SpeechSession
+    from cupola.workers.speech.speech_tokens import SpeechTokens
+    from cupola.workers.speech.transcription import TranscriptionBackend
+
+    folder = ModelFolder.read(path)
+    _check(folder)
+    session = SpeechSession(
+        folder,
+        slots=options.slots,
+        cache_bytes=options.kv_bytes,
+        threads=options.threads,
+        device=Device(provider, options.device),
+    )
+    try:
+        tokenizer = Tokenizer.from_file(str(path / "tokenizer.json"))
+    except Exception as error:  # the library raises plain exceptions
+        raise ModelFolderError(f"{path.name}/tokenizer.json cannot be read: {error}") from error
+    tokens = SpeechTokens.read(path, tokenizer, session.vocabulary)
+    return TranscriptionBackend(session, tokenizer, tokens, wake)

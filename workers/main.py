@@ -114,8 +114,9 @@ class Loop:
         self.scheduler = scheduler
         self.commands = commands
         self.loader = Loader(config.engine)
-        slots = config.engine.slots or FIRST
-        identity = Identity(config.name, config.provider, os.getpid(), slots, config.fatal)
+        spare = config.engine.spare_slots
+        slots = (config.engine.slots or FIRST) + spare
+        identity = Identity(config.name, config.provider, os.getpid(), slots, config.fatal, spare)
         self.residency = Residency(config.model_ttl, config.pinned)
         self.worker = Worker(identity, self.residency, self._load)
         self.preload = config.preload

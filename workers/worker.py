@@ -55,6 +55,7 @@ class Identity:
     pid: int
     slots: int
     fatal: tuple[str, ...] = ()  # ids of models whose loads ended the processes before this one
+    spare: int = 0  # of the slots, those for clients that run nothing here
 
 
 class Worker:
@@ -192,6 +193,7 @@ class Worker:
             loading=models.loading,
             serving=models.serving(now),
             fatal=identity.fatal,
+            spare=identity.spare,
         )
 
     def heartbeat(self, now: float, resident_bytes: int = 0) -> Heartbeat:
@@ -259,7 +261,7 @@ class Worker:
             else:
                 if not isinstance(task, Embed):
                     task = _of_tenant(task, message.tenant)
-                resident.backend.add(message.request_id, task)
+                resident.backend.add(message.request_id, task, message.turn)
         except RequestError as error:
             return [error.rejected(message.request_id)]
         except Exception:  # an unforeseen input must cost its own request only

@@ -65,7 +65,7 @@ def _do(job: InstallJob, home: Home) -> CachedModel:
             return install_address(
                 job.model, home, job.alias, report, force=job.force, bits=job.bits
             )
-        [variant, *_] = ModelCache(home).catalog().find(job.model)
+        [variant, *_] = ModelCache(home).variants(job.model)
         return install(variant, home, report, force=job.force)
     return import_path(Path(job.path), home, job.alias, report, bits=job.bits)
 

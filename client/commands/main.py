@@ -18,6 +18,7 @@ from typer.core import TyperCommand, TyperGroup
 from cupola.cache.system import standard_streams
 from cupola.client import home
 from cupola.client.commands import run_command
+from cupola.client.commands.decisions.decide_command import decide
 from cupola.client.commands.measure import bench_command, simulate_command, tune_command
 from cupola.client.commands.models import (
     cache_command,
@@ -34,6 +35,7 @@ from cupola.client.commands.service import (
     service_command,
     service_unit_command,
     status_command,
+    top_command,
 )
 from cupola.client.commands.service.serve_command import serve
 from cupola.client.commands.service.setting_flags import SettingCommand
@@ -56,11 +58,13 @@ _COMMANDS: Commands = {
     "run": run_command.run,
     "chat": run_command.chat,
     "complete": run_command.complete,
+    "decide": decide,
     "bench": bench_command.bench,
     "simulate": simulate_command.simulate,
     "tune": tune_command.tune,
     "transcribe": status_command.transcribe,
     "status": status_command.status,
+    "top": top_command.top,
     "report": status_command.report,
     "zip-logs": status_command.zip_logs,
 }
@@ -76,6 +80,7 @@ _GROUPS: dict[str, tuple[str, Commands]] = {
             "list": model_load_command.ps,
             "logs": log_command.logs,
             "diag": log_command.logs,
+            "log-level": log_command.level,
             "set": service_command.change,
             "install": service_unit_command.install,
             "uninstall": service_unit_command.uninstall,

@@ -41,9 +41,15 @@ class Connection:
 
     def get(self, path: str, query_params: Mapping[str, object] | None = None) -> Any:
         """The answer's value; None for an empty one. Raises ResponseError, UnreachableError."""
-        target = path + _query(query_params or {})
+        return self._ask("GET", path + _query(query_params or {}))
+
+    def post(self, path: str, body: object) -> Any:
+        """Send JSON. Returns and raises as ``get``."""
+        return self._ask("POST", path, body)
+
+    def _ask(self, method: str, target: str, body: object = None) -> Any:
         try:
-            reply = http.request("GET", self.url, target, self.timeout)
+            reply = http.request(method, self.url, target, self.timeout, body)
         except OSError as error:
             raise self._unreachable(error) from error
         if reply.status >= 400:

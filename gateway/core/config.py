@@ -22,7 +22,6 @@ class GatewayConfig:
     model: str  # the default model's name, for the front page
     max_body_bytes: int
     grace_seconds: float
-    log_level: str
     host: str
     port: int
     supervisor_pid: int

@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import sys
 from array import array
+from math import fsum, hypot
+from operator import mul
 from typing import Annotated
 
 import msgspec
@@ -18,9 +20,22 @@ def in_base64(vector: bytes) -> str:
     return base64.b64encode(vector).decode()
 
 
+def cosine(one: bytes, other: bytes) -> float:
+    """Of the angle between two vectors: 1 if they point the same way. See ``in_base64``."""
+    first, second = _floats(one), _floats(other)
+    product = fsum(map(mul, first, second))
+    lengths = hypot(*first) * hypot(*second)
+    return product / lengths if lengths else 0.0
+
+
 def in_numbers(vector: bytes) -> msgspec.Raw:
     """A JSON array with no more digits than a float32 has. ``vector``: float32, little-endian."""
+    numbers = ",".join(f"{number:.9g}" for number in _floats(vector))
+    return msgspec.Raw(f"[{numbers}]".encode())
+
+
+def _floats(vector: bytes) -> array[float]:
     numbers = array("f", vector)
     if sys.byteorder == "big":
         numbers.byteswap()
-    return msgspec.Raw(("[" + ",".join(f"{number:.9g}" for number in numbers) + "]").encode())
+    return numbers

@@ -10,6 +10,7 @@ from cupola.gateway.core.config import GatewayConfig
 from cupola.gateway.core.downloads import Downloads
 from cupola.gateway.core.remote_models import RemoteModels
 from cupola.gateway.core.scheduler_client import SchedulerClient
+from cupola.gateway.generation.decider import Decider
 from cupola.gateway.generation.embedder import Embedder
 from cupola.gateway.generation.generator import Generator
 from cupola.gateway.generation.model_directory import ModelDirectory
@@ -25,6 +26,7 @@ class ApiDependencies:
     config: GatewayConfig
     generator: Generator
     embedder: Embedder
+    decider: Decider
     counter: PromptCounter
     client: SchedulerClient
     models: ModelDirectory

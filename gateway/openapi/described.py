@@ -38,6 +38,7 @@ class Section(StrEnum):
     """The parts of the document, in its order."""
 
     OPENAI = "OpenAI"
+    DECISIONS = "Decisions"
     ANTHROPIC = "Anthropic"
     OLLAMA = "Ollama"
     FOUNDRY = "Foundry Local"

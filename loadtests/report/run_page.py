@@ -30,9 +30,9 @@ def sample(metrics: str, at: float) -> Sample | None:
     totals: dict[str, float] = {}
     for name, value in _SERIES.findall(metrics):
         totals[name] = totals.get(name, 0.0) + float(value)
-    if "requests_queued" not in totals:
+    if "num_requests_waiting" not in totals:
         return None
-    return Sample(at, totals["requests_queued"], totals.get("worker_memory_bytes", 0.0))
+    return Sample(at, totals["num_requests_waiting"], totals.get("worker_memory_bytes", 0.0))
 
 
 def run_page(records: Sequence[Record], samples: Sequence[Sample], objective: Objective) -> str:

@@ -2,7 +2,7 @@
 
 Steps in which all sequences only generate are alike but for their growing contexts. Many of them
 are one event here, whose end has a closed form. As soon as a prompt is there, each step is planned
-by ``workers/engine/plan.py`` with a budget of ``workers/engine/step_budget.py``.
+by ``workers/planning/plan.py`` with a budget of ``workers/planning/step_budget.py``.
 
 Left out: memory for keys and values, grammars, draft tokens but for their mean gain.
 """
@@ -14,8 +14,8 @@ import math
 from dataclasses import dataclass, field
 
 from cupola.loadtests.simulate.cost_model import CostModel
-from cupola.workers.engine.plan import plan
-from cupola.workers.engine.step_budget import StepBudget
+from cupola.workers.planning.plan import plan
+from cupola.workers.planning.step_budget import StepBudget
 
 _LESSONS = 5
 
@@ -41,6 +41,8 @@ class SimulatedSequence:
     prompt: int
     tokens: int
     cached: int = 0
+    client: str = ""
+    rank: int = 0
     pending: int = field(init=False)
 
     def __post_init__(self) -> None:

@@ -41,7 +41,6 @@ def config_for(
         "model": MODEL,
         "max_body_bytes": 100_000,
         "grace_seconds": WAIT,
-        "log_level": "info",
         "host": "127.0.0.1",
         "port": listener.getsockname()[1],
         "supervisor_pid": os.getpid(),

@@ -87,8 +87,8 @@ def test_a_peer_is_started_from_its_folder(tmp_path: Path) -> None:
         peers.command("nobody", tmp_path, 1, 2)
 
 
-METRICS = """# TYPE cupola_requests_queued gauge
-cupola_requests_queued 3
+METRICS = """# TYPE cupola_num_requests_waiting gauge
+cupola_num_requests_waiting 3
 cupola_worker_memory_bytes{worker="cpu:0/0"} 1048576
 cupola_worker_memory_bytes{worker="cpu:0/1"} 2097152
 """

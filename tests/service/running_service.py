@@ -28,6 +28,7 @@ class Service:
         values = {"home": home, "port": 0, "model": MODEL, "log_level": "debug"} | settings
         clean = {key: value for key, value in os.environ.items() if not key.startswith("CUPOLA_")}
         given = {f"CUPOLA_{key.upper()}": str(value) for key, value in values.items()}
+        self.home = home
         self.log: list[str] = []
         self._client: OpenAI | None = None
         self._lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
@@ -122,7 +123,10 @@ class Service:
 def counters(service: Service, http: httpx2.Client | None = None) -> dict[str, int]:
     """What /metrics tells."""
     text = (http or httpx2).get(f"{service.url}/metrics", timeout=PATIENCE).text
-    return {name: int(value) for name, value in re.findall(r"^(cupola_\S+) (\d+)$", text, re.M)}
+    return {
+        name: round(float(value))
+        for name, value in re.findall(r"^(cupola_\S+) ([\d.e+]+)$", text, re.M)
+    }
 
 
 def eventually(check: Callable[[], bool]) -> None:

@@ -20,6 +20,7 @@ from cupola.gateway.openai.responses.endpoints import generation_of as response_
 from cupola.scheduler.protocol.messages import SamplingParams
 from cupola.service.api_tables import (
     ANTHROPIC,
+    DECISIONS,
     HONOURED,
     OLLAMA,
     OPENAI,
@@ -30,7 +31,9 @@ from cupola.service.api_tables import (
 
 
 @pytest.mark.parametrize(
-    "body", {**OPENAI, **ANTHROPIC, **OLLAMA, **OPTIONS}.values(), ids=lambda body: body.__name__
+    "body",
+    {**OPENAI, **DECISIONS, **ANTHROPIC, **OLLAMA, **OPTIONS}.values(),
+    ids=lambda body: body.__name__,
 )
 def test_every_parameter_has_one_treatment(body: type[Endpoint]) -> None:
     known = set(names(body))

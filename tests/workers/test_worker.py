@@ -9,6 +9,7 @@ import pytest
 
 from cupola.cache.catalog import ExecutionProvider
 from cupola.scheduler.protocol.messages import (
+    ANY_TURN,
     Abort,
     Chat,
     Decide,
@@ -32,6 +33,8 @@ from cupola.scheduler.protocol.messages import (
     SamplingParams,
     Submit,
     Text,
+    Transcribe,
+    Turn,
     UnloadModel,
     Work,
     encode_work,
@@ -57,10 +60,12 @@ class Recording(Backend):
     def __init__(self) -> None:
         self.pieces = 0  # of work for times without requests
         self.rests: list[bool] = []  # whether each was a long one
-        self.works: list[Work | Embed | Decide] = []
+        self.works: list[Work | Embed | Decide | Transcribe] = []
         self._echo = EchoBackend()
 
-    def add(self, request_id: str, work: Work | Embed | Decide) -> None:
+    def add(
+        self, request_id: str, work: Work | Embed | Decide | Transcribe, turn: Turn = ANY_TURN
+    ) -> None:
         self.works.append(work)
         self._echo.add(request_id, work)
 

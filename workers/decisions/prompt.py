@@ -48,13 +48,14 @@ def read(
     _check(codec.fewest_tokens(before.text), context, "prompt", "at least ")
     tokens = codec.encode_rendered(before)
     _check(len(tokens), context, "prompt")
-    reader = _Reader(codec, after, SEPARATOR if _is_open(work.prompt) else "")
+    state = work.prompt.messages[-1] if _ends_with_user(work.prompt) else {}
+    reader = _Reader(codec, after, SEPARATOR if state.get("content") else "")
     asked: list[Asked] = []
     for index, question in enumerate(work.questions):
         if cancelled():
             raise CancelledError
         asked += reader.read(index, question, work.permutations)
-        _check(len(tokens) + asked[-1].longest, context, f"questions.{index}")
+        _check(len(tokens) + asked[-1].longest, context, f"questions[{index}]")
     return DecisionPrompt(work, tokens, asked)
 
 
@@ -84,7 +85,7 @@ class _Reader:
         labels = labels_of(options, self._answer)
         if labels is None:
             text = "this model's tokenizer cannot tell these options apart; give them other texts"
-            raise RequestError(ErrorCode.INVALID_REQUEST, text, f"questions.{index}")
+            raise RequestError(ErrorCode.INVALID_REQUEST, text, f"questions[{index}]")
         return labels
 
     def _encoded_answer(self, text: str) -> Tokens | None:
@@ -94,15 +95,14 @@ class _Reader:
         return tuple(tokens[len(self._end) :]) if begins else None
 
 
-def _is_open(chat: Chat) -> bool:
+def _ends_with_user(chat: Chat) -> bool:
     """Whether the last message is the user's, so that the question continues it."""
-    last = chat.messages[-1] if chat.messages else {}
-    return last.get("role") == "user" and bool(last.get("content"))
+    return bool(chat.messages) and chat.messages[-1].get("role") == "user"
 
 
 def _with_place(chat: Chat) -> Chat:
     messages = list(chat.messages)
-    if _is_open(chat):
+    if _ends_with_user(chat):
         messages[-1] = {**messages[-1], "content": messages[-1]["content"].rstrip() + _PLACE}
     else:
         messages.append({"role": "user", "content": _PLACE})

@@ -7,12 +7,15 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from cupola.scheduler.protocol.messages import (
+    ANY_TURN,
     ErrorCode,
     FinishReason,
     Output,
     TokenLogprob,
+    Turn,
     Usage,
 )
+from cupola.scheduler.waiting.lane import class_of
 from cupola.workers.engine.slots import Slot
 from cupola.workers.model.backend import RequestError
 from cupola.workers.speculation.draft import Draft
@@ -35,6 +38,7 @@ class Job:
     has_output: bool = False
     wants_timings: bool = False  # with every output
     wants_progress: bool = False  # while its prompt is read
+    turn: Turn = ANY_TURN
 
     @property
     def usage(self) -> Usage:
@@ -69,6 +73,16 @@ class Sequence:
     slot: Slot | None = None
     finish_reason: FinishReason | None = field(default=None, init=False)
     broken: str | None = field(default=None, init=False)  # what went wrong here, if anything did
+
+    @property
+    def client(self) -> str:
+        """Whose it is."""
+        return self.job.turn.client
+
+    @property
+    def rank(self) -> int:
+        """Its class in the order of service."""
+        return class_of(self.job.turn.priority)
 
     @property
     def cached(self) -> int:

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from cupola.workers.engine.plan import Step
 from cupola.workers.engine.prefix_cache import PrefixCache
 from cupola.workers.engine.rows import is_exact
 from cupola.workers.engine.sequence import Sequence
 from cupola.workers.engine.slots import Match, Slot, SlotTable, common_prefix
 from cupola.workers.kv.kv_store import KVStore
+from cupola.workers.planning.plan import Step
 
 # Tokens of each answer for which there must be room when one more sequence begins.
 HEADROOM = 32

@@ -6,6 +6,8 @@ The text is one that calibration does not see. It is prose, legal prose and code
 from __future__ import annotations
 
 import json
+import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,8 @@ from cupola.cache.quality import Quality
 
 Array = npt.NDArray[np.float32]
 
+_MAX_PERPLEXITY = 1e30
+_ROWS = 32  # that are computed with at once
 _MAX_TOKENS = 384  # each keeps a row of logits: 75 MB with a vocabulary of 49,152
 
 _TEXT = """\
@@ -77,7 +81,10 @@ class Evaluator:
         return quality if self._exact is None else self._compared(quality, self._exact, found)
 
     def _compared(self, quality: Quality, exact: Array, found: Array) -> Quality:
-        divergence = (np.exp(exact) * (exact - found)).sum(axis=-1).mean()
+        by_rows = zip(_some(exact), _some(found), strict=True)
+        divergence = np.concatenate(
+            [(np.exp(one) * (one - other)).sum(axis=-1) for one, other in by_rows]
+        ).mean()
         same = (exact.argmax(axis=-1) == found.argmax(axis=-1)).mean()
         return msgspec.structs.replace(
             quality,
@@ -91,11 +98,19 @@ class Evaluator:
 
     def _log_probabilities(self, session: Session) -> Array:
         (logits,) = run(session, ["logits"], decoder_feed(self._ids, self._shape))
-        shifted = logits[0] - logits[0].max(axis=-1, keepdims=True)
-        found: Array = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
+        found: Array = logits[0]
+        for rows in _some(found):  # in place: with a large vocabulary a copy is half a gigabyte
+            rows -= rows.max(axis=-1, keepdims=True)
+            rows -= np.log(np.exp(rows).sum(axis=-1, keepdims=True))
         return found
 
     def _perplexity(self, log_probabilities: Array) -> float:
         following = log_probabilities[np.arange(len(self._ids) - 1), self._ids[1:]]
-        with np.errstate(over="ignore"):  # of a broken or random model it is infinite
-            return float(np.exp(-following.mean(dtype=np.float64)))
+        # Of a broken or random model it is more than JSON has a number for.
+        return min(math.exp(min(-float(following.mean(dtype=np.float64)), 99.0)), _MAX_PERPLEXITY)
+
+
+def _some(rows: Array) -> Iterator[Array]:
+    """Views of a few rows each."""
+    for start in range(0, len(rows), _ROWS):
+        yield rows[start : start + _ROWS]

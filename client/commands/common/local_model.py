@@ -34,7 +34,7 @@ def ensure(home: Home, key: str) -> CachedModel:
 
 def downloadable(cache: ModelCache, key: str) -> ModelVariant:
     """The best variant that ``key`` means and that can be downloaded."""
-    for variant in cache.catalog().find(key):
+    for variant in cache.variants(key):
         if variant.source is not None:
             return variant
     raise ClientError(
@@ -80,4 +80,7 @@ def _install(home: Home, job: InstallJob) -> CachedModel:
     """Progress goes to standard error."""
     with progress.shown() as show:
         installed = run_install(job, show)
-    return ModelCache(home).find(installed.model_id)
+    model = ModelCache(home).find(installed.model_id)
+    if model.quality is not None and model.quality.warning:
+        print(f"Warning: {model.quality.warning}", file=sys.stderr, flush=True)
+    return model

@@ -40,6 +40,7 @@ ANSWERS = {
     "service ps": ("", "models"),
     "run": (f"{MODEL} hello", "text"),
     "complete": (f"{MODEL} hello", "finishReason"),
+    "decide": (f"{MODEL} --question late", "message"),  # the echo decides nothing
     "chat": (MODEL, "usage"),
     "model unload": (MODEL, "success"),
     "service logs": ("-n 2", "lines"),
@@ -54,7 +55,7 @@ ANSWERS = {
     "model import": ("nothing.gguf", "message"),
     "transcribe": ("", "message"),
 }
-FAIL = {"model remove", "service uninstall", "model import", "transcribe"}
+FAIL = {"decide", "model remove", "service uninstall", "model import", "transcribe"}
 SAME = {
     "service list": "service ps",
     "service diag": "service logs",

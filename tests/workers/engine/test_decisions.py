@@ -269,7 +269,7 @@ def test_decisions_survive_too_little_memory() -> None:
         (
             decide("a", predicate("one"), predicate(words(3 * CONTEXT, 1))),
             ErrorCode.CONTEXT_LENGTH_EXCEEDED,
-            "questions.1",
+            "questions[1]",
             f"context holds {CONTEXT}",
         ),
     ],

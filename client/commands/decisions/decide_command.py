@@ -1,0 +1,81 @@
+"""``cupola decide``: what a model thinks of the possible answers to a question."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from cupola.client import home
+from cupola.client.commands.common.options import Name
+from cupola.client.errors import ClientError
+from cupola.client.terminal.output import Form, Output
+
+_SHOWN = 72  # characters of an input above its answer
+
+
+def decide(
+    name: Name,
+    question: Annotated[str, typer.Option(help="What to decide: a statement or a question.")],
+    choices: Annotated[
+        str | None, typer.Option(metavar="A,B,...", help="The answers to choose from.")
+    ] = None,
+    levels: Annotated[
+        str | None, typer.Option(metavar="LOW,...,HIGH", help="The levels of a score, in order.")
+    ] = None,
+    text: Annotated[str | None, typer.Option(help="The input. [standard input]")] = None,
+    file: Annotated[
+        Path | None, typer.Option(help="Many inputs: a file with a line of JSON for each.")
+    ] = None,
+    permutations: Annotated[
+        int, typer.Option(min=1, max=255, help="Ask in this many orders, and average.")
+    ] = 1,
+    output: Output = Form.TEXT,
+) -> None:
+    """Print how probable a model finds each answer to a question about a text.
+
+    Without --choices and --levels, the answer is yes or no.
+
+    Example: cupola decide smollm2-135m --question "Is it about food?" --text "Eat bread."
+    """
+    from cupola.client.commands.common.connection import connected
+    from cupola.client.commands.common.local_model import ensure
+    from cupola.client.commands.decisions.decision_table import show
+    from cupola.client.commands.decisions.questions import question as asked
+
+    body = {"questions": [asked(question, choices, levels)], "permutations": permutations}
+    folder = home.current()
+    model = ensure(folder, name).variant.id
+    connection = connected(folder, start=True)
+    for number, given in enumerate(_inputs(text, file), 1):
+        decision = connection.post("/v1/decisions", {"model": model, "input": given, **body})
+        show(decision, output, _shortened(given) if file is not None else "")
+        if file is not None and sys.stderr.isatty():
+            print(f"\r{number} inputs", end="", file=sys.stderr, flush=True)
+
+
+def _inputs(text: str | None, file: Path | None) -> Iterator[Any]:
+    from cupola.client.commands.decisions.questions import inputs
+
+    if file is not None:
+        if text is not None:
+            raise ClientError("--text and --file exclude each other")
+        try:
+            with file.open(encoding="utf-8-sig") as lines:
+                yield from inputs(lines, str(file))
+        except OSError as error:
+            reason = error.strerror or error
+            raise ClientError(f"The file {file} cannot be read: {reason}") from None
+        return
+    given = sys.stdin.read().strip() if text is None else text
+    if not given:
+        raise ClientError("There is no input", "Give it with --text, or pipe it in")
+    yield given
+
+
+def _shortened(given: Any) -> str:
+    text = " ".join(str(given).split())
+    return text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"

@@ -1,0 +1,103 @@
+"""The body of POST /v1/systemone: a state, and named questions about it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Discriminator, Field, Tag, model_validator
+
+from cupola.gateway.core.fields import AnyModel, Ttl, default_model
+from cupola.gateway.decisions.body import MOST_OPTIONS, MOST_QUESTIONS, Permutations
+from cupola.gateway.decisions.texts import AnyAsked, AnyText
+from cupola.gateway.generation.decider import DecisionRequest
+from cupola.gateway.http.validation import Body, Endpoint, invalid
+from cupola.scheduler.protocol.messages import Option, Question, QuestionKind
+
+MOST_LEVELS = 10
+
+
+class Meanings(Body):
+    """What yes and what no means."""
+
+    true: AnyText | None = None
+    false: AnyText | None = None
+
+
+class Noul(Body):
+    type: Literal["noul"]
+    instructions: AnyAsked
+    criteria: Meanings | None = None
+
+    def question(self) -> Question:
+        meanings = self.criteria or Meanings()
+        told = (("Yes", meanings.true), ("No", meanings.false))
+        lines = [f"{word} means: {meaning}" for word, meaning in told if meaning]
+        return Question(QuestionKind.PREDICATE, "\n".join([self.instructions, *lines]))
+
+
+class NamedChoice(Body):
+    """``criteria``: the options, each with its description or null."""
+
+    type: Literal["choice"]
+    instructions: AnyAsked
+    criteria: Annotated[dict[str, AnyText | None], Field(min_length=1, max_length=MOST_OPTIONS)]
+
+    @model_validator(mode="after")
+    def _named(self) -> NamedChoice:
+        if not all(name.strip() for name in self.criteria):
+            raise invalid("An option needs a name", "criteria")
+        return self
+
+    def question(self) -> Question:
+        options = (Option(name, text or "") for name, text in self.criteria.items())
+        return Question(QuestionKind.CHOICE, self.instructions, tuple(options))
+
+
+class Levels(Body):
+    """``criteria``: the levels in order, the lowest first."""
+
+    type: Literal["score"]
+    instructions: AnyAsked
+    criteria: Annotated[list[AnyAsked], Field(min_length=1, max_length=MOST_LEVELS)]
+
+    def question(self) -> Question:
+        options = (Option(str(level), text) for level, text in enumerate(self.criteria))
+        return Question(QuestionKind.SCORE, self.instructions, tuple(options))
+
+
+def _kind(question: Any) -> str:
+    kind = question.get("type") if isinstance(question, dict) else getattr(question, "type", None)
+    return f"<{kind}>" if kind in ("noul", "choice", "score") else ""
+
+
+NamedQuestion = Annotated[
+    Annotated[Noul, Tag("<noul>")]
+    | Annotated[NamedChoice, Tag("<choice>")]
+    | Annotated[Levels, Tag("<score>")],
+    Discriminator(
+        _kind,
+        custom_error_type="invalid_value",
+        custom_error_message="The type of a question is 'noul', 'choice' or 'score'",
+    ),
+]
+
+
+class SystemOneRequest(Endpoint):
+    model: AnyModel = default_model()
+    state: AnyText
+    questions: Annotated[dict[str, NamedQuestion], Field(min_length=1, max_length=MOST_QUESTIONS)]
+    permutations: Permutations = 1
+    cache_salt: str | None = None
+    ttl: Ttl | None = None
+
+    def wanted(self) -> DecisionRequest:
+        names = {f"questions[{n}]": f"questions.{name}" for n, name in enumerate(self.questions)}
+        return DecisionRequest(
+            self.model,
+            ({"role": "user", "content": self.state},),
+            tuple(question.question() for question in self.questions.values()),
+            self.permutations,
+            self.cache_salt or "",
+            self.ttl,
+            {"prompt": "state", **names},
+        )

@@ -1,0 +1,109 @@
+"""How relevant documents are to queries, and which label fits a text. Knows no API's shapes.
+
+An embedding model compares vectors. A chat model is asked about each document or text; all of them
+are one request for decisions, so they share runs, and what they have in common is read once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from starlette.requests import Request
+
+from cupola.gateway.core.vectors import cosine
+from cupola.gateway.generation.decider import Decided, Decider, DecisionRequest
+from cupola.gateway.generation.embedder import Embedder
+from cupola.gateway.generation.model_directory import ModelDirectory
+from cupola.scheduler.protocol.messages import Embed, Option, Question, QuestionKind, Text
+
+EMBEDDINGS = "embeddings"  # the task of a model that makes vectors
+_RELEVANT = "Does the document answer the query?"
+
+
+@dataclass(frozen=True, slots=True)
+class Ranked:
+    """``scores``: of a chat model the probability of yes, of an embedding model the cosine."""
+
+    model: str
+    scores: Sequence[float]
+    tokens: int
+
+
+class Ranker:
+    def __init__(self, decider: Decider, embedder: Embedder, models: ModelDirectory) -> None:
+        self._decider = decider
+        self._embedder = embedder
+        self._models = models
+
+    async def rank(
+        self, request: Request, model: str, query: str, documents: Sequence[str]
+    ) -> Ranked:
+        """The relevance of each document. ``request``: whose client waits.
+
+        Raises ApiError, RequestFailed.
+        """
+        if await self._makes_vectors(model):
+            pairs = [(0, number) for number in range(1, len(documents) + 1)]
+            return await self._by_vectors(request, model, [query, *documents], pairs)
+        asked = [f"Document: {document}\n\n{_RELEVANT}" for document in documents]
+        names = {f"questions[{n}]": f"documents[{n}]" for n in range(len(documents))}
+        return await self._by_questions(
+            request, model, f"Query: {query}", asked, {"prompt": "query", **names}
+        )
+
+    async def score(self, request: Request, model: str, pairs: Sequence[tuple[str, str]]) -> Ranked:
+        """The relevance of the second text of each pair to the first. See ``rank``."""
+        if await self._makes_vectors(model):
+            texts = list(dict.fromkeys(text for pair in pairs for text in pair))
+            place = {text: number for number, text in enumerate(texts)}
+            places = [(place[one], place[other]) for one, other in pairs]
+            return await self._by_vectors(request, model, texts, places)
+        asked = [f"Query: {one}\nDocument: {other}\n\n{_RELEVANT}" for one, other in pairs]
+        return await self._by_questions(request, model, "", asked, {"questions": "text_2"})
+
+    async def classify(
+        self,
+        request: Request,
+        model: str,
+        texts: Sequence[str],
+        labels: Sequence[str],
+        permutations: int,
+    ) -> Decided:
+        """The probabilities of the labels for each text. Raises ApiError, RequestFailed."""
+        options = tuple(map(Option, labels))
+        asked = (f"Text: {text}\n\nWhich label fits this text best?" for text in texts)
+        questions = tuple(Question(QuestionKind.CHOICE, each, options) for each in asked)
+        names = {f"questions[{n}]": f"input[{n}]" for n in range(len(texts))}
+        wanted = DecisionRequest(model, _user(""), questions, permutations, names=names)
+        return await self._decider.decide(request, wanted)
+
+    async def _makes_vectors(self, model: str) -> bool:
+        found = await self._models.find(model)
+        return (await self._models.cached(found.id)).variant.task == EMBEDDINGS
+
+    async def _by_questions(
+        self,
+        request: Request,
+        model: str,
+        state: str,
+        asked: Sequence[str],
+        names: Mapping[str, str],
+    ) -> Ranked:
+        questions = tuple(Question(QuestionKind.PREDICATE, each) for each in asked)
+        wanted = DecisionRequest(model, _user(state), questions, names=names)
+        decided = await self._decider.decide(request, wanted)
+        scores = [found.probabilities[0] for found in decided.found]
+        return Ranked(decided.model, scores, decided.usage.prompt_tokens)
+
+    async def _by_vectors(
+        self, request: Request, model: str, texts: Sequence[str], pairs: Sequence[tuple[int, int]]
+    ) -> Ranked:
+        task = Embed(tuple(Text(text, False) for text in texts))
+        found = await self._embedder.embed(request, model, task)
+        scores = [cosine(found.vectors[one], found.vectors[other]) for one, other in pairs]
+        return Ranked(found.model, scores, found.tokens)
+
+
+def _user(text: str) -> tuple[dict[str, str]]:
+    return ({"role": "user", "content": text},)

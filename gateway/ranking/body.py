@@ -1,0 +1,118 @@
+"""The bodies of /v1/rerank (Cohere's, Jina's and llama-server's), /v1/score and /v1/classify."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar
+
+from pydantic import BeforeValidator, Field, StringConstraints, model_validator
+
+from cupola.gateway.core.fields import (
+    MAX_INPUTS,
+    AnyModel,
+    Count,
+    default_model,
+    null_means,
+)
+from cupola.gateway.http.validation import Body, Endpoint, invalid
+
+Some = Annotated[str, StringConstraints(min_length=1)]
+
+
+def document_text(document: Any) -> Any:
+    """A document is a text, or an object that has one."""
+    return document["text"] if isinstance(document, dict) and "text" in document else document
+
+
+class TextDocument(Body):
+    """The other form of a document, for the description of the API."""
+
+    text: str
+
+
+Document = Annotated[
+    Some, BeforeValidator(document_text, json_schema_input_type=str | TextDocument)
+]
+Documents = Annotated[list[Document], Field(min_length=1, max_length=MAX_INPUTS)]
+
+
+class RerankRequest(Endpoint):
+    """``texts`` is another name of ``documents``: that of TEI and llama-server."""
+
+    labels: ClassVar[frozenset[str]] = frozenset({"max_tokens_per_doc", "raw_scores", "user"})
+
+    model: AnyModel = default_model()
+    query: Document
+    documents: Documents | None = None
+    texts: Documents | None = None
+    top_n: Count | None = None
+    return_documents: bool | None = None
+    return_text: bool | None = None
+    max_tokens_per_doc: Count | None = None
+    raw_scores: bool | None = None
+    user: str | None = None
+
+    @model_validator(mode="after")
+    def _one_list(self) -> RerankRequest:
+        if (self.documents is None) == (self.texts is None):
+            raise invalid("Give 'documents', the texts to rank", "documents")
+        return self
+
+    @property
+    def ranked(self) -> list[str]:
+        return self.documents or self.texts or []
+
+    @property
+    def wants_documents(self) -> bool:
+        return bool(self.return_documents or self.return_text)
+
+
+def as_texts(given: Any) -> Any:
+    return [given] if isinstance(given, str) else given
+
+
+Texts = Annotated[
+    list[Some],
+    BeforeValidator(as_texts, json_schema_input_type=str | list[str]),
+    Field(min_length=1, max_length=MAX_INPUTS),
+]
+
+
+class ScoreRequest(Endpoint):
+    """One text against several, or two lists of the same length, pair by pair."""
+
+    labels: ClassVar[frozenset[str]] = frozenset({"user"})
+
+    model: AnyModel = default_model()
+    text_1: Texts
+    text_2: Texts
+    user: str | None = None
+
+    @model_validator(mode="after")
+    def _pairs(self) -> ScoreRequest:
+        if len(self.text_1) not in (1, len(self.text_2)):
+            message = "'text_1' is one text, or has as many texts as 'text_2'"
+            raise invalid(message, "text_1")
+        return self
+
+    @property
+    def pairs(self) -> list[tuple[str, str]]:
+        first = self.text_1 * len(self.text_2) if len(self.text_1) == 1 else self.text_1
+        return list(zip(first, self.text_2, strict=True))
+
+
+class ClassifyRequest(Endpoint):
+    """``choices`` are the classes: a chat model has none of its own."""
+
+    labels: ClassVar[frozenset[str]] = frozenset({"user"})
+
+    model: AnyModel = default_model()
+    input: Texts
+    choices: Annotated[list[Some], Field(min_length=2, max_length=255)]
+    permutations: Annotated[int, Field(ge=1, le=255), null_means(1, int | None)] = 1
+    user: str | None = None
+
+    @model_validator(mode="after")
+    def _unique(self) -> ClassifyRequest:
+        if len(set(self.choices)) < len(self.choices):
+            raise invalid("The choices must differ", "choices")
+        return self

@@ -1,0 +1,115 @@
+"""Ranking over HTTP, with workers' scores from a script."""
+
+from __future__ import annotations
+
+from math import log
+from typing import Any
+
+import pytest
+
+from cupola.scheduler.protocol.messages import (
+    Decide,
+    Option,
+    Output,
+    Outputs,
+    QuestionKind,
+    Scores,
+    Submit,
+    Usage,
+    decode_work,
+)
+from tests.gateway.running_gateway import MODEL, RunningGateway
+from tests.gateway.scripted_scheduler import ScriptedScheduler
+
+DOCUMENTS = ["Bread is baked.", "Paris is in France.", "Rain falls."]
+
+
+def scored(scheduler: ScriptedScheduler, *found: tuple[float, ...]) -> list[Decide]:
+    """What workers are asked for from now on; their answers have these probabilities."""
+    seen: list[Decide] = []
+
+    def script(submit: Submit) -> Any:
+        seen.append(decode_work(submit.work))
+        for index, probabilities in enumerate(found):
+            scores = Scores(tuple(map(log, probabilities)), 0.5)
+            usage = Usage(40, 0) if index == len(found) - 1 else None
+            yield Outputs((Output(submit.request_id, index=index, scores=scores, usage=usage),))
+
+    scheduler.script = script
+    return seen
+
+
+def post(gateway: RunningGateway, path: str, body: Any, status: int = 200) -> Any:
+    with gateway.http() as http:
+        answer = http.post(path, json={"model": MODEL, **body})
+    assert answer.status_code == status, answer.text
+    return answer.json()
+
+
+@pytest.mark.parametrize("path", ["/v1/rerank", "/rerank", "/v1/reranking", "/v2/rerank"])
+def test_the_best_document_comes_first(
+    gateway: RunningGateway, scheduler: ScriptedScheduler, path: str
+) -> None:
+    seen = scored(scheduler, (0.2, 0.8), (0.9, 0.1), (0.5, 0.5))
+    body = {"query": "Where is Paris?", "documents": DOCUMENTS, "top_n": 2}
+    made = post(gateway, path, body)
+    assert [(each["index"], round(each["relevance_score"], 6)) for each in made["results"]] == [
+        (1, 0.9),
+        (2, 0.5),
+    ]
+    assert "document" not in made["results"][0]
+    assert made["usage"] == {"prompt_tokens": 40, "total_tokens": 40}
+    (task,) = seen
+    assert task.prompt.messages[0]["content"] == "Query: Where is Paris?"
+    assert {question.kind for question in task.questions} == {QuestionKind.PREDICATE}
+    assert [
+        document in question.instructions
+        for document, question in zip(DOCUMENTS, task.questions, strict=True)
+    ] == [True] * 3
+
+
+def test_documents_may_be_objects_and_come_back(
+    gateway: RunningGateway, scheduler: ScriptedScheduler
+) -> None:
+    scored(scheduler, (0.2, 0.8), (0.9, 0.1))
+    documents = [{"text": "one", "id": 7}, "two"]
+    body = {"query": "q", "documents": documents, "return_documents": True}
+    results = post(gateway, "/v1/rerank", body)["results"]
+    assert [each["document"] for each in results] == [{"text": "two"}, {"text": "one"}]
+
+
+def test_pairs_have_scores(gateway: RunningGateway, scheduler: ScriptedScheduler) -> None:
+    seen = scored(scheduler, (0.2, 0.8), (0.9, 0.1))
+    made = post(gateway, "/v1/score", {"text_1": "a", "text_2": ["b", "c"]})
+    assert [round(each["score"], 6) for each in made["data"]] == [0.2, 0.9]
+    assert post(gateway, "/v1/score", {"text_1": ["a", "x"], "text_2": ["b", "c"]})["data"]
+    assert "Query: x\nDocument: c" in seen[1].questions[1].instructions
+
+
+def test_texts_are_classified(gateway: RunningGateway, scheduler: ScriptedScheduler) -> None:
+    seen = scored(scheduler, (0.2, 0.8), (0.9, 0.1))
+    body = {"input": ["good", "bad"], "choices": ["yes", "no"], "permutations": 2}
+    data = post(gateway, "/v1/classify", body)["data"]
+    assert [(each["label"], each["num_classes"]) for each in data] == [("no", 2), ("yes", 2)]
+    assert data[0]["probs"] == pytest.approx([0.2, 0.8])
+    assert seen[0].questions[0].options == (Option("yes"), Option("no"))
+    assert seen[0].permutations == 2
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "param"),
+    [
+        ("/v1/rerank", {"query": "q"}, "documents"),
+        ("/v1/rerank", {"query": "q", "documents": []}, "documents"),
+        ("/v1/rerank", {"query": "q", "documents": ["a", ""]}, "documents[1]"),
+        ("/v1/rerank", {"query": "q", "documents": ["a"], "top_n": 0}, "top_n"),
+        ("/v1/rerank", {"documents": ["a"]}, "query"),
+        ("/v1/score", {"text_1": ["a", "b"], "text_2": ["c"]}, "text_1"),
+        ("/v1/classify", {"input": "a"}, "choices"),
+        ("/v1/classify", {"input": "a", "choices": ["x", "x"]}, "choices"),
+    ],
+)
+def test_what_is_wrong_is_named(
+    gateway: RunningGateway, scheduler: ScriptedScheduler, path: str, body: Any, param: str
+) -> None:
+    assert post(gateway, path, body, 400)["error"]["param"] == param
