@@ -214,6 +214,8 @@ def worker_configs(
         itl_seconds=settings.itl_ms / 1000,
         kv_bytes=settings.kv_memory_mb * 1024 * 1024 or free // 2,
         prefix_bytes=free // 4 if prefix_mb < 0 else prefix_mb * 1024 * 1024,
+        prefix_folder=Home(settings.home).prefixes if settings.prefix_disk_mb else None,
+        prefix_disk_bytes=settings.prefix_disk_mb * 1024 * 1024,
         context=settings.context,
         threads=threads,
         home=Home(settings.home) if maps_weights else None,

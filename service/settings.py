@@ -261,6 +261,14 @@ class Settings(BaseSettings):
         "minutes without a request. 0: only free slots keep what ran in them. -1: a quarter of "
         "the free memory, divided among the workers.",
     )
+    prefix_disk_mb: Annotated[int, Group.MEMORY] = Field(
+        default=0,
+        ge=0,
+        description="The disk space of all models' prefix caches, in MB. Keys and values are "
+        "written to cache/prefixes while a worker is idle and when it stops, and a prompt that "
+        "begins alike is read from there, also after a restart. Who can read that folder can find "
+        "out what the prompts were; only the service's user can. 0: nothing is written.",
+    )
     kv_cache: Annotated[Literal["model", "int8"], Group.MEMORY] = Field(
         default="model",
         description="The precision of the KV cache of models on CPUs. 'model' keeps keys and "
