@@ -18,6 +18,7 @@ from typer.core import TyperCommand, TyperGroup
 from cupola.cache.system import standard_streams
 from cupola.client import home
 from cupola.client.commands import run_command
+from cupola.client.commands.decisions.calibrate_command import calibrate
 from cupola.client.commands.decisions.decide_command import decide
 from cupola.client.commands.measure import bench_command, simulate_command, tune_command
 from cupola.client.commands.models import (
@@ -110,6 +111,7 @@ _GROUPS: dict[str, tuple[str, Commands]] = {
             "search": model_list_command.search,
             "load": model_load_command.load,
             "unload": model_load_command.unload,
+            "calibrate": calibrate,
             "remove": model_command.remove,
             "run": run_command.run,
         },

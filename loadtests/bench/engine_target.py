@@ -199,4 +199,5 @@ def _take(
         gaps=request.gaps,
         tokens=tokens,
         prompt_tokens=usage.prompt_tokens,
+        cached_tokens=usage.cached_tokens,
     )

@@ -29,8 +29,9 @@ class TraceError(ValueError):
 
 class Arrival(NamedTuple):
     at: float  # seconds from the start
-    prompt: int  # tokens that are computed
+    prompt: int  # tokens
     tokens: int  # of the answer
+    cached: int = 0  # tokens of the prompt that need not be computed
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +40,16 @@ class Sizes:
 
     workload: Workload
 
-    def draw(self, chance: Random) -> tuple[int, int]:
+    def draw(self, chance: Random) -> tuple[int, int, int]:
+        """Tokens of the prompt, of the answer, and of the prompt's known beginning.
+
+        The beginning is what all requests of the workload share, after the first one.
+        """
         workload = self.workload
         question = workload.prompt.draw(chance) if workload.prompt else _STORY_TOKENS
-        system = round(TOKENS_A_WORD * (workload.words + len(workload.system.split())))
-        return _TEMPLATE_TOKENS + system + question, workload.answer.draw(chance)
+        shared = _TEMPLATE_TOKENS + round(TOKENS_A_WORD * len(workload.system.split()))
+        own = round(TOKENS_A_WORD * workload.words) + question
+        return shared + own, workload.answer.draw(chance), shared
 
 
 def poisson(sizes: Sizes, rate: float, requests: int, seed: int) -> Iterator[Arrival]:

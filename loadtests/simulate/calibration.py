@@ -18,9 +18,9 @@ from cupola.loadtests.simulate.arrivals import Arrival
 from cupola.loadtests.simulate.cost_model import FitError
 from cupola.loadtests.simulate.simulation import Setup, Simulation
 
-_CLIENTS = (1, 2, 4, 8, 16)
-_ANSWER = 48  # tokens, where answers are measured
-_PROMPT_WORDS = (20, 100, 300, 700)
+CLIENTS = (1, 2, 4, 8, 16)
+ANSWER_TOKENS = 48  # tokens, where answers are measured
+PROMPT_WORDS = (20, 100, 300, 700)
 _PROMPTS = 3  # of each length
 FIGURES = ("tokens_s", "ttft_p50_ms", "ttft_p99_ms", "waiting")
 
@@ -39,7 +39,7 @@ class Compared:
 
 
 def turns() -> int:
-    return len(_CLIENTS) + len(_PROMPT_WORDS)
+    return len(CLIENTS) + len(PROMPT_WORDS)
 
 
 def measure(target: Target, tell: Callable[[str], None]) -> list[dict[str, Any]]:
@@ -56,10 +56,10 @@ def measure(target: Target, tell: Callable[[str], None]) -> list[dict[str, Any]]
 
         target.run(workload, level, Amount(requests), number, keep)
 
-    for number, clients in enumerate(_CLIENTS, 1):
+    for number, clients in enumerate(CLIENTS, 1):
         tell(f"{clients} answers at once")
-        turn(replace(story(_ANSWER), name="answers"), Level(clients), 2, number)
-    for number, words in enumerate(_PROMPT_WORDS, 1):
+        turn(replace(story(ANSWER_TOKENS), name="answers"), Level(clients), 2, number)
+    for number, words in enumerate(PROMPT_WORDS, 1):
         tell(f"prompts of {words} words")
         turn(replace(story(2, None, words), name="prompts"), Level(1), _PROMPTS, number)
     return lines
@@ -106,7 +106,12 @@ def _compare(level: Level, turns: Sequence[list[Mapping[str, Any]]], setup: Setu
 def _arrivals(lines: Sequence[Mapping[str, Any]]) -> Iterator[Arrival]:
     start = lines[0]["at"]
     for line in lines:
-        yield Arrival(line["at"] - start, line["prompt_tokens"] or 1, max(1, line["tokens"]))
+        yield Arrival(
+            line["at"] - start,
+            line["prompt_tokens"] or 1,
+            max(1, line["tokens"]),
+            line["cached_tokens"],
+        )
 
 
 def _figures(lines: Sequence[Mapping[str, Any]]) -> dict[str, float]:

@@ -57,7 +57,7 @@ def workers_needed(
 def _alone(setup: Setup, arrival: Arrival) -> float:
     """The time to the first text of a request on a worker of its own."""
     worker = SimulatedWorker(setup.size, setup.costs)
-    worker.add(SimulatedSequence("", arrival.prompt, arrival.tokens), 0.0)
+    worker.add(SimulatedSequence("", arrival.prompt, arrival.tokens, arrival.cached), 0.0)
     while (now := worker.busy_until) is not None:
         if worker.end().started:
             return now + setup.costs.overhead

@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 _LEAST_STEPS, _LEAST_ALONE = 20, 5
 _PROMPT_RANGE = 3.0  # the longest prompt divided by the shortest one, at least
 _CONTEXT_BIN = 200  # tokens
+_LONGEST = 0.01  # share of the gaps that is left out
 
 
 class FitError(ValueError):
@@ -88,12 +89,12 @@ def fit(lines: Iterable[Mapping[str, Any]]) -> CostModel:
             f"Only {len(steps)} steps were measured; at least {_LEAST_STEPS} are needed. "
             "Measure answers of some length: cupola simulate --calibrate"
         )
-    shortest = min((a.prompt for a in alone), default=1)
-    longest = max((a.prompt for a in alone), default=1)
+    shortest = min((a.computed for a in alone), default=1)
+    longest = max((a.computed for a in alone), default=1)
     if len(alone) < _LEAST_ALONE or longest < _PROMPT_RANGE * shortest:
         raise FitError(
-            f"{len(alone)} requests were alone, with prompts of {shortest} to {longest} tokens: "
-            "prompts of different lengths are needed, one after the other. "
+            f"{len(alone)} requests were alone, with {shortest} to {longest} prompt tokens that "
+            "were not cached: prompts of different lengths are needed, one after the other. "
             "Measure them: cupola simulate --calibrate"
         )
     answers = [answer for each in turns.values() for answer in each]
@@ -120,6 +121,7 @@ class _Answer:
     at: float
     pieces: tuple[float, ...]  # when each came
     prompt: int
+    cached: int
     tokens: int
 
     @classmethod
@@ -130,6 +132,7 @@ class _Answer:
             line["at"] + line["waited"],
             tuple(times.tolist()),
             line["prompt_tokens"] or 1,
+            line["cached_tokens"],
             line["tokens"],
         )
 
@@ -140,6 +143,16 @@ class _Answer:
     @property
     def last(self) -> float:
         return self.pieces[-1]
+
+    @property
+    def computed(self) -> int:
+        """Tokens of the prompt that were computed."""
+        return max(1, self.prompt - self.cached)
+
+    @property
+    def deep(self) -> float:
+        """The sum, over those tokens, of the tokens before each."""
+        return self.computed * (self.cached + (self.computed - 1) / 2)
 
     def context(self, now: float) -> int:
         return self.prompt + bisect_right(self.pieces, now)
@@ -173,14 +186,18 @@ def _alone(answers: Sequence[_Answer]) -> Iterable[_Answer]:
 
 
 def _fit_decode(steps: Sequence[_Step]) -> tuple[float, float, float, float]:
-    """base, row, context, and the error. Of medians: a step now and then takes far longer."""
+    """base, row, context, and the error.
+
+    Of means, because a client that is held up gets several pieces at once: their gaps are far too
+    short, and the one before them is too long. The longest gaps of each kind do not count.
+    """
     bins: dict[tuple[int, int], list[_Step]] = defaultdict(list)
     for step in steps:
         bins[step.rows, step.context // (_CONTEXT_BIN * step.rows)].append(step)
     features = [
         [1.0, rows, statistics.median(s.context for s in some)] for (rows, _), some in bins.items()
     ]
-    seconds = [statistics.median(s.seconds for s in some) for some in bins.values()]
+    seconds = [_trimmed_mean([s.seconds for s in some]) for some in bins.values()]
     weights = [math.sqrt(len(some)) for some in bins.values()]
     base, row, context = _positive_fit(np.array(features), np.array(seconds), np.array(weights))
     errors = [
@@ -191,15 +208,20 @@ def _fit_decode(steps: Sequence[_Step]) -> tuple[float, float, float, float]:
     return base, row, context, statistics.median(errors) if errors else 0.0
 
 
+def _trimmed_mean(values: Sequence[float]) -> float:
+    kept = sorted(values)[: max(1, math.ceil(len(values) * (1 - _LONGEST)))]
+    return statistics.fmean(kept)
+
+
 def _fit_prompts(alone: Sequence[_Answer]) -> tuple[float, float, float]:
     """What a request takes before its prompt, a token of it, and a token for each before it."""
-    features = [[1.0, a.prompt, a.prompt * (a.prompt - 1) / 2] for a in alone]
+    features = [[1.0, a.computed, a.deep] for a in alone]
     seconds = [a.first - a.at for a in alone]
     # By their share: a long prompt must not drown the short ones.
     weights = [1 / max(each, 1e-6) for each in seconds]
     start, prompt, depth = _positive_fit(np.array(features), np.array(seconds), np.array(weights))
     if prompt <= 0:
-        prompt, depth = max(seconds) / max(a.prompt for a in alone), 0.0
+        prompt, depth = max(seconds) / max(a.computed for a in alone), 0.0
     return start, prompt, depth
 
 

@@ -129,7 +129,7 @@ class Simulation:
         self._first: dict[str, float] = {}
         self._ids = count()
         self._tells_starts = any(isinstance(event, Failure) for event in setup.events)
-        self._clients: Iterator[tuple[int, int]] | None = None
+        self._clients: Iterator[tuple[int, int, int]] | None = None
         self._expiry: float | None = None
         self.result = Simulated()
 
@@ -141,7 +141,7 @@ class Simulation:
             self._push(event.at, _FAILS if isinstance(event, Failure) else _JOINS, event)
         coming = iter(arrivals)
         if clients:
-            self._clients = ((each.prompt, each.tokens) for each in coming)
+            self._clients = ((each.prompt, each.tokens, each.cached) for each in coming)
             coming = iter([Arrival(0.0, *size) for size in islice(self._clients, clients)])
         self._coming = coming
         self._next_arrival()
@@ -239,7 +239,8 @@ class Simulation:
     def _start(self, peer: bytes, request_id: str, now: float) -> None:
         worker, arrival = self._workers[peer], self._open[request_id]
         before = worker.busy_until
-        worker.add(SimulatedSequence(request_id, arrival.prompt, arrival.tokens), now)
+        _, prompt, tokens, cached = arrival
+        worker.add(SimulatedSequence(request_id, prompt, tokens, cached), now)
         if worker.busy_until is not None and worker.busy_until != before:
             self._push(worker.busy_until, _STEPS, peer)
 

@@ -4,7 +4,7 @@ Steps in which all sequences only generate are alike but for their growing conte
 are one event here, whose end has a closed form. As soon as a prompt is there, each step is planned
 by ``workers/planning/plan.py`` with a budget of ``workers/planning/step_budget.py``.
 
-Left out: memory for keys and values, cached beginnings of prompts, grammars.
+Left out: memory for keys and values, grammars, draft tokens but for their mean gain.
 """
 
 from __future__ import annotations
@@ -32,17 +32,21 @@ class EngineSize:
 
 @dataclass(slots=True, eq=False)
 class SimulatedSequence:
-    """``pending``: tokens of the prompt that are not computed yet; 1 once it generates."""
+    """``pending``: tokens of the prompt that are not computed yet; 1 once it generates.
+
+    ``cached``: tokens of the prompt that need not be computed.
+    """
 
     request_id: str
     prompt: int
     tokens: int
+    cached: int = 0
     client: str = ""
     rank: int = 0
     pending: int = field(init=False)
 
     def __post_init__(self) -> None:
-        self.pending = self.prompt
+        self.pending = max(1, self.prompt - self.cached)
 
 
 @dataclass(slots=True)

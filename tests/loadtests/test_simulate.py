@@ -34,6 +34,11 @@ def test_a_request_alone_takes_what_its_steps_take() -> None:
     assert only.ended == pytest.approx(prompt + decode + COSTS.overhead)
 
 
+def test_a_known_beginning_is_not_computed_again() -> None:
+    (only,) = Simulation(Setup(COSTS)).run([Arrival(0.0, 100, 1, 60)]).finished
+    assert only.first == pytest.approx(COSTS.step(0, 0, 40, 40 * 60 + 40 * 39 / 2) + COSTS.overhead)
+
+
 def test_a_long_prompt_is_read_in_chunks_of_the_step() -> None:
     size = EngineSize(step_tokens=64)
     (only,) = Simulation(Setup(COSTS, size)).run([Arrival(0.0, 200, 1)]).finished
@@ -129,7 +134,7 @@ def lines(costs: CostModel, clients: int, prompt: int, tokens: int, round_: int)
     line = {
         "target": "a", "clients": clients, "rate": 0, "round": round_, "name": "x", "end": "ok",
         "at": 100.0 * round_, "waited": 0.0, "ttft": start, "gaps": gaps, "tokens": tokens,
-        "prompt_tokens": prompt, "e2e": start + sum(gaps),
+        "prompt_tokens": prompt, "cached_tokens": 0, "e2e": start + sum(gaps),
     }  # fmt: skip
     return [dict(line) for _ in range(clients)]
 

@@ -62,6 +62,9 @@ def simulate(
     calibrate: Annotated[
         bool, typer.Option("--calibrate", help="First measure the running service, a minute.")
     ] = False,
+    url: Annotated[
+        str, typer.Option(show_default="the running service", help="What --calibrate measures.")
+    ] = "",
     costs: Annotated[
         Path | None,
         typer.Option(help="A costs.json, or the folder of a benchmark to learn the costs from."),
@@ -91,7 +94,7 @@ def simulate(
     events = _events(fail or [], add or [])
     size = EngineSize(slots, step_tokens, itl_ms / 1000)
     try:
-        model = _calibrated() if calibrate else _known(costs)
+        model = _calibrated(url) if calibrate else _known(costs)
         setup = Setup(model, size, workers, queue_limit, queue_timeout, events)
         if validate is not None:
             _compare(validate, setup, output)
@@ -106,7 +109,8 @@ def simulate(
                 loads[level.label] = (drawn, level.clients)
     except (FitError, TraceError) as error:
         raise ClientError(str(error)) from None
-    rows, found = [], dict[str, Simulated]()
+    rows: list[dict[str, Any]] = []
+    found: dict[str, Simulated] = {}
     for label, (load, clients_) in loads.items():
         if for_ttft and not clients_:
             try:
@@ -165,8 +169,8 @@ def _known(given: Path | None) -> CostModel:
     return CostModel.load(path)
 
 
-def _calibrated() -> CostModel:
-    """Measures the running service. Raises FitError, ClientError."""
+def _calibrated(url: str) -> CostModel:
+    """Measures a service. Raises FitError, ClientError."""
     from cupola.client.commands.measure import bench_targets
     from cupola.client.terminal.turns import shown
     from cupola.loadtests.bench.target import Broken
@@ -174,8 +178,8 @@ def _calibrated() -> CostModel:
     from cupola.loadtests.simulate import calibration
     from cupola.loadtests.simulate.cost_model import fit
 
-    target = bench_targets.first("", "")
     try:
+        target = bench_targets.first(url, "")
         target.check(story(2))
         with shown(calibration.turns()) as show:
             model = fit(calibration.measure(target, show))

@@ -40,6 +40,7 @@ ANSWERS = {
     "service ps": ("", "models"),
     "run": (f"{MODEL} hello", "text"),
     "complete": (f"{MODEL} hello", "finishReason"),
+    "model calibrate": (f"{MODEL} nothing.jsonl", "message"),
     "decide": (f"{MODEL} --question late", "message"),  # the echo decides nothing
     "chat": (MODEL, "usage"),
     "model unload": (MODEL, "success"),
@@ -57,7 +58,12 @@ ANSWERS = {
     "transcribe": ("", "message"),
 }
 FAIL = {
-    *("decide", "model remove", "service uninstall", "model import", "model quantize"),
+    "decide",
+    "model calibrate",
+    "model remove",
+    "service uninstall",
+    "model import",
+    "model quantize",
     "transcribe",
 }
 SAME = {
