@@ -16,7 +16,6 @@ from cupola.cache.convert.quantization.layer_inputs import LayerInputs
 from cupola.cache.convert.weights.decoder_shape import DecoderShape
 
 _MAX_TOKENS = 1024
-_MAX_VALUES = 1 << 22  # of the widest activations, so that a large model takes little memory
 _TOKEN_AXIS = "calibration.axis"
 # The projections whose inputs are the fields of LayerInputs, in the same order.
 _OBSERVED = ("attn/qkv_proj", "attn/o_proj", "mlp/up_proj", "mlp/down_proj")
@@ -81,8 +80,7 @@ def observe(
     magnitudes are kept, as one token; for the others a large model takes gigabytes. Returns one
     LayerInputs a layer. Raises UnsupportedError or BrokenFileError for a model that does not run.
     """
-    most = min(_MAX_TOKENS, shape.context_length, max(64, _MAX_VALUES // shape.intermediate))
-    ids = calibration_ids(json.dumps(tokenizer), most)
+    ids = calibration_ids(json.dumps(tokenizer), min(_MAX_TOKENS, shape.context_length))
     observed = _with_inputs_as_outputs(model, peaks=peaks)
     names = [observed[f"/model/layers.{n}/{at}"] for n in range(shape.layers) for at in _OBSERVED]
     session = open_session(model.SerializeToString(), folder)
