@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import onnx
 import pytest
 
 from cupola.cache.home import Home
 from cupola.cache.install.found_models import FoundModel, Way, found_models, take
 from cupola.cache.store import ModelCache
 
+GRAPH = onnx.helper.make_model(onnx.helper.make_graph([], "g", [], [])).SerializeToString()
 CONFIG = {"model": {"type": "llama", "context_length": 64}, "search": {"max_length": 64}}
 
 
@@ -27,7 +29,7 @@ def person(tmp_path: Path) -> Path:
 def model(folder: Path, name: str = "") -> Path:
     folder.mkdir(parents=True)
     (folder / "genai_config.json").write_text(json.dumps(CONFIG))
-    (folder / "model.onnx").write_bytes(b"?")
+    (folder / "model.onnx").write_bytes(GRAPH)
     (folder / "tokenizer.json").write_text("{}")
     if name:
         (folder / "inference_model.json").write_text(json.dumps({"Name": name}))
