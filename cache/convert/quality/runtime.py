@@ -52,7 +52,6 @@ def open_session(model: bytes, folder: Path) -> Session:
     """
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3  # errors
-    options.enable_cpu_mem_arena = False  # it keeps up to twice what a long text needs
     options.add_session_config_entry(
         "session.model_external_initializers_file_folder_path", str(folder)
     )

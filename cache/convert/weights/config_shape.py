@@ -176,6 +176,8 @@ class _Reading:
         )
         key = "original_max_position_embeddings"
         trained = scaling.optional(key, int) or self._config.get(key, int, context)
+        if trained < 1:
+            raise BrokenFileError(f"{self._config.name}: '{key}' is {trained}")
         given = scaling.optional("attention_factor", float)
         amplitude = given or long_amplitude(context, max(trained, 2))
         if trained >= context:

@@ -16,11 +16,12 @@ import pytest
 from cupola.cache.catalog import SMOLLM2_135M
 from cupola.cache.convert.convert import convert
 from cupola.cache.convert.families import FAMILIES as FAMILY_RECORDS
+from cupola.cache.convert.families import family_of_config
 from cupola.cache.convert.formats.json_file import JsonObject
 from cupola.cache.convert.sources import open_source
 from cupola.cache.convert.weights.config_shape import config_shape
 from cupola.cache.convert.weights.decoder_shape import Traits
-from cupola.cache.errors import BrokenFileError, UnsupportedError
+from cupola.cache.errors import BrokenFileError, ModelFileError, UnsupportedError
 from cupola.cache.precision import Precision
 from tests.cache.convert.family_reference import FamilyReference
 from tests.cache.convert.plain_graph import Graph
@@ -217,3 +218,28 @@ def test_the_tokenizer_stays_as_its_makers_published_it(tmp_path: Path) -> None:
         json.dumps({"chat_template": [{"name": "default", "template": "{{ 1 }}"}]})
     )
     assert open_source(source).tokenizer.chat_template == "{{ 1 }}"
+
+
+ODD: tuple[Any, ...] = (
+    *(None, True, False, -1, 0, 1, 7, 1 << 40, 1 << 70, -0.5, 0.0, 1e-300, 1e300),
+    *("", "llama3", [], [None], [0, 1], ["full_attention"] * 2, {}, {"rope_type": 3}),
+    {"rope_type": "llama3"},
+    {"rope_type": "llama3", "factor": 8, "low_freq_factor": 4, "high_freq_factor": 1},
+    {"type": "longrope", "short_factor": [1.0] * 8, "long_factor": [0.0] * 8},
+    {"rope_type": "linear", "factor": 1e-320},
+    {"full_attention": 3, "sliding_attention": {}},
+)
+FURTHER = ("layer_types", "rope_parameters", "attention_factor", "no_rope_layers", "head_dim")
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_no_value_of_the_configuration_leads_to_another_error(name: str) -> None:
+    config = FAMILIES[name].full_config
+    for key in (*config, *FURTHER):
+        for value in ODD:
+            changed = JsonObject("config.json", config | {key: value})
+            try:
+                shape = config_shape(changed, family_of_config(changed).traits)
+                assert all(rope.is_finite for rope in shape.ropes.values())
+            except ModelFileError as error:
+                assert "\n" not in str(error), (key, value)

@@ -1,5 +1,6 @@
 """Damaged and hostile files: each is refused with a clear error, quickly and in little memory."""
 
+import math
 import struct
 from pathlib import Path
 
@@ -10,10 +11,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cupola.cache.convert.formats.gguf_file import GgufFile
-from cupola.cache.convert.sources import read_decoder
+from cupola.cache.convert.sources import open_source, read_decoder
 from cupola.cache.convert.tokenizer.tokenizer_files import TokenizerFiles
 from cupola.cache.convert.weights.decoder_weights import Projection
 from cupola.cache.errors import BrokenFileError, ModelFileError, UnsupportedError
+from tests.cache.convert.tiny_family import FAMILIES
 from tests.cache.convert.tiny_gguf import TinyModel
 from tests.examples import examples
 
@@ -72,6 +74,36 @@ def test_no_byte_leads_to_another_error(
                 weights.projection(layer, which).column_peaks()
     except ModelFileError:
         pass
+
+
+LARGE = [0, 1, 1 << 31, (1 << 32) - 1, 1 << 60, 1 << 63, (1 << 64) - 1]
+NUMBERS = [struct.pack("<Q", number) for number in LARGE]
+NUMBERS += [struct.pack("<f", number) for number in (math.nan, math.inf, -1.0, 0.0, 1e38, 1e-38)]
+ODD_FAMILIES = ("gemma3", "phi4-mini", "granite")
+
+
+@pytest.fixture(scope="module")
+def of_families(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    folder = tmp_path_factory.mktemp("families")
+    return {
+        name: FAMILIES[name].write_gguf(folder / f"{name}.gguf").read_bytes()
+        for name in ODD_FAMILIES
+    }
+
+
+@settings(max_examples=examples(100), suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(name=st.sampled_from(ODD_FAMILIES), at=st.integers(4, 9000), value=st.sampled_from(NUMBERS))
+def test_no_number_in_a_header_leads_to_another_error(
+    name: str, at: int, value: bytes, of_families: dict[str, bytes], tmp_path: Path
+) -> None:
+    path, sound = tmp_path / "m.gguf", of_families[name]
+    path.write_bytes(sound[:at] + value + sound[at + len(value) :])
+    try:
+        source = open_source(path)
+        source.tokenizer.tokenizer_config()
+        assert len(source.weights.shape.attentions) == source.weights.shape.layers
+    except ModelFileError as error:
+        assert "\n" not in str(error)
 
 
 def header(*, version: int = 3, tensors: int = 0, keys: int = 0, rest: bytes = b"") -> bytes:
