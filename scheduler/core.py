@@ -272,7 +272,8 @@ class Scheduler:
 
     def _oldest_seconds(self, now: float) -> float:
         """How long the request has waited that has waited longest."""
-        return max(0.0, now - min((each.since for each in self.queue), default=now))
+        since = self.queue.oldest_since
+        return 0.0 if since is None else max(0.0, now - since)
 
     def status(self, now: float, answers: int = 0) -> Status:
         """``answers``: the number of the gateway's Query; 0: it is sent unasked."""

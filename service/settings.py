@@ -349,6 +349,14 @@ class Settings(BaseSettings):
         description="The form of the log. 'console' is for people; 'json' is one object a line.",
     )
 
+    otlp_endpoint: Annotated[str, Group.LOGGING] = Field(
+        default="",
+        pattern=r"^(https?://\S+)?$",
+        description="The address of an OpenTelemetry collector, such as 'http://127.0.0.1:4318'. "
+        "It is sent traces and metrics of requests, without any of their text. It needs the extra "
+        "'telemetry'. Empty: none.",
+    )
+
     @property
     def devices(self) -> tuple[str, ...]:
         """The device of every worker, e.g. ``("cpu:0", "cpu:0")``."""

@@ -26,6 +26,7 @@ from cupola.workers.engine.slot_count import FIRST
 from cupola.workers.folder_watch import FolderWatch
 from cupola.workers.loading import EngineOptions, load
 from cupola.workers.model.backend import Backend
+from cupola.workers.model_memory import ModelMemory
 from cupola.workers.residency import Residency
 from cupola.workers.worker import Identity, Worker
 
@@ -118,7 +119,8 @@ class Loop:
         slots = (config.engine.slots or FIRST) + spare
         identity = Identity(config.name, config.provider, os.getpid(), slots, config.fatal, spare)
         self.residency = Residency(config.model_ttl, config.pinned)
-        self.worker = Worker(identity, self.residency, self._load)
+        memory = ModelMemory(maps=config.engine.shares)
+        self.worker = Worker(identity, self.residency, self._load, memory)
         self.preload = config.preload
         self.home = config.home
         self.next_heartbeat = 0.0

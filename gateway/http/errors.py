@@ -77,6 +77,7 @@ TABLE: Mapping[ErrorCode, Shape] = {
     ErrorCode.CONTEXT_LENGTH_EXCEEDED: Shape(400, BAD_REQUEST, "context_length_exceeded", "prompt"),
     ErrorCode.MODEL_NOT_FOUND: Shape(404, BAD_REQUEST, "model_not_found", "model"),
     ErrorCode.MODEL_LOAD_FAILED: Shape(500, SERVER_ERROR, "model_load_failed", "model", NO_RETRY),
+    ErrorCode.NO_MEMORY: Shape(503, SERVER_ERROR, "insufficient_memory", "model", NO_RETRY),
     ErrorCode.CLIENT_LIMIT: Shape(429, RATE_LIMIT, "rate_limit_exceeded", None, RETRY_SOON),
     ErrorCode.QUEUE_FULL: Shape(503, SERVER_ERROR, "server_overloaded", None, RETRY_SOON),
     ErrorCode.QUEUE_TIMEOUT: Shape(503, SERVER_ERROR, "queue_timeout", None, RETRY_SOON),

@@ -19,6 +19,9 @@ def explain(found: Found, task: Task) -> list[str]:
     else:
         first = f"Take {found.chosen.text}. The default is {found.default.text}."
     failed = f"; {len(found.failed)} did not work" if found.failed else ""
+    if tried < 2:
+        why = "Only the default could be measured in this time. Give more --minutes."
+        return [first, f"Nothing was compared for {goal}{failed}.", why]
     return [first, f"{tried} settings were measured for {goal}{failed}.", _sure(found)]
 
 

@@ -56,6 +56,7 @@ class ErrorCode(enum.StrEnum):
     CONTEXT_LENGTH_EXCEEDED = "context_length_exceeded"
     MODEL_NOT_FOUND = "model_not_found"
     MODEL_LOAD_FAILED = "model_load_failed"
+    NO_MEMORY = "no_memory"
     CLIENT_LIMIT = "client_limit"
     QUEUE_FULL = "queue_full"
     QUEUE_TIMEOUT = "queue_timeout"

@@ -19,6 +19,7 @@ class WaitingQueue(Generic[WaitingT]):
         self._counters = counters
         self._lanes: dict[Hashable, Lane[WaitingT]] = {}
         self._deadlines: RemovableHeap[WaitingT] = RemovableHeap()
+        self._since: RemovableHeap[WaitingT] = RemovableHeap()
         self._requests = Counter[str]()  # by client
         self._tokens = Counter[str]()  # of prompts, by client
         self.tokens = 0  # of all prompts
@@ -38,6 +39,12 @@ class WaitingQueue(Generic[WaitingT]):
         """How many clients have requests that wait."""
         return len(self._requests)
 
+    @property
+    def oldest_since(self) -> float | None:
+        """Since when the oldest request is here; None: nothing waits."""
+        first = self._since.first()
+        return first[0].since if first else None
+
     def requests_of(self, client: str) -> int:
         return self._requests[client]
 
@@ -51,6 +58,7 @@ class WaitingQueue(Generic[WaitingT]):
             self._counters.arrives(request.client)
         self._lanes.setdefault(request.kind, Lane(self._counters)).push(request, now)
         self._deadlines.push(request, (request.deadline, request.arrival))
+        self._since.push(request, (request.since,))
         self._requests[request.client] += 1
         self._tokens[request.client] += request.size
         self.tokens += request.size
@@ -60,6 +68,7 @@ class WaitingQueue(Generic[WaitingT]):
         if request not in self._deadlines:
             return
         self._deadlines.remove(request)
+        self._since.remove(request)
         self._lanes[request.kind].remove(request)
         self._requests[request.client] -= 1
         self._tokens[request.client] -= request.size

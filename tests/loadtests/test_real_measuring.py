@@ -81,7 +81,7 @@ def test_a_search_starts_services_and_says_what_to_take(
     told = cupola(
         "tune", "--minutes", "0.2", "--clients", "2", "--max-tokens", "4", "--out", str(tmp_path)
     )
-    assert "settings were measured for throughput of 2 clients" in told
+    assert "for throughput of 2 clients, workload 'story'" in told
     fragment = tomllib.loads((tmp_path / "cupola.toml").read_text())
     assert Settings(**fragment).model == fragment["model"]
     assert (tmp_path / "frontier.svg").read_text().startswith("<svg")

@@ -126,10 +126,15 @@ def test_latency_prefers_what_keeps_the_objective() -> None:
     ],
 )
 def test_it_says_how_sure_it_is(gain: Ratio, chosen: Candidate, words: str) -> None:
-    found = Found(chosen, DEFAULT, [trial(DEFAULT, 0, 1.0)], gain)
+    found = Found(chosen, DEFAULT, [trial(DEFAULT, 0, 1.0), trial(GRID[0], 0, 1.0)], gain)
     lines = explain(found, TASK)
     assert len(lines) == 3 and words in lines[2]
     assert ("Keep the default" in lines[0]) == (chosen == DEFAULT)
+
+
+def test_a_search_without_time_compares_nothing_and_says_so() -> None:
+    lines = explain(Found(DEFAULT, DEFAULT, [trial(DEFAULT, 0, 1.0)]), TASK)
+    assert "Nothing was compared" in lines[1] and "--minutes" in lines[2]
 
 
 def test_the_frontier_is_what_nothing_beats() -> None:

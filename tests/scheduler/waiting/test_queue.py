@@ -270,6 +270,7 @@ class QueueMachine(RuleBasedStateMachine):
         assert len(queue) == len(self.waiting)
         assert not any(one in queue for one in self.removed)
         assert queue.next_deadline() == min((w.deadline for w in self.waiting), default=None)
+        assert queue.oldest_since == min((w.since for w in self.waiting), default=None)
         assert queue.tokens == sum(waiter.size for waiter in self.waiting)
         for client in "abc":
             own = [waiter for waiter in self.waiting if waiter.client == client]

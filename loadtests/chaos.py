@@ -1,14 +1,15 @@
-"""Mixed load with aborts and kills, and an account at the end: did every request end once?
+"""Mixed load with kills, floods and aborts, and an account at the end: did every request end once?
 
-    python loadtests/soak.py --minutes 10
-    python loadtests/soak.py --minutes 10 --kills 6 --home FOLDER
+    python -m loadtests.chaos --minutes 30
+    python -m loadtests.chaos --minutes 10 --kills 0 --home FOLDER
 
 Starts a service of its own on a free port, with a home of its own unless one is given (a home that
 has the model spares the download). Apps of several kinds ask, leave early, read slowly, send what
-is refused, and unload. ``--kills`` ends that many processes of the service with SIGKILL, in turn
-the largest, the second largest, and so on. Printed at the end: how the requests of each kind ended,
-what the service counted (since its scheduler started, so compare it without kills), memory at the
-start and in every tenth of the time, and what was left behind, other services' folders included.
+is refused, load and unload; one sends floods. ``--kills`` processes of the service are ended with
+SIGKILL meanwhile, at random. The account: how the requests of each kind ended, whether all that
+were sent have ended, what still runs or waits when nobody asks any more, open files and processes
+before and after, and the memory in every tenth of the time. Exits with 1 if something is left or a
+request broke that no kill explains.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import asyncio
 import contextlib
 import random
 import re
+import sys
 import tempfile
 import time
 from collections import Counter
@@ -32,6 +34,8 @@ from cupola.loadtests.load.reading import Reading
 from cupola.loadtests.load.workloads import WORDS
 
 MODEL = "smollm2-135m"
+FLOOD = 40  # requests at once
+SETTLE_SECONDS = 60  # in which a service must come to rest
 SCHEMA = {"type": "object", "properties": {"name": {"type": "string"}}, "required": ["name"]}
 
 
@@ -40,10 +44,12 @@ class Account:
 
     def __init__(self) -> None:
         self.ends: dict[str, Counter[str]] = {}
+        self.sent = 0
         self.open = 0
 
     async def watch(self, kind: str, request: Awaitable[str]) -> None:
         """Wait for a request and write down how it ended."""
+        self.sent += 1
         self.open += 1
         try:
             end = await request
@@ -54,6 +60,14 @@ class Account:
         finally:
             self.open -= 1
         self.ends.setdefault(kind, Counter())[end] += 1
+
+    @property
+    def ended(self) -> int:
+        return sum(sum(ends.values()) for ends in self.ends.values())
+
+    def count(self, end: str) -> int:
+        """How many requests ended so."""
+        return sum(ends[end] for ends in self.ends.values())
 
     def print(self) -> None:
         for kind, ends in sorted(self.ends.items()):
@@ -114,6 +128,20 @@ class Apps:
     async def unloads(self) -> str:
         return _ended(await self._client.get(f"/openai/unload/{MODEL}"))
 
+    async def loads(self) -> str:
+        return _ended(await self._client.get(f"/openai/load/{MODEL}"))
+
+    async def urgent(self) -> str:
+        """Wants an answer soon or not at all."""
+        body = self._body(priority=-1, timeout=self._chance.choice([0.05, 1.0, 30.0]))
+        return _ended(await self._client.post("/v1/chat/completions", json=body))
+
+    async def flood(self) -> str:
+        """One of the many that come at once."""
+        headers = {"authorization": "Bearer flood"}
+        body = self._body(max_tokens=8)
+        return _ended(await self._client.post("/v1/chat/completions", json=body, headers=headers))
+
     async def _read(
         self, body: dict[str, object], pause: float = 0.0, leave: int | None = None
     ) -> str:
@@ -142,11 +170,26 @@ class Service(OwnService):
     def children(self) -> list[psutil.Process]:
         return psutil.Process(self.process.pid).children(recursive=True)
 
-    def kill(self, number: int) -> None:
-        """Kill the largest process, the second largest, and so on."""
+    def kill(self, chance: random.Random) -> None:
+        """Kill one of its processes."""
         with contextlib.suppress(psutil.Error):
-            ours = sorted(self.children(), key=lambda each: -each.memory_info().rss)
-            ours[number % len(ours)].kill()
+            chance.choice(self.children()).kill()
+
+    def open_files(self) -> int:
+        """Descriptors of all its processes."""
+        total = 0
+        for each in [psutil.Process(self.process.pid), *self.children()]:
+            with contextlib.suppress(psutil.Error):
+                total += each.num_fds()
+        return total
+
+    def busy(self) -> float:
+        """The requests that run or wait, as the service says."""
+        text = httpx2.get(f"{self.url}/metrics", timeout=10).text
+        found = re.findall(
+            r"^cupola_num_requests_(?:running|waiting)(?:{.*})? ([\d.e+]+)", text, re.M
+        )
+        return sum(map(float, found))
 
     def memory_mb(self) -> int:
         total = 0
@@ -182,13 +225,23 @@ async def soak(
             kinds: list[Callable[[], Awaitable[str]]] = [
                 *[does.chat, does.stream] * 4,
                 *[does.leaves, does.long, does.schema, does.wrong] * 2,
-                *[does.slow, does.anthropic, does.ollama],
+                *[does.slow, does.anthropic, does.ollama, does.urgent],
             ]
             if number == 0:
-                kinds.append(does.unloads)
+                kinds += [does.unloads, does.loads]
             while time.monotonic() < end:
                 kind = chance.choice(kinds)
                 await account.watch(getattr(kind, "__name__", ""), kind())
+
+    async def floods() -> None:
+        async with httpx2.AsyncClient(
+            base_url=service.url, timeout=180, limits=httpx2.Limits(max_connections=None)
+        ) as client:
+            does = Apps(client, random.Random(seed))
+            while time.monotonic() < end:
+                many = [account.watch("flood", does.flood()) for _ in range(FLOOD)]
+                await asyncio.gather(*many)
+                await asyncio.sleep(seconds / 10)
 
     async def watch_memory() -> None:
         for _ in range(10):
@@ -196,11 +249,12 @@ async def soak(
             memory.append(service.memory_mb())
 
     async def kill() -> None:
-        for number in range(kills):
+        chance = random.Random(seed)
+        for _ in range(kills):
             await asyncio.sleep(seconds / (kills + 1))
-            service.kill(number)
+            service.kill(chance)
 
-    await asyncio.gather(watch_memory(), kill(), *(app(number) for number in range(apps)))
+    await asyncio.gather(watch_memory(), kill(), floods(), *map(app, range(apps)))
     return account, memory
 
 
@@ -208,7 +262,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--minutes", type=float, default=10)
     parser.add_argument("--apps", type=int, default=12, help="apps at once")
-    parser.add_argument("--kills", type=int, default=0, help="processes to kill meanwhile")
+    parser.add_argument("--kills", type=int, default=6, help="processes to kill meanwhile")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--home", type=Path, help="a data folder that no service uses")
     options = parser.parse_args()
@@ -218,18 +272,35 @@ def main() -> None:
         service = Service(home, home)
         try:
             service.wait_until_ready()
+            files = service.open_files()
             counts = soak(service, options.minutes * 60, options.apps, options.kills, options.seed)
             account, memory = asyncio.run(counts)
-            time.sleep(2)
+            service.wait_until_ready()
+            busy = rest(service)
+            files = service.open_files() - files
             counted = service.counted()
         finally:
             orphans = service.orphans()
         print("How the requests ended:")
         account.print()
-        print(f"Open: {account.open}. Counted by the service: {counted}")
-        print(f"Memory in every tenth of the time, MB: {memory}")
         left = sorted(set(Path(tempfile.gettempdir()).glob("cupola-*")) - before)
+        print(f"Sent: {account.sent}. Ended: {account.ended}. Still open: {account.open}.")
+        print(f"Counted by the service since its scheduler started: {counted}")
+        print(f"Requests that run or wait when nobody asks any more: {busy:.0f}")
+        print(f"Open files more than before: {files}")
+        print(f"Memory in every tenth of the time, MB: {memory}")
         print(f"Left behind: {len(orphans)} processes, {len(left)} folders")
+        unexplained = account.count("broken") if options.kills == 0 else 0
+        uneven = account.sent - account.ended or account.open or busy or orphans or unexplained
+        sys.exit(1 if uneven else 0)
+
+
+def rest(service: Service) -> float:
+    """Wait until nothing runs or waits. Returns what still does after a while."""
+    end = time.monotonic() + SETTLE_SECONDS
+    while (busy := service.busy()) and time.monotonic() < end:
+        time.sleep(0.5)
+    return busy
 
 
 if __name__ == "__main__":
