@@ -84,6 +84,8 @@ class PrefixCache:
     def clear(self) -> None:
         """Forget everything in memory and give it back."""
         self.tree = PrefixTree(self._memory.places)
+        if self.store is not None:
+            self.store.forget_memory()
         self._memory.give_back()
 
     def _loaded(self, slot: Slot, length: int, exact: int) -> None:

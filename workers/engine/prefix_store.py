@@ -61,6 +61,10 @@ class PrefixStore:
             if node.exact:
                 self._files.put(_digest(node), self._memory.view(node.place))
 
+    def forget_memory(self) -> None:
+        """The memory's places hold nothing any more, and others will be there."""
+        self._unwritten = deque(item for item in self._unwritten if isinstance(item, Slot))
+
     def write_some(self) -> bool:
         """Hand a few blocks to the writer. False: there is none, or it is busy."""
         for _ in range(_PIECE):

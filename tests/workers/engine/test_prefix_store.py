@@ -86,6 +86,16 @@ def test_an_idle_engine_writes_and_a_killed_one_has_written(tmp_path: Path) -> N
     assert again[0] == first[0]
 
 
+def test_what_was_forgotten_is_not_written_from_the_place_of_others(tmp_path: Path) -> None:
+    backend = engine(tmp_path)
+    first = ask(backend, *[work(number) for number in range(2 * SLOTS)])
+    backend.rest(long=True)  # before anything was written
+    ask(backend, *[work(number) for number in range(50, 50 + 2 * SLOTS)])
+    backend.close()
+    again = ask(engine(tmp_path), *[work(number) for number in range(2 * SLOTS)])
+    assert [answer for answer, _ in again] == [answer for answer, _ in first]
+
+
 def test_salts_are_apart_on_the_disk(tmp_path: Path) -> None:
     before = engine(tmp_path)
     ask(before, work(1, "mine"))
