@@ -34,6 +34,7 @@ from cupola.gateway.http.cors import Cors, Origins
 from cupola.gateway.http.error_formats import HANDLERS, ErrorFormats
 from cupola.gateway.http.middleware import RequestLog, SameOrigin, TrustedHost
 from cupola.gateway.http.paths import Paths
+from cupola.gateway.http.served import Finished
 from cupola.gateway.ollama.port import OllamaPort
 from cupola.gateway.openapi.api import Description
 from cupola.gateway.openapi.described import working
@@ -48,9 +49,11 @@ def build_app(
     notify: Callable[[str], None],
     discover: Callable[[], Sequence[ProviderState]],
     remote: RemoteModels | None = None,
+    told: Sequence[Callable[[Finished], None]] = (),
 ) -> Starlette:
     """The application. ``notify`` sends a line to the supervisor, ``discover`` tries the
-    runtime's execution providers, ``remote`` has the models that the gateways share.
+    runtime's execution providers, ``remote`` has the models that the gateways share. ``told``: who
+    hears of each request that has ended.
     """
     remote = RemoteModels() if remote is None else remote
     directory = ModelDirectory(models, config.model, config.context)
@@ -74,7 +77,7 @@ def build_app(
     )
     routes = apis.routes()
     counted = [
-        Middleware(RequestLog, count=client.count_answer),
+        Middleware(RequestLog, tell=[client.count_answer, *told]),
         Middleware(Counting, routes=working(routes), count=client.count),
     ]
     app = Starlette(

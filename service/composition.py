@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 
 from cupola.cache.catalog import ExecutionProvider
@@ -54,6 +55,7 @@ def serve(
     no file.
     """
     check_devices(settings)
+    check_telemetry(settings)
     home = Home(settings.home)
     try:
         remove_abandoned()
@@ -84,6 +86,13 @@ def check_devices(settings: Settings) -> None:
         for state in discover(accelerators):
             if state.problem:
                 raise GaveUpError(f"no worker can run {state.name}: {state.problem}")
+
+
+def check_telemetry(settings: Settings) -> None:
+    """Raises GaveUpError where a collector is named and the packages for it are missing."""
+    if settings.otlp_endpoint and find_spec("opentelemetry.sdk") is None:
+        text = "otlp_endpoint needs further packages: pip install 'cupola[telemetry]'"
+        raise GaveUpError(text)
 
 
 def provider_of(device: str) -> ExecutionProvider:
@@ -131,6 +140,7 @@ def build_supervisor(
         keys_demanded=exposure.demands_keys(settings),
         keys=tuple(keys),
         gateways=settings.gateways,
+        otlp_endpoint=settings.otlp_endpoint,
         certificate=settings.tls_certificate,
         private_key=settings.tls_key or settings.tls_certificate,
         stored_responses=settings.stored_responses,
@@ -204,6 +214,8 @@ def worker_configs(
         itl_seconds=settings.itl_ms / 1000,
         kv_bytes=settings.kv_memory_mb * 1024 * 1024 or free // 2,
         prefix_bytes=free // 4 if prefix_mb < 0 else prefix_mb * 1024 * 1024,
+        prefix_folder=Home(settings.home).prefixes if settings.prefix_disk_mb else None,
+        prefix_disk_bytes=settings.prefix_disk_mb * 1024 * 1024,
         context=settings.context,
         threads=threads,
         home=Home(settings.home) if maps_weights else None,

@@ -261,6 +261,14 @@ class Settings(BaseSettings):
         "minutes without a request. 0: only free slots keep what ran in them. -1: a quarter of "
         "the free memory, divided among the workers.",
     )
+    prefix_disk_mb: Annotated[int, Group.MEMORY] = Field(
+        default=0,
+        ge=0,
+        description="The disk space of all models' prefix caches, in MB. Keys and values are "
+        "written to cache/prefixes while a worker is idle and when it stops, and a prompt that "
+        "begins alike is read from there, also after a restart. Who can read that folder can find "
+        "out what the prompts were; only the service's user can. 0: nothing is written.",
+    )
     kv_cache: Annotated[Literal["model", "int8"], Group.MEMORY] = Field(
         default="model",
         description="The precision of the KV cache of models on CPUs. 'model' keeps keys and "
@@ -339,6 +347,14 @@ class Settings(BaseSettings):
     log_format: Annotated[Literal["console", "json"], Group.LOGGING] = Field(
         default="console",
         description="The form of the log. 'console' is for people; 'json' is one object a line.",
+    )
+
+    otlp_endpoint: Annotated[str, Group.LOGGING] = Field(
+        default="",
+        pattern=r"^(https?://\S+)?$",
+        description="The address of an OpenTelemetry collector, such as 'http://127.0.0.1:4318'. "
+        "It is sent traces and metrics of requests, without any of their text. It needs the extra "
+        "'telemetry'. Empty: none.",
     )
 
     @property

@@ -82,6 +82,9 @@ class EchoBackend:
         """See ``Backend.abort``. Each output tells of its token."""
         self._answers.pop(request_id, None)
 
+    def close(self) -> None:
+        """It keeps nothing."""
+
     def warm_up(self) -> bool:
         return False
 

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from cupola.workers.device.device import Device
     from cupola.workers.engine.prefix_cache import PrefixCache
     from cupola.workers.engine.sequence import Reproducible
+    from cupola.workers.kv.kv_cache import KeyValueCache
+    from cupola.workers.kv.prefix_files import PrefixFiles
     from cupola.workers.model.model_folder import ModelFolder
     from cupola.workers.run.session import Session
 
@@ -39,6 +41,8 @@ class EngineOptions:
     threads: int = 1
     kv_bytes: int = 2**30  # memory for keys and values
     prefix_bytes: int = 0  # memory for those of ended sequences, beside ``kv_bytes``
+    prefix_folder: Path | None = None  # where they are on the disk; None: nowhere
+    prefix_disk_bytes: int = 0  # that they take there, for all models
     device: int = 0  # which of the provider's devices
     home: Home | None = None  # its cache may hold weights that sessions map; None: no such cache
     shared_disk_mb: int = 0  # the most that such weights take there; 0: a quarter of the disk
@@ -96,21 +100,41 @@ def load(
         wake,
         reproducible=options.reproducible,
         spare=options.spare_slots,
-        prefixes=_prefixes(session, options),
+        prefixes=_prefixes(folder, session, options),
         slot_count=SlotCount(
             options.slots, options.itl_seconds, session.slots - options.spare_slots
         ),
     )
 
 
-def _prefixes(session: Session, options: EngineOptions) -> PrefixCache | None:
-    """Memory for what slots cannot keep; None where rows cannot be copied."""
+def _prefixes(folder: ModelFolder, session: Session, options: EngineOptions) -> PrefixCache | None:
+    """Memory, and files, for what slots cannot keep; None where rows cannot be copied."""
     from cupola.workers.engine.prefix_cache import PrefixCache
     from cupola.workers.kv.kv_cache import KeyValueCache
 
-    if options.prefix_bytes == 0 or not isinstance(session.cache, KeyValueCache):
+    cache = session.cache
+    wanted = options.prefix_bytes or options.prefix_folder is not None
+    if not wanted or not isinstance(cache, KeyValueCache):
         return None
-    return PrefixCache(session.cache, options.prefix_bytes)
+    return PrefixCache(cache, options.prefix_bytes, files=_prefix_files(folder, cache, options))
+
+
+def _prefix_files(
+    folder: ModelFolder, cache: KeyValueCache, options: EngineOptions
+) -> PrefixFiles | None:
+    """Raises nothing: without its files the cache is in memory only."""
+    from cupola.workers.kv.prefix_files import PrefixFiles
+    from cupola.workers.kv.prefix_memory import BLOCK
+    from cupola.workers.run.model_state import model_state
+
+    if options.prefix_folder is None:
+        return None
+    try:
+        key = model_state(folder.path, repr(cache.shape), str(BLOCK))
+        return PrefixFiles(options.prefix_folder, key, options.prefix_disk_bytes)
+    except OSError as error:
+        logger.warning("the prefix cache is not kept on the disk: %s", error.strerror)
+        return None
 
 
 def _check(folder: ModelFolder) -> None:

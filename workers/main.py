@@ -147,6 +147,7 @@ class Loop:
             self._receive_all()
             self._take_loaded()
         self._send(self.worker.goodbye())
+        self.worker.close()
         self.scheduler.linger = 1000  # the goodbye should arrive
 
     def _preload(self) -> bool:

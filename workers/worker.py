@@ -129,7 +129,7 @@ class Worker:
         for resident in expired:
             logger.info("unloaded %s", resident.model.id)
             answers += [Done(request_id) for request_id in resident.unloads]
-            answers += self._remove(resident, now)
+            answers += self._unload(resident, now)
         return [self.heartbeat(now), *answers] if expired else []
 
     def outdate(self, model_ids: Iterable[str]) -> None:
@@ -212,6 +212,11 @@ class Worker:
         self._slots_told = self.slots
         serving = models.serving(now)
         return Heartbeat(memory_bytes, models.loaded, models.loading, serving, slots)
+
+    def close(self) -> None:
+        """Let the models write what is to outlive the process, which is about to stop."""
+        for backend in self._residency.backends:
+            backend.close()
 
     def goodbye(self) -> list[FromWorker]:
         """End every request: the process is about to stop."""
@@ -307,7 +312,7 @@ class Worker:
         for resident in evicted:
             logger.info("unloaded %s to make room for %s", resident.model.id, model.id)
             answers += [Done(request_id) for request_id in resident.unloads]
-            answers += self._remove(resident, now)
+            answers += self._unload(resident, now)
         return [self.heartbeat(now), *answers] if evicted else []
 
     # -- models that end ---------------------------------------------------------------------------
@@ -328,6 +333,12 @@ class Worker:
         unloaded = [Done(request_id) for request_id in resident.unloads]
         again = self._remove(resident, now)
         return [self.heartbeat(now), *failed, *unloaded, *again]
+
+    def _unload(self, resident: Resident, now: float) -> list[FromWorker]:
+        """End a model that nothing runs on in an orderly way, and forget it."""
+        if resident.backend is not None:
+            resident.backend.close()
+        return self._remove(resident, now)
 
     def _remove(self, resident: Resident, now: float) -> list[FromWorker]:
         """Forget a model. Load it again for the requests that came since it was to be unloaded."""

@@ -34,7 +34,13 @@ def _blocks(layer: Layer) -> DecoderBlocks:
 
 _LLAMA = _blocks(PreNormLayer(GroupedQueryAttention(), GatedMlp()))
 _HEAD_NORMS = GroupedQueryAttention(head_norms=True)
-_GEMMA = Traits(norms_from_one=True, scaled_embedding=True, post_norms=True, tied=True)
+_GEMMA = Traits(
+    norms_from_one=True,
+    scaled_embedding=True,
+    tied=True,
+    activations=("gelu_pytorch_tanh",),
+    post_norms=True,
+)
 
 FAMILIES: Mapping[str, Family] = MappingProxyType(
     {

@@ -30,10 +30,12 @@ from cupola.cache.install.messages import (
     InstallProgress,
     InstallReport,
     InstallResult,
+    QuantizeJob,
     decode_job,
     encode,
 )
 from cupola.cache.install.pace import Pace
+from cupola.cache.install.quantize import quantize
 from cupola.cache.model_address import AddressError, is_address
 from cupola.cache.store import CachedModel, ModelCache
 
@@ -67,6 +69,8 @@ def _do(job: InstallJob, home: Home) -> CachedModel:
             )
         [variant, *_] = ModelCache(home).variants(job.model)
         return install(variant, home, report, force=job.force)
+    if isinstance(job, QuantizeJob):
+        return quantize(job.model, job.precision, home, report)
     return import_path(Path(job.path), home, job.alias, report, bits=job.bits)
 
 

@@ -18,6 +18,7 @@ from typer.core import TyperCommand, TyperGroup
 from cupola.cache.system import standard_streams
 from cupola.client import home
 from cupola.client.commands import run_command
+from cupola.client.commands.decisions.calibrate_command import calibrate
 from cupola.client.commands.decisions.decide_command import decide
 from cupola.client.commands.measure import bench_command, simulate_command, tune_command
 from cupola.client.commands.models import (
@@ -26,6 +27,7 @@ from cupola.client.commands.models import (
     model_command,
     model_list_command,
     model_load_command,
+    quantize_command,
 )
 from cupola.client.commands.service import (
     config_command,
@@ -105,9 +107,11 @@ _GROUPS: dict[str, tuple[str, Commands]] = {
             "show": model_command.info,
             "download": model_command.download,
             "import": model_command.import_file,
+            "quantize": quantize_command.quantize,
             "search": model_list_command.search,
             "load": model_load_command.load,
             "unload": model_load_command.unload,
+            "calibrate": calibrate,
             "remove": model_command.remove,
             "run": run_command.run,
         },

@@ -40,6 +40,7 @@ class GatewayConfig:
     gateways: int = 1  # processes that share the port
     certificate: str = ""  # PEM file for TLS; empty: no TLS
     private_key: str = ""  # PEM file
+    otlp_endpoint: str = ""  # of an OpenTelemetry collector; empty: none is told
 
     @property
     def models_path(self) -> str:

@@ -22,7 +22,7 @@ from cupola.gateway.core.calls import Calls, Reply, new_request_id
 from cupola.gateway.core.counting import counted_below
 from cupola.gateway.core.mailbox import Mailbox
 from cupola.gateway.http.errors import RequestFailed
-from cupola.gateway.http.served import Served, served
+from cupola.gateway.http.served import Finished, Served, served
 from cupola.scheduler.protocol.endpoint import Endpoint
 from cupola.scheduler.protocol.messages import (
     ErrorCode,
@@ -108,9 +108,9 @@ class SchedulerClient:
         """Have a request counted that has ended here and never came to the scheduler."""
         self._ended[outcome] += 1
 
-    def count_answer(self, status: int) -> None:
+    def count_answer(self, request: Finished) -> None:
         """Have an HTTP answer counted."""
-        self._http[status] += 1
+        self._http[request.status] += 1
 
     async def serving(self) -> None:
         """Wait until the scheduler has had a worker."""
@@ -136,6 +136,7 @@ class SchedulerClient:
         about = served()
         if about is not None:
             about.model = model.id
+            about.submitted = about.submitted or time.perf_counter()
         message = Submit(new_request_id(), model, work, ttl, tenant, turn, beginnings)
         replies: Mailbox[Reply] = Mailbox()
         call = self._calls.open(message, replies.put, time.monotonic())
@@ -252,3 +253,7 @@ def _note(about: Served, outputs: Iterable[Output]) -> None:
             about.prompt_tokens += output.usage.prompt_tokens
             about.cached_tokens += output.usage.cached_tokens
             about.completion_tokens += output.usage.completion_tokens
+            about.last_output = time.perf_counter()
+        if output.last and output.timings is not None:
+            about.prompt_seconds = output.timings.prompt_seconds
+            about.generation_seconds = output.timings.generation_seconds

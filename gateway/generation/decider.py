@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
+import anyio.to_thread
 from starlette.requests import Request
 
+from cupola.cache.decision_calibration import temperature_of
 from cupola.gateway.core.asking import ask
 from cupola.gateway.core.distribution import Distribution
 from cupola.gateway.core.param_names import with_param_names
@@ -72,6 +75,6 @@ class Decider:
         if len(scores) != len(wanted.questions):
             text = f"The model '{model.id}' makes no decisions"
             raise ApiError(400, "invalid_request", text, param="model")
-        temperature = 1.0
+        temperature = await anyio.to_thread.run_sync(temperature_of, Path(model.path))
         found = [Distribution.of(scores[n], temperature) for n in range(len(scores))]
         return Decided(model.id, found, outputs[-1].usage or Usage(0, 0), temperature)

@@ -11,7 +11,7 @@ import re
 import socket
 import time
 import uuid
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from fnmatch import fnmatchcase
 
 from starlette.datastructures import Headers
@@ -21,7 +21,7 @@ from cupola.cache.system.local_url import is_local, is_loopback
 from cupola.gateway.http.cors import Origins
 from cupola.gateway.http.error_formats import error_response, note_request_id
 from cupola.gateway.http.errors import ApiError, internal_error
-from cupola.gateway.http.served import begin_serving
+from cupola.gateway.http.served import Finished, begin_serving
 
 access = logging.getLogger("cupola.gateway.access")
 logger = logging.getLogger(__name__)
@@ -45,10 +45,10 @@ class RequestLog:
     It gives every response an id, and answers with 500 where an exception reaches it.
     """
 
-    def __init__(self, app: ASGIApp, count: Callable[[int], None]) -> None:
-        """``count`` is told the status of each answer."""
+    def __init__(self, app: ASGIApp, tell: Sequence[Callable[[Finished], None]]) -> None:
+        """``tell``: who is told of each answer."""
         self._app = app
-        self._count = count
+        self._tell = tell
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -79,10 +79,15 @@ class RequestLog:
                 response = error_response(internal_error(request_id), scope)
                 await response(scope, receive, send_with_id)
         finally:
-            milliseconds = (time.perf_counter() - began) * 1000
+            ended = time.perf_counter()
+            milliseconds = (ended - began) * 1000
             path = scope["raw_path"].decode("latin-1")
             shown = status or CLIENT_CLOSED_REQUEST
-            self._count(shown)
+            parent = headers.get("traceparent", "")
+            method, known_path = scope["method"], scope["path"]
+            over = Finished(request_id, method, known_path, shown, served, ended, parent)
+            for tell in self._tell:
+                tell(over)
             known = {"id": request_id, **dict(served.fields())}
             access.info(
                 "%s %s %d %.0f ms%s",

@@ -17,7 +17,11 @@ class Served:
     prompt_tokens: int = 0
     cached_tokens: int = 0
     completion_tokens: int = 0
+    submitted: float = 0.0  # when it was sent to the scheduler; 0: it was not
     first_output: float = 0.0  # when it came; 0: none has
+    last_output: float = 0.0
+    prompt_seconds: float = 0.0  # how long the worker read the prompt
+    generation_seconds: float = 0.0  # and how long it generated after the first token
 
     def fields(self) -> Iterator[tuple[str, str | int]]:
         """Those that are known, by their names in the log."""
@@ -30,6 +34,30 @@ class Served:
             yield "completion_tokens", self.completion_tokens
         if self.first_output:
             yield "ttft_ms", round(1000 * (self.first_output - self.began))
+
+    def phases(self) -> Iterator[tuple[str, float, float]]:
+        """Queue, prefill and decode: name, begin and end. None before the last output."""
+        if not self.last_output:
+            return
+        decode = max(self.submitted, self.last_output - self.generation_seconds)
+        prefill = max(self.submitted, decode - self.prompt_seconds)
+        yield "queue", self.submitted, prefill
+        yield "prefill", prefill, decode
+        if self.generation_seconds:
+            yield "decode", decode, self.last_output
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A request whose answer is over. ``traceparent``: the client's own, if it is one."""
+
+    id: str
+    method: str
+    path: str
+    status: int
+    served: Served
+    ended: float
+    traceparent: str = ""
 
 
 # A task that is started for the request sees the same object.

@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 _LEAST_STEPS, _LEAST_ALONE = 20, 5
 _PROMPT_RANGE = 3.0  # the longest prompt divided by the shortest one, at least
 _CONTEXT_BIN = 200  # tokens
+_LONGEST = 0.01  # share of the gaps that is left out
 
 
 class FitError(ValueError):
@@ -185,14 +186,18 @@ def _alone(answers: Sequence[_Answer]) -> Iterable[_Answer]:
 
 
 def _fit_decode(steps: Sequence[_Step]) -> tuple[float, float, float, float]:
-    """base, row, context, and the error. Of medians: a step now and then takes far longer."""
+    """base, row, context, and the error.
+
+    Of means, because a client that is held up gets several pieces at once: their gaps are far too
+    short, and the one before them is too long. The longest gaps of each kind do not count.
+    """
     bins: dict[tuple[int, int], list[_Step]] = defaultdict(list)
     for step in steps:
         bins[step.rows, step.context // (_CONTEXT_BIN * step.rows)].append(step)
     features = [
         [1.0, rows, statistics.median(s.context for s in some)] for (rows, _), some in bins.items()
     ]
-    seconds = [statistics.median(s.seconds for s in some) for some in bins.values()]
+    seconds = [_trimmed_mean([s.seconds for s in some]) for some in bins.values()]
     weights = [math.sqrt(len(some)) for some in bins.values()]
     base, row, context = _positive_fit(np.array(features), np.array(seconds), np.array(weights))
     errors = [
@@ -201,6 +206,11 @@ def _fit_decode(steps: Sequence[_Step]) -> tuple[float, float, float, float]:
         if s.seconds > 0
     ]
     return base, row, context, statistics.median(errors) if errors else 0.0
+
+
+def _trimmed_mean(values: Sequence[float]) -> float:
+    kept = sorted(values)[: max(1, math.ceil(len(values) * (1 - _LONGEST)))]
+    return statistics.fmean(kept)
 
 
 def _fit_prompts(alone: Sequence[_Answer]) -> tuple[float, float, float]:

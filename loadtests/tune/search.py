@@ -25,7 +25,7 @@ from cupola.loadtests.tune.halving import OutOfTimeError, Trial
 THROUGHPUT, LATENCY, GOODPUT = GOALS = ("throughput", "latency", "goodput")
 _SEARCH_SHARE = 0.65  # of the time; the rest is for the duel
 _DUEL_ROUNDS = 5
-_START_SECONDS = 60
+_START_SECONDS = 180  # a machine in use takes its time
 
 
 @dataclass(frozen=True, slots=True)

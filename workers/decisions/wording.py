@@ -1,6 +1,7 @@
 """What the model reads of a question. Pure.
 
-The words were chosen on labelled questions: see the page on decisions.
+The words were chosen on labelled reviews: with other forms, a small model often gave all of them
+the same answer, or had little probability for any of the options.
 """
 
 from __future__ import annotations
@@ -24,21 +25,19 @@ def worded(question: Question, options: Sequence[Option], labels: Sequence[str] 
 
     ``labels`` stand for the options; None: the options stand for themselves.
     """
-    instructions = question.instructions.strip()
-    if question.kind is QuestionKind.PREDICATE:
-        words = " or ".join(option.text for option in options)
-        return f"{instructions}\nIs this true? Answer {words}."
-    texts = [option.text for option in options] if labels is None else labels
-    lines = [
-        _line(text, option, named=labels is not None)
-        for text, option in zip(texts, options, strict=True)
-    ]
-    what = "one of these options" if labels is None else "the label of one option"
-    return "\n".join([instructions, *lines, f"Answer with {what} and nothing else."])
+    asked = f"Question: {question.instructions.strip()}"
+    if labels is not None:
+        lines = [_line(f"{label}. ", option) for label, option in zip(labels, options, strict=True)]
+        return "\n".join([asked, *lines, "Answer with the label of one option."])
+    if any(option.description for option in options):
+        lines = ["Options:", *(_line("- ", option) for option in options)]
+        return "\n".join([asked, *lines, "Answer with one option."])
+    texts = ", ".join(option.text for option in options)
+    return f"{asked}\nOptions: {texts}\nAnswer with one option."
 
 
-def _line(text: str, option: Option, *, named: bool) -> str:
-    told = f"{text}. {option.text}" if named else f"- {text}"
+def _line(mark: str, option: Option) -> str:
+    told = f"{mark}{option.text}"
     return f"{told}: {option.description}" if option.description else told
 
 

@@ -82,6 +82,9 @@ class EmbeddingBackend:
     def busy(self) -> bool:
         return bool(self._jobs) or self._texts.ready
 
+    def close(self) -> None:
+        """It keeps nothing."""
+
     def warm_up(self) -> bool:
         return False
 

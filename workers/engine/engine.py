@@ -78,6 +78,7 @@ class Engine:
 
         ``spare``: so many slots are for clients that run nothing here."""
         self.session = session
+        self._wake = wake
         self._step_budget = step_budget
         self._context = folder.context
         ends = sorted(folder.end_tokens)
@@ -171,7 +172,10 @@ class Engine:
         return cost([*running, *waiting])
 
     def warm_up(self) -> bool:
-        return not self._running and self._warm_up.step()
+        return not self._running and (self._warm_up.step() or self.slots.write_some())
+
+    def close(self) -> None:
+        self.slots.close()
 
     def rest(self, long: bool) -> None:
         if not self._running:
@@ -219,7 +223,14 @@ class Engine:
 
     def _enqueue(self, request_id: str, arrived: Arrived) -> None:
         """A request waits for slots. Raises RequestError."""
-        self._waiting.add(self._admission.sequences(request_id, *arrived))
+        sequences = self._admission.sequences(request_id, *arrived)
+        first = sequences[0]
+        first.long = self.session.short_context > 0 and first.outgrows(self.session.short_context)
+        if (fetched := self.slots.fetch(first)) is not None:
+            fetched.add_done_callback(lambda _: self._wake())
+        for sequence in sequences:
+            sequence.long, sequence.fetched = first.long, fetched
+        self._waiting.add(sequences)
 
     def _plan(self) -> list[Step[Sequence]]:
         """The tokens of the next run: known ones, and draft tokens behind them."""

@@ -97,6 +97,9 @@ class Backend(Protocol):
         False: there is nothing to do for now.
         """
 
+    def close(self) -> None:
+        """It will not be used any more: write what is to outlive it. That may take seconds."""
+
     def rest(self, long: bool) -> None:
         """Nobody has used it for a while: give back memory that only makes later work faster.
 

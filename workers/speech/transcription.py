@@ -92,6 +92,9 @@ class TranscriptionBackend:
             return self._hearing[1].done()
         return any(request.waiting for request in self._requests.values())
 
+    def close(self) -> None:
+        """It keeps nothing."""
+
     def warm_up(self) -> bool:
         return False
 

@@ -5,6 +5,7 @@ The text is one that calibration does not see. It is prose, legal prose and code
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 from collections.abc import Iterator
@@ -16,9 +17,8 @@ import numpy as np
 import numpy.typing as npt
 from tokenizers import Tokenizer
 
-from cupola.cache.convert.quality.runtime import Session, decoder_feed, open_session, run
+from cupola.cache.convert.quality.runtime import Session, Sizes, decoder_feed, open_session, run
 from cupola.cache.convert.quality.speed import tokens_per_second
-from cupola.cache.convert.weights.decoder_shape import DecoderShape
 from cupola.cache.quality import Quality
 
 Array = npt.NDArray[np.float32]
@@ -55,17 +55,26 @@ class Shelf:
 class Evaluator:
     """Measures a model, and compares it with its float32 form if that was remembered."""
 
-    def __init__(self, folder: Path, shape: DecoderShape, tokenizer: dict[str, Any]) -> None:
-        """``folder``: where ``model.onnx`` is. ``tokenizer``: the content of tokenizer.json."""
+    def __init__(
+        self, folder: Path, shape: Sizes, tokenizer: dict[str, Any], graph: str = "model.onnx"
+    ) -> None:
+        """``folder``: where ``graph`` is. ``tokenizer``: the content of tokenizer.json."""
         encoded: list[int] = Tokenizer.from_str(json.dumps(tokenizer)).encode(_TEXT).ids
         self._ids = encoded[: min(_MAX_TOKENS, shape.context_length)]
         self._folder = folder
+        self._graph = graph
         self._shape = shape
         self._exact: Array | None = None
 
     def remember_exact(self) -> None:
         """Runs the model in the folder, which is in float32, and keeps its probabilities."""
         self._exact = self._log_probabilities(self._open())
+
+    def of(self, folder: Path) -> Evaluator:
+        """The evaluator of the model in another folder, which is compared with the same one."""
+        other = copy.copy(self)
+        other._folder, other._graph = folder, "model.onnx"
+        return other
 
     def measure(self) -> Quality:
         """Runs the rounded model, which is in the folder by now, and compares it."""
@@ -94,7 +103,7 @@ class Evaluator:
         )
 
     def _open(self) -> Session:
-        return open_session((self._folder / "model.onnx").read_bytes(), self._folder)
+        return open_session((self._folder / self._graph).read_bytes(), self._folder)
 
     def _log_probabilities(self, session: Session) -> Array:
         (logits,) = run(session, ["logits"], decoder_feed(self._ids, self._shape))

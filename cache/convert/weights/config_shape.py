@@ -28,7 +28,6 @@ from cupola.cache.convert.weights.rope import (
 from cupola.cache.errors import BrokenFileError, UnsupportedError
 
 _SLIDING, _FULL = "sliding_attention", "full_attention"
-_ACTIVATIONS = ("silu", "swish", "gelu_pytorch_tanh")
 
 
 def config_shape(config: JsonObject, traits: Traits) -> DecoderShape:
@@ -99,7 +98,7 @@ class _Reading:
         return hidden**0.5 if self._traits.scaled_embedding else 1.0
 
     def _window(self) -> int:
-        if not self._traits.has_window or not self._config.get("use_sliding_window", bool, True):
+        if not self._config.get("use_sliding_window", bool, True):
             return 0
         return self._config.get("sliding_window", int, 0)
 
@@ -202,6 +201,9 @@ class _Reading:
                 f"The weights are quantized ({method}), and safetensors of that kind cannot be "
                 "converted. Take the repository of the model itself, or a GGUF"
             )
-        hidden = config.get("hidden_activation", str, config.get("hidden_act", str, "silu"))
-        if hidden not in _ACTIVATIONS:
-            raise UnsupportedError(f"{config.name}: the activation '{hidden}'")
+        if config.values.get("use_bidirectional_attention"):
+            raise UnsupportedError(f"{config.name}: its tokens also see those behind them")
+        known = self._traits.activations
+        activation = config.get("hidden_activation", str, config.get("hidden_act", str, known[0]))
+        if activation not in known:
+            raise UnsupportedError(f"{config.name}: the activation '{activation}'")

@@ -89,7 +89,6 @@ class Traits:
     # and k so for the architectures that it rotates in its "normal" way.
     interleaved_rotary: bool = False
     norms_from_one: bool = False  # in safetensors: a norm's weights are stored less 1
-    has_window: bool = True  # false: a window in the metadata is not used
     # Each so many layers one sees all tokens and the others have the window, where the file does
     # not list them; 0: all layers have it.
     full_every: int = 0
@@ -98,6 +97,7 @@ class Traits:
     local_rope_base: float = 0.0  # of layers with a window; 0: that of the others
     scaled_embedding: bool = False  # by the root of the hidden size
     tied: bool = False  # in safetensors: the head is the embedding, unless the config denies it
+    activations: tuple[str, ...] = ("silu", "swish")  # in safetensors: the names of its MLP's one
     post_norms: bool = False  # attention and MLP have a norm behind them, too
 
 

@@ -45,7 +45,7 @@ class _Reading:
         self._refuse_unknown(head_size)
         layers = self._size("block_count", limit=MAX_LAYERS)
         context = self._size("context_length")
-        window = self._integer("attention.sliding_window", 0) if self._traits.has_window else 0
+        window = self._integer("attention.sliding_window", 0)
         of_layers = attentions(
             layers,
             self._traits,

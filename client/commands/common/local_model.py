@@ -8,9 +8,10 @@ from pathlib import Path
 from cupola.cache.catalog import ModelVariant, UnknownModelError
 from cupola.cache.errors import NotCachedError
 from cupola.cache.home import Home
-from cupola.cache.install.messages import DownloadJob, ImportJob, InstallJob
+from cupola.cache.install.messages import DownloadJob, ImportJob, InstallJob, QuantizeJob
 from cupola.cache.install.process import run_install
 from cupola.cache.model_address import AddressError, is_address, parse_address
+from cupola.cache.precision import Precision
 from cupola.cache.store import CachedModel, ModelCache
 from cupola.client.errors import ClientError
 from cupola.client.terminal import progress
@@ -74,6 +75,11 @@ def import_path(home: Home, path: Path, alias: str | None, bits: int | None) -> 
     Raises CacheError.
     """
     return _install(home, ImportJob(str(home.root), str(path.absolute()), alias, bits))
+
+
+def quantize(home: Home, name: str, precision: Precision) -> CachedModel:
+    """Make a variant with fewer bits of a model on this disk. Raises CacheError."""
+    return _install(home, QuantizeJob(str(home.root), name, precision))
 
 
 def _install(home: Home, job: InstallJob) -> CachedModel:

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
+from math import log
 from typing import Any
 
+from cupola.client.commands.decisions.calibration import Labelled
 from cupola.client.errors import ClientError
+
+_LEAST = 1e-300  # a smaller probability has no logarithm
 
 
 def question(text: str, choices: str | None, levels: str | None) -> dict[str, Any]:
@@ -48,6 +52,22 @@ def probabilities(answer: dict[str, Any]) -> list[tuple[str, float]]:
         return [("yes", yes), ("no", 1 - yes)]
     key = "label" if answer["type"] == "score" else "value"
     return [(str(each[key]), float(each["probability"])) for each in answer["probabilities"]]
+
+
+def labelled(answer: dict[str, Any], right: Any, temperature: float, place: str) -> Labelled:
+    """What the model thought before its calibration to ``temperature``.
+
+    ``right``: the value, the label, or for a predicate true or false. ``place``: for errors.
+    """
+    values: list[Any] = [True, False]
+    if answer["type"] != "predicate":
+        key = "label" if answer["type"] == "score" else "value"
+        values = [each[key] for each in answer["probabilities"]]
+    matching = [n for n, value in enumerate(values) if (type(value), value) == (type(right), right)]
+    if not matching:
+        raise ClientError(f"{place}: the answer {right!r} is none of {values}")
+    logprobs = (temperature * log(max(p, _LEAST)) for _, p in probabilities(answer))
+    return Labelled(tuple(logprobs), matching[0])
 
 
 def _split(given: str, option: str) -> list[str]:

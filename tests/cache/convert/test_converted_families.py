@@ -15,6 +15,7 @@ import pytest
 
 from cupola.cache.catalog import SMOLLM2_135M
 from cupola.cache.convert.convert import convert
+from cupola.cache.convert.families import FAMILIES as FAMILY_RECORDS
 from cupola.cache.convert.formats.json_file import JsonObject
 from cupola.cache.convert.sources import open_source
 from cupola.cache.convert.weights.config_shape import config_shape
@@ -103,7 +104,7 @@ MOVED = (
 
 @pytest.mark.parametrize("name", NEW_FORM)
 def test_both_forms_of_the_configuration_mean_the_same(name: str) -> None:
-    traits = Traits(local_rope_base=10000.0 if name == "gemma3" else 0.0)
+    traits = FAMILY_RECORDS["gemma3" if name == "gemma3" else "llama"].traits
     old = FAMILIES[name].full_config
     new = {key: value for key, value in old.items() if key not in MOVED} | NEW_FORM[name]
     shapes = [config_shape(JsonObject("config.json", each), traits) for each in (old, new)]
@@ -142,6 +143,8 @@ REFUSED = [
     ({"model_type": "gemma3", "vision_config": {}}, UnsupportedError, "also reads images"),
     ({"model_type": 3}, BrokenFileError, "'model_type' is a int"),
     ({"hidden_act": "relu2"}, UnsupportedError, "'relu2'"),
+    ({"hidden_act": "gelu_pytorch_tanh"}, UnsupportedError, "'gelu_pytorch_tanh'"),
+    ({"use_bidirectional_attention": True}, UnsupportedError, "see those behind them"),
     ({"num_hidden_layers": 10**9}, BrokenFileError, "num_hidden_layers"),
     ({"num_attention_heads": 0}, BrokenFileError, "heads is 0"),
     ({"num_key_value_heads": 3}, UnsupportedError, "do not divide"),

@@ -67,6 +67,15 @@ def test_an_app_with_foundry_locals_sdk(home: Home, person: Path) -> None:
     assert path.is_dir()  # the app still has it
 
 
+@pytest.mark.parametrize("name", ["../../up:1", "/etc:1", "a b/c:1", "..", "ü:1"])
+def test_odd_names_stay_in_the_folder(home: Home, person: Path, name: str) -> None:
+    model(person / ".app" / "cache" / "models" / ".." / "models" / "x" / "m", name)
+    for found in found_models(home, {}, person):
+        take(found, home)
+    [linked] = ModelCache(home).scan()
+    assert linked.path.parent.parent == home.models and linked.path.is_symlink()
+
+
 @pytest.mark.parametrize("variable", ["HF_HUB_CACHE", "HF_HOME", "XDG_CACHE_HOME", ""])
 def test_the_cache_of_the_hub(home: Home, person: Path, variable: str) -> None:
     place = person / "elsewhere" if variable else person / ".cache"

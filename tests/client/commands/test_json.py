@@ -40,6 +40,7 @@ ANSWERS = {
     "service ps": ("", "models"),
     "run": (f"{MODEL} hello", "text"),
     "complete": (f"{MODEL} hello", "finishReason"),
+    "model calibrate": (f"{MODEL} nothing.jsonl", "message"),
     "decide": (f"{MODEL} --question late", "message"),  # the echo decides nothing
     "chat": (MODEL, "usage"),
     "model unload": (MODEL, "success"),
@@ -53,9 +54,18 @@ ANSWERS = {
     "cache clear": ("--yes", "success"),
     "service uninstall": ("", "message"),
     "model import": ("nothing.gguf", "message"),
+    "model quantize": ("no-such-model", "message"),
     "transcribe": ("", "message"),
 }
-FAIL = {"decide", "model remove", "service uninstall", "model import", "transcribe"}
+FAIL = {
+    "decide",
+    "model calibrate",
+    "model remove",
+    "service uninstall",
+    "model import",
+    "model quantize",
+    "transcribe",
+}
 SAME = {
     "service list": "service ps",
     "service diag": "service logs",
