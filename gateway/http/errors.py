@@ -78,7 +78,7 @@ TABLE: Mapping[ErrorCode, Shape] = {
     ErrorCode.MODEL_NOT_FOUND: Shape(404, BAD_REQUEST, "model_not_found", "model"),
     ErrorCode.MODEL_LOAD_FAILED: Shape(500, SERVER_ERROR, "model_load_failed", "model", NO_RETRY),
     ErrorCode.NO_MEMORY: Shape(503, SERVER_ERROR, "insufficient_memory", "model", NO_RETRY),
-    ErrorCode.CLIENT_LIMIT: Shape(429, RATE_LIMIT, "rate_limit_exceeded", None, RETRY_SOON),
+    ErrorCode.CLIENT_LIMIT: Shape(429, RATE_LIMIT, "too_many_waiting", None, RETRY_SOON),
     ErrorCode.QUEUE_FULL: Shape(503, SERVER_ERROR, "server_overloaded", None, RETRY_SOON),
     ErrorCode.QUEUE_TIMEOUT: Shape(503, SERVER_ERROR, "queue_timeout", None, RETRY_SOON),
     ErrorCode.NO_WORKER: Shape(503, SERVER_ERROR, "no_worker", None, NO_RETRY),

@@ -88,8 +88,8 @@ def test_headers_that_make_no_sense_are_refused(
 @pytest.mark.parametrize(
     ("code", "path", "status", "name"),
     [
-        (ErrorCode.CLIENT_LIMIT, "/v1/chat/completions", 429, "rate_limit_exceeded"),
-        (ErrorCode.CLIENT_LIMIT, "/v1/messages", 429, "rate_limit_exceeded"),
+        (ErrorCode.CLIENT_LIMIT, "/v1/chat/completions", 429, "too_many_waiting"),
+        (ErrorCode.CLIENT_LIMIT, "/v1/messages", 429, "too_many_waiting"),
         (ErrorCode.QUEUE_FULL, "/v1/chat/completions", 503, "server_overloaded"),
         (ErrorCode.QUEUE_FULL, "/v1/messages", 529, "server_overloaded"),
     ],

@@ -31,7 +31,8 @@ def test_codes_differ() -> None:
 def test_shape(code: ErrorCode) -> None:
     error = from_failure(RequestFailed(code, "something is wrong"))
     assert 400 <= error.status < 600
-    assert (error.kind == "invalid_request_error") == (error.status < 500)
+    kinds = {429: "rate_limit_error"} | dict.fromkeys((400, 404), "invalid_request_error")
+    assert error.kind == kinds.get(error.status, "server_error")
     assert json.loads(OpenAIErrors().encode(error)) == {
         "error": {
             "message": "Something is wrong",
