@@ -104,6 +104,10 @@ class Fork(Sequence):
         """All questions of a request are read alike, so that their order does not matter."""
         return not self.long and self.job.prompt_tokens + self.max_tokens > short
 
+    @property
+    def scored(self) -> int:
+        return len(self.tokens) - self._first_wanted
+
     def wanted_logits(self, count: int, draft: int) -> int:
         return max(0, self.cached + count - max(self.cached, self._first_wanted))
 

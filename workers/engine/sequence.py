@@ -143,6 +143,11 @@ class Sequence:
         """Why it cannot go on; None: it can."""
         return None if self.broken is None else RequestError(ErrorCode.INTERNAL, self.broken)
 
+    @property
+    def scored(self) -> int:
+        """How many of the last tokens need logits, though they are known."""
+        return 0
+
     def wanted_logits(self, count: int, draft: int) -> int:
         """How many tokens need logits at the end of a run of ``count`` pending ones and a draft."""
         return 1 + draft if count == self.pending else 0

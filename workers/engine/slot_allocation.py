@@ -93,7 +93,7 @@ class SlotAllocator:
         self.table.start(slot, sequence.tokens, match, sequence.salt)
         sequence.slot = slot
         if self.prefixes is not None and sequence.prompt_logprobs is None:
-            known, exact = sequence.tokens[:-LEAST_READ], sequence.reproducible
+            known, exact = sequence.tokens[: -_least_read(sequence)], sequence.reproducible
             self.prefixes.load(slot, known, sequence.salt, sequence.take_fetched(), exact=exact)
         if sequence.job.cached_tokens is None:
             sequence.job.cached_tokens = min(slot.length, sequence.job.prompt_tokens)
@@ -193,7 +193,7 @@ class SlotAllocator:
     def _match(self, sequence: Sequence) -> Match:
         if sequence.prompt_logprobs is not None:  # they need every token's logits
             return Match(self.table.slots[0], 0)
-        tokens = sequence.tokens[:-LEAST_READ]
+        tokens = sequence.tokens[: -_least_read(sequence)]
         match = self.table.match(tokens, sequence.salt, exact=sequence.reproducible)
         if self._cache.copies or self.table.continues(match):
             return match
@@ -203,7 +203,7 @@ class SlotAllocator:
         """How many tokens of the sequence are kept outside the slots."""
         if self.prefixes is None or sequence.prompt_logprobs is not None:
             return 0
-        tokens = sequence.tokens[:-LEAST_READ]
+        tokens = sequence.tokens[: -_least_read(sequence)]
         return self.prefixes.known(tokens, sequence.salt, exact=sequence.reproducible)
 
     @staticmethod
@@ -211,7 +211,7 @@ class SlotAllocator:
         """``known``: how many of the sequence's tokens are in the cache."""
         if sequence.prompt_logprobs is not None:
             return False
-        limit = len(sequence.tokens) - LEAST_READ
+        limit = len(sequence.tokens) - _least_read(sequence)
         for other in running:
             if other.reading and other.salt == sequence.salt:
                 worth = 1 if other.job is sequence.job else WORTH_WAITING
@@ -219,6 +219,11 @@ class SlotAllocator:
                 if common_prefix(sequence.tokens, other.tokens, soon) >= known + worth:
                     return True
         return False
+
+
+def _least_read(sequence: Sequence) -> int:
+    """How many of its last tokens are computed even if the cache holds them."""
+    return max(LEAST_READ, sequence.scored)
 
 
 def _soon(sequence: Sequence) -> int:

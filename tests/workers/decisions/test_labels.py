@@ -32,8 +32,14 @@ def test_the_options_own_texts_come_first() -> None:
     assert (labels.texts, labels.tokens) == (None, ((1000,), (1001,)))
 
 
-def test_letters_stand_for_options_of_several_tokens() -> None:
+def test_short_options_stand_for_themselves() -> None:
     labels = labels_of(["red", "dark green"], Words("red"))
+    assert labels is not None and labels.texts is None
+    assert labels.tokens == ((1000, END), (*map(ord, "dark green"), END))
+
+
+def test_letters_stand_for_options_of_many_tokens() -> None:
+    labels = labels_of(["red", "green " * 20], Words("red"))
     assert labels is not None
     assert (labels.texts, labels.tokens) == (("A", "B"), ((65,), (66,)))
 
@@ -54,13 +60,13 @@ def test_without_labels_the_texts_are_scored_with_their_end() -> None:
 
 
 def test_a_space_keeps_a_label_apart_from_what_stands_before_it() -> None:
-    labels = labels_of(["dark red", "dark green"], Words(" A", " B", merges=True))
+    labels = labels_of(["dark red " * 9, "green " * 9], Words(" A", " B", merges=True))
     assert labels is not None
     assert (labels.texts, labels.tokens) == (("A", "B"), ((1000,), (1001,)))
 
 
 def test_options_with_equal_tokens_cannot_be_told_apart() -> None:
-    assert labels_of(["x"] * 30, Words()) is None
+    assert labels_of(["xy"] * 30, Words()) is None
 
 
 @pytest.mark.parametrize(("count", "permutations"), [(2, 1), (2, 2), (3, 8), (4, 2), (7, 7)])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import string
 from functools import cache
+from typing import Any
 
 import numpy as np
 import pytest
@@ -110,9 +111,22 @@ def _scores(outputs: list[Output]) -> list[Scores]:
     return [scores for _, scores in sorted(found.items()) if scores is not None]
 
 
+def _all(backend: Engine, *request_ids: str) -> dict[str, list[Any]]:
+    """Step until these requests have ended. On a busy machine a prompt is read in a thread."""
+    made: dict[str, list[Any]] = {}
+    left = set(request_ids)
+    while left:
+        for output in backend.step():
+            made.setdefault(output.request_id, []).append(output)
+            if isinstance(output, Rejected) or output.last:
+                left.discard(output.request_id)
+        assert backend.violations() == []
+    return made
+
+
 def _decided(backend: Engine, work: Decide) -> list[Scores]:
     backend.add("d", work)
-    return _scores(drain(backend)["d"])
+    return _scores(_all(backend, "d")["d"])
 
 
 @settings(max_examples=examples(25), deadline=None)
@@ -147,12 +161,8 @@ def test_bits_depend_on_no_neighbour_order_or_cache(requests, random) -> None:
         backend.add(str(number), decide(state, *shuffled))
     for number in range(8):
         backend.add(f"behind {number}", greedy(words(30 + number, number), 7))
-    steps: dict[str, list[Output]] = {}
-    while backend.busy:
-        for output in backend.step():
-            assert isinstance(output, Output)
-            steps.setdefault(output.request_id, []).append(output)
-        assert backend.violations() == []
+    neighbours = [f"{when} {number}" for when in ("before", "behind") for number in range(8)]
+    steps = _all(backend, *map(str, range(len(requests))), *neighbours)
     for number, (order, alone_) in enumerate(zip(orders, expected, strict=True)):
         assert _scores(steps[str(number)]) == [alone_[place] for place in order]
     assert text(steps["behind 3"]) == alone(words(33, 3), 7)
@@ -170,7 +180,7 @@ def test_the_prompt_is_read_once_for_all_questions(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(backend.session, "run", counted)
     questions = [predicate(f"is it {letter}") for letter in string.ascii_lowercase[:10]]
     backend.add("d", decide(words(80, 1), *questions))
-    outputs = drain(backend)["d"]
+    outputs = _all(backend, "d")["d"]
     prompt = read(codec(), decide(words(80, 1), *questions), full_budget(), CONTEXT, lambda: False)
     shared, asked = len(prompt.tokens), sum(len(each.tokens) for each in prompt.asked)
     assert sum(read_tokens) <= shared + asked
@@ -183,14 +193,14 @@ def test_the_prompt_is_read_once_for_all_questions(monkeypatch: pytest.MonkeyPat
 def test_a_cached_prompt_is_told() -> None:
     backend = engine_over(session())
     work = decide(words(80, 1), predicate("one"))
-    first, second = _usage(backend, work), _usage(backend, work)
+    first, second = _usage(backend, work), _usage(backend, work)  # its options are known as well
     assert first.cached_tokens == 0
     assert second.cached_tokens > 80 // 3
 
 
 def _usage(backend: Engine, work: Decide):
     backend.add("d", work)
-    usage = drain(backend)["d"][-1].usage
+    usage = _all(backend, "d")["d"][-1].usage
     assert usage is not None
     return usage
 
@@ -211,8 +221,9 @@ def test_forks_take_free_slots_and_leave_for_others() -> None:
             made.setdefault(output.request_id, []).append(output)
     running = [sequence.job.request_id for sequence in backend.running]
     assert running.count("d") == 1  # it keeps its own place, and gives back the others
-    rest = drain(backend)
-    assert len(_scores([*made.get("d", []), *rest["d"]])) == len(questions)
+    rest = _all(backend, "d")["d"]
+    assert len(_scores([*made.get("d", []), *rest])) == len(questions)
+    drain(backend)
 
 
 def test_options_of_one_question_are_spread_over_slots() -> None:
@@ -221,14 +232,12 @@ def test_options_of_one_question_are_spread_over_slots() -> None:
     options = [f"{one}{two}" for one in letters[:4] for two in letters[:7]]
     work = decide("the state", choice("which", options))
     backend.add("d", work)
-    backend.step()
-    most = 0
-    made = []
-    while backend.busy:
-        made += [*backend.step()]
+    most, made = 0, list[Output]()
+    while not (made and made[-1].last):
+        made += [each for each in backend.step() if isinstance(each, Output)]
         most = max(most, len(backend.running))
     assert 1 < most <= min(SLOTS, MOST_FORKS)
-    (scores,) = _scores([each for each in made if isinstance(each, Output)])
+    (scores,) = _scores(made)
     ((probabilities, _),) = _by_hand(work)
     np.testing.assert_allclose(np.exp(scores.logprobs), probabilities, atol=1e-4)
 
@@ -236,7 +245,7 @@ def test_options_of_one_question_are_spread_over_slots() -> None:
 def test_a_decision_that_is_aborted_leaves_nothing() -> None:
     backend = engine_over(session())
     backend.add("d", decide(words(40, 1), *(predicate(f"is it {n}") for n in range(30))))
-    for _ in range(6):
+    while len(backend.running) < SLOTS:
         backend.step()
     assert backend.abort("d") is None
     assert not backend.busy
@@ -252,7 +261,7 @@ def test_decisions_survive_too_little_memory() -> None:
         for number in range(3):
             backend.add(f"r{number}", greedy(words(40, number), 60, ignore_eos=True))
         backend.add("d", work)
-        assert _scores(drain(backend)["d"]) == expected
+        assert _scores(_all(backend, "d")["d"]) == expected
     finally:
         backend.slots.positions = 10**9
 
@@ -293,8 +302,17 @@ def test_logits_that_are_no_numbers_fail_the_request_alone(monkeypatch: pytest.M
         return run(rows) * np.nan
 
     monkeypatch.setattr(backend.session, "run", spoiled)
-    (rejected,) = drain(backend)["d"]
+    (rejected,) = _all(backend, "d")["d"]
     assert isinstance(rejected, Rejected) and rejected.code is ErrorCode.INTERNAL
     monkeypatch.undo()
     backend.add("r", greedy(words(9, 1), 5))
     assert text(drain(backend)["r"]) == alone(words(9, 1), 5)
+
+
+def test_a_question_that_is_asked_again_has_the_same_bits() -> None:
+    """All of its tokens are in the cache, and the logits of some are wanted."""
+    backend = engine_over(session())
+    work = decide(words(40, 2), choice("which", ["abc", "ab", "b"]), predicate("is it"))
+    expected = _decided(backend, work)
+    for _ in range(3):
+        assert _decided(backend, work) == expected
