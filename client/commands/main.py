@@ -17,7 +17,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from cupola.cache.system import standard_streams
 from cupola.client import home
-from cupola.client.commands import run_command
+from cupola.client.commands import run_command, transcribe_command
 from cupola.client.commands.measure import bench_command
 from cupola.client.commands.models import (
     cache_command,
@@ -57,7 +57,7 @@ _COMMANDS: Commands = {
     "chat": run_command.chat,
     "complete": run_command.complete,
     "bench": bench_command.bench,
-    "transcribe": status_command.transcribe,
+    "transcribe": transcribe_command.transcribe,
     "status": status_command.status,
     "report": status_command.report,
     "zip-logs": status_command.zip_logs,

@@ -60,6 +60,7 @@ class Recording(Backend):
         self.rests: list[bool] = []  # whether each was a long one
         self.works: list[Work | Embed | Decide | Transcribe] = []
         self._echo = EchoBackend()
+        self.waits = False  # for a thread of its own: there is nothing to step
 
     def add(self, request_id: str, work: Work | Embed | Decide | Transcribe) -> None:
         self.works.append(work)
@@ -83,7 +84,7 @@ class Recording(Backend):
 
     @property
     def busy(self) -> bool:
-        return self._echo.busy
+        return self._echo.busy and not self.waits
 
 
 class Bench:
@@ -596,3 +597,15 @@ def test_a_piece_of_work_is_done_while_there_are_no_requests() -> None:
     while bench.worker.busy:
         bench.worker.step(0)
     assert [bench.worker.warm_up() for _ in range(3)] == [True, True, False]
+
+
+def test_a_request_that_waits_for_a_thread_is_a_request_too() -> None:
+    bench = Bench()
+    backend = Recording()
+    backend.pieces = 1
+    bench.load(MODEL, backend=backend)
+    bench.generate("r")
+    backend.waits = True
+    assert not bench.worker.busy
+    assert not bench.worker.warm_up()
+    assert backend.pieces == 1
