@@ -107,7 +107,7 @@ def shut_down(service: RunningService) -> None:
     except OSError as error:
         raise ClientError(f"The service at {service.url} does not answer: {error}") from error
     if reply.status != 200:
-        raise ClientError(_failure(reply.status, reply.body))
+        raise ClientError(failure(reply.status, reply.body))
 
 
 def chat(
@@ -135,7 +135,7 @@ def chat(
         with client, client.stream("POST", "/v1/chat/completions", json=body) as response:
             if response.is_success:
                 return (yield from _pieces(response.iter_bytes()))
-            raise ClientError(_failure(response.status_code, response.read()))
+            raise ClientError(failure(response.status_code, response.read()))
     except httpx2.HTTPError as error:
         reason = str(error) or type(error).__name__
         raise ClientError(
@@ -169,7 +169,7 @@ def _counts(usage: Mapping[str, Any]) -> dict[str, int]:
     return {ours: int(usage[name]) for ours, name in names.items() if name in usage}
 
 
-def _failure(status: int, body: bytes) -> str:
+def failure(status: int, body: bytes) -> str:
     """The text of an error in OpenAI's shape."""
     try:
         return str(json.loads(body)["error"]["message"])

@@ -24,6 +24,7 @@ from cupola.gateway.ollama.api import OllamaApi
 from cupola.gateway.ollama.errors import OllamaErrors
 from cupola.gateway.ollama.port import PREFIX
 from cupola.gateway.openai.api import OpenAIApi
+from cupola.gateway.openai.audio.endpoints import AudioEndpoints
 from cupola.gateway.openai.errors import OpenAIErrors
 from cupola.gateway.openai.responses.api import ResponsesApi
 from cupola.gateway.operations.api import OperationsApi
@@ -54,6 +55,7 @@ class Entry:
 
 
 TABLE: tuple[Entry, ...] = (
+    Entry(AudioEndpoints),  # before those that answer 501 below /v1/audio
     Entry(OpenAIApi),
     Entry(ResponsesApi),
     Entry(DecisionsApi),

@@ -119,7 +119,7 @@ def _middleware(
         *counted,
         Middleware(Cors, origins=origins),
         Middleware(Authentication, rules=_access_rules(config)),
-        Middleware(BodyReader, limit=config.max_body_bytes),
+        Middleware(BodyReader, limit=config.max_body_bytes, audio_limit=config.max_audio_bytes),
         Middleware(TrustedHost, bound=config.host, named=config.hosts),
         Middleware(SameOrigin, origins=origins),
         *([Middleware(OllamaPort, port=config.ollama_port)] if config.ollama_port else []),

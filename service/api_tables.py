@@ -17,6 +17,7 @@ from cupola.gateway.ollama.body import (
     OllamaGenerate,
 )
 from cupola.gateway.ollama.options import OllamaOptions
+from cupola.gateway.openai.audio.body import TranscriptionForm, TranslationForm
 from cupola.gateway.openai.body.chat import ChatRequest
 from cupola.gateway.openai.body.completion import CompletionRequest
 from cupola.gateway.openai.body.embeddings import EmbeddingsRequest
@@ -31,6 +32,8 @@ OPENAI: Columns = {
     "/v1/completions": CompletionRequest,
     "/v1/responses": ResponsesRequest,
     "/v1/embeddings": EmbeddingsRequest,
+    "/v1/audio/transcriptions": TranscriptionForm,
+    "/v1/audio/translations": TranslationForm,
 }
 ANTHROPIC: Columns = {
     "/v1/messages": MessagesRequest,

@@ -126,6 +126,8 @@ def build_supervisor(
         home=home.root,
         model=settings.model,
         max_body_bytes=settings.max_body_bytes,
+        max_audio_bytes=settings.max_audio_bytes,
+        audio_folder=settings.audio_folder,
         grace_seconds=settings.grace_seconds,
         host=settings.host,
         port=listener.getsockname()[1],

@@ -92,6 +92,12 @@ class Settings(BaseSettings):
         le=1024**3,
         description="The largest body of a request, in bytes.",
     )
+    max_audio_bytes: Annotated[int, Group.NETWORK] = Field(
+        default=64 * 1024 * 1024,
+        ge=1024,
+        le=1024**3,
+        description="The largest recording that is transcribed, in bytes.",
+    )
     grace_seconds: Annotated[float, Group.NETWORK] = Field(
         default=10,
         ge=0,
@@ -332,6 +338,11 @@ class Settings(BaseSettings):
         description="Who shares cached prompt beginnings and guesses from earlier answers. 'one': "
         "all clients. 'keys': only clients with the same API key, so that response times tell "
         "nobody what others have sent.",
+    )
+    audio_folder: Annotated[str, Group.SECURITY] = Field(
+        default="",
+        description="The folder whose recordings clients may name instead of sending them, as "
+        "Foundry Local's do: POST /v1/audio/transcriptions with 'filename'. Empty: none.",
     )
     remote_hosts: Annotated[Names, Group.SECURITY] = Field(
         default="",

@@ -17,7 +17,7 @@ ORDER = {
     "gateway": """
         .
         decisions foundry operations ranking tokens
-        openai/responses
+        openai/audio openai/responses
         anthropic ollama openai
         openai/body
         generation

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+_WINDOWS = 8  # of speech that are decoded at once, where no number of slots is set
+
 
 @dataclass(frozen=True, slots=True)
 class EngineOptions:
@@ -258,7 +260,7 @@ def _load_speech(
     _check(folder)
     session = SpeechSession(
         folder,
-        slots=options.slots,
+        slots=options.slots or _WINDOWS,
         cache_bytes=options.kv_bytes,
         threads=options.threads,
         device=Device(provider, options.device),

@@ -151,7 +151,10 @@ class Worker:
 
         True: there may be more to do.
         """
-        return not self.busy and any(backend.warm_up() for backend in self._residency.backends)
+        # A request can run and leave nothing to step, while a thread works for it.
+        runs = any(resident.running for resident in self._residency.models.values())
+        idle = not self.busy and not runs
+        return idle and any(backend.warm_up() for backend in self._residency.backends)
 
     def postponed(self) -> list[FromWorker]:
         """Which requests take no place for now. Empty if that has not changed since it was told."""

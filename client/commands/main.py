@@ -17,7 +17,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from cupola.cache.system import standard_streams
 from cupola.client import home
-from cupola.client.commands import run_command
+from cupola.client.commands import run_command, transcribe_command
 from cupola.client.commands.decisions.calibrate_command import calibrate
 from cupola.client.commands.decisions.decide_command import decide
 from cupola.client.commands.measure import bench_command, simulate_command, tune_command
@@ -64,7 +64,7 @@ _COMMANDS: Commands = {
     "bench": bench_command.bench,
     "simulate": simulate_command.simulate,
     "tune": tune_command.tune,
-    "transcribe": status_command.transcribe,
+    "transcribe": transcribe_command.transcribe,
     "status": status_command.status,
     "top": top_command.top,
     "report": status_command.report,

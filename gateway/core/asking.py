@@ -12,14 +12,22 @@ from cupola.gateway.core.encoding import encoded
 from cupola.gateway.core.scheduler_client import SchedulerClient
 from cupola.gateway.http.disconnect import cancelled_on_disconnect
 from cupola.gateway.http.errors import ApiError
-from cupola.scheduler.protocol.messages import Decide, Decode, Embed, Encode, LocalModel, Output
+from cupola.scheduler.protocol.messages import (
+    Decide,
+    Decode,
+    Embed,
+    Encode,
+    LocalModel,
+    Output,
+    Transcribe,
+)
 
 
 async def ask(
     client: SchedulerClient,
     request: Request,
     model: LocalModel,
-    task: Encode | Decode | Embed | Decide,
+    task: Encode | Decode | Embed | Decide | Transcribe,
     ttl: float | None = None,
 ) -> list[Output]:
     """All outputs of ``task``.

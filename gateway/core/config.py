@@ -41,6 +41,8 @@ class GatewayConfig:
     certificate: str = ""  # PEM file for TLS; empty: no TLS
     private_key: str = ""  # PEM file
     otlp_endpoint: str = ""  # of an OpenTelemetry collector; empty: none is told
+    max_audio_bytes: int = 64 * 1024 * 1024  # of a form with sound
+    audio_folder: str = ""  # clients may name files below it; empty: none
 
     @property
     def models_path(self) -> str:

@@ -23,26 +23,38 @@ from cupola.gateway.http.content_coding import (
 from cupola.gateway.http.error_formats import error_response
 from cupola.gateway.http.errors import ApiError
 from cupola.gateway.http.json_size import JsonSize
+from cupola.gateway.http.multipart import is_multipart
+
+_AUDIO = "/v1/audio/"  # paths of endpoints that take files
 
 
 class BodyReader:
-    """Hands the body over as one message. ``limit``: bytes, both as sent and decoded."""
+    """Hands the body over as one message.
 
-    def __init__(self, app: ASGIApp, limit: int) -> None:
+    ``limit``: bytes, both as sent and decoded. ``audio_limit``: of forms with sound, which are no
+    JSON.
+    """
+
+    def __init__(self, app: ASGIApp, limit: int, audio_limit: int = 0) -> None:
         self._app = app
-        self._limit = limit
+        self._json_limit = limit
+        self._audio_limit = max(limit, audio_limit)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return await self._app(scope, receive, send)
         headers = Headers(scope=scope)
+        has_sound = scope["path"].startswith(_AUDIO) and is_multipart(
+            headers.get("content-type", "")
+        )
+        limit = self._audio_limit if has_sound else self._json_limit
         coding = ",".join(headers.getlist("content-encoding"))
         try:
-            if int(headers.get("content-length", 0)) > self._limit:
-                raise too_long(self._limit)
-            body = _Body(decoders(coding), self._limit)
+            if int(headers.get("content-length", 0)) > limit:
+                raise too_long(limit)
+            body = _Body(decoders(coding), limit, None if has_sound else JsonSize())
         except (ApiError, UnsupportedCoding) as error:
-            return await refuse(_as_answer(error), self._limit, scope, receive, send)
+            return await refuse(_as_answer(error), limit, scope, receive, send)
         sent = 0
         more = True
         try:
@@ -52,12 +64,12 @@ class BodyReader:
                     return None
                 piece, more = message.get("body", b""), message.get("more_body", False)
                 sent += len(piece)
-                if sent > self._limit:
-                    raise too_long(self._limit)
+                if sent > limit:
+                    raise too_long(limit)
                 await body.feed(piece)
             content = body.end()
         except (ApiError, CorruptBody) as error:
-            return await refuse(_as_answer(error), self._limit, scope, receive, send, more)
+            return await refuse(_as_answer(error), limit, scope, receive, send, more)
         if coding:
             scope = dict(scope, headers=list(scope["headers"]))
             decoded_headers = MutableHeaders(scope=scope)
@@ -109,12 +121,13 @@ async def refuse(
 class _Body:
     """What has come of a body, decoded and counted."""
 
-    def __init__(self, chain: Sequence[Decoder], limit: int) -> None:
+    def __init__(self, chain: Sequence[Decoder], limit: int, size: JsonSize | None) -> None:
+        """``size``: counts what the body holds; None: it is no JSON."""
         self._chain = chain
         self._limit = limit
         self._pieces: list[bytes] = []
         self._length = 0
-        self._size = JsonSize()
+        self._size = size
 
     async def feed(self, data: bytes) -> None:
         """Raises ApiError, CorruptBody."""
@@ -123,10 +136,11 @@ class _Body:
             if self._length > self._limit:
                 raise too_long(self._limit)
             self._pieces.append(piece)
-            self._size.feed(piece)
-            if excess := self._size.excess:
-                text = f"The body has {excess}, and that is the most that is read"
-                raise ApiError(413, "request_too_large", text)
+            if self._size is not None:
+                self._size.feed(piece)
+                if excess := self._size.excess:
+                    text = f"The body has {excess}, and that is the most that is read"
+                    raise ApiError(413, "request_too_large", text)
             if self._chain:
                 await asyncio.sleep(0)  # a little of a body can decode to much
 

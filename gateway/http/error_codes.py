@@ -18,6 +18,7 @@ class Own(NamedTuple):
 
 OWN: Mapping[str, Own] = {
     "invalid_json": Own(400, "the body is not JSON"),
+    "invalid_form": Own(400, "the body is no form with files"),
     "invalid_encoding": Own(400, "the body is not compressed as its Content-Encoding says"),
     "invalid_type": Own(400, "the body or a parameter has the wrong type"),
     "invalid_value": Own(400, "a parameter has a value that is not allowed"),
@@ -44,6 +45,7 @@ OWN: Mapping[str, Own] = {
         413, "the body is longer than the setting max_body_bytes, or holds too many values"
     ),
     "unsupported_encoding": Own(415, "the body is compressed in a way that is not supported"),
+    "unsupported_media_type": Own(415, "the body is of another type than the endpoint reads"),
     "client_closed_request": Own(499, "the client went away"),
     "download_failed": Own(500, "the model could not be downloaded"),
     "unsupported_endpoint": Own(501, "OpenAI, Anthropic or Ollama has it, this service does not"),

@@ -16,7 +16,7 @@ _INLINE = "send what the model is to read with each request"
 REFUSED: tuple[tuple[str, str, str], ...] = (
     ("images", "images", _TEXT),
     ("videos", "videos", _TEXT),
-    ("audio", "speech and audio", _TEXT),
+    ("audio", "speech from text, and voices", "/v1/audio/transcriptions makes text of speech"),
     ("realtime", "realtime sessions", "stream with 'stream': true"),
     ("files", "files", _INLINE),
     ("uploads", "uploads", _INLINE),

@@ -67,6 +67,7 @@ class Operation:
     summary: str
     about: str = ""
     body: Any = None  # None: none is read
+    takes: str = JSON  # the type of the body
     query: Mapping[str, Query] = field(default_factory=dict)
     path: Mapping[str, Query] = field(default_factory=dict)  # what the parts in braces are
     answer: Any = None  # None: an empty one

@@ -111,7 +111,10 @@ class _Document:
         if parameters := self._parameters(operation, path):
             described["parameters"] = parameters
         if operation.body is not None:
-            described["requestBody"] = {"required": True, "content": self._content(operation.body)}
+            described["requestBody"] = {
+                "required": True,
+                "content": self._content(operation.body, operation.takes),
+            }
         described["responses"] = self._answers(operation) | self._failures(operation, path, method)
         return described
 

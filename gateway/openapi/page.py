@@ -62,7 +62,7 @@ def _operation(document: dict[str, Any], path: str, method: str, operation: Sche
         parts += ["<h3>In the URL</h3>", _table(rows)]
     if body := operation.get("requestBody"):
         parts.append("<h3>Body</h3>")
-        choices = _choices(body["content"][JSON]["schema"])
+        choices = _choices(next(iter(body["content"].values()))["schema"])
         for number, schema in enumerate(choices):
             if len(choices) > 1:
                 parts.append(f"<p>{'Or: ' if number else ''}{words(schema)}</p>")

@@ -16,6 +16,7 @@ from cupola.cache.store import ModelCache
 from tests.service.running_service import MODEL, Service
 
 ENCODER = "all-minilm-l6-v2"
+WHISPER = "whisper-tiny.en"
 THINKER = "smollm2-thinker"
 
 
@@ -35,13 +36,14 @@ def place_model(real_model: Home) -> Callable[[Path], Path]:
 
 @pytest.fixture(scope="session")
 def service(
-    place_model: Callable[[Path], Path], real_encoder: Home, tmp_path_factory
+    place_model: Callable[[Path], Path], real_encoder: Home, real_whisper: Home, tmp_path_factory
 ) -> Iterator[Service]:
     """One service with the real models, for tests that do not hurt it."""
     home = tmp_path_factory.mktemp("home")
     place_thinker(place_model(home))
-    encoder = ModelCache(real_encoder).find(ENCODER).path
-    shutil.copytree(encoder, Home(home).models / encoder.relative_to(real_encoder.models))
+    for cache, name in ((real_encoder, ENCODER), (real_whisper, WHISPER)):
+        path = ModelCache(cache).find(name).path
+        shutil.copytree(path, Home(home).models / path.relative_to(cache.models))
     with Service(home) as running:
         yield running.ready()
 

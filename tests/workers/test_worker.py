@@ -63,6 +63,7 @@ class Recording(Backend):
         self.rests: list[bool] = []  # whether each was a long one
         self.works: list[Work | Embed | Decide | Transcribe] = []
         self._echo = EchoBackend()
+        self.waits = False  # for a thread of its own: there is nothing to step
 
     def add(
         self, request_id: str, work: Work | Embed | Decide | Transcribe, turn: Turn = ANY_TURN
@@ -91,7 +92,7 @@ class Recording(Backend):
 
     @property
     def busy(self) -> bool:
-        return self._echo.busy
+        return self._echo.busy and not self.waits
 
 
 class Bench:
@@ -616,3 +617,15 @@ def test_a_model_is_closed_when_it_is_unloaded_and_when_the_process_stops() -> N
     assert (unloaded.closed, left.closed) == (True, False)
     bench.worker.close()
     assert left.closed
+
+
+def test_a_request_that_waits_for_a_thread_is_a_request_too() -> None:
+    bench = Bench()
+    backend = Recording()
+    backend.pieces = 1
+    bench.load(MODEL, backend=backend)
+    bench.generate("r")
+    backend.waits = True
+    assert not bench.worker.busy
+    assert not bench.worker.warm_up()
+    assert backend.pieces == 1

@@ -1,4 +1,4 @@
-"""``cupola status``, ``report``, ``transcribe`` and ``zip-logs``: help when something is wrong.
+"""``cupola status``, ``report`` and ``zip-logs``: help when something is wrong.
 
 Nothing is sent anywhere. A report is text that its owner may paste into an issue.
 """
@@ -50,21 +50,6 @@ def report(output: Output = Form.TEXT) -> None:
     for title, rows in found.items():
         print(f"- {_words(title)}: " + "; ".join(f"{_words(name)} {rows[name]}" for name in rows))
     print("\n## Log\n\n(the lines of `cupola service logs` around it)")
-
-
-def transcribe(
-    model: Annotated[str | None, typer.Argument(metavar="[MODEL]", help="A model.")] = None,
-    file: Annotated[Path | None, typer.Option("--file", "-f", help="A sound file.")] = None,
-    output: Output = Form.TEXT,
-) -> None:
-    """Turn speech into text. This does not work yet.
-
-    Example: cupola transcribe --file speech.wav
-    """
-    raise ClientError(
-        "Transcription is not there yet: Cupola runs no speech models so far",
-        "What it can run: cupola model list",
-    )
 
 
 def zip_logs(

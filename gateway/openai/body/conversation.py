@@ -12,6 +12,9 @@ from cupola.gateway.core.custom_tools import as_arguments
 from cupola.gateway.core.fields import null_means
 from cupola.gateway.http.validation import UNSUPPORTED, Body, invalid
 
+_TEXT = "send text only"
+_SOUND = "make text of the sound first, with POST /v1/audio/transcriptions"
+
 
 def join_parts(content: Any) -> Any:
     """Content as one string: a list of text parts is joined, other kinds of parts are refused."""
@@ -26,8 +29,8 @@ def join_parts(content: Any) -> Any:
         elif isinstance(kind, str) and kind != "text":
             raise PydanticCustomError(
                 UNSUPPORTED,
-                "Content of type '{kind}' cannot be read by this model: send text only",
-                {"kind": kind},
+                "Content of type '{kind}' cannot be read by this model: {hint}",
+                {"kind": kind, "hint": _SOUND if kind in ("input_audio", "audio_url") else _TEXT},
             )
         else:
             raise invalid("A part of the content must be {'type': 'text', 'text': '...'}")

@@ -164,8 +164,9 @@ def test_complete_and_run(echoing: Cli, model: str) -> None:
     assert "'true', 'false'" in echoing.refused("run", "--retain", "maybe", status=2)
 
 
-def test_transcribe_says_that_it_is_not_there(cupola: Cli) -> None:
-    assert "not there yet" in cupola.refused("transcribe", "--file", "speech.wav")
+def test_transcribe_needs_a_recording(cupola: Cli) -> None:
+    assert "nothing to transcribe" in cupola.refused("transcribe")
+    assert "no file speech.wav" in cupola.refused("transcribe", "--file", "speech.wav")
 
 
 def test_report_and_logs(cupola: Cli, home: Home, tmp_path: Path) -> None:

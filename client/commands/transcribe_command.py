@@ -1,0 +1,94 @@
+"""``cupola transcribe``: text of recordings, over the service."""
+
+from __future__ import annotations
+
+import enum
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cupola.client.commands.common.options import Ttl
+from cupola.client.errors import ClientError
+from cupola.client.terminal.output import Form, Output
+
+DEFAULT = "whisper-tiny.en"
+_SOUNDS = {
+    ".wav", ".flac", ".ogg", ".opus", ".mp3", ".aiff", ".m4a", ".mp4", ".webm", ".mkv", ".wma",
+    ".aac",
+}  # fmt: skip
+
+
+class TextForm(enum.StrEnum):
+    TEXT = "text"
+    SRT = "srt"
+    VTT = "vtt"
+    JSON = "json"
+    VERBOSE_JSON = "verbose_json"
+
+
+def transcribe(
+    files: Annotated[
+        list[Path] | None, typer.Argument(metavar="[FILE]...", help="Recordings, or folders.")
+    ] = None,
+    file: Annotated[Path | None, typer.Option("--file", "-f", help="The same as FILE.")] = None,
+    model: Annotated[str, typer.Option("--model", "-m", help="A model of speech.")] = DEFAULT,
+    form: Annotated[TextForm, typer.Option("--format", help="The form.")] = TextForm.TEXT,
+    language: Annotated[str, typer.Option(help="The language that is spoken, as 'en'.")] = "",
+    prompt: Annotated[str, typer.Option(help="Names and spelling to expect.")] = "",
+    translate: Annotated[bool, typer.Option("--translate", help="To English.")] = False,
+    ttl: Ttl = None,
+    output: Output = Form.TEXT,
+) -> None:
+    """Turn speech into text, over the service, which is started if need be.
+
+    Example: cupola transcribe talk.mp3 --format srt > talk.srt
+    """
+    from cupola.client.commands.common.local_model import ensure
+    from cupola.client.terminal.output import print_json
+    from cupola.client.transcription import transcript
+
+    # Foundry Local's command takes a model where this one takes a file.
+    given = [*(files or []), *([file] if file else [])]
+    if file is not None and files and len(files) == 1 and not files[0].exists():
+        given, model = [file], str(files[0])
+    found = list(_recordings(given))
+    if not found:
+        raise ClientError("There is nothing to transcribe", "Name a file: cupola transcribe a.wav")
+    from cupola.client import daemon, home
+
+    folder = home.current()
+    wanted = ensure(folder, model).variant.id
+    service = daemon.ensure_running(folder, {})[0]
+    for path in found:
+        fields = {
+            "model": wanted,
+            "response_format": "verbose_json" if output is Form.JSON else str(form),
+            "language": language,
+            "prompt": prompt,
+            "ttl": "" if ttl is None else str(ttl),
+        }
+        text, speed = transcript(service, path, fields, translate=translate)
+        if output is Form.JSON:
+            import json
+
+            print_json({"file": str(path)} | json.loads(text))
+            continue
+        if len(found) > 1:
+            print(f"{path}:")
+        print(text.rstrip("\n"))
+        if speed and sys.stderr.isatty():
+            print(f"{path.name}: {speed}", file=sys.stderr)
+
+
+def _recordings(given: list[Path]) -> Iterator[Path]:
+    """The files, and those of sound in the folders. Raises ClientError."""
+    for path in given:
+        if path.is_dir():
+            yield from sorted(each for each in path.iterdir() if each.suffix.lower() in _SOUNDS)
+        elif path.is_file():
+            yield path
+        else:
+            raise ClientError(f"There is no file {path}")

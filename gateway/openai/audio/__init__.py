@@ -1,0 +1,1 @@
+"""OpenAI's endpoints for speech: transcriptions and translations."""
