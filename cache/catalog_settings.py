@@ -1,4 +1,5 @@
-"""The settings that say what names mean, ``catalogs`` and ``aliases``, and ``download_rate_mb``.
+"""The settings that say what names mean, ``catalogs``, ``aliases`` and ``workers``, and
+``download_rate_mb``.
 
 They are part of the service's settings, which check them and explain them. They are read here as
 well, because commands that list models must not load all settings: the variables first, then
@@ -13,22 +14,24 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from cupola.cache.catalog import ExecutionProvider, provider_named
 from cupola.cache.home import Home
 
 CATALOGS, ALIASES = "CUPOLA_CATALOGS", "CUPOLA_ALIASES"
-DOWNLOAD_RATE = "CUPOLA_DOWNLOAD_RATE_MB"
+DOWNLOAD_RATE, WORKERS = "CUPOLA_DOWNLOAD_RATE_MB", "CUPOLA_WORKERS"
 
 
 @dataclass(frozen=True, slots=True)
 class CatalogSettings:
     """``catalogs``: paths and URLs. ``aliases``: what a name in lower case means.
 
-    ``download_rate``: the most bytes a second; 0: no limit.
+    ``download_rate``: the most bytes a second; 0: no limit. ``providers``: those of the workers.
     """
 
     catalogs: tuple[str, ...] = ()
     aliases: Mapping[str, str] = field(default_factory=dict)
     download_rate: float = 0.0
+    providers: frozenset[ExecutionProvider] = frozenset({ExecutionProvider.CPU})
 
 
 def read_catalog_settings(
@@ -43,7 +46,19 @@ def read_catalog_settings(
     aliases = environment.get(ALIASES) or pairs_text(file.get("aliases", ""))
     listed = tuple(item.strip() for item in catalogs.split(",") if item.strip())
     rate = environment.get(DOWNLOAD_RATE) or file.get("download_rate_mb", 0)
-    return CatalogSettings(listed, pairs(aliases), _bytes(rate))
+    workers = environment.get(WORKERS) or items_text(file.get("workers", ""))
+    return CatalogSettings(listed, pairs(aliases), _bytes(rate), _providers(workers))
+
+
+def _providers(workers: str) -> frozenset[ExecutionProvider]:
+    """What the devices in the setting run; a count means CPUs, as does what is no device."""
+    found = set()
+    for device in workers.split(","):
+        try:
+            found.add(provider_named(device.partition(":")[0].strip()) or ExecutionProvider.CPU)
+        except ValueError:
+            found.add(ExecutionProvider.CPU)
+    return frozenset(found)
 
 
 def _bytes(megabytes: Any) -> float:

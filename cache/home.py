@@ -43,6 +43,11 @@ class Home:
         return self.models / ".prepacked"
 
     @property
+    def prefixes(self) -> Path:
+        """Keys and values of earlier prompts. They are private: see ``workers/kv/prefix_files``."""
+        return self.root / "cache" / "prefixes"
+
+    @property
     def uses(self) -> Path:
         """Notes of when models were last in memory."""
         return self.root / "cache" / "uses"

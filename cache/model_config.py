@@ -19,7 +19,8 @@ _DEVICE_SUFFIX = re.compile(
     re.IGNORECASE,
 )
 # By the type of a model that generates no text.
-_TASKS = {"bert": "embeddings", "whisper": "automatic-speech-recognition"}
+SPEECH = "whisper"
+_TASKS = {"bert": "embeddings", SPEECH: "automatic-speech-recognition"}
 # By the names that genai_config.json's provider_options have.
 _PROVIDERS = {
     "cpu": (ExecutionProvider.CPU, DeviceType.CPU),

@@ -14,6 +14,8 @@ QUALITY_FILE = "quality.json"
 # In bytes of the model in float32. A larger model is not written in float32 for a comparison.
 MAX_COMPARED_BYTES = 2 << 30
 _MAX_FILE_BYTES = 1 << 16
+# Models that speak have 5 to 60 on this text; one that has more than this does not.
+_BROKEN_PERPLEXITY = 1000.0
 
 _Positive = Annotated[float, msgspec.Meta(gt=0)]
 
@@ -43,6 +45,20 @@ class Quality(msgspec.Struct, frozen=True, omit_defaults=True):
     weights: list[WeightKind] = []
     tokens_per_second_1: float | None = None
     tokens_per_second_16: float | None = None
+
+    @property
+    def warning(self) -> str:
+        """What a person should know before they use the model; empty: nothing."""
+        if self.perplexity is None or self.perplexity <= _BROKEN_PERPLEXITY:
+            return ""
+        kinds = sorted({each.source for each in self.weights})
+        stored = f" The file has {', '.join(kinds)}." if kinds else ""
+        many = self.perplexity > 1e6
+        how_much = "more than a million" if many else f"{self.perplexity:,.0f}"
+        return (
+            f"The model is likely to speak gibberish: its perplexity is {how_much}."
+            f"{stored} Try another file of the model"
+        )
 
     def encoded(self) -> bytes:
         """The file's content."""

@@ -79,14 +79,14 @@ class DamagedFolder:
 class ModelCache:
     """The models under a home folder. Methods block on the disk; any thread may call them.
 
-    ``providers``: what this machine can run; other variants are what a name means only if no
-    variant can be run.
+    ``providers``: what this machine can run; None: what the workers of the settings can. Other
+    variants are what a name means only if no variant can be run.
     """
 
-    def __init__(
-        self, home: Home, providers: Collection[ExecutionProvider] = tuple(ExecutionProvider)
-    ) -> None:
+    def __init__(self, home: Home, providers: Collection[ExecutionProvider] | None = None) -> None:
         self.home = home
+        if providers is None:
+            providers = read_catalog_settings(home).providers
         self.providers = frozenset(providers)
 
     def scan(self) -> list[CachedModel]:
@@ -128,12 +128,21 @@ class ModelCache:
         if is_address(key) and (model := _from_address(cached, key)):
             return model
         by_id = {model.variant.id: model for model in cached}
-        variants = self._catalog(cached).find(key)
-        variants.sort(key=lambda variant: variant.provider not in self.providers)
+        variants = self._runnable_first(self._catalog(cached).find(key))
         for variant in variants:
             if variant.id in by_id:
                 return by_id[variant.id]
         raise NotCachedError(variants[0])
+
+    def variants(self, key: str) -> list[ModelVariant]:
+        """What ``key`` (id, name or alias, any case) means, on the disk or not: best first.
+
+        Raises UnknownModelError.
+        """
+        return self._runnable_first(self.catalog().find(key))
+
+    def _runnable_first(self, variants: list[ModelVariant]) -> list[ModelVariant]:
+        return sorted(variants, key=lambda variant: variant.provider not in self.providers)
 
     def remove(self, model_id: str) -> None:
         """Deletes a model from the disk, all of it or, when it is in use on Windows, nothing.

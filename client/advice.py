@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from cupola.cache.system.instruction_sets import instruction_sets
 from cupola.cache.system.processor import multiplies_integers
 from cupola.client.machine_memory import memory_mb
 from cupola.client.recommendation import Machine, needed_mb, recommended, why
@@ -18,7 +19,8 @@ if TYPE_CHECKING:
 
 
 def this_machine() -> Machine:
-    return Machine(memory_mb(), os.cpu_count() or 1, multiplies_integers())
+    sets = instruction_sets()
+    return Machine(memory_mb(), os.cpu_count() or 1, multiplies_integers(), sets)
 
 
 def advice(variants: Iterable[ModelVariant], machine: Machine) -> list[str]:
@@ -39,7 +41,7 @@ def why_of(cache: ModelCache, name: str) -> list[str]:
     from cupola.cache.catalog import UnknownModelError
 
     try:
-        variants = cache.catalog().find(name)
+        variants = cache.variants(name)
     except UnknownModelError:  # an address
         variants = [cache.find(name).variant]
     cached = {model.variant.id for model in cache.scan()}

@@ -15,6 +15,7 @@ from cupola.gateway.access.admin import AdminRules, note_rules
 from cupola.gateway.access.authentication import AccessRules, Authentication
 from cupola.gateway.access.key_ring import KeyRing
 from cupola.gateway.access.rate_limits import RateLimits
+from cupola.gateway.access.turns import Turns
 from cupola.gateway.apis import ERROR_FORMATS, Apis
 from cupola.gateway.core.config import GatewayConfig
 from cupola.gateway.core.counting import Counting
@@ -33,6 +34,7 @@ from cupola.gateway.http.cors import Cors, Origins
 from cupola.gateway.http.error_formats import HANDLERS, ErrorFormats
 from cupola.gateway.http.middleware import RequestLog, SameOrigin, TrustedHost
 from cupola.gateway.http.paths import Paths
+from cupola.gateway.http.served import Finished
 from cupola.gateway.ollama.port import OllamaPort
 from cupola.gateway.openapi.api import Description
 from cupola.gateway.openapi.described import working
@@ -47,9 +49,11 @@ def build_app(
     notify: Callable[[str], None],
     discover: Callable[[], Sequence[ProviderState]],
     remote: RemoteModels | None = None,
+    told: Sequence[Callable[[Finished], None]] = (),
 ) -> Starlette:
     """The application. ``notify`` sends a line to the supervisor, ``discover`` tries the
-    runtime's execution providers, ``remote`` has the models that the gateways share.
+    runtime's execution providers, ``remote`` has the models that the gateways share. ``told``: who
+    hears of each request that has ended.
     """
     remote = RemoteModels() if remote is None else remote
     directory = ModelDirectory(models, config.model, config.context)
@@ -72,10 +76,13 @@ def build_app(
         )
     )
     routes = apis.routes()
-    counting = Middleware(Counting, routes=working(routes), count=client.count)
+    counted = [
+        Middleware(RequestLog, tell=[client.count_answer, *told]),
+        Middleware(Counting, routes=working(routes), count=client.count),
+    ]
     app = Starlette(
         routes=routes,
-        middleware=_middleware(config, remote, counting),
+        middleware=_middleware(config, remote, counted),
         exception_handlers=dict(HANDLERS),
         lifespan=apis.lifespan,
     )
@@ -86,7 +93,7 @@ def build_app(
 
 
 def _middleware(
-    config: GatewayConfig, remote: RemoteModels, counting: Middleware
+    config: GatewayConfig, remote: RemoteModels, counted: Sequence[Middleware]
 ) -> list[Middleware]:
     """What a request passes before its route, the outermost first.
 
@@ -101,6 +108,7 @@ def _middleware(
     SameOrigin    refuses what a web page of another site sends
     OllamaPort    limits the second port to Ollama's API; only where there is such a port
     Proxy         passes requests for models of other servers on to them
+    Turns         notes whose request it is and how urgent, for the order of service
 
     What only an operator may do, its route checks (``access.admin``).
     """
@@ -108,8 +116,7 @@ def _middleware(
     return [
         Middleware(Paths),
         Middleware(ErrorFormats, table=ERROR_FORMATS),
-        Middleware(RequestLog),
-        counting,
+        *counted,
         Middleware(Cors, origins=origins),
         Middleware(Authentication, rules=_access_rules(config)),
         Middleware(BodyReader, limit=config.max_body_bytes),
@@ -117,6 +124,7 @@ def _middleware(
         Middleware(SameOrigin, origins=origins),
         *([Middleware(OllamaPort, port=config.ollama_port)] if config.ollama_port else []),
         Middleware(Proxy, remote=remote),
+        Middleware(Turns),
     ]
 
 

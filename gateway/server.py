@@ -10,7 +10,8 @@ import asyncio
 import gc
 import logging
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import cast
 
@@ -28,6 +29,7 @@ from cupola.gateway.connection import Connection, ConnectionLimits, Http1
 from cupola.gateway.core.config import GatewayConfig
 from cupola.gateway.core.remote_models import RemoteModels
 from cupola.gateway.core.scheduler_client import SchedulerClient
+from cupola.gateway.http.served import Finished
 from cupola.scheduler.protocol.commands import BEAT_SECONDS, Commands
 from cupola.scheduler.protocol.lifeline import Lifeline
 from cupola.scheduler.protocol.messages import ErrorCode, ProviderState
@@ -59,17 +61,34 @@ async def _main(
     _listen(commands, stop, remote)
     async with SchedulerClient.connected(config.scheduler) as client, asyncio.TaskGroup() as tasks:
         models = ModelCache(Home(config.home), config.providers)
-        app = build_app(client, models, config, lifeline.tell, discover, remote)
-        gc.freeze()  # else each full collection looks at all of this again, and nobody is served
-        background = [
-            tasks.create_task(_announce_ready(client, lifeline)),
-            tasks.create_task(_beat(commands)),
-        ]
-        limits = ConnectionLimits.of_this_process()
-        tls = (config.certificate, config.private_key) if config.certificate else None
-        await serve_app(app, client, listeners, stop, config.grace_seconds, limits, tls)
-        for task in background:
-            task.cancel()
+        with _telemetry(config.otlp_endpoint) as told:
+            app = build_app(client, models, config, lifeline.tell, discover, remote, told)
+            # Else each full collection looks at all of this again, and nobody is served.
+            gc.freeze()
+            background = [
+                tasks.create_task(_announce_ready(client, lifeline)),
+                tasks.create_task(_beat(commands)),
+            ]
+            limits = ConnectionLimits.of_this_process()
+            tls = (config.certificate, config.private_key) if config.certificate else None
+            await serve_app(app, client, listeners, stop, config.grace_seconds, limits, tls)
+            for task in background:
+                task.cancel()
+
+
+@contextmanager
+def _telemetry(endpoint: str) -> Iterator[list[Callable[[Finished], None]]]:
+    """Who is to be told of each request that has ended: nobody where there is no collector."""
+    if not endpoint:
+        yield []
+        return
+    from cupola.gateway.telemetry import Telemetry  # its packages are not in every installation
+
+    telemetry = Telemetry.to(endpoint)
+    try:
+        yield [telemetry.tell]
+    finally:
+        telemetry.close()
 
 
 def _listen(commands: Commands, stop: asyncio.Event, remote: RemoteModels) -> None:

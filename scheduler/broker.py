@@ -45,12 +45,14 @@ class Broker:
         while True:
             self.commands.beat()
             self.poller.poll(self._timeout_ms())
+            began = time.monotonic()
             for line in self.commands.read():
                 if line == "stop":
                     return
                 self._on_command(line)
             self._receive_all()
             self._send(self.scheduler.tick(time.monotonic()))
+            self.scheduler.measurements.turn(time.monotonic() - began)
 
     def _on_command(self, line: str) -> None:
         verb, _, name = line.partition(" ")

@@ -8,11 +8,13 @@ or a ``Rejected``, unless the gateway itself aborts it or goes away.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from itertools import count
 
+from cupola.scheduler.dispatch import Dispatch
 from cupola.scheduler.endings import Endings
-from cupola.scheduler.placement import Placement
+from cupola.scheduler.intake import Intake
+from cupola.scheduler.losses import Losses
+from cupola.scheduler.measurements import Measurements
 from cupola.scheduler.policy import SchedulerPolicy
 from cupola.scheduler.protocol.messages import (
     Abort,
@@ -36,12 +38,13 @@ from cupola.scheduler.protocol.messages import (
     ToScheduler,
     UnloadModel,
 )
-from cupola.scheduler.queue import WaitingQueue
 from cupola.scheduler.records import Peer, Request, Send, Worker
 from cupola.scheduler.requests import Requests
 from cupola.scheduler.suspicion import Suspicion
 from cupola.scheduler.totals import Account, outcome_of
 from cupola.scheduler.unloads import Unloads
+from cupola.scheduler.waiting.queue import WaitingQueue
+from cupola.scheduler.waiting.token_counters import TokenCounters
 from cupola.scheduler.workers import Workers
 
 
@@ -50,16 +53,21 @@ class Scheduler:
         self.policy = policy
         self.epoch = epoch
         self.pid = pid
-        self.queue = WaitingQueue(policy.queue_limit)
+        counters = TokenCounters()
+        self.queue: WaitingQueue[Request] = WaitingQueue(counters)
         self.requests = Requests(self.queue)
         self.workers = Workers(policy)
         self.gateways: dict[Peer, float] = {}  # when their leases end
         self.unloads = Unloads()
         self.suspicion = Suspicion()
         self._account = Account()
-        self._endings = Endings(
-            self.requests, self.workers, self.suspicion, self._account, policy.queue_timeout
+        self.measurements = Measurements()
+        self._endings = Endings(self.requests, self.workers, self.suspicion, self._account)
+        self._dispatch = Dispatch(self.requests, self.workers, self.suspicion, counters)
+        self._losses = Losses(
+            self.workers, self.unloads, self.suspicion, self._endings, self._dispatch.affinity
         )
+        self._intake = Intake(policy, self.queue, self.workers, self.suspicion, self._dispatch.rate)
         self._arrivals = count()
         self._status_changed = False  # since the gateways were last sent a Status
 
@@ -76,17 +84,17 @@ class Scheduler:
     def process_ended(self, name: str, now: float) -> list[Send]:
         """The supervisor saw the process of the worker called ``name`` end."""
         self.suspicion.silent_worker_died(name, now)
-        return self._settle(self._workers_died(self.workers.named(name), now), now)
+        return self._settle(self._died(self.workers.named(name), now), now)
 
     def unreachable(self, peer: Peer, now: float) -> list[Send]:
         """A frame for ``peer`` could not be sent: it is gone."""
         worker = self.workers.get(peer)
-        sends = self._workers_silent([worker], now) if worker else self._gateway_lost(peer)
+        sends = self._silent([worker], now) if worker else self._gateway_lost(peer)
         return self._settle(sends, now)
 
     def tick(self, now: float) -> list[Send]:
         """Act on every deadline that has passed."""
-        sends = self._workers_silent(self.workers.expired(now), now)
+        sends = self._silent(self.workers.expired(now), now)
         for gateway in [peer for peer, lease_end in self.gateways.items() if lease_end <= now]:
             sends += self._gateway_lost(gateway)
         sends += self._endings.expired(now)
@@ -117,30 +125,23 @@ class Scheduler:
             case Postponed():
                 return self._on_postponed(peer, message)
             case Outputs():
-                return self._on_outputs(peer, message)
+                return self._on_outputs(peer, message, now)
             case Done() | Rejected():
                 return self._on_end(peer, message, now)
             case Goodbye():
-                return self._on_goodbye(peer)
+                return self._on_goodbye(peer, now)
 
     # -- messages from gateways --------------------------------------------------------------------
 
     def _on_submit(self, peer: Peer, message: Submit | LoadModel, now: float) -> list[Send]:
-        request_id, provider = message.request_id, message.model.provider
-        if request_id in self.requests:
+        if message.request_id in self.requests:
             return []  # it was sent twice: the first one counts
-        if provider not in self.policy.workers.values():
-            text = f"no worker runs {provider}; start one with --workers"
-            return [self._endings.turn_away(peer, message, ErrorCode.NO_WORKER, text)]
-        deadline = now + self.policy.queue_timeout
-        request = Request(peer, message, next(self._arrivals), deadline)
-        if (refusal := self.suspicion.refusal(request, now)) is not None:
-            return [self._endings.turn_away(peer, message, refusal.code, refusal.message)]
-        postponed = len(self.workers.postponed())
-        if not self.queue.has_room(request, elsewhere=postponed):
-            text = f"{len(self.queue) + postponed} requests are waiting already; try again later"
-            return [self._endings.turn_away(peer, message, ErrorCode.QUEUE_FULL, text)]
-        self.requests.add(request)
+        timeout = message.turn.timeout if isinstance(message, Submit) else None
+        deadline = self._intake.deadline(timeout, now)
+        request = Request(peer, message, next(self._arrivals), now, deadline)
+        if (refusal := self._intake.refusal(request, now)) is not None:
+            return [self._endings.turn_away(peer, message, refusal)]
+        self.requests.add(request, now)
         return []
 
     def _on_unload(self, peer: Peer, message: UnloadModel) -> list[Send]:
@@ -161,6 +162,7 @@ class Scheduler:
     def _on_query(self, peer: Peer, message: Query, now: float) -> list[Send]:
         for outcome, requests in message.ended.items():
             self._account.ended(outcome, requests)
+        self._account.answered_http(message.http)
         return [Send(peer, self.status(now, answers=message.number))]
 
     # -- messages from workers ---------------------------------------------------------------------
@@ -171,8 +173,9 @@ class Scheduler:
             # sent to it since, so it runs that.
             return []
         self.suspicion.worker_joined(peer, message.name, now)
-        sends = self._workers_died(self.workers.named(message.name), now)
+        sends = self._died(self.workers.named(message.name), now)
         self.workers.join(peer, message, now)
+        self._account.joined(message.name, message.resident)
         self.suspicion.models.forget(message.resident)
         self.suspicion.loads_killed(message.fatal, now)
         self._status_changed = True
@@ -184,6 +187,7 @@ class Scheduler:
             return [Send(peer, Rejoin())]
         resident_before = worker.resident
         worker.update(message)
+        self._account.resident(resident_before, worker.resident)
         self.suspicion.models.forget(worker.resident)
         self._status_changed |= worker.resident != resident_before
         return []
@@ -193,13 +197,16 @@ class Scheduler:
             self.requests.postpone(worker, message.request_ids)
         return []
 
-    def _on_outputs(self, peer: Peer, message: Outputs) -> list[Send]:
+    def _on_outputs(self, peer: Peer, message: Outputs, now: float) -> list[Send]:
+        self.measurements.step(len({output.request_id for output in message.outputs}))
         by_gateway: dict[Peer, list[Output]] = {}
         for output in message.outputs:
             self._account.told(output)
             request = self.requests.running_on(peer, output.request_id)
             if request is None or output.finish_reason is FinishReason.ABORT:
                 continue  # aborted, or a late frame from a worker that was given up
+            self._dispatch.served(request, output)
+            self.measurements.output(request, output, now)
             if output.progress is None:  # a prompt that is being read may run elsewhere
                 request.started = True
             request.suspect = False
@@ -225,9 +232,12 @@ class Scheduler:
         self._endings.end(request, _outcome(message))
         return sends + self._endings.refused(now)
 
-    def _on_goodbye(self, peer: Peer) -> list[Send]:
+    def _on_goodbye(self, peer: Peer, now: float) -> list[Send]:
         worker = self.workers.get(peer)
-        return self._workers_lost([worker]) if worker else []
+        if worker is None:
+            return []
+        self._status_changed = True
+        return self._losses.workers_left([worker], now)
 
     # -- leases ------------------------------------------------------------------------------------
 
@@ -237,57 +247,33 @@ class Scheduler:
         elif isinstance(message, FromGateway):
             self.gateways[peer] = now + self.policy.lease
 
-    def _workers_died(self, workers: list[Worker], now: float) -> list[Send]:
-        """They ended without a goodbye, so something that they did may be the cause."""
-        for worker in workers:
-            self.suspicion.worker_died(worker, now)
-        return self._workers_lost(workers) + self._endings.refused(now)
+    def _died(self, workers: list[Worker], now: float) -> list[Send]:
+        self._status_changed |= bool(workers)
+        return self._losses.workers_died(workers, now)
 
-    def _workers_silent(self, workers: list[Worker], now: float) -> list[Send]:
-        """They are dead, or will be killed because they hang, or come back after a long step."""
-        for worker in workers:
-            self.suspicion.worker_silent(worker)
-        return self._workers_lost(workers) + (self._endings.refused(now) if workers else [])
-
-    def _workers_lost(self, workers: Iterable[Worker]) -> list[Send]:
-        """Each of their requests waits again, or ends if it must not run again."""
-        sends: list[Send] = []
-        for worker in workers:
-            self.workers.remove(worker)
-            self._status_changed = True
-            sends += self._endings.worker_lost(worker)
-            unloaded = self.unloads.worker_lost(worker.peer)
-            sends += [Send(gateway, Done(request_id)) for request_id, gateway in unloaded]
-        return sends
+    def _silent(self, workers: list[Worker], now: float) -> list[Send]:
+        self._status_changed |= bool(workers)
+        return self._losses.workers_silent(workers, now)
 
     def _gateway_lost(self, gateway: Peer) -> list[Send]:
-        """Nobody waits for its requests."""
         self.gateways.pop(gateway, None)
-        self.unloads.gateway_lost(gateway)
-        return self._endings.gateway_lost(gateway)
+        return self._losses.gateway_lost(gateway)
 
     # -- from waiting to running to the end --------------------------------------------------------
 
     def _settle(self, sends: list[Send], now: float) -> list[Send]:
         """What follows from any event: waiting requests start, and gateways get the new Status."""
-        sends += self._dispatch()
+        sends += self._dispatch.run(now)
         if self._status_changed:
             self._status_changed = False
             status = self.status(now)
             sends += [Send(gateway, status) for gateway in self.gateways]
         return sends
 
-    def _dispatch(self) -> list[Send]:
-        """Start every waiting request that some worker can take, in the queue's order."""
-        sends: list[Send] = []
-        placement = Placement(self.workers.values(), self.suspicion.kept_apart)
-        for request in self.queue:
-            if placement.full:
-                break
-            if worker := placement.place(request):
-                self.requests.start(request, worker)
-                sends.append(Send(worker.peer, request.message))
-        return sends
+    def _oldest_seconds(self, now: float) -> float:
+        """How long the request has waited that has waited longest."""
+        since = self.queue.oldest_since
+        return 0.0 if since is None else max(0.0, now - since)
 
     def status(self, now: float, answers: int = 0) -> Status:
         """``answers``: the number of the gateway's Query; 0: it is sent unasked."""
@@ -298,6 +284,9 @@ class Scheduler:
             workers=self.workers.statuses(),
             missing=self.workers.missing(),
             totals=self._account.totals,
+            http=self._account.http,
+            distributions=self.measurements.distributions,
+            oldest_seconds=self._oldest_seconds(now),
             answers=answers,
             refused=dict(self.suspicion.models.refused(now)),
         )

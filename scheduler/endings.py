@@ -27,26 +27,21 @@ class Endings:
         workers: Workers,
         suspicion: Suspicion,
         account: Account,
-        patience: float,
     ) -> None:
-        """``patience``: how many seconds a request may wait; for the texts."""
         self._requests = requests
         self._workers = workers
         self._suspicion = suspicion
         self._account = account
-        self._patience = patience
 
     def end(self, request: Request, outcome: Outcome | None) -> None:
         """It has ended in this way; None: it counts elsewhere."""
         self._requests.end(request)
         self._count(request.message, outcome)
 
-    def turn_away(
-        self, peer: Peer, message: Submit | LoadModel, code: ErrorCode, text: str
-    ) -> Send:
+    def turn_away(self, peer: Peer, message: Submit | LoadModel, refusal: Rejected) -> Send:
         """The answer to a request that does not even wait."""
-        self._count(message, outcome_of(code))
-        return Send(peer, Rejected(message.request_id, code, text))
+        self._count(message, outcome_of(refusal.code))
+        return Send(peer, refusal)
 
     def abort(self, request: Request, counts_as: Outcome | None = Outcome.ABORTED) -> list[Send]:
         """Nobody waits for it any more."""
@@ -63,17 +58,16 @@ class Endings:
         """Those that have waited for too long."""
         sends: list[Send] = []
         for request in self._requests.waiting.expired(now):
-            sends.append(
-                self._reject(request, ErrorCode.QUEUE_TIMEOUT, self._waited("free worker"))
-            )
+            text = _waited(request, "free worker")
+            sends.append(self._reject(request, ErrorCode.QUEUE_TIMEOUT, text))
         for request in self._workers.postponed():
             if request.deadline <= now:
                 sends += self.abort(request, outcome_of(ErrorCode.QUEUE_TIMEOUT))
-                text = self._waited("grammar")
+                text = _waited(request, "grammar")
                 sends.append(_rejected(request, ErrorCode.QUEUE_TIMEOUT, text))
         return sends
 
-    def worker_lost(self, worker: Worker) -> list[Send]:
+    def worker_lost(self, worker: Worker, now: float) -> list[Send]:
         """Those whose clients have got output. The others wait for another worker."""
         sends: list[Send] = []
         for request in list(worker.running.values()):
@@ -81,7 +75,7 @@ class Endings:
                 text = "the worker that ran this request ended unexpectedly; send it again"
                 sends.append(self._reject(request, ErrorCode.WORKER_LOST, text))
             else:
-                self._requests.wait_again(request)
+                self._requests.wait_again(request, now)
         return sends
 
     def refused(self, now: float) -> list[Send]:
@@ -96,9 +90,6 @@ class Endings:
                 sends.append(self._reject(request, ErrorCode.WORKER_LOST, text))
         return sends
 
-    def _waited(self, for_: str) -> str:
-        return f"waited {self._patience:g} s for a {for_}; try again later"
-
     def _count(self, message: Submit | LoadModel, outcome: Outcome | None) -> None:
         """Loads are no work of a model, so they do not count."""
         if outcome is not None and isinstance(message, Submit):
@@ -107,6 +98,10 @@ class Endings:
     def _reject(self, request: Request, code: ErrorCode, text: str) -> Send:
         self.end(request, outcome_of(code))
         return _rejected(request, code, text)
+
+
+def _waited(request: Request, for_: str) -> str:
+    return f"waited {request.deadline - request.since:g} s for a {for_}; try again later"
 
 
 def _rejected(request: Request, code: ErrorCode, text: str) -> Send:

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 
+from cupola.cache.catalog import ExecutionProvider
+from cupola.scheduler.affinity import Affinity
 from cupola.scheduler.records import Request, Worker
+
+_BUSIER = 2  # times as many requests as another worker, and so many more: that is much busier
 
 Apart = Callable[[Request], str]  # see ``Suspicion.kept_apart``
 
@@ -12,29 +16,43 @@ Apart = Callable[[Request], str]  # see ``Suspicion.kept_apart``
 class Placement:
     """The workers for the requests that wait, which are asked for in the order of service."""
 
-    def __init__(self, workers: Collection[Worker], apart: Apart) -> None:
+    def __init__(self, workers: Collection[Worker], apart: Apart, affinity: Affinity) -> None:
         self._workers = workers
         self._apart = apart
+        self._affinity = affinity
         self._reserved: set[Worker] = set()
 
-    @property
-    def full(self) -> bool:
-        """Whether no worker takes another request."""
-        return not any(w.free > 0 and w not in self._reserved for w in self._workers)
+    def is_full(self, provider: ExecutionProvider) -> bool:
+        """Whether no worker of this provider takes another request."""
+        those = (w for w in self._workers if w.provider is provider and w not in self._reserved)
+        return not any(worker.free > 0 for worker in those)
 
     def place(self, request: Request) -> Worker | None:
-        """The worker to use: the least loaded that holds the model, else the least loaded.
+        """The worker to use; None: it must wait.
 
-        None: it must wait. Loading a model costs seconds and its memory, so a worker that holds it
-        is preferred as long as it has a free slot. A request that is kept apart needs a worker that
+        Loading a model costs seconds and its memory, so a worker that holds it is preferred as long
+        as it has a free slot. Then one that has read the beginning of the prompt, if it is not much
+        busier than another. Then the least loaded. A request that is kept apart needs a worker that
         runs nothing; if there is none, the least loaded takes no others until it is empty.
         """
         provider, wanted = request.model.provider, self._apart(request)
         possible = [w for w in self._workers if w.provider is provider and w not in self._reserved]
-        able = [w for w in possible if w.free > 0 and self._admits(w, wanted)]
+        able = [w for w in possible if self._has_room(w, request) and self._admits(w, wanted)]
         if not able and wanted and possible:
             self._reserved.add(min(possible, key=lambda w: (not self._kept(w), len(w.running))))
-        return max(able, key=lambda w: (request.model.id in w.holds, w.free), default=None)
+        if len(able) < 2:
+            return able[0] if able else None
+        known = self._affinity.known(request.beginnings)
+        holders = [worker for worker in able if request.model.id in worker.holds] or able
+        busy = _BUSIER * min(len(worker.running) for worker in holders) + _BUSIER
+        return max(
+            holders,
+            key=lambda w: (known.get(w.peer, 0) if len(w.running) <= busy else 0, w.free),
+        )
+
+    @staticmethod
+    def _has_room(worker: Worker, request: Request) -> bool:
+        return worker.room_for(request.client) > 0
 
     def _admits(self, worker: Worker, wanted: str) -> bool:
         """Whether the worker may run a request that is kept apart as ``wanted``."""

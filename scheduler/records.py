@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from cupola.cache.catalog import ExecutionProvider
 from cupola.scheduler.protocol.messages import (
+    ANY_TURN,
     Heartbeat,
     LoadModel,
     LocalModel,
@@ -14,9 +15,11 @@ from cupola.scheduler.protocol.messages import (
     Submit,
     ToGateway,
     ToWorker,
+    Turn,
     WorkerStatus,
 )
 
+BYTES_PER_TOKEN = 4  # of text, on average
 MAX_ATTEMPTS = 3  # a request that makes its worker crash must not reach every worker
 
 Peer = bytes  # a ZeroMQ identity
@@ -36,12 +39,15 @@ class Request:
     gateway: Peer
     message: Submit | LoadModel
     arrival: int  # rises from request to request
+    since: float  # when it came
     deadline: float  # until when it may wait
     worker: Worker | None = field(default=None, repr=False)
     started: bool = False  # the client has got output, so it cannot run again elsewhere
     attempts: int = 0  # how many workers it was sent to
     suspect: bool = False  # it may have ended a worker
     heard_of_failure: bool = False  # of the load that it waits for
+    charged: bool = False  # its prompt counts as served
+    output_at: float | None = None  # when its last output came
 
     @property
     def id(self) -> str:
@@ -50,6 +56,40 @@ class Request:
     @property
     def model(self) -> LocalModel:
         return self.message.model
+
+    @property
+    def kind(self) -> ExecutionProvider:
+        """Which workers can run it."""
+        return self.message.model.provider
+
+    @property
+    def turn(self) -> Turn:
+        return self.message.turn if isinstance(self.message, Submit) else ANY_TURN
+
+    @property
+    def beginnings(self) -> tuple[bytes, ...]:
+        """Digests of the prompt's beginnings, the shortest first."""
+        return self.message.beginnings if isinstance(self.message, Submit) else ()
+
+    @property
+    def client(self) -> str:
+        return self.turn.client
+
+    @property
+    def priority(self) -> int:
+        return self.turn.priority
+
+    @property
+    def returned(self) -> bool:
+        """Whether it was on a worker already, which is gone."""
+        return self.attempts > 0
+
+    @property
+    def size(self) -> int:
+        """About how many tokens its prompt has. What is known is how long it is on the wire."""
+        if isinstance(self.message, LoadModel):
+            return 0
+        return len(bytes(self.message.work)) // BYTES_PER_TOKEN
 
     @property
     def may_run_again(self) -> bool:
@@ -73,6 +113,7 @@ class Worker:
     serving: dict[str, Serving] = field(default_factory=dict)  # how each loaded model is run
     running: dict[str, Request] = field(default_factory=dict)  # by request id
     postponed: set[str] = field(default_factory=set)  # ids of those of them that hold no slot
+    spare: int = 0  # slots for clients that run nothing here
 
     def update(self, heartbeat: Heartbeat) -> None:
         self.memory_bytes = heartbeat.memory_bytes or self.memory_bytes
@@ -85,6 +126,16 @@ class Worker:
     def free(self) -> int:
         """How many more requests it takes. Those that are postponed may all come back at once."""
         return max(0, self.slots - len(self.running) + len(self.postponed))
+
+    def room_for(self, client: str) -> int:
+        """How many more requests of a client it takes. The spare slots are for newcomers."""
+        if (
+            not self.spare
+            or self.free > self.spare
+            or all(request.client != client for request in self.running.values())
+        ):
+            return self.free
+        return 0
 
     @property
     def holds(self) -> frozenset[str]:
@@ -102,6 +153,8 @@ class Worker:
             provider=self.provider,
             pid=self.pid,
             running=len(self.running) - len(self.postponed),
+            slots=self.slots,
+            loading=tuple(sorted(self.loading - self.resident)),
             memory_bytes=self.memory_bytes,
             resident=tuple(sorted(self.resident)),
             serving=self.serving,

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 
-from cupola.scheduler.queue import WaitingQueue
 from cupola.scheduler.records import Peer, Request, Worker
+from cupola.scheduler.waiting.queue import WaitingQueue
 
 
 class Requests(Mapping[str, Request]):
     """By id. Each request either waits in ``waiting`` or runs on its worker."""
 
-    def __init__(self, waiting: WaitingQueue) -> None:
+    def __init__(self, waiting: WaitingQueue[Request]) -> None:
         self.waiting = waiting
         self._by_id: dict[str, Request] = {}
 
@@ -29,9 +29,9 @@ class Requests(Mapping[str, Request]):
     def __len__(self) -> int:
         return len(self._by_id)
 
-    def add(self, request: Request) -> None:
+    def add(self, request: Request, now: float) -> None:
         self._by_id[request.id] = request
-        self.waiting.push(request)
+        self.waiting.push(request, now)
 
     def start(self, request: Request, worker: Worker) -> None:
         """A waiting request runs on ``worker`` from now on."""
@@ -41,10 +41,10 @@ class Requests(Mapping[str, Request]):
         worker.running[request.id] = request
         worker.loading |= {request.model.id}  # so that requests for the same model follow it there
 
-    def wait_again(self, request: Request) -> None:
+    def wait_again(self, request: Request, now: float) -> None:
         """The worker of a running request is gone."""
         self._leave_worker(request)
-        self.waiting.push(request)
+        self.waiting.push(request, now)
 
     def end(self, request: Request) -> None:
         del self._by_id[request.id]

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Collection, Set
 
 from cupola.scheduler.protocol.messages import ErrorCode, Outcome, Output, Totals
 
 _REFUSALS = frozenset(
-    {ErrorCode.INVALID_REQUEST, ErrorCode.CONTEXT_LENGTH_EXCEEDED, ErrorCode.MODEL_NOT_FOUND}
+    {
+        ErrorCode.INVALID_REQUEST,
+        ErrorCode.CONTEXT_LENGTH_EXCEEDED,
+        ErrorCode.MODEL_NOT_FOUND,
+        ErrorCode.CLIENT_LIMIT,
+    }
 )
 
 _MOST = 2**63 - 1  # that a frame can hold, whatever nonsense was told
@@ -18,6 +24,8 @@ class Account:
 
     def __init__(self) -> None:
         self._counts = Counter[str]()  # by the names of ``Totals``
+        self._http: dict[int, int] = {}  # answers by their statuses
+        self._workers: set[str] = set()  # names of those that have joined
 
     @property
     def totals(self) -> Totals:
@@ -25,6 +33,27 @@ class Account:
 
     def ended(self, outcome: Outcome, requests: int = 1) -> None:
         self._counts[outcome.value] += requests
+
+    def answered_http(self, statuses: dict[int, int]) -> None:
+        """HTTP answers of a gateway, by their statuses."""
+        for status, answers in statuses.items():
+            if 100 <= status < 1000:
+                self._http[status] = min(_MOST, self._http.get(status, 0) + max(0, answers))
+
+    @property
+    def http(self) -> dict[int, int]:
+        return dict(sorted(self._http.items()))
+
+    def joined(self, worker: str, models: Collection[str]) -> None:
+        """A worker process has begun. After the first of its name it is a restart."""
+        self._counts["worker_restarts"] += worker in self._workers
+        self._workers.add(worker)
+        self._counts["loads"] += len(models)
+
+    def resident(self, before: Set[str], after: Set[str]) -> None:
+        """The models in a worker's memory have changed."""
+        self._counts["loads"] += len(after - before)
+        self._counts["unloads"] += len(before - after)
 
     def malformed(self) -> None:
         self._counts["malformed_frames"] += 1

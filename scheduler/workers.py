@@ -36,6 +36,7 @@ class Workers(Mapping[Peer, Worker]):
             resident=frozenset(ready.resident),
             loading=frozenset(ready.loading),
             serving=ready.serving,
+            spare=ready.spare,
         )
 
     def remove(self, worker: Worker) -> None:

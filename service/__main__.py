@@ -65,11 +65,11 @@ def main() -> int:
         )
     from cupola.service.composition import serve
     from cupola.service.output.log_writer import never_wait_for_readers
-    from cupola.service.output.logs import configure
+    from cupola.service.output.logs import LogOptions, configure
     from cupola.service.supervisor import GaveUpError
 
     never_wait_for_readers()
-    configure(settings.log_level, "supervisor")
+    configure(LogOptions(settings.log_level, settings.log_format), "supervisor")
     try:
         serve(settings, listeners, told, keys)
     except GaveUpError as error:

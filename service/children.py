@@ -16,20 +16,23 @@ if TYPE_CHECKING:
     from cupola.gateway.core.config import GatewayConfig
     from cupola.scheduler.policy import SchedulerPolicy
     from cupola.scheduler.protocol.endpoint import Endpoint
+    from cupola.service.output.logs import LogOptions
     from cupola.workers.main import WorkerConfig
 
 
 def scheduler(
-    lifeline: socket.socket, level: str, policy: SchedulerPolicy, endpoint: Endpoint
+    lifeline: socket.socket, log: LogOptions, policy: SchedulerPolicy, endpoint: Endpoint
 ) -> None:
-    commands = _begin(lifeline, level, "scheduler")
+    commands = _begin(lifeline, log, "scheduler")
     from cupola.scheduler.broker import run
 
     run(policy, endpoint, commands)
 
 
-def worker(lifeline: socket.socket, level: str, config: WorkerConfig, endpoint: Endpoint) -> None:
-    commands = _begin(lifeline, level, f"worker {config.name}")
+def worker(
+    lifeline: socket.socket, log: LogOptions, config: WorkerConfig, endpoint: Endpoint
+) -> None:
+    commands = _begin(lifeline, log, f"worker {config.name}")
     from cupola.workers.main import run
 
     run(config, endpoint, commands)
@@ -38,11 +41,11 @@ def worker(lifeline: socket.socket, level: str, config: WorkerConfig, endpoint: 
 
 def gateway(
     lifeline: socket.socket,
-    level: str,
+    log: LogOptions,
     config: GatewayConfig,
     listeners: tuple[socket.socket, ...],
 ) -> None:
-    _prepare(level, "gateway")
+    _prepare(log, "gateway")
     from cupola.gateway.main import run
     from cupola.workers.device.discovery import discover
 
@@ -62,14 +65,14 @@ def _end() -> NoReturn:
     os._exit(0)
 
 
-def _begin(lifeline: socket.socket, level: str, who: str) -> Commands:
-    _prepare(level, who)
+def _begin(lifeline: socket.socket, log: LogOptions, who: str) -> Commands:
+    _prepare(log, who)
     return Lifeline(lifeline).watch()
 
 
-def _prepare(level: str, who: str) -> None:
+def _prepare(log: LogOptions, who: str) -> None:
     from cupola.service.output.logs import configure
     from cupola.workers.device.machine import leave_signals_to_supervisor
 
     leave_signals_to_supervisor()
-    configure(level, who)
+    configure(log, who)

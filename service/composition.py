@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 
 from cupola.cache.catalog import ExecutionProvider
@@ -24,6 +25,7 @@ from cupola.service import children, daemon_file, exposure
 from cupola.service.child import ChildSpec
 from cupola.service.listener import url
 from cupola.service.output.log_file import own_log, rotate
+from cupola.service.output.logs import LogOptions
 from cupola.service.output.told import Told
 from cupola.service.setting_types import AUTO, listed
 from cupola.service.settings import Settings
@@ -53,6 +55,7 @@ def serve(
     no file.
     """
     check_devices(settings)
+    check_telemetry(settings)
     home = Home(settings.home)
     try:
         remove_abandoned()
@@ -85,6 +88,13 @@ def check_devices(settings: Settings) -> None:
                 raise GaveUpError(f"no worker can run {state.name}: {state.problem}")
 
 
+def check_telemetry(settings: Settings) -> None:
+    """Raises GaveUpError where a collector is named and the packages for it are missing."""
+    if settings.otlp_endpoint and find_spec("opentelemetry.sdk") is None:
+        text = "otlp_endpoint needs further packages: pip install 'cupola[telemetry]'"
+        raise GaveUpError(text)
+
+
 def provider_of(device: str) -> ExecutionProvider:
     """The provider of a device as the settings name it, e.g. "cuda:0"."""
     return _PROVIDERS[device.partition(":")[0]]
@@ -106,9 +116,10 @@ def build_supervisor(
     policy = SchedulerPolicy(
         workers={worker.name: worker.provider for worker in workers},
         queue_limit=settings.queue_limit,
+        queue_tokens=settings.queue_tokens,
         queue_timeout=settings.queue_timeout,
     )
-    level = settings.log_level
+    log = LogOptions(settings.log_level, settings.log_format)
     peer = endpoint.without_secret()
     gateway = GatewayConfig(
         scheduler=peer,
@@ -116,7 +127,6 @@ def build_supervisor(
         model=settings.model,
         max_body_bytes=settings.max_body_bytes,
         grace_seconds=settings.grace_seconds,
-        log_level=level,
         host=settings.host,
         port=listener.getsockname()[1],
         supervisor_pid=os.getpid(),
@@ -130,6 +140,7 @@ def build_supervisor(
         keys_demanded=exposure.demands_keys(settings),
         keys=tuple(keys),
         gateways=settings.gateways,
+        otlp_endpoint=settings.otlp_endpoint,
         certificate=settings.tls_certificate,
         private_key=settings.tls_key or settings.tls_certificate,
         stored_responses=settings.stored_responses,
@@ -138,13 +149,13 @@ def build_supervisor(
     )
     return Supervisor(
         listeners,
-        ChildSpec("scheduler", children.scheduler, (level, policy, endpoint)),
+        ChildSpec("scheduler", children.scheduler, (log, policy, endpoint)),
         [
             ChildSpec(
                 worker.name,
                 children.worker,
-                (level, worker, peer),
-                cautious=(level, without_preload(worker), peer),
+                (log, worker, peer),
+                cautious=(log, without_preload(worker), peer),
                 vital=False,
                 environment=_WORKER_ENVIRONMENT,
             )
@@ -154,7 +165,7 @@ def build_supervisor(
             ChildSpec(
                 f"gateway/{number}",
                 children.gateway,
-                (level, gateway, tuple(listeners)),
+                (log, gateway, tuple(listeners)),
                 stop_seconds=settings.grace_seconds + 5,
             )
             for number in range(settings.gateways)
@@ -198,10 +209,13 @@ def worker_configs(
     engine = EngineOptions(
         backend=settings.backend,
         slots=0 if settings.slots == AUTO else int(settings.slots),
+        spare_slots=settings.spare_slots,
         step_tokens=settings.step_tokens,
         itl_seconds=settings.itl_ms / 1000,
         kv_bytes=settings.kv_memory_mb * 1024 * 1024 or free // 2,
         prefix_bytes=free // 4 if prefix_mb < 0 else prefix_mb * 1024 * 1024,
+        prefix_folder=Home(settings.home).prefixes if settings.prefix_disk_mb else None,
+        prefix_disk_bytes=settings.prefix_disk_mb * 1024 * 1024,
         context=settings.context,
         threads=threads,
         home=Home(settings.home) if maps_weights else None,

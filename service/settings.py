@@ -176,6 +176,13 @@ class Settings(BaseSettings):
         "each model and learns from the time of steps how many keep the pace that itl_ms asks "
         "for, up to 128. It stays at 16 on GPUs, with onnxruntime-genai and with kv_cache 'int8'.",
     )
+    spare_slots: Annotated[int, Group.ENGINE] = Field(
+        default=2,
+        ge=0,
+        le=64,
+        description="Further slots of a worker, for clients that run nothing there. A client that "
+        "sends one request need not wait behind another that sends many. 0: none.",
+    )
     context: Annotated[int, Group.ENGINE] = Field(
         default=0,
         ge=0,
@@ -202,7 +209,15 @@ class Settings(BaseSettings):
         ge=0,
         le=1_000_000,
         description="The number of requests that may wait. Further requests are refused with "
-        "status 503.",
+        "status 503. A client that has four times as many waiting as there are places left is "
+        "refused with status 429.",
+    )
+    queue_tokens: Annotated[int, Group.ENGINE] = Field(
+        default=1_000_000,
+        ge=0,
+        le=1_000_000_000,
+        description="The number of prompt tokens that may wait, at about four bytes each. Further "
+        "requests are refused as with queue_limit. 0: any number.",
     )
     queue_timeout: Annotated[float, Group.ENGINE] = Field(
         default=300,
@@ -245,6 +260,14 @@ class Settings(BaseSettings):
         "alike is read from there on. The least recently used goes first, and all of it after ten "
         "minutes without a request. 0: only free slots keep what ran in them. -1: a quarter of "
         "the free memory, divided among the workers.",
+    )
+    prefix_disk_mb: Annotated[int, Group.MEMORY] = Field(
+        default=0,
+        ge=0,
+        description="The disk space of all models' prefix caches, in MB. Keys and values are "
+        "written to cache/prefixes while a worker is idle and when it stops, and a prompt that "
+        "begins alike is read from there, also after a restart. Who can read that folder can find "
+        "out what the prompts were; only the service's user can. 0: nothing is written.",
     )
     kv_cache: Annotated[Literal["model", "int8"], Group.MEMORY] = Field(
         default="model",
@@ -318,7 +341,20 @@ class Settings(BaseSettings):
 
     log_level: Annotated[LogLevel, Group.LOGGING] = Field(
         default="info",
-        description="The least severe messages in the log: 'debug', 'info', 'warning' or 'error'.",
+        description="The least severe messages in the log: 'debug', 'info', 'warning' or 'error'. "
+        "'cupola service log-level' changes it while the service runs.",
+    )
+    log_format: Annotated[Literal["console", "json"], Group.LOGGING] = Field(
+        default="console",
+        description="The form of the log. 'console' is for people; 'json' is one object a line.",
+    )
+
+    otlp_endpoint: Annotated[str, Group.LOGGING] = Field(
+        default="",
+        pattern=r"^(https?://\S+)?$",
+        description="The address of an OpenTelemetry collector, such as 'http://127.0.0.1:4318'. "
+        "It is sent traces and metrics of requests, without any of their text. It needs the extra "
+        "'telemetry'. Empty: none.",
     )
 
     @property

@@ -15,7 +15,7 @@ from multiprocessing.connection import wait
 from types import FrameType
 from typing import Any
 
-from cupola.scheduler.protocol.commands import STARTED
+from cupola.scheduler.protocol.commands import LOG_LEVEL, STARTED, set_log_level
 from cupola.service.child import Child, ChildSpec
 from cupola.service.watchdog import Patience, Watchdog
 
@@ -56,6 +56,7 @@ class Supervisor:
         self._each_turn = each_turn
         self._watchdog = Watchdog(patience or Patience())
         self._shared: dict[str, str] = {}  # lines that one gateway sent and all must get
+        self._log_level = ""  # the line that has changed it
         self._stopping = False
         self._signals, self._wakeup = socket.socketpair()
 
@@ -118,6 +119,13 @@ class Supervisor:
     def _on_line(self, line: str) -> None:
         if line == "shutdown":
             self._stopping = True
+        elif line.startswith(f"{LOG_LEVEL} "):
+            visible = logger.getEffectiveLevel()  # as long as it is so
+            logger.log(visible, "the log has now: %s", line.removeprefix(f"{LOG_LEVEL} "))
+            set_log_level(line)
+            self._log_level = line
+            for child in self.children:
+                child.tell(line)
         elif line.startswith("remote "):
             verb, name, *model = line.split(" ", 2)
             self._shared.pop(f"{verb} {name}", None)
@@ -171,6 +179,8 @@ class Supervisor:
         for child in self.children:
             if child.restart_at is not None and child.restart_at <= now and not self._stopping:
                 self._start(child, now)
+                if self._log_level:
+                    child.tell(self._log_level)
                 for line in self._shared.values() if child in self.gateways else ():
                     child.tell(line)
 

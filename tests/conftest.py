@@ -15,6 +15,7 @@ from pathlib import Path
 import platformdirs
 import pytest
 from hypothesis import HealthCheck, settings
+from msgspec.structs import replace
 
 import cupola.cache.convert
 from cupola.cache import precision
@@ -23,12 +24,14 @@ from cupola.cache.catalog import (
     SMOLLM2_135M,
     SMOLLM2_135M_INT4,
     SMOLLM2_135M_W8A8,
+    WHISPER_TINY_EN,
     ModelVariant,
     WheelSource,
 )
+from cupola.cache.convert.whisper.convert_whisper import convert_whisper
 from cupola.cache.home import Home
 from cupola.cache.install.fetch import fetch
-from cupola.cache.install.install import import_gguf
+from cupola.cache.install.install import import_as, import_gguf
 from cupola.cache.precision import Precision
 from cupola.cache.staging import staging
 from cupola.cache.store import ModelCache
@@ -38,7 +41,7 @@ from cupola.cache.system.locks import file_lock
 # `make test-fast` leaves out the tests of a folder that use one of these fixtures.
 SLOW_FIXTURES = {
     # a real model; a built package; a model run by a process of its own
-    "tests": {"real_gguf", "real_encoder_weights", "wheel", "left_behind"},
+    "tests": {"real_gguf", "real_encoder_weights", "real_whisper_weights", "wheel", "left_behind"},
     "tests/cache": {"variant", "index"},  # an installation; pip
     "tests/client": {"cupola"},  # commands as processes, most of them with a service
     "tests/foundry": {"start", "shared"},  # a service
@@ -116,16 +119,27 @@ def real_gguf(test_cache: Path) -> Path:
 @pytest.fixture(scope="session")
 def real_encoder_weights(test_cache: Path) -> Path:
     """all-MiniLM-L6-v2 as its makers published it: the weights, and their other files beside."""
-    source = ALL_MINILM_L6_V2.source
+    return _fetched(test_cache, ALL_MINILM_L6_V2, "encoder")
+
+
+def _fetched(test_cache: Path, variant: ModelVariant, kind: str) -> Path:
+    """The weights of a model of several files."""
+    source = variant.source
     assert isinstance(source, WheelSource)
-    folder = test_cache / f"{source.sha256[:16]}-encoder"
-    with file_lock(test_cache / "encoder.lock"):
+    folder = test_cache / f"{source.sha256[:16]}-{kind}"
+    with file_lock(test_cache / f"{kind}.lock"):
         if not folder.exists():
             with staging(Home(test_cache)) as work:
                 (work / "fetched").mkdir()
                 fetch(source, work / "fetched")
                 (work / "fetched").rename(folder)
     return folder / Path(source.member).name
+
+
+@pytest.fixture(scope="session")
+def real_whisper_weights(test_cache: Path) -> Path:
+    """whisper-tiny.en in CTranslate2's files: the weights, and the others beside."""
+    return _fetched(test_cache, WHISPER_TINY_EN, "whisper")
 
 
 @pytest.fixture(scope="session")
@@ -163,6 +177,27 @@ def real_encoder(real_encoder_weights: Path, converted: Path) -> Home:
     home = Home(converted)
     import_gguf(real_encoder_weights, home)
     return home
+
+
+@pytest.fixture(scope="session")
+def real_whisper(real_whisper_weights: Path, converted: Path) -> Home:
+    """A home folder that holds whisper-tiny.en, as ``cupola model download`` installs it."""
+    home = Home(converted)
+    source = WHISPER_TINY_EN.source
+    assert isinstance(source, WheelSource)
+    import_as(real_whisper_weights, WHISPER_TINY_EN, source.sha256, home)
+    return home
+
+
+@pytest.fixture(scope="session")
+def real_whisper_fp32(real_whisper_weights: Path, converted: Path) -> Path:
+    """The same model's folder with float32 weights."""
+    folder = converted / "whisper-fp32"
+    with file_lock(converted / "whisper-fp32.lock"):
+        if not (folder / "inference_model.json").exists():
+            variant = replace(WHISPER_TINY_EN, precision=Precision.FP32)
+            convert_whisper(real_whisper_weights, folder, variant)
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -5,11 +5,13 @@ from __future__ import annotations
 import gzip
 import hashlib
 import re
+import ssl
 import threading
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 Fault = Callable[["Request"], bool]  # False: the request is answered as usual
@@ -22,6 +24,12 @@ class Request(BaseHTTPRequestHandler):
     server: _Server
 
     body = b""
+
+    def setup(self) -> None:
+        if self.server.tls is not None:  # here, so that a bad handshake stops nobody else
+            self.request.settimeout(10)
+            self.request = self.server.tls.wrap_socket(self.request, server_side=True)
+        super().setup()
 
     def do_POST(self) -> None:
         self.body = self.rfile.read(int(self.headers["Content-Length"]))
@@ -76,6 +84,7 @@ class Request(BaseHTTPRequestHandler):
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
     site: Site
+    tls: ssl.SSLContext | None = None
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         pass  # a client that hangs up is part of the tests
@@ -83,9 +92,13 @@ class _Server(ThreadingHTTPServer):
 
 @dataclass
 class Site:
-    """What is served. ``faults``: for each path, one a request until they are used up."""
+    """What is served. ``faults``: for each path, one a request until they are used up.
+
+    ``certificate``: a file with a certificate and its key; None: without TLS.
+    """
 
     url: str = ""
+    certificate: Path | None = None
     files: dict[str, bytes] = field(default_factory=dict)
     answers: dict[str, Callable[[Request], None]] = field(default_factory=dict)
     faults: dict[str, list[Fault]] = field(default_factory=lambda: defaultdict(list))
@@ -95,6 +108,10 @@ class Site:
         self._server = _Server(("127.0.0.1", 0), Request)
         self._server.site = self
         self.url = f"http://127.0.0.1:{self._server.server_port}"
+        if self.certificate is not None:
+            self._server.tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            self._server.tls.load_cert_chain(self.certificate)
+            self.url = self.url.replace("http", "https")
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))
         self._thread.start()
         return self

@@ -56,6 +56,7 @@ from cupola.scheduler.protocol.messages import (
     encode,
 )
 from cupola.service import children
+from cupola.service.output.logs import LogOptions
 from cupola.workers.loading import EngineOptions
 from cupola.workers.main import WorkerConfig
 
@@ -140,7 +141,7 @@ def process(target: Callable[..., None], *arguments: Any) -> Iterator[None]:
     """A child of the service, until the end of the block. It must not end before."""
     ours, theirs = socket.socketpair()
     child = multiprocessing.get_context("spawn").Process(
-        target=target, args=(theirs, "error", *arguments)
+        target=target, args=(theirs, LogOptions("error"), *arguments)
     )
     child.start()
     theirs.close()
@@ -225,7 +226,6 @@ def fuzz_gateway(count: int, seed: int = 0) -> Account:
             model="",
             max_body_bytes=10_000,
             grace_seconds=1.0,
-            log_level="error",
             host="127.0.0.1",
             port=listener.getsockname()[1],
             supervisor_pid=0,

@@ -30,8 +30,8 @@ ORDER = {
     """,
     "workers": """
         .
-        encoder engine
-        decisions speculation
+        encoder engine speech
+        decisions planning speculation
         run
         kv
         graph sampling
@@ -53,6 +53,7 @@ ORDER = {
     """,
     "scheduler": """
         .
+        waiting
         protocol
     """,
     "client": """
@@ -73,6 +74,7 @@ ORDER = {
     "loadtests": """
         .
         users
+        simulate tune
         bench
         host report
         load
@@ -91,7 +93,7 @@ class Package(NamedTuple):
 # From left to right: each may import those to its right.
 PACKAGES = (
     Package("client", "SDK and commands", "HTTP, daemon"),
-    Package("loadtests", "load, bench, tuning", "soak, engine, variants"),
+    Package("loadtests", "load, bench, tuning", "chaos, engine, variants"),
     Package("service", "settings, supervisor", "composition"),
     Package("gateway", "HTTP: no model, no queue", "app, server, apis"),
     Package("workers", "one process a device", "main, worker, loading"),

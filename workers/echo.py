@@ -10,6 +10,7 @@ from collections import deque
 from itertools import cycle, islice
 
 from cupola.scheduler.protocol.messages import (
+    ANY_TURN,
     Chat,
     Decide,
     Decode,
@@ -21,10 +22,12 @@ from cupola.scheduler.protocol.messages import (
     Serving,
     Text,
     Tokens,
+    Transcribe,
+    Turn,
     Usage,
     Work,
 )
-from cupola.workers.model.backend import RequestError
+from cupola.workers.model.backend import RequestError, refuse_speech
 from cupola.workers.model.text import StopMatcher
 
 FORBIDDEN = "echo:refuse"  # a prompt that begins with this is refused
@@ -59,7 +62,10 @@ class EchoBackend:
             request_id, text, usage=Usage(len(data), 0), tokens=tuple(data), pieces=pieces
         )
 
-    def add(self, request_id: str, work: Work | Embed | Decide) -> None:
+    def add(
+        self, request_id: str, work: Work | Embed | Decide | Transcribe, turn: Turn = ANY_TURN
+    ) -> None:
+        work = refuse_speech(work)
         if isinstance(work, Embed):
             text = "the echo backend makes no embeddings"
             raise RequestError(ErrorCode.INVALID_REQUEST, text, "model")
@@ -75,6 +81,9 @@ class EchoBackend:
     def abort(self, request_id: str) -> None:
         """See ``Backend.abort``. Each output tells of its token."""
         self._answers.pop(request_id, None)
+
+    def close(self) -> None:
+        """It keeps nothing."""
 
     def warm_up(self) -> bool:
         return False

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from cupola.cache.catalog import ExecutionProvider
 from cupola.cache.home import Home
+from cupola.cache.model_config import SPEECH, read_config
 from cupola.cache.system.digests import MANIFEST, DamagedFileError, check_digests
 from cupola.scheduler.protocol.messages import LocalModel
 from cupola.workers.model.backend import Backend
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from cupola.workers.device.device import Device
     from cupola.workers.engine.prefix_cache import PrefixCache
     from cupola.workers.engine.sequence import Reproducible
+    from cupola.workers.kv.kv_cache import KeyValueCache
+    from cupola.workers.kv.prefix_files import PrefixFiles
     from cupola.workers.model.model_folder import ModelFolder
     from cupola.workers.run.session import Session
 
@@ -31,12 +34,15 @@ class EngineOptions:
 
     backend: str = "onnx"  # or "genai", or "echo"
     slots: int = 16  # sequences a model runs at once; 0: what is learnt to be the best
+    spare_slots: int = 0  # more of them, for clients that run nothing there
     step_tokens: int = 256  # tokens a step holds at most
     itl_seconds: float = 0.1  # between two tokens of an answer while prompts are read
     context: int = 0  # cap on a model's context; 0: the model's own
     threads: int = 1
     kv_bytes: int = 2**30  # memory for keys and values
     prefix_bytes: int = 0  # memory for those of ended sequences, beside ``kv_bytes``
+    prefix_folder: Path | None = None  # where they are on the disk; None: nowhere
+    prefix_disk_bytes: int = 0  # that they take there, for all models
     device: int = 0  # which of the provider's devices
     home: Home | None = None  # its cache may hold weights that sessions map; None: no such cache
     shared_disk_mb: int = 0  # the most that such weights take there; 0: a quarter of the disk
@@ -67,12 +73,14 @@ def load(
         return EchoBackend()
     if (Path(model.path) / "modules.json").exists():
         return _load_encoder(Path(model.path), model.provider, options, wake)
+    if read_config(Path(model.path)).model.type == SPEECH:
+        return _load_speech(Path(model.path), model.provider, options, wake)
     from cupola.workers.device.device import Device
     from cupola.workers.engine.engine import Engine
     from cupola.workers.engine.slot_count import SlotCount
-    from cupola.workers.engine.step_budget import StepBudget
     from cupola.workers.model.model_folder import ModelFolder
     from cupola.workers.model.text import TextCodec
+    from cupola.workers.planning.step_budget import StepBudget
 
     folder = ModelFolder.read(Path(model.path), options.context)
     _check(folder)
@@ -91,19 +99,42 @@ def load(
         positions,
         wake,
         reproducible=options.reproducible,
-        prefixes=_prefixes(session, options),
-        slot_count=SlotCount(options.slots, options.itl_seconds, session.slots),
+        spare=options.spare_slots,
+        prefixes=_prefixes(folder, session, options),
+        slot_count=SlotCount(
+            options.slots, options.itl_seconds, session.slots - options.spare_slots
+        ),
     )
 
 
-def _prefixes(session: Session, options: EngineOptions) -> PrefixCache | None:
-    """Memory for what slots cannot keep; None where rows cannot be copied."""
+def _prefixes(folder: ModelFolder, session: Session, options: EngineOptions) -> PrefixCache | None:
+    """Memory, and files, for what slots cannot keep; None where rows cannot be copied."""
     from cupola.workers.engine.prefix_cache import PrefixCache
     from cupola.workers.kv.kv_cache import KeyValueCache
 
-    if options.prefix_bytes == 0 or not isinstance(session.cache, KeyValueCache):
+    cache = session.cache
+    wanted = options.prefix_bytes or options.prefix_folder is not None
+    if not wanted or not isinstance(cache, KeyValueCache):
         return None
-    return PrefixCache(session.cache, options.prefix_bytes)
+    return PrefixCache(cache, options.prefix_bytes, files=_prefix_files(folder, cache, options))
+
+
+def _prefix_files(
+    folder: ModelFolder, cache: KeyValueCache, options: EngineOptions
+) -> PrefixFiles | None:
+    """Raises nothing: without its files the cache is in memory only."""
+    from cupola.workers.kv.prefix_files import PrefixFiles
+    from cupola.workers.kv.prefix_memory import BLOCK
+    from cupola.workers.run.model_state import model_state
+
+    if options.prefix_folder is None:
+        return None
+    try:
+        key = model_state(folder.path, repr(cache.shape), str(BLOCK))
+        return PrefixFiles(options.prefix_folder, key, options.prefix_disk_bytes)
+    except OSError as error:
+        logger.warning("the prefix cache is not kept on the disk: %s", error.strerror)
+        return None
 
 
 def _check(folder: ModelFolder) -> None:
@@ -136,7 +167,7 @@ def _session(folder: ModelFolder, options: EngineOptions, device: Device) -> Ses
     from cupola.workers.graph.attention_layers import UnservableGraphError
     from cupola.workers.run.paged_session import PagedSession
 
-    slots, threads = options.slots or FIRST, options.threads
+    slots, threads = (options.slots or FIRST) + options.spare_slots, options.threads
     why = f"{device.provider} cannot run requests of different lengths together"
     try:
         if options.backend != "onnx":
@@ -175,14 +206,18 @@ def _cpu_session(folder: ModelFolder, options: EngineOptions, device: Device) ->
     if options.int8_cache and prepacked is not None:
         try:
             return Int8Session(
-                folder, prepacked, slots=options.slots or FIRST, width=width, threads=threads
+                folder,
+                prepacked,
+                slots=(options.slots or FIRST) + options.spare_slots,
+                width=width,
+                threads=threads,
             )
         except UnservableGraphError as error:
             name = folder.path.name
             logger.warning("%s: its keys and values stay as they are: %s", name, error)
     return DecoderSession(
         folder,
-        slots=options.slots or MOST,
+        slots=(options.slots or MOST) + options.spare_slots,
         width=width,
         threads=threads,
         prepacked=prepacked if options.shares else None,
@@ -206,3 +241,31 @@ def _load_encoder(
     pooling = Pooling.read(path)
     session = EncoderSession(folder, options.threads, Device(provider, options.device))
     return EmbeddingBackend(folder, TextCodec(path), session, pooling, wake)
+
+
+def _load_speech(
+    path: Path, provider: ExecutionProvider, options: EngineOptions, wake: Callable[[], None]
+) -> Backend:
+    from tokenizers import Tokenizer
+
+    from cupola.workers.device.device import Device
+    from cupola.workers.model.model_folder import ModelFolder, ModelFolderError
+    from cupola.workers.speech.speech_session import SpeechSession
+    from cupola.workers.speech.speech_tokens import SpeechTokens
+    from cupola.workers.speech.transcription import TranscriptionBackend
+
+    folder = ModelFolder.read(path)
+    _check(folder)
+    session = SpeechSession(
+        folder,
+        slots=options.slots,
+        cache_bytes=options.kv_bytes,
+        threads=options.threads,
+        device=Device(provider, options.device),
+    )
+    try:
+        tokenizer = Tokenizer.from_file(str(path / "tokenizer.json"))
+    except Exception as error:  # the library raises plain exceptions
+        raise ModelFolderError(f"{path.name}/tokenizer.json cannot be read: {error}") from error
+    tokens = SpeechTokens.read(path, tokenizer, session.vocabulary)
+    return TranscriptionBackend(session, tokenizer, tokens, wake)

@@ -26,6 +26,7 @@ from cupola.workers.engine.slot_count import FIRST
 from cupola.workers.folder_watch import FolderWatch
 from cupola.workers.loading import EngineOptions, load
 from cupola.workers.model.backend import Backend
+from cupola.workers.model_memory import ModelMemory
 from cupola.workers.residency import Residency
 from cupola.workers.worker import Identity, Worker
 
@@ -114,10 +115,12 @@ class Loop:
         self.scheduler = scheduler
         self.commands = commands
         self.loader = Loader(config.engine)
-        slots = config.engine.slots or FIRST
-        identity = Identity(config.name, config.provider, os.getpid(), slots, config.fatal)
+        spare = config.engine.spare_slots
+        slots = (config.engine.slots or FIRST) + spare
+        identity = Identity(config.name, config.provider, os.getpid(), slots, config.fatal, spare)
         self.residency = Residency(config.model_ttl, config.pinned)
-        self.worker = Worker(identity, self.residency, self._load)
+        memory = ModelMemory(maps=config.engine.shares)
+        self.worker = Worker(identity, self.residency, self._load, memory)
         self.preload = config.preload
         self.home = config.home
         self.next_heartbeat = 0.0
@@ -144,6 +147,7 @@ class Loop:
             self._receive_all()
             self._take_loaded()
         self._send(self.worker.goodbye())
+        self.worker.close()
         self.scheduler.linger = 1000  # the goodbye should arrive
 
     def _preload(self) -> bool:

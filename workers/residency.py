@@ -39,6 +39,7 @@ class Resident:
     running: set[str] = field(default_factory=set)  # ids of requests
     rests: int = 0  # how many of RESTS have passed since its last use
     unloads: list[str] = field(default_factory=list)  # ids of unload requests to be answered
+    needed: int = 0  # bytes of memory for its weights; 0: not known
     outdated: bool = False  # its files were deleted or replaced
     after_unload: list[Submit | LoadModel] = field(default_factory=list)  # came since an unload
 
@@ -177,6 +178,11 @@ class Residency:
     def loading(self) -> tuple[str, ...]:
         """Ids of the models that are being loaded, sorted."""
         return tuple(sorted(i for i, model in self.models.items() if model.backend is None))
+
+    @property
+    def loading_bytes(self) -> int:
+        """What models will take that are being loaded."""
+        return sum(model.needed for model in self.models.values() if model.backend is None)
 
     @property
     def busy(self) -> bool:

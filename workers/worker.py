@@ -40,7 +40,9 @@ from cupola.scheduler.protocol.messages import (
     Work,
     decode_work,
 )
+from cupola.workers.eviction import NoRoomError, to_evict
 from cupola.workers.model.backend import Backend, RequestError
+from cupola.workers.model_memory import ModelMemory
 from cupola.workers.residency import RESTS, Residency, Resident
 
 logger = logging.getLogger(__name__)
@@ -55,17 +57,23 @@ class Identity:
     pid: int
     slots: int
     fatal: tuple[str, ...] = ()  # ids of models whose loads ended the processes before this one
+    spare: int = 0  # of the slots, those for clients that run nothing here
 
 
 class Worker:
-    """``load`` starts to load a model and returns at once."""
+    """``load`` starts to load a model and returns at once. ``memory``: None: there is enough."""
 
     def __init__(
-        self, identity: Identity, residency: Residency, load: Callable[[LocalModel], None]
+        self,
+        identity: Identity,
+        residency: Residency,
+        load: Callable[[LocalModel], None],
+        memory: ModelMemory | None = None,
     ) -> None:
         self._identity = identity
         self._residency = residency
         self._load = load
+        self._memory = memory
         self._postponed: frozenset[str] = frozenset()  # as the scheduler knows it
         self._slots_told = identity.slots
 
@@ -121,7 +129,7 @@ class Worker:
         for resident in expired:
             logger.info("unloaded %s", resident.model.id)
             answers += [Done(request_id) for request_id in resident.unloads]
-            self._remove(resident, now)
+            answers += self._unload(resident, now)
         return [self.heartbeat(now), *answers] if expired else []
 
     def outdate(self, model_ids: Iterable[str]) -> None:
@@ -156,7 +164,8 @@ class Worker:
     def preload(self, model: LocalModel, now: float) -> None:
         """Load a model if it is not there, without a request."""
         if model.id not in self._residency.models:
-            self._residency.start(model, now)
+            resident = self._residency.start(model, now)
+            resident.needed = self._memory.needed(model) if self._memory else 0
             self._load(model)
 
     # -- what the loop needs to know --------------------------------------------------------------
@@ -192,6 +201,7 @@ class Worker:
             loading=models.loading,
             serving=models.serving(now),
             fatal=identity.fatal,
+            spare=identity.spare,
         )
 
     def heartbeat(self, now: float, resident_bytes: int = 0) -> Heartbeat:
@@ -203,6 +213,11 @@ class Worker:
         serving = models.serving(now)
         return Heartbeat(memory_bytes, models.loaded, models.loading, serving, slots)
 
+    def close(self) -> None:
+        """Let the models write what is to outlive the process, which is about to stop."""
+        for backend in self._residency.backends:
+            backend.close()
+
     def goodbye(self) -> list[FromWorker]:
         """End every request: the process is about to stop."""
         text = "the service is stopping"
@@ -212,17 +227,21 @@ class Worker:
     # -- messages ----------------------------------------------------------------------------------
 
     def _on_submit(self, message: Submit | LoadModel, now: float) -> list[FromWorker]:
+        try:
+            unloaded = self._make_room(message.model, now)
+        except NoRoomError as error:
+            return [Rejected(message.request_id, ErrorCode.NO_MEMORY, str(error))]
         self.preload(message.model, now)
         resident = self._residency.models[message.model.id]
         if resident.ends:  # a model in steady use would never be unloaded otherwise
             resident.after_unload.append(message)
-            return []
+            return unloaded
         self._residency.touch(resident, message.ttl, now)
         if resident.backend is None:
             resident.waiting.append(message)
             resident.waiting_since[message.request_id] = now
-            return []
-        return self._start(resident, message)
+            return unloaded
+        return [*unloaded, *self._start(resident, message)]
 
     def _on_unload(self, message: UnloadModel) -> list[FromWorker]:
         resident = self._residency.models.get(message.model_id)
@@ -259,7 +278,7 @@ class Worker:
             else:
                 if not isinstance(task, Embed):
                     task = _of_tenant(task, message.tenant)
-                resident.backend.add(message.request_id, task)
+                resident.backend.add(message.request_id, task, message.turn)
         except RequestError as error:
             return [error.rejected(message.request_id)]
         except Exception:  # an unforeseen input must cost its own request only
@@ -279,6 +298,23 @@ class Worker:
         self._residency.finish(request_id, now)
         return [Outputs((output,)) for output in spent if output is not None]
 
+    def _make_room(self, model: LocalModel, now: float) -> list[FromWorker]:
+        """Unload idle models if a new one needs their memory. Raises NoRoomError."""
+        if self._memory is None or model.id in self._residency.models:
+            return []
+        evicted = to_evict(
+            model.id,
+            self._memory.needed(model),
+            self._memory.available() - self._residency.loading_bytes,
+            self._residency.models.values(),
+        )
+        answers: list[FromWorker] = []
+        for resident in evicted:
+            logger.info("unloaded %s to make room for %s", resident.model.id, model.id)
+            answers += [Done(request_id) for request_id in resident.unloads]
+            answers += self._unload(resident, now)
+        return [self.heartbeat(now), *answers] if evicted else []
+
     # -- models that end ---------------------------------------------------------------------------
 
     def _on_load_failed(self, resident: Resident, error: Exception, now: float) -> list[FromWorker]:
@@ -295,14 +331,20 @@ class Worker:
         text = f"the model '{resident.model.id}' failed while it ran; its next use loads it again"
         failed = [Rejected(i, ErrorCode.INTERNAL, text) for i in sorted(resident.running)]
         unloaded = [Done(request_id) for request_id in resident.unloads]
-        self._remove(resident, now)
-        return [self.heartbeat(now), *failed, *unloaded]
+        again = self._remove(resident, now)
+        return [self.heartbeat(now), *failed, *unloaded, *again]
 
-    def _remove(self, resident: Resident, now: float) -> None:
+    def _unload(self, resident: Resident, now: float) -> list[FromWorker]:
+        """End a model that nothing runs on in an orderly way, and forget it."""
+        if resident.backend is not None:
+            resident.backend.close()
+        return self._remove(resident, now)
+
+    def _remove(self, resident: Resident, now: float) -> list[FromWorker]:
         """Forget a model. Load it again for the requests that came since it was to be unloaded."""
         del self._residency.models[resident.model.id]
-        for message in resident.after_unload:
-            self._on_submit(message, now)  # waits for the load, so there is no answer yet
+        later = resident.after_unload
+        return [answer for message in later for answer in self._on_submit(message, now)]
 
 
 def _of_tenant(work: Work | Decide, tenant: str) -> Work | Decide:

@@ -1,4 +1,4 @@
-"""GGUF to a model folder, without torch. ``cupola model import`` and the default model use it."""
+"""GGUF or safetensors to a model folder, without torch."""
 
 from __future__ import annotations
 
@@ -8,10 +8,7 @@ import onnx
 from msgspec.structs import replace
 
 from cupola.cache.catalog import ModelVariant
-from cupola.cache.convert.families import read_decoder
-from cupola.cache.convert.formats.gguf_file import GgufFile
 from cupola.cache.convert.formats.weights_file import DATA_FILE, WeightsFile
-from cupola.cache.convert.graph.blocks import DecoderBlocks
 from cupola.cache.convert.graph.decoder_graph import decoder_graph
 from cupola.cache.convert.graph.initializers import Initializers, StoredWeights
 from cupola.cache.convert.model_files import (
@@ -24,18 +21,16 @@ from cupola.cache.convert.quantization.four_bit_weights import FourBitWeights
 from cupola.cache.convert.quantization.integer_weights import IntegerWeights
 from cupola.cache.convert.quantization.rotated_weights import RotatedWeights
 from cupola.cache.convert.quantization.smoothquant import SmoothedWeights
-from cupola.cache.convert.stored_precision import stored_precision
-from cupola.cache.convert.tokenizer.tokenizer_files import TokenizerFiles
+from cupola.cache.convert.sources import Source, open_source
 from cupola.cache.convert.weight_kinds import weight_kinds
 from cupola.cache.convert.weights.decoder_weights import DecoderWeights
-from cupola.cache.convert.weights.gguf_weights import GgufWeights
 from cupola.cache.precision import Precision
 from cupola.cache.progress import Progress, silent
 from cupola.cache.quality import MAX_COMPARED_BYTES, QUALITY_FILE
 
 
 def convert(
-    gguf: Path,
+    path: Path,
     target: Path,
     variant: ModelVariant,
     *,
@@ -44,26 +39,28 @@ def convert(
     progress: Progress = silent,
     max_compared_bytes: int = MAX_COMPARED_BYTES,
 ) -> None:
-    """Writes the model folder ``target``, which must not exist, from the file ``gguf``.
+    """Writes the model folder ``target``, which must not exist.
+
+    ``path``: a GGUF file, or the config.json of a folder with safetensors.
 
     ``inference_model.json`` is written last, when everything else is on the disk. A folder without
-    it is not a model. Peak memory is 1.2 GB for 135 M parameters, beside mapped pages.
+    it is not a model. Peak memory is about the model's size in the new precision and
+    two copies of the logits of a short text, beside mapped pages.
     ``max_compared_bytes``: the size in float32 up to which a rounded model is compared with itself
     in float32. Raises ModelFileError for a file that cannot be converted, OSError for a full disk.
     """
-    source = GgufFile(gguf)
-    family, weights = read_decoder(source)
-    tokenizer = TokenizerFiles(source, weights.shape.vocabulary)
+    source = open_source(path)
+    tokenizer, weights = source.tokenizer, source.weights
     target.mkdir(parents=True)
-    conversion = _Conversion(family.blocks, weights, tokenizer, target, progress)
+    conversion = _Conversion(source, target, progress)
     if precision.is_float:
         conversion.write(weights, precision)
     else:
-        as_stored = precision is Precision.INT4 and stored_precision(source) is precision
+        as_stored = precision is Precision.INT4 and source.coded
         conversion.write_rounded(precision, max_compared_bytes, as_stored=as_stored)
     if tokenizer.chat_template:
         write_bytes(target / "chat_template.jinja", tokenizer.chat_template.encode())
-    config = genai_config(family.genai_type, weights.shape, tokenizer, variant.parameters)
+    config = genai_config(source.family.genai_type, weights.shape, tokenizer, variant.parameters)
     write_json(target / "tokenizer.json", tokenizer.tokenizer_json())
     write_json(target / "tokenizer_config.json", tokenizer.tokenizer_config())
     write_json(target / "genai_config.json", config)
@@ -76,22 +73,15 @@ def convert(
 class _Conversion:
     """The writing of one graph. It may take two passes over the weights."""
 
-    def __init__(
-        self,
-        blocks: DecoderBlocks,
-        weights: GgufWeights,
-        tokenizer: TokenizerFiles,
-        target: Path,
-        progress: Progress,
-    ) -> None:
-        self._blocks = blocks
-        self._weights = weights
-        self._tokenizer_json = tokenizer.tokenizer_json()
+    def __init__(self, source: Source, target: Path, progress: Progress) -> None:
+        self._blocks = source.family.blocks
+        self._weights = source.weights
+        self._tokenizer_json = source.tokenizer.tokenizer_json()
         self._target = target
         self._progress = progress
         self._stored: list[StoredWeights] = []  # of the last graph
         self._done = 0
-        self._total = weights.stored_bytes
+        self._total = source.weights.stored_bytes
 
     def write(self, weights: DecoderWeights, precision: Precision) -> onnx.ModelProto:
         """Writes ``model.onnx`` and its data. ``weights``: those of the file, perhaps changed.
@@ -143,7 +133,14 @@ class _Conversion:
         """The same function with activations of less spread. ``first`` is run to see them."""
         from cupola.cache.convert.quantization.calibration import observe
 
-        inputs = observe(first, self._target, self._weights.shape, self._tokenizer_json)
+        # Smoothing wants the peaks; products of integers are rounded for all that was read.
+        inputs = observe(
+            first,
+            self._target,
+            self._weights.shape,
+            self._tokenizer_json,
+            peaks=precision is not Precision.W8A8,
+        )
         smoothed = SmoothedWeights(self._weights, inputs)
         if precision is Precision.W8A8:
             return IntegerWeights(RotatedWeights(smoothed), inputs)

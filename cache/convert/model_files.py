@@ -14,7 +14,7 @@ from types import MappingProxyType
 from typing import Any
 
 from cupola.cache.catalog import ModelVariant
-from cupola.cache.convert.tokenizer.tokenizer_files import TokenizerFiles
+from cupola.cache.convert.tokenizer.model_tokenizer import ModelTokenizer
 from cupola.cache.convert.weights.decoder_shape import DecoderShape
 
 Json = dict[str, Any]
@@ -36,7 +36,7 @@ def write_bytes(path: Path, content: bytes) -> None:
 def genai_config(
     genai_type: str,
     shape: DecoderShape,
-    tokenizer: TokenizerFiles,
+    tokenizer: ModelTokenizer,
     parameters: Mapping[str, float] = MappingProxyType({}),
 ) -> Json:
     """The content of ``genai_config.json`` as onnxruntime-genai's model builder writes it.

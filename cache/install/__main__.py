@@ -30,10 +30,12 @@ from cupola.cache.install.messages import (
     InstallProgress,
     InstallReport,
     InstallResult,
+    QuantizeJob,
     decode_job,
     encode,
 )
 from cupola.cache.install.pace import Pace
+from cupola.cache.install.quantize import quantize
 from cupola.cache.model_address import AddressError, is_address
 from cupola.cache.store import CachedModel, ModelCache
 
@@ -65,8 +67,10 @@ def _do(job: InstallJob, home: Home) -> CachedModel:
             return install_address(
                 job.model, home, job.alias, report, force=job.force, bits=job.bits
             )
-        [variant, *_] = ModelCache(home).catalog().find(job.model)
+        [variant, *_] = ModelCache(home).variants(job.model)
         return install(variant, home, report, force=job.force)
+    if isinstance(job, QuantizeJob):
+        return quantize(job.model, job.precision, home, report)
     return import_path(Path(job.path), home, job.alias, report, bits=job.bits)
 
 

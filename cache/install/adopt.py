@@ -51,7 +51,7 @@ def describe_folder(folder: Path, name: str | None = None) -> ModelVariant:
     Raises BrokenFileError.
     """
     own = str(_inference_model(folder).get("Name") or "")
-    title = name or _VERSION.sub("", own) or _name_of(folder)
+    title = name or _VERSION.sub("", own) or name_of(folder)
     try:
         variant = described_by_folder(folder, safe(title).lower() or "model")
     except ValueError as error:
@@ -61,7 +61,7 @@ def describe_folder(folder: Path, name: str | None = None) -> ModelVariant:
     return msgspec.structs.replace(variant, display_name=title)
 
 
-def _name_of(folder: Path) -> str:
+def name_of(folder: Path) -> str:
     """The folder's name; of a snapshot in the hub's own cache, the repository's."""
     if folder.parent.name == "snapshots" and folder.parent.parent.name.startswith("models--"):
         return folder.parent.parent.name.rpartition("--")[2]
@@ -73,6 +73,9 @@ def check_folder(built: Path) -> None:
     describe_folder(built, "model")
     if not any(built.glob("*.onnx")):
         raise BrokenFileError("The folder has no ONNX file")
+    from cupola.cache.convert.formats.onnx_check import check_graphs
+
+    check_graphs(built)
     if not (built / "tokenizer.json").is_file():
         raise BrokenFileError(
             "The folder has no tokenizer.json. Add the one of the model that it was made of"

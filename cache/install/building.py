@@ -56,6 +56,11 @@ def room_for(variant: ModelVariant, size: int) -> int:
     return _room(variant, size, _FLOATS_OF_GGUF)
 
 
+def room_for_floats(size: int) -> int:
+    """As ``room_for``, of weights in 16 bits or 32, which become fewer bits or as many."""
+    return round(size * 1.1 + min(2 * size, MAX_COMPARED_BYTES))
+
+
 def _room(variant: ModelVariant, size: float, floats: float) -> int:
     """About how many bytes on the disk it takes to make a model of a file of ``size`` bytes."""
     decoder = variant.task == "chat-completion"

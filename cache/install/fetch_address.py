@@ -19,7 +19,7 @@ import anyio
 import msgspec
 
 from cupola.cache.catalog_settings import read_catalog_settings
-from cupola.cache.errors import DeniedError, ModelFileError, NoSpaceError, UnsupportedError
+from cupola.cache.errors import DeniedError, ModelFileError, NoSpaceError
 from cupola.cache.home import Home
 from cupola.cache.install.exclusive import exclusive
 from cupola.cache.model_address import (
@@ -76,8 +76,10 @@ class Offer(msgspec.Struct, frozen=True):
     def digest(self) -> str:
         """The SHA-256 of the weights; of several files, that of their digests."""
         hashes = [file.sha256 for file in self.files if file.sha256]
-        if self.kind in ("encoder", "whisper") or len(hashes) == 1:
+        if self.kind in ("encoder", "whisper"):
             return self.files[0].sha256
+        if len(hashes) == 1:
+            return hashes[0]
         return hashlib.sha256("".join(hashes).encode()).hexdigest() if hashes else ""
 
     @property
@@ -87,15 +89,11 @@ class Offer(msgspec.Struct, frozen=True):
 
     def check_family(self) -> None:
         """Raises UnsupportedError, before the download, for what could not be converted after."""
-        if self.kind != "gguf" or not self.architecture:
+        if self.kind not in ("gguf", "decoder") or not self.architecture:
             return
-        from cupola.cache.convert.families import FAMILIES
+        from cupola.cache.convert.families import check_name
 
-        if self.architecture not in FAMILIES:
-            raise UnsupportedError(
-                f"{self.address} is of the architecture '{self.architecture}'; "
-                f"these can be converted: {', '.join(sorted(FAMILIES))}"
-            )
+        check_name(str(self.address), self.architecture)
 
 
 def look_up(address: HubAddress | UrlAddress | AzureAddress | StorageAddress) -> Offer:
@@ -124,7 +122,7 @@ async def _look_up_on_hub(address: HubAddress) -> Offer:
         publisher=owner,
         license=repository.license,
         commit=repository.commit,
-        architecture=repository.architecture,
+        architecture=repository.model_type if choice.kind == "decoder" else repository.architecture,
         headers=hub.headers,
         reason=choice.reason,
     )

@@ -63,7 +63,9 @@ def take(found: FoundModel, home: Home) -> None:
         content = msgspec.json.format(msgspec.json.encode({"Name": found.name}), indent=2)
         (found.path / INFERENCE_MODEL).write_bytes(content)
     elif found.way is Way.LINK:
-        place = home.model_folder(safe(found.path.parent.name) or "local", found.name)
+        # Another program has chosen these names.
+        publisher, name = safe(found.path.parent.name), safe(found.name.replace(":", "-"))
+        place = home.models / (publisher or "local") / (name or "model")
         place.parent.mkdir(parents=True, exist_ok=True)
         place.symlink_to(found.path.resolve(), target_is_directory=True)
     ModelCache(home).publish()

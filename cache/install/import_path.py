@@ -6,14 +6,16 @@ from pathlib import Path
 
 from cupola.cache.errors import BrokenFileError, UnsupportedError
 from cupola.cache.home import Home
-from cupola.cache.install.adopt import adopt, describe_folder
+from cupola.cache.install.adopt import adopt, describe_folder, name_of
 from cupola.cache.install.building import need_room, one_of_this_name
 from cupola.cache.install.fetch import sha256_of
-from cupola.cache.install.install import described, import_as, import_gguf
+from cupola.cache.install.install import described, import_as, import_decoder, import_gguf
 from cupola.cache.model_config import GENAI_CONFIG
 from cupola.cache.progress import Progress, silent
-from cupola.cache.remote.hub_files import TASKS, HubFile, choose
+from cupola.cache.remote.hub_files import PICKLES, TASKS, HubFile, choose
 from cupola.cache.store import CachedModel, ModelCache
+
+_ARCHIVES = (b"PK\x03\x04", b"PK\x05\x06", b"\x1f\x8b\x08\x00", b"\x1f\x8b\x08\x08", b"7z\xbc\xaf")
 
 
 def import_path(
@@ -26,15 +28,12 @@ def import_path(
 ) -> CachedModel:
     """Makes a model of ``path``, which stays as it is.
 
-    A folder of onnxruntime-genai's form is taken as it is; one with a GGUF, with what
-    sentence-transformers publishes, or with a Whisper is converted. ``bits``: of
-    the weights of a GGUF; see ``import_gguf``. Raises CacheError, OSError.
+    A folder of onnxruntime-genai's form is taken as it is; one with a GGUF, with the safetensors of
+    a decoder, with what sentence-transformers publishes, or with a Whisper is converted. ``bits``:
+    of the weights of a GGUF or of safetensors; see ``import_gguf``. Raises CacheError, OSError.
     """
     if not path.is_dir():
-        if path.suffix.lower() == ".onnx":
-            raise UnsupportedError(
-                f"{path.name} alone is no model. Give the folder with its {GENAI_CONFIG}"
-            )
+        _refuse_kind(path)
         return import_gguf(path, home, alias, progress, bits=bits)
     if (path / GENAI_CONFIG).exists():
         return _import_folder(path, home, alias, progress)
@@ -45,12 +44,37 @@ def import_path(
     if choice.kind in TASKS:
         variant = described(alias or path.name, task=TASKS[choice.kind])
         return import_as(chosen, variant, sha256_of(chosen, progress), home, progress)
+    if choice.kind == "decoder":
+        variant = described(alias or name_of(path))
+        return import_decoder(chosen, variant, home, progress, bits=bits)
     if chosen.name == GENAI_CONFIG:
         return _import_folder(chosen.parent, home, alias, progress)
     ggufs = [each.name for each in files if each.suffix == ".gguf"]
     if len(ggufs) > 1 and "-of-" not in chosen.name:
         raise UnsupportedError(f"{path} has several GGUF files. Name one: {', '.join(ggufs)}")
     return import_gguf(chosen, home, alias, progress, bits=bits)
+
+
+def _refuse_kind(file: Path) -> None:
+    """Raises UnsupportedError for files that are no GGUF, before much of them is read."""
+    ending = file.suffix.lower()
+    with file.open("rb") as opened:
+        begin = opened.read(4)
+    if ending == ".onnx":
+        raise UnsupportedError(
+            f"{file.name} alone is no model. Give the folder with its {GENAI_CONFIG}"
+        )
+    if ending == ".safetensors":
+        raise UnsupportedError(
+            f"{file.name} alone is no model. Give the folder with its config.json"
+        )
+    if ending in PICKLES or begin[:1] == b"\x80":
+        raise UnsupportedError(
+            f"{file.name} is a pickle, which can run code and is never opened. Take the model's "
+            "GGUF or safetensors"
+        )
+    if begin in _ARCHIVES:
+        raise UnsupportedError(f"{file.name} is an archive. Unpack it, and give what is in it")
 
 
 def _import_folder(folder: Path, home: Home, alias: str | None, progress: Progress) -> CachedModel:

@@ -5,6 +5,7 @@ The heavy libraries (onnx, gguf, numpy) are imported only when a model is really
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import msgspec
@@ -25,6 +26,7 @@ from cupola.cache.install.building import (
     need_room,
     one_of_this_name,
     room_for,
+    room_for_floats,
     room_of_model,
 )
 from cupola.cache.install.fetch import fetch, sha256_of
@@ -122,10 +124,13 @@ def import_as(
     home: Home,
     progress: Progress = silent,
     note: SourceNote | None = None,
+    *,
+    room: int | None = None,
 ) -> CachedModel:
     """Makes ``variant`` of the file ``path``. Its version is the next one that is free.
 
-    ``note``: where the file came from. Raises CacheError, OSError.
+    ``note``: where the file came from. ``room``: bytes on the disk that it takes, where the file
+    does not say it. Raises CacheError, OSError.
     """
     with one_of_this_name(variant, home, progress) as shared:
         same_name = [
@@ -138,10 +143,43 @@ def import_as(
                 return model
         newest = max((model.variant.version for model in same_name), default=0)
         variant = msgspec.structs.replace(variant, id=f"{variant.name}:{newest + 1}")
-        need_room(home, room_for(variant, path.stat().st_size))
+        need_room(home, room_for(variant, path.stat().st_size) if room is None else room)
         with staging(home) as folder:
             convert_into_place(path, folder, variant, digest, home, shared, note)
     return ModelCache(home).find(variant.id)
+
+
+def import_decoder(
+    config: Path,
+    variant: ModelVariant,
+    home: Home,
+    progress: Progress = silent,
+    *,
+    digest: str = "",
+    bits: int | None = None,
+    note: SourceNote | None = None,
+) -> CachedModel:
+    """Makes a model of the safetensors beside ``config``, a config.json, which stay as they are.
+
+    ``digest``: of all weights, if it is known. ``bits``: of most weights; None: 8. Raises
+    CacheError, OSError.
+    """
+    from cupola.cache.convert.sources import open_folder, weight_files
+
+    files = weight_files(config.parent)
+    open_folder(config.parent)  # what cannot be converted is found before gigabytes are read
+    if not digest:
+        digests = [sha256_of(file, progress) for file in files]
+        digest = hashlib.sha256("".join(digests).encode()).hexdigest()
+    variant = with_precision(variant, _PRECISIONS[bits or 8])
+    room = room_for_floats(sum(file.stat().st_size for file in files))
+    return import_as(config, variant, digest, home, progress, note, room=room)
+
+
+def with_precision(variant: ModelVariant, precision: Precision) -> ModelVariant:
+    """The variant of the same model whose weights have another precision."""
+    name = f"{variant.alias}-{_KINDS[precision]}-cpu:1"
+    return msgspec.structs.replace(variant, id=name, precision=precision)
 
 
 def described(
@@ -162,7 +200,7 @@ def described(
 def describe(path: Path, alias: str | None, bits: int | None = None) -> ModelVariant:
     """What the file says about itself. Raises ModelFileError when it is no GGUF."""
     from cupola.cache.convert.formats.gguf_file import GgufFile
-    from cupola.cache.convert.stored_precision import stored_precision
+    from cupola.cache.convert.sources import stored_precision
 
     gguf = GgufFile(path)
     precision = _PRECISIONS[bits] if bits else stored_precision(gguf)

@@ -11,12 +11,17 @@ from cupola.cache.catalog import HubSource, ModelVariant, UnknownModelError
 from cupola.cache.errors import NotCachedError
 from cupola.cache.home import Home
 from cupola.cache.install.adopt import adopt, describe_folder
-from cupola.cache.install.building import convert_into_place, one_of_this_name, room_for
+from cupola.cache.install.building import (
+    convert_into_place,
+    one_of_this_name,
+    room_for,
+    room_for_floats,
+)
 from cupola.cache.install.exclusive import exclusive
 from cupola.cache.install.fetch import sha256_of
 from cupola.cache.install.fetch_address import Offer, fetched, look_up, remove_old
 from cupola.cache.install.fetch_package import fetched_package
-from cupola.cache.install.install import describe, described, import_as, install
+from cupola.cache.install.install import describe, described, import_as, import_decoder, install
 from cupola.cache.model_address import Address, HubAddress, PipAddress, parse_address
 from cupola.cache.progress import Progress, silent
 from cupola.cache.remote.hub_files import TASKS
@@ -74,7 +79,13 @@ def _load_and_make(
         license=offer.license,
         task=TASKS.get(offer.kind, "chat-completion"),
     )
-    room = offer.size if offer.kind == "genai" else room_for(variant, offer.size)
+    match offer.kind:
+        case "genai":
+            room = offer.size
+        case "decoder":
+            room = room_for_floats(offer.size)
+        case _:
+            room = room_for(variant, offer.size)
     with fetched(offer, home, progress, room) as folder:
         return _make(offer, folder, variant, alias, bits, home, progress)
 
@@ -100,6 +111,10 @@ def _make(
         )
         with one_of_this_name(found, home, progress):
             return adopt(folder, found, home, offer.note)
+    if offer.kind == "decoder":
+        return import_decoder(
+            first, variant, home, progress, digest=offer.digest, bits=bits, note=offer.note
+        )
     digest = offer.digest or sha256_of(first, progress)
     if offer.kind in TASKS:
         with one_of_this_name(variant, home, progress) as shared, staging(home) as work:

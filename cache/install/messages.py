@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from cupola.cache.errors import CacheErrorCode
+from cupola.cache.precision import Precision
 
 # -- jobs: the argument of the process -------------------------------------------------------------
 
@@ -28,7 +29,15 @@ class ImportJob(msgspec.Struct, frozen=True, tag="import"):
     bits: int | None = None  # of most weights; None: what the file has
 
 
-InstallJob = DownloadJob | ImportJob
+class QuantizeJob(msgspec.Struct, frozen=True, tag="quantize"):
+    """Make a variant of a model that is on the disk. ``home``: the data folder."""
+
+    home: str
+    model: str  # id, name or alias
+    precision: Precision
+
+
+InstallJob = DownloadJob | ImportJob | QuantizeJob
 
 # -- reports: the lines of its standard output -----------------------------------------------------
 

@@ -41,6 +41,7 @@ class Repository(msgspec.Struct, frozen=True):
     license: str = ""
     architecture: str = ""  # of its GGUF files, as far as the hub has read them
     files: tuple[HubFile, ...] = ()
+    model_type: str = ""  # of its config.json
 
 
 class Found(msgspec.Struct, frozen=True):
@@ -60,10 +61,15 @@ class _Gguf(msgspec.Struct):
     architecture: str = ""
 
 
+class _Config(msgspec.Struct):
+    model_type: str = ""
+
+
 class _Info(msgspec.Struct):
     sha: str
     tags: tuple[str, ...] = ()
     gguf: _Gguf | None = None
+    config: _Config | None = None
 
 
 class _Lfs(msgspec.Struct):
@@ -110,10 +116,9 @@ class Hub:
             for entry in entries
             if entry.type == "file" and entry.path.isprintable()
         )
-        architecture = info.gguf.architecture if info.gguf else ""
-        if not architecture.isprintable():
-            architecture = ""
-        return Repository(name, info.sha, _license(info.tags), architecture, files)
+        architecture = _printable(info.gguf.architecture if info.gguf else "")
+        model_type = _printable(info.config.model_type if info.config else "")
+        return Repository(name, info.sha, _license(info.tags), architecture, files, model_type)
 
     async def search(self, words: str, limit: int = 20) -> list[Found]:
         """Repositories with GGUF or ONNX files whose names have the words, most loaded first."""
@@ -219,6 +224,10 @@ def _hub_file(entry: _Entry) -> HubFile:
     if entry.lfs is not None:
         return HubFile(entry.path, entry.lfs.size, sha256=entry.lfs.oid)
     return HubFile(entry.path, entry.size, git_sha1=entry.oid)
+
+
+def _printable(text: str) -> str:
+    return text if text.isprintable() else ""
 
 
 def _license(tags: Sequence[str]) -> str:

@@ -29,7 +29,14 @@ _SENTENCES = (
     "config.json", "modules.json", "sentence_bert_config.json", "1_Pooling/config.json",
     "tokenizer.json", "tokenizer_config.json",
 )  # fmt: skip
-_PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
+# What a decoder's folder has beside config.json and its safetensors.
+_BESIDE_A_DECODER = (
+    "model.safetensors.index.json", "tokenizer.json", "tokenizer_config.json",
+    "generation_config.json", "chat_template.jinja",
+)  # fmt: skip
+_WEIGHTS = re.compile(r"model(?:-\d{5}-of-\d{5})?\.safetensors")
+_ADAPTER = "adapter_config.json"
+PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 _OF_A_FOLDER = (".json", ".jinja", ".txt", ".model", ".onnx", ".data")
 _CPU = ("cpu",)
 _OTHER_DEVICES = ("cuda", "gpu", "dml", "directml", "npu", "qnn", "webgpu", "trtrtx", "openvino")
@@ -37,7 +44,7 @@ _OTHER_DEVICES = ("cuda", "gpu", "dml", "directml", "npu", "qnn", "webgpu", "trt
 _WHISPER = ("config.json", "generation_config.json", "tokenizer.json")
 _VOCABULARIES = {"vocabulary.txt", "vocabulary.json"}  # beside the weights of CTranslate2
 
-Kind = Literal["gguf", "genai", "encoder", "whisper"]
+Kind = Literal["gguf", "genai", "encoder", "decoder", "whisper"]
 # What converted models of some kinds do, by the catalog's name for it.
 TASKS: Mapping[Kind, str] = {"encoder": "embeddings", "whisper": "automatic-speech-recognition"}
 
@@ -76,7 +83,7 @@ def choose(files: Sequence[HubFile], part: str = "") -> Choice:
 
     Raises NotFoundError, which lists what there is, and UnsupportedError.
     """
-    choices = [*_genai_folders(files), *_ggufs(files), *_encoders(files), *_whispers(files)]
+    choices = [*_genai_folders(files), *_ggufs(files), *_safetensors(files)]
     if not choices:
         raise UnsupportedError(_nothing(files))
     if part:
@@ -141,6 +148,11 @@ def _ggufs(files: Iterable[HubFile]) -> list[Choice]:
     ]
 
 
+def _safetensors(files: Sequence[HubFile]) -> list[Choice]:
+    """What the configurations beside the weights say that it is."""
+    return _encoders(files) or _whispers(files) or _decoders(files)
+
+
 def _encoders(files: Iterable[HubFile]) -> list[Choice]:
     """Sentence transformers: safetensors with what their makers publish beside them."""
     by_path = {file.path: file for file in files}
@@ -149,6 +161,18 @@ def _encoders(files: Iterable[HubFile]) -> list[Choice]:
         return []
     beside = tuple(by_path[name] for name in _SENTENCES if name in by_path)
     return [Choice("encoder", (weights, *beside), "model.safetensors")]
+
+
+def _decoders(files: Iterable[HubFile]) -> list[Choice]:
+    """Decoders: safetensors with the configuration of transformers beside them."""
+    by_path = {file.path: file for file in files}
+    weights = [file for file in by_path.values() if _WEIGHTS.fullmatch(file.path)]
+    if not weights or "config.json" not in by_path or "modules.json" in by_path:
+        return []
+    if "model.safetensors.index.json" not in by_path:
+        weights = [file for file in weights if file.path == "model.safetensors"]
+    beside = (by_path[name] for name in _BESIDE_A_DECODER if name in by_path)
+    return [Choice("decoder", (by_path["config.json"], *weights, *beside), "safetensors")]
 
 
 def _whispers(files: Iterable[HubFile]) -> list[Choice]:
@@ -190,12 +214,17 @@ def _preference(choice: Choice) -> tuple[int, int, int, str]:
 def _nothing(files: Sequence[HubFile]) -> str:
     """Why nothing of a repository can be used, and what can."""
     paths = [file.path.lower() for file in files]
+    if _ADAPTER in paths:
+        return (
+            "It is a LoRA, which is no model by itself. Merge it into its base model, or look for "
+            "a GGUF in which that was done: cupola model search NAME"
+        )
     if any(path.endswith(".safetensors") for path in paths):
         return (
-            "The repository has its weights as safetensors of a kind that cannot be converted yet. "
-            "Look for its GGUF: cupola model search NAME"
+            "The weights are safetensors of a kind that cannot be converted: beside a decoder's "
+            "lies config.json. Look for its GGUF: cupola model search NAME"
         )
-    if any(path.endswith(_PICKLES) for path in paths):
+    if any(path.endswith(PICKLES) for path in paths):
         return (
             "The repository has its weights as pickle files, which can run code and are never "
             "opened. Look for a GGUF or ONNX of the model: cupola model search NAME"

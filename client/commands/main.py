@@ -20,13 +20,14 @@ from cupola.client import home
 from cupola.client.commands import run_command
 from cupola.client.commands.decisions.calibrate_command import calibrate
 from cupola.client.commands.decisions.decide_command import decide
-from cupola.client.commands.measure import bench_command
+from cupola.client.commands.measure import bench_command, simulate_command, tune_command
 from cupola.client.commands.models import (
     cache_command,
     cache_upkeep_command,
     model_command,
     model_list_command,
     model_load_command,
+    quantize_command,
 )
 from cupola.client.commands.service import (
     config_command,
@@ -36,6 +37,7 @@ from cupola.client.commands.service import (
     service_command,
     service_unit_command,
     status_command,
+    top_command,
 )
 from cupola.client.commands.service.serve_command import serve
 from cupola.client.commands.service.setting_flags import SettingCommand
@@ -60,8 +62,11 @@ _COMMANDS: Commands = {
     "complete": run_command.complete,
     "decide": decide,
     "bench": bench_command.bench,
+    "simulate": simulate_command.simulate,
+    "tune": tune_command.tune,
     "transcribe": status_command.transcribe,
     "status": status_command.status,
+    "top": top_command.top,
     "report": status_command.report,
     "zip-logs": status_command.zip_logs,
 }
@@ -77,6 +82,7 @@ _GROUPS: dict[str, tuple[str, Commands]] = {
             "list": model_load_command.ps,
             "logs": log_command.logs,
             "diag": log_command.logs,
+            "log-level": log_command.level,
             "set": service_command.change,
             "install": service_unit_command.install,
             "uninstall": service_unit_command.uninstall,
@@ -101,6 +107,7 @@ _GROUPS: dict[str, tuple[str, Commands]] = {
             "show": model_command.info,
             "download": model_command.download,
             "import": model_command.import_file,
+            "quantize": quantize_command.quantize,
             "search": model_list_command.search,
             "load": model_load_command.load,
             "unload": model_load_command.unload,

@@ -29,6 +29,7 @@ def in_words(figures: Quality | None) -> dict[str, str]:
     if figures.size_bytes is not None:
         words["Weights"] = f"{figures.size_bytes / 1e6:.0f} MB"
     words["Bits a weight"] = _bits(figures.weights)
+    words["Warning"] = figures.warning
     return {title: text for title, text in words.items() if text}
 
 

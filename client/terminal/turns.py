@@ -30,3 +30,16 @@ def shown(total: int) -> Iterator[Callable[[str], None]]:
 
         yield show
         bar.update(task, completed=total, description="")
+
+
+@contextmanager
+def share_shown() -> Iterator[Callable[[str, float], None]]:
+    """A bar on a terminal for something that hears a text and the share that is done."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (BarColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task("", total=1.0)
+        yield lambda text, share: bar.update(task, description=text, completed=min(1.0, share))
+        bar.update(task, completed=1.0, description="")

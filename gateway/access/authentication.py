@@ -18,6 +18,7 @@ from cupola.gateway.access.key_ring import KeyRing
 from cupola.gateway.access.rate_limits import RateLimits
 from cupola.gateway.http.body_reader import refuse
 from cupola.gateway.http.errors import ApiError
+from cupola.gateway.http.served import served
 
 OPEN = frozenset({"/health", "/ready"})  # for probes; what they tell the unknown is one word
 READING = frozenset({"GET", "HEAD", "OPTIONS"})  # not counted by rate limits
@@ -54,6 +55,8 @@ class Authentication:
             note_client(Client(known=False))
             return await self._app(scope, receive, send)
         note_client(self._client(key, given, scope))
+        if key is not None and (about := served()) is not None:
+            about.client = key.name
         if key is None or scope["method"] in READING:
             return await self._app(scope, receive, send)
         await self._limited(key, scope, receive, send)

@@ -7,6 +7,7 @@ from contextlib import aclosing
 from starlette.requests import Request
 
 from cupola.gateway.access.client import current_client
+from cupola.gateway.access.turns import current_turn
 from cupola.gateway.core.encoding import encoded
 from cupola.gateway.core.scheduler_client import SchedulerClient
 from cupola.gateway.http.disconnect import cancelled_on_disconnect
@@ -29,9 +30,11 @@ async def ask(
     """
     work = encoded(task)
     outputs: list[Output] = []
+    tenant, turn = current_client().tenant, current_turn()
+    answers = client.generate(model, work, ttl, tenant=tenant, turn=turn)
     async with (
         cancelled_on_disconnect(request.receive),
-        aclosing(client.generate(model, work, ttl, tenant=current_client().tenant)) as batches,
+        aclosing(answers) as batches,
     ):
         async for batch in batches:
             outputs += batch

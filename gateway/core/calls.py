@@ -88,9 +88,9 @@ class Calls:
             case Outputs(outputs):
                 for output in outputs:
                     self._on_output(output)
-            case Rejected(request_id, code, text, param):
+            case Rejected(request_id, code, text, param, retry_after):
                 if call := self._open.pop(request_id, None):
-                    call.deliver(RequestFailed(code, text, param))
+                    call.deliver(RequestFailed(code, text, param, retry_after))
             case Done(request_id):
                 if call := self._open.pop(request_id, None):
                     call.deliver(_last_reply(call, message))

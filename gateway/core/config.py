@@ -22,7 +22,6 @@ class GatewayConfig:
     model: str  # the default model's name, for the front page
     max_body_bytes: int
     grace_seconds: float
-    log_level: str
     host: str
     port: int
     supervisor_pid: int
@@ -41,6 +40,7 @@ class GatewayConfig:
     gateways: int = 1  # processes that share the port
     certificate: str = ""  # PEM file for TLS; empty: no TLS
     private_key: str = ""  # PEM file
+    otlp_endpoint: str = ""  # of an OpenTelemetry collector; empty: none is told
 
     @property
     def models_path(self) -> str:

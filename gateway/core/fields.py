@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, WrapValidator
 from pydantic_core import PydanticCustomError
 
+from cupola.gateway.access.turns import LEAST_URGENT, LONGEST_TIMEOUT, MOST_URGENT
 from cupola.gateway.http.validation import invalid
 
 
@@ -65,6 +66,8 @@ def check_ttl(ttl: float) -> float:
 
 
 Ttl = Annotated[float, AfterValidator(check_ttl)]
+Priority = Annotated[int, Field(ge=MOST_URGENT, le=LEAST_URGENT)]
+Timeout = Annotated[float, Field(gt=0, le=LONGEST_TIMEOUT)]
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|s|m|h))+")

@@ -84,4 +84,6 @@ class GenerationRequest:
     cache_salt: str = ""
     ttl: float | None = None  # seconds that the model stays loaded; -1: for ever; None: default
     provider: ExecutionProvider | None = None  # None: the best that there is
+    priority: int | None = None  # a lower number is more urgent; None: as the headers say
+    timeout: float | None = None  # seconds to wait for the beginning; None: as the headers say
     names: Mapping[str, str] = field(default_factory=dict)  # see ``param_names``: for errors only

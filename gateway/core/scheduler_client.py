@@ -22,6 +22,7 @@ from cupola.gateway.core.calls import Calls, Reply, new_request_id
 from cupola.gateway.core.counting import counted_below
 from cupola.gateway.core.mailbox import Mailbox
 from cupola.gateway.http.errors import RequestFailed
+from cupola.gateway.http.served import Finished, Served, served
 from cupola.scheduler.protocol.endpoint import Endpoint
 from cupola.scheduler.protocol.messages import (
     ErrorCode,
@@ -33,6 +34,7 @@ from cupola.scheduler.protocol.messages import (
     Query,
     Status,
     Submit,
+    Turn,
     UnloadModel,
     decode_to_gateway,
     encode,
@@ -60,6 +62,7 @@ class SchedulerClient:
         self._queries = 0  # how many were sent
         self._asking: dict[int, asyncio.Future[Status]] = {}  # by the query's number
         self._ended = Counter[Outcome]()  # requests that the scheduler is to count
+        self._http = Counter[int]()  # answers that it is to count, by status
 
     @classmethod
     @asynccontextmanager
@@ -85,6 +88,11 @@ class SchedulerClient:
         """
         return self._calls.status
 
+    @property
+    def chooses(self) -> bool:
+        """Whether there are several workers among which the scheduler chooses."""
+        return self.status is not None and len(self.status.workers) > 1
+
     async def status_now(self, patience: float = PATIENCE) -> Status | None:
         """The Status after all that was sent until now; None: the scheduler does not answer."""
         number = self._ask()
@@ -100,21 +108,36 @@ class SchedulerClient:
         """Have a request counted that has ended here and never came to the scheduler."""
         self._ended[outcome] += 1
 
+    def count_answer(self, request: Finished) -> None:
+        """Have an HTTP answer counted."""
+        self._http[request.status] += 1
+
     async def serving(self) -> None:
         """Wait until the scheduler has had a worker."""
         await self._serving.wait()
 
     async def generate(
-        self, model: LocalModel, work: msgspec.Raw, ttl: float | None = None, *, tenant: str
+        self,
+        model: LocalModel,
+        work: msgspec.Raw,
+        ttl: float | None = None,
+        *,
+        tenant: str,
+        turn: Turn,
+        beginnings: tuple[bytes, ...] = (),
     ) -> AsyncGenerator[list[Output]]:
         """The outputs of ``work``, an encoded Task. A batch holds those that came together.
 
-        An empty batch means that nothing came for IDLE seconds. ``ttl`` and ``tenant`` are those of
-        Submit. Raises RequestFailed. Whoever stops reading before the end must close the generator
-        (``contextlib.aclosing``), which aborts the request.
+        An empty batch means that nothing came for IDLE seconds. ``ttl`` and what follows are those
+        of Submit. Raises RequestFailed. Whoever stops reading before the end
+        must close the generator (``contextlib.aclosing``), which aborts the request.
         """
         counted_below()
-        message = Submit(new_request_id(), model, work, ttl, tenant)
+        about = served()
+        if about is not None:
+            about.model = model.id
+            about.submitted = about.submitted or time.perf_counter()
+        message = Submit(new_request_id(), model, work, ttl, tenant, turn, beginnings)
         replies: Mailbox[Reply] = Mailbox()
         call = self._calls.open(message, replies.put, time.monotonic())
         try:
@@ -122,6 +145,8 @@ class SchedulerClient:
             while True:
                 batch = await replies.take(IDLE)
                 outputs = [reply for reply in batch if isinstance(reply, Output)]
+                if about is not None:
+                    _note(about, outputs)
                 last = batch[-1] if batch else None
                 if isinstance(last, RequestFailed):
                     if outputs:
@@ -204,7 +229,8 @@ class SchedulerClient:
         """Send a query. Returns its number."""
         self._queries += 1
         ended, self._ended = dict(self._ended), Counter()
-        self._send([Query(self._queries, ended)])
+        http, self._http = dict(self._http), Counter()
+        self._send([Query(self._queries, ended, http)])
         return self._queries
 
     def _send(self, messages: Iterable[FromGateway]) -> None:
@@ -216,3 +242,18 @@ class SchedulerClient:
             sent = cast("asyncio.Future[Any]", self._socket.send(encode(message), zmq.NOBLOCK))
             if error := sent.exception():
                 logger.warning("could not send %s: %s", type(message).__name__, error)
+
+
+def _note(about: Served, outputs: Iterable[Output]) -> None:
+    """For the log: when the first output came, and the tokens. Several prompts are added up."""
+    for output in outputs:
+        if not about.first_output and output.progress is None:
+            about.first_output = time.perf_counter()
+        if output.usage is not None:
+            about.prompt_tokens += output.usage.prompt_tokens
+            about.cached_tokens += output.usage.cached_tokens
+            about.completion_tokens += output.usage.completion_tokens
+            about.last_output = time.perf_counter()
+        if output.last and output.timings is not None:
+            about.prompt_seconds = output.timings.prompt_seconds
+            about.generation_seconds = output.timings.generation_seconds

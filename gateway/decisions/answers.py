@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Literal
 
 import msgspec
 
 from cupola.gateway.core.distribution import Distribution
-from cupola.gateway.decisions.body import Choice, Predicate, Score
+from cupola.gateway.decisions.body import ChoiceQuestion, Predicate, Score
 from cupola.gateway.generation.decider import Decided
 from cupola.scheduler.protocol.messages import Usage
 
 
-class PredicateAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    type: Literal["predicate"] = "predicate"
+class PredicateAnswer(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="predicate"):
     name: str | None
     probability: float
     option_mass: float
@@ -25,8 +23,7 @@ class ValueProbability(msgspec.Struct, frozen=True):
     probability: float
 
 
-class ChoiceAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    type: Literal["choice"] = "choice"
+class ChoiceAnswer(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="choice"):
     name: str | None
     choice: str | bool
     confidence: float
@@ -40,8 +37,7 @@ class LevelProbability(msgspec.Struct, frozen=True):
     probability: float
 
 
-class ScoreAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    type: Literal["score"] = "score"
+class ScoreAnswer(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="score"):
     name: str | None
     score: float
     confidence: float
@@ -84,18 +80,20 @@ class DecisionAnswer(msgspec.Struct, frozen=True):
     temperature: float
 
 
-def answer_of(questions: Iterable[Predicate | Choice | Score], decided: Decided) -> DecisionAnswer:
+def answer_of(
+    questions: Iterable[Predicate | ChoiceQuestion | Score], decided: Decided
+) -> DecisionAnswer:
     answers = [_answer(*pair) for pair in zip(questions, decided.found, strict=True)]
     usage = DecisionUsage.of(decided.usage)
     return DecisionAnswer(answers, decided.model, usage, decided.temperature)
 
 
-def _answer(question: Predicate | Choice | Score, found: Distribution) -> Answer:
+def _answer(question: Predicate | ChoiceQuestion | Score, found: Distribution) -> Answer:
     each = found.probabilities
     match question:
         case Predicate():
             return PredicateAnswer(name=question.name, probability=each[0], option_mass=found.mass)
-        case Choice():
+        case ChoiceQuestion():
             values = [candidate.value for candidate in question.choices]
             return ChoiceAnswer(
                 name=question.name,

@@ -109,14 +109,14 @@ class Candidate(Body):
         return self.value
 
 
-class Choice(Body):
+class ChoiceQuestion(Body):
     type: Literal["choice"]
     instructions: Asked
     choices: Annotated[list[Candidate], Field(min_length=2, max_length=MOST_OPTIONS)]
     name: str | None = None
 
     @model_validator(mode="after")
-    def _unique(self) -> Choice:
+    def _unique(self) -> ChoiceQuestion:
         if len({(type(each.value), each.value) for each in self.choices}) < len(self.choices):
             raise invalid("The choices of a question must differ", "choices")
         return self
@@ -161,7 +161,7 @@ def _question_kind(question: Any) -> str:
 
 AnyQuestion = Annotated[
     Annotated[Predicate, Tag("<predicate>")]
-    | Annotated[Choice, Tag("<choice>")]
+    | Annotated[ChoiceQuestion, Tag("<choice>")]
     | Annotated[Score, Tag("<score>")],
     Discriminator(
         _question_kind,

@@ -6,8 +6,6 @@ well.
 
 from __future__ import annotations
 
-from typing import Literal
-
 import msgspec
 
 from cupola.gateway.core.distribution import Distribution
@@ -15,15 +13,13 @@ from cupola.gateway.decisions.systemone_body import Levels, NamedChoice, NamedQu
 from cupola.gateway.generation.decider import Decided
 
 
-class NoulAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    type: Literal["noul"] = "noul"
+class NoulAnswer(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="noul"):
     noul: float
     temperature: float
     option_mass: float
 
 
-class NamedChoiceAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    type: Literal["choice"] = "choice"
+class NamedChoiceAnswer(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="choice"):
     choice: str
     confidence: float
     probabilities: dict[str, float]
@@ -31,10 +27,9 @@ class NamedChoiceAnswer(msgspec.Struct, frozen=True, kw_only=True):
     option_mass: float
 
 
-class LevelsAnswer(msgspec.Struct, frozen=True, kw_only=True):
+class LevelsAnswer(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="score"):
     """Levels are numbered from 0."""
 
-    type: Literal["score"] = "score"
     score: float
     confidence: float
     probabilities: dict[str, float]

@@ -7,6 +7,8 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
 from cupola.gateway.access.client import current_client
+from cupola.gateway.access.turns import current_turn
+from cupola.gateway.core.beginnings import beginnings
 from cupola.gateway.core.encoding import encoded
 from cupola.gateway.core.events import Event
 from cupola.gateway.core.param_names import with_param_names
@@ -48,7 +50,11 @@ class Generator:
         with with_param_names(request.names):
             prepared = prepare(request, answer_format, new_call_id)
             work = encoded(prepared.work)
-        outputs = self._client.generate(model, work, request.ttl, tenant=current_client().tenant)
+        tenant, turn = current_client().tenant, current_turn(request.priority, request.timeout)
+        known = beginnings(model, tenant, prepared.work) if self._client.chooses else ()
+        outputs = self._client.generate(
+            model, work, request.ttl, tenant=tenant, turn=turn, beginnings=known
+        )
         return Generation(model.id, _events(outputs, prepared))
 
 

@@ -17,6 +17,7 @@ from cupola.scheduler.protocol.messages import ErrorCode
 
 BAD_REQUEST = "invalid_request_error"
 SERVER_ERROR = "server_error"
+RATE_LIMIT = "rate_limit_error"
 RETRY_SOON = {"retry-after": "1"}
 NO_RETRY = {"x-should-retry": "false"}  # else OpenAI's clients repeat a 5xx
 
@@ -24,13 +25,17 @@ NO_RETRY = {"x-should-retry": "false"}  # else OpenAI's clients repeat a 5xx
 class RequestFailed(Exception):
     """The scheduler or a worker could not serve a request.
 
-    ``param``: the part that is to blame, see ``param_names``. Empty: none.
+    ``param``: the part that is to blame, see ``param_names``. Empty: none. ``retry_after``: seconds
+    after which it may well work; 0: not known.
     """
 
-    def __init__(self, code: ErrorCode, message: str, param: str = "") -> None:
+    def __init__(
+        self, code: ErrorCode, message: str, param: str = "", retry_after: int = 0
+    ) -> None:
         self.code = code
         self.message = message
         self.param = param
+        self.retry_after = retry_after
         super().__init__(f"{code}: {message}")
 
 
@@ -72,6 +77,8 @@ TABLE: Mapping[ErrorCode, Shape] = {
     ErrorCode.CONTEXT_LENGTH_EXCEEDED: Shape(400, BAD_REQUEST, "context_length_exceeded", "prompt"),
     ErrorCode.MODEL_NOT_FOUND: Shape(404, BAD_REQUEST, "model_not_found", "model"),
     ErrorCode.MODEL_LOAD_FAILED: Shape(500, SERVER_ERROR, "model_load_failed", "model", NO_RETRY),
+    ErrorCode.NO_MEMORY: Shape(503, SERVER_ERROR, "insufficient_memory", "model", NO_RETRY),
+    ErrorCode.CLIENT_LIMIT: Shape(429, RATE_LIMIT, "rate_limit_exceeded", None, RETRY_SOON),
     ErrorCode.QUEUE_FULL: Shape(503, SERVER_ERROR, "server_overloaded", None, RETRY_SOON),
     ErrorCode.QUEUE_TIMEOUT: Shape(503, SERVER_ERROR, "queue_timeout", None, RETRY_SOON),
     ErrorCode.NO_WORKER: Shape(503, SERVER_ERROR, "no_worker", None, NO_RETRY),
@@ -86,13 +93,16 @@ TABLE: Mapping[ErrorCode, Shape] = {
 def from_failure(failed: RequestFailed) -> ApiError:
     shape = TABLE[failed.code]
     message = failed.message[:1].upper() + failed.message[1:]
+    headers = dict(shape.headers or {})
+    if failed.retry_after:
+        headers["retry-after"] = str(failed.retry_after)
     return ApiError(
         shape.status,
         shape.code,
         message,
         kind=shape.kind,
         param=failed.param or shape.param,
-        headers=shape.headers,
+        headers=headers,
     )
 
 

@@ -17,7 +17,7 @@ HARMLESS = frozenset(
     "reasoning_format return_tokens response_fields n_cache_reuse speculative.n_max "
     "speculative.n_min speculative.p_min n_ctx num_ctx n_threads n_batch verbose "
     # vLLM, SGLang, TGI
-    "priority request_id spaces_between_special_tokens guided_decoding_backend details "
+    "request_id spaces_between_special_tokens guided_decoding_backend details "
     "kv_transfer_params mm_processor_kwargs separate_reasoning stream_reasoning "
     "decoder_input_details truncate_sequence_length vllm_xargs "
     # OpenRouter, Groq, LiteLLM, LM Studio, text-generation-webui

@@ -11,7 +11,7 @@ import re
 import socket
 import time
 import uuid
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Sequence
 from fnmatch import fnmatchcase
 
 from starlette.datastructures import Headers
@@ -21,6 +21,7 @@ from cupola.cache.system.local_url import is_local, is_loopback
 from cupola.gateway.http.cors import Origins
 from cupola.gateway.http.error_formats import error_response, note_request_id
 from cupola.gateway.http.errors import ApiError, internal_error
+from cupola.gateway.http.served import Finished, begin_serving
 
 access = logging.getLogger("cupola.gateway.access")
 logger = logging.getLogger(__name__)
@@ -32,19 +33,22 @@ PROTECTING = (
     (b"x-frame-options", b"DENY"),
     (b"referrer-policy", b"no-referrer"),
 )
+FIELDS = "fields"  # attribute of a log record: what a structured log has of it
 CLIENT_CLOSED_REQUEST = 499  # nginx's number for the log: the client left before an answer
 KEPT = ("x-client-request-id", "traceparent")  # a client's own ids, sent back as they came
 _CLIENT_ID = re.compile(r"[\x21-\x7e]{1,512}")
 
 
 class RequestLog:
-    """Logs method, path (no query, no body, no header), status and time of every request.
+    """Logs method, path (no query, no body, no header), status, time and tokens of every request.
 
     It gives every response an id, and answers with 500 where an exception reaches it.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, tell: Sequence[Callable[[Finished], None]]) -> None:
+        """``tell``: who is told of each answer."""
         self._app = app
+        self._tell = tell
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -57,6 +61,7 @@ class RequestLog:
         for name in KEPT:
             if _CLIENT_ID.fullmatch(value := headers.get(name, "")):
                 own.append((name.encode(), value.encode()))
+        served = begin_serving(began)
         status = 0
 
         async def send_with_id(message: Message) -> None:
@@ -74,10 +79,33 @@ class RequestLog:
                 response = error_response(internal_error(request_id), scope)
                 await response(scope, receive, send_with_id)
         finally:
-            milliseconds = (time.perf_counter() - began) * 1000
+            ended = time.perf_counter()
+            milliseconds = (ended - began) * 1000
             path = scope["raw_path"].decode("latin-1")
             shown = status or CLIENT_CLOSED_REQUEST
-            access.info("%s %s %d %.0f ms", scope["method"], path, shown, milliseconds)
+            parent = headers.get("traceparent", "")
+            method, known_path = scope["method"], scope["path"]
+            over = Finished(request_id, method, known_path, shown, served, ended, parent)
+            for tell in self._tell:
+                tell(over)
+            known = {"id": request_id, **dict(served.fields())}
+            access.info(
+                "%s %s %d %.0f ms%s",
+                scope["method"],
+                path,
+                shown,
+                milliseconds,
+                "".join(f" {name}={value}" for name, value in known.items()),
+                extra={
+                    FIELDS: {
+                        "method": scope["method"],
+                        "path": path,
+                        "status": shown,
+                        "duration_ms": round(milliseconds, 1),
+                        **known,
+                    }
+                },
+            )
 
 
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:\d{1,5})?")

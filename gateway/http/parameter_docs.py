@@ -79,6 +79,9 @@ MEANINGS: Mapping[str, str] = {
     "cache_salt": "Only requests with the same salt share cached prompts.",
     "keep_alive": "How long the model stays loaded: seconds, or such as `5m`. -1: for ever.",
     "ttl": "Seconds that the model stays loaded after its last use. -1: for ever.",
+    "priority": "0 is usual. A higher number waits behind all others; a lower one passes only "
+    "requests of the same client.",
+    "timeout": "Seconds to wait for the answer to begin. Then the request ends and is not run.",
     "ep": "Use only a variant for this execution provider.",
     "include": "What else to return: `message.output_text.logprobs`.",
     "background": "Answer at once, and generate the response in the background.",

@@ -90,6 +90,8 @@ def generation_of(body: ChatRequest) -> GenerationRequest:
         cache_salt=body.cache_salt or "",
         ttl=body.seconds_loaded,
         provider=body.ep,
+        priority=body.priority,
+        timeout=body.timeout,
         names={
             "prompt": "messages",
             "constraint": body.constraint_param,

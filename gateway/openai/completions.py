@@ -78,6 +78,8 @@ def generation_of(
         cache_salt=body.cache_salt or "",
         ttl=body.seconds_loaded,
         provider=body.ep,
+        priority=body.priority,
+        timeout=body.timeout,
         names={
             "constraint": body.constraint_param,
             "prompt_logprobs": "echo",

@@ -28,6 +28,7 @@ ABOUT = (
 )
 SECTIONS = {
     Section.OPENAI: "OpenAI's API.",
+    Section.DECISIONS: "Probabilities of answers to questions, and ranks of texts.",
     Section.ANTHROPIC: "Anthropic's API, to the same models.",
     Section.OLLAMA: "Ollama's API, to the same models.",
     Section.FOUNDRY: "The addresses of Foundry Local's generations.",

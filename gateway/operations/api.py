@@ -7,7 +7,9 @@ from starlette.routing import Route
 from cupola.gateway.generation.dependencies import ApiDependencies
 from cupola.gateway.operations.front_page import FrontPage
 from cupola.gateway.operations.health import HealthApi
+from cupola.gateway.operations.log_level import LogLevelApi
 from cupola.gateway.operations.metrics import MetricsApi
+from cupola.gateway.operations.state import StateApi
 
 
 class OperationsApi:
@@ -25,4 +27,10 @@ class OperationsApi:
             notify=given.notify,
         )
         front_page = FrontPage(given.models, config.url, config.model)
-        return [*health.routes(), *front_page.routes(), *MetricsApi(given.client).routes()]
+        return [
+            *health.routes(),
+            *front_page.routes(),
+            *MetricsApi(given.client).routes(),
+            *StateApi(given.client).routes(),
+            *LogLevelApi(given.notify).routes(),
+        ]

@@ -6,20 +6,45 @@ They begin again at zero when the scheduler restarts, as counters may.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterable, Iterator
 
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
+from prometheus_client.registry import Collector
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 from cupola.gateway.core.scheduler_client import SchedulerClient
 from cupola.gateway.openapi.described import TEXT, Operation, Section, get
+from cupola.scheduler.protocol.histograms import BOUNDS, Histogram
 from cupola.scheduler.protocol.messages import Outcome, Status
 
 MEDIA_TYPE = f"{TEXT}; version=0.0.4; charset=utf-8"
+PREFIX = "cupola_"
+# Of the distributions, by the scheduler's names: the metric and its meaning.
+DISTRIBUTIONS = {
+    "to_first_token": (
+        "time_to_first_token_seconds",
+        "From a request's arrival in the scheduler to its first output",
+    ),
+    "between_tokens": ("inter_token_latency_seconds", "Between two tokens of an answer"),
+    "whole_request": (
+        "e2e_request_latency_seconds",
+        "From a request's arrival in the scheduler to its end",
+    ),
+    "requests_of_a_step": ("step_requests", "Requests that had output in the same step"),
+    "turns": ("scheduler_loop_seconds", "Turns of the scheduler's loop, without its waiting"),
+}
 
-# (labels, value) of each series of a metric.
-Series = list[tuple[dict[str, str], int]]
+# (values of the labels, value) of each series of a metric.
+Series = Iterable[tuple[tuple[str, ...], float]]
 
 
 class MetricsApi:
@@ -27,8 +52,8 @@ class MetricsApi:
         self._client = client
 
     def routes(self) -> list[Route]:
-        about = "Requests, tokens, guesses, memory; in Prometheus's text format."
-        described = Operation(Section.SERVICE, "Counters", about, answer=str, media=TEXT)
+        about = "Requests, tokens, times, memory; in Prometheus's text format."
+        described = Operation(Section.SERVICE, "Metrics", about, answer=str, media=TEXT)
         return [get("/metrics", self.metrics, described)]
 
     async def metrics(self, request: Request) -> Response:
@@ -38,65 +63,155 @@ class MetricsApi:
 
 def render(status: Status | None) -> str:
     """``status``: None while the scheduler does not answer."""
-    lines = [
-        _metric("scheduler_up", "gauge", "1 while the scheduler answers", [({}, bool(status))])
-    ]
-    if status is not None:
-        lines += [_metric(*metric) for metric in _metrics(status)]
-    return "".join(lines)
+    registry = CollectorRegistry()
+    registry.register(_Reading(status))
+    return generate_latest(registry).decode()
 
 
-def _metrics(status: Status) -> Iterator[tuple[str, str, str, Series]]:
-    """(name, kind, help, series) of every metric in ``status``."""
+class _Reading(Collector):
+    """One look at the service."""
+
+    def __init__(self, status: Status | None) -> None:
+        self._status = status
+
+    def collect(self) -> Iterator[Metric]:
+        status = self._status
+        up = [((), float(status is not None))]
+        yield _gauge("scheduler_up", "1 while the scheduler answers", up)
+        if status is not None:
+            yield from _requests(status)
+            yield from _tokens(status)
+            yield from _distributions(status)
+            yield from _workers(status)
+            yield from _models(status)
+
+
+def _requests(status: Status) -> Iterator[Metric]:
     totals = status.totals
-    requests: Series = [({"outcome": name}, getattr(totals, name)) for name in Outcome]
-    guesses = [
-        ({"outcome": "accepted"}, totals.accepted_prediction_tokens),
-        ({"outcome": "rejected"}, totals.rejected_prediction_tokens),
-    ]
-    text = "Requests for text, tokens or vectors that have ended"
-    yield "requests_total", "counter", text, requests
-    text = "Tokens of prompts that were read"
-    yield "prompt_tokens_total", "counter", text, [({}, totals.prompt_tokens)]
-    text = "Tokens of prompts that were in the cache and were not computed again"
-    yield "cached_prompt_tokens_total", "counter", text, [({}, totals.cached_tokens)]
-    text = "Tokens that were generated, whatever became of their requests"
-    yield "completion_tokens_total", "counter", text, [({}, totals.completion_tokens)]
-    text = "Tokens that were guessed and then verified"
-    yield "prediction_tokens_total", "counter", text, guesses
-    yield "requests_queued", "gauge", "Requests that wait for a worker", [({}, status.queued)]
-    yield (
-        "workers_missing",
-        "gauge",
-        "Workers that do not run",
-        [({}, len(status.missing))],
+    yield _counter(
+        "requests",
+        "Requests for text, tokens or vectors that have ended",
+        [((name,), getattr(totals, name)) for name in Outcome],
+        ["outcome"],
     )
-    workers = [({"worker": worker.name}, worker) for worker in status.workers]
-    running = [(labels, worker.running) for labels, worker in workers]
-    text = "Requests that a worker has taken, and loads"
-    yield "requests_running", "gauge", text, running
-    memory = [(labels, worker.memory_bytes) for labels, worker in workers]
-    yield "worker_memory_bytes", "gauge", "Resident memory of a worker", memory
-    models = [(ls | {"model": m}, each) for ls, w in workers for m, each in w.serving.items()]
-    kept = [(labels, each.kept_bytes) for labels, each in models]
-    text = "Keys and values of earlier prompts that are kept beside those in slots"
-    yield "prefix_cache_bytes", "gauge", text, kept
-    hits = [(labels, each.kept_hits) for labels, each in models]
-    text = "Tokens of prompts that were found among them, since the model was loaded"
-    yield "prefix_cache_hit_tokens", "gauge", text, hits
-    loaded = [(labels | {"model": model}, 1) for labels, w in workers for model in w.resident]
-    yield "model_loaded", "gauge", "Models in a worker's memory", loaded
+    yield _counter(
+        "http_responses",
+        "HTTP answers of all gateways",
+        [((str(code),), count) for code, count in status.http.items()],
+        ["status"],
+    )
+    waiting = "Requests that wait for a worker"
+    yield _gauge("num_requests_waiting", waiting, [((), status.queued)])
+    yield _gauge(
+        "oldest_waiting_seconds",
+        "How long the oldest of them has waited",
+        [((), round(status.oldest_seconds, 3))],
+    )
+    yield _counter(
+        "malformed_frames",
+        "Frames to the scheduler that were no messages",
+        [((), totals.malformed_frames)],
+    )
 
 
-def _metric(name: str, kind: str, text: str, series: Series) -> str:
-    head = f"# HELP cupola_{name} {text}\n# TYPE cupola_{name} {kind}\n"
-    return head + "".join(f"cupola_{name}{_labels(ls)} {int(value)}\n" for ls, value in series)
+def _tokens(status: Status) -> Iterator[Metric]:
+    totals = status.totals
+    read = "Tokens of prompts that were read"
+    yield _counter("prompt_tokens", read, [((), totals.prompt_tokens)])
+    cached = "Tokens of prompts that were in the cache and were not computed again"
+    yield _counter("cached_prompt_tokens", cached, [((), totals.cached_tokens)])
+    made = "Tokens that were generated, whatever became of their requests"
+    yield _counter("completion_tokens", made, [((), totals.completion_tokens)])
+    yield _counter(
+        "prediction_tokens",
+        "Tokens that were guessed and then verified",
+        [
+            (("accepted",), totals.accepted_prediction_tokens),
+            (("rejected",), totals.rejected_prediction_tokens),
+        ],
+        ["outcome"],
+    )
 
 
-def _labels(labels: dict[str, str]) -> str:
-    pairs = ",".join(f'{name}="{_escaped(value)}"' for name, value in labels.items())
-    return f"{{{pairs}}}" if pairs else ""
+def _distributions(status: Status) -> Iterator[Metric]:
+    for name, (metric, text) in DISTRIBUTIONS.items():
+        told: Histogram = getattr(status.distributions, name)
+        buckets, below = [], 0
+        counts = told.counts or (0,) * (len(BOUNDS[name]) + 1)
+        for bound, count in zip((*BOUNDS[name], math.inf), counts, strict=True):
+            below += count
+            buckets.append(("+Inf" if bound == math.inf else repr(float(bound)), float(below)))
+        yield HistogramMetricFamily(PREFIX + metric, text, buckets, told.total)
 
 
-def _escaped(value: str) -> str:
-    return value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+def _workers(status: Status) -> Iterator[Metric]:
+    missing = "Workers that do not run"
+    yield _gauge("workers_missing", missing, [((), len(status.missing))])
+    restarts = "Worker processes that were started again"
+    yield _counter("worker_restarts", restarts, [((), status.totals.worker_restarts)])
+    workers = [((worker.name,), worker) for worker in status.workers]
+    for name, text, values in (
+        (
+            "num_requests_running",
+            "Requests that a worker has taken, and loads",
+            [(labels, worker.running) for labels, worker in workers],
+        ),
+        (
+            "worker_slots",
+            "Requests that a worker takes at once",
+            [(labels, worker.slots) for labels, worker in workers],
+        ),
+        (
+            "worker_memory_bytes",
+            "Resident memory of a worker",
+            [(labels, worker.memory_bytes) for labels, worker in workers],
+        ),
+    ):
+        yield _gauge(name, text, values, ["worker"])
+
+
+def _models(status: Status) -> Iterator[Metric]:
+    totals = status.totals
+    yield _counter("model_loads", "Models that were loaded", [((), totals.loads)])
+    yield _counter("model_unloads", "Models that left the memory", [((), totals.unloads)])
+    both = ["worker", "model"]
+    loaded = [((worker.name, model), 1) for worker in status.workers for model in worker.resident]
+    yield _gauge("model_loaded", "Models in a worker's memory", loaded, both)
+    served = [
+        ((worker.name, model), serving)
+        for worker in status.workers
+        for model, serving in worker.serving.items()
+    ]
+    for name, text, values in (
+        (
+            "kv_cache_usage_perc",
+            "How much of the room for keys and values running requests take; 1: all",
+            [(labels, serving.kv_usage) for labels, serving in served],
+        ),
+        (
+            "prefix_cache_bytes",
+            "Keys and values of earlier prompts that are kept beside those in slots",
+            [(labels, serving.kept_bytes) for labels, serving in served],
+        ),
+        (
+            "prefix_cache_hit_tokens",
+            "Tokens of prompts that were found among them, since the model was loaded",
+            [(labels, serving.kept_hits) for labels, serving in served],
+        ),
+    ):
+        yield _gauge(name, text, values, both)
+
+
+def _gauge(name: str, text: str, series: Series, labels: Iterable[str] = ()) -> Metric:
+    family = GaugeMetricFamily(PREFIX + name, text, labels=[*labels])
+    for values, value in series:
+        family.add_metric(values, value)
+    return family
+
+
+def _counter(name: str, text: str, series: Series, labels: Iterable[str] = ()) -> Metric:
+    """Prometheus adds ``_total`` to the name."""
+    family = CounterMetricFamily(PREFIX + name, text, labels=[*labels])
+    for values, value in series:
+        family.add_metric(values, value)
+    return family

@@ -25,7 +25,7 @@ from cupola.scheduler.protocol.messages import (
     SamplingParams,
     Work,
 )
-from cupola.workers.device.machine import cores
+from cupola.workers.device.machine import available_bytes, cores
 from cupola.workers.loading import EngineOptions, load
 from cupola.workers.model.backend import Backend, RequestError
 
@@ -53,8 +53,10 @@ class Client:
 
 def engine_options(home: Home, settings: Mapping[str, Any]) -> EngineOptions:
     """What the one worker of a service with these settings would have, by the settings' names."""
+    prefix_mb = settings["prefix_cache_mb"]
     return EngineOptions(
-        slots=settings["slots"],
+        slots=0 if settings["slots"] == "auto" else int(settings["slots"]),
+        prefix_bytes=available_bytes() // 4 if prefix_mb < 0 else prefix_mb * 2**20,
         step_tokens=settings["step_tokens"],
         itl_seconds=settings["itl_ms"] / 1000,
         context=settings["context"],
@@ -197,4 +199,5 @@ def _take(
         gaps=request.gaps,
         tokens=tokens,
         prompt_tokens=usage.prompt_tokens,
+        cached_tokens=usage.cached_tokens,
     )

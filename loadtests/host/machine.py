@@ -10,6 +10,8 @@ from pathlib import Path
 
 import psutil
 
+from cupola.workers.device import machine as devices
+
 _INSTRUCTIONS = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm")
 _PACKAGES = ("cupola", "onnxruntime", "numpy")
 _LOOK_SECONDS = 1.0
@@ -31,6 +33,11 @@ def describe() -> dict[str, str]:
         "system": f"{platform.system()} {platform.release()}",
         "python": platform.python_version(),
     } | {name: _version(name) for name in _PACKAGES}
+
+
+def cores() -> int:
+    """The cores that this process may use."""
+    return devices.cores()
 
 
 def busy_share(seconds: float = _LOOK_SECONDS) -> float:

@@ -16,10 +16,11 @@ import httpx2
 
 READY_SECONDS = 600
 _STOP_SECONDS = 60
+_LOG_LINES = 3
 
 
 class DidNotStart(Exception):
-    """A process that was to serve: what happened, and where its log is."""
+    """A process that was to serve: what happened, and the end of its log."""
 
 
 def free_port() -> int:
@@ -63,7 +64,14 @@ class OwnService:
                 break
             time.sleep(0.2)
         text = "has ended" if self.process.poll() is not None else f"is not ready after {seconds} s"
-        raise DidNotStart(f"the service {text}; see {self._log.name}")
+        raise DidNotStart(f"the service {text}; its log ends with: {self._end_of_log()}")
+
+    def _end_of_log(self) -> str:
+        try:
+            text = Path(self._log.name).read_text("utf-8", "replace")
+        except OSError:
+            return "nothing"
+        return " / ".join(text.strip().splitlines()[-_LOG_LINES:]) or "nothing"
 
     def stop(self) -> None:
         if self.process.poll() is None:

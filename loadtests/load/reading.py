@@ -29,6 +29,7 @@ class Reading:
         self.finish_reason: str | None = None
         self.error: str | None = None
         self.prompt_tokens: int | None = None
+        self.cached_tokens = 0  # of the prompt, as far as the server tells
         self._told: int | None = None  # tokens of the answer, as the server counts them
         self._pieces = 0
         self._last = began
@@ -51,6 +52,8 @@ class Reading:
             if usage := chunk.get("usage"):
                 self._told = usage["completion_tokens"]
                 self.prompt_tokens = usage.get("prompt_tokens")
+                details = usage.get("prompt_tokens_details") or {}
+                self.cached_tokens = details.get("cached_tokens") or 0
             for choice in chunk.get("choices") or ():
                 self.finish_reason = choice.get("finish_reason") or self.finish_reason
                 if self._take(choice.get("delta") or {}):

@@ -45,6 +45,7 @@ class Record:
     tokens: int = 0
     counted: bool = True  # the server told the number of tokens
     prompt_tokens: int | None = None
+    cached_tokens: int = 0  # of the prompt: they were not computed
     error: str | None = None
 
     @classmethod
@@ -62,6 +63,7 @@ class Record:
             tokens=reading.tokens,
             counted=reading.counted,
             prompt_tokens=reading.prompt_tokens,
+            cached_tokens=reading.cached_tokens,
             error=reading.error,
         )
 

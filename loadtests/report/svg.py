@@ -100,7 +100,7 @@ def _place(point: Point, right: float, top: float) -> Point:
 
 def _ceiling(value: float) -> float:
     """The next round number, so that ticks are round as well."""
-    if value <= 0:
+    if value < 1e-12:
         return 1.0
     size = 10.0 ** math.floor(math.log10(value))
     return next(step * size for step in (1, 1.5, 2, 2.5, 3, 4, 5, 6, 8, 10) if step * size >= value)

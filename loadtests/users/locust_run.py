@@ -7,11 +7,15 @@ from __future__ import annotations
 
 import logging
 import sys
+import time
 from argparse import ArgumentTypeError
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import gevent
+import httpx2
 from gevent.lock import BoundedSemaphore
 from locust import LoadTestShape, events
 from locust.argument_parser import LocustArgumentParser
@@ -20,11 +24,13 @@ from locust.runners import WorkerRunner
 
 from cupola.loadtests.load.results import Objective, Record, Results, table
 from cupola.loadtests.load.server import Models, Unreachable, choose_models, loopback
+from cupola.loadtests.report.run_page import Sample, run_page, sample
 from cupola.loadtests.users.http_client import HttpClient
 from cupola.loadtests.users.shapes import SHAPES, users_at
 
 HOST = "http://127.0.0.1:5273"
 RUN_SECONDS = 120
+SAMPLE_SECONDS = 1.0
 
 
 @dataclass
@@ -36,7 +42,9 @@ class Run:
     unreachable_since: float | None = None
     models: dict[str, Models] = field(default_factory=dict)  # of each address
     asking: BoundedSemaphore = field(default_factory=BoundedSemaphore)
+    report: Path | None = None
     users: int = 0  # that have been started
+    samples: list[Sample] = field(default_factory=list)  # of the service, each second
     unsent: list[Record] | None = None  # of a process whose master collects the records
 
 
@@ -60,6 +68,7 @@ def add_options(parser: LocustArgumentParser) -> None:
     option("ttft-objective", 1000, "ms, for goodput", type=float)
     option("itl-objective", 200, "ms, for goodput", type=float)
     option("give-up", 10, "seconds without any connection after which the run ends", type=float)
+    option("report", "loadtests/results/loadtest.html", "a page of plots; empty: none")
     option("requests-file", "loadtests/results/requests.jsonl", "a line a request")
 
 
@@ -91,6 +100,7 @@ def prepare(environment: Environment, **_: object) -> None:
         run.unsent = []
     else:
         run.results = Results(Path(options.requests_file))
+        run.report = Path(options.report) if options.report else None
     if options.shape != "steady" and not isinstance(environment.runner, WorkerRunner):
         environment.shape_class = Shape(environment)
         environment.shape_class.runner = environment.runner
@@ -102,9 +112,25 @@ def prepare(environment: Environment, **_: object) -> None:
 
 
 @events.test_start.add_listener
-def begin(**_: object) -> None:
+def begin(environment: Environment, **_: object) -> None:
     run.unreachable_since = None
     run.results.records.clear()
+    run.samples.clear()
+    if not isinstance(environment.runner, WorkerRunner):
+        gevent.spawn(watch, environment)
+
+
+def watch(environment: Environment) -> None:
+    """Ask the service for its queue and memory, each second until the run ends."""
+    with httpx2.Client(trust_env=False, timeout=5) as client:
+        while environment.runner.state not in ("stopped", "cleanup"):
+            with suppress(httpx2.HTTPError):
+                answer = client.get(f"{environment.host or HOST}/metrics")
+                found = sample(answer.text, time.time()) if answer.is_success else None
+                if found is None:
+                    return  # another server
+                run.samples.append(found)
+            gevent.sleep(SAMPLE_SECONDS)
 
 
 def models(environment: Environment) -> Models:
@@ -155,5 +181,10 @@ def take_records(data: dict[str, Any], **_: object) -> None:
 @events.quit.add_listener
 def finish(**_: object) -> None:
     run.results.close()
+    if run.unsent is None and run.report is not None:
+        run.report.parent.mkdir(parents=True, exist_ok=True)
+        page = run_page(run.results.records, run.samples, run.objective)
+        run.report.write_text(page, encoding="utf-8")
+        print(f"Plots: {run.report}")
     if run.unsent is None:
         print(f"\n{table(run.results.records, run.objective)}\n", flush=True)

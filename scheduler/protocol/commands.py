@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import queue
 import socket
 import threading
@@ -14,6 +15,7 @@ from cupola.scheduler.protocol.lines import MAX_WAITING_BYTES, LineError
 ALIVE = "alive"  # the loop turns
 # The same, but the loop's next turn may be long: a model is loaded, or reads a prompt in one piece.
 LONG_TURN = "long turn"
+LOG_LEVEL = "log-level"  # and a level: how much the process is to log from now on
 STARTED = "started"  # the process serves now
 BEAT_SECONDS = 1.0  # between two of them
 
@@ -52,7 +54,7 @@ class Commands:
             self._waker.send(b"\n")
 
     def read(self) -> list[str]:
-        """The lines that have come since the last call."""
+        """The lines that have come since the last call, but for those about the log."""
         with contextlib.suppress(BlockingIOError):
             self._wake.recv(4096)
         lines = []
@@ -60,7 +62,7 @@ class Commands:
             lines.append(self._lines.get())
         with self._lock:
             self._unread -= sum(map(len, lines))
-        return lines
+        return [line for line in lines if not set_log_level(line)]
 
     def started(self) -> None:
         """Tell the supervisor that the process serves now."""
@@ -80,3 +82,13 @@ class Commands:
             self._tell(state)
         except LineError:
             return  # it is the supervisor that hangs; it will not miss the line
+
+
+def set_log_level(line: str) -> bool:
+    """Whether the line was about the log. Then this process logs as it says."""
+    verb, _, level = line.partition(" ")
+    if verb != LOG_LEVEL:
+        return False
+    with contextlib.suppress(ValueError):  # a level that does not exist
+        logging.getLogger().setLevel(level.upper())
+    return True

@@ -18,6 +18,7 @@ from typing import Any
 import msgspec
 
 from cupola.cache.catalog import ExecutionProvider
+from cupola.scheduler.protocol.histograms import Distributions
 
 # The content of the frames. Whoever sends or reads frames can import it from here.
 from cupola.scheduler.protocol.tasks import Chat as Chat
@@ -34,13 +35,16 @@ from cupola.scheduler.protocol.tasks import Output as Output
 from cupola.scheduler.protocol.tasks import PromptProgress as PromptProgress
 from cupola.scheduler.protocol.tasks import Question as Question
 from cupola.scheduler.protocol.tasks import QuestionKind as QuestionKind
+from cupola.scheduler.protocol.tasks import Recording as Recording
 from cupola.scheduler.protocol.tasks import SamplingParams as SamplingParams
 from cupola.scheduler.protocol.tasks import Scores as Scores
+from cupola.scheduler.protocol.tasks import Segment as Segment
 from cupola.scheduler.protocol.tasks import Task as Task
 from cupola.scheduler.protocol.tasks import Text as Text
 from cupola.scheduler.protocol.tasks import Timings as Timings
 from cupola.scheduler.protocol.tasks import TokenLogprob as TokenLogprob
 from cupola.scheduler.protocol.tasks import Tokens as Tokens
+from cupola.scheduler.protocol.tasks import Transcribe as Transcribe
 from cupola.scheduler.protocol.tasks import Usage as Usage
 from cupola.scheduler.protocol.tasks import Work as Work
 
@@ -52,6 +56,8 @@ class ErrorCode(enum.StrEnum):
     CONTEXT_LENGTH_EXCEEDED = "context_length_exceeded"
     MODEL_NOT_FOUND = "model_not_found"
     MODEL_LOAD_FAILED = "model_load_failed"
+    NO_MEMORY = "no_memory"
+    CLIENT_LIMIT = "client_limit"
     QUEUE_FULL = "queue_full"
     QUEUE_TIMEOUT = "queue_timeout"
     NO_WORKER = "no_worker"
@@ -78,7 +84,7 @@ class Message(msgspec.Struct, frozen=True, tag=True, omit_defaults=True):
 class Serving(msgspec.Struct, frozen=True, omit_defaults=True):
     """How a worker runs a model that it has loaded."""
 
-    engine: str  # "batching", "onnxruntime-genai", "encoder" or "echo"
+    engine: str  # "batching", "onnxruntime-genai", "encoder", "speech" or "echo"
     why: str = ""  # why it is not the batching engine, as a text for people
     expires_in: float | None = None  # seconds until it is unloaded if unused; None: not by time
     kv_cache: str = ""  # type of the keys and values, such as "float32"; "" where it is not known
@@ -87,9 +93,21 @@ class Serving(msgspec.Struct, frozen=True, omit_defaults=True):
     reproducible: bool | None = None
     kept_bytes: int = 0  # keys and values of earlier prompts, beside those in slots
     kept_hits: int = 0  # tokens of prompts that were found there
+    kv_usage: float = 0.0  # how much of the room for keys and values running sequences take
 
 
 # -- gateway -> scheduler, some of them on to workers ----------------------------------------------
+
+
+class Turn(msgspec.Struct, frozen=True, omit_defaults=True):
+    """When a request is served, compared with others."""
+
+    client: str = ""  # who sends it: a digest of the key, never the key; without one the address
+    priority: int = 0  # 0 is usual, and a lower number is more urgent, as in vLLM
+    timeout: float | None = None  # seconds that the client waits for the beginning; None: for long
+
+
+ANY_TURN = Turn()
 
 
 class Submit(Message, frozen=True):
@@ -106,6 +124,9 @@ class Submit(Message, frozen=True):
     # Whose request it is: a digest of the client's key, never the key. Empty: all are one tenant.
     # Tenants share no cached prefixes.
     tenant: str = ""
+    turn: Turn = ANY_TURN
+    # Digests of the prompt's beginnings, the shortest first: what a worker may have cached.
+    beginnings: tuple[bytes, ...] = ()
 
 
 class Abort(Message, frozen=True):
@@ -146,6 +167,7 @@ class Query(Message, frozen=True):
 
     number: int = 0  # rises from query to query
     ended: dict[Outcome, int] = {}  # requests that ended in the gateway since the last query
+    http: dict[int, int] = {}  # HTTP answers since the last query, by status
 
 
 # -- worker -> scheduler -> gateway ----------------------------------------------------------------
@@ -164,6 +186,7 @@ class Rejected(Message, frozen=True):
     code: ErrorCode
     message: str
     param: str = ""  # the field of the Task or of its sampling that is wrong; empty: none
+    retry_after: int = 0  # seconds after which it may well work; 0: not known
 
 
 class Done(Message, frozen=True):
@@ -183,6 +206,8 @@ class WorkerStatus(msgspec.Struct, frozen=True, omit_defaults=True):
     memory_bytes: int = 0
     resident: tuple[str, ...] = ()  # ids of the loaded models
     serving: dict[str, Serving] = {}  # how each loaded model is run, by its id
+    slots: int = 0  # how many requests it takes at once
+    loading: tuple[str, ...] = ()  # ids of models that it loads or will load
 
 
 class ProviderState(msgspec.Struct, frozen=True):
@@ -205,6 +230,9 @@ class Totals(msgspec.Struct, frozen=True, omit_defaults=True):
     accepted_prediction_tokens: int = 0
     rejected_prediction_tokens: int = 0
     malformed_frames: int = 0  # that came to the scheduler and were dropped
+    loads: int = 0  # of models into a worker's memory
+    unloads: int = 0
+    worker_restarts: int = 0
 
 
 class Status(Message, frozen=True):
@@ -218,6 +246,9 @@ class Status(Message, frozen=True):
     totals: Totals = Totals()
     refused: dict[str, str] = {}  # ids of models that are not loaded for a while, and why
     answers: int = 0  # the number of the Query that it answers; 0: none
+    http: dict[int, int] = {}  # answers of all gateways, by HTTP status
+    distributions: Distributions = Distributions()
+    oldest_seconds: float = 0.0  # how long the oldest request in the queue has waited
 
 
 # -- worker -> scheduler ---------------------------------------------------------------------------
@@ -234,6 +265,7 @@ class Ready(Message, frozen=True):
     loading: tuple[str, ...] = ()
     serving: dict[str, Serving] = {}
     fatal: tuple[str, ...] = ()  # ids of models whose loads ended the processes before this one
+    spare: int = 0  # of the slots, those that are kept for clients that run nothing there
 
 
 class Heartbeat(Message, frozen=True):

@@ -124,6 +124,21 @@ class Embed(msgspec.Struct, frozen=True, tag=True, omit_defaults=True):
     truncate: bool = False  # a text that is too long is cut; otherwise it is an error
 
 
+class Transcribe(msgspec.Struct, frozen=True, tag=True, omit_defaults=True):
+    """Write down what is said in a recording. ``Output.segments`` come in the order of time."""
+
+    audio: bytes  # of a sound file
+    language: str = ""  # of two letters, such as "en"; empty: the model finds out
+    translate: bool = False  # to English
+    prompt: str = ""  # text that the recording continues: names, spelling, style
+    # 0: the most probable token, and higher where the result is doubtful.
+    temperature: float = 0.0
+    seed: int | None = None
+    # Each window is told the text before it, so the windows are decoded one after the other.
+    condition: bool = False
+    logprobs: bool = False
+
+
 class QuestionKind(enum.StrEnum):
     PREDICATE = "predicate"  # whether a statement is true
     CHOICE = "choice"
@@ -159,7 +174,7 @@ class Decide(msgspec.Struct, frozen=True, tag=True, omit_defaults=True):
 
 
 # What a worker does for one Submit. The scheduler passes it on without decoding it.
-Task = Work | Encode | Decode | Embed | Decide
+Task = Work | Encode | Decode | Embed | Decide | Transcribe
 
 
 # -- output ----------------------------------------------------------------------------------------
@@ -208,6 +223,27 @@ class TokenLogprob(msgspec.Struct, frozen=True, omit_defaults=True):
     top: tuple[tuple[bytes, float], ...] = ()
 
 
+class Segment(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A part of a transcript. Times are in seconds from the beginning of the recording."""
+
+    start: float
+    end: float
+    text: str
+    tokens: tuple[int, ...]
+    window: float  # where the window began in which it was heard
+    temperature: float
+    avg_logprob: float
+    compression_ratio: float
+    no_speech_prob: float
+
+
+class Recording(msgspec.Struct, frozen=True):
+    """What was found out about a recording."""
+
+    seconds: float
+    language: str
+
+
 class Scores(msgspec.Struct, frozen=True):
     """What a model thinks of a question's options.
 
@@ -239,6 +275,8 @@ class Output(msgspec.Struct, frozen=True, omit_defaults=True):
     tokens: tuple[int, ...] = ()  # the result of Encode
     pieces: tuple[bytes, ...] = ()  # the bytes of each of ``tokens``; a character may be split
     embedding: bytes = b""  # the result of Embed: float32, little-endian
+    segments: tuple[Segment, ...] = ()  # of Transcribe; ``text`` is theirs
+    recording: Recording | None = None  # in the last output of Transcribe
     scores: Scores | None = None  # the result of Decide
     # In the first output of a request whose prompt is computed: the usage so far.
     prompt_usage: Usage | None = None

@@ -6,12 +6,15 @@ control characters: nobody can fill the disk with them, forge a line or command 
 
 from __future__ import annotations
 
+import json
 import logging
 import threading
 import time
 import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Literal, NamedTuple
 
 from cupola.service.output.log_writer import LogWriter
 
@@ -20,6 +23,7 @@ LINES_PER_SECOND = 50.0  # of one kind, in the long run
 TRACEBACK_COST = 10.0  # how many lines a traceback counts as
 
 _NOTE = "log_note"  # attribute of a record
+_FIELDS = "fields"  # the same: further keys of its JSON
 # Control characters, those that change the direction of text, and other line ends.
 _UNSAFE = {
     code: f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
@@ -28,12 +32,20 @@ _UNSAFE = {
 } | {ord("\n"): "\n    "}  # a line of the log's own begins at the margin
 
 
-def configure(level: str, process: str) -> None:
+class LogOptions(NamedTuple):
+    """``form``: ``console`` is for people, ``json`` for programs."""
+
+    level: str
+    form: Literal["console", "json"] = "console"
+
+
+def configure(options: LogOptions, process: str) -> None:
     """Log to standard error. ``process``: its name in every line, e.g. ``worker cpu:0/0``."""
     handler = LogWriter(2)
-    handler.setFormatter(LineFormatter(process))
+    form = JsonFormatter if options.form == "json" else LineFormatter
+    handler.setFormatter(form(process))
     handler.addFilter(RateLimit())
-    logging.basicConfig(handlers=[handler], level=level.upper(), force=True)
+    logging.basicConfig(handlers=[handler], level=options.level.upper(), force=True)
     logging.raiseExceptions = False  # a full disk must not cost more than the line
 
 
@@ -47,6 +59,30 @@ class LineFormatter(logging.Formatter):
         text = super().format(record).translate(_UNSAFE)
         note = getattr(record, _NOTE, "")
         return f"{text} [{note}]" if note else text
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object a line, of ASCII only: nothing in it can command a terminal."""
+
+    def __init__(self, process: str) -> None:
+        super().__init__()
+        self._process = process
+
+    def format(self, record: logging.LogRecord) -> str:
+        moment = datetime.fromtimestamp(record.created, UTC)
+        told: dict[str, object] = {
+            "time": moment.isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "process": self._process,
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        told |= getattr(record, _FIELDS, {})
+        if record.exc_info:
+            told["exception"] = self.formatException(record.exc_info)
+        if note := getattr(record, _NOTE, ""):
+            told["note"] = note
+        return json.dumps(told, ensure_ascii=True, default=str)
 
 
 @dataclass(slots=True)

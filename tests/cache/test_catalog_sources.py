@@ -8,7 +8,13 @@ from typing import Any
 import msgspec
 import pytest
 
-from cupola.cache.catalog import SMOLLM2_135M, HubSource, ModelVariant, UnknownModelError
+from cupola.cache.catalog import (
+    SMOLLM2_135M,
+    ExecutionProvider,
+    HubSource,
+    ModelVariant,
+    UnknownModelError,
+)
 from cupola.cache.catalog_settings import CatalogSettings, read_catalog_settings
 from cupola.cache.catalog_sources import FixedSource, copy_of, merged
 from cupola.cache.home import Home
@@ -20,7 +26,7 @@ from tests.faulty_server import Site
 
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
-    for name in ("CUPOLA_CATALOGS", "CUPOLA_ALIASES"):
+    for name in ("CUPOLA_CATALOGS", "CUPOLA_ALIASES", "CUPOLA_WORKERS"):
         monkeypatch.delenv(name, raising=False)
     home = Home(tmp_path / "home")
     home.root.mkdir()
@@ -83,6 +89,40 @@ def test_variables_go_before_the_file(home: Home) -> None:
     variables = {"CUPOLA_CATALOGS": "c.json", "CUPOLA_ALIASES": "A = b , c=d:1, e, =f"}
     found = read_catalog_settings(home, variables)
     assert found == CatalogSettings(("c.json",), {"a": "b", "c": "d:1"})
+
+
+CPU, CUDA, QNN = ExecutionProvider.CPU, ExecutionProvider.CUDA, ExecutionProvider.QNN
+
+
+@pytest.mark.parametrize(
+    ("workers", "providers"),
+    [
+        ("", {CPU}),
+        ("3", {CPU}),
+        ("cuda:0, cpu:0", {CUDA, CPU}),
+        ("qnn", {QNN}),
+        ("abacus:1", {CPU}),
+    ],
+)
+def test_the_workers_say_what_can_be_run(
+    home: Home, workers: str, providers: set[ExecutionProvider]
+) -> None:
+    assert read_catalog_settings(home, {"CUPOLA_WORKERS": workers}).providers == providers
+    home.settings_file.write_text(f'workers = "{workers}"')
+    assert ModelCache(home).providers == providers
+
+
+def test_a_name_means_what_the_workers_can_run(home: Home) -> None:
+    variants = [
+        msgspec.structs.replace(SMOLLM2_135M, id="s-cuda-gpu:1", provider=CUDA),
+        SMOLLM2_135M,
+    ]
+    cache = ModelCache(home)
+    cache.catalog = lambda: merged([FixedSource(variants)])  # type: ignore[method-assign]
+    assert [variant.provider for variant in cache.variants("smollm2-135m")] == [CPU, CUDA]
+    with_gpu = ModelCache(home, {CUDA, CPU})
+    with_gpu.catalog = cache.catalog  # type: ignore[method-assign]
+    assert [variant.provider for variant in with_gpu.variants("smollm2-135m")] == [CUDA, CPU]
 
 
 @pytest.mark.parametrize("content", ["", "catalogs = 3", "[", "catalogs = {a = 1}", "aliases = []"])

@@ -3,12 +3,14 @@ import pytest
 
 from cupola.cache.catalog import (
     SMOLLM2_135M,
+    SMOLLM2_135M_INT4,
     SMOLLM2_135M_W8A8,
     Catalog,
     ExecutionProvider,
     ModelVariant,
 )
 from cupola.cache.catalog_file import built_in
+from cupola.cache.system.instruction_sets import instruction_sets
 from cupola.client.recommendation import Machine, needed_mb, recommended, why
 
 
@@ -38,22 +40,30 @@ CUDA = msgspec.structs.replace(
 )
 
 
+GET = f"cupola model download {SMOLLM2_135M.id}"
+
+
 def verdicts(cached: set[str], providers: set[ExecutionProvider], integers: bool) -> list[str]:
-    variants: list[ModelVariant] = [CUDA, SMOLLM2_135M, SMOLLM2_135M_W8A8]
+    variants: list[ModelVariant] = [CUDA, SMOLLM2_135M, SMOLLM2_135M_W8A8, SMOLLM2_135M_INT4]
     ordered = Catalog(variants, integers).find("smollm2-135m")
-    return why(ordered, Machine(8000, 4, integers), cached, providers)
+    machine = Machine(8000, 4, integers, ("AVX2",))
+    first, *lines = why(ordered, machine, cached, providers)
+    assert first.startswith("this machine: 4 cores, AVX2, 8 GB of memory; it can run: cpu")
+    return lines
 
 
 def test_a_variant_on_the_disk_is_taken_before_a_better_one() -> None:
-    cpu = {ExecutionProvider.CPU}
-    lines = verdicts({SMOLLM2_135M_W8A8.id}, cpu, integers=False)
+    lines = verdicts({SMOLLM2_135M_W8A8.id}, {ExecutionProvider.CPU}, integers=False)
     assert [line.partition(";")[0].partition(": ")[2] for line in lines] == [
         "not taken",
         "not taken",
         "taken",
+        "not taken",
     ]
     assert "this machine has no CUDAExecutionProvider" in lines[0]
-    assert "it is on this disk" in lines[2] and "no VNNI, no AMX" in lines[2]
+    assert f"it would go first, but what is on this disk does; to have it: {GET}" in lines[1]
+    assert "it is the best of those on this disk" in lines[2] and "no VNNI, no AMX" in lines[2]
+    assert "it comes after the one that is taken" in lines[3]
 
 
 def test_without_any_on_the_disk_the_best_is_taken() -> None:
@@ -61,4 +71,25 @@ def test_without_any_on_the_disk_the_best_is_taken() -> None:
     assert "taken; none is on this disk" in verdicts(set(), both, integers=True)[0]
     lines = verdicts(set(), {ExecutionProvider.CPU}, integers=True)
     assert lines[1].startswith(f"{SMOLLM2_135M_W8A8.id}: taken; ")
-    assert "multiply integers quickly: this one does;" in lines[1]
+    assert "multiply integers quickly: this one does" in lines[1]
+
+
+@pytest.mark.parametrize("integers", [False, True])
+def test_four_bits_are_praised_only_where_they_are_faster(integers: bool) -> None:
+    lines = verdicts(set(), {ExecutionProvider.CPU}, integers)
+    [line] = [line for line in lines if line.startswith(SMOLLM2_135M_INT4.id)]
+    assert ("1.35 times" in line) is not integers
+
+
+@pytest.mark.parametrize(
+    ("flags", "sets"),
+    [
+        ("flags\t\t: fpu avx2 avx512f avx512_vnni amx_int8", ("AMX", "VNNI", "AVX-512", "AVX2")),
+        ("vendor_id : x\nflags : avx avx2 avx_vnni", ("VNNI", "AVX2")),
+        ("Features\t: fp asimd asimddp", ("dot products",)),
+        ("flags : sse2", ()),
+        ("arm64 something", ()),
+    ],
+)
+def test_instruction_sets_by_the_systems_flags(flags: str, sets: tuple[str, ...]) -> None:
+    assert instruction_sets(flags) == sets

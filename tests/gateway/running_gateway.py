@@ -8,7 +8,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,6 +21,7 @@ from cupola.gateway.app import build_app
 from cupola.gateway.connection import ConnectionLimits
 from cupola.gateway.core.config import GatewayConfig
 from cupola.gateway.core.scheduler_client import SchedulerClient
+from cupola.gateway.http.served import Finished
 from cupola.gateway.server import serve_app
 from cupola.scheduler.protocol.endpoint import Endpoint
 from cupola.workers.device.discovery import discover
@@ -41,7 +42,6 @@ def config_for(
         "model": MODEL,
         "max_body_bytes": 100_000,
         "grace_seconds": WAIT,
-        "log_level": "info",
         "host": "127.0.0.1",
         "port": listener.getsockname()[1],
         "supervisor_pid": os.getpid(),
@@ -56,9 +56,11 @@ class RunningGateway:
         home: Path,
         *,
         limits: ConnectionLimits | None = None,
+        told: Sequence[Callable[[Finished], None]] = (),
         **changes: Any,
     ) -> None:
         self.limits = limits or ConnectionLimits()
+        self._told_of = told
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.config = config_for(endpoint, home, self._listener, **changes)
         self.port = self._listener.getsockname()[1]
@@ -79,7 +81,9 @@ class RunningGateway:
         async with SchedulerClient.connected(self.config.scheduler) as client:
             self.client = client
             models = ModelCache(Home(self.config.home))
-            self.app = build_app(client, models, self.config, self.told.append, discover)
+            self.app = build_app(
+                client, models, self.config, self.told.append, discover, told=self._told_of
+            )
             self._up.set()
             await serve_app(
                 self.app,

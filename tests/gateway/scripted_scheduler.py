@@ -73,6 +73,7 @@ class ScriptedScheduler:
         self.status = status
         self.seen: queue.Queue[Any] = queue.Queue()  # all but Query
         self.peer = b""
+        self.on_query: Callable[[Query], object] = lambda query: None
         self._context = zmq.Context()
         self._outbox: queue.Queue[ToGateway | bytes] = queue.Queue()
         self._ours = self._context.socket(zmq.PAIR)
@@ -130,6 +131,7 @@ class ScriptedScheduler:
 
     def _answer(self, message: Any) -> None:
         if isinstance(message, Query):
+            self.on_query(message)
             if self.status is not None:
                 self._reply(replace(self.status, answers=message.number))
             return

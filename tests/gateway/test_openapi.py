@@ -26,7 +26,16 @@ from cupola.gateway.openapi.document import document as openapi_document
 from cupola.gateway.openapi.document import openapi_path
 from cupola.gateway.openapi.types import words
 from cupola.gateway.tokens.body import DetokenizeRequest, TokenizeChat, TokenizeText
-from cupola.service.api_tables import ANTHROPIC, HONOURED, OLLAMA, OPENAI, OPTIONS, names, treatment
+from cupola.service.api_tables import (
+    ANTHROPIC,
+    DECISIONS,
+    HONOURED,
+    OLLAMA,
+    OPENAI,
+    OPTIONS,
+    names,
+    treatment,
+)
 from tests.gateway.running_gateway import HELLO, MODEL, RunningGateway
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -144,7 +153,11 @@ def test_what_becomes_of_a_parameter_is_told(document: dict[str, Any]) -> None:
 
 def test_every_parameter_has_a_meaning() -> None:
     bodies: list[type[Endpoint]] = [
-        *(body for table in (OPENAI, ANTHROPIC, OLLAMA, OPTIONS) for body in table.values()),
+        *(
+            body
+            for table in (OPENAI, DECISIONS, ANTHROPIC, OLLAMA, OPTIONS)
+            for body in table.values()
+        ),
         *(Named, TokenizeText, TokenizeChat, DetokenizeRequest),
     ]
     honoured = {n for body in bodies for n in names(body) if treatment(body, n) == HONOURED}

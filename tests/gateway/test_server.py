@@ -30,6 +30,7 @@ from cupola.scheduler.protocol.messages import (
     Submit,
 )
 from cupola.service import children
+from cupola.service.output.logs import LogOptions
 from tests.gateway.running_gateway import (
     HELLO,
     WAIT,
@@ -158,7 +159,7 @@ def gateway_process(
     ours, theirs = socket.socketpair()
     ours.settimeout(WAIT)
     process = multiprocessing.get_context("spawn").Process(
-        target=children.gateway, args=(theirs, "warning", config, (listener,))
+        target=children.gateway, args=(theirs, LogOptions("warning"), config, (listener,))
     )
     process.start()
     with theirs, listener:

@@ -33,6 +33,7 @@ def locust(tmp_path: Path) -> Run:
         scenarios = ROOT / "loadtests" / "users" / "locustfile.py"
         command = [sys.executable, "-m", "locust", "-f", str(scenarios)]
         files = ["--csv", "locust", "--html", "report.html", "--requests-file", "requests.jsonl"]
+        files += ["--report", "plots.html"]
         quiet = ["--headless", "--only-summary", "--host", url]
         return subprocess.run(
             [*command, *quiet, *files, *arguments],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -12,7 +13,9 @@ from hypothesis import strategies as st
 
 from cupola.loadtests.host import machine, peers
 from cupola.loadtests.host.own_service import DidNotStart
+from cupola.loadtests.load.results import End, Objective, Record
 from cupola.loadtests.report.markdown import number, table
+from cupola.loadtests.report.run_page import Sample, run_page, sample
 from cupola.loadtests.report.svg import Line, plot
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -82,3 +85,31 @@ def test_a_peer_is_started_from_its_folder(tmp_path: Path) -> None:
         assert all(Path(word).exists() for word in command if "/" in word)
     with pytest.raises(DidNotStart, match="llama-q8_0, llama-q4_0"):
         peers.command("nobody", tmp_path, 1, 2)
+
+
+METRICS = """# TYPE cupola_num_requests_waiting gauge
+cupola_num_requests_waiting 3
+cupola_worker_memory_bytes{worker="cpu:0/0"} 1048576
+cupola_worker_memory_bytes{worker="cpu:0/1"} 2097152
+"""
+
+
+def test_queue_and_memory_are_read_from_the_metrics() -> None:
+    assert sample(METRICS, 5.0) == Sample(5.0, 3.0, 3 * 2**20)
+    assert sample("vllm:num_requests_waiting 3\n", 5.0) is None
+
+
+@pytest.mark.parametrize("samples", [0, 5])
+def test_the_page_of_a_run_has_its_plots(samples: int) -> None:
+    records = [
+        Record("chat", 100.0 + n, End.OK if n % 5 else End.ERROR, 3.0, ttft=0.5, gaps=[0.1],
+               tokens=9, error=None if n % 5 else "a < b")
+        for n in range(20)
+    ]  # fmt: skip
+    told = [Sample(100.0 + n, n, 2**30) for n in range(samples)]
+    found = run_page(records, told, Objective(1, 1))
+    assert found.count("<svg") == (5 if samples else 4)
+    assert "Goodput" in found and "4 x a &lt; b" in found
+    drawings = re.findall("<svg.*?</svg>", found, re.DOTALL)
+    assert all(ElementTree.fromstring(each) is not None for each in drawings)
+    assert "No request" in run_page([], [], Objective(1, 1))

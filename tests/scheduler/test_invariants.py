@@ -29,6 +29,7 @@ from cupola.scheduler.protocol.messages import (
     Submit,
     Text,
     ToScheduler,
+    Turn,
     Usage,
     Work,
     encode_work,
@@ -41,13 +42,16 @@ WORK = encode_work(Work(Text("hi")))
 NAMES = ("cpu:0/0", "cpu:0/1")
 GATEWAYS = (b"g0", b"g1")
 MODELS = tuple(LocalModel(name, f"/{name}", CPU) for name in ("a:1", "b:1"))
-SLOTS = 2
+SLOTS, SPARE = 3, 1
+CLIENTS = ("one", "two")
 
 
 class Machine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
-        policy = SchedulerPolicy(dict.fromkeys(NAMES, CPU), queue_limit=4, queue_timeout=20)
+        policy = SchedulerPolicy(
+            dict.fromkeys(NAMES, CPU), queue_limit=6, queue_tokens=60, queue_timeout=20
+        )
         self.scheduler = Scheduler(policy, "epoch")
         self.now = 0.0
         self.numbers = Counter[str]()
@@ -57,6 +61,7 @@ class Machine(RuleBasedStateMachine):
         self.gateway_of: dict[str, bytes] = {}  # by request id
         self.ended = Counter[str]()
         self.begun: set[str] = set()  # there was output
+        self.ever_postponed: set[str] = set()
         self.abandoned: set[str] = set()  # aborted, or its gateway went away
 
     def feed(self, sends: list[Send]) -> None:
@@ -73,7 +78,7 @@ class Machine(RuleBasedStateMachine):
                 case Rejoin():
                     self.running[peer].clear()
                     (name,) = (name for name, life in self.lives.items() if life == peer)
-                    self.message(peer, Ready(name, CPU, 1, SLOTS, self.resident[peer]))
+                    self.message(peer, Ready(name, CPU, 1, SLOTS, self.resident[peer], spare=SPARE))
                 case Rejected() | Done():
                     self.answered(peer, message.request_id, True)
 
@@ -85,13 +90,25 @@ class Machine(RuleBasedStateMachine):
     def message(self, peer: bytes, message: ToScheduler) -> None:
         self.feed(self.scheduler.receive(peer, message, self.now))
 
-    @rule(gateway=st.sampled_from(GATEWAYS), model=st.sampled_from(MODELS), load=st.booleans())
-    def submit(self, gateway: bytes, model: LocalModel, load: bool) -> None:
+    @rule(
+        gateway=st.sampled_from(GATEWAYS),
+        model=st.sampled_from(MODELS),
+        load=st.booleans(),
+        turn=st.builds(
+            Turn,
+            st.sampled_from(CLIENTS),
+            st.integers(-1, 2),
+            st.sampled_from([None, 0.0, 3.0, 99.0]),
+        ),
+    )
+    def submit(self, gateway: bytes, model: LocalModel, load: bool, turn: Turn) -> None:
         self.numbers["request"] += 1
         request_id = f"r{self.numbers['request']}"
         self.gateway_of[request_id] = gateway
         self.numbers["submit"] += not load
-        message = LoadModel(request_id, model) if load else Submit(request_id, model, WORK)
+        message = (
+            LoadModel(request_id, model) if load else Submit(request_id, model, WORK, turn=turn)
+        )
         self.message(gateway, message)
 
     @rule(name=st.sampled_from(NAMES), loaded=st.booleans())
@@ -100,7 +117,7 @@ class Machine(RuleBasedStateMachine):
         self.lives[name] = peer = f"{name}-{self.numbers['life']}".encode()
         self.running[peer] = set()
         self.resident[peer] = tuple(model.id for model in MODELS) if loaded else ()
-        self.message(peer, Ready(name, CPU, 1, SLOTS, self.resident[peer]))
+        self.message(peer, Ready(name, CPU, 1, SLOTS, self.resident[peer], spare=SPARE))
 
     @rule(name=st.sampled_from(NAMES))
     def worker_dies(self, name: str) -> None:
@@ -113,6 +130,7 @@ class Machine(RuleBasedStateMachine):
         for peer in sorted(self.lives.values()):
             fresh = sorted(self.running[peer] - self.begun)
             late = data.draw(st.sets(st.sampled_from(fresh))) if fresh else set()
+            self.ever_postponed |= late
             self.message(peer, Postponed(tuple(sorted(late))))
 
     @rule(data=st.data(), end=st.sampled_from(["no", "output", "error", "no load"]))
@@ -173,7 +191,7 @@ class Machine(RuleBasedStateMachine):
             self.running[peer].clear()
         self.feed([send for send in sends if send not in asked])
         for _ in asked:
-            self.message(peer, Ready(name, CPU, 1, SLOTS, self.resident[peer]))
+            self.message(peer, Ready(name, CPU, 1, SLOTS, self.resident[peer], spare=SPARE))
 
     @invariant()
     def what_runs_was_sent(self) -> None:
@@ -201,11 +219,12 @@ class Machine(RuleBasedStateMachine):
 
     @invariant()
     def nobody_waits_beside_a_free_worker(self) -> None:
-        """Unless there is a suspect, which needs a worker for itself."""
+        """Unless there is a suspect, which needs a worker for itself, or a slot is spare."""
         waiting = list(self.scheduler.queue)
         suspicion = self.scheduler.suspicion
-        if waiting and not any(map(suspicion.kept_apart, self.scheduler.requests.values())):
-            assert not any(worker.free for worker in self.scheduler.workers.values())
+        if not any(map(suspicion.kept_apart, self.scheduler.requests.values())):
+            for worker in self.scheduler.workers.values():
+                assert not any(worker.room_for(request.client) for request in waiting)
         if waiting:
             assert all(worker.running for worker in self.scheduler.workers.values())
 
@@ -214,6 +233,22 @@ class Machine(RuleBasedStateMachine):
         for worker in self.scheduler.workers.values():
             running = worker.running.values()
             assert len(running) == 1 or not any(request.suspect for request in running)
+
+    @invariant()
+    def the_last_slots_are_for_newcomers(self) -> None:
+        """A client cannot take the spare slots of a worker, unless grammars came late there."""
+        for worker in self.scheduler.workers.values():
+            usual = [r for r in worker.running.values() if r.id not in self.ever_postponed]
+            clients = Counter(request.client for request in usual)
+            assert max(clients.values(), default=0) <= SLOTS - SPARE
+
+    @invariant()
+    def no_client_fills_the_queue(self) -> None:
+        """Besides those that came back because they had lost their workers."""
+        queue = self.scheduler.queue
+        for client in CLIENTS:
+            own = [r for r in queue if r.client == client and not r.returned]
+            assert len(own) < 6
 
     @invariant()
     def suspects_have_no_output_yet(self) -> None:

@@ -33,7 +33,9 @@ class Bench:
     """One worker with two slots, and what it was sent."""
 
     def __init__(self) -> None:
-        policy = SchedulerPolicy({"cpu:0/0": CPU}, LIMIT, PATIENCE, lease=1e9)
+        policy = SchedulerPolicy(
+            {"cpu:0/0": CPU}, queue_limit=LIMIT, queue_timeout=PATIENCE, lease=1e9
+        )
         self.scheduler = Scheduler(policy, "epoch")
         self.sent: list[str] = []
         self.rejected: dict[str, ErrorCode] = {}

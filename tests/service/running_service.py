@@ -123,7 +123,10 @@ class Service:
 def counters(service: Service, http: httpx2.Client | None = None) -> dict[str, int]:
     """What /metrics tells."""
     text = (http or httpx2).get(f"{service.url}/metrics", timeout=PATIENCE).text
-    return {name: int(value) for name, value in re.findall(r"^(cupola_\S+) (\d+)$", text, re.M)}
+    return {
+        name: round(float(value))
+        for name, value in re.findall(r"^(cupola_\S+) ([\d.e+]+)$", text, re.M)
+    }
 
 
 def eventually(check: Callable[[], bool]) -> None:

@@ -96,8 +96,10 @@ class Account:
 
     def waiting_or_running(self) -> int:
         now = self._now()
-        running = sum(n for name, n in now.items() if name.startswith("cupola_requests_running"))
-        return running + now["cupola_requests_queued"]
+        running = sum(
+            n for name, n in now.items() if name.startswith("cupola_num_requests_running")
+        )
+        return running + now["cupola_num_requests_waiting"]
 
 
 @pytest.fixture(scope="module")

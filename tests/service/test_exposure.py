@@ -95,6 +95,7 @@ def test_a_whole_service_with_keys(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     KeyFile(home.api_keys).add(ApiKey("one", digest(key)))
     place(tmp_path, MODEL_ID)
     settings: dict[str, object] = {"backend": "echo", "model": "", "api_keys": "always"}
+    settings["log_format"] = "json"
     with Service(tmp_path, **settings) as running:
         running.ready()
         monkeypatch.setenv("CUPOLA_HOME", str(tmp_path))
@@ -118,11 +119,19 @@ def test_a_whole_service_with_keys(tmp_path: Path, monkeypatch: pytest.MonkeyPat
             assert http.get("/v1/models", headers=allowed).status_code == 200
             assert http.post("/shutdown", headers=allowed).status_code == 403
             own = json.loads(home.local_key.read_text())["key"]
-            ended = http.post("/shutdown", headers={"Authorization": f"Bearer {own}"})
+            operator = {"Authorization": f"Bearer {own}"}
+            quiet = http.post("/admin/log-level", json={"level": "error"}, headers=operator)
+            assert quiet.status_code == 200
+            running.wait_for("the log has now: error")
+            ended = http.post("/shutdown", headers=operator)
             assert ended.status_code == 200
         log = running.rest_of_log()
         assert running.process.wait(PATIENCE) == 0
     assert key not in log and own not in log and "secret" not in log
+    lines = [json.loads(line) for line in log.splitlines() if line.startswith("{")]
+    [chat] = [line for line in lines if line.get("path") == "/v1/chat/completions"]
+    assert (chat["client"], chat["model"], chat["status"]) == ("one", MODEL_ID, 200)
+    assert chat["completion_tokens"] > 0 and chat["id"].startswith("req_")
     assert not home.local_key.exists()
 
 

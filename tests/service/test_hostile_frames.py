@@ -29,6 +29,7 @@ from cupola.scheduler.protocol.messages import (
     encode,
 )
 from cupola.service import children
+from cupola.service.output.logs import LogOptions
 from cupola.workers.loading import EngineOptions
 from cupola.workers.main import WorkerConfig
 
@@ -60,7 +61,7 @@ def process(target: Callable[..., None], *arguments: Any) -> Iterator[socket.soc
     ours, theirs = socket.socketpair()
     ours.settimeout(WAIT)
     child = multiprocessing.get_context("spawn").Process(
-        target=target, args=(theirs, "warning", *arguments)
+        target=target, args=(theirs, LogOptions("warning"), *arguments)
     )
     child.start()
     theirs.close()

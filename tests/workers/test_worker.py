@@ -9,6 +9,7 @@ import pytest
 
 from cupola.cache.catalog import ExecutionProvider
 from cupola.scheduler.protocol.messages import (
+    ANY_TURN,
     Abort,
     Chat,
     Decide,
@@ -32,6 +33,8 @@ from cupola.scheduler.protocol.messages import (
     SamplingParams,
     Submit,
     Text,
+    Transcribe,
+    Turn,
     UnloadModel,
     Work,
     encode_work,
@@ -55,12 +58,15 @@ class Recording(Backend):
     postponed: frozenset[str] = frozenset()
 
     def __init__(self) -> None:
+        self.closed = False
         self.pieces = 0  # of work for times without requests
         self.rests: list[bool] = []  # whether each was a long one
-        self.works: list[Work | Embed | Decide] = []
+        self.works: list[Work | Embed | Decide | Transcribe] = []
         self._echo = EchoBackend()
 
-    def add(self, request_id: str, work: Work | Embed | Decide) -> None:
+    def add(
+        self, request_id: str, work: Work | Embed | Decide | Transcribe, turn: Turn = ANY_TURN
+    ) -> None:
         self.works.append(work)
         self._echo.add(request_id, work)
 
@@ -72,6 +78,9 @@ class Recording(Backend):
 
     def step(self) -> Sequence[Output | Rejected]:
         return self._echo.step()
+
+    def close(self) -> None:
+        self.closed = True
 
     def warm_up(self) -> bool:
         self.pieces -= 1
@@ -595,3 +604,15 @@ def test_a_piece_of_work_is_done_while_there_are_no_requests() -> None:
     while bench.worker.busy:
         bench.worker.step(0)
     assert [bench.worker.warm_up() for _ in range(3)] == [True, True, False]
+
+
+def test_a_model_is_closed_when_it_is_unloaded_and_when_the_process_stops() -> None:
+    bench = Bench()
+    unloaded, left = Recording(), Recording()
+    bench.load(MODEL, backend=unloaded)
+    bench.load(OTHER, backend=left)
+    bench.worker.receive(UnloadModel("u", MODEL.id), 0)
+    bench.worker.expire(0)
+    assert (unloaded.closed, left.closed) == (True, False)
+    bench.worker.close()
+    assert left.closed

@@ -14,10 +14,10 @@ from cupola.workers.engine.answer import Answer
 from cupola.workers.engine.engine import Engine
 from cupola.workers.engine.prefix_cache import PrefixCache
 from cupola.workers.engine.sequence import Reproducible
-from cupola.workers.engine.step_budget import StepBudget
 from cupola.workers.loading import EngineOptions, load
 from cupola.workers.model.model_folder import ModelFolder
 from cupola.workers.model.text import TextCodec
+from cupola.workers.planning.step_budget import StepBudget
 from cupola.workers.run.decoder_session import DecoderSession
 from cupola.workers.run.session import Session
 from tests.workers.reference import DATA, plain_decoder

@@ -10,6 +10,8 @@ import sys
 
 import psutil
 
+from cupola.workers.device.cgroup import cpu_limit, memory_left
+
 # glibc keeps freed memory for the next allocation; other systems' allocators give it back.
 _libc = ctypes.CDLL(None) if sys.platform.startswith("linux") else None
 _malloc_trim = getattr(_libc, "malloc_trim", None)
@@ -42,13 +44,20 @@ def map_large_blocks() -> None:
 
 def available_bytes() -> int:
     """Memory that processes can still get without swapping, in bytes."""
-    return int(psutil.virtual_memory().available)
+    available = int(psutil.virtual_memory().available)
+    left = memory_left()
+    return available if left is None else min(available, left)
 
 
 def cores() -> int:
-    """How many physical cores this process may use. Hyper-threads share arithmetic units."""
+    """How many physical cores this process may use. Hyper-threads share arithmetic units.
+
+    In a container with a quota of processor time, more threads than that would wait for each other.
+    """
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return max(1, min(usable or 1, psutil.cpu_count(logical=False) or 1))
+    quota = cpu_limit()
+    allowed = usable or 1 if quota is None else min(usable or 1, max(1, int(quota)))
+    return max(1, min(allowed, psutil.cpu_count(logical=False) or 1))
 
 
 def listener(port: int) -> str | None:

@@ -11,6 +11,7 @@ from functools import partial
 import numpy as np
 
 from cupola.scheduler.protocol.messages import (
+    ANY_TURN,
     Decide,
     Decode,
     Embed,
@@ -21,12 +22,14 @@ from cupola.scheduler.protocol.messages import (
     Serving,
     Text,
     Tokens,
+    Transcribe,
+    Turn,
     Usage,
     Work,
 )
 from cupola.workers.encoder.encoder_session import EncoderSession
 from cupola.workers.encoder.pooling import Pooling, Vectors, normalized
-from cupola.workers.model.backend import RequestError
+from cupola.workers.model.backend import RequestError, refuse_speech
 from cupola.workers.model.model_folder import ModelFolder
 from cupola.workers.model.render_budget import CancelledError
 from cupola.workers.model.text import TextCodec
@@ -79,6 +82,9 @@ class EmbeddingBackend:
     def busy(self) -> bool:
         return bool(self._jobs) or self._texts.ready
 
+    def close(self) -> None:
+        """It keeps nothing."""
+
     def warm_up(self) -> bool:
         return False
 
@@ -88,7 +94,10 @@ class EmbeddingBackend:
     def convert(self, request_id: str, task: Encode | Decode) -> Output | None:
         return self._texts.convert(request_id, task)
 
-    def add(self, request_id: str, work: Work | Embed | Decide) -> None:
+    def add(
+        self, request_id: str, work: Work | Embed | Decide | Transcribe, turn: Turn = ANY_TURN
+    ) -> None:
+        work = refuse_speech(work)
         if not isinstance(work, Embed):
             text = "this model makes embeddings and generates no text: use POST /v1/embeddings"
             raise RequestError(ErrorCode.INVALID_REQUEST, text, "model")

@@ -19,6 +19,7 @@ from cupola.scheduler.protocol.messages import (
     Text,
     TokenLogprob,
     Tokens,
+    Turn,
     Work,
 )
 from cupola.workers.decisions.prompt import DecisionPrompt
@@ -130,10 +131,10 @@ class Admission:
             prediction = self._codec.encode(text, add_special=False)[:room]
         return Prompt(work, tokens, room, prediction)
 
-    def sequences(self, request_id: str, prompt: Accepted) -> list[Answer] | list[Fork]:
+    def sequences(self, request_id: str, prompt: Accepted, turn: Turn) -> list[Answer] | list[Fork]:
         """One sequence for each answer of the request. Raises RequestError."""
         if isinstance(prompt, DecisionPrompt):
-            decision = Decision.of(request_id, prompt, self._folder.end_tokens)
+            decision = Decision.of(request_id, prompt, self._folder.end_tokens, turn)
             exact = self._reproducible != "no"
             return [Fork.first(decision, prompt, reproducible=exact)]
         work, grammar = prompt.work, None
@@ -146,6 +147,7 @@ class Admission:
             open=work.answers,
             wants_timings=work.timings,
             wants_progress=work.progress,
+            turn=turn,
         )
         return [self._sequence(job, index, prompt, grammar) for index in range(work.answers)]
 

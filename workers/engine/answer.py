@@ -42,7 +42,7 @@ class Answer(Sequence):
     @property
     def admissible(self) -> bool:
         """Whether it can run or be refused: its grammar is compiled, or that has failed."""
-        return self.grammar is None or self.grammar.done()
+        return not self.fetching and (self.grammar is None or self.grammar.done())
 
     @property
     def refusal(self) -> RequestError | None:

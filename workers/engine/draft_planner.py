@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from math import ceil
 
-from cupola.workers.engine.plan import Step
 from cupola.workers.engine.rows import is_exact
 from cupola.workers.engine.sequence import Sequence
 from cupola.workers.engine.slot_allocation import SlotAllocator
+from cupola.workers.planning.plan import Step
 from cupola.workers.run.session import Session
 from cupola.workers.speculation.draft import Draft, min_probability, worth_verifying
 

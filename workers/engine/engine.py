@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections import deque
 from collections.abc import Callable
 from functools import partial
 
 from msgspec.structs import replace
 
 from cupola.scheduler.protocol.messages import (
+    ANY_TURN,
     Decide,
     Decode,
     Embed,
@@ -18,13 +18,15 @@ from cupola.scheduler.protocol.messages import (
     Output,
     Rejected,
     Serving,
+    Transcribe,
+    Turn,
     Work,
 )
+from cupola.scheduler.waiting.token_counters import TokenCounters
 from cupola.workers.engine.admission import Accepted, Admission, check_kind
 from cupola.workers.engine.draft_planner import DraftPlanner
 from cupola.workers.engine.fork import more_forks
 from cupola.workers.engine.invariants import violations
-from cupola.workers.engine.plan import Step, plan
 from cupola.workers.engine.prefix_cache import PrefixCache
 from cupola.workers.engine.recovery import Recovery
 from cupola.workers.engine.request_timings import RequestTimings
@@ -32,20 +34,24 @@ from cupola.workers.engine.rows import is_exact, row_of
 from cupola.workers.engine.sequence import Reproducible, Sequence, cost
 from cupola.workers.engine.slot_allocation import SlotAllocator
 from cupola.workers.engine.slot_count import SlotCount
-from cupola.workers.engine.step_budget import StepBudget
+from cupola.workers.engine.slot_queue import SlotQueue
 from cupola.workers.engine.token_selection import TokenSelection
 from cupola.workers.engine.warm_up import WarmUp
 from cupola.workers.grammar.constraints import Constraints
-from cupola.workers.model.backend import RequestError
+from cupola.workers.model.backend import RequestError, refuse_speech
 from cupola.workers.model.model_folder import ModelFolder
 from cupola.workers.model.text import TextCodec
 from cupola.workers.model.text_intake import TextIntake
+from cupola.workers.model.text_jobs import Cancelled
+from cupola.workers.planning.plan import Step, plan
+from cupola.workers.planning.step_budget import StepBudget
 from cupola.workers.run.runner import Logits
 from cupola.workers.run.session import Session
 from cupola.workers.sampling.masks import MaskBatch
 
 logger = logging.getLogger(__name__)
 
+Arrived = tuple[Accepted, Turn]
 RUN_FAILED = "the model failed while it ran this request"
 
 
@@ -63,12 +69,16 @@ class Engine:
         reproducible: Reproducible = "asked",
         prefixes: PrefixCache | None = None,
         slot_count: SlotCount | None = None,
+        spare: int = 0,
     ) -> None:
         """``positions``: the most keys and values in memory at once, but at least one full context.
         ``wake`` is called from another thread when the engine has new work. ``reproducible``: which
         requests must have the same answer again. ``prefixes`` keeps what slots cannot hold.
-        ``slot_count``: how many slots are used; None: all."""
+        ``slot_count``: how many slots are used; None: all.
+
+        ``spare``: so many slots are for clients that run nothing here."""
         self.session = session
+        self._wake = wake
         self._step_budget = step_budget
         self._context = folder.context
         ends = sorted(folder.end_tokens)
@@ -80,27 +90,32 @@ class Engine:
         self.prefixes = prefixes
         positions = max(positions, folder.context)
         self.slots = SlotAllocator(session.cache, session.slots, positions, prefixes)
-        self._slot_count = slot_count or SlotCount(session.slots, 0.0)
-        self.slots.limit = self._slot_count.now
+        self._slot_count = slot_count or SlotCount(session.slots - spare, 0.0)
+        self._spare = spare
+        self.slots.limit = self.capacity
         self._warm_up = WarmUp(session, self.slots)
         self._drafts = DraftPlanner(session, self.slots, folder.context)
         self._selection = TokenSelection(self._masks, self.slots, codec.token_bytes)
-        self._texts: TextIntake[Accepted] = TextIntake(codec, wake)
-        self._waiting: deque[Sequence] = deque()
+        self._texts: TextIntake[Arrived] = TextIntake(codec, wake)
+        self._counters = TokenCounters()
+        self._waiting = SlotQueue(self._counters, spare)
         self._running: list[Sequence] = []  # in order of arrival
         self._recovery: Recovery[Sequence] = Recovery()
         self._timings = RequestTimings()
 
     @property
     def serving(self) -> Serving:
+        held = sum(sequence.slot.length for sequence in self._running if sequence.slot is not None)
+        usage = round(min(1.0, held / self.slots.positions), 4)
+        serving = replace(self.session.serving, kv_usage=usage)
         if self.prefixes is None:
-            return self.session.serving
+            return serving
         kept, hits = self.prefixes.kept_bytes, self.prefixes.hits
-        return replace(self.session.serving, kept_bytes=kept, kept_hits=hits)
+        return replace(serving, kept_bytes=kept, kept_hits=hits)
 
     @property
     def capacity(self) -> int:
-        return self._slot_count.now
+        return self._slot_count.now + self._spare
 
     @property
     def shared_bytes(self) -> int:
@@ -128,18 +143,20 @@ class Engine:
 
     @property
     def waiting(self) -> tuple[Sequence, ...]:
-        """The sequences that wait for a slot; the next one comes first."""
+        """The sequences that wait for a slot."""
         return tuple(self._waiting)
 
     def convert(self, request_id: str, task: Encode | Decode) -> Output | None:
         return self._texts.convert(request_id, task)
 
-    def add(self, request_id: str, work: Work | Embed | Decide) -> None:
-        work = check_kind(work, self.session.verifies_drafts)
+    def add(
+        self, request_id: str, work: Work | Embed | Decide | Transcribe, turn: Turn = ANY_TURN
+    ) -> None:
+        work = check_kind(refuse_speech(work), self.session.verifies_drafts)
         if (prompt := self._admission.read_small(work)) is not None:
-            self._enqueue(request_id, prompt)
+            self._enqueue(request_id, (prompt, turn))
         else:
-            self._texts.start(request_id, partial(self._admission.read, work))
+            self._texts.start(request_id, partial(self._read, work, turn))
 
     def abort(self, request_id: str) -> Output | None:
         self._texts.cancel(request_id)
@@ -155,7 +172,10 @@ class Engine:
         return cost([*running, *waiting])
 
     def warm_up(self) -> bool:
-        return not self._running and self._warm_up.step()
+        return not self._running and (self._warm_up.step() or self.slots.write_some())
+
+    def close(self) -> None:
+        self.slots.close()
 
     def rest(self, long: bool) -> None:
         if not self._running:
@@ -166,7 +186,7 @@ class Engine:
 
     def violations(self) -> list[str]:
         """What is inconsistent between two steps; for tests and for debugging."""
-        found = list(violations(self._running, self._waiting, self.slots))
+        found = list(violations(self._running, self.waiting, self.slots))
         if self._masks.pending:
             found.append(f"{self._masks.pending} masks of an earlier step are left")
         if self._recovery.suspect not in (None, *self._running, *self._waiting):
@@ -177,8 +197,9 @@ class Engine:
         read = list(self._texts.take(self._enqueue))
         self._use_long_tables()
         if not self._waiting:  # decisions use the slots that nobody wants
-            self._waiting.extend(more_forks(self._running, self.slots.free_for_copies))
-        rejected = [*read, *self._admit()]
+            self._waiting.add(list(more_forks(self._running, self.slots.free_for_copies)))
+        failed = self._waiting.give_slots(self._running, self.slots, self._recovery.admits)
+        rejected = [*read, *failed]
         steps = self._plan()
         if not steps:
             return [*rejected]
@@ -192,45 +213,30 @@ class Engine:
         waiting = () if self.slots.free else {s.job.request_id for s in self._waiting}
         selected = self._selection.select(steps, logits, waiting)
         outputs = self._timings.add_to(selected, steps)
-        failed = self._end(completing)
-        return [*rejected, *outputs, *failed]
+        return [*rejected, *outputs, *self._end(completing)]
 
     # -- the parts of a step -----------------------------------------------------------------------
 
-    def _enqueue(self, request_id: str, prompt: Accepted) -> None:
+    def _read(self, work: Work | Decide, turn: Turn, cancelled: Cancelled) -> Arrived:
+        """A large prompt. Called from another thread. Raises RequestError."""
+        return self._admission.read(work, cancelled), turn
+
+    def _enqueue(self, request_id: str, arrived: Arrived) -> None:
         """A request waits for slots. Raises RequestError."""
-        self._waiting.extend(self._admission.sequences(request_id, prompt))
-
-    def _admit(self) -> list[Rejected]:
-        """Give waiting sequences a slot. Those whose grammar turned out to be wrong end here.
-
-        When there is no memory for one, all behind it wait as well: else small sequences could pass
-        a large one for ever.
-        """
-        failed: dict[str, Rejected] = {}
-        full = False
-        postponed: deque[Sequence] = deque()
-        while self._waiting and self.slots.free:
-            sequence = self._waiting.popleft()
-            if sequence.job.request_id in failed:
-                continue
-            if (error := sequence.refusal) is not None:
-                failed[sequence.job.request_id] = error.rejected(sequence.job.request_id)
-                continue
-            ready = not full and sequence.admissible and self._recovery.admits(sequence)
-            full |= ready and not self.slots.has_room(sequence, self._running)
-            if ready and not full and self.slots.allocate(sequence, self._running):
-                self._running.append(sequence)
-            else:
-                postponed.append(sequence)
-        self._waiting = postponed + self._waiting
-        return list(failed.values())
+        sequences = self._admission.sequences(request_id, *arrived)
+        first = sequences[0]
+        first.long = self.session.short_context > 0 and first.outgrows(self.session.short_context)
+        if (fetched := self.slots.fetch(first)) is not None:
+            fetched.add_done_callback(lambda _: self._wake())
+        for sequence in sequences:
+            sequence.long, sequence.fetched = first.long, fetched
+        self._waiting.add(sequences)
 
     def _plan(self) -> list[Step[Sequence]]:
         """The tokens of the next run: known ones, and draft tokens behind them."""
         generating = sum(sequence.pending == 1 for sequence in self._running)
         budget = self._step_budget.tokens(generating)
-        steps = plan(self._running, budget, self.session.parallel_prompts)
+        steps = plan(self._running, budget, self.session.parallel_prompts, self._counters.of)
         while not self.slots.make_room(steps):  # the youngest sequence waits for memory
             youngest = self._running[-1]
             self._preempt(youngest)
@@ -249,13 +255,14 @@ class Engine:
         generating, seconds = counts.count(1), self.session.seconds
         self._step_budget.observe(generating, prompt_tokens, seconds)
         self._slot_count.observe(generating, prompt_tokens, seconds)
-        self.slots.limit = self._slot_count.now
+        self.slots.limit = self.capacity
         return logits
 
     def _end(self, completing: list[Sequence]) -> list[Output | Rejected]:
         """Take leave of the sequences that are finished or have failed."""
         failed: list[Output | Rejected] = []
         for sequence in completing:
+            self._counters.charge(sequence.client, generated=1)
             if sequence.slot is None:
                 continue  # another answer of its request has failed
             if sequence.failure is not None:
@@ -290,13 +297,13 @@ class Engine:
         """It waits, first in the queue. What it has computed stays in the cache."""
         self._running.remove(sequence)
         self.slots.release(sequence)
-        self._waiting.appendleft(sequence)
+        self._waiting.put_back(sequence)
 
     def _preempt(self, sequence: Sequence) -> None:
         """It waits, first in the queue, and gives its memory back."""
         self._running.remove(sequence)
         self.slots.preempt(sequence)
-        self._waiting.appendleft(sequence)
+        self._waiting.put_back(sequence)
 
     def _fail(self, sequence: Sequence, error: RequestError) -> list[Output | Rejected]:
         request_id = sequence.job.request_id

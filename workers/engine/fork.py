@@ -16,7 +16,7 @@ from math import ceil
 import numpy as np
 from numpy.typing import NDArray
 
-from cupola.scheduler.protocol.messages import FinishReason, Output, Usage
+from cupola.scheduler.protocol.messages import ANY_TURN, FinishReason, Output, Turn, Usage
 from cupola.workers.decisions.asked import Asked, scores
 from cupola.workers.decisions.prompt import DecisionPrompt
 from cupola.workers.decisions.trie import Path
@@ -44,7 +44,9 @@ class Decision(Job):
         return Usage(prompt, 0, self.cached_tokens or 0)
 
     @classmethod
-    def of(cls, request_id: str, prompt: DecisionPrompt, ends: Iterable[int]) -> Decision:
+    def of(
+        cls, request_id: str, prompt: DecisionPrompt, ends: Iterable[int], turn: Turn = ANY_TURN
+    ) -> Decision:
         questions: dict[int, list[Asked]] = {}
         for asked in prompt.asked:
             questions.setdefault(asked.index, []).append(asked)
@@ -53,6 +55,7 @@ class Decision(Job):
             request_id,
             len(prompt.tokens),
             open=0,
+            turn=turn,
             ends=tuple(ends),
             units=deque(unit for asked in prompt.asked for unit in _units(asked, parts)),
             open_questions=questions,

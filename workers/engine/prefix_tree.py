@@ -40,6 +40,7 @@ class Node:
     priority: float = 0.0
     used_at: int = 0
     gone: bool = False  # it was evicted
+    digest: bytes = b""  # of all tokens up to its end and of the salt, once somebody has asked
 
 
 _Entry = tuple[float, int, int, Node]  # priority, when it was used, a number that differs, block

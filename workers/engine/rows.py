@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from cupola.workers.engine.plan import Step
 from cupola.workers.engine.sequence import Sequence
+from cupola.workers.planning.plan import Step
 from cupola.workers.run.packing import Row
 
 

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence as Several
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Literal
 
 from cupola.scheduler.protocol.messages import (
+    ANY_TURN,
     ErrorCode,
     FinishReason,
     Output,
     TokenLogprob,
+    Turn,
     Usage,
 )
+from cupola.scheduler.waiting.lane import class_of
+from cupola.workers.engine.prefix_store import Fetched
 from cupola.workers.engine.slots import Slot
 from cupola.workers.model.backend import RequestError
 from cupola.workers.speculation.draft import Draft
@@ -35,6 +40,7 @@ class Job:
     has_output: bool = False
     wants_timings: bool = False  # with every output
     wants_progress: bool = False  # while its prompt is read
+    turn: Turn = ANY_TURN
 
     @property
     def usage(self) -> Usage:
@@ -67,8 +73,19 @@ class Sequence:
     long: bool = False  # read with the model's second rotary table
     prompt_logprobs: list[TokenLogprob] | None = None  # None: not wanted
     slot: Slot | None = None
+    fetched: Future[Fetched] | None = None  # what the disk has of its tokens, while it is read
     finish_reason: FinishReason | None = field(default=None, init=False)
     broken: str | None = field(default=None, init=False)  # what went wrong here, if anything did
+
+    @property
+    def client(self) -> str:
+        """Whose it is."""
+        return self.job.turn.client
+
+    @property
+    def rank(self) -> int:
+        """Its class in the order of service."""
+        return class_of(self.job.turn.priority)
 
     @property
     def cached(self) -> int:
@@ -100,9 +117,21 @@ class Sequence:
         return self.slot is not None and self.slot.length < self.job.prompt_tokens
 
     @property
+    def fetching(self) -> bool:
+        """Whether the disk is read for it."""
+        return self.fetched is not None and not self.fetched.done()
+
+    def take_fetched(self) -> Fetched | None:
+        """What the disk had, once; None: nothing, or it could not be read."""
+        fetched, self.fetched = self.fetched, None
+        if fetched is None or fetched.cancelled() or fetched.exception() is not None:
+            return None
+        return fetched.result()
+
+    @property
     def admissible(self) -> bool:
         """Whether it can run or be refused."""
-        return True
+        return not self.fetching
 
     @property
     def refusal(self) -> RequestError | None:

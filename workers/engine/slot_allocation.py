@@ -7,13 +7,15 @@ engine preempts the youngest sequence. Its tokens are kept, and computed again w
 from __future__ import annotations
 
 from collections.abc import Iterable
+from concurrent.futures import Future
 
-from cupola.workers.engine.plan import Step
 from cupola.workers.engine.prefix_cache import PrefixCache
+from cupola.workers.engine.prefix_store import Fetched
 from cupola.workers.engine.rows import is_exact
 from cupola.workers.engine.sequence import Sequence
 from cupola.workers.engine.slots import Match, Slot, SlotTable, common_prefix
 from cupola.workers.kv.kv_store import KVStore
+from cupola.workers.planning.plan import Step
 
 # Tokens of each answer for which there must be room when one more sequence begins.
 HEADROOM = 32
@@ -92,16 +94,39 @@ class SlotAllocator:
         sequence.slot = slot
         if self.prefixes is not None and sequence.prompt_logprobs is None:
             known, exact = sequence.tokens[: -_least_read(sequence)], sequence.reproducible
-            self.prefixes.load(slot, known, sequence.salt, exact=exact)
+            self.prefixes.load(slot, known, sequence.salt, sequence.take_fetched(), exact=exact)
         if sequence.job.cached_tokens is None:
             sequence.job.cached_tokens = min(slot.length, sequence.job.prompt_tokens)
         return True
 
+    def fetch(self, sequence: Sequence) -> Future[Fetched] | None:
+        """Begin to read what the disk has of the sequence's tokens and memory has not."""
+        if self.prefixes is None or self.prefixes.store is None:
+            return None
+        if sequence.prompt_logprobs is not None:
+            return None
+        known = max(self._match(sequence).length, self._kept(sequence))
+        return self.prefixes.store.fetch(
+            sequence.tokens[: -_least_read(sequence)], sequence.salt, known
+        )
+
+    def write_some(self) -> bool:
+        """Write some of what is cached to the disk. False: there is nothing to write now."""
+        store = self.prefixes.store if self.prefixes is not None else None
+        return store is not None and store.write_some()
+
+    def close(self) -> None:
+        """The cache will not be used any more: write it to the disk if it is to outlive that."""
+        if self.prefixes is not None and self.prefixes.store is not None:
+            self.prefixes.store.close(self.table.slots)
+
     def release(self, sequence: Sequence) -> None:
         """Free the slot. What was computed stays for other sequences."""
-        if sequence.slot is not None:
-            self.table.release(sequence.slot)
-            sequence.slot = None
+        slot, sequence.slot = sequence.slot, None
+        if slot is not None:
+            self.table.release(slot)
+            if self.prefixes is not None and self.prefixes.store is not None:
+                self.prefixes.store.released(slot)
 
     def preempt(self, sequence: Sequence) -> None:
         """Free the slot and give its memory back."""

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from cupola.scheduler.protocol.messages import Output
 from cupola.workers.engine.answer import Answer
 from cupola.workers.engine.fork import Fork
-from cupola.workers.engine.plan import Step
 from cupola.workers.engine.rows import wanted_logits
 from cupola.workers.engine.sequence import Sequence
 from cupola.workers.engine.slot_allocation import SlotAllocator
+from cupola.workers.planning.plan import Step
 from cupola.workers.sampling.logprobs import TokenBytes, logprob
 from cupola.workers.sampling.masks import MaskBatch
 from cupola.workers.sampling.sampling import NOTHING, penalize, sample

@@ -6,13 +6,14 @@ without a session, and its errors are shorter and show no paths of the machine.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import onnx
 from google.protobuf.message import DecodeError
 
-from cupola.workers.model.confinement import ConfinementError, leads_out
+from cupola.cache.convert.formats.external_data import external_locations
+from cupola.cache.system.confined_names import leads_out
+from cupola.workers.model.confinement import ConfinementError
 
 
 def check_graph(file: Path, folder: Path) -> None:
@@ -24,7 +25,7 @@ def check_graph(file: Path, folder: Path) -> None:
         model = onnx.load(str(file), load_external_data=False)
     except DecodeError:
         return
-    for location in sorted(set(_locations(model))):
+    for location in sorted(set(external_locations(model))):
         if leads_out(location):
             raise ConfinementError(
                 f"{file.name} has its weights in a file outside the model's folder; a model may "
@@ -35,29 +36,3 @@ def check_graph(file: Path, folder: Path) -> None:
                 f"{file.name} has its weights in {location}, which is not in the model's folder; "
                 "download the model again"
             )
-
-
-def _locations(model: onnx.ModelProto) -> Iterator[str]:
-    """The names of all files that a graph reads. A key may be there several times."""
-    graphs = [model.graph]
-    nodes = [node for function in model.functions for node in function.node]
-    tensors: list[onnx.TensorProto] = []
-    while graphs or nodes:
-        if graphs:
-            graph = graphs.pop()
-            tensors += graph.initializer
-            for sparse in graph.sparse_initializer:
-                tensors += (sparse.values, sparse.indices)
-            nodes += graph.node
-            continue
-        node = nodes.pop()
-        embedded = 1
-        for attribute in node.attribute:
-            graphs += [*attribute.graphs, *([attribute.g] if attribute.HasField("g") else [])]
-            tensors += [*attribute.tensors, *([attribute.t] if attribute.HasField("t") else [])]
-            if attribute.name == "embed_mode":
-                embedded = attribute.i
-        if node.op_type == "EPContext" and not embedded:
-            yield from (a.s.decode() for a in node.attribute if a.name == "ep_cache_context")
-    for tensor in tensors:
-        yield from (entry.value for entry in tensor.external_data if entry.key == "location")

@@ -7,6 +7,7 @@ back into some row when a prompt begins like it.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,20 +37,33 @@ class PrefixMemory:
 
     def save(self, row: int, block: int, place: int) -> None:
         """Copy a row's positions from ``block * BLOCK`` on to a place."""
-        at = block * BLOCK
-        self._blocks[place] = self._cache.array[:, :, row, :, at : at + BLOCK]
+        self._blocks[place] = self.row_view(row, block)
 
-    def load(self, row: int, places: list[int], start: int) -> None:
+    def load(self, row: int, places: Sequence[int], start: int) -> None:
         """Copy the blocks of a beginning to a row, from the position ``start`` on.
 
         No other row may share the row's memory there.
         """
+        first = start // BLOCK
+        self.fill(row, first, [self._blocks[place] for place in places[first:]], start)
+
+    def fill(self, row: int, first: int, blocks: Sequence[NDArray[np.generic]], start: int) -> None:
+        """The same with blocks that lie elsewhere, of which the first is the block ``first``."""
         self._cache.versions[row] += 1
-        for block in range(start // BLOCK, len(places)):
-            at = max(start, block * BLOCK)
-            end = (block + 1) * BLOCK
-            kept = self._blocks[places[block]]
-            self._cache.array[:, :, row, :, at:end] = kept[..., BLOCK - (end - at) :, :]
+        for number, block in enumerate(blocks, first):
+            end = (number + 1) * BLOCK
+            if (at := max(start, number * BLOCK)) < end:
+                self._cache.array[:, :, row, :, at:end] = block[..., BLOCK - (end - at) :, :]
+
+    def row_view(self, row: int, block: int) -> NDArray[np.generic]:
+        """A row's positions from ``block * BLOCK`` on."""
+        at = block * BLOCK
+        view: NDArray[np.generic] = self._cache.array[:, :, row, :, at : at + BLOCK]
+        return view
+
+    def empty(self) -> NDArray[np.generic]:
+        """A block with a memory of its own."""
+        return np.empty(self._blocks.shape[1:], self._blocks.dtype)
 
     def view(self, place: int) -> NDArray[np.generic]:
         """The keys and values in a place, which may be written."""

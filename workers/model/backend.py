@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from cupola.scheduler.protocol.messages import (
+    ANY_TURN,
     Decide,
     Decode,
     Embed,
@@ -14,6 +15,8 @@ from cupola.scheduler.protocol.messages import (
     Output,
     Rejected,
     Serving,
+    Transcribe,
+    Turn,
     Work,
 )
 
@@ -34,11 +37,24 @@ class RequestError(ValueError):
         return Rejected(request_id, self.code, str(self), self.param)
 
 
+def refuse_speech(work: Work | Embed | Decide | Transcribe) -> Work | Embed | Decide:
+    """The work, for a model that hears nothing. Raises RequestError for a recording."""
+    if isinstance(work, Transcribe):
+        text = "this model hears no speech; use one whose task is automatic-speech-recognition"
+        raise RequestError(ErrorCode.INVALID_REQUEST, text, "model")
+    return work
+
+
 class Backend(Protocol):
     """A loaded model that works for many requests at once. It is used from one thread."""
 
-    def add(self, request_id: str, work: Work | Embed | Decide) -> None:
-        """Accept a request. Raises RequestError; then the request is not known here."""
+    def add(
+        self, request_id: str, work: Work | Embed | Decide | Transcribe, turn: Turn = ANY_TURN
+    ) -> None:
+        """Accept a request. Raises RequestError; then the request is not known here.
+
+        ``turn``: whose it is, and how urgent, where the backend serves them in another order.
+        """
 
     def convert(self, request_id: str, task: Encode | Decode) -> Output | None:
         """Text to tokens or back. Raises RequestError; then the request is not known here.
@@ -80,6 +96,9 @@ class Backend(Protocol):
 
         False: there is nothing to do for now.
         """
+
+    def close(self) -> None:
+        """It will not be used any more: write what is to outlive it. That may take seconds."""
 
     def rest(self, long: bool) -> None:
         """Nobody has used it for a while: give back memory that only makes later work faster.

@@ -15,6 +15,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from cupola.cache.system.confined_names import leads_out
+
 _CONFIG = "genai_config.json"
 # Keys that name code: custom_ops_library, library_path, native_libraries, op_packages of QNN,
 # trt_extra_plugin_lib_paths.
@@ -92,16 +94,6 @@ def _is_code(key: str, value: object) -> bool:
     if not isinstance(value, str) or not _CODE_FILE.search(value.strip()):
         return False
     return key.casefold() != "backend_path" or not _QNN_BACKEND.fullmatch(value)
-
-
-def leads_out(name: str) -> bool:
-    """Whether a name, as Linux or as Windows reads it, can lead out of a folder."""
-    return (
-        name[:1] in ("/", "\\", "~")
-        or name[1:2] == ":"  # a drive of Windows
-        or "\0" in name
-        or ".." in re.split(r"[/\\]", name)
-    )
 
 
 def check_links(folder: Path) -> None:

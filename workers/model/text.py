@@ -13,6 +13,7 @@ from tokenizers.decoders import DecodeStream
 
 from cupola.scheduler.protocol.messages import Chat
 from cupola.workers.model.chat_template import ChatTemplate, TemplateError
+from cupola.workers.model.prompt_template import read_prompt_template
 from cupola.workers.model.render_budget import RenderBudget
 from cupola.workers.model.special_tokens import SpecialTokens
 from cupola.workers.model.token_bound import TokenBound
@@ -60,7 +61,9 @@ class TextCodec:
         }
         file = folder / "chat_template.jinja"
         source = file.read_text("utf-8") if file.exists() else config.get("chat_template")
-        self._template = ChatTemplate(source, tokens) if isinstance(source, str) else None
+        if not isinstance(source, str):
+            source = read_prompt_template(folder)
+        self._template = None if source is None else ChatTemplate(source, tokens)
 
     def has(self, token: int) -> bool:
         """Whether the vocabulary has this token id."""

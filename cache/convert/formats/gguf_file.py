@@ -14,7 +14,7 @@ import math
 import re
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -65,6 +65,25 @@ class GgufTensor:
     @property
     def row_count(self) -> int:
         return len(self.data)
+
+    @property
+    def row_bytes(self) -> int:
+        return int(self.data.shape[1])
+
+    @property
+    def kind_name(self) -> str:
+        return self.kind.name
+
+    @property
+    def bits_per_weight(self) -> float:
+        """With what the weights of a block share."""
+        block, block_bytes = GGML_QUANT_SIZES[self.kind]
+        return 8 * float(block_bytes) / float(block)
+
+    def cut(self, start: int, stop: int) -> GgufTensor:
+        """See ``Tensor``."""
+        shape = (stop - start, self.shape[-1])
+        return replace(self, shape=shape, data=self.data[start:stop])
 
     def rows(self, start: int = 0, stop: int | None = None) -> npt.NDArray[np.float32]:
         """Rows ``start`` to ``stop`` as float32 ``[rows, columns]``.

@@ -12,25 +12,20 @@ from cupola.cache.convert.graph.blocks import GraphContext
 from cupola.cache.convert.graph.graph_nodes import MICROSOFT
 from cupola.cache.convert.graph.norms import add_norm
 from cupola.cache.convert.weights.decoder_weights import Projection
-from cupola.cache.errors import UnsupportedError
 
 
 @dataclass(frozen=True, slots=True)
 class GroupedQueryAttention:
-    """Rotary attention to all tokens, whose K/V heads each serve a group of query heads.
+    """Attention whose K/V heads each serve a group of query heads.
 
-    ``head_norms``: each head's queries and keys have a norm in front of their rotation (Qwen 3).
+    The shape says which layers see all tokens, and which of them use positions. ``head_norms``:
+    each head's queries and keys have a norm in front of their rotation (Qwen 3, Gemma 3).
     """
 
     head_norms: bool = False
 
     def write(self, graph: GraphContext, layer: int, x: str) -> str:
-        """See ``Block``. Raises UnsupportedError for a model with a sliding window."""
-        if graph.shape.sliding_window:
-            raise UnsupportedError(
-                "The model cannot be converted: it has sliding-window attention, of "
-                f"{graph.shape.sliding_window} tokens"
-            )
+        """See ``Block``."""
         at = f"/model/layers.{layer}/attn"
         packed = graph.weights.projection(layer, Projection.QKV)
         qkv = graph.projections.add(x, packed, f"{at}/qkv_proj", normed=True)
@@ -44,6 +39,7 @@ class GroupedQueryAttention:
 
     def _attend(self, graph: GraphContext, layer: int, qkv: str) -> str:
         shape, at = graph.shape, f"/model/layers.{layer}/attn/GroupQueryAttention"
+        own = shape.attentions[layer]
         pasts, presents = [], []
         for which in ("key", "value"):
             past, present = f"past_key_values.{layer}.{which}", f"present.{layer}.{which}"
@@ -55,14 +51,16 @@ class GroupedQueryAttention:
         parts = self._normed_parts(graph, layer, qkv) if self.head_norms else [qkv, "", ""]
         graph.nodes.add_many(
             "GroupQueryAttention",
-            [*parts, *pasts, *graph.lengths, *graph.rotary],
+            [*parts, *pasts, *graph.lengths, *(graph.rotary[own.rope] if own.rope else ())],
             [f"{at}/output_0", *presents],
             at,
             domain=MICROSOFT,
             num_heads=shape.heads,
             kv_num_heads=shape.kv_heads,
-            scale=shape.head_size**-0.5,
-            do_rotary=1,
+            scale=shape.score_scale,
+            softcap=shape.score_cap,
+            local_window_size=own.window or -1,
+            do_rotary=int(bool(own.rope)),
             rotary_interleaved=0,
         )
         return f"{at}/output_0"

@@ -5,6 +5,7 @@ A block is a small frozen object that writes nodes. A model family names its blo
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -30,8 +31,8 @@ class GraphContext:
     outputs: list[onnx.ValueInfoProto]
     # int32 [batch]: each sequence's tokens less one. int32 []: the longest sequence's tokens.
     lengths: tuple[str, str]
-    # float32 [context_length, head_size / 2]: cosines and sines of the rotary angles.
-    rotary: tuple[str, str]
+    # By their names in the shape, float32 [context_length, rotary channels / 2]: cosines and sines.
+    rotary: Mapping[str, tuple[str, str]]
 
     @property
     def shape(self) -> DecoderShape:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 import onnx
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
 from cupola.cache.convert.graph.blocks import DecoderBlocks, GraphContext
 from cupola.cache.convert.graph.graph_nodes import MICROSOFT, GraphNodes
@@ -17,9 +17,11 @@ from cupola.cache.convert.graph.initializers import Initializers
 from cupola.cache.convert.graph.norms import add_last_norm
 from cupola.cache.convert.graph.projections import Projections
 from cupola.cache.convert.weights.decoder_weights import DecoderWeights
+from cupola.cache.convert.weights.rope import Rope
 
 _OPSET = 21
 _IR_VERSION = 10
+_WAVES = (np.cos, np.sin)
 
 
 def decoder_graph(
@@ -47,6 +49,7 @@ def _begin(weights: DecoderWeights, stored: Initializers) -> GraphContext:
     total = ["batch_size", "total_sequence_length"]
     logits: list[str | int] = [*tokens, weights.shape.vocabulary]
     projections = Projections(nodes, stored)
+    lengths = _add_lengths(nodes, stored)
     return GraphContext(
         weights=weights,
         stored=stored,
@@ -57,8 +60,8 @@ def _begin(weights: DecoderWeights, stored: Initializers) -> GraphContext:
             helper.make_tensor_value_info("attention_mask", TensorProto.INT64, total),
         ],
         outputs=[helper.make_tensor_value_info("logits", TensorProto.FLOAT, logits)],
-        lengths=_add_lengths(nodes, stored),
-        rotary=_store_rotary(weights, stored),
+        lengths=lengths,
+        rotary=_add_rotary(weights, nodes, stored, lengths[1]),
     )
 
 
@@ -75,13 +78,52 @@ def _add_lengths(nodes: GraphNodes, stored: Initializers) -> tuple[str, str]:
     return past, nodes.add("Cast", [longest], f"{at}/Gather/Cast", to=TensorProto.INT32)
 
 
-def _store_rotary(weights: DecoderWeights, stored: Initializers) -> tuple[str, str]:
-    """Stores cosines and sines of the rotary angles, ``[context_length, head_size / 2]`` each."""
-    size = weights.shape.head_size
-    frequencies = weights.shape.rope_base ** -(np.arange(0, size, 2) / size)
-    factors = weights.rope_factors()
-    if factors is not None:
-        frequencies = frequencies / factors
-    angles = np.outer(np.arange(weights.shape.context_length), frequencies)
-    cosines = stored.table("cos_cache", np.cos(angles).astype(np.float32))
-    return cosines, stored.table("sin_cache", np.sin(angles).astype(np.float32))
+def _add_rotary(
+    weights: DecoderWeights, nodes: GraphNodes, stored: Initializers, longest: str
+) -> dict[str, tuple[str, str]]:
+    """Stores cosines and sines of the rotary angles, ``[context_length, channels / 2]`` each.
+
+    Where texts of more tokens have other angles, the graph takes one of two pairs by ``longest``,
+    the tokens of the longest sequence.
+    """
+    shape = weights.shape
+    tables = {}
+    for name, rope in shape.ropes.items():
+        ending = "" if name == "global" else f"_{name}"
+        names = f"cos_cache{ending}", f"sin_cache{ending}"
+        if rope.long_frequencies is None:
+            size = (shape.context_length, len(rope.frequencies))
+            for table, wave in zip(names, _WAVES, strict=True):
+                stored.pieces(table, size, rope.table(wave, shape.context_length))
+        else:
+            _choose_rotary(rope, shape.context_length, names, nodes, stored, longest)
+        tables[name] = names
+    return tables
+
+
+def _choose_rotary(
+    rope: Rope,
+    context: int,
+    names: tuple[str, str],
+    nodes: GraphNodes,
+    stored: Initializers,
+    longest: str,
+) -> None:
+    at = "/model/rope_caches_subgraph"
+    limit = stored.constant(f"{at}/short_context", np.array(rope.short_context, np.int32))
+    is_long = nodes.add("Greater", [longest, limit], f"{at}/Greater")
+    short = _branch(names, "small", rope, rope.short_context)
+    long = _branch(names, "large", rope, context)
+    nodes.add_many("If", [is_long], list(names), f"{at}/If", then_branch=long, else_branch=short)
+
+
+def _branch(names: tuple[str, str], ending: str, rope: Rope, length: int) -> onnx.GraphProto:
+    """A graph without inputs that gives the tables of ``length`` positions."""
+    constants, outputs = [], []
+    for name, wave in zip(names, _WAVES, strict=True):
+        pieces = list(rope.table(wave, length, long=length > rope.short_context))
+        tensor = numpy_helper.from_array(np.concatenate(pieces))
+        table = f"{name}_{ending}"
+        constants.append(helper.make_node("Constant", [], [table], name=table, value=tensor))
+        outputs.append(helper.make_tensor_value_info(table, TensorProto.FLOAT, tensor.dims))
+    return helper.make_graph(constants, f"{ending}_rotary_caches", [], outputs)

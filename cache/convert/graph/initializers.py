@@ -1,9 +1,9 @@
-"""A model's weights on their way from the GGUF into the ONNX file, in the model's precision."""
+"""A model's weights on their way from their file into the ONNX file, in the model's precision."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -49,7 +49,7 @@ class StoredWeights:
 class Initializers:
     """Collects the initializers. The bytes of the large ones go straight to the data file.
 
-    ``advance`` is called with the number of GGUF bytes that were read since the last call.
+    ``advance`` is called with the number of the file's bytes that were read since the last call.
     """
 
     def __init__(
@@ -69,6 +69,13 @@ class Initializers:
     def table(self, name: str, value: npt.NDArray[np.float32]) -> str:
         """Stores a float32 table that is never quantised."""
         self.tensors.append(self._data.write(name, np.float32, value.shape, [value]))
+        return name
+
+    def pieces(
+        self, name: str, shape: tuple[int, ...], pieces: Iterable[npt.NDArray[np.float32]]
+    ) -> str:
+        """As ``table``, of a table that is given piece by piece."""
+        self.tensors.append(self._data.write(name, np.float32, shape, pieces))
         return name
 
     def float_matrix(self, name: str, matrix: Matrix, *, transposed: bool) -> str:
@@ -168,7 +175,7 @@ class Initializers:
         return stored.name, self.constant(f"{name}_scales", scales)
 
     def _record(self, name: str, bits: int, matrix: Matrix) -> None:
-        sources = tuple((part.kind.name, math.prod(part.shape)) for part in matrix.parts)
+        sources = tuple((part.kind_name, math.prod(part.shape)) for part in matrix.parts)
         self.matrices.append(StoredWeights(name, bits, sources))
 
     def view(self, of: str, name: str, shape: tuple[int, ...]) -> str:

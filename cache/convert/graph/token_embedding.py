@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from cupola.cache.convert.graph.blocks import GraphContext
 from cupola.cache.convert.graph.graph_nodes import MICROSOFT
 from cupola.cache.convert.quantization.quantize import block_size
@@ -14,9 +16,17 @@ _SHARED = "lm_head.MatMul.weight"  # a tied embedding, stored once for both ends
 
 @dataclass(frozen=True, slots=True)
 class TokenEmbedding:
-    """A lookup in a table ``[vocabulary, hidden]``."""
+    """A lookup in a table ``[vocabulary, hidden]``, perhaps multiplied."""
 
     def write(self, graph: GraphContext) -> str:
+        looked_up = self._look_up(graph)
+        scale = graph.shape.embedding_scale
+        if scale == 1:
+            return looked_up
+        stored = graph.stored.constant("model.embed_tokens.scale", np.array(scale, np.float32))
+        return graph.nodes.add("Mul", [looked_up, stored], "/model/embed_tokens/Mul")
+
+    def _look_up(self, graph: GraphContext) -> str:
         if graph.precision.is_float:
             return self._write_float(graph)
         shared = _is_shared(graph)
@@ -55,19 +65,28 @@ class OutputLayer:
     """A projection to the vocabulary."""
 
     def write(self, graph: GraphContext, x: str) -> None:
+        cap = graph.shape.logit_cap
+        if not cap:
+            self._project(graph, x, "logits")
+            return
+        stored = graph.stored.constant("lm_head.cap", np.array(cap, np.float32))
+        logits = self._project(graph, x, None)
+        logits = graph.nodes.add("Div", [logits, stored], "/lm_head/cap/Div")
+        logits = graph.nodes.add("Tanh", [logits], "/lm_head/cap/Tanh")
+        graph.nodes.add("Mul", [logits, stored], "/lm_head/cap/Mul", "logits")
+
+    def _project(self, graph: GraphContext, x: str, output: str | None) -> str:
         weights = graph.weights
         if not weights.tied:
-            graph.projections.add(x, weights.head(), "/lm_head", "logits")
-            return
+            return graph.projections.add(x, weights.head(), "/lm_head", output)
         rotation = weights.head_rotation()
         if rotation is not None:
             stored = graph.stored.table("lm_head.turn", rotation)
             x = graph.nodes.add("MatMul", [x, stored], "/lm_head/turn/MatMul")
         if _is_shared(graph):
             shape = (graph.shape.vocabulary, graph.shape.hidden)
-            graph.projections.add_stored(x, _SHARED, shape, "/lm_head", "logits")
-        else:
-            graph.projections.add(x, weights.embedding(), "/lm_head", "logits")
+            return graph.projections.add_stored(x, _SHARED, shape, "/lm_head", output)
+        return graph.projections.add(x, weights.embedding(), "/lm_head", output)
 
 
 def _is_shared(graph: GraphContext) -> bool:

@@ -5,7 +5,10 @@ The text is one that calibration does not see. It is prose, legal prose and code
 
 from __future__ import annotations
 
+import copy
 import json
+import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +17,14 @@ import numpy as np
 import numpy.typing as npt
 from tokenizers import Tokenizer
 
-from cupola.cache.convert.quality.runtime import Session, decoder_feed, open_session, run
+from cupola.cache.convert.quality.runtime import Session, Sizes, decoder_feed, open_session, run
 from cupola.cache.convert.quality.speed import tokens_per_second
-from cupola.cache.convert.weights.decoder_shape import DecoderShape
 from cupola.cache.quality import Quality
 
 Array = npt.NDArray[np.float32]
 
+_MAX_PERPLEXITY = 1e30
+_ROWS = 32  # that are computed with at once
 _MAX_TOKENS = 384  # each keeps a row of logits: 75 MB with a vocabulary of 49,152
 
 _TEXT = """\
@@ -51,17 +55,26 @@ class Shelf:
 class Evaluator:
     """Measures a model, and compares it with its float32 form if that was remembered."""
 
-    def __init__(self, folder: Path, shape: DecoderShape, tokenizer: dict[str, Any]) -> None:
-        """``folder``: where ``model.onnx`` is. ``tokenizer``: the content of tokenizer.json."""
+    def __init__(
+        self, folder: Path, shape: Sizes, tokenizer: dict[str, Any], graph: str = "model.onnx"
+    ) -> None:
+        """``folder``: where ``graph`` is. ``tokenizer``: the content of tokenizer.json."""
         encoded: list[int] = Tokenizer.from_str(json.dumps(tokenizer)).encode(_TEXT).ids
         self._ids = encoded[: min(_MAX_TOKENS, shape.context_length)]
         self._folder = folder
+        self._graph = graph
         self._shape = shape
         self._exact: Array | None = None
 
     def remember_exact(self) -> None:
         """Runs the model in the folder, which is in float32, and keeps its probabilities."""
         self._exact = self._log_probabilities(self._open())
+
+    def of(self, folder: Path) -> Evaluator:
+        """The evaluator of the model in another folder, which is compared with the same one."""
+        other = copy.copy(self)
+        other._folder, other._graph = folder, "model.onnx"
+        return other
 
     def measure(self) -> Quality:
         """Runs the rounded model, which is in the folder by now, and compares it."""
@@ -77,7 +90,10 @@ class Evaluator:
         return quality if self._exact is None else self._compared(quality, self._exact, found)
 
     def _compared(self, quality: Quality, exact: Array, found: Array) -> Quality:
-        divergence = (np.exp(exact) * (exact - found)).sum(axis=-1).mean()
+        by_rows = zip(_some(exact), _some(found), strict=True)
+        divergence = np.concatenate(
+            [(np.exp(one) * (one - other)).sum(axis=-1) for one, other in by_rows]
+        ).mean()
         same = (exact.argmax(axis=-1) == found.argmax(axis=-1)).mean()
         return msgspec.structs.replace(
             quality,
@@ -87,15 +103,23 @@ class Evaluator:
         )
 
     def _open(self) -> Session:
-        return open_session((self._folder / "model.onnx").read_bytes(), self._folder)
+        return open_session((self._folder / self._graph).read_bytes(), self._folder)
 
     def _log_probabilities(self, session: Session) -> Array:
         (logits,) = run(session, ["logits"], decoder_feed(self._ids, self._shape))
-        shifted = logits[0] - logits[0].max(axis=-1, keepdims=True)
-        found: Array = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
+        found: Array = logits[0]
+        for rows in _some(found):  # in place: with a large vocabulary a copy is half a gigabyte
+            rows -= rows.max(axis=-1, keepdims=True)
+            rows -= np.log(np.exp(rows).sum(axis=-1, keepdims=True))
         return found
 
     def _perplexity(self, log_probabilities: Array) -> float:
         following = log_probabilities[np.arange(len(self._ids) - 1), self._ids[1:]]
-        with np.errstate(over="ignore"):  # of a broken or random model it is infinite
-            return float(np.exp(-following.mean(dtype=np.float64)))
+        # Of a broken or random model it is more than JSON has a number for.
+        return min(math.exp(min(-float(following.mean(dtype=np.float64)), 99.0)), _MAX_PERPLEXITY)
+
+
+def _some(rows: Array) -> Iterator[Array]:
+    """Views of a few rows each."""
+    for start in range(0, len(rows), _ROWS):
+        yield rows[start : start + _ROWS]

@@ -5,14 +5,41 @@ The service does not run this graph: the worker rewrites it first.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 import onnxruntime
 
-from cupola.cache.convert.weights.decoder_shape import DecoderShape
 from cupola.cache.errors import BrokenFileError, UnsupportedError
+
+
+class Sizes(Protocol):
+    """What the inputs of a decoder depend on. A DecoderShape has it."""
+
+    @property
+    def layers(self) -> int: ...
+
+    @property
+    def kv_heads(self) -> int: ...
+
+    @property
+    def head_size(self) -> int: ...
+
+    @property
+    def context_length(self) -> int: ...
+
+
+@dataclass(frozen=True, slots=True)
+class RunShape:
+    """The sizes of a decoder of which no more is known."""
+
+    layers: int
+    kv_heads: int
+    head_size: int
+    context_length: int
+
 
 Session: TypeAlias = onnxruntime.InferenceSession
 Feed = dict[str, np.ndarray[Any, Any]]
@@ -25,6 +52,7 @@ def open_session(model: bytes, folder: Path) -> Session:
     """
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3  # errors
+    options.enable_cpu_mem_arena = False  # it keeps up to twice what a long text needs
     options.add_session_config_entry(
         "session.model_external_initializers_file_folder_path", str(folder)
     )
@@ -49,7 +77,7 @@ def run(session: Session, outputs: list[str], feed: Feed) -> list[np.ndarray[Any
     return found
 
 
-def decoder_feed(ids: list[int], shape: DecoderShape, rows: int = 1, past: int = 0) -> Feed:
+def decoder_feed(ids: list[int], shape: Sizes, rows: int = 1, past: int = 0) -> Feed:
     """The inputs of ``rows`` sequences that each read ``ids``.
 
     ``past``: the number of tokens in the cache, whose keys and values are zeros.

@@ -9,14 +9,13 @@ from __future__ import annotations
 import statistics
 import time
 
-from cupola.cache.convert.quality.runtime import Feed, Session, decoder_feed
-from cupola.cache.convert.weights.decoder_shape import DecoderShape
+from cupola.cache.convert.quality.runtime import Feed, Session, Sizes, decoder_feed
 
 _PAST = 32  # tokens in the cache of each sequence: few, because the exported graph copies them
 _STEPS = 7
 
 
-def tokens_per_second(session: Session, shape: DecoderShape, rows: int) -> float:
+def tokens_per_second(session: Session, shape: Sizes, rows: int) -> float:
     """The tokens per second of ``rows`` sequences together.
 
     It is the median of a few steps of one token a sequence.

@@ -6,8 +6,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 from tokenizers import Tokenizer
 
 from cupola.cache.convert.quality.runtime import decoder_feed, open_session, run
@@ -15,6 +16,7 @@ from cupola.cache.convert.quantization.layer_inputs import LayerInputs
 from cupola.cache.convert.weights.decoder_shape import DecoderShape
 
 _MAX_TOKENS = 1024
+_TOKEN_AXIS = "calibration.axis"
 # The projections whose inputs are the fields of LayerInputs, in the same order.
 _OBSERVED = ("attn/qkv_proj", "attn/o_proj", "mlp/up_proj", "mlp/down_proj")
 
@@ -65,15 +67,21 @@ def calibration_ids(tokenizer: str, most: int) -> list[int]:
 
 
 def observe(
-    model: onnx.ModelProto, folder: Path, shape: DecoderShape, tokenizer: dict[str, Any]
+    model: onnx.ModelProto,
+    folder: Path,
+    shape: DecoderShape,
+    tokenizer: dict[str, Any],
+    *,
+    peaks: bool = False,
 ) -> list[LayerInputs]:
     """Runs ``model``, whose weights are in ``folder``, over the calibration text.
 
-    ``tokenizer`` is the content of tokenizer.json. Returns one LayerInputs a layer. Raises
-    UnsupportedError or BrokenFileError for a model that does not run.
+    ``tokenizer`` is the content of tokenizer.json. ``peaks``: of all tokens only the largest
+    magnitudes are kept, as one token; for the others a large model takes gigabytes. Returns one
+    LayerInputs a layer. Raises UnsupportedError or BrokenFileError for a model that does not run.
     """
     ids = calibration_ids(json.dumps(tokenizer), min(_MAX_TOKENS, shape.context_length))
-    observed = _with_inputs_as_outputs(model)
+    observed = _with_inputs_as_outputs(model, peaks=peaks)
     names = [observed[f"/model/layers.{n}/{at}"] for n in range(shape.layers) for at in _OBSERVED]
     session = open_session(model.SerializeToString(), folder)
     found = run(session, names, decoder_feed(ids, shape))
@@ -82,10 +90,10 @@ def observe(
     return [LayerInputs(*(inputs[0] for inputs in layer)) for layer in by_layer]
 
 
-def _with_inputs_as_outputs(model: onnx.ModelProto) -> dict[str, str]:
-    """Makes the inputs of all projections outputs of the graph.
+def _with_inputs_as_outputs(model: onnx.ModelProto, *, peaks: bool) -> dict[str, str]:
+    """Makes the inputs of all projections, or their peaks, outputs of the graph.
 
-    Returns the names of the inputs by those of the projections.
+    Returns the names of the outputs by those of the projections.
     """
     graph = model.graph
     inputs = {
@@ -94,6 +102,19 @@ def _with_inputs_as_outputs(model: onnx.ModelProto) -> dict[str, str]:
         if node.op_type.startswith("MatMul")
     }
     del graph.output[:]  # the run then leaves out what only the logits need
-    for name in dict.fromkeys(inputs.values()):
+    distinct = dict.fromkeys(inputs.values())
+    names = {name: _peak(graph, name) if peaks else name for name in distinct}
+    for name in names.values():
         graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, None))
-    return inputs
+    return {projection: names[name] for projection, name in inputs.items()}
+
+
+def _peak(graph: onnx.GraphProto, name: str) -> str:
+    """Adds the largest magnitude of each channel of ``name [1, tokens, channels]``."""
+    if not any(tensor.name == _TOKEN_AXIS for tensor in graph.initializer):
+        axis = numpy_helper.from_array(np.array([1], np.int64), _TOKEN_AXIS)
+        graph.initializer.append(axis)
+    size, peak = f"{name}/size", f"{name}/peak"
+    graph.node.append(helper.make_node("Abs", [name], [size]))
+    graph.node.append(helper.make_node("ReduceMax", [size, _TOKEN_AXIS], [peak], keepdims=1))
+    return peak

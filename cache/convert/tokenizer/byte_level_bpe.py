@@ -6,7 +6,8 @@ from typing import Any
 
 from cupola.cache.convert.formats.gguf_file import GgufFile
 from cupola.cache.convert.tokenizer.pre_tokenizers import PRE_TOKENIZERS, byte_level
-from cupola.cache.convert.tokenizer.vocabulary import TokenKind, Vocabulary
+from cupola.cache.convert.tokenizer.special_token_rules import added_tokens, with_bos
+from cupola.cache.convert.tokenizer.vocabulary import Vocabulary
 from cupola.cache.errors import BrokenFileError, UnsupportedError
 
 Json = dict[str, Any]
@@ -59,20 +60,7 @@ class ByteLevelBpe:
 
     def added_tokens(self) -> list[Json]:
         """The tokens that are found in the text before it is cut into words."""
-        tokens = zip(self._vocabulary.tokens, self._vocabulary.kinds, strict=True)
-        return [
-            {
-                "id": number,
-                "content": token,
-                "single_word": False,
-                "lstrip": False,
-                "rstrip": False,
-                "normalized": False,
-                "special": kind != TokenKind.USER_DEFINED,
-            }
-            for number, (token, kind) in enumerate(tokens)
-            if kind in (TokenKind.CONTROL, TokenKind.USER_DEFINED, TokenKind.UNKNOWN)
-        ]
+        return added_tokens(self._vocabulary)
 
     def _read_merges(self, gguf: GgufFile) -> list[str]:
         merges = self._vocabulary.texts("tokenizer.ggml.merges")
@@ -89,19 +77,5 @@ class ByteLevelBpe:
         bytes_only, number = byte_level(use_regex=True), self._vocabulary.special("bos")
         if not self.adds_bos or number is None:
             return bytes_only
-        bos = self._vocabulary.tokens[number]
-        template = {
-            "type": "TemplateProcessing",
-            "single": [
-                {"SpecialToken": {"id": bos, "type_id": 0}},
-                {"Sequence": {"id": "A", "type_id": 0}},
-            ],
-            "pair": [
-                {"SpecialToken": {"id": bos, "type_id": 0}},
-                {"Sequence": {"id": "A", "type_id": 0}},
-                {"SpecialToken": {"id": bos, "type_id": 1}},
-                {"Sequence": {"id": "B", "type_id": 1}},
-            ],
-            "special_tokens": {bos: {"id": bos, "ids": [number], "tokens": [bos]}},
-        }
+        template = with_bos(self._vocabulary.tokens[number], number)
         return {"type": "Sequence", "processors": [bytes_only, template]}

@@ -81,15 +81,25 @@ _TEKKEN = PreTokenizer(
     ignore_merges=True,
 )
 
+_GPT4O = PreTokenizer(
+    _split(
+        rf"{_BEFORE}[{_UPPER}]*[{_LOWER}]+{_CONTRACTIONS}?|{_BEFORE}[{_UPPER}]+[{_LOWER}]*"
+        rf"{_CONTRACTIONS}?|\p{{N}}{{1,3}}"
+        r"| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+    )
+)
+
 PRE_TOKENIZERS: Mapping[str, PreTokenizer] = MappingProxyType(
     {
         "gpt-2": _GPT2,
         "smollm": _SINGLE_DIGITS,
+        "refact": _SINGLE_DIGITS,
         "starcoder": _SINGLE_DIGITS,
         "llama-bpe": _LLAMA3,
         "llama3": _LLAMA3,
         "qwen2": _QWEN2,
         "deepseek-r1-qwen": _QWEN2,
+        "gpt-4o": _GPT4O,
         "tekken": _TEKKEN,
     }
 )

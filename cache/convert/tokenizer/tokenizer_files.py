@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from cupola.cache.convert.formats.gguf_file import GgufFile
 from cupola.cache.convert.tokenizer.byte_level_bpe import ByteLevelBpe
+from cupola.cache.convert.tokenizer.sentencepiece_bpe import SentencePieceBpe
 from cupola.cache.convert.tokenizer.vocabulary import Vocabulary
 from cupola.cache.errors import UnsupportedError
 
@@ -30,7 +31,7 @@ class Algorithm(Protocol):
 
 # By tokenizer.ggml.model.
 ALGORITHMS: Mapping[str, Callable[[GgufFile, Vocabulary], Algorithm]] = MappingProxyType(
-    {"gpt2": ByteLevelBpe}
+    {"gpt2": ByteLevelBpe, "llama": SentencePieceBpe}
 )
 
 
@@ -49,7 +50,7 @@ class TokenizerFiles:
             raise UnsupportedError(
                 f"{gguf.path} has a tokenizer of the kind '{model}'; "
                 f"these can be converted: {', '.join(sorted(ALGORITHMS))} "
-                "(gpt2 is byte-level BPE)"
+                "(gpt2 is byte-level BPE, llama is SentencePiece's)"
             )
         self._vocabulary = Vocabulary(gguf, embedding_rows)
         self._algorithm = ALGORITHMS[model](gguf, self._vocabulary)

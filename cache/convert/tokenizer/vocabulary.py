@@ -5,10 +5,8 @@ from __future__ import annotations
 import enum
 
 from cupola.cache.convert.formats.gguf_file import GgufFile
+from cupola.cache.convert.tokenizer.model_tokenizer import END_TOKENS
 from cupola.cache.errors import BrokenFileError
-
-# Files that are older than the keys "eot" and "eom" name only one of the tokens that end an answer.
-_END_TOKENS = frozenset({"<|im_end|>", "<|eot_id|>", "<|end_of_text|>", "<|endoftext|>"})
 
 
 class TokenKind(enum.IntEnum):
@@ -61,7 +59,7 @@ class Vocabulary:
     def ends(self) -> list[int]:
         """Every token that ends an answer: end of text, end of turn."""
         found = {self.special(name) for name in ("eos", "eot", "eom")}
-        found |= {number for number, token in enumerate(self.tokens) if token in _END_TOKENS}
+        found |= {number for number, token in enumerate(self.tokens) if token in END_TOKENS}
         return sorted(number for number in found if number is not None)
 
     def texts(self, key: str) -> list[str]:

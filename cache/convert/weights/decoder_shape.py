@@ -1,16 +1,29 @@
-"""The sizes of a decoder, from the metadata of its GGUF."""
+"""The sizes of a decoder, and the constants of its mathematics."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from cupola.cache.convert.formats.gguf_file import GgufFile
+from cupola.cache.convert.weights.rope import Rope
 from cupola.cache.errors import BrokenFileError, UnsupportedError
 
-_MAX_SIZE = 1 << 20  # of anything: no model has a longer context or wider layers
+MAX_SIZE = 1 << 24  # of anything that has no other limit
+MAX_LAYERS = 1 << 10
+MAX_HEAD_SIZE = 1 << 12
+_MAX_CONTEXT = 1 << 22
 
 
 @dataclass(frozen=True, slots=True)
+class LayerAttention:
+    """What distinguishes the attention of one layer from that of others."""
+
+    window: int = 0  # the tokens that a token sees, with itself; 0: all
+    rope: str = "global"  # a key of DecoderShape.ropes; empty: positions are not used
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class DecoderShape:
     """The sizes of a decoder, in channels, tokens or pieces."""
 
@@ -23,62 +36,89 @@ class DecoderShape:
     vocabulary: int
     context_length: int
     norm_epsilon: float
-    rope_base: float
-    sliding_window: int  # the tokens that attention sees in the layers that have a window; 0: all
+    ropes: Mapping[str, Rope]
+    attentions: tuple[LayerAttention, ...]  # one a layer
+    score_scale: float  # that products of queries and keys are multiplied by
+    embedding_scale: float = 1.0
+    residual_scale: float = 1.0  # of what attention and MLP add to the stream
+    logit_divisor: float = 1.0
+    score_cap: float = 0.0  # scores become ``cap * tanh(score / cap)``; 0: they stay
+    logit_cap: float = 0.0
+
+    def check(self, path: object) -> None:
+        """Raises BrokenFileError for impossible sizes, UnsupportedError for rare mathematics."""
+        limits = dict.fromkeys(
+            ("heads", "kv_heads", "hidden", "intermediate", "vocabulary"), MAX_SIZE
+        ) | {
+            "layers": MAX_LAYERS,
+            "head_size": MAX_HEAD_SIZE,
+            "context_length": _MAX_CONTEXT,
+        }
+        for name, limit in limits.items():
+            if not 1 <= getattr(self, name) <= limit:
+                raise BrokenFileError(f"{path}: its {name} is {getattr(self, name)}")
+        numbers = (
+            *(self.score_scale, self.embedding_scale, self.residual_scale, self.logit_divisor),
+            *(self.score_cap, self.logit_cap),
+        )
+        finite = all(map(math.isfinite, numbers)) and self.logit_divisor != 0
+        if not finite or not 0 < self.norm_epsilon < 1:
+            raise BrokenFileError(f"{path}: a scale or an epsilon in its metadata is no number")
+        if not all(rope.is_finite for rope in self.ropes.values()):
+            raise BrokenFileError(f"{path}: its rotary positions have a wrong base or scaling")
+        unknown = {
+            "an odd head size": self.head_size % 2 == 1,
+            "a number of heads that its K/V heads do not divide": self.heads % self.kv_heads != 0,
+            "more rotary channels than a head has": any(
+                2 * len(rope.frequencies) > self.head_size for rope in self.ropes.values()
+            ),
+            "ONNX Runtime cannot run heads whose rotary channels are no multiple of 16": any(
+                len(rope.frequencies) % 8 for rope in self.ropes.values()
+            ),
+        }
+        for what, is_there in unknown.items():
+            if is_there:
+                raise UnsupportedError(f"{path} cannot be converted: {what}")
 
 
-def read_shape(gguf: GgufFile) -> DecoderShape:
-    """The shape that the metadata of ``gguf`` describes.
+@dataclass(frozen=True, slots=True)
+class Traits:
+    """What a family's files do not say about themselves."""
 
-    Raises BrokenFileError for missing or impossible sizes, UnsupportedError for metadata that
-    changes the mathematics in a way that no block implements.
+    # In a GGUF: the two channels of a rotary pair are neighbours. llama.cpp reorders the rows of q
+    # and k so for the architectures that it rotates in its "normal" way.
+    interleaved_rotary: bool = False
+    norms_from_one: bool = False  # in safetensors: a norm's weights are stored less 1
+    # Each so many layers one sees all tokens and the others have the window, where the file does
+    # not list them; 0: all layers have it.
+    full_every: int = 0
+    # Each so many layers one has no positions, where the file does not list them; 0: none.
+    unrotated_every: int = 0
+    local_rope_base: float = 0.0  # of layers with a window; 0: that of the others
+    scaled_embedding: bool = False  # by the root of the hidden size
+    tied: bool = False  # in safetensors: the head is the embedding, unless the config denies it
+    activations: tuple[str, ...] = ("silu", "swish")  # in safetensors: the names of its MLP's one
+    post_norms: bool = False  # attention and MLP have a norm behind them, too
+
+
+def attentions(
+    layers: int, traits: Traits, window: int, *, full: list[bool] | None, rotated: list[bool] | None
+) -> tuple[LayerAttention, ...]:
+    """The attention of each layer.
+
+    ``full``: which layers see all tokens; None: what the family does. ``rotated``: which layers
+    have positions.
     """
-    name = gguf.architecture
-
-    def size(key: str, default: int | None = None) -> int:
-        value = gguf.get(f"{name}.{key}", int, default)
-        if not 1 <= value <= _MAX_SIZE:
-            raise BrokenFileError(f"{gguf.path}: '{name}.{key}' is {value}")
-        return value
-
-    hidden = size("embedding_length")
-    heads = size("attention.head_count")
-    head_size = size("attention.key_length", hidden // heads or 1)
-    embedding = gguf.tensors.get("token_embd.weight")
-    if embedding is None:
-        raise BrokenFileError(f"{gguf.path} lacks the tensor 'token_embd.weight'")
-    shape = DecoderShape(
-        layers=size("block_count"),
-        heads=heads,
-        kv_heads=size("attention.head_count_kv", heads),
-        head_size=head_size,
-        hidden=hidden,
-        intermediate=size("feed_forward_length"),
-        vocabulary=embedding.shape[0],
-        context_length=size("context_length"),
-        norm_epsilon=gguf.get(f"{name}.attention.layer_norm_rms_epsilon", float),
-        rope_base=gguf.get(f"{name}.rope.freq_base", float, 10000.0),
-        sliding_window=gguf.get(f"{name}.attention.sliding_window", int, 0),
-    )
-    _refuse_unknown_mathematics(gguf, name, shape)
-    return shape
-
-
-def _refuse_unknown_mathematics(gguf: GgufFile, name: str, shape: DecoderShape) -> None:
-    scaling = gguf.get(f"{name}.rope.scaling.type", str, "none")
-    experts = gguf.get(f"{name}.expert_count", int, 0)
-    unknown = {
-        f"rope scaling '{scaling}'": scaling != "none",
-        f"{experts} experts": experts > 0,
-        "an odd head size": shape.head_size % 2 == 1,
-        "rotary positions on a part of each head": (
-            gguf.get(f"{name}.rope.dimension_count", int, shape.head_size) != shape.head_size
-        ),
-        "keys and values of different sizes": (
-            gguf.get(f"{name}.attention.value_length", int, shape.head_size) != shape.head_size
-        ),
-        "a number of heads that its K/V heads do not divide": shape.heads % shape.kv_heads != 0,
-    }
-    for what, is_there in unknown.items():
-        if is_there:
-            raise UnsupportedError(f"{gguf.path} cannot be converted: {what}")
+    if full is None:
+        every = traits.full_every
+        full = [every > 0 and (n + 1) % every == 0 for n in range(layers)]
+    if rotated is None:
+        every = traits.unrotated_every
+        rotated = [every == 0 or (n + 1) % every != 0 for n in range(layers)]
+    found = []
+    for all_tokens, has_rope in zip(full, rotated, strict=True):
+        size = 0 if all_tokens else window
+        local = size > 0 and traits.local_rope_base > 0
+        rope = "local" if local else "global"
+        found.append(LayerAttention(size, rope if has_rope else ""))
+    return tuple(found)

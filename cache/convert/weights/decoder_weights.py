@@ -16,6 +16,9 @@ Vector = npt.NDArray[np.float32]
 # The norms in front of a layer's two halves, by their names in a GGUF.
 ATTENTION_NORM = "attn_norm"
 MLP_NORM = "ffn_norm"
+# Those behind the halves, in front of the sum with the residual stream.
+ATTENTION_POST_NORM = "post_attention_norm"
+MLP_POST_NORM = "post_ffw_norm"
 
 
 class Projection(enum.Enum):
@@ -68,9 +71,6 @@ class DecoderWeights(Protocol):
     def qkv_bias(self, layer: int) -> Vector | None:
         """``[(heads + 2 kv_heads) * head_size]``. None: there is no bias."""
 
-    def rope_factors(self) -> Vector | None:
-        """The divisors of the rotary frequencies, ``[head_size / 2]`` (Llama 3.1)."""
-
 
 class ChangedWeights:
     """Weights that pass on other weights. A subclass overrides what it changes."""
@@ -109,6 +109,3 @@ class ChangedWeights:
 
     def qkv_bias(self, layer: int) -> Vector | None:
         return self.plain.qkv_bias(layer)
-
-    def rope_factors(self) -> Vector | None:
-        return self.plain.rope_factors()

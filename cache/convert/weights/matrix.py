@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cupola.cache.convert.formats.gguf_blocks import CodedRows, Coding
-from cupola.cache.convert.formats.gguf_file import GgufTensor
+from cupola.cache.convert.formats.tensor import Tensor
 from cupola.cache.convert.weights.rotation import rotate
 
 _PIECE_VALUES = 1 << 20  # read, dequantised and written in one piece: 4 MB as float32
@@ -25,7 +25,7 @@ class Matrix:
     The factors are applied before the rotations.
     """
 
-    parts: tuple[GgufTensor, ...]
+    parts: tuple[Tensor, ...]
     row_orders: tuple[npt.NDArray[np.int64] | None, ...]  # one a part; None: as in the file
     row_factors: Array | None = None  # [N]: each row is multiplied by its factor
     column_factors: Array | None = None  # [K]: each column is multiplied by its factor
@@ -42,8 +42,8 @@ class Matrix:
 
     @property
     def stored_bytes(self) -> int:
-        """The size of the parts in the GGUF."""
-        return sum(part.data.nbytes for part in self.parts)
+        """The size of the parts in the file."""
+        return sum(part.row_count * part.row_bytes for part in self.parts)
 
     def pieces(self) -> Iterator[MatrixPiece]:
         """The matrix in pieces of a few MB, from its first row to its last.
@@ -68,7 +68,7 @@ class Matrix:
             if self.rotated_inputs:
                 values = rotate(values, self.rotated_inputs)
             done += len(values)
-            yield MatrixPiece(values, part.data[start:stop].nbytes)
+            yield MatrixPiece(values, (stop - start) * part.row_bytes)
 
     @property
     def coding(self) -> Coding | None:
@@ -96,14 +96,14 @@ class Matrix:
             rows = part.coded_rows(start, stop)
             if order is not None:
                 rows = CodedRows(rows.codes[order], rows.scales[order], rows.offsets[order])
-            yield CodedPiece(rows, part.data[start:stop].nbytes)
+            yield CodedPiece(rows, (stop - start) * part.row_bytes)
 
     @property
     def _is_changed(self) -> bool:
         has_factors = self.row_factors is not None or self.column_factors is not None
         return has_factors or bool(self.rotated_inputs or self.rotated_outputs)
 
-    def _slices(self) -> Iterator[tuple[GgufTensor, npt.NDArray[np.int64] | None, int, int]]:
+    def _slices(self) -> Iterator[tuple[Tensor, npt.NDArray[np.int64] | None, int, int]]:
         """The rows of each piece: a part, its order, first row and last row."""
         step = max(1, _PIECE_VALUES // self.shape[1])
         for part, order in zip(self.parts, self.row_orders, strict=True):
@@ -129,7 +129,7 @@ class MatrixPiece:
     """Some rows of a matrix."""
 
     values: Array  # [rows, K]
-    stored_bytes: int  # their size in the GGUF
+    stored_bytes: int  # their size in the file
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,4 +137,4 @@ class CodedPiece:
     """Some rows of a matrix as they are stored."""
 
     rows: CodedRows
-    stored_bytes: int  # their size in the GGUF
+    stored_bytes: int  # their size in the file

@@ -8,9 +8,10 @@ from pathlib import Path
 from cupola.cache.catalog import ModelVariant, UnknownModelError
 from cupola.cache.errors import NotCachedError
 from cupola.cache.home import Home
-from cupola.cache.install.messages import DownloadJob, ImportJob, InstallJob
+from cupola.cache.install.messages import DownloadJob, ImportJob, InstallJob, QuantizeJob
 from cupola.cache.install.process import run_install
 from cupola.cache.model_address import AddressError, is_address, parse_address
+from cupola.cache.precision import Precision
 from cupola.cache.store import CachedModel, ModelCache
 from cupola.client.errors import ClientError
 from cupola.client.terminal import progress
@@ -34,7 +35,7 @@ def ensure(home: Home, key: str) -> CachedModel:
 
 def downloadable(cache: ModelCache, key: str) -> ModelVariant:
     """The best variant that ``key`` means and that can be downloaded."""
-    for variant in cache.catalog().find(key):
+    for variant in cache.variants(key):
         if variant.source is not None:
             return variant
     raise ClientError(
@@ -76,8 +77,16 @@ def import_path(home: Home, path: Path, alias: str | None, bits: int | None) -> 
     return _install(home, ImportJob(str(home.root), str(path.absolute()), alias, bits))
 
 
+def quantize(home: Home, name: str, precision: Precision) -> CachedModel:
+    """Make a variant with fewer bits of a model on this disk. Raises CacheError."""
+    return _install(home, QuantizeJob(str(home.root), name, precision))
+
+
 def _install(home: Home, job: InstallJob) -> CachedModel:
     """Progress goes to standard error."""
     with progress.shown() as show:
         installed = run_install(job, show)
-    return ModelCache(home).find(installed.model_id)
+    model = ModelCache(home).find(installed.model_id)
+    if model.quality is not None and model.quality.warning:
+        print(f"Warning: {model.quality.warning}", file=sys.stderr, flush=True)
+    return model

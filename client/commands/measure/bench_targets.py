@@ -13,20 +13,28 @@ if TYPE_CHECKING:
     from cupola.loadtests.bench.target import Target
 
 
+def first(url: str, model: str) -> Target:
+    """The server at ``url``, else the running service. Raises Broken, ClientError."""
+    from cupola.client.running_service import find
+    from cupola.loadtests.bench.http_target import HttpTarget
+
+    if url:
+        return HttpTarget(url, model=model)
+    own = find(home.current())
+    if own is None:
+        raise ClientError(
+            "No service is running", "To start it: cupola service start. Or give --url"
+        )
+    return HttpTarget(own.url, "cupola", model)
+
+
 def targets(
     url: str, model: str, against: list[str], engine: bool, peers: str, stack: ExitStack
 ) -> list[Target]:
     """Raises Broken, ClientError."""
-    from cupola.client.running_service import find
     from cupola.loadtests.bench.http_target import HttpTarget
 
-    own = find(home.current()) if not url else None
-    if not url and own is None:
-        raise ClientError(
-            "No service is running", "To start it: cupola service start. Or give --url"
-        )
-    first = HttpTarget(own.url if own else url, "cupola" if own else "", model)
-    found: list[Target] = [first]
+    found: list[Target] = [first(url, model)]
     for text in against:
         address, _, name = text.partition("=")
         found.append(HttpTarget(address, name))

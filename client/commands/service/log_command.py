@@ -12,7 +12,7 @@ import typer
 
 from cupola.client import home
 from cupola.client.errors import ClientError
-from cupola.client.terminal.output import Form, Output, print_json
+from cupola.client.terminal.output import Form, Output, print_json, report_success
 
 _LOOK_SECONDS = 0.5  # between two looks at a log that is followed
 
@@ -43,6 +43,26 @@ def logs(
         print("\n".join(last), flush=True)
     if follow:
         _follow(log, len(text), output)
+
+
+def level(
+    wanted: Annotated[str, typer.Argument(metavar="LEVEL", help="debug, info, warning or error.")],
+    output: Output = Form.TEXT,
+) -> None:
+    """Change how much the running service logs, until it ends.
+
+    Example: cupola service log-level debug
+    """
+    from cupola.client import http
+    from cupola.client.running_service import find
+
+    service = find(home.current())
+    if service is None:
+        raise ClientError("No service is running", "Start one with: cupola service start")
+    reply = http.request("POST", service.url, "/admin/log-level", 5.0, {"level": wanted.lower()})
+    if reply.status != 200:
+        raise ClientError(f"The service did not take the level '{wanted}'")
+    report_success(f"The service logs {wanted.lower()} and above now", output)
 
 
 def _follow(log: Path, begin: int, output: Form) -> None:

@@ -41,7 +41,7 @@ class SettingCommand(TyperCommand):
     def invoke(self, ctx: Any) -> Any:
         ctx.obj = {flag.name: ctx.params.pop(flag.name) for flag in self.flags}
         # For this process, and for the service that it starts: the cache reads them by itself.
-        for key in ("home", "catalogs", "aliases", "download_rate_mb"):
+        for key in ("home", "catalogs", "aliases", "download_rate_mb", "workers"):
             if ctx.obj[key] is not None:
                 os.environ[f"CUPOLA_{key.upper()}"] = str(ctx.obj[key])
         return super().invoke(ctx)

@@ -19,9 +19,11 @@ from cupola.gateway.core.fields import (
     KeepAlive,
     Natural,
     Penalty,
+    Priority,
     Seed,
     Share,
     Stop,
+    Timeout,
     Ttl,
     default_model,
 )
@@ -118,6 +120,8 @@ class SamplingFields(Endpoint):
     keep_alive: KeepAlive | None = None
     ttl: Ttl | None = None
     ep: Provider = None
+    priority: Priority | None = None
+    timeout: Timeout | None = None
 
     @property
     def answers(self) -> int:

@@ -212,6 +212,8 @@ def generation_of(
         cache_salt=body.cache_salt or "",
         ttl=body.seconds_loaded,
         provider=body.ep,
+        priority=body.priority,
+        timeout=body.timeout,
         names=NAMES,
     )
 

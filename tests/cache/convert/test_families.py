@@ -8,11 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cupola.cache.convert.families import FAMILIES, read_decoder
+from cupola.cache.convert.families import FAMILIES
 from cupola.cache.convert.formats.gguf_file import GgufFile
 from cupola.cache.convert.graph.attention import GroupedQueryAttention
 from cupola.cache.convert.graph.blocks import GraphContext
 from cupola.cache.convert.graph.layers import PreNormLayer
+from cupola.cache.convert.sources import read_decoder
 from cupola.cache.convert.weights.decoder_weights import Projection
 from cupola.cache.errors import UnsupportedError
 from tests.cache.convert.plain_graph import written

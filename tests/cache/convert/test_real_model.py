@@ -14,7 +14,7 @@ import pytest
 from tokenizers import Tokenizer
 
 from cupola.cache.convert.formats.gguf_file import GgufFile
-from cupola.cache.convert.weights.decoder_shape import read_shape
+from cupola.cache.convert.sources import read_decoder
 from cupola.cache.home import Home
 from cupola.cache.store import ModelCache
 from tests.cache.convert.genai import genai_greedy
@@ -112,7 +112,7 @@ def test_header_is_what_gguf_reads(real_gguf: Path) -> None:
 def test_catalog_tells_the_truth(real_model: Home, real_gguf: Path) -> None:
     model = ModelCache(real_model).find("smollm2-135m")
     assert model.variant.context_length == 8192
-    shape = read_shape(GgufFile(real_gguf))
+    shape = read_decoder(GgufFile(real_gguf))[1].shape
     assert (shape.layers, shape.heads, shape.kv_heads, shape.vocabulary) == (30, 9, 3, 49152)
 
 

@@ -31,6 +31,7 @@ from cupola.cache.remote import retry
 from cupola.cache.store import ModelCache
 from tests import faulty_server as faults
 from tests import tiny_encoder, tiny_whisper
+from tests.cache.convert.tiny_family import FAMILIES
 from tests.cache.convert.tiny_gguf import TinyModel
 from tests.hub_server import HubServer, hub_server, refuse
 
@@ -163,6 +164,20 @@ def test_an_encoder_of_the_hub(home: Home, hub: HubServer, tmp_path: Path) -> No
     assert (local.variant.alias, local.variant.task) == ("local-encoder", "embeddings")
 
 
+def test_a_decoder_in_safetensors(home: Home, hub: HubServer, tmp_path: Path) -> None:
+    folder = FAMILIES["qwen3"].write_folder(tmp_path / "Tiny Qwen", parts=2).parent
+    files = {path.name: path.read_bytes() for path in folder.iterdir()}
+    hub.add("Tiny-Org/Tiny-Qwen", files | {"pytorch_model.bin": b"never", "README.md": b"never"})
+    model = install_address("hf:Tiny-Org/Tiny-Qwen", home)
+    assert model.variant.id == "tiny-qwen-generic-cpu:1"
+    assert not [path for path, _ in hub.site.requests if "pytorch" in path or "README" in path]
+    assert (model.path / "chat_template.jinja").is_file()
+    local = import_path(folder, home, bits=16)
+    assert local.variant.id == "tiny-qwen-fp16-cpu:1"
+    assert import_path(folder, home, bits=16).path == local.path
+    assert left_over(home) == []
+
+
 @pytest.mark.parametrize("kind", ["hugging face", "ctranslate2"])
 def test_a_model_of_speech_of_the_hub(
     home: Home, hub: HubServer, tmp_path: Path, kind: str
@@ -238,7 +253,8 @@ def test_folders_that_are_no_model(
     ("files", "text"),
     [
         ({"pytorch_model.bin": b""}, "pickle files, which can run code and are never opened"),
-        ({"model.safetensors": b"", "config.json": b"{}"}, "safetensors of a kind"),
+        ({"model.safetensors": b""}, "safetensors of a kind"),
+        ({"adapter_config.json": b"{}", "adapter_model.safetensors": b""}, "It is a LoRA"),
         ({"onnx/model.onnx": b""}, "ONNX files but no genai_config.json"),
         ({"README.md": b""}, "No model is there"),
         ({"mmproj-F16.gguf": b""}, "No model is there"),
@@ -255,7 +271,7 @@ def test_repositories_without_a_model(
 
 def test_an_unknown_family_is_not_loaded(home: Home, hub: HubServer) -> None:
     hub.add(REPOSITORY, {"tiny-q8_0.gguf": b"x" * 100}, architecture="mamba9")
-    with pytest.raises(UnsupportedError, match="'mamba9'; these can be converted: llama"):
+    with pytest.raises(UnsupportedError, match="'mamba9'; these can be converted: gemma2"):
         install_address(ADDRESS, home)
     assert not [path for path, _ in hub.site.requests if "resolve" in path]
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import onnx
 import pytest
 
 from cupola.cache.home import Home
 from cupola.cache.install.found_models import FoundModel, Way, found_models, take
 from cupola.cache.store import ModelCache
 
+GRAPH = onnx.helper.make_model(onnx.helper.make_graph([], "g", [], [])).SerializeToString()
 CONFIG = {"model": {"type": "llama", "context_length": 64}, "search": {"max_length": 64}}
 
 
@@ -27,7 +29,7 @@ def person(tmp_path: Path) -> Path:
 def model(folder: Path, name: str = "") -> Path:
     folder.mkdir(parents=True)
     (folder / "genai_config.json").write_text(json.dumps(CONFIG))
-    (folder / "model.onnx").write_bytes(b"?")
+    (folder / "model.onnx").write_bytes(GRAPH)
     (folder / "tokenizer.json").write_text("{}")
     if name:
         (folder / "inference_model.json").write_text(json.dumps({"Name": name}))
@@ -65,6 +67,15 @@ def test_an_app_with_foundry_locals_sdk(home: Home, person: Path) -> None:
     assert linked.path.is_symlink() and linked.path.resolve() == path.resolve()
     ModelCache(home).remove("phi")
     assert path.is_dir()  # the app still has it
+
+
+@pytest.mark.parametrize("name", ["../../up:1", "/etc:1", "a b/c:1", "..", "ü:1"])
+def test_odd_names_stay_in_the_folder(home: Home, person: Path, name: str) -> None:
+    model(person / ".app" / "cache" / "models" / ".." / "models" / "x" / "m", name)
+    for found in found_models(home, {}, person):
+        take(found, home)
+    [linked] = ModelCache(home).scan()
+    assert linked.path.parent.parent == home.models and linked.path.is_symlink()
 
 
 @pytest.mark.parametrize("variable", ["HF_HUB_CACHE", "HF_HOME", "XDG_CACHE_HOME", ""])

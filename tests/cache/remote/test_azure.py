@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import onnx
 import pytest
 
 from cupola.cache.catalog import AzureSource, DeviceType, ExecutionProvider, ModelVariant
@@ -24,9 +25,10 @@ from tests.azure_server import GALLERY, REGISTRY, AzureServer, azure_server, fla
 
 NAME = "phi-4-mini-generic-cpu"
 CONFIG = {"model": {"type": "phi3", "context_length": 4096}, "search": {"max_length": 4096}}
+GRAPH = onnx.helper.make_model(onnx.helper.make_graph([], "g", [], [])).SerializeToString()
 FILES = {
     "v4/genai_config.json": json.dumps(CONFIG).encode(),
-    "v4/model.onnx": b"a graph",
+    "v4/model.onnx": GRAPH,
     "v4/model.onnx.data": bytes(range(256)) * 400,
     "v4/tokenizer.json": b"{}",
     "v4/inference_model.json": b"another program's",
@@ -205,7 +207,7 @@ def test_a_damaged_file_is_not_used(home: Home, azure: AzureServer) -> None:
     real = azure.site.answers
 
     def damaged(request: faults.Request) -> None:
-        request.give(b"A GRAPH", etag='"0x8D"')
+        request.give(GRAPH[::-1], etag='"0x8D"')
 
     registry = real[REGISTRY]
 

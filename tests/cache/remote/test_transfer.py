@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import inspect
 import os
 import random
+import shutil
+import ssl
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -226,6 +230,30 @@ def test_a_proxy_of_the_environment_is_used(
     site.files["http://models.invalid/file"] = CONTENT
     [path] = load([RemoteFile("f", "http://models.invalid/file")], tmp_path, piece_size=PIECE)
     assert path.read_bytes() == CONTENT
+
+
+# The HTTP library leaves connections open whose handshake has failed.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_certificates_of_the_environment_are_trusted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    openssl = shutil.which("openssl")
+    if openssl is None:
+        pytest.skip("needs openssl to make a certificate")
+    file = tmp_path / "certificate.pem"
+    made = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=t"
+    name, key = ("-addext", "subjectAltName=IP:127.0.0.1"), tmp_path / "key.pem"
+    command = [openssl, *made.split(), *name, "-keyout", str(key), "-out", str(file)]
+    subprocess.run(command, check=True, capture_output=True)
+    both = tmp_path / "both.pem"
+    both.write_bytes(file.read_bytes() + key.read_bytes())
+    # The tests share a context that knows nothing of the environment.
+    monkeypatch.setattr(ssl, "create_default_context", inspect.unwrap(ssl.create_default_context))
+    with Site(certificate=both) as site:
+        with pytest.raises(UnreachableError, match="SSL_CERT_FILE"):
+            fetch(hashed(site), tmp_path / "without")
+        monkeypatch.setenv("SSL_CERT_FILE", str(file))
+        assert fetch(hashed(site), tmp_path / "with") == CONTENT
 
 
 def test_redirects_in_circles(site: Site, tmp_path: Path) -> None:

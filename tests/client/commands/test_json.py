@@ -54,6 +54,7 @@ ANSWERS = {
     "cache clear": ("--yes", "success"),
     "service uninstall": ("", "message"),
     "model import": ("nothing.gguf", "message"),
+    "model quantize": ("no-such-model", "message"),
     "transcribe": ("", "message"),
 }
 FAIL = {
@@ -62,6 +63,7 @@ FAIL = {
     "model remove",
     "service uninstall",
     "model import",
+    "model quantize",
     "transcribe",
 }
 SAME = {

@@ -51,7 +51,19 @@ def test_import(cupola: Cli, home: Home, tmp_path: Path) -> None:
         "Checking...",
         "Waiting for another process that installs this model...",
         "Converting...",
+        "Warning: The model is likely to speak gibberish: its perplexity is more than a million. "
+        "The file has F32. Try another file of the model",  # its weights are random
     ]
+
+
+def test_a_variant_is_compared_with_its_source(cupola: Cli, tmp_path: Path) -> None:
+    file = str(TinyModel(tied=False).write(tmp_path / "tiny.gguf"))
+    cupola.ok("model", "import", file, "--alias", "tiny", "--bits", "16")
+    said = cupola.ok("model", "quantize", "tiny", "--variant", "cpu-int4").splitlines()
+    assert said[0].startswith("Model tiny-int4-cpu:1 is ready in ")
+    assert said[1].split() == ["model", "MB", "perplexity", "tokens/s,", "1", "sequence"]
+    assert [line.split()[0] for line in said[2:]] == ["tiny-fp16-cpu:1", "tiny-int4-cpu:1"]
+    assert "perplexity" in cupola.ok("model", "info", "tiny-int4-cpu:1")
 
 
 def test_import_of_other_bits_is_another_model(cupola: Cli, home: Home, tmp_path: Path) -> None:

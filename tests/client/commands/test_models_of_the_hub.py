@@ -38,7 +38,8 @@ def test_a_model_is_found_fetched_and_used_offline(
     assert "was found in the local cache" in offline.ok("model", "download", ADDRESS)
     record = json.loads(offline.ok("model", "info", "mine", "--why", "-o", "json"))
     assert record["cached"] and record["alias"] == "mine"
-    assert record["why"] == [f"{record['id']}: taken; it is on this disk"]
+    assert record["why"][1:] == [f"{record['id']}: taken; it is on this disk"]
+    assert record["why"][0].startswith("this machine: ")
     assert json.loads((home.models / "foundry.modelinfo.json").read_text())["models"]
 
 

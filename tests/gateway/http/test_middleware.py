@@ -16,6 +16,7 @@ from cupola.cache.system.local_url import is_loopback
 from cupola.scheduler.protocol.messages import Submit
 from tests.gateway.running_gateway import (
     HELLO,
+    MODEL_ID,
     RunningGateway,
     error_of,
     read_until,
@@ -91,7 +92,8 @@ def test_log_line_has_no_secrets(
     path = f"{CHAT}?key=secret%0aforged"
     gateway.send(request("POST", path, BODY, "Authorization: Bearer secret"))
     [line] = access_lines(gateway, caplog)
-    assert re.fullmatch(rf"POST {CHAT} 200 \d+ ms", line)
+    about = rf"model={MODEL_ID} prompt_tokens=5 cached_tokens=2 completion_tokens=3 ttft_ms=\d+"
+    assert re.fullmatch(rf"POST {CHAT} 200 \d+ ms id=req_\w+ {about}", line)
     assert "secret" not in caplog.text and "Hello" not in caplog.text
 
 
@@ -101,7 +103,7 @@ def test_line_break_in_a_path_makes_no_second_line(
     caplog.set_level(logging.INFO)
     gateway.send(request("GET", "/a%0ab"))
     [line] = access_lines(gateway, caplog)
-    assert re.fullmatch(r"GET /a%0ab 404 \d+ ms", line)
+    assert re.fullmatch(r"GET /a%0ab 404 \d+ ms id=req_\w+", line)
 
 
 def test_what_nobody_caught_is_a_500_without_internals(

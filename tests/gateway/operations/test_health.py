@@ -82,7 +82,7 @@ def test_what_is_told_is_never_old(gateway: RunningGateway, scheduler: ScriptedS
             scheduler.status = Status("first", queued=2 * count, workers=(worker,))
             told = http.get("/ready").json()
             assert (told["running"], told["queued"]) == (count, 2 * count)
-            assert f'requests_running{{worker="cpu:0/0"}} {count}\n' in http.get("/metrics").text
+            assert f'requests_running{{worker="cpu:0/0"}} {count}.0\n' in http.get("/metrics").text
             scheduler.status = Status("first", missing=("cpu:0/0",))
             assert http.get("/ready").status_code == 503
 

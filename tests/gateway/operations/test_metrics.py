@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import re
+from collections import Counter
 from pathlib import Path
 
 from cupola.cache.catalog import ExecutionProvider
 from cupola.gateway.operations.metrics import render
+from cupola.scheduler.protocol.histograms import Distributions, Histogram
 from cupola.scheduler.protocol.messages import Outcome, Serving, Status, Totals, WorkerStatus
 from tests.gateway.running_gateway import RunningGateway
 from tests.gateway.scripted_scheduler import ScriptedScheduler
 
-LINE = re.compile(r'cupola_\w+(\{\w+="(?:[^"\\\n]|\\.)*"(,\w+="(?:[^"\\\n]|\\.)*")*\})? \d+')
+ROOT = Path(__file__).parents[3]
+LINE = re.compile(r'cupola_\w+(\{\w+="(?:[^"\\\n]|\\.)*"(,\w+="(?:[^"\\\n]|\\.)*")*\})? \d[\d.e+]*')
 
 
 def status() -> Status:
@@ -26,7 +30,8 @@ def status() -> Status:
                 2,
                 4096,
                 ("m:1", 'o"\n:1'),
-                serving={"m:1": Serving("batching", kept_bytes=50, kept_hits=9)},
+                serving={"m:1": Serving("batching", kept_bytes=50, kept_hits=9, kv_usage=0.25)},
+                slots=16,
             ),
         ),
         missing=("cpu:0/1",),
@@ -40,6 +45,14 @@ def status() -> Status:
             cached_tokens=40,
             accepted_prediction_tokens=12,
             rejected_prediction_tokens=4,
+            malformed_frames=8,
+            loads=4,
+            worker_restarts=6,
+        ),
+        http={200: 9, 429: 5},
+        oldest_seconds=1.5,
+        distributions=Distributions(
+            requests_of_a_step=Histogram((0, 1, 2, 0, 0, 0, 0, 0, 0, 0), 8.0)
         ),
     )
 
@@ -51,7 +64,8 @@ def test_every_line_is_a_comment_or_a_sample_behind_its_comments() -> None:
             described.add(line.split()[2])
         elif not line.startswith("# HELP "):
             assert LINE.fullmatch(line), line
-            assert re.split(r"[ {]", line)[0] in described
+            name = re.split(r"[ {]", line)[0]
+            assert re.sub("_(bucket|sum|count)$", "", name) in described or name in described
 
 
 def test_guesses_tokens_and_requests_are_told(
@@ -61,31 +75,72 @@ def test_guesses_tokens_and_requests_are_told(
     with gateway.http() as http:
         answer = http.get("/metrics")
     assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
-    samples = [line for line in answer.text.splitlines() if not line.startswith("#")]
-    assert samples == [
-        "cupola_scheduler_up 1",
-        'cupola_requests_total{outcome="answered"} 7',
-        'cupola_requests_total{outcome="refused"} 2',
-        'cupola_requests_total{outcome="failed"} 1',
-        'cupola_requests_total{outcome="aborted"} 3',
-        "cupola_prompt_tokens_total 100",
-        "cupola_cached_prompt_tokens_total 40",
-        "cupola_completion_tokens_total 50",
-        'cupola_prediction_tokens_total{outcome="accepted"} 12',
-        'cupola_prediction_tokens_total{outcome="rejected"} 4',
-        "cupola_requests_queued 3",
-        "cupola_workers_missing 1",
-        'cupola_requests_running{worker="cpu:0/0"} 2',
-        'cupola_worker_memory_bytes{worker="cpu:0/0"} 4096',
-        'cupola_prefix_cache_bytes{worker="cpu:0/0",model="m:1"} 50',
-        'cupola_prefix_cache_hit_tokens{worker="cpu:0/0",model="m:1"} 9',
-        'cupola_model_loaded{worker="cpu:0/0",model="m:1"} 1',
-        'cupola_model_loaded{worker="cpu:0/0",model="o\\"\\n:1"} 1',
-    ]
+    samples = {line for line in answer.text.splitlines() if not line.startswith("#")}
+    assert samples >= {
+        "cupola_scheduler_up 1.0",
+        'cupola_requests_total{outcome="answered"} 7.0',
+        'cupola_requests_total{outcome="refused"} 2.0',
+        'cupola_requests_total{outcome="failed"} 1.0',
+        'cupola_requests_total{outcome="aborted"} 3.0',
+        'cupola_http_responses_total{status="429"} 5.0',
+        "cupola_prompt_tokens_total 100.0",
+        "cupola_cached_prompt_tokens_total 40.0",
+        "cupola_completion_tokens_total 50.0",
+        'cupola_prediction_tokens_total{outcome="accepted"} 12.0',
+        'cupola_prediction_tokens_total{outcome="rejected"} 4.0',
+        "cupola_num_requests_waiting 3.0",
+        "cupola_oldest_waiting_seconds 1.5",
+        "cupola_workers_missing 1.0",
+        "cupola_worker_restarts_total 6.0",
+        "cupola_malformed_frames_total 8.0",
+        "cupola_model_loads_total 4.0",
+        'cupola_num_requests_running{worker="cpu:0/0"} 2.0',
+        'cupola_worker_slots{worker="cpu:0/0"} 16.0',
+        'cupola_worker_memory_bytes{worker="cpu:0/0"} 4096.0',
+        'cupola_kv_cache_usage_perc{model="m:1",worker="cpu:0/0"} 0.25',
+        'cupola_prefix_cache_bytes{model="m:1",worker="cpu:0/0"} 50.0',
+        'cupola_prefix_cache_hit_tokens{model="m:1",worker="cpu:0/0"} 9.0',
+        'cupola_model_loaded{model="m:1",worker="cpu:0/0"} 1.0',
+        'cupola_model_loaded{model="o\\"\\n:1",worker="cpu:0/0"} 1.0',
+        'cupola_step_requests_bucket{le="2.0"} 1.0',
+        'cupola_step_requests_bucket{le="4.0"} 3.0',
+        'cupola_step_requests_bucket{le="+Inf"} 3.0',
+        "cupola_step_requests_sum 8.0",
+    }
+
+
+def test_every_http_answer_is_counted_once(
+    gateway: RunningGateway, scheduler: ScriptedScheduler
+) -> None:
+    told = Counter[int]()
+    scheduler.on_query = lambda query: told.update(query.http)
+    with gateway.http() as http:
+        for path in ("/health", "/health", "/nothing"):
+            http.get(path)
+        http.get("/metrics")  # asks the scheduler
+        http.get("/metrics")
+    assert told[404] == 1
+    assert told[200] == 3
+
+
+def test_the_dashboard_asks_for_metrics_that_exist() -> None:
+    dashboard = json.loads((ROOT / "docs" / "grafana.json").read_text("utf-8"))
+    asked = {
+        name
+        for panel in dashboard["panels"]
+        for target in panel["targets"]
+        for name in re.findall(r"cupola_\w+", target["expr"])
+    }
+    names = set()
+    for line in render(status()).splitlines():
+        if not line.startswith("#"):
+            names.add(re.split(r"[ {]", line)[0])
+    assert len(asked) > 12
+    assert asked - names == set()
 
 
 def test_the_page_names_the_metrics_and_the_outcomes() -> None:
-    page = (Path(__file__).parents[3] / "docs" / "api.md").read_text("utf-8")
+    page = (ROOT / "docs" / "api.md").read_text("utf-8")
     section = page.partition("## Metrics")[2].partition("\n## ")[0]
     metrics, outcomes = section.split("| `outcome` of a request")
     told = {name.removeprefix("cupola_") for name in re.findall(r"# TYPE (\w+)", render(status()))}
@@ -95,4 +150,4 @@ def test_the_page_names_the_metrics_and_the_outcomes() -> None:
 
 
 def test_without_a_scheduler_only_that_is_told() -> None:
-    assert render(None).splitlines()[-1] == "cupola_scheduler_up 0"
+    assert render(None).splitlines()[-1] == "cupola_scheduler_up 0.0"

@@ -77,8 +77,8 @@ def test_all_is_written_at_the_end(pipe: tuple[int, int]) -> None:
 
 def test_a_process_that_ends_has_written_its_log() -> None:
     code = (
-        "import logging; from cupola.service.output.logs import configure; "
-        "configure('info', 'test'); [logging.info('line %d', n) for n in range(150)]"
+        "import logging; from cupola.service.output.logs import LogOptions, configure; "
+        "configure(LogOptions('info'), 'test'); [logging.info('line %d', n) for n in range(150)]"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stderr.count("\n") == 150

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import io
+import json
 import logging
 import os
 import subprocess
 import sys
 import unicodedata
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -16,7 +18,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cupola.service.output.log_file import OLDER, older, own_log, rotate
-from cupola.service.output.logs import BURST, LINES_PER_SECOND, LineFormatter, RateLimit
+from cupola.service.output.logs import (
+    BURST,
+    LINES_PER_SECOND,
+    JsonFormatter,
+    LineFormatter,
+    RateLimit,
+)
 
 
 def record(message: str, *arguments: object, line: int = 1, error: bool = False):
@@ -172,3 +180,15 @@ def test_a_process_finds_its_own_log_only(tmp_path: Path, log: Path) -> None:
             )
         assert done.stdout.strip() == str(found)
     assert own_log(tmp_path / "missing") is None
+
+
+@pytest.mark.parametrize("text", ["plain", 'a "quoted"\nline', "\x1b[31mred\u202e", "\ud800"])
+def test_a_record_is_a_json_object_on_one_line(text: str) -> None:
+    made = record("%s", text)
+    made.fields = {"model": text, "status": 200}
+    line = JsonFormatter("gateway").format(made)
+    assert "\n" not in line and line.isascii() and line.isprintable()
+    told = json.loads(line)
+    assert (told["message"], told["model"], told["status"]) == (text, text, 200)
+    assert (told["process"], told["level"]) == ("gateway", "info")
+    assert datetime.fromisoformat(told["time"]).tzinfo is not None

@@ -30,9 +30,9 @@ from cupola.scheduler.protocol.messages import (
 from cupola.workers.engine.engine import Engine
 from cupola.workers.engine.sequence import Reproducible
 from cupola.workers.engine.slot_allocation import LEAST_READ, WORTH_WAITING
-from cupola.workers.engine.step_budget import StepBudget
 from cupola.workers.model.backend import RequestError
 from cupola.workers.model.model_folder import ModelFolder
+from cupola.workers.planning.step_budget import StepBudget
 from cupola.workers.run.decoder_session import DecoderSession
 from cupola.workers.run.packing import Row
 from tests.examples import examples

@@ -15,9 +15,9 @@ from cupola.cache.home import Home
 from cupola.cache.store import ModelCache
 from cupola.workers.device.device import CPU
 from cupola.workers.engine.engine import Engine
-from cupola.workers.engine.step_budget import StepBudget
 from cupola.workers.model.model_folder import ModelFolder
 from cupola.workers.model.text import TextCodec
+from cupola.workers.planning.step_budget import StepBudget
 from cupola.workers.run.autotune import Autotune
 from cupola.workers.run.decoder_session import DecoderSession
 from cupola.workers.run.prepacked import PrepackedWeights

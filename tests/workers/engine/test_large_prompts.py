@@ -21,9 +21,9 @@ from cupola.scheduler.protocol.messages import (
     Work,
 )
 from cupola.workers.engine.engine import Engine
-from cupola.workers.engine.step_budget import StepBudget
 from cupola.workers.model.render_budget import RenderBudget
 from cupola.workers.model.text import RenderedChat, TextCodec
+from cupola.workers.planning.step_budget import StepBudget
 from tests.workers.tiny import (
     BUDGET,
     CONTEXT,

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from cupola.cache.catalog import ExecutionProvider
+from cupola.cache.system.confined_names import leads_out
 from cupola.scheduler.protocol.messages import LocalModel
 from cupola.workers.loading import EngineOptions, load
-from cupola.workers.model.confinement import leads_out
 from cupola.workers.model.model_folder import ModelFolder, ModelFolderError
 from tests.workers.reference import DATA
 

@@ -9,8 +9,8 @@ from gguf.constants import GGMLQuantizationType, GGUFValueType
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cupola.cache.convert.families import read_decoder
 from cupola.cache.convert.formats.gguf_file import GgufFile
+from cupola.cache.convert.sources import read_decoder
 from cupola.cache.convert.tokenizer.tokenizer_files import TokenizerFiles
 from cupola.cache.convert.weights.decoder_weights import Projection
 from cupola.cache.errors import BrokenFileError, ModelFileError, UnsupportedError

@@ -180,8 +180,6 @@ def test_genai_loads_the_folder_and_agrees(precision: Precision, tmp_path: Path)
         (TinyModel(metadata={"llama.block_count": 3}), BrokenFileError, "blk.2"),
         (TinyModel(metadata={"llama.feed_forward_length": 95}), BrokenFileError, "not .95"),
         (TinyModel(metadata={"llama.block_count": "two"}), BrokenFileError, "str, not a int"),
-        (TinyModel(metadata={"llama.rope.dimension_count": 8}), UnsupportedError, "a part"),
-        (TinyModel(metadata={"llama.attention.sliding_window": 64}), UnsupportedError, "sliding"),
         (TinyModel(metadata={"split.count": 2}), BrokenFileError, "one of 2 parts"),
         (TinyModel(hidden=96, heads=8), UnsupportedError, "ONNX Runtime cannot run"),
         (TinyModel(hidden=48, heads=3, kv_heads=1), UnsupportedError, "48 values"),

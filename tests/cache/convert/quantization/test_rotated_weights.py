@@ -5,11 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cupola.cache.convert.families import read_decoder
 from cupola.cache.convert.formats.gguf_file import GgufFile
 from cupola.cache.convert.quantization.integer_weights import IntegerWeights
 from cupola.cache.convert.quantization.rotated_weights import RotatedWeights
 from cupola.cache.convert.quantization.smoothquant import SmoothedWeights
+from cupola.cache.convert.sources import read_decoder
 from cupola.cache.convert.weights.decoder_weights import ATTENTION_NORM, Projection
 from cupola.cache.convert.weights.rotation import rotate
 from cupola.cache.errors import UnsupportedError

@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cupola.cache.convert.families import read_decoder
 from cupola.cache.convert.formats.gguf_file import GgufFile
 from cupola.cache.convert.quantization.smoothquant import SmoothedWeights
+from cupola.cache.convert.sources import read_decoder
 from cupola.cache.convert.weights.decoder_weights import ATTENTION_NORM
 from tests.cache.convert.plain_graph import written
 from tests.cache.convert.quantization.random_inputs import IDS, random_inputs

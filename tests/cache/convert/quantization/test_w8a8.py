@@ -8,14 +8,13 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from cupola.cache.convert.families import read_decoder
 from cupola.cache.convert.formats.gguf_file import GgufFile
 from cupola.cache.convert.formats.weights_file import DATA_FILE, WeightsFile
 from cupola.cache.convert.graph.graph_nodes import GraphNodes
 from cupola.cache.convert.graph.initializers import Initializers
 from cupola.cache.convert.graph.projections import Projections
 from cupola.cache.convert.quality.runtime import decoder_feed, open_session
-from cupola.cache.convert.weights.decoder_shape import read_shape
+from cupola.cache.convert.sources import read_decoder
 from cupola.cache.convert.weights.decoder_weights import Projection
 from cupola.cache.convert.weights.matrix import Matrix
 from cupola.cache.precision import Precision
@@ -54,7 +53,7 @@ def test_a_token_does_not_suffer_from_a_loud_neighbour(tmp_path: Path) -> None:
 
 def test_the_tokens_of_a_batch_are_those_of_each_row(folder: Path) -> None:
     session = open_session((folder / "model.onnx").read_bytes(), folder)
-    shape = read_shape(GgufFile(folder.parent / "m.gguf"))
+    shape = read_decoder(GgufFile(folder.parent / "m.gguf"))[1].shape
     feeds = [decoder_feed(ids, shape) for ids in (FIRST, SECOND)]
     both = {name: np.concatenate([feed[name] for feed in feeds]) for name in feeds[0]}
     (logits,) = session.run(["logits"], both)

@@ -67,7 +67,7 @@ def test_bos_is_added_where_the_file_says_so(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("metadata", "error", "message"),
     [
-        ({"tokenizer.ggml.model": "llama"}, UnsupportedError, "kind 'llama'"),
+        ({"tokenizer.ggml.model": "t5"}, UnsupportedError, "kind 't5'"),
         ({"tokenizer.ggml.pre": "mystery"}, UnsupportedError, "'mystery'.*smollm"),
         ({"tokenizer.ggml.merges": ["h zzz"]}, BrokenFileError, "merges 'h zzz'"),
         ({"tokenizer.ggml.tokens": ["a", "a"]}, BrokenFileError, "types for 2 tokens|twice"),

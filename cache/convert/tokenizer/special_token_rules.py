@@ -1,0 +1,47 @@
+"""What all tokenizers of a GGUF have in common: special tokens, and the one at the beginning."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from cupola.cache.convert.tokenizer.vocabulary import TokenKind, Vocabulary
+
+Json = dict[str, Any]
+
+_ADDED = (TokenKind.CONTROL, TokenKind.USER_DEFINED, TokenKind.UNKNOWN)
+
+
+def added_tokens(vocabulary: Vocabulary) -> list[Json]:
+    """The tokens that are found in the text before it is cut into words."""
+    tokens = zip(vocabulary.tokens, vocabulary.kinds, strict=True)
+    return [
+        {
+            "id": number,
+            "content": token,
+            "single_word": False,
+            "lstrip": False,
+            "rstrip": False,
+            "normalized": False,
+            "special": kind != TokenKind.USER_DEFINED,
+        }
+        for number, (token, kind) in enumerate(tokens)
+        if kind in _ADDED
+    ]
+
+
+def with_bos(token: str, number: int) -> Json:
+    """The post-processor that puts ``token`` in front of each text."""
+    return {
+        "type": "TemplateProcessing",
+        "single": [
+            {"SpecialToken": {"id": token, "type_id": 0}},
+            {"Sequence": {"id": "A", "type_id": 0}},
+        ],
+        "pair": [
+            {"SpecialToken": {"id": token, "type_id": 0}},
+            {"Sequence": {"id": "A", "type_id": 0}},
+            {"SpecialToken": {"id": token, "type_id": 1}},
+            {"Sequence": {"id": "B", "type_id": 1}},
+        ],
+        "special_tokens": {token: {"id": token, "ids": [number], "tokens": [token]}},
+    }

@@ -1,0 +1,1 @@
+"""Capacity: a discrete-event simulation of the real scheduler and the real batching decisions."""

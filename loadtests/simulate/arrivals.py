@@ -1,0 +1,101 @@
+"""The requests that come: at random, from a closed loop, or from a trace. Pure but for the file."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import count
+from pathlib import Path
+from random import Random
+from typing import NamedTuple
+
+from cupola.loadtests.load.workloads import TOKENS_A_WORD, Workload
+
+# A trace's columns in the words of several publishers; case does not count.
+_COLUMNS = {
+    "at": ("at", "timestamp", "arrived_at", "time"),
+    "prompt": ("prompt_tokens", "contexttokens", "request tokens", "num_prefill_tokens"),
+    "tokens": ("output_tokens", "generatedtokens", "response tokens", "num_decode_tokens"),
+}
+_TEMPLATE_TOKENS = 30  # of a chat template, with a default system prompt
+_STORY_TOKENS = 15
+
+
+class TraceError(ValueError):
+    """A file that is no trace: which line, and what is wanted."""
+
+
+class Arrival(NamedTuple):
+    at: float  # seconds from the start
+    prompt: int  # tokens
+    tokens: int  # of the answer
+    cached: int = 0  # tokens of the prompt that need not be computed
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """Draws the sizes of a workload's requests."""
+
+    workload: Workload
+
+    def draw(self, chance: Random) -> tuple[int, int, int]:
+        """Tokens of the prompt, of the answer, and of the prompt's known beginning.
+
+        The beginning is what all requests of the workload share, after the first one.
+        """
+        workload = self.workload
+        question = workload.prompt.draw(chance) if workload.prompt else _STORY_TOKENS
+        shared = _TEMPLATE_TOKENS + round(TOKENS_A_WORD * len(workload.system.split()))
+        own = round(TOKENS_A_WORD * workload.words) + question
+        return shared + own, workload.answer.draw(chance), shared
+
+
+def poisson(sizes: Sizes, rate: float, requests: int, seed: int) -> Iterator[Arrival]:
+    """So many requests, ``rate`` a second on average."""
+    chance, at = Random(seed), 0.0
+    for _ in range(requests):
+        at += chance.expovariate(rate)
+        yield Arrival(at, *sizes.draw(chance))
+
+
+def trace(path: Path) -> list[Arrival]:
+    """The requests of a CSV file, in the order of their times. Raises TraceError, OSError.
+
+    Its first line names the columns: ``at`` (seconds, or a date with a time), ``prompt_tokens`` and
+    ``output_tokens``, or the names in Azure's traces.
+    """
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        rows = csv.reader(file)
+        titles = [title.strip().lower() for title in next(rows, [])]
+        places = [_place(titles, *_COLUMNS[key], path=path) for key in ("at", "prompt", "tokens")]
+        found = []
+        for number, row in zip(count(2), rows, strict=False):
+            if not row:
+                continue
+            try:
+                at, prompt, tokens = (row[place] for place in places)
+                found.append(Arrival(_seconds(at), max(1, int(prompt)), max(1, int(tokens))))
+            except (ValueError, IndexError):
+                raise TraceError(f"{path}, line {number}: not a time and two numbers") from None
+    if not found:
+        raise TraceError(f"{path} has no requests")
+    start = min(each.at for each in found)
+    return sorted(each._replace(at=each.at - start) for each in found)
+
+
+def _place(titles: list[str], *names: str, path: Path) -> int:
+    for name in names:
+        if name in titles:
+            return titles.index(name)
+    raise TraceError(
+        f"{path} has no column {names[0]}: the first line names at, prompt_tokens and output_tokens"
+    )
+
+
+def _seconds(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return datetime.fromisoformat(text[:26]).timestamp()

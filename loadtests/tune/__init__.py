@@ -1,0 +1,1 @@
+"""Finds the settings of a service for this machine, model and load."""

@@ -1,0 +1,57 @@
+"""What follows from the end of a worker or a gateway. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from cupola.scheduler.affinity import Affinity
+from cupola.scheduler.endings import Endings
+from cupola.scheduler.protocol.messages import Done
+from cupola.scheduler.records import Peer, Send, Worker
+from cupola.scheduler.suspicion import Suspicion
+from cupola.scheduler.unloads import Unloads
+from cupola.scheduler.workers import Workers
+
+
+class Losses:
+    def __init__(
+        self,
+        workers: Workers,
+        unloads: Unloads,
+        suspicion: Suspicion,
+        endings: Endings,
+        affinity: Affinity,
+    ) -> None:
+        self._workers = workers
+        self._unloads = unloads
+        self._suspicion = suspicion
+        self._endings = endings
+        self._affinity = affinity
+
+    def workers_died(self, workers: list[Worker], now: float) -> list[Send]:
+        """They ended without a goodbye, so something that they did may be the cause."""
+        for worker in workers:
+            self._suspicion.worker_died(worker, now)
+        return self.workers_left(workers, now) + self._endings.refused(now)
+
+    def workers_silent(self, workers: list[Worker], now: float) -> list[Send]:
+        """They are dead, or will be killed because they hang, or come back after a long step."""
+        for worker in workers:
+            self._suspicion.worker_silent(worker)
+        return self.workers_left(workers, now) + (self._endings.refused(now) if workers else [])
+
+    def workers_left(self, workers: Iterable[Worker], now: float) -> list[Send]:
+        """Each of their requests waits again, or ends if it must not run again."""
+        sends: list[Send] = []
+        for worker in workers:
+            self._workers.remove(worker)
+            self._affinity.lost(worker.peer)
+            sends += self._endings.worker_lost(worker, now)
+            unloaded = self._unloads.worker_lost(worker.peer)
+            sends += [Send(gateway, Done(request_id)) for request_id, gateway in unloaded]
+        return sends
+
+    def gateway_lost(self, gateway: Peer) -> list[Send]:
+        """Nobody waits for its requests."""
+        self._unloads.gateway_lost(gateway)
+        return self._endings.gateway_lost(gateway)

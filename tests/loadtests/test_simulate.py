@@ -1,0 +1,221 @@
+"""The capacity simulation: its steps, its accounts, its fit, and what it reads."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cupola.loadtests.load.workloads import WORKLOADS
+from cupola.loadtests.simulate import calibration
+from cupola.loadtests.simulate.arrivals import Arrival, Sizes, TraceError, poisson, trace
+from cupola.loadtests.simulate.capacity import TooMuch, workers_needed
+from cupola.loadtests.simulate.cost_model import CostModel, FitError, fit
+from cupola.loadtests.simulate.simulation import Failure, Growth, Setup, Simulation
+from cupola.loadtests.simulate.worker import EngineSize, SimulatedSequence, SimulatedWorker
+
+COSTS = CostModel(0.006, 0.001, 2e-6, 0.0005, 1e-7, 0.003)
+UNHURRIED = EngineSize(itl_seconds=1000)  # what the budget learns makes no difference
+CHAT = Sizes(WORKLOADS["chat"])
+
+
+def test_a_request_alone_takes_what_its_steps_take() -> None:
+    found = Simulation(Setup(COSTS)).run([Arrival(0.0, 100, 11)]).finished
+    prompt = COSTS.step(0, 0, 100, 100 * 99 / 2)
+    decode = sum(COSTS.decode(1, 101 + step) for step in range(10))
+    (only,) = found
+    assert only.first == pytest.approx(prompt + COSTS.overhead)
+    assert only.ended == pytest.approx(prompt + decode + COSTS.overhead)
+
+
+def test_a_known_beginning_is_not_computed_again() -> None:
+    (only,) = Simulation(Setup(COSTS)).run([Arrival(0.0, 100, 1, 60)]).finished
+    assert only.first == pytest.approx(COSTS.step(0, 0, 40, 40 * 60 + 40 * 39 / 2) + COSTS.overhead)
+
+
+def test_a_long_prompt_is_read_in_chunks_of_the_step() -> None:
+    size = EngineSize(step_tokens=64)
+    (only,) = Simulation(Setup(COSTS, size)).run([Arrival(0.0, 200, 1)]).finished
+    parts = [(64, 0), (64, 64), (64, 128), (8, 192)]
+    seconds = sum(COSTS.step(0, 0, n, n * start + n * (n - 1) / 2) for n, start in parts)
+    assert only.first == pytest.approx(seconds + COSTS.overhead)
+
+
+requests_of_a_worker = st.lists(
+    st.tuples(st.floats(0, 0.4), st.integers(2, 300), st.integers(1, 30)), min_size=1, max_size=8
+)
+
+
+@settings(max_examples=25)
+@given(requests_of_a_worker)
+def test_many_steps_at_once_are_the_same_as_one_by_one(
+    requests: list[tuple[float, int, int]],
+) -> None:
+    """What joins in the middle of equal steps joins at the end of the one that runs."""
+    assert _run(requests) == pytest.approx(_run(requests, most_steps=1))
+
+
+def _run(requests: list[tuple[float, int, int]], most_steps: int = 99) -> dict[str, float]:
+    worker, found = SimulatedWorker(UNHURRIED, COSTS, most_steps), dict[str, float]()
+    coming = sorted((at, str(n), p, t) for n, (at, p, t) in enumerate(requests))
+    while coming or worker.busy_until is not None:
+        if coming and (worker.busy_until is None or coming[0][0] <= worker.busy_until):
+            at, name, prompt, tokens = coming.pop(0)
+            worker.add(SimulatedSequence(name, prompt, tokens), at)
+            continue
+        assert worker.busy_until is not None
+        now = worker.busy_until
+        found |= dict.fromkeys(worker.end().finished, now)
+    return found
+
+
+events = st.one_of(
+    st.builds(Failure, st.floats(0, 30), st.integers(0, 3), st.floats(0.1, 20)),
+    st.builds(Growth, st.floats(0, 30), st.integers(1, 3)),
+)
+
+
+@settings(max_examples=25)
+@given(
+    st.integers(1, 3),
+    st.floats(1, 20),
+    st.lists(events, max_size=4),
+    st.integers(0, 8),
+    st.floats(0.5, 60),
+    st.integers(0, 20),
+)
+def test_every_request_ends_once(
+    workers: int,
+    rate: float,
+    happens: list[Failure | Growth],
+    queue: int,
+    patience: float,
+    clients: int,
+) -> None:
+    setup = Setup(COSTS, EngineSize(slots=4), workers, queue, patience, tuple(happens))
+    found = Simulation(setup).run(poisson(CHAT, rate, 40, 3), clients)
+    assert len(found.finished) + found.refused + found.lost == 40
+    assert all(0 <= one.arrived <= one.first <= one.ended for one in found.finished)
+    assert found.lost == 0 or any(isinstance(event, Failure) for event in happens)
+
+
+def test_a_worker_that_comes_shortens_the_queue_and_one_that_goes_lengthens_it() -> None:
+    def ttft(*happens: Failure | Growth) -> float:
+        setup = Setup(COSTS, workers=2, events=happens)
+        return Simulation(setup).run(poisson(CHAT, 6, 400, 1)).figures()["ttft_p99_ms"]
+
+    assert ttft(Growth(10, 2)) < ttft() < ttft(Failure(10, 0, 15))
+
+
+def test_the_fewest_workers_are_found() -> None:
+    setup = Setup(COSTS, EngineSize(slots=4))
+
+    def load() -> Iterator[Arrival]:
+        return poisson(CHAT, 12, 150, 2)
+
+    needed, figures = workers_needed(setup, load, 0.5)
+    assert figures["ttft_p99_ms"] <= 500
+    one_less = Simulation(Setup(COSTS, EngineSize(slots=4), needed - 1)).run(load())
+    assert one_less.figures()["ttft_p99_ms"] > 500 or one_less.refused
+    with pytest.raises(TooMuch):
+        workers_needed(setup, lambda: [Arrival(0.0, 100, 2)], 0.0001)
+
+
+def lines(costs: CostModel, clients: int, prompt: int, tokens: int, round_: int) -> list[Any]:
+    """A turn of a benchmark on a server that has these costs."""
+    start = costs.overhead + costs.step(0, 0, prompt * clients, clients * prompt * (prompt - 1) / 2)
+    gaps = [costs.decode(clients, clients * (prompt + 1 + n)) for n in range(tokens - 1)]
+    line = {
+        "target": "a", "clients": clients, "rate": 0, "round": round_, "name": "x", "end": "ok",
+        "at": 100.0 * round_, "waited": 0.0, "ttft": start, "gaps": gaps, "tokens": tokens,
+        "prompt_tokens": prompt, "cached_tokens": 0, "e2e": start + sum(gaps),
+    }  # fmt: skip
+    return [dict(line) for _ in range(clients)]
+
+
+def whole_run(costs: CostModel) -> list[Any]:
+    found = [
+        line
+        for number, (clients, prompt) in enumerate(((1, 30), (2, 30), (4, 300), (8, 30), (16, 90)))
+        for line in lines(costs, clients, prompt, 40, number + 1)
+    ]
+    for number, prompt in enumerate((20, 60, 150, 400, 900, 20, 900)):
+        found += lines(costs, 1, prompt, 2, 20 + number)
+    return found
+
+
+@given(
+    st.builds(
+        CostModel,
+        base=st.floats(0.001, 0.02),
+        row=st.floats(0.0001, 0.005),
+        context=st.floats(1e-7, 1e-5),
+        prompt=st.floats(1e-4, 2e-3),
+        depth=st.just(0.0),
+        overhead=st.floats(0, 0.05),
+    )
+)
+@settings(max_examples=8)
+def test_the_costs_of_a_server_are_learnt_from_its_answers(costs: CostModel) -> None:
+    found = fit(whole_run(costs))
+    for rows, context in ((1, 50), (4, 1200), (16, 2000)):
+        assert found.decode(rows, context) == pytest.approx(costs.decode(rows, context), rel=0.05)
+    assert found.prompt == pytest.approx(costs.prompt, rel=0.1)
+    assert found.error < 0.05
+
+
+@pytest.mark.parametrize(
+    ("some", "message"),
+    [
+        ([], "steps were measured"),
+        (lines(COSTS, 4, 30, 40, 1), "requests were alone"),
+        ([{}], "no lines"),
+    ],
+)
+def test_what_cannot_be_fitted_says_what_is_missing(some: list[Any], message: str) -> None:
+    with pytest.raises(FitError, match=message):
+        fit(some)
+
+
+def test_costs_are_kept(tmp_path: Path) -> None:
+    COSTS.save(tmp_path / "costs.json")
+    assert CostModel.load(tmp_path / "costs.json") == COSTS
+    for text in ("", "[]", "{}", json.dumps({"base": 0, "row": 0, "context": 0, "prompt": 0})):
+        (tmp_path / "costs.json").write_text(text)
+        with pytest.raises(FitError):
+            CostModel.load(tmp_path / "costs.json")
+
+
+def test_a_measured_run_is_compared_with_its_simulation(tmp_path: Path) -> None:
+    (tmp_path / "requests.jsonl").write_text(
+        "\n".join(json.dumps(line) for line in whole_run(COSTS))
+    )
+    found = calibration.validate(calibration.read_lines(tmp_path), Setup(COSTS))
+    assert {each.level.clients for each in found} == {1, 2, 4, 8, 16}
+    assert all(abs(each.error("tokens_s")) < 0.1 for each in found)
+    with pytest.raises(FitError):
+        calibration.validate([], Setup(COSTS))
+
+
+def test_traces_are_read(tmp_path: Path) -> None:
+    path, titles = tmp_path / "t.csv", "at,prompt_tokens,output_tokens"
+    path.write_text(f"{titles}\n5,10,3\n4.5,7,0\n")
+    assert trace(path) == [Arrival(0.0, 7, 1), Arrival(0.5, 10, 3)]
+    path.write_text("TIMESTAMP,ContextTokens,GeneratedTokens\n2023-11-16 18:15:46.6805900,374,44\n")
+    assert trace(path) == [Arrival(0.0, 374, 44)]
+    for text in ("", "a,b\n1,2\n", *(f"{titles}\n{row}\n" for row in ("x,1,1", "1,1", ""))):
+        path.write_text(text)
+        with pytest.raises(TraceError):
+            trace(path)
+
+
+def test_the_mean_rate_is_the_one_asked_for() -> None:
+    arrivals = list(poisson(CHAT, 5, 2000, 1))
+    assert arrivals[-1].at == pytest.approx(400, rel=0.1)
+    assert math.isfinite(sum(each.prompt for each in arrivals))

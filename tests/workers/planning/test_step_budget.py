@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from cupola.workers.planning.plan import plan
+from cupola.workers.planning.step_budget import StepBudget
+from tests.examples import examples
+from tests.workers.planning.waiting import Waiting
+
+
+def test_alone_a_prompt_takes_all_there_is():
+    assert StepBudget(0.1, 256).tokens(generating=0) == 256
+
+
+def test_until_something_is_known_nothing_is_held_back():
+    assert StepBudget(0.1, 256).tokens(generating=4) == 256
+
+
+def test_what_is_left_of_the_objective_goes_to_prompts():
+    step_budget = StepBudget(0.1, 256)
+    for _ in range(50):
+        step_budget.observe(generating=8, prompt_tokens=0, seconds=0.04)
+        step_budget.observe(generating=8, prompt_tokens=100, seconds=0.14)
+    assert 8 + 55 <= step_budget.tokens(generating=8) <= 8 + 60
+
+
+def test_prompts_get_on_even_where_generating_alone_takes_too_long():
+    step_budget = StepBudget(0.1, 256)
+    step_budget.observe(generating=8, prompt_tokens=0, seconds=0.5)
+    step_budget.observe(generating=8, prompt_tokens=100, seconds=1.0)
+    assert step_budget.tokens(generating=8) == 8 + 16
+
+
+@example([(0, 16, 0.0)], 1)
+@example([(0, 16, 0.0), (1, 0, 5.0)], 1)
+@given(
+    st.lists(st.tuples(st.integers(0, 32), st.integers(0, 256), st.floats(0, 10)), max_size=30),
+    st.integers(0, 32),
+)
+def test_the_budget_is_always_within_its_bounds(steps, generating):
+    step_budget = StepBudget(0.1, 256)
+    for step in steps:
+        step_budget.observe(*step)
+    assert min(256, generating + 16) <= step_budget.tokens(generating) <= 256
+
+
+@given(st.floats(0.001, 0.05), st.floats(0.0001, 0.01))
+def test_a_machine_of_any_speed_meets_the_objective_within_one_step(base, each):
+    """Steps of the length that the budget allows take at most the objective, if any do."""
+    step_budget = StepBudget(0.1, 256)
+    worst = 0.0
+    for step in range(60):
+        prompts = step_budget.tokens(generating=4) - 4
+        seconds = base + each * prompts
+        step_budget.observe(4, prompts, seconds)
+        step_budget.observe(4, 0, base)
+        if step > 40:
+            worst = max(worst, seconds)
+    assert worst <= max(0.1, base + 16 * each) * 1.05
+
+
+@settings(max_examples=examples(100), deadline=None)
+@given(
+    base=st.floats(0.002, 0.12),
+    each=st.floats(0.00005, 0.003),
+    growth=st.floats(0, 1.5),
+    generating=st.integers(1, 15),
+)
+def test_a_prompt_of_4000_tokens_holds_the_others_up_for_one_step_at_most(
+    base, each, growth, generating
+):
+    """On a clock of its own: a token takes ``each`` seconds, and more the more stand before it.
+
+    The step that exceeds the objective is the first, when nothing is known of prompts.
+    """
+    step_budget = StepBudget(0.1, 256)
+    others = [Waiting("other", 1)] * generating
+    for _ in range(20):
+        step_budget.observe(generating, 0, base)
+    prompt = Waiting("long", 4000)
+    over = []
+    while prompt.pending > 1:
+        steps = plan([*others, prompt], step_budget.tokens(generating))
+        assert steps[:-1] == plan(others, generating)  # nobody who generates is left out
+        count = steps[-1].count
+        cost = each * (1 + growth * (4000 - prompt.pending) / 4000)
+        least = base + 16 * cost  # so many are always read
+        seconds = base + count * cost
+        if seconds > 1.15 * max(0.1, least):  # what is learnt is a step old
+            over.append(seconds)
+        step_budget.observe(generating, count, seconds)
+        prompt.pending -= count
+    assert len(over) <= 1

@@ -1,0 +1,1 @@
+"""Which tokens of which sequences a step runs, and how many of them. Pure."""

@@ -1,0 +1,122 @@
+"""One request: its recording, the windows that wait, and the results in order. Pure.
+
+A recording is cut at silence into stretches, which do not depend on each other. Within a stretch
+the next window begins where the model has ended the one before, as in Whisper's reference. With
+``Transcribe.condition`` the whole recording is one stretch.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from cupola.scheduler.protocol.messages import Recording, Segment, TokenLogprob, Transcribe, Usage
+from cupola.workers.speech.log_mel import FRAMES_A_SECOND, Floats
+from cupola.workers.speech.windows import WINDOW, cut_at_silence
+
+_LEFT_OVER = 0.4  # seconds at the end of a stretch that are not worth a window
+
+
+@dataclass(frozen=True, slots=True)
+class Sound:
+    """A recording as the model hears it."""
+
+    mel: Floats
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    stretch: int
+    frames: range
+
+    @property
+    def start(self) -> float:
+        return self.frames.start / FRAMES_A_SECOND
+
+    @property
+    def seconds(self) -> float:
+        return len(self.frames) / FRAMES_A_SECOND
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    segments: tuple[Segment, ...] = ()
+    logprobs: tuple[TokenLogprob, ...] = ()
+
+
+@dataclass(slots=True)
+class _Stretch:
+    frames: range
+    is_open: bool = True
+    results: deque[Result] = field(default_factory=deque)  # that were not taken yet
+
+
+@dataclass(slots=True)
+class SpeechRequest:
+    request_id: str
+    work: Transcribe
+    sound: Sound
+    before: list[int]  # tokens of the text that the next window continues
+    language: str = ""
+    generated: int = 0
+    prompt_tokens: int = 0
+    waiting: deque[Window] = field(default_factory=deque)
+    random: np.random.Generator = field(default_factory=np.random.default_rng)
+    _stretches: list[_Stretch] = field(default_factory=list)
+    _current: int = 0  # the stretch whose results are taken
+
+    def __post_init__(self) -> None:
+        self.language = self.work.language
+        self.random = np.random.default_rng(self.work.seed)
+        mel = self.sound.mel
+        cuts = [range(mel.shape[1])] if self.work.condition else cut_at_silence(mel)
+        self._stretches = [_Stretch(cut) for cut in cuts]
+        for number, cut in enumerate(cuts):
+            self.waiting.append(_window(number, cut, cut.start))
+
+    def finish(self, window: Window, result: Result, heard: float, *, forget: bool) -> None:
+        """A window has its result. ``heard``: seconds of it. ``forget``: do not continue it."""
+        stretch = self._stretches[window.stretch]
+        stretch.results.append(result)
+        if self.work.condition:
+            if forget:
+                self.before.clear()
+            for segment in result.segments:
+                self.before += segment.tokens
+        start = window.frames.start + max(FRAMES_A_SECOND, round(heard * FRAMES_A_SECOND))
+        if stretch.frames.stop - start > _LEFT_OVER * FRAMES_A_SECOND:
+            self.waiting.appendleft(_window(window.stretch, stretch.frames, start))
+        else:
+            stretch.is_open = False
+
+    def take(self) -> list[Result]:
+        """The results that come next and are there."""
+        ready = list[Result]()
+        while not self.is_done:
+            stretch = self._stretches[self._current]
+            ready += stretch.results
+            stretch.results.clear()
+            if stretch.is_open:
+                break
+            self._current += 1
+        return ready
+
+    @property
+    def is_done(self) -> bool:
+        """Whether all results were taken."""
+        return self._current == len(self._stretches)
+
+    @property
+    def usage(self) -> Usage:
+        return Usage(self.prompt_tokens, self.generated)
+
+    @property
+    def summary(self) -> Recording:
+        return Recording(self.sound.seconds, self.language or "en")
+
+
+def _window(number: int, frames: range, start: int) -> Window:
+    return Window(number, range(start, min(frames.stop, start + WINDOW)))

@@ -1,0 +1,169 @@
+"""Whisper's graphs in onnxruntime, and the keys and values of the windows that are decoded.
+
+The encoder writes into a slot, the decoder reads and writes rows of neighbouring slots in place.
+"""
+
+from __future__ import annotations
+
+import mmap
+from collections.abc import Sequence
+from functools import partial
+from typing import NamedTuple
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from cupola.workers.device.device import CPU, Device
+from cupola.workers.model.model_folder import ModelFolder, ModelFolderError
+from cupola.workers.speech.log_mel import Floats
+from cupola.workers.speech.windows import WINDOW
+
+_KINDS = ("key", "value")
+Integers = dict[str, NDArray[np.int64] | NDArray[np.int32]]
+
+
+class Row(NamedTuple):
+    """The next token of a window."""
+
+    slot: int
+    position: int
+    token: int
+
+
+class SpeechSession:
+    """The GIL is released while a graph runs. Encoder and decoder may run at the same time."""
+
+    def __init__(
+        self,
+        folder: ModelFolder,
+        *,
+        slots: int,
+        cache_bytes: int,
+        threads: int,
+        device: Device = CPU,
+    ) -> None:
+        """``slots``: windows at once, fewer if they take more than ``cache_bytes``.
+
+        Raises ModelFolderError, ProviderError.
+        """
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.add_session_config_entry("session.force_spinning_stop", "1")
+        opened = []
+        for name in ("encoder.onnx", "decoder.onnx"):
+            opened.append(partial(device.open, str(folder.path / name), options, name))
+        self._open_encoder, self._open_decoder = opened
+        self._encoder, self._decoder = self._open_encoder(), self._open_decoder()
+        shapes = {each.name: each.shape for each in self._decoder.get_inputs()}
+        heard = {each.name: each.shape for each in self._encoder.get_outputs()}
+        inputs = {each.name: each.shape for each in self._encoder.get_inputs()}
+        try:
+            self.bands = int(inputs["features"][1])
+            _, heads, positions, size = heard["cross_key.0"]
+            self.vocabulary = int(self._decoder.get_outputs()[0].shape[1])
+            shapes["past_key.0"], shapes["wanted"]
+        except (KeyError, ValueError, TypeError, IndexError):
+            text = "encoder.onnx and decoder.onnx are no Whisper as Cupola converts them"
+            raise ModelFolderError(f"{folder.path.name}: {text}; import the model again") from None
+        self.context = folder.context
+        self._layers = sum(name.startswith("cross_key.") for name in heard)
+        row = 2 * self._layers * heads * size * 4
+        self.slots = max(1, min(slots, cache_bytes // (row * (positions + self.context))))
+        self._audio = _memory(self._layers, self.slots, heads, int(positions), size)
+        self._text = _memory(self._layers, self.slots, heads, self.context, size)
+        self._bound: dict[range, ort.IOBinding] = {}
+        self._logits = np.empty((self.slots, self.vocabulary), np.float32)
+
+    def encode(self, features: Floats, slot: int) -> None:
+        """Hears a window ``[1, bands, 3000]`` into a slot that no row uses."""
+        if features.shape != (1, self.bands, WINDOW):
+            raise ValueError(f"features of the shape {features.shape}")
+        binding = self._encoder.io_binding()
+        binding.bind_input("features", "cpu", 0, np.float32, features.shape, features.ctypes.data)
+        for layer in range(self._layers):
+            for part, kind in enumerate(_KINDS):
+                place = self._audio[layer, part, slot : slot + 1]
+                at = (np.float32, place.shape, place.ctypes.data)
+                binding.bind_output(f"cross_{kind}.{layer}", "cpu", 0, *at)
+        self._encoder.run_with_iobinding(binding)
+
+    def read(self, slot: int, tokens: Sequence[int], wanted: Sequence[int]) -> Floats:
+        """Begins a window: logits ``[wanted, vocabulary]`` behind tokens of these indices."""
+        binding = self._bind(range(slot, slot + 1))
+        count = len(tokens)
+        arrays: Integers = {
+            "input_ids": np.array([tokens], np.int64),
+            "positions": np.arange(count, dtype=np.int64)[None],
+            "seqlens_k": np.array([count - 1], np.int32),
+            "total_sequence_length": np.array(count, np.int32),
+            "wanted": np.array(wanted, np.int64),
+        }
+        logits = np.empty((len(wanted), self.vocabulary), np.float32)
+        self._run(binding, arrays, logits)
+        return logits
+
+    def step(self, rows: Sequence[Row]) -> Floats:
+        """One token more for each row: logits ``[rows, vocabulary]`` in their order.
+
+        The result is a view that the next step overwrites.
+        """
+        first = min(row.slot for row in rows)
+        span = range(first, max(row.slot for row in rows) + 1)
+        binding = self._bind(span)
+        ids = np.zeros((len(span), 1), np.int64)
+        positions = np.zeros((len(span), 1), np.int64)
+        for row in rows:
+            ids[row.slot - first], positions[row.slot - first] = row.token, row.position
+        arrays: Integers = {
+            "input_ids": ids,
+            "positions": positions,
+            "seqlens_k": positions[:, 0].astype(np.int32),
+            "total_sequence_length": np.array(positions.max() + 1, np.int32),
+            "wanted": np.array([row.slot - first for row in rows], np.int64),
+        }
+        logits = self._logits[: len(rows)]
+        self._run(binding, arrays, logits)
+        return logits
+
+    def rebuild(self) -> None:
+        """Start over after a run that failed. Raises ModelFolderError."""
+        self._bound.clear()
+        del self._decoder, self._encoder  # first: there may be no memory for two
+        self._encoder, self._decoder = self._open_encoder(), self._open_decoder()
+
+    def _run(
+        self,
+        binding: ort.IOBinding,
+        arrays: Integers,
+        logits: Floats,
+    ) -> None:
+        for name, array in arrays.items():
+            at = (array.dtype.type, array.shape, array.ctypes.data)
+            binding.bind_input(name, "cpu", 0, *at)
+        binding.bind_output("logits", "cpu", 0, np.float32, logits.shape, logits.ctypes.data)
+        self._decoder.run_with_iobinding(binding)
+
+    def _bind(self, span: range) -> ort.IOBinding:
+        """Bind the keys and values of some slots, once."""
+        if (known := self._bound.get(span)) is not None:
+            return known
+        binding = self._decoder.io_binding()
+        for layer in range(self._layers):
+            for part, kind in enumerate(_KINDS):
+                text = self._text[layer, part, span.start : span.stop]
+                audio = self._audio[layer, part, span.start : span.stop]
+                at = ("cpu", 0, np.float32, text.shape, text.ctypes.data)
+                binding.bind_input(f"past_{kind}.{layer}", *at)
+                binding.bind_output(f"present_{kind}.{layer}", *at)
+                at = ("cpu", 0, np.float32, audio.shape, audio.ctypes.data)
+                binding.bind_input(f"cross_{kind}.{layer}", *at)
+        self._bound[span] = binding
+        return binding
+
+
+def _memory(layers: int, slots: int, heads: int, positions: int, size: int) -> Floats:
+    """``[layers, keys and values, slots, heads, positions, size]``, committed when touched."""
+    shape = (layers, 2, slots, heads, positions, size)
+    count = int(np.prod(shape))
+    return np.frombuffer(mmap.mmap(-1, 4 * count), np.float32, count).reshape(shape)
