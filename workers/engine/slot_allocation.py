@@ -106,7 +106,9 @@ class SlotAllocator:
         if sequence.prompt_logprobs is not None:
             return None
         known = max(self._match(sequence).length, self._kept(sequence))
-        return self.prefixes.store.fetch(sequence.tokens[:-LEAST_READ], sequence.salt, known)
+        return self.prefixes.store.fetch(
+            sequence.tokens[: -_least_read(sequence)], sequence.salt, known
+        )
 
     def write_some(self) -> bool:
         """Write some of what is cached to the disk. False: there is nothing to write now."""
