@@ -86,10 +86,10 @@ class Request:
 
     @property
     def size(self) -> int:
-        """About how many tokens its prompt has. What is known is how long it is on the wire."""
+        """About how many tokens its prompt has. Of text, how long it is on the wire tells that."""
         if isinstance(self.message, LoadModel):
             return 0
-        return len(bytes(self.message.work)) // BYTES_PER_TOKEN
+        return self.message.size or len(bytes(self.message.work)) // BYTES_PER_TOKEN
 
     @property
     def may_run_again(self) -> bool:

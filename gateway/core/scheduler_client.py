@@ -125,6 +125,7 @@ class SchedulerClient:
         tenant: str,
         turn: Turn,
         beginnings: tuple[bytes, ...] = (),
+        size: int = 0,
     ) -> AsyncGenerator[list[Output]]:
         """The outputs of ``work``, an encoded Task. A batch holds those that came together.
 
@@ -137,7 +138,7 @@ class SchedulerClient:
         if about is not None:
             about.model = model.id
             about.submitted = about.submitted or time.perf_counter()
-        message = Submit(new_request_id(), model, work, ttl, tenant, turn, beginnings)
+        message = Submit(new_request_id(), model, work, ttl, tenant, turn, beginnings, size)
         replies: Mailbox[Reply] = Mailbox()
         call = self._calls.open(message, replies.put, time.monotonic())
         try:

@@ -127,6 +127,7 @@ class Submit(Message, frozen=True):
     turn: Turn = ANY_TURN
     # Digests of the prompt's beginnings, the shortest first: what a worker may have cached.
     beginnings: tuple[bytes, ...] = ()
+    size: int = 0  # of the prompt in tokens; 0: as its bytes tell
 
 
 class Abort(Message, frozen=True):

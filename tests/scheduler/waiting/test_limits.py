@@ -7,7 +7,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cupola.cache.catalog import ExecutionProvider
-from cupola.scheduler.protocol.messages import LocalModel, Submit, Text, Turn, Work, encode_work
+from cupola.gateway.core.asking import size_of
+from cupola.scheduler.protocol.messages import (
+    Embed,
+    LocalModel,
+    Submit,
+    Text,
+    Transcribe,
+    Turn,
+    Work,
+    encode_work,
+)
 from cupola.scheduler.records import Request
 from cupola.scheduler.waiting.limits import Full, QueueLimits
 from cupola.scheduler.waiting.queue import WaitingQueue
@@ -50,6 +60,15 @@ def test_the_limit_of_tokens_is_shared_alike() -> None:
 
 def test_a_prompt_longer_than_the_limit_may_wait_alone() -> None:
     assert fill(QueueLimits(10, 20), ["a"], tokens=1000) == {"a": 1}
+
+
+def test_the_bytes_of_sound_are_not_counted_as_text() -> None:
+    audio = bytes(1_000_000)
+    message = Submit("r", MODEL, encode_work(Transcribe(audio)), size=size_of(Transcribe(audio)))
+    recording = Request(b"g", message, 0, 0.0, 60.0)
+    assert 1_000 < recording.size < 10_000
+    assert size_of(Embed((Text("x"),))) == 0
+    assert request(0, tokens=100).size >= 100
 
 
 @given(st.integers(1, 300), st.integers(1, 8))
