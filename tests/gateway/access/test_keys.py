@@ -118,7 +118,11 @@ def test_a_key_opens_whichever_way_it_is_sent(
         assert http.post(CHAT, json=HELLO, headers=headers).status_code == 200
 
 
-@pytest.mark.parametrize("wrong", ["", "x", APP[:-1], APP + "x", APP.upper(), digest(APP), "ü"])
+@pytest.mark.parametrize(
+    "wrong",
+    ["", "x", APP[:-1], APP + "x", APP.upper(), digest(APP), "ü"],
+    ids=["empty", "short", "cut", "longer", "other case", "its digest", "not ASCII"],
+)
 def test_a_wrong_key_opens_nothing(locked: RunningGateway, wrong: str) -> None:
     head = request("GET", "/v1/models", b"", f"Authorization: Bearer {wrong}")
     answer = locked.send(head)
