@@ -45,6 +45,7 @@ OWN: Mapping[str, Own] = {
         413, "the body is longer than the setting max_body_bytes, or holds too many values"
     ),
     "unsupported_encoding": Own(415, "the body is compressed in a way that is not supported"),
+    "rate_limit_exceeded": Own(429, "the key has sent more requests than it may"),
     "unsupported_media_type": Own(415, "the body is of another type than the endpoint reads"),
     "client_closed_request": Own(499, "the client went away"),
     "download_failed": Own(500, "the model could not be downloaded"),
