@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from pathlib import Path
+from contextlib import suppress
 
 from cupola.cache.home import Home
 from cupola.cache.system.api_keys import (
@@ -67,7 +67,8 @@ def local_key(settings: Settings, home: Home, url: str) -> list[ApiKey]:
 
 
 def remove_local_key(home: Home) -> None:
-    Path(home.local_key).unlink(missing_ok=True)
+    with suppress(OSError):  # where the home cannot be written, there is none
+        home.local_key.unlink()
 
 
 def check_certificate(settings: Settings) -> None:

@@ -83,6 +83,11 @@ class Operation:
         """Whether a model works for it: it can fail in all the ways in which such work can."""
         return set(WORK) <= set(self.errors)
 
+    @property
+    def generates(self) -> bool:
+        """Whether the answer has a limit on its new tokens, which the context may shorten."""
+        return self.asks_a_model and bool(self.stream) and self.takes == JSON
+
 
 class DescribedRoute(Route):
     """A route of Starlette's that knows its ``operation``."""

@@ -150,7 +150,7 @@ class _Document:
             headers = _HEADERS
             if operation.stream:
                 content[operation.stream] = {}  # OpenAPI 3.1 has no words for a stream's pieces
-                headers = _HEADERS | (_OF_GENERATION if operation.asks_a_model else {})
+                headers = _HEADERS | (_OF_GENERATION if operation.generates else {})
             good = {"description": "It worked.", "headers": headers}
             answers["200"] = good | ({"content": content} if content else {})
         for status, kind in operation.also.items():

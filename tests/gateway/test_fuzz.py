@@ -20,6 +20,7 @@ from cupola.cache.install.messages import Installed, InstallProgress, encode
 from cupola.cache.install.process import InstallProcess
 from cupola.gateway.openapi.described import Section
 from cupola.scheduler.protocol.messages import (
+    Decide,
     Decode,
     Done,
     Embed,
@@ -28,7 +29,9 @@ from cupola.scheduler.protocol.messages import (
     LoadModel,
     Output,
     Outputs,
+    Scores,
     Submit,
+    Transcribe,
     UnloadModel,
     Usage,
     Work,
@@ -75,6 +78,15 @@ def able(request: Any) -> Iterable[Any]:
                             for index in range(len(texts))
                         )
                     )
+                case Decide(questions=questions):
+                    for index in reversed(range(len(questions))):
+                        options = len(questions[index].options) or 2  # yes and no
+                        scores = Scores((-1.0,) * options, 0.5)
+                        usage = None if index else Usage(9, 0)
+                        output = Output(request_id, index=index, scores=scores, usage=usage)
+                        yield Outputs((output,))
+                case Transcribe():
+                    yield Outputs((Output(request_id, "text", usage=Usage(2, 1)),))
         case LoadModel(request_id) | UnloadModel(request_id):
             yield Done(request_id)
 

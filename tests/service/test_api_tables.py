@@ -86,10 +86,10 @@ NEEDED: dict[str, dict[str, Any]] = {  # what a parameter is nothing without
     "repeat_last_n": {"repeat_penalty": 1.5},
     "return_progress": {"stream": True},
 }
-# These change the frames, or what becomes of the answer: the tests of their endpoints show it.
+# These change the frames, what becomes of the answer, or when it is made: other tests show it.
 ELSEWHERE = {
-    "stream", "stream_options", "include_reasoning", "echo", "background", "store",
-    "previous_response_id",
+    "priority", "timeout", "stream", "stream_options", "include_reasoning", "echo", "background",
+    "store", "previous_response_id",
 }  # fmt: skip
 
 

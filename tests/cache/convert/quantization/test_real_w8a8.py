@@ -98,6 +98,7 @@ def sessions(
     shutil.rmtree(home.root)  # pytest would keep it
 
 
+@needs_integer_products
 @pytest.mark.parametrize("kind", TEXTS)
 def test_keys_and_values_of_8_bits_cost_little(
     kind: str, real_model_w8a8: Path, sessions: tuple[RaggedSession, RaggedSession]
@@ -116,6 +117,7 @@ def test_keys_and_values_of_8_bits_cost_little(
         assert distance < 0.02
 
 
+@needs_integer_products
 def test_weights_in_blocks_are_as_near_to_float32(
     real_model_fp32: Path, real_model_w8a8: Path
 ) -> None:
