@@ -341,8 +341,8 @@ class Settings(BaseSettings):
     )
     audio_folder: Annotated[str, Group.SECURITY] = Field(
         default="",
-        description="The folder whose recordings clients may name instead of sending them, as "
-        "Foundry Local's do: POST /v1/audio/transcriptions with 'filename'. Empty: none.",
+        description="The folder whose recordings clients may name instead of sending them. "
+        "Foundry Local's clients do: POST /v1/audio/transcriptions with 'filename'. Empty: none.",
     )
     remote_hosts: Annotated[Names, Group.SECURITY] = Field(
         default="",

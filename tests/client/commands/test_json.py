@@ -50,6 +50,17 @@ ANSWERS = {
     "config show": ("", None),  # a list
     "service stop": ("", "success"),
     "server stop": ("", "success"),
+    "bench": ("", "message"),
+    "simulate": ("", "message"),
+    "tune": ("--model no-such-model", "message"),
+    "top": ("", "message"),
+    "service log-level": ("debug", "message"),
+    "keys add": ("app", "key"),
+    "keys list": ("", None),  # a list
+    "keys remove": ("app", "message"),
+    "cache adopt": ("--dry-run", "models"),
+    "cache verify": ("", "models"),
+    "cache prune": ("--dry-run", "removed"),
     "model remove": (f"{MODEL} --yes", "message"),  # the other folder has none
     "cache clear": ("--yes", "success"),
     "service uninstall": ("", "message"),
@@ -58,6 +69,11 @@ ANSWERS = {
     "transcribe": ("", "message"),
 }
 FAIL = {
+    "bench",
+    "simulate",
+    "tune",
+    "top",
+    "service log-level",
     "decide",
     "model calibrate",
     "model remove",
