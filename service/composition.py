@@ -43,6 +43,7 @@ from cupola.workers.main import WorkerConfig
 # there is one arena only. The KV cache asks for small pages itself.
 _WORKER_ENVIRONMENT = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1:glibc.malloc.arena_max=1"}
 
+_MOST_PREFIX_BYTES = 2**30  # unless the setting says otherwise: other programs need memory, too
 _PROVIDERS = {provider.name.lower(): provider for provider in ExecutionProvider}
 
 
@@ -215,7 +216,9 @@ def worker_configs(
         step_tokens=settings.step_tokens,
         itl_seconds=settings.itl_ms / 1000,
         kv_bytes=settings.kv_memory_mb * 1024 * 1024 or free // 2,
-        prefix_bytes=free // 4 if prefix_mb < 0 else prefix_mb * 1024 * 1024,
+        prefix_bytes=min(free // 4, _MOST_PREFIX_BYTES)
+        if prefix_mb < 0
+        else prefix_mb * 1024 * 1024,
         prefix_folder=Home(settings.home).prefixes if settings.prefix_disk_mb else None,
         prefix_disk_bytes=settings.prefix_disk_mb * 1024 * 1024,
         context=settings.context,
