@@ -265,7 +265,7 @@ class Settings(BaseSettings):
         "worker keeps what it has read and generated on the CPU, so that a prompt that begins "
         "alike is read from there on. The least recently used goes first, and all of it after ten "
         "minutes without a request. 0: only free slots keep what ran in them. -1: a quarter of "
-        "the free memory, divided among the workers.",
+        "the free memory, divided among the workers, at most 1024.",
     )
     prefix_disk_mb: Annotated[int, Group.MEMORY] = Field(
         default=0,
