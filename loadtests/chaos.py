@@ -117,7 +117,8 @@ class Apps:
         return _ended(await self._client.post("/v1/messages", json=self._body()))
 
     async def ollama(self) -> str:
-        return _ended(await self._client.post("/api/chat", json=self._body() | {"stream": False}))
+        body = self._body(stream=False, options={"num_predict": 48})  # max_tokens is not Ollama's
+        return _ended(await self._client.post("/api/chat", json=body))
 
     async def wrong(self) -> str:
         fields: dict[str, object] = self._chance.choice(

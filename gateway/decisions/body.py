@@ -154,20 +154,26 @@ class Score(Body):
         return Question(QuestionKind.SCORE, self.instructions, tuple(options))
 
 
-def _question_kind(question: Any) -> str:
-    kind = question.get("type") if isinstance(question, dict) else getattr(question, "type", None)
-    return f"<{kind}>" if kind in ("predicate", "choice", "score") else ""
+def by_type(*known: str) -> Discriminator:
+    """Tells questions apart by their ``type``; the tag of a type is its name in angle brackets."""
+
+    def tag(question: Any) -> str:
+        kind = question.get("type") if isinstance(question, dict) else question.type
+        return f"<{kind}>" if kind in known else ""
+
+    names = ", ".join(f"'{name}'" for name in known[:-1]) + f" or '{known[-1]}'"
+    return Discriminator(
+        tag,
+        custom_error_type="invalid_value",
+        custom_error_message=f"The type of a question is {names}",
+    )
 
 
 AnyQuestion = Annotated[
     Annotated[Predicate, Tag("<predicate>")]
     | Annotated[ChoiceQuestion, Tag("<choice>")]
     | Annotated[Score, Tag("<score>")],
-    Discriminator(
-        _question_kind,
-        custom_error_type="invalid_value",
-        custom_error_message="The type of a question is 'predicate', 'choice' or 'score'",
-    ),
+    by_type("predicate", "choice", "score"),
 ]
 
 

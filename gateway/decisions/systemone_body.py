@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import Discriminator, Field, Tag, model_validator
+from pydantic import Field, Tag, model_validator
 
 from cupola.gateway.core.fields import AnyModel, Ttl, default_model
-from cupola.gateway.decisions.body import MOST_OPTIONS, MOST_QUESTIONS, Permutations
+from cupola.gateway.decisions.body import MOST_OPTIONS, MOST_QUESTIONS, Permutations, by_type
 from cupola.gateway.decisions.texts import AnyAsked, AnyText
 from cupola.gateway.generation.decider import DecisionRequest
 from cupola.gateway.http.validation import Body, Endpoint, invalid
@@ -65,20 +65,11 @@ class Levels(Body):
         return Question(QuestionKind.SCORE, self.instructions, tuple(options))
 
 
-def _kind(question: Any) -> str:
-    kind = question.get("type") if isinstance(question, dict) else getattr(question, "type", None)
-    return f"<{kind}>" if kind in ("noul", "choice", "score") else ""
-
-
 NamedQuestion = Annotated[
     Annotated[Noul, Tag("<noul>")]
     | Annotated[NamedChoice, Tag("<choice>")]
     | Annotated[Levels, Tag("<score>")],
-    Discriminator(
-        _kind,
-        custom_error_type="invalid_value",
-        custom_error_message="The type of a question is 'noul', 'choice' or 'score'",
-    ),
+    by_type("noul", "choice", "score"),
 ]
 
 

@@ -16,6 +16,7 @@ import pytest
 from tokenizers import Tokenizer
 
 from cupola.cache.home import Home
+from cupola.cache.store import ModelCache
 from cupola.workers.device.device import CPU
 from cupola.workers.model.model_folder import ModelFolder
 from cupola.workers.run.decoder_session import DecoderSession
@@ -84,13 +85,13 @@ def test_answers_as_float32_does(real_model_fp32: Path, real_model_w8a8: Path) -
 
 @pytest.fixture(scope="module")
 def sessions(
-    real_model_w8a8: Path, tmp_path_factory: pytest.TempPathFactory
+    real_model: Home, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[RaggedSession, RaggedSession]]:
-    """The model with keys and values in float32, and in 8 bits."""
+    """This machine's default variant with keys and values in float32, and in 8 bits."""
     home = Home(tmp_path_factory.mktemp("home"))
     link = home.models / "maker" / "model"
     link.parent.mkdir(parents=True)
-    link.symlink_to(real_model_w8a8)
+    link.symlink_to(ModelCache(real_model).find("smollm2-135m").path)
     folder = ModelFolder.read(link)
     weights = PrepackedWeights(home, link, CPU)
     rounded = Int8Session(folder, weights, slots=1, width=CHUNK, threads=2)
@@ -98,14 +99,14 @@ def sessions(
     shutil.rmtree(home.root)  # pytest would keep it
 
 
-@needs_integer_products
 @pytest.mark.parametrize("kind", TEXTS)
 def test_keys_and_values_of_8_bits_cost_little(
-    kind: str, real_model_w8a8: Path, sessions: tuple[RaggedSession, RaggedSession]
+    kind: str, real_model: Home, sessions: tuple[RaggedSession, RaggedSession]
 ) -> None:
     exact, rounded = sessions
-    tokenizer = Tokenizer.from_file(str(real_model_w8a8 / "tokenizer.json"))
-    ids = tokenizer.encode(TEXTS[kind].read_text("utf-8")).ids[: CHUNK // 2]
+    model = ModelCache(real_model).find("smollm2-135m").path
+    tokenizer = Tokenizer.from_file(str(model / "tokenizer.json"))
+    ids = tokenizer.encode(TEXTS[kind].read_text("utf-8")).ids[:CHUNK]
     p = _read(exact, ids, CHUNK)
     generating, prompts = _read(rounded, ids, 8), _read(rounded, ids, CHUNK // 4)
     following = (np.arange(len(ids) - 1), ids[1:])
