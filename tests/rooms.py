@@ -73,7 +73,7 @@ ORDER = {
     """,
     "loadtests": """
         .
-        users
+        overhead users
         simulate tune
         bench
         host report
