@@ -12,6 +12,7 @@ _KEPT_TOKENS = 2**15  # of each of two parts, about 5 MB
 # What may decide how often a draft token is accepted: whether the sequence itself has it, how many
 # tokens repeat (in classes), how often it followed them, and how often other tokens did.
 Source = tuple[bool, int, int, int]
+FORCED: Source = (True, -1, 0, 0)  # by a grammar
 
 
 class AcceptanceRates:

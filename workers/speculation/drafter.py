@@ -13,13 +13,28 @@ tokens that are probable enough to be worth their part of a run.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from typing import Protocol
 
 from cupola.workers.run.packing import MAX_DRAFT_TOKENS
 from cupola.workers.speculation.draft import Draft
-from cupola.workers.speculation.draft_history import DraftHistory, Source
-from cupola.workers.speculation.followers import Followers
+from cupola.workers.speculation.draft_history import FORCED, DraftHistory, Source
+from cupola.workers.speculation.followers import Follower, Followers
 from cupola.workers.speculation.suffix_index import BREAK, LONGEST, SuffixIndex
+
+_FORCED_RATE = 0.9  # of forced tokens that are right, at first: others may spell the same text
+
+
+class DraftGrammar(Protocol):
+    """What an answer must follow, at its present end."""
+
+    def forced(self) -> list[int]:
+        """Tokens that spell what must come next."""
+        ...
+
+    def valid(self, tokens: list[int]) -> int:
+        """How many of ``tokens``, from the first one on, may come next."""
+        ...
 
 
 class Drafter:
@@ -46,28 +61,48 @@ class Drafter:
             if expected != token:
                 self._expected.clear()
 
-    def draft(self, limit: int, probability: float) -> Draft:
-        """At most ``limit`` tokens, all of which together have at least this ``probability``."""
+    def draft(self, limit: int, probability: float, grammar: DraftGrammar | None = None) -> Draft:
+        """At most ``limit`` tokens, all of which together have at least this ``probability``.
+
+        ``grammar``: of the answer. What it forces comes first, and what it forbids is left out.
+        """
         self._expected.clear()
         if limit <= 0:
             return Draft()
-        own = self._index()
-        end = own.text[-LONGEST:]
-        followers = Followers(own.occurrences(end), self._history.occurrences(end))
-        tokens: list[int] = []
-        joint, right = 1.0, 0.0
-        while len(tokens) < min(limit, MAX_DRAFT_TOKENS):
-            if (best := followers.best()) is None:
+        probable = self._probable(min(limit, MAX_DRAFT_TOKENS), probability, grammar)
+        tokens, joint = [token for token, _ in probable], [each for _, each in probable]
+        if grammar is not None and tokens:
+            valid = grammar.valid(tokens)
+            del tokens[valid:], joint[valid:], self._expected[valid:]
+        return Draft(tuple(tokens), sum(joint))
+
+    def _probable(
+        self, limit: int, probability: float, grammar: DraftGrammar | None
+    ) -> list[tuple[int, float]]:
+        """Tokens that may come next, with the probability that they and all before are right."""
+        found: list[tuple[int, float]] = []
+        joint = 1.0
+        for token, source, share in self._candidates(grammar):
+            if len(found) == limit:
                 break
-            token, source, share = best
             self._expected.append((token, source))
             joint *= self._history.rates.rate(source, share)
             if joint < probability:
                 break
-            tokens.append(token)
-            right += joint
-            followers.follow(token)
-        return Draft(tuple(tokens), right)
+            found.append((token, joint))
+        return found
+
+    def _candidates(self, grammar: DraftGrammar | None) -> Iterator[Follower]:
+        """The likeliest next tokens, one after the other."""
+        forced = grammar.forced() if grammar is not None else []
+        for token in forced:
+            yield Follower(token, FORCED, _FORCED_RATE)
+        own = self._index()
+        end = [*own.text[-LONGEST:], *forced]
+        followers = Followers(own.occurrences(end), self._history.occurrences(end))
+        while (best := followers.best()) is not None:
+            yield best
+            followers.follow(best.token)
 
     def close(self) -> None:
         """The answer has ended; later answers may learn from it."""

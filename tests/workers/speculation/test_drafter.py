@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
+from itertools import pairwise, takewhile
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -145,6 +145,36 @@ def test_the_tenant_that_was_not_served_for_longest_is_forgotten():
         histories.of(str(number))
     assert histories.of("first") is first
     assert histories.of("second") is not second
+
+
+class Grammar:
+    """Forces some tokens, and allows no others than those of ``allowed``."""
+
+    def __init__(self, forced: list[int], allowed: set[int]) -> None:
+        self._forced, self._allowed = forced, allowed
+
+    def forced(self) -> list[int]:
+        return self._forced
+
+    def valid(self, tokens: list[int]) -> int:
+        return len(list(takewhile(self._allowed.__contains__, tokens)))
+
+
+def test_what_a_grammar_forces_is_drafted_first_and_what_it_forbids_is_not():
+    prompt = [1, 2, 3, 4, 5, 6, 9, 1]
+    assert drafter(prompt).draft(8, ANY, Grammar([2, 3], set(range(6)))).tokens == (2, 3, 4, 5)
+    assert drafter(prompt).draft(8, ANY, Grammar([7], {7})).tokens == (7,)
+    assert drafter(prompt).draft(1, ANY, Grammar([2, 3], set(range(6)))).tokens == (2,)
+    assert drafter(prompt).draft(8, ANY, Grammar([], set())) == Draft()
+
+
+def test_what_a_grammar_forces_is_drafted_less_if_the_model_spells_it_otherwise():
+    other, grammar = drafter([8]), Grammar([5], {5, 6})
+    drafted = []
+    for _ in range(100):
+        drafted.append(len(other.draft(8, min_probability(4), grammar).tokens))
+        other.add(6)
+    assert drafted[0] == 1 and sum(drafted[-50:]) == 0
 
 
 @given(
