@@ -66,7 +66,7 @@ BORDERS = {
         "workers/device/machine.py",
         "loadtests/host/machine.py",
         "loadtests/overhead/processes.py",
-        "loadtests/chaos.py",
+        "loadtests/chaos/service.py",
     ),
     "multiprocessing": ("service/child.py", "service/supervisor.py"),
     "starlette": ("gateway/", "loadtests/overhead/bare_server.py"),
