@@ -71,7 +71,7 @@ def measure(options: argparse.Namespace, logs: Path, stack: ExitStack) -> None:
     stack.callback(bare.wait)
     stack.callback(bare.terminate)
     service.wait_until_ready()
-    processes = Processes.of(service.url)
+    processes = Processes.of(service.url, bare=bare.pid)
     ports = (bare_port, service.port)
     chat = {"model": MODEL, "messages": [{"role": "user", "content": TEXT}], "max_tokens": 1}
     request = post(chat)
@@ -85,7 +85,7 @@ def measure(options: argparse.Namespace, logs: Path, stack: ExitStack) -> None:
     used = processes.seconds()
     posts = rounds_of(options.rounds, closed(request, CLIENTS), ports)
     used = {name: seconds - used[name] for name, seconds in processes.seconds().items()}
-    answered = sum(len(each.latencies) for each in posts[1])
+    answered = [sum(len(each.latencies) for each in loads) for loads in posts]
     compare(f"POSTs a second, {CLIENTS} clients", *([x.rate for x in y] for y in posts))
     for clients in (1, CLIENTS):
         streams = rounds_of(options.rounds, closed(stream, clients), ports)
@@ -101,8 +101,10 @@ def measure(options: argparse.Namespace, logs: Path, stack: ExitStack) -> None:
         base, whole = (percentile(loads, share) for loads in random)
         name = f"latency p{share * 100:.0f} at {half:.0f} requests/s (half load), ms"
         row(name, f"{base:.2f}", f"{whole:.2f}", f"+{whole - base:.2f}", f"+{limit} or less")
+    spent = f"{used.pop('bare') / answered[0] * 1e6:.0f}"
     for name, seconds in used.items():
-        row(f"processor time of a POST: {name}, µs", "", f"{seconds / answered * 1e6:.0f}", "", "")
+        each = f"{seconds / answered[1] * 1e6:.0f}"
+        row(f"processor time of a POST: {name}, µs", spent, each, "", "")
 
 
 def main() -> None:

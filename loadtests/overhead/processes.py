@@ -15,9 +15,10 @@ class Processes:
         self._processes = {name: psutil.Process(pid) for name, pid in ids.items()}
 
     @classmethod
-    def of(cls, url: str) -> Processes:
-        """As the service itself tells."""
-        return cls(httpx2.get(f"{url}/ready", timeout=60, trust_env=False).json()["processes"])
+    def of(cls, url: str, **others: int) -> Processes:
+        """As the service itself tells, and ``others``: their ids by name."""
+        told = httpx2.get(f"{url}/ready", timeout=60, trust_env=False).json()["processes"]
+        return cls(told | others)
 
     def memory_mb(self, name: str) -> float:
         """Its share of the memory (PSS)."""
