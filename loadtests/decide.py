@@ -34,7 +34,7 @@ from cupola.scheduler.protocol.messages import Option, Question, QuestionKind
 from cupola.workers.decisions.wording import NO, YES, worded
 
 QUESTIONS = 20
-STATE_WORDS, DOCUMENT_WORDS, DOCUMENTS = 780, 78, 50  # about 1,000 tokens, and 100
+STATE_WORDS, DOCUMENT_WORDS, DOCUMENTS = 980, 98, 50  # about 1,000 tokens, and 100
 CHATS, CHAT_TOKENS, FLOODS = 8, 48, 4
 WORDS = (
     "parcel street winter garden customer letter machine colour window station teacher market "

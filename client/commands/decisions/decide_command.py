@@ -14,7 +14,6 @@ from cupola.client.commands.common.options import Name
 from cupola.client.errors import ClientError
 from cupola.client.terminal.output import Form, Output
 
-AT_ONCE = 8  # inputs of a file: they share the runs of the model
 _SHOWN = 72  # characters of an input above its answer
 
 
@@ -45,7 +44,7 @@ def decide(
     from cupola.client.commands.common.connection import connected
     from cupola.client.commands.common.local_model import ensure
     from cupola.client.commands.decisions.decision_table import show
-    from cupola.client.commands.decisions.in_order import in_order
+    from cupola.client.commands.decisions.in_order import AT_ONCE, in_order
     from cupola.client.commands.decisions.questions import question as asked
 
     body = {"questions": [asked(question, choices, levels)], "permutations": permutations}

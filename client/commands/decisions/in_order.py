@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
+AT_ONCE = 8  # requests: they share the runs of the model
+
 Given = TypeVar("Given")
 Made = TypeVar("Made")
 
