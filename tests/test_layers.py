@@ -59,6 +59,7 @@ BORDERS = {
         "workers/run/paged_session.py",
         "workers/encoder/encoder_session.py",
         "workers/speech/speech_session.py",
+        "cache/convert/formats/onnx_adapter.py",
         "cache/convert/quality/runtime.py",
     ),
     "onnxruntime_genai": ("workers/run/genai_session.py",),

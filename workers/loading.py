@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -83,12 +83,14 @@ def load(
     from cupola.workers.device.device import Device
     from cupola.workers.engine.engine import Engine
     from cupola.workers.engine.slot_count import SlotCount
+    from cupola.workers.model.advice import with_catalog
     from cupola.workers.model.model_folder import ModelFolder
     from cupola.workers.model.text import TextCodec
     from cupola.workers.planning.step_budget import StepBudget
 
     folder = ModelFolder.read(Path(model.path), options.context)
     _check(folder)
+    folder = replace(folder, advised=with_catalog(folder.advised, model.id))
     codec = TextCodec(folder.path)
     session = _session(folder, options, Device(model.provider, options.device))
     # If the runtime does not say how much memory a token takes, the slots are the only limit.
