@@ -62,7 +62,7 @@ BORDERS = {
     ),
     "onnxruntime_genai": ("workers/run/genai_session.py",),
     "psutil": ("workers/device/machine.py", "loadtests/host/machine.py", "loadtests/chaos.py"),
-    "multiprocessing": ("service/child.py", "service/supervisor.py"),
+    "multiprocessing": ("service/processes/child.py", "service/supervisor.py"),
     "starlette": ("gateway/",),
     "opentelemetry": ("gateway/telemetry.py",),
     "prometheus_client": ("gateway/operations/metrics.py",),
