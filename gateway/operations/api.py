@@ -31,7 +31,7 @@ class OperationsApi:
         return [
             *health.routes(),
             *front_page.routes(),
-            *MetricsApi(given.client).routes(),
+            *MetricsApi(given.client, config.supervisor_pid).routes(),
             *StateApi(given.client).routes(),
             *WorkersApi(given.client, given.notify).routes(),
             *LogLevelApi(given.notify).routes(),
