@@ -69,7 +69,7 @@ BORDERS = {
         "loadtests/overhead/processes.py",
         "loadtests/chaos/service.py",
     ),
-    "multiprocessing": ("service/child.py", "service/supervisor.py"),
+    "multiprocessing": ("service/processes/child.py", "service/supervisor.py"),
     "starlette": ("gateway/", "loadtests/overhead/bare_server.py"),
     "opentelemetry": ("gateway/telemetry.py",),
     "prometheus_client": ("gateway/operations/metrics.py",),
