@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from cupola.cache.system.instruction_sets import instruction_sets
-from cupola.cache.system.processor import multiplies_integers
+from cupola.cache.system.processor import integer_products
 from cupola.client.machine_memory import memory_mb
 from cupola.client.recommendation import Machine, needed_mb, recommended, why
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 def this_machine() -> Machine:
     sets = instruction_sets()
-    return Machine(memory_mb(), os.cpu_count() or 1, multiplies_integers(), sets)
+    return Machine(memory_mb(), os.cpu_count() or 1, integer_products().quick, sets)
 
 
 def advice(variants: Iterable[ModelVariant], machine: Machine) -> list[str]:

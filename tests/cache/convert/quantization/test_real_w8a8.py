@@ -25,7 +25,6 @@ from cupola.workers.run.packing import Row
 from cupola.workers.run.prepacked import PrepackedWeights
 from cupola.workers.run.session import RaggedSession
 from tests.cache.convert.plain_graph import Graph, log_softmax
-from tests.marks import needs_integer_products
 from tests.workers.chosen_way import ChosenWay
 
 Array = npt.NDArray[np.float64]
@@ -46,7 +45,6 @@ What is the capital of France?<|im_end|>
 """
 
 
-@needs_integer_products
 @pytest.mark.parametrize("kind", TEXTS)
 def test_is_near_to_float32(kind: str, real_model_fp32: Path, real_model_w8a8: Path) -> None:
     tokenizer = Tokenizer.from_file(str(real_model_w8a8 / "tokenizer.json"))
@@ -73,7 +71,6 @@ def test_is_near_to_float32(kind: str, real_model_fp32: Path, real_model_w8a8: P
     assert np.mean(same) > 0.92
 
 
-@needs_integer_products
 def test_answers_as_float32_does(real_model_fp32: Path, real_model_w8a8: Path) -> None:
     tokenizer = Tokenizer.from_file(str(real_model_w8a8 / "tokenizer.json"))
     prompt = tokenizer.encode(FRANCE).ids
@@ -118,7 +115,6 @@ def test_keys_and_values_of_8_bits_cost_little(
         assert distance < 0.02
 
 
-@needs_integer_products
 def test_weights_in_blocks_are_as_near_to_float32(
     real_model_fp32: Path, real_model_w8a8: Path
 ) -> None:
