@@ -13,7 +13,7 @@ from typing import Any
 
 from cupola.cache.catalog import ExecutionProvider
 from cupola.cache.home import Home
-from cupola.loadtests.bench.level import Level
+from cupola.loadtests.bench.level import Level, arrivals
 from cupola.loadtests.bench.target import Amount, Broken, Turn
 from cupola.loadtests.load.results import End, Record
 from cupola.loadtests.load.workloads import CHAT, Conversation, Workload
@@ -94,9 +94,11 @@ class EngineTarget:
         return self._engine
 
     def check(self, workload: Workload) -> None:
-        if workload.path != CHAT or workload.tools or workload.schema is not None:
+        single = workload.path == CHAT and workload.turns == 1
+        if not single or workload.tools or workload.schema is not None:
             raise Broken(
-                f"the engine alone is measured without tools and schemas: {workload.name} has them"
+                "the engine alone is measured with single questions, without tools and schemas: "
+                f"{workload.name} is more than that"
             )
         try:
             self.run(workload, Level(clients=1), Amount(requests=1), 0, lambda _: None)
@@ -154,10 +156,11 @@ def _clients(level: Level, amount: Amount, seed: int, began: float) -> list[Clie
             Client(Random(seed * 10_000 + number), amount.requests - 1, began)
             for number in range(level.clients)
         ]
-    chance, at, clients = Random(seed), began, list[Client]()
-    while (at := at + chance.expovariate(level.rate)) < began + amount.seconds:
-        clients.append(Client(Random(chance.random()), 0, at))
-    return clients
+    times, texts = Random(seed), Random(f"texts {seed}")
+    return [
+        Client(Random(texts.random()), 0, began + after)
+        for after in arrivals(level.rate, amount.seconds, amount.requests, times)
+    ]
 
 
 def _work(workload: Workload, chance: Random, seed: int) -> Work:

@@ -169,6 +169,7 @@ class Query(Message, frozen=True):
     number: int = 0  # rises from query to query
     ended: dict[Outcome, int] = {}  # requests that ended in the gateway since the last query
     http: dict[int, int] = {}  # HTTP answers since the last query, by status
+    pid: int = 0  # of the gateway's process
 
 
 # -- worker -> scheduler -> gateway ----------------------------------------------------------------
@@ -209,6 +210,7 @@ class WorkerStatus(msgspec.Struct, frozen=True, omit_defaults=True):
     serving: dict[str, Serving] = {}  # how each loaded model is run, by its id
     slots: int = 0  # how many requests it takes at once
     loading: tuple[str, ...] = ()  # ids of models that it loads or will load
+    leaving: bool = False  # it gets no further work
 
 
 class ProviderState(msgspec.Struct, frozen=True):
@@ -244,12 +246,14 @@ class Status(Message, frozen=True):
     queued: int = 0
     workers: tuple[WorkerStatus, ...] = ()
     missing: tuple[str, ...] = ()  # names of workers that should be there and are not
+    stopped: tuple[str, ...] = ()  # names of workers that an operator has stopped
     totals: Totals = Totals()
     refused: dict[str, str] = {}  # ids of models that are not loaded for a while, and why
     answers: int = 0  # the number of the Query that it answers; 0: none
     http: dict[int, int] = {}  # answers of all gateways, by HTTP status
     distributions: Distributions = Distributions()
     oldest_seconds: float = 0.0  # how long the oldest request in the queue has waited
+    gateways: tuple[int, ...] = ()  # the ids of their processes
 
 
 # -- worker -> scheduler ---------------------------------------------------------------------------
@@ -267,6 +271,7 @@ class Ready(Message, frozen=True):
     serving: dict[str, Serving] = {}
     fatal: tuple[str, ...] = ()  # ids of models whose loads ended the processes before this one
     spare: int = 0  # of the slots, those that are kept for clients that run nothing there
+    only: tuple[str, ...] = ()  # ids of the only models that it runs; empty: all
 
 
 class Heartbeat(Message, frozen=True):
@@ -275,6 +280,9 @@ class Heartbeat(Message, frozen=True):
     loading: tuple[str, ...] = ()  # ids of the models that are being loaded
     serving: dict[str, Serving] = {}  # how each loaded model is run, by its id
     slots: int = 0  # how many requests it takes at once now; 0: unchanged
+    # Digests of the beginnings of prompts that it may have cached, at most some hundreds; None:
+    # those that it told last.
+    beginnings: tuple[bytes, ...] | None = None
 
 
 class Postponed(Message, frozen=True):

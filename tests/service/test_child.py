@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from cupola.service.child import MAX_FAILED_STARTS, Child, ChildSpec
+from cupola.service.processes.child import MAX_FAILED_STARTS, Child, ChildSpec
 
 
 def tell(lifeline: socket.socket, *names: str) -> None:

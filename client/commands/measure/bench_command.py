@@ -51,8 +51,10 @@ def bench(
     rates: Annotated[
         str, typer.Option(help="Requests a second that arrive at random, instead of clients.")
     ] = "",
-    requests: Annotated[int, typer.Option(min=1, help="Requests of each client in a round.")] = 2,
-    seconds: Annotated[float, typer.Option(min=1, help="Of a round, with --rates.")] = 20,
+    requests: Annotated[
+        int, typer.Option(min=1, help="Of each client in a round; with --rates, of all, at least.")
+    ] = 2,
+    seconds: Annotated[float, typer.Option(min=1, help="Of a round, with --rates, at least.")] = 20,
     rounds: Annotated[int, typer.Option(min=1, help="Rounds that count.")] = 3,
     warm_up: Annotated[int, typer.Option(min=0, help="Rounds before, that do not count.")] = 1,
     workload: WorkloadName = workload_options.STORY,
@@ -62,6 +64,9 @@ def bench(
     ] = "",
     prompt_words: Annotated[int, typer.Option(min=0, help="Long prompts that all differ.")] = 0,
     copy: Annotated[bool, typer.Option("--copy", help="A text to be written once more.")] = False,
+    agent: Annotated[
+        bool, typer.Option("--agent", help="Coding agents of 20 recorded turns each.")
+    ] = False,
     objective: ObjectiveText = "ttft=1000,itl=200",
     seed: Annotated[int, typer.Option(min=0, help="Another one asks other things.")] = 0,
     compare: Annotated[Path | None, typer.Option(help="bench.json of an earlier run.")] = None,
@@ -70,8 +75,8 @@ def bench(
 ) -> None:
     """Measure services of this machine: tokens a second, and latency.
 
-    Each round asks all of them the same, in turn. bench.json, bench.md and a line a request in
-    requests.jsonl are kept, also of a run that breaks.
+    Each round asks all of them the same, in turn. bench.json, bench.md, a plot and a line a request
+    in requests.jsonl are kept, also of a run that breaks.
 
     Example: cupola bench --clients 1,16 --against http://127.0.0.1:8080=llama
     """
@@ -82,7 +87,9 @@ def bench(
 
     if shared_prefix not in ("", "new", "known"):
         raise ClientError(f"--shared-prefix is 'new' or 'known', not '{shared_prefix}'")
-    asked = workload_options.workload(workload, max_tokens, shared_prefix, prompt_words, copy)
+    asked = workload_options.workload(
+        workload, max_tokens, shared_prefix, prompt_words, copy, agent
+    )
     plan = Plan(
         asked,
         tuple(_levels(clients, rates)),
@@ -169,6 +176,7 @@ def _finish(found: dict[str, Any], old: dict[str, Any] | None, folder: Path, out
     comparison = document.compared(found, old) if old else []
     (folder / "bench.json").write_text(json.dumps(found, indent=1), encoding="utf-8")
     (folder / "bench.md").write_text(page.markdown(found, comparison), encoding="utf-8")
+    (folder / "bench.svg").write_text(page.picture(found), encoding="utf-8")
     if output is Form.JSON:
         print_json(found)
         return
