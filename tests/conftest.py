@@ -44,6 +44,7 @@ SLOW_FIXTURES = {
     "tests": {"real_gguf", "real_encoder_weights", "real_whisper_weights", "wheel", "left_behind"},
     "tests/cache": {"variant", "index"},  # an installation; pip
     "tests/client": {"cupola"},  # commands as processes, most of them with a service
+    "tests/client/sdk": {"settings"},  # a service
     "tests/foundry": {"start", "shared"},  # a service
     "tests/gateway": {"scheduler", "shared_scheduler", "mortal", "fuzzer"},  # a gateway
     "tests/loadtests": {"locust", "bench"},  # a process that puts load on a server

@@ -16,6 +16,7 @@ def tell(lifeline: socket.socket, *names: str) -> None:
         lifeline.sendall(f"{name}={os.environ.get(name)}\n".encode())
 
 
+@pytest.mark.slow
 def test_a_child_has_its_variables_and_the_rest_of_the_supervisors(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("CUPOLA_TEST_ONE", "the operator's")
     variables = {"CUPOLA_TEST_ONE": "ours", "CUPOLA_TEST_TWO": "ours"}

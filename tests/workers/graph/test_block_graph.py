@@ -48,6 +48,7 @@ def session(folder: Path, block_bytes: int, autotune: Autotune | None = None) ->
     return made
 
 
+@pytest.mark.slow
 def test_all_products_and_what_stood_in_front_of_them_are_replaced(folder: Path) -> None:
     before = served(folder)
     made = with_block_weights(before, folder, PLENTY)
@@ -93,6 +94,7 @@ def test_weights_are_the_same_numbers(tmp_path: Path) -> None:
     assert (codes[:, 1, 36:] == 128).all()
 
 
+@pytest.mark.slow
 def test_nothing_is_made_of_other_products_or_of_too_large_ones(folder: Path) -> None:
     assert with_block_weights(served(DATA / "builder-fp32"), DATA / "builder-fp32", PLENTY) is None
     assert with_block_weights(served(DATA / "builder-int4"), DATA / "builder-int4", PLENTY) is None

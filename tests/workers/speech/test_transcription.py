@@ -88,6 +88,7 @@ def work(seconds: float, seed: int = 0, **options: object) -> Transcribe:
     return Transcribe(sound(seconds, seed), **given)  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 def test_requests_share_runs_and_say_what_each_says_alone(started: Started) -> None:
     works = {"a": work(2), "b": work(40, 1), "c": work(3, 2, prompt="abc"), "d": work(1, 3)}
     alone = {}
@@ -118,6 +119,7 @@ def test_segments_come_in_the_order_of_time_and_the_last_output_has_the_usage(
     assert all(0 <= s.start <= s.end <= 70 for output in outputs for s in output.segments)
 
 
+@pytest.mark.slow
 def test_with_condition_a_window_is_told_the_text_before(started: Started) -> None:
     started.add("a", work(40, condition=True))
     started.finish()
@@ -142,6 +144,7 @@ def test_logprobs_are_those_of_the_text(started: Started) -> None:
     assert logprobs and all(each.logprob <= 0 for each in logprobs)
 
 
+@pytest.mark.slow
 def test_an_aborted_request_says_nothing_more_and_the_others_go_on(started: Started) -> None:
     started.add("gone", work(70))
     started.add("stays", work(2, 5))
@@ -208,6 +211,7 @@ class Faulty(SpeechSession):
         return super().step(rows)
 
 
+@pytest.mark.slow
 def test_a_run_that_fails_costs_the_guilty_request_only(tiny_whisper: Path) -> None:
     folder = ModelFolder.read(tiny_whisper)
     from tokenizers import Tokenizer

@@ -85,6 +85,7 @@ FOUR_BITS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", FOUR_BITS.values(), ids=FOUR_BITS.keys())
 def test_four_bits_stay_as_they_are(model: TinyModel, tmp_path: Path) -> None:
     """What is left is the rounding of activations, and that of the embedding to 8 bits."""
