@@ -209,13 +209,13 @@ def real_model_fp32(real_gguf: Path, converted: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def real_model_int8(real_model: Home, real_gguf: Path, converted: Path) -> Path:
-    """The variant for processors without integer products; on others it is no default."""
+    """The variant for processors without quick integer products; on others it is no default."""
     return _variant(real_model, real_gguf, converted, SMOLLM2_135M)
 
 
 @pytest.fixture(scope="session")
 def real_model_w8a8(real_model: Home, real_gguf: Path, converted: Path) -> Path:
-    """The variant for processors with integer products."""
+    """The variant for processors with quick integer products."""
     return _variant(real_model, real_gguf, converted, SMOLLM2_135M_W8A8)
 
 

@@ -47,6 +47,7 @@ BORDERS = {
         "workers/main.py",
     ),
     "onnxruntime": (
+        "loadtests/products.py",
         "workers/run/session.py",
         "workers/run/decoder_session.py",
         "workers/run/runner.py",
@@ -84,7 +85,12 @@ BORDERS = {
     "soxr": ("workers/speech/audio_file.py",),
     "llguidance": ("workers/grammar/",),
     "gguf": ("cache/convert/",),
-    "onnx": ("cache/convert/", "workers/graph/", "workers/device/provider_probe.py"),
+    "onnx": (
+        "cache/convert/",
+        "loadtests/products.py",
+        "workers/graph/",
+        "workers/device/provider_probe.py",
+    ),
     "httpx2": ("cache/remote/", "client/", "gateway/foundry/proxy.py", "loadtests/"),
     "typer": ("client/commands/", "client/terminal/"),
     "rich": ("client/terminal/",),

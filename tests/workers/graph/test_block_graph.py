@@ -15,7 +15,6 @@ from cupola.workers.model.model_folder import ModelFolder
 from cupola.workers.run.autotune import Autotune
 from cupola.workers.run.decoder_session import DecoderSession
 from cupola.workers.run.packing import Row
-from tests.marks import needs_integer_products
 from tests.w8a8 import distance, write_w8a8
 from tests.workers.chosen_way import ChosenWay
 from tests.workers.reference import DATA
@@ -102,7 +101,6 @@ def test_nothing_is_made_of_other_products_or_of_too_large_ones(folder: Path) ->
     assert with_block_weights(served(folder), folder, 1000) is None
 
 
-@needs_integer_products
 def test_both_read_and_write_the_same_keys_and_values(folder: Path) -> None:
     plain, both = session(folder, 0), session(folder, PLENTY, chosen := ChosenWay())
     for blocks_first in (True, False):
@@ -117,7 +115,6 @@ def test_both_read_and_write_the_same_keys_and_values(folder: Path) -> None:
     assert distance(without, expected[-1:]) > 4 * NEAR
 
 
-@needs_integer_products
 def test_the_session_starts_again_with_both(folder: Path) -> None:
     both = session(folder, PLENTY, chosen := ChosenWay())
     both.rebuild()
