@@ -1,6 +1,6 @@
 """Times one product of a layer in every form that ONNX Runtime has for it, by the number of rows.
 
-    python loadtests/products.py --inputs 2048 --outputs 8192 --rows 1,4,16,64,256
+    python -m loadtests.products --inputs 2048 --outputs 8192 --rows 1,4,16,64,256
 
 The forms take turns in every round. Printed are the medians in microseconds, and what a weight
 takes in memory. Where integer products add two products of bytes in 16 bits (AVX2 without VNNI),

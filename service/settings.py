@@ -197,9 +197,9 @@ class Settings(BaseSettings):
         default=1,
         ge=1,
         le=255,
-        description="In how many orders of its options a question is asked, by POST /v1/decisions "
-        "and its relatives, where the request does not say it. The results are averaged. Each "
-        "order is read, so it takes as many times as long.",
+        description="The number of orders in which a decision's options are asked. It counts where "
+        "the request does not say it. The results are averaged. Each order is read, so it takes "
+        "as many times as long.",
     )
     context: Annotated[int, Group.ENGINE] = Field(
         default=0,

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import msgspec
-
 from cupola.cache.adapter_files import ADAPTER_CONFIG
+from cupola.cache.convert.formats.json_file import JsonObject, read_json
 from cupola.cache.errors import BrokenFileError, UnsupportedError
 from cupola.cache.home import Home
 from cupola.cache.install.adopt import adopt, describe_folder, name_of
 from cupola.cache.install.building import need_room, one_of_this_name
 from cupola.cache.install.fetch import sha256_of
 from cupola.cache.install.install import described, import_as, import_decoder, import_gguf
-from cupola.cache.model_config import GENAI_CONFIG, decode_json
+from cupola.cache.model_config import GENAI_CONFIG
 from cupola.cache.progress import Progress, silent
 from cupola.cache.remote.hub_files import PICKLES, TASKS, Choice, HubFile, choose, of_type
 from cupola.cache.store import CachedModel, ModelCache
@@ -60,18 +59,12 @@ def import_path(
     return import_gguf(chosen, home, alias, progress, bits=bits)
 
 
-class _Config(msgspec.Struct):
-    model_type: str = ""
-
-
 def _explained(choice: Choice, folder: Path) -> Choice:
     """Raises BrokenFileError for a config.json that cannot be read."""
     if choice.kind != "decoder":
         return choice
-    try:
-        return of_type(choice, decode_json(folder / "config.json", _Config).model_type)
-    except ValueError as error:
-        raise BrokenFileError(str(error)) from None
+    config = JsonObject("config.json", read_json(folder / "config.json"))
+    return of_type(choice, config.get("model_type", str, ""))
 
 
 def _refuse_kind(file: Path) -> None:

@@ -55,4 +55,5 @@ def _copy_and_empty(log: Path, target: Path) -> None:
     with log.open("r+b") as source, open(descriptor, "wb") as copy:
         while more := source.read(1024 * 1024):  # also what is written meanwhile
             copy.write(more)
+        copy.flush()  # before the original is gone
         source.truncate(0)

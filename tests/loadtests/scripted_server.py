@@ -106,6 +106,9 @@ class ScriptedServer:
                     self.wfile.write(each.encode())
 
             def _json(self, value: object, status: int) -> None:
+                if server._left is not None and server._left < 0:  # it is dead
+                    self.close_connection = True
+                    return
                 data = json.dumps(value).encode()
                 self.send_response(status)
                 self.send_header("Content-Length", str(len(data)))

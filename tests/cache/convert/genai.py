@@ -13,7 +13,9 @@ def genai_greedy(folder: Path, prompt: list[int], count: int) -> list[int]:
     onnxruntime_genai.disable_telemetry_events()
     model = onnxruntime_genai.Model(str(folder))
     params = onnxruntime_genai.GeneratorParams(model)
-    params.set_search_options(max_length=len(prompt) + count, do_sample=False)
+    params.set_search_options(
+        max_length=len(prompt) + count, do_sample=False, repetition_penalty=1.0
+    )
     generator = onnxruntime_genai.Generator(model, params)
     generator.append_tokens(np.array(prompt, np.int32))
     while not generator.is_done():
