@@ -142,6 +142,19 @@ def test_logprobs_are_those_of_the_text(started: Started) -> None:
     assert logprobs and all(each.logprob <= 0 for each in logprobs)
 
 
+def test_words_are_inside_the_recording_and_in_order(started: Started) -> None:
+    started.add("a", work(40, 1, words=True))
+    started.finish()
+    outputs = [each for each in started.said["a"] if isinstance(each, Output)]
+    segments = [segment for output in outputs for segment in output.segments]
+    words = [word for segment in segments for word in segment.words]
+    assert words and all(0 <= each.start <= each.end <= 40 for each in words)
+    assert all(0 <= each.probability <= 1 for each in words)
+    for segment in segments:
+        said = "".join(segment.text.split())
+        assert "".join("".join(word.text.split()) for word in segment.words) == said
+
+
 def test_an_aborted_request_says_nothing_more_and_the_others_go_on(started: Started) -> None:
     started.add("gone", work(70))
     started.add("stays", work(2, 5))
