@@ -63,7 +63,7 @@ def build_app(
             config=config,
             generator=Generator(client, directory, formats),
             embedder=Embedder(client, directory),
-            decider=Decider(client, directory, formats),
+            decider=Decider(client, directory, formats, config.permutations),
             counter=PromptCounter(client, directory, formats),
             client=client,
             models=directory,

@@ -56,10 +56,41 @@ class Http1(H11Protocol):
     hypercorn would also speak HTTP/2 over plain connections, which no client here needs. There a
     client that leaves at once can keep an answer, and its connection, open for ever. A request to
     upgrade is answered in HTTP/1.1, as RFC 9110 7.8 allows.
+
+    The head of an answer and the first piece of its body go out together: each write is a call of
+    the system for the server and for its client.
     """
+
+    _held = b""  # the head of an answer, for a turn of the loop at most
+    _flushing: asyncio.Handle | None = None
 
     async def _check_protocol(self, event: h11.Request) -> None:
         """Stay with this protocol."""
+
+    async def _send_h11_event(self, event: Any) -> None:
+        try:
+            data = self.connection.send(event)
+        except h11.LocalProtocolError:
+            if self.connection.their_state != h11.ERROR:
+                raise
+            return
+        self._held += data or b""
+        if isinstance(event, h11.Response):
+            self._flushing = asyncio.get_running_loop().call_soon(self._flush_soon)
+        else:
+            await self._flush()
+
+    def _flush_soon(self) -> None:
+        if self._held:
+            self.task_group.spawn(self._flush)
+
+    async def _flush(self) -> None:
+        if self._flushing is not None:
+            self._flushing.cancel()
+            self._flushing = None
+        data, self._held = self._held, b""
+        if data:
+            await self.send(RawData(data=data))
 
 
 class Connection(TCPServer):

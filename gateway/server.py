@@ -44,7 +44,7 @@ def serve_until_stop(
     lifeline: Lifeline,
     discover: Callable[[], Sequence[ProviderState]],
 ) -> None:
-    # zmq.asyncio needs a loop that can watch file descriptors; Windows' default one cannot.
+    # ZeroMQ needs a loop that can watch file descriptors; Windows' default one cannot.
     with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
         runner.run(_main(config, listeners, lifeline, discover))
 

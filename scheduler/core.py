@@ -58,6 +58,7 @@ class Scheduler:
         self.requests = Requests(self.queue)
         self.workers = Workers(policy)
         self.gateways: dict[Peer, float] = {}  # when their leases end
+        self._gateway_pids: dict[Peer, int] = {}
         self.unloads = Unloads()
         self.suspicion = Suspicion()
         self._account = Account()
@@ -163,6 +164,7 @@ class Scheduler:
         for outcome, requests in message.ended.items():
             self._account.ended(outcome, requests)
         self._account.answered_http(message.http)
+        self._gateway_pids[peer] = message.pid
         return [Send(peer, self.status(now, answers=message.number))]
 
     # -- messages from workers ---------------------------------------------------------------------
@@ -257,6 +259,7 @@ class Scheduler:
 
     def _gateway_lost(self, gateway: Peer) -> list[Send]:
         self.gateways.pop(gateway, None)
+        self._gateway_pids.pop(gateway, None)
         return self._losses.gateway_lost(gateway)
 
     # -- from waiting to running to the end --------------------------------------------------------
@@ -289,6 +292,7 @@ class Scheduler:
             oldest_seconds=self._oldest_seconds(now),
             answers=answers,
             refused=dict(self.suspicion.models.refused(now)),
+            gateways=tuple(sorted(filter(None, self._gateway_pids.values()))),
         )
 
 

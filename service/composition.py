@@ -129,6 +129,7 @@ def build_supervisor(
         max_body_bytes=settings.max_body_bytes,
         max_audio_bytes=settings.max_audio_bytes,
         audio_folder=settings.audio_folder,
+        permutations=settings.decision_permutations,
         grace_seconds=settings.grace_seconds,
         host=settings.host,
         port=listener.getsockname()[1],

@@ -189,6 +189,14 @@ class Settings(BaseSettings):
         description="Further slots of a worker, for clients that run nothing there. A client that "
         "sends one request need not wait behind another that sends many. 0: none.",
     )
+    decision_permutations: Annotated[int, Group.ENGINE] = Field(
+        default=1,
+        ge=1,
+        le=255,
+        description="In how many orders of its options a question is asked, by POST /v1/decisions "
+        "and its relatives, where the request does not say it. The results are averaged. Each "
+        "order is read, so it takes as many times as long.",
+    )
     context: Annotated[int, Group.ENGINE] = Field(
         default=0,
         ge=0,

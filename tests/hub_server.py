@@ -46,6 +46,7 @@ class HubServer:
         name = "/".join(request.path.split("/")[3:5])
         if self._is_open(name, request, listing=True):
             gguf = {"architecture": self.architectures[name], "total": 1000}
+            config = {"model_type": _model_type(self.repositories[name].get("config.json", b""))}
             self._json(
                 request,
                 {
@@ -54,7 +55,9 @@ class HubServer:
                     "disabled": False, "downloads": 12, "likes": 3, "library_name": "gguf",
                     "tags": ["gguf", "license:apache-2.0", "region:us"],
                     "siblings": [{"rfilename": path} for path in self.repositories[name]],
-                } | ({"gguf": gguf} if self.architectures[name] else {}),
+                }
+                | ({"gguf": gguf} if self.architectures[name] else {})
+                | ({"config": config} if config["model_type"] else {}),
             )  # fmt: skip
 
     def _tree(self, request: Request) -> None:
@@ -141,3 +144,11 @@ def hub_server() -> Iterator[HubServer]:
     """A hub without repositories; it refuses unknown ones as the real one does."""
     with Site() as site, Site() as storage:
         yield HubServer(site, storage)
+
+
+def _model_type(config: bytes) -> str:
+    """As the hub reads it of a repository's config.json."""
+    try:
+        return str(json.loads(config)["model_type"])
+    except (ValueError, KeyError, TypeError):
+        return ""

@@ -73,7 +73,7 @@ ORDER = {
     """,
     "loadtests": """
         .
-        users
+        chaos overhead users
         simulate tune
         bench
         host report
@@ -93,7 +93,7 @@ class Package(NamedTuple):
 # From left to right: each may import those to its right.
 PACKAGES = (
     Package("client", "SDK and commands", "HTTP, daemon"),
-    Package("loadtests", "load, bench, tuning", "chaos, engine, variants"),
+    Package("loadtests", "load, bench, tuning", "engine, variants"),
     Package("service", "settings, supervisor", "composition"),
     Package("gateway", "HTTP: no model, no queue", "app, server, apis"),
     Package("workers", "one process a device", "main, worker, loading"),

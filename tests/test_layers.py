@@ -43,6 +43,7 @@ BORDERS = {
         "gateway/core/scheduler_client.py",
         "scheduler/broker.py",
         "scheduler/protocol/endpoint.py",
+        "scheduler/protocol/known_keys.py",
         "workers/main.py",
     ),
     "onnxruntime": (
@@ -61,12 +62,21 @@ BORDERS = {
         "cache/convert/quality/runtime.py",
     ),
     "onnxruntime_genai": ("workers/run/genai_session.py",),
-    "psutil": ("workers/device/machine.py", "loadtests/host/machine.py", "loadtests/chaos.py"),
+    "psutil": (
+        "workers/device/machine.py",
+        "loadtests/host/machine.py",
+        "loadtests/overhead/processes.py",
+        "loadtests/chaos/service.py",
+    ),
     "multiprocessing": ("service/child.py", "service/supervisor.py"),
-    "starlette": ("gateway/",),
+    "starlette": ("gateway/", "loadtests/overhead/bare_server.py"),
     "opentelemetry": ("gateway/telemetry.py",),
     "prometheus_client": ("gateway/operations/metrics.py",),
-    "hypercorn": ("gateway/server.py", "gateway/connection.py"),
+    "hypercorn": (
+        "gateway/server.py",
+        "gateway/connection.py",
+        "loadtests/overhead/bare_server.py",
+    ),
     "tokenizers": ("workers/", "cache/convert/"),
     "jinja2": ("workers/model/",),
     "soundfile": ("workers/speech/audio_file.py",),
@@ -236,6 +246,48 @@ def test_a_library_stays_in_its_files(library: str) -> None:
     assert [str(found) for found in outside] == []
     unused = [b for b in BORDERS[library] if not any(u.file.startswith(b) for u in users)]
     assert unused == [], "files that may use the library and do not"
+
+
+# Who reads the clock of the day: for dates that people or files see, never for how long something
+# takes. That clock can jump.
+CLOCK_OF_THE_DAY = (
+    "gateway/telemetry.py",  # spans
+    "workers/model/chat_template.py",  # templates that write the date
+    "workers/run/prepacked.py",  # ages of files
+    "workers/kv/prefix_files.py",
+)
+
+
+@pytest.mark.parametrize("package", ["scheduler", "workers", "gateway/core", "gateway/http"])
+def test_no_deadline_goes_by_the_clock_of_the_day(package: str) -> None:
+    readers = {
+        str(file.relative_to(ROOT))
+        for file in (ROOT / package).rglob("*.py")
+        if _reads_the_day(ast.parse(file.read_text("utf-8")))
+    }
+    assert readers <= set(CLOCK_OF_THE_DAY)
+
+
+def test_the_clock_of_the_day_is_found() -> None:
+    assert _reads_the_day(ast.parse("import time\ntime.time()"))
+    assert _reads_the_day(ast.parse("datetime.datetime.now()"))
+    assert not _reads_the_day(ast.parse("time.monotonic()"))
+
+
+def _reads_the_day(tree: ast.AST) -> bool:
+    return any(
+        isinstance(node, ast.Attribute)
+        and node.attr in ("time", "time_ns", "now", "utcnow")
+        and isinstance(node.value, ast.Name | ast.Attribute)
+        and (node.value.id if isinstance(node.value, ast.Name) else node.value.attr)
+        in ("time", "datetime")
+        for node in ast.walk(tree)
+    ) or any(
+        isinstance(node, ast.ImportFrom)
+        and node.module == "time"
+        and any(name.name == "time" for name in node.names)
+        for node in ast.walk(tree)
+    )
 
 
 def test_nothing_is_pickled() -> None:

@@ -1,4 +1,4 @@
-"""A tiny sentence-transformers model with random weights, as its makers would publish it."""
+"""Tiny models of sentence-transformers with random weights, as their makers would publish them."""
 
 from __future__ import annotations
 
@@ -67,7 +67,8 @@ def tokenizer() -> Tokenizer:
     made = Tokenizer(models.WordLevel({word: i for i, word in enumerate(WORDS)}, "[UNK]"))
     made.pre_tokenizer = pre_tokenizers.Whitespace()
     ends = [("[CLS]", 1), ("[SEP]", 2)]
-    made.post_processor = processors.TemplateProcessing("[CLS] $A [SEP]", special_tokens=ends)
+    pair = "[CLS] $A [SEP] $B:1 [SEP]:1"
+    made.post_processor = processors.TemplateProcessing("[CLS] $A [SEP]", pair, ends)
     made.add_special_tokens(WORDS[:4])
     made.enable_truncation(8)  # published tokenizers often have both switched on
     made.enable_padding(length=8)
@@ -96,4 +97,35 @@ def write(folder: Path, *, pooling: str = "mean_tokens", normalize: bool = True,
     tokenizer().save(str(folder / "tokenizer.json"))
     weights = folder / "model.safetensors"
     weights.write_bytes(safetensors(tensors()))
+    return weights
+
+
+def ranker_tensors() -> dict[str, np.ndarray]:
+    """Those of a cross-encoder: a whole model has its encoder under "bert."."""
+    random = np.random.default_rng(11)
+    width = SHAPE.hidden_size
+    shapes = {
+        "bert.pooler.dense.weight": (width, width),
+        "bert.pooler.dense.bias": (width,),
+        "classifier.weight": (1, width),
+        "classifier.bias": (1,),
+    }
+    head = {name: random.normal(0, 0.3, shape) for name, shape in shapes.items()}
+    made = {f"bert.{name}": value for name, value in tensors().items()}
+    return made | {name: value.astype(np.float32) for name, value in head.items()}
+
+
+def write_ranker(folder: Path, **config: Any) -> Path:
+    """The files of a cross-encoder in ``folder``; returns the weights' path."""
+    classifier = {
+        "architectures": ["BertForSequenceClassification"],
+        "id2label": {"0": "LABEL_0"},
+    }
+    plain = {name: getattr(SHAPE, name) for name in SHAPE.__struct_fields__}
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text(json.dumps(plain | classifier | config))
+    (folder / "tokenizer_config.json").write_text("{}")
+    tokenizer().save(str(folder / "tokenizer.json"))
+    weights = folder / "model.safetensors"
+    weights.write_bytes(safetensors(ranker_tensors()))
     return weights

@@ -33,6 +33,7 @@ from cupola.workers.model.text import StopMatcher
 FORBIDDEN = "echo:refuse"  # a prompt that begins with this is refused
 FATAL = "echo:crash"  # a prompt that begins with this makes the step fail
 KILLER = "echo:kill"  # a prompt that begins with this ends the worker process
+SILENT = "echo:wait"  # a prompt that begins with this has one word of answer, and no end
 
 
 class EchoBackend:
@@ -45,6 +46,7 @@ class EchoBackend:
 
     def __init__(self) -> None:
         self._answers: dict[str, _Answer] = {}
+        self._silent: set[str] = set()  # ids of requests that have had their word
 
     @property
     def busy(self) -> bool:
@@ -81,6 +83,7 @@ class EchoBackend:
     def abort(self, request_id: str) -> None:
         """See ``Backend.abort``. Each output tells of its token."""
         self._answers.pop(request_id, None)
+        self._silent.discard(request_id)
 
     def close(self) -> None:
         """It keeps nothing."""
@@ -98,8 +101,11 @@ class EchoBackend:
             raise RuntimeError("the echo backend was told to fail")
         outputs = [answer.advance(request_id) for request_id, answer in self._answers.items()]
         for output in outputs:
-            if output.last:
+            silent = self._answers[output.request_id].text.startswith(SILENT)
+            if output.last or silent:
                 del self._answers[output.request_id]
+            if silent:
+                self._silent.add(output.request_id)
         return outputs
 
 
@@ -118,6 +124,8 @@ class _Answer:
         self.text = text
         words = text.split() or ["…"]
         limit = work.sampling.max_tokens or len(words)
+        if text.startswith(SILENT):
+            limit = 2  # its end never comes
         self._words = deque(islice(cycle(words), limit))
         self._stops = StopMatcher(work.sampling.stop)
         self._prompt_tokens = len(words)

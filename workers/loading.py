@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from cupola.cache.catalog import ExecutionProvider
 from cupola.cache.home import Home
-from cupola.cache.model_config import SPEECH, read_config
+from cupola.cache.model_config import RANKER, SPEECH, read_config
 from cupola.cache.system.digests import MANIFEST, DamagedFileError, check_digests
 from cupola.scheduler.protocol.messages import LocalModel
 from cupola.workers.model.backend import Backend
@@ -75,7 +75,10 @@ def load(
         return EchoBackend()
     if (Path(model.path) / "modules.json").exists():
         return _load_encoder(Path(model.path), model.provider, options, wake)
-    if read_config(Path(model.path)).model.type == SPEECH:
+    kind = read_config(Path(model.path)).model.type
+    if kind == RANKER:
+        return _load_encoder(Path(model.path), model.provider, options, wake)
+    if kind == SPEECH:
         return _load_speech(Path(model.path), model.provider, options, wake)
     from cupola.workers.device.device import Device
     from cupola.workers.engine.engine import Engine
@@ -241,7 +244,8 @@ def _load_encoder(
     folder = ModelFolder.read(path)
     _check(folder)
     pooling = Pooling.read(path)
-    session = EncoderSession(folder, options.threads, Device(provider, options.device))
+    device = Device(provider, options.device)
+    session = EncoderSession(folder, options.threads, device, scores_pairs=pooling.scores_pairs)
     return EmbeddingBackend(folder, TextCodec(path), session, pooling, wake)
 
 

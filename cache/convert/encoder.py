@@ -1,4 +1,7 @@
-"""A sentence-transformers model (safetensors) to a model folder, without torch."""
+"""A model of sentence-transformers (safetensors) to a model folder, without torch.
+
+It makes vectors of texts, or it is a cross-encoder and scores pairs of them.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +22,7 @@ from cupola.cache.convert.model_files import (
     write_bytes,
     write_json,
 )
+from cupola.cache.model_config import RANKER
 from cupola.cache.progress import Progress, silent
 
 # The files that a worker reads as their authors wrote them.
@@ -26,6 +30,7 @@ COPIED_FILES = (
     "config.json", "modules.json", "sentence_bert_config.json", "1_Pooling/config.json",
     "tokenizer.json", "tokenizer_config.json",
 )  # fmt: skip
+_OF_RANKERS = ("config.json", "tokenizer.json", "tokenizer_config.json")
 
 
 class _Sentences(msgspec.Struct):
@@ -47,8 +52,10 @@ def convert_encoder(
     """
     source = weights.parent
     shape = read_json(source / "config.json", EncoderShape)
-    sentences = read_json(source / "sentence_bert_config.json", _Sentences)
     longest = shape.max_position_embeddings
+    if not shape.ranks:
+        sentences = read_json(source / "sentence_bert_config.json", _Sentences)
+        longest = min(sentences.max_seq_length or longest, longest)
     target.mkdir(parents=True)
     total = weights.stat().st_size
     advance = advancing(weights, progress)
@@ -56,11 +63,10 @@ def convert_encoder(
     with WeightsFile(target / DATA_FILE) as data:
         model = EncoderGraph(SafetensorsFile(weights), shape, data, advance).build()
     write_bytes(target / "model.onnx", model.SerializeToString())
-    for name in COPIED_FILES:
+    for name in _OF_RANKERS if shape.ranks else COPIED_FILES:
         (target / name).parent.mkdir(exist_ok=True)
         shutil.copyfile(source / name, target / name)
-    config = _config(shape, min(sentences.max_seq_length or longest, longest))
-    write_json(target / "genai_config.json", config)
+    write_json(target / "genai_config.json", _config(shape, longest))
     write_json(target / "inference_model.json", inference_model(variant, "", source_sha256))
     progress("convert", total, total)
 
@@ -68,7 +74,7 @@ def convert_encoder(
 def _config(shape: EncoderShape, context: int) -> dict[str, Any]:
     return {
         "model": {
-            "type": shape.model_type,
+            "type": RANKER if shape.ranks else shape.model_type,
             "context_length": context,
             "decoder": {
                 "session_options": {"provider_options": []},

@@ -33,7 +33,7 @@ from cupola.cache.model_address import (
 from cupola.cache.progress import Progress
 from cupola.cache.remote.azure import Azure
 from cupola.cache.remote.hub import Hub, denied
-from cupola.cache.remote.hub_files import HubFile, Kind, choose
+from cupola.cache.remote.hub_files import HubFile, Kind, choose, of_type
 from cupola.cache.remote.object_storage import list_objects, load_objects
 from cupola.cache.remote.rate_limit import RateLimit
 from cupola.cache.remote.remote_file import RemoteFile
@@ -76,7 +76,7 @@ class Offer(msgspec.Struct, frozen=True):
     def digest(self) -> str:
         """The SHA-256 of the weights; of several files, that of their digests."""
         hashes = [file.sha256 for file in self.files if file.sha256]
-        if self.kind in ("encoder", "whisper"):
+        if self.kind in ("encoder", "ranker", "whisper"):
             return self.files[0].sha256
         if len(hashes) == 1:
             return hashes[0]
@@ -112,7 +112,7 @@ def look_up(address: HubAddress | UrlAddress | AzureAddress | StorageAddress) ->
 async def _look_up_on_hub(address: HubAddress) -> Offer:
     hub = Hub()
     repository = await hub.repository(address)
-    choice = choose(repository.files, address.part)
+    choice = of_type(choose(repository.files, address.part), repository.model_type)
     owner, _, name = address.repository.partition("/")
     return Offer(
         address=address,

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
+
 from cupola.cache.errors import BrokenFileError, UnsupportedError
 from cupola.cache.home import Home
 from cupola.cache.install.adopt import adopt, describe_folder, name_of
 from cupola.cache.install.building import need_room, one_of_this_name
 from cupola.cache.install.fetch import sha256_of
 from cupola.cache.install.install import described, import_as, import_decoder, import_gguf
-from cupola.cache.model_config import GENAI_CONFIG
+from cupola.cache.model_config import GENAI_CONFIG, decode_json
 from cupola.cache.progress import Progress, silent
-from cupola.cache.remote.hub_files import PICKLES, TASKS, HubFile, choose
+from cupola.cache.remote.hub_files import PICKLES, TASKS, Choice, HubFile, choose, of_type
 from cupola.cache.store import CachedModel, ModelCache
 
 _ARCHIVES = (b"PK\x03\x04", b"PK\x05\x06", b"\x1f\x8b\x08\x00", b"\x1f\x8b\x08\x08", b"7z\xbc\xaf")
@@ -39,7 +41,7 @@ def import_path(
         return _import_folder(path, home, alias, progress)
     files = [each for each in path.rglob("*") if each.is_file()]
     names = [HubFile(each.relative_to(path).as_posix(), each.stat().st_size) for each in files]
-    choice = choose(names)
+    choice = _explained(choose(names), path)
     chosen = path / choice.files[0].path
     if choice.kind in TASKS:
         variant = described(alias or path.name, task=TASKS[choice.kind])
@@ -53,6 +55,20 @@ def import_path(
     if len(ggufs) > 1 and "-of-" not in chosen.name:
         raise UnsupportedError(f"{path} has several GGUF files. Name one: {', '.join(ggufs)}")
     return import_gguf(chosen, home, alias, progress, bits=bits)
+
+
+class _Config(msgspec.Struct):
+    model_type: str = ""
+
+
+def _explained(choice: Choice, folder: Path) -> Choice:
+    """Raises BrokenFileError for a config.json that cannot be read."""
+    if choice.kind != "decoder":
+        return choice
+    try:
+        return of_type(choice, decode_json(folder / "config.json", _Config).model_type)
+    except ValueError as error:
+        raise BrokenFileError(str(error)) from None
 
 
 def _refuse_kind(file: Path) -> None:

@@ -44,9 +44,13 @@ _OTHER_DEVICES = ("cuda", "gpu", "dml", "directml", "npu", "qnn", "webgpu", "trt
 _WHISPER = ("config.json", "generation_config.json", "tokenizer.json")
 _VOCABULARIES = {"vocabulary.txt", "vocabulary.json"}  # beside the weights of CTranslate2
 
-Kind = Literal["gguf", "genai", "encoder", "decoder", "whisper"]
+Kind = Literal["gguf", "genai", "encoder", "ranker", "decoder", "whisper"]
 # What converted models of some kinds do, by the catalog's name for it.
-TASKS: Mapping[Kind, str] = {"encoder": "embeddings", "whisper": "automatic-speech-recognition"}
+TASKS: Mapping[Kind, str] = {
+    "encoder": "embeddings",
+    "ranker": "text-ranking",
+    "whisper": "automatic-speech-recognition",
+}
 
 
 class HubFile(msgspec.Struct, frozen=True):
@@ -98,6 +102,15 @@ def choose(files: Sequence[HubFile], part: str = "") -> Choice:
         reason = f"the best for this machine; others: {names}"
         best = msgspec.structs.replace(best, reason=f"as named: {part}" if part else reason)
     return best
+
+
+def of_type(choice: Choice, model_type: str) -> Choice:
+    """The choice as its config.json explains it: a cross-encoder's files look like a decoder's."""
+    if choice.kind != "decoder" or model_type != "bert":
+        return choice
+    weights = [file for file in choice.files if _WEIGHTS.fullmatch(file.path)]
+    beside = [file for file in choice.files if file not in weights]
+    return Choice("ranker", (*weights, *beside), choice.name, choice.reason)
 
 
 def quant_of(path: str) -> str:

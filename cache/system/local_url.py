@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+from functools import lru_cache
 
 # What means several addresses, and the one of them that every client can reach.
 _SEVERAL = {"0.0.0.0": "127.0.0.1", "::": "::1", "localhost": "127.0.0.1"}
@@ -14,6 +15,7 @@ def local_url(host: str, port: int, scheme: str = "http") -> str:
     return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
 
+@lru_cache(maxsize=64)  # it is asked for each request
 def is_loopback(host: str) -> bool:
     """Whether a host name or address, without a port, is this machine's own."""
     bare = host.strip("[]").rstrip(".").lower()

@@ -62,12 +62,14 @@ class Authentication:
         await self._limited(key, scope, receive, send)
 
     def _client(self, key: ApiKey | None, given: str, scope: Scope) -> Client:
-        name = f"key {key.name}" if key else given
-        own = hashlib.sha256(name.encode("utf-8", "surrogateescape")).hexdigest()
         rules = self._rules
+        own = ""
+        if rules.apart or rules.demanded:
+            name = f"key {key.name}" if key else given
+            own = hashlib.sha256(name.encode("utf-8", "surrogateescape")).hexdigest()
         return Client(
             key=key,
-            owner=own if rules.apart or rules.demanded else "",
+            owner=own,
             tenant=own if rules.apart else "",
             admin=key.admin if key else is_same_user(scope),
         )

@@ -42,6 +42,7 @@ class GatewayConfig:
     private_key: str = ""  # PEM file
     otlp_endpoint: str = ""  # of an OpenTelemetry collector; empty: none is told
     max_audio_bytes: int = 64 * 1024 * 1024  # of a form with sound
+    permutations: int = 1  # in how many orders decisions are asked that do not say it
     audio_folder: str = ""  # clients may name files below it; empty: none
 
     @property

@@ -7,16 +7,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import time
 import uuid
 from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable
-from contextlib import asynccontextmanager
-from typing import Any, cast
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 
 import msgspec
 import zmq
-import zmq.asyncio
 
 from cupola.gateway.core.calls import Calls, Reply, new_request_id
 from cupola.gateway.core.counting import counted_below
@@ -51,12 +50,11 @@ FRAMES_AT_ONCE = 64  # how many are handled before other tasks of the loop get t
 class SchedulerClient:
     """Sends requests to the scheduler and hands each answer to its caller. See ``connected``."""
 
-    def __init__(self, socket: zmq.asyncio.Socket) -> None:
+    def __init__(self, socket: zmq.Socket[bytes]) -> None:
         self._socket = socket
-        # zmq.asyncio makes a future for each frame. Reading through this socket costs less; the
-        # other one is for waiting.
-        self._direct: zmq.Socket[bytes] = zmq.Socket.shadow(socket.underlying)
-        self._next_frame: asyncio.Future[bytes] | None = None  # what ``_read`` waits for
+        self._loop = asyncio.get_running_loop()
+        self._reading_soon: asyncio.Handle | None = None
+        self._failed: asyncio.Future[None] = self._loop.create_future()
         self._calls = Calls(time.monotonic())
         self._serving = asyncio.Event()
         self._queries = 0  # how many were sent
@@ -68,17 +66,19 @@ class SchedulerClient:
     @asynccontextmanager
     async def connected(cls, endpoint: Endpoint) -> AsyncIterator[SchedulerClient]:
         """A client that works as long as the block runs. If it fails, the block is cancelled."""
-        with zmq.asyncio.Context() as context, context.socket(zmq.DEALER) as socket:
+        with zmq.Context() as context, context.socket(zmq.DEALER) as socket:
             client = cls(socket)
-            client._direct.identity = f"gateway-{uuid.uuid4().hex}".encode()
-            endpoint.join(client._direct)
+            socket.identity = f"gateway-{uuid.uuid4().hex}".encode()
+            endpoint.join(socket)
             async with asyncio.TaskGroup() as tasks:
-                owned = [tasks.create_task(client._read()), tasks.create_task(client._query())]
-                try:
-                    yield client
-                finally:
-                    for task in owned:
-                        task.cancel()
+                query = tasks.create_task(client._query())
+                with client._watched():
+                    owned = [query, tasks.create_task(client._fail())]
+                    try:
+                        yield client
+                    finally:
+                        for task in owned:
+                            task.cancel()
 
     @property
     def status(self) -> Status | None:
@@ -187,18 +187,43 @@ class SchedulerClient:
         finally:
             self._send(self._calls.close(call))
 
-    async def _read(self) -> None:
-        while True:
-            self._next_frame = cast("asyncio.Future[bytes]", self._socket.recv())
-            self._receive(await self._next_frame)
-            self._next_frame = None
+    @contextmanager
+    def _watched(self) -> Iterator[None]:
+        """Have frames read as they come. zmq.asyncio would make a future for each of them."""
+        descriptor = self._socket.fileno()
+        self._loop.add_reader(descriptor, self._read)
+        try:
+            yield
+        finally:
+            self._loop.remove_reader(descriptor)
+            if self._reading_soon is not None:
+                self._reading_soon.cancel()
+
+    async def _fail(self) -> None:
+        """Raise what a read has raised: nobody waits for the loop's callbacks."""
+        await self._failed
+
+    def _read(self) -> None:
+        try:
             self._drain()
-            await asyncio.sleep(0)  # recv does not yield while frames are waiting
+            self._read_the_rest_soon()
+        except Exception as error:
+            if not self._failed.done():
+                self._failed.set_exception(error)
+
+    def _read_the_rest_soon(self) -> None:
+        """The descriptor tells only of what comes: neither of the rest, nor what a send met."""
+        if self._reading_soon is None and int(self._socket.get(zmq.EVENTS)) & zmq.POLLIN:
+            self._reading_soon = self._loop.call_soon(self._read_again)
+
+    def _read_again(self) -> None:
+        self._reading_soon = None
+        self._read()
 
     def _drain(self) -> None:
         try:
             for _ in range(FRAMES_AT_ONCE):
-                self._receive(self._direct.recv(zmq.NOBLOCK))
+                self._receive(self._socket.recv(zmq.NOBLOCK))
         except zmq.Again:
             return
 
@@ -218,11 +243,8 @@ class SchedulerClient:
 
     async def _query(self) -> None:
         while True:
-            # After a stall of this loop, frames may be waiting. If ``_read`` already has one that
-            # it has not handled yet, those behind it must wait, or they would overtake it.
-            if self._next_frame is None or not self._next_frame.done():
-                self._drain()
-                self._send(self._calls.tick(time.monotonic()))
+            self._drain()  # after a stall of this loop, frames may be waiting
+            self._send(self._calls.tick(time.monotonic()))
             self._ask()
             await asyncio.sleep(HEARTBEAT)
 
@@ -231,18 +253,18 @@ class SchedulerClient:
         self._queries += 1
         ended, self._ended = dict(self._ended), Counter()
         http, self._http = dict(self._http), Counter()
-        self._send([Query(self._queries, ended, http)])
+        self._send([Query(self._queries, ended, http, os.getpid())])
         return self._queries
 
     def _send(self, messages: Iterable[FromGateway]) -> None:
         if self._socket.closed:
             return  # the process is ending, and the scheduler will notice
         for message in messages:
-            # This uses the asyncio socket: sending can swallow the wake-up for a frame that has
-            # come, and the asyncio socket checks for it. With NOBLOCK its future is always done.
-            sent = cast("asyncio.Future[Any]", self._socket.send(encode(message), zmq.NOBLOCK))
-            if error := sent.exception():
+            try:
+                self._socket.send(encode(message), zmq.NOBLOCK)
+            except zmq.ZMQError as error:
                 logger.warning("could not send %s: %s", type(message).__name__, error)
+        self._read_the_rest_soon()
 
 
 def _note(about: Served, outputs: Iterable[Output]) -> None:

@@ -28,6 +28,11 @@ def cosine(one: bytes, other: bytes) -> float:
     return product / lengths if lengths else 0.0
 
 
+def number_of(vector: bytes) -> float:
+    """The first number of a vector. See ``in_base64``."""
+    return _floats(vector)[0]
+
+
 def in_numbers(vector: bytes) -> msgspec.Raw:
     """A JSON array with no more digits than a float32 has. ``vector``: float32, little-endian."""
     numbers = ",".join(f"{number:.9g}" for number in _floats(vector))

@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import BeforeValidator, Discriminator, Field, StringConstraints, Tag, model_validator
 
 from cupola.gateway.core.custom_tools import as_arguments
-from cupola.gateway.core.fields import AnyModel, Ttl, default_model, null_means
+from cupola.gateway.core.fields import AnyModel, Ttl, default_model
 from cupola.gateway.decisions.texts import Asked, Joined
 from cupola.gateway.generation.decider import DecisionRequest
 from cupola.gateway.http.validation import Body, Endpoint, invalid
@@ -16,7 +16,7 @@ from cupola.scheduler.protocol.messages import Option, Question, QuestionKind
 
 MOST_QUESTIONS = 400
 MOST_OPTIONS = 255
-Permutations = Annotated[int, Field(ge=1, le=MOST_OPTIONS), null_means(1, int | None)]
+Permutations = Annotated[int, Field(ge=1, le=MOST_OPTIONS)]
 Label = Annotated[str, StringConstraints(min_length=1)]
 
 
@@ -189,7 +189,7 @@ class DecisionsRequest(Endpoint):
         Field(min_length=1),
     ]
     questions: Annotated[list[AnyQuestion], Field(min_length=1, max_length=MOST_QUESTIONS)]
-    permutations: Permutations = 1
+    permutations: Permutations | None = None
     prompt_cache_key: str | None = None
     prompt_cache_options: dict[str, Any] | None = None
     safety_identifier: str | None = None

@@ -1,4 +1,7 @@
-"""The body of POST /v1/systemone: a state, and named questions about it."""
+"""The body of POST /v1/systemone: a state, and named questions about it.
+
+The protocol lets a question go without instructions: its options say what is asked.
+"""
 
 from __future__ import annotations
 
@@ -25,21 +28,28 @@ class Meanings(Body):
 
 class Noul(Body):
     type: Literal["noul"]
-    instructions: AnyAsked
+    instructions: AnyAsked | None = None
     criteria: Meanings | None = None
+
+    @model_validator(mode="after")
+    def _asks(self) -> Noul:
+        if self.instructions is None and self.criteria in (None, Meanings()):
+            raise invalid("Give 'instructions', or 'criteria' for yes and no", "instructions")
+        return self
 
     def question(self) -> Question:
         meanings = self.criteria or Meanings()
         told = (("Yes", meanings.true), ("No", meanings.false))
         lines = [f"{word} means: {meaning}" for word, meaning in told if meaning]
-        return Question(QuestionKind.PREDICATE, "\n".join([self.instructions, *lines]))
+        asked = self.instructions or "Yes or no?"
+        return Question(QuestionKind.PREDICATE, "\n".join([asked, *lines]))
 
 
 class NamedChoice(Body):
     """``criteria``: the options, each with its description or null."""
 
     type: Literal["choice"]
-    instructions: AnyAsked
+    instructions: AnyAsked | None = None
     criteria: Annotated[dict[str, AnyText | None], Field(min_length=1, max_length=MOST_OPTIONS)]
 
     @model_validator(mode="after")
@@ -50,19 +60,21 @@ class NamedChoice(Body):
 
     def question(self) -> Question:
         options = (Option(name, text or "") for name, text in self.criteria.items())
-        return Question(QuestionKind.CHOICE, self.instructions, tuple(options))
+        asked = self.instructions or "Which option fits best?"
+        return Question(QuestionKind.CHOICE, asked, tuple(options))
 
 
 class Levels(Body):
     """``criteria``: the levels in order, the lowest first."""
 
     type: Literal["score"]
-    instructions: AnyAsked
+    instructions: AnyAsked | None = None
     criteria: Annotated[list[AnyAsked], Field(min_length=1, max_length=MOST_LEVELS)]
 
     def question(self) -> Question:
         options = (Option(str(level), text) for level, text in enumerate(self.criteria))
-        return Question(QuestionKind.SCORE, self.instructions, tuple(options))
+        asked = self.instructions or "Which level fits best?"
+        return Question(QuestionKind.SCORE, asked, tuple(options))
 
 
 NamedQuestion = Annotated[
@@ -77,7 +89,7 @@ class SystemOneRequest(Endpoint):
     model: AnyModel = default_model()
     state: AnyText
     questions: Annotated[dict[str, NamedQuestion], Field(min_length=1, max_length=MOST_QUESTIONS)]
-    permutations: Permutations = 1
+    permutations: Permutations | None = None
     cache_salt: str | None = None
     ttl: Ttl | None = None
 

@@ -35,7 +35,7 @@ class DecisionRequest:
     model: str
     messages: tuple[dict[str, Any], ...]
     questions: tuple[Question, ...]
-    permutations: int = 1
+    permutations: int | None = None  # None: as the service is set
     cache_salt: str = ""
     ttl: float | None = None
     names: Mapping[str, str] = field(default_factory=dict)
@@ -55,11 +55,17 @@ class Decider:
     """Decides for every API."""
 
     def __init__(
-        self, client: SchedulerClient, models: ModelDirectory, formats: FormatDirectory
+        self,
+        client: SchedulerClient,
+        models: ModelDirectory,
+        formats: FormatDirectory,
+        permutations: int = 1,
     ) -> None:
+        """``permutations``: of requests that do not say in how many orders they are asked."""
         self._client = client
         self._models = models
         self._formats = formats
+        self._permutations = permutations
 
     async def decide(self, request: Request, wanted: DecisionRequest) -> Decided:
         """``request``: whose client waits. Raises ApiError, RequestFailed."""
@@ -69,7 +75,8 @@ class Decider:
         generation = GenerationRequest(wanted.model, conversation, reasoning=False)
         with with_param_names(wanted.names):
             prompt = chat_prompt(generation, answer_format, new_call_id)
-            task = Decide(prompt, wanted.questions, wanted.permutations, wanted.cache_salt)
+            orders = wanted.permutations or self._permutations
+            task = Decide(prompt, wanted.questions, orders, wanted.cache_salt)
             outputs = await ask(self._client, request, model, task, wanted.ttl)
         scores = {output.index: output.scores for output in outputs if output.scores is not None}
         if len(scores) != len(wanted.questions):

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import time
 from dataclasses import replace
-from pathlib import Path
 
 import anyio.to_thread
 import msgspec
@@ -119,7 +119,7 @@ class ModelDirectory:
 
 
 def _has_gone(model: LocalModel) -> bool:
-    return not Path(model.path).is_dir()
+    return not os.path.isdir(model.path)
 
 
 def _may_use(cached: CachedModel) -> bool:

@@ -1,29 +1,32 @@
 """How relevant documents are to queries, and which label fits a text. Knows no API's shapes.
 
-An embedding model compares vectors. A chat model is asked about each document or text; all of them
-are one request for decisions, so they share runs, and what they have in common is read once.
+A cross-encoder reads pairs. An embedding model compares vectors. A chat model is asked about each
+document or text; all of them are one request for decisions, so they share runs, and what they have
+in common is read once.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import exp
 
 from starlette.requests import Request
 
-from cupola.gateway.core.vectors import cosine
+from cupola.gateway.core.vectors import cosine, number_of
 from cupola.gateway.generation.decider import Decided, Decider, DecisionRequest
 from cupola.gateway.generation.embedder import Embedder
 from cupola.gateway.generation.model_directory import ModelDirectory
 from cupola.scheduler.protocol.messages import Embed, Option, Question, QuestionKind, Text
 
 EMBEDDINGS = "embeddings"  # the task of a model that makes vectors
+RANKING = "text-ranking"  # the task of a cross-encoder
 _RELEVANT = "Does the document answer the query?"
 
 
 @dataclass(frozen=True, slots=True)
 class Ranked:
-    """``scores``: of a chat model the probability of yes, of an embedding model the cosine."""
+    """``scores``: of an embedding model the cosines, of other models probabilities."""
 
     model: str
     scores: Sequence[float]
@@ -43,7 +46,10 @@ class Ranker:
 
         Raises ApiError, RequestFailed.
         """
-        if await self._makes_vectors(model):
+        task = await self._task(model)
+        if task == RANKING:
+            return await self._by_pairs(request, model, [(query, each) for each in documents])
+        if task == EMBEDDINGS:
             pairs = [(0, number) for number in range(1, len(documents) + 1)]
             return await self._by_vectors(request, model, [query, *documents], pairs)
         asked = [f"Document: {document}\n\n{_RELEVANT}" for document in documents]
@@ -54,7 +60,10 @@ class Ranker:
 
     async def score(self, request: Request, model: str, pairs: Sequence[tuple[str, str]]) -> Ranked:
         """The relevance of the second text of each pair to the first. See ``rank``."""
-        if await self._makes_vectors(model):
+        task = await self._task(model)
+        if task == RANKING:
+            return await self._by_pairs(request, model, pairs)
+        if task == EMBEDDINGS:
             texts = list(dict.fromkeys(text for pair in pairs for text in pair))
             place = {text: number for number, text in enumerate(texts)}
             places = [(place[one], place[other]) for one, other in pairs]
@@ -68,7 +77,7 @@ class Ranker:
         model: str,
         texts: Sequence[str],
         labels: Sequence[str],
-        permutations: int,
+        permutations: int | None,
     ) -> Decided:
         """The probabilities of the labels for each text. Raises ApiError, RequestFailed."""
         options = tuple(map(Option, labels))
@@ -78,9 +87,9 @@ class Ranker:
         wanted = DecisionRequest(model, _user(""), questions, permutations, names=names)
         return await self._decider.decide(request, wanted)
 
-    async def _makes_vectors(self, model: str) -> bool:
+    async def _task(self, model: str) -> str:
         found = await self._models.find(model)
-        return (await self._models.cached(found.id)).variant.task == EMBEDDINGS
+        return (await self._models.cached(found.id)).variant.task
 
     async def _by_questions(
         self,
@@ -96,6 +105,17 @@ class Ranker:
         scores = [found.probabilities[0] for found in decided.found]
         return Ranked(decided.model, scores, decided.usage.prompt_tokens)
 
+    async def _by_pairs(
+        self, request: Request, model: str, pairs: Sequence[tuple[str, str]]
+    ) -> Ranked:
+        """The probability that a cross-encoder finds: the sigmoid of its score."""
+        firsts = tuple(Text(one, False) for one, _ in pairs)
+        task = Embed(firsts, seconds=tuple(other for _, other in pairs))
+        found = await self._embedder.embed(request, model, task)
+        return Ranked(
+            found.model, [_sigmoid(number_of(each)) for each in found.vectors], found.tokens
+        )
+
     async def _by_vectors(
         self, request: Request, model: str, texts: Sequence[str], pairs: Sequence[tuple[int, int]]
     ) -> Ranked:
@@ -107,3 +127,9 @@ class Ranker:
 
 def _user(text: str) -> tuple[dict[str, str]]:
     return ({"role": "user", "content": text},)
+
+
+def _sigmoid(score: float) -> float:
+    """Between 0 and 1, for every number."""
+    small = exp(-abs(score))
+    return (1 if score >= 0 else small) / (1 + small)

@@ -171,6 +171,8 @@ class ModelEndpoints:
 def _capabilities(task: str, answer_format: AnswerFormat) -> list[str]:
     if task == "embeddings":
         return ["embedding"]
+    if task == "text-ranking":
+        return []  # Ollama's API has no name for it
     able = {
         "completion": True,
         "tools": answer_format.chats,

@@ -30,6 +30,13 @@ PROXIED = {
         "messages",
         "responses/input_tokens",
         "messages/count_tokens",
+        "decisions",
+        "systemone",
+        "rerank",
+        "reranking",
+        "rank",
+        "score",
+        "classify",
     )
 }
 

@@ -30,7 +30,7 @@ class OperationsApi:
         return [
             *health.routes(),
             *front_page.routes(),
-            *MetricsApi(given.client).routes(),
+            *MetricsApi(given.client, config.supervisor_pid).routes(),
             *StateApi(given.client).routes(),
             *LogLevelApi(given.notify).routes(),
         ]

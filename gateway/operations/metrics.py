@@ -7,8 +7,10 @@ They begin again at zero when the scheduler restarts, as counters may.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+import os
+from collections.abc import Iterable, Iterator, Mapping
 
+import anyio.to_thread
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import (
     CounterMetricFamily,
@@ -23,6 +25,7 @@ from starlette.routing import Route
 
 from cupola.gateway.core.scheduler_client import SchedulerClient
 from cupola.gateway.openapi.described import TEXT, Operation, Section, get
+from cupola.gateway.operations.process_memory import ProcessMemory, memory_of
 from cupola.scheduler.protocol.histograms import BOUNDS, Histogram
 from cupola.scheduler.protocol.messages import Outcome, Status
 
@@ -48,8 +51,9 @@ Series = Iterable[tuple[tuple[str, ...], float]]
 
 
 class MetricsApi:
-    def __init__(self, client: SchedulerClient) -> None:
+    def __init__(self, client: SchedulerClient, supervisor_pid: int) -> None:
         self._client = client
+        self._supervisor_pid = supervisor_pid
 
     def routes(self) -> list[Route]:
         about = "Requests, tokens, times, memory; in Prometheus's text format."
@@ -58,25 +62,40 @@ class MetricsApi:
 
     async def metrics(self, request: Request) -> Response:
         status = await self._client.status_now()
-        return Response(render(status), headers={"content-type": MEDIA_TYPE})
+        processes = {"supervisor": self._supervisor_pid, **_processes(status)}
+        memory = await anyio.to_thread.run_sync(memory_of, processes)
+        return Response(render(status, memory), headers={"content-type": MEDIA_TYPE})
 
 
-def render(status: Status | None) -> str:
-    """``status``: None while the scheduler does not answer."""
+def _processes(status: Status | None) -> dict[str, int]:
+    """The ids of those that the scheduler knows, and of this one."""
+    if status is None:
+        return {f"gateway {os.getpid()}": os.getpid()}
+    return {
+        "scheduler": status.pid,
+        **{f"gateway {pid}": pid for pid in {os.getpid(), *status.gateways}},
+        **{f"worker {worker.name}": worker.pid for worker in status.workers},
+    }
+
+
+def render(status: Status | None, memory: Mapping[str, ProcessMemory] | None = None) -> str:
+    """``status``: None while the scheduler does not answer. ``memory``: by process."""
     registry = CollectorRegistry()
-    registry.register(_Reading(status))
+    registry.register(_Reading(status, memory or {}))
     return generate_latest(registry).decode()
 
 
 class _Reading(Collector):
     """One look at the service."""
 
-    def __init__(self, status: Status | None) -> None:
+    def __init__(self, status: Status | None, memory: Mapping[str, ProcessMemory]) -> None:
         self._status = status
+        self._memory = memory
 
     def collect(self) -> Iterator[Metric]:
         status = self._status
         up = [((), float(status is not None))]
+        yield from _processes_memory(self._memory)
         yield _gauge("scheduler_up", "1 while the scheduler answers", up)
         if status is not None:
             yield from _requests(status)
@@ -168,6 +187,22 @@ def _workers(status: Status) -> Iterator[Metric]:
         ),
     ):
         yield _gauge(name, text, values, ["worker"])
+
+
+def _processes_memory(memory: Mapping[str, ProcessMemory]) -> Iterator[Metric]:
+    for name, text, values in (
+        (
+            "process_resident_memory_bytes",
+            "Resident memory of a process",
+            [((process,), each.resident) for process, each in memory.items()],
+        ),
+        (
+            "process_proportional_memory_bytes",
+            "Memory of a process, in which shared pages count in parts (PSS)",
+            [((process,), each.proportional) for process, each in memory.items()],
+        ),
+    ):
+        yield _gauge(name, text, values, ["process"])
 
 
 def _models(status: Status) -> Iterator[Metric]:

@@ -23,8 +23,8 @@ from cupola.gateway.ranking.answers import (
 )
 from cupola.gateway.ranking.body import ClassifyRequest, RerankRequest, ScoreRequest
 
-# Jina's and vLLM's, llama-server's two others, and Cohere's.
-RERANK = ("/v1/rerank", "/rerank", "/v1/reranking", "/v2/rerank")
+# Jina's and vLLM's, llama-server's two others, Cohere's, and the name that decision servers use.
+RERANK = ("/v1/rerank", "/rerank", "/v1/reranking", "/v2/rerank", "/v1/rank")
 
 
 class RankingApi:
@@ -65,7 +65,7 @@ class RankingApi:
     async def rerank(self, request: Request) -> Response:
         body = await read_body(RerankRequest, request)
         with with_param_names({"texts": "documents"}):
-            ranked = await self._ranker.rank(request, body.model, body.query, body.ranked)
+            ranked = await self._ranker.rank(request, body.model, body.sought, body.ranked)
         return json_answer(rerank_answer(ranked, body.ranked, body.top_n, body.wants_documents))
 
     async def score(self, request: Request) -> Response:

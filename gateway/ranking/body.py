@@ -11,7 +11,6 @@ from cupola.gateway.core.fields import (
     AnyModel,
     Count,
     default_model,
-    null_means,
 )
 from cupola.gateway.http.validation import Body, Endpoint, invalid
 
@@ -36,14 +35,19 @@ Documents = Annotated[list[Document], Field(min_length=1, max_length=MAX_INPUTS)
 
 
 class RerankRequest(Endpoint):
-    """``texts`` is another name of ``documents``: that of TEI and llama-server."""
+    """``texts`` and ``candidates`` are other names of ``documents``.
+
+    TEI and llama-server have the first, decision servers the second, with ``state`` as the query.
+    """
 
     labels: ClassVar[frozenset[str]] = frozenset({"max_tokens_per_doc", "raw_scores", "user"})
 
     model: AnyModel = default_model()
-    query: Document
+    query: Document | None = None
+    state: Document | None = None
     documents: Documents | None = None
     texts: Documents | None = None
+    candidates: Documents | None = None
     top_n: Count | None = None
     return_documents: bool | None = None
     return_text: bool | None = None
@@ -52,14 +56,21 @@ class RerankRequest(Endpoint):
     user: str | None = None
 
     @model_validator(mode="after")
-    def _one_list(self) -> RerankRequest:
-        if (self.documents is None) == (self.texts is None):
+    def _complete(self) -> RerankRequest:
+        if sum(given is not None for given in (self.documents, self.texts, self.candidates)) != 1:
             raise invalid("Give 'documents', the texts to rank", "documents")
+        if (self.query is None) == (self.state is None):
+            raise invalid("Give 'query', what the documents are ranked for", "query")
         return self
 
     @property
+    def sought(self) -> str:
+        """What the documents are ranked for."""
+        return self.query or self.state or ""
+
+    @property
     def ranked(self) -> list[str]:
-        return self.documents or self.texts or []
+        return self.documents or self.texts or self.candidates or []
 
     @property
     def wants_documents(self) -> bool:
@@ -108,7 +119,7 @@ class ClassifyRequest(Endpoint):
     model: AnyModel = default_model()
     input: Texts
     choices: Annotated[list[Some], Field(min_length=2, max_length=255)]
-    permutations: Annotated[int, Field(ge=1, le=255), null_means(1, int | None)] = 1
+    permutations: Annotated[int, Field(ge=1, le=255)] | None = None
     user: str | None = None
 
     @model_validator(mode="after")

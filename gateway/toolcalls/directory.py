@@ -8,15 +8,16 @@ markers of its reasoning. Only files are read here; nothing in them is run.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import anyio.to_thread
 import msgspec
 from msgspec.structs import replace
 
-from cupola.gateway.toolcalls.formats import PLAIN, AnswerFormat, Markers, ToolCallFormat
+from cupola.gateway.toolcalls.formats import AnswerFormat, Markers, ToolCallFormat
 from cupola.gateway.toolcalls.harmony import MARKERS as HARMONY_MARKERS
 from cupola.gateway.toolcalls.known import BY_NAME, format_of_template
 
@@ -27,6 +28,13 @@ _MAX_BYTES = 8 * 1024 * 1024
 
 T = TypeVar("T")
 Stamp = tuple[tuple[int, int] | None, ...]
+LOOK_SECONDS = 1.0  # for which what was read of a folder need not be looked at again
+
+
+class _Known(NamedTuple):
+    look_at: float
+    stamp: Stamp
+    answer_format: AnswerFormat
 
 
 class _Own(msgspec.Struct):
@@ -51,23 +59,31 @@ class _Tokenizer(msgspec.Struct):
 
 
 class FormatDirectory:
-    """Reads model folders, in threads, and again only when they have changed."""
+    """Reads model folders, in threads, and again only when they have changed.
 
-    def __init__(self) -> None:
-        self._known: dict[str, tuple[Stamp, AnswerFormat]] = {}
+    ``clock``: monotonic seconds. A change is seen after LOOK_SECONDS at the latest.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._known: dict[str, _Known] = {}
 
     async def of(self, folder: str) -> AnswerFormat:
         """The format of the model in ``folder``. ``PLAIN`` where the folder says nothing."""
-        return await anyio.to_thread.run_sync(self._of, folder)
+        known = self._known.get(folder)
+        now = self._clock()
+        if known is None or now >= known.look_at:
+            known = await anyio.to_thread.run_sync(_look, folder, known, now + LOOK_SECONDS)
+            self._known[folder] = known
+        return known.answer_format
 
-    def _of(self, folder: str) -> AnswerFormat:
-        path = Path(folder)
-        stamp = tuple(_stamp(path / name) for name in (OWN, TEMPLATE, TOKENIZER))
-        known, answer_format = self._known.get(folder, (None, PLAIN))
-        if known != stamp:
-            answer_format = read_format(path)
-            self._known[folder] = (stamp, answer_format)
-        return answer_format
+
+def _look(folder: str, known: _Known | None, look_at: float) -> _Known:
+    path = Path(folder)
+    stamp = tuple(_stamp(path / name) for name in (OWN, TEMPLATE, TOKENIZER))
+    if known is not None and known.stamp == stamp:
+        return _Known(look_at, stamp, known.answer_format)
+    return _Known(look_at, stamp, read_format(path))
 
 
 def read_template(folder: Path) -> str:

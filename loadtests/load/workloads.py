@@ -23,6 +23,8 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+from cupola.loadtests.load import recorded_agent
+
 CHAT = "/v1/chat/completions"
 EMBEDDINGS = "/v1/embeddings"
 TEXT = Path(__file__).parent / "alice.txt"
@@ -68,6 +70,7 @@ class Workload:
     words: int = 0  # of a long system prompt that differs for every request
     copy: bool = False  # a given text is to be written once more, at temperature 0
     turns: int = 1
+    recorded: bool = False  # the turns of a coding agent, which go on as they are written
     tools: tuple[Mapping[str, Any], ...] = ()
     schema: Mapping[str, Any] | None = None  # of the answer
     exact: bool = False  # answers have their whole length; not every server knows ``ignore_eos``
@@ -98,10 +101,15 @@ class Conversation:
         system = workload.system.replace("{round}", str(round_))
         if workload.words:
             system = " ".join(chance.choices(WORDS, k=workload.words))
+        question = ""
+        self._recorded: list[recorded_agent.AgentTurn] = []  # the next one comes last
+        if workload.recorded:
+            question, turns = recorded_agent.session(chance, workload.turns)
+            self._recorded = turns[::-1]
         self._messages: list[dict[str, Any]] = (
             [{"role": "system", "content": system}] if system else []
         )
-        self._messages.append({"role": "user", "content": self._question()})
+        self._messages.append({"role": "user", "content": question or self._question()})
 
     @property
     def over(self) -> bool:
@@ -116,7 +124,7 @@ class Conversation:
             "model": self._model,
             "messages": list(self._messages),
             "max_tokens": workload.answer.draw(chance),
-            "temperature": 0.0 if workload.copy else 0.8,
+            "temperature": 0.0 if workload.copy or workload.recorded else 0.8,
             "stream": True,
             "stream_options": {"include_usage": True},
         }
@@ -132,6 +140,11 @@ class Conversation:
     def answered(self, text: str, calls: list[dict[str, Any]]) -> None:
         """Takes the answer up, and asks on: with the tools' results if it called any."""
         self._left -= 1
+        if self._recorded:
+            turn = self._recorded.pop()
+            self._messages.append({"role": "assistant", "content": turn.call})
+            self._messages.append({"role": "user", "content": turn.result})
+            return
         message: dict[str, Any] = {"role": "assistant", "content": text}
         if calls:
             message["tool_calls"] = calls
@@ -191,6 +204,18 @@ def story(
         system=f"It is day {day[shared_prefix]}. {system}" if shared_prefix else "",
         words=prompt_words,
         copy=copy,
+        exact=True,
+    )
+
+
+def recorded_agents(max_tokens: int) -> Workload:
+    """Each client is a coding agent of 20 turns; all answers have one length."""
+    return Workload(
+        "recorded agent",
+        Lengths.always(max_tokens),
+        system=recorded_agent.SYSTEM,
+        turns=20,
+        recorded=True,
         exact=True,
     )
 

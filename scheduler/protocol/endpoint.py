@@ -2,7 +2,7 @@
 
 On one machine it is a Unix socket in a folder that only its owner may enter. Where ``ipc://`` is
 missing (Windows) it is a TCP port on the loopback interface, protected by CURVE: only a process
-that got the server's key when it was started can connect.
+that got the server's key and the clients' pair of keys when it was started can connect.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 import zmq
 
 from cupola.cache.system.locks import file_lock, try_acquire
+from cupola.scheduler.protocol.known_keys import admit_only
 
 if TYPE_CHECKING:
     from filelock import FileLock
@@ -30,11 +31,15 @@ _held: dict[Path, FileLock] = {}  # by folder
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """``address`` is a ZeroMQ address. The keys are empty where there is no CURVE."""
+    """``address`` is a ZeroMQ address. The keys are empty where there is no CURVE.
+
+    ``client_keys``: the pair of those who may connect, public and secret.
+    """
 
     address: str
     public_key: bytes = b""
     secret_key: bytes = b""
+    client_keys: tuple[bytes, bytes] = (b"", b"")
 
     def serve(self, peer: zmq.Socket[bytes]) -> None:
         """Bind ``peer`` here."""
@@ -43,6 +48,7 @@ class Endpoint:
             peer.curve_server = True
             peer.curve_secretkey = self.secret_key
             peer.curve_publickey = self.public_key
+            admit_only(peer, [self.client_keys[0]])
         peer.bind(self.address)
 
     def join(self, peer: zmq.Socket[bytes]) -> None:
@@ -50,12 +56,12 @@ class Endpoint:
         self._guard(peer)
         if self.public_key:
             peer.curve_serverkey = self.public_key
-            peer.curve_publickey, peer.curve_secretkey = zmq.curve_keypair()
+            peer.curve_publickey, peer.curve_secretkey = self.client_keys
         peer.connect(self.address)
 
     def without_secret(self) -> Endpoint:
         """The endpoint as a client of the socket gets it."""
-        return Endpoint(self.address, self.public_key)
+        return Endpoint(self.address, self.public_key, client_keys=self.client_keys)
 
     @staticmethod
     def _guard(peer: zmq.Socket[bytes]) -> None:
@@ -71,11 +77,16 @@ def local_endpoint() -> Endpoint:
     """
     if zmq.has("ipc"):
         return Endpoint(f"ipc://{_locked_folder() / _SOCKET}")
+    return tcp_endpoint()
+
+
+def tcp_endpoint() -> Endpoint:
+    """A fresh port on loopback, with keys."""
     public, secret = zmq.curve_keypair()
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    return Endpoint(f"tcp://127.0.0.1:{port}", public, secret)
+    return Endpoint(f"tcp://127.0.0.1:{port}", public, secret, zmq.curve_keypair())
 
 
 def remove(endpoint: Endpoint) -> None:

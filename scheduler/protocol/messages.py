@@ -170,6 +170,7 @@ class Query(Message, frozen=True):
     number: int = 0  # rises from query to query
     ended: dict[Outcome, int] = {}  # requests that ended in the gateway since the last query
     http: dict[int, int] = {}  # HTTP answers since the last query, by status
+    pid: int = 0  # of the gateway's process
 
 
 # -- worker -> scheduler -> gateway ----------------------------------------------------------------
@@ -252,6 +253,7 @@ class Status(Message, frozen=True):
     http: dict[int, int] = {}  # answers of all gateways, by HTTP status
     distributions: Distributions = Distributions()
     oldest_seconds: float = 0.0  # how long the oldest request in the queue has waited
+    gateways: tuple[int, ...] = ()  # the ids of their processes
 
 
 # -- worker -> scheduler ---------------------------------------------------------------------------

@@ -117,11 +117,16 @@ class Decode(msgspec.Struct, frozen=True, tag=True, omit_defaults=True):
 
 
 class Embed(msgspec.Struct, frozen=True, tag=True, omit_defaults=True):
-    """Compute a vector for each text. ``Output.index`` is the index of the text."""
+    """Compute a vector for each text. ``Output.index`` is the index of the text.
+
+    A model that scores pairs makes a vector of one number: the score of a text and the one of
+    ``seconds`` at the same place.
+    """
 
     texts: tuple[Text | Tokens, ...]
     dimensions: int | None = None  # None: as many as the model has
     truncate: bool = False  # a text that is too long is cut; otherwise it is an error
+    seconds: tuple[str, ...] = ()  # of pairs
 
 
 class Transcribe(msgspec.Struct, frozen=True, tag=True, omit_defaults=True):

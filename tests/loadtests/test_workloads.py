@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import statistics
 from dataclasses import replace
+from itertools import pairwise
 from random import Random
 from typing import Any
 
 import pytest
 
+from cupola.loadtests.load import recorded_agent
 from cupola.loadtests.load.workloads import (
     CHAT,
     WORKLOADS,
@@ -17,6 +19,7 @@ from cupola.loadtests.load.workloads import (
     Lengths,
     Workload,
     passage,
+    recorded_agents,
     story,
 )
 
@@ -27,7 +30,13 @@ CALLS: list[dict[str, Any]] = [
 
 
 @pytest.fixture(
-    params=[*WORKLOADS.values(), story(64, "new"), story(64, None, 20), story(64, copy=True)]
+    params=[
+        *WORKLOADS.values(),
+        story(64, "new"),
+        story(64, None, 20),
+        story(64, copy=True),
+        recorded_agents(64),
+    ]
 )
 def workload(request: pytest.FixtureRequest) -> Workload:
     found = request.param
@@ -51,7 +60,7 @@ def test_every_chat_streams_and_is_limited(workload: Workload) -> None:
         assert body["stream"] is True and body["stream_options"] == {"include_usage": True}
         assert 1 <= body["max_tokens"] <= workload.answer.most
         # Other servers than Cupola may not know it.
-        assert ("ignore_eos" in body) == (workload.name == "story")
+        assert ("ignore_eos" in body) == workload.exact
 
 
 def test_lengths_have_their_published_centres() -> None:
@@ -102,3 +111,29 @@ def test_a_conversation_grows_by_answers_and_results_of_tools() -> None:
 def test_a_whole_answer_to_a_schema_must_be_json(text: str, reason: str, wrong: bool) -> None:
     assert bool(WORKLOADS["structured"].fault(text, reason)) == wrong
     assert replace(WORKLOADS["structured"], schema=None).fault(text, reason) is None
+
+
+def test_recorded_agents_go_on_as_written_whatever_the_server_answers() -> None:
+    """All servers read the same, and each turn's prompt begins with the one before."""
+    sessions = []
+    for answer in ("nonsense", '{"tool": "read_file"}'):
+        conversation = Conversation(recorded_agents(64), "m", Random(1))
+        prompts = []
+        while not conversation.over:
+            prompts.append(conversation.body()["messages"])
+            conversation.answered(answer, [])
+        sessions.append(prompts)
+    first, second = sessions
+    assert first == second
+    assert len(first) == 20
+    assert all(later[: len(prompt)] == prompt for prompt, later in pairwise(first))
+    calls = [json.loads(message["content"])["tool"] for message in first[-1][2::2]]
+    assert calls == (["read_file", "edit_file", "run_tests", "search"] * 5)[:19]
+
+
+def test_what_a_recorded_agent_edits_stands_in_what_it_read() -> None:
+    _, turns = recorded_agent.session(Random(3), 20)
+    for read, edit in zip(turns[::4], turns[1::4], strict=True):
+        lines = [line[5:] for line in read.result.splitlines()]
+        old = json.loads(edit.call)["arguments"]["old"].splitlines()
+        assert any(lines[at : at + len(old)] == old for at in range(len(lines)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from dataclasses import dataclass
 from functools import cache
+from itertools import takewhile
 
 from msgspec.structs import replace
 
@@ -24,6 +25,7 @@ _PLACE = f"\ue010{secrets.token_hex(8)}\ue011"  # where the questions go; no tex
 # A model that is asked inside its reasoning answers with a thought.
 _REASONING = (("<think>", "</think>"), ("[THINK]", "[/THINK]"))
 _HARMONY = "<|start|>assistant"
+_LARGE = 2**20  # characters
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +46,7 @@ def read(
     codec: TextCodec, work: Decide, budget: RenderBudget, context: int, cancelled: Cancelled
 ) -> DecisionPrompt:
     """``context``: the most tokens of the model. Raises RequestError, and what ``render`` does."""
+    _check_size(codec, work.prompt, context)
     before, after = _around(render(codec, _with_place(work.prompt), budget))
     _check(codec.fewest_tokens(before.text), context, "prompt", "at least ")
     tokens = codec.encode_rendered(before)
@@ -56,7 +59,17 @@ def read(
             raise CancelledError
         asked += reader.read(index, question, work.permutations)
         _check(len(tokens) + asked[-1].longest, context, f"questions[{index}]")
-    return DecisionPrompt(work, tokens, asked)
+    return _shared(DecisionPrompt(work, tokens, asked))
+
+
+def _shared(prompt: DecisionPrompt) -> DecisionPrompt:
+    """The beginning that all questions have in common is read once, as a part of the prompt."""
+    # Every question keeps a token: the logits behind it are those of the answer.
+    places = zip(*(asked.tokens[:-1] for asked in prompt.asked), strict=False)
+    common = [tokens[0] for tokens in takewhile(lambda each: len(set(each)) == 1, places)]
+    for asked in prompt.asked:
+        del asked.tokens[: len(common)]
+    return DecisionPrompt(prompt.work, [*prompt.tokens, *common], prompt.asked)
 
 
 class _Reader:
@@ -124,6 +137,14 @@ def _around(rendered: RenderedChat) -> tuple[RenderedChat, str]:
         )
         raise RequestError(ErrorCode.INVALID_REQUEST, text, "model")
     return RenderedChat(before, rendered.mark), after
+
+
+def _check_size(codec: TextCodec, chat: Chat, context: int) -> None:
+    """A template takes long for megabytes, and does not say how many tokens they are."""
+    contents = [message.get("content") for message in chat.messages]
+    texts = [content for content in contents if isinstance(content, str)]
+    if sum(map(len, texts)) > _LARGE:
+        _check(sum(map(codec.fewest_tokens, texts)), context, "prompt", "at least ")
 
 
 def _check(tokens: int, context: int, param: str, qualifier: str = "") -> None:

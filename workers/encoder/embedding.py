@@ -1,10 +1,10 @@
-"""The backend that makes vectors of texts. The texts of all requests share runs."""
+"""The backend that makes vectors of texts, or scores pairs of them. All requests share runs."""
 
 from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -20,18 +20,16 @@ from cupola.scheduler.protocol.messages import (
     Output,
     Rejected,
     Serving,
-    Text,
-    Tokens,
     Transcribe,
     Turn,
     Usage,
     Work,
 )
 from cupola.workers.encoder.encoder_session import EncoderSession
+from cupola.workers.encoder.input_texts import InputText, InputTexts
 from cupola.workers.encoder.pooling import Pooling, Vectors, normalized
 from cupola.workers.model.backend import RequestError, refuse_speech
 from cupola.workers.model.model_folder import ModelFolder
-from cupola.workers.model.render_budget import CancelledError
 from cupola.workers.model.text import TextCodec
 from cupola.workers.model.text_intake import TextIntake
 from cupola.workers.model.text_jobs import SMALL_CHARACTERS, Cancelled
@@ -48,7 +46,7 @@ class _Job:
     request_id: str
     dimensions: int
     tokens: int  # of all texts
-    waiting: deque[tuple[int, list[int]]] = field(default_factory=deque)  # (index, its tokens)
+    waiting: deque[tuple[int, InputText]] = field(default_factory=deque)  # with their indices
     open: int = 0  # vectors that are missing
     is_new: bool = True  # there was no output yet
 
@@ -71,8 +69,7 @@ class EmbeddingBackend:
         wake: Callable[[], None] = lambda: None,
     ) -> None:
         """``wake`` is called from another thread when large texts have been read."""
-        self._context = folder.context
-        self._codec = codec
+        self._reader = InputTexts(codec, folder.context, pairs=pooling.scores_pairs)
         self._session = session
         self._pooling = pooling
         self._texts: TextIntake[_Job] = TextIntake(codec, wake)
@@ -99,26 +96,22 @@ class EmbeddingBackend:
     ) -> None:
         work = refuse_speech(work)
         if not isinstance(work, Embed):
-            text = "this model makes embeddings and generates no text: use POST /v1/embeddings"
+            use = "scores pairs of texts" if self._pooling.scores_pairs else "makes embeddings"
+            path = "/v1/rerank" if self._pooling.scores_pairs else "/v1/embeddings"
+            text = f"this model {use} and generates no text: use POST {path}"
             raise RequestError(ErrorCode.INVALID_REQUEST, text, "model")
-        if sum(map(_size, work.texts)) <= SMALL_CHARACTERS:
+        if self._reader.size(work) <= SMALL_CHARACTERS:
             self._accept(request_id, self._read(request_id, work, lambda: False))
         else:
             self._texts.start(request_id, partial(self._read, request_id, work))
 
     def _read(self, request_id: str, work: Embed, cancelled: Cancelled) -> _Job:
         """The tokens of the texts. It may be called from any thread. Raises RequestError."""
-        texts = []
-        for index, text in enumerate(work.texts):
-            if cancelled():
-                raise CancelledError
-            texts.append(self._tokens(index, text, work.truncate))
-        if not texts:
-            raise RequestError(ErrorCode.INVALID_REQUEST, "there is no text to embed", "texts")
+        texts = self._reader.read(work, cancelled)
         return _Job(
             request_id,
             self._dimensions(work.dimensions),
-            sum(map(len, texts)),
+            sum(len(text.tokens) for text in texts),
             deque(enumerate(texts)),
             len(texts),
         )
@@ -131,7 +124,7 @@ class EmbeddingBackend:
     def step(self) -> list[Output | Rejected]:
         outputs = list(self._texts.take(self._accept))
         batch = self._batch()
-        vectors = self._vectors([tokens for _, _, tokens in batch]) if batch else []
+        vectors = self._vectors([text for _, _, text in batch]) if batch else []
         for (job, index, _), vector in zip(batch, vectors, strict=True):
             if job.request_id not in self._jobs:
                 continue  # another of its texts has failed
@@ -147,7 +140,7 @@ class EmbeddingBackend:
         """The texts of a request have been read."""
         self._jobs[request_id] = job
 
-    def _vectors(self, texts: list[list[int]]) -> list[Vectors | None]:
+    def _vectors(self, texts: list[InputText]) -> list[Vectors | None]:
         """A vector for each text; None if the model fails on it or the vector is not numbers.
 
         Raises ModelFolderError when the model cannot be started again after a failure.
@@ -162,17 +155,17 @@ class EmbeddingBackend:
             return [vector for text in texts for vector in self._vectors([text])]
         return [vector if np.isfinite(vector).all() else None for vector in vectors]
 
-    def _batch(self) -> list[tuple[_Job, int, list[int]]]:
+    def _batch(self) -> list[tuple[_Job, int, InputText]]:
         """Texts for one run. The requests take turns."""
-        batch: list[tuple[_Job, int, list[int]]] = []
+        batch: list[tuple[_Job, int, InputText]] = []
         longest = 0
         while ready := next((job for job in self._jobs.values() if job.waiting), None):
-            index, tokens = ready.waiting[0]
-            longest = max(longest, len(tokens))
+            index, text = ready.waiting[0]
+            longest = max(longest, len(text.tokens))
             if batch and longest * (len(batch) + 1) > BUDGET:
                 break
             ready.waiting.popleft()
-            batch.append((ready, index, tokens))
+            batch.append((ready, index, text))
             self._jobs[ready.request_id] = self._jobs.pop(ready.request_id)  # to the end
         return batch
 
@@ -189,43 +182,6 @@ class EmbeddingBackend:
         data = np.ascontiguousarray(vector, "<f4").tobytes()
         return Output(job.request_id, usage=usage, index=index, embedding=data, prompt_usage=first)
 
-    def _tokens(self, index: int, text: Text | Tokens, truncate: bool) -> list[int]:
-        if isinstance(text, Text) and not truncate:
-            self._check_length(index, self._codec.fewest_tokens(text.text), "at least ")
-        if isinstance(text, Text):
-            tokens = self._codec.encode(text.text, parse_special=text.parse_special)
-        else:
-            tokens = self._known(text.ids)
-        if not tokens:
-            raise RequestError(ErrorCode.INVALID_REQUEST, f"input {index} is empty", "texts")
-        if truncate and len(tokens) > self._context:
-            # The tokenizer's own tokens at the end, such as [SEP], stay.
-            end = tokens[-1:] if isinstance(text, Text) and self._ends else []
-            return tokens[: self._context - len(end)] + end
-        self._check_length(index, len(tokens))
-        return tokens
-
-    def _check_length(self, index: int, tokens: int, qualifier: str = "") -> None:
-        if tokens > self._context:
-            message = (
-                f"input {index} has {qualifier}{tokens} tokens, but this model reads "
-                f"{self._context} at most; shorten it, or ask for truncation"
-            )
-            raise RequestError(ErrorCode.CONTEXT_LENGTH_EXCEEDED, message, "texts")
-
-    @property
-    def _ends(self) -> bool:
-        """Whether the tokenizer adds a token behind every text."""
-        empty = self._codec.encode("")
-        return len(empty) > 1
-
-    def _known(self, ids: Sequence[int]) -> list[int]:
-        for token in ids:
-            if not self._codec.has(token):
-                text = f"the model has no token {token}"
-                raise RequestError(ErrorCode.INVALID_REQUEST, text, "texts")
-        return list(ids)
-
     def _dimensions(self, wanted: int | None) -> int:
         full = self._session.width
         if wanted is None or wanted == full:
@@ -239,8 +195,3 @@ class EmbeddingBackend:
             text = f"this model's vectors cannot have {wanted} dimensions: {allowed}"
             raise RequestError(ErrorCode.INVALID_REQUEST, text, "dimensions")
         return wanted
-
-
-def _size(text: Text | Tokens) -> int:
-    """Roughly in characters, and for an empty text, too."""
-    return 16 + (len(text.text) if isinstance(text, Text) else 4 * len(text.ids))

@@ -1,4 +1,7 @@
-"""From the hidden states of a text to its vector, as the model's own files say."""
+"""From the hidden states of a text to its vector, as the model's own files say.
+
+The graph of a model that scores pairs does all of it.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,7 @@ from cupola.workers.model.model_folder import ModelFolderError
 
 Vectors = NDArray[np.float32]
 MODULES = "modules.json"  # of sentence-transformers; a folder with it is an embedding model
+_SCORES = "scores"
 _MODES = ("cls_token", "mean_tokens", "max_tokens", "lasttoken")
 
 
@@ -31,14 +35,19 @@ class _Config(msgspec.Struct):
 class Pooling:
     """How vectors are made."""
 
-    mode: str  # one of _MODES
+    mode: str  # one of _MODES, or _SCORES
     normalize: bool
     matryoshka: bool = False  # the beginning of a vector is a vector as well
     sizes: tuple[int, ...] = ()  # that it was trained for; empty: any
 
     @classmethod
     def read(cls, folder: Path) -> Pooling:
-        """Read sentence-transformers' files. Raises ModelFolderError, which names the file."""
+        """Read sentence-transformers' files. Raises ModelFolderError, which names the file.
+
+        A folder that has none of them is one of a model that scores pairs.
+        """
+        if not (folder / MODULES).exists():
+            return cls(_SCORES, False)
         modules: list[_Module] = _decode(folder, MODULES, list[_Module])
         kinds = [module.type.rpartition(".")[2] for module in modules]
         if kinds not in (["Transformer", "Pooling"], ["Transformer", "Pooling", "Normalize"]):
@@ -55,12 +64,19 @@ class Pooling:
         sizes = config.matryoshka_dimensions
         return cls(chosen[0], len(kinds) == 3, config.is_matryoshka or bool(sizes), sizes)
 
+    @property
+    def scores_pairs(self) -> bool:
+        """Whether the model reads pairs of texts and gives their scores."""
+        return self.mode == _SCORES
+
     def __call__(self, hidden: Vectors, lengths: NDArray[np.int64]) -> Vectors:
         """Vectors ``[B, H]`` of hidden states ``[B, S, H]``. ``lengths``: tokens of each text."""
         vectors = self._pooled(hidden, lengths)
         return normalized(vectors) if self.normalize else vectors
 
     def _pooled(self, hidden: Vectors, lengths: NDArray[np.int64]) -> Vectors:
+        if self.scores_pairs:
+            return hidden
         if self.mode == "cls_token":
             return hidden[:, 0]
         if self.mode == "lasttoken":

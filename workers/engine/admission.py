@@ -125,7 +125,7 @@ class Admission:
         room = self._folder.context - len(tokens)
         room = min(work.sampling.max_tokens or room, room)
         prediction: list[int] = []
-        if _drafts(work) and work.prediction:
+        if work.prediction and not work.prompt_logprobs:
             # The answer is no longer than its room, and so is what it can repeat.
             text = work.prediction[: room * _CHARACTERS_PER_TOKEN]
             prediction = self._codec.encode(text, add_special=False)[:room]
@@ -211,7 +211,7 @@ class Admission:
         return self._reproducible == "always" or (asked and self._reproducible == "asked")
 
     def _drafter(self, prompt: Prompt) -> Drafter | None:
-        if not _drafts(prompt.work):
+        if prompt.work.prompt_logprobs:
             return None
         history = self._histories.of(prompt.work.cache_salt)
         return Drafter(history, prompt.prediction, prompt.tokens)
@@ -269,11 +269,6 @@ def _size(question: Question) -> int:
     """Characters, and some for each option."""
     options = (len(option.text) + len(option.description) + 16 for option in question.options)
     return len(question.instructions) + 64 + sum(options)
-
-
-def _drafts(work: Work) -> bool:
-    """Whether draft tokens are made for the answer. A grammar would have to check every one."""
-    return work.constraint is None and not work.prompt_logprobs
 
 
 def _continues(prompt: Chat | Text | Tokens) -> bool:

@@ -75,7 +75,9 @@ class Answer(Sequence):
     def draft(self, limit: int, probability: float) -> Draft:
         """At most ``limit`` tokens that may follow the pending one. See ``Drafter.draft``."""
         left = min(limit, self.max_tokens - self.generated - 1)
-        return self.drafter.draft(left, probability) if self.drafter is not None else Draft()
+        if self.drafter is None:
+            return Draft()
+        return self.drafter.draft(left, probability, self.matcher)
 
     def accepts(self, draft: tuple[int, ...], depth: int) -> bool:
         """Whether the last token equals the draft token at ``depth`` and another token may follow.

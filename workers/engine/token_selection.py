@@ -67,7 +67,7 @@ class TokenSelection:
             self._slots.record_run(step)
         for sequence, draft in drafts.items():
             sequence.job.drafted_tokens += len(draft)
-        outputs = self._sample(ready, places, logits, masked=True)
+        outputs = self._sample(ready, places, logits)
         # Each draft token that is right gives its sequence one more token.
         for depth in range(max(map(len, drafts.values()), default=0)):
             right = [
@@ -78,7 +78,8 @@ class TokenSelection:
             if not right:
                 break
             sequences, following = zip(*right, strict=True)
-            outputs += self._sample(list(sequences), list(following), logits, masked=False)
+            self._masks.begin([sequence.matcher for sequence in sequences])
+            outputs += self._sample(list(sequences), list(following), logits)
         for sequence, draft in drafts.items():
             self._slots.record_accepted(sequence, sequence.accepted(draft))
         for fork in forks:
@@ -87,9 +88,7 @@ class TokenSelection:
             self._slots.shorten(fork, fork.kept)
         return outputs
 
-    def _sample(
-        self, sequences: list[Answer], places: list[int], logits: Logits, *, masked: bool
-    ) -> list[Output]:
+    def _sample(self, sequences: list[Answer], places: list[int], logits: Logits) -> list[Output]:
         """One more token for each of ``sequences``, from its row of the logits."""
         if not sequences:
             return []
@@ -99,8 +98,7 @@ class TokenSelection:
         rows = logits if whole and not with_logprobs else logits[places]
         samplers = [sequence.sampler for sequence in sequences]
         penalize(rows, samplers)
-        if masked:
-            self._masks.apply(rows)
+        self._masks.apply(rows)
         tokens = sample(rows, samplers).tolist()
         outputs = []
         for sequence, place, token in zip(sequences, places, tokens, strict=True):

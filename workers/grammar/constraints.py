@@ -39,6 +39,14 @@ class Matcher:
         if not self.state.consume_token(token):
             self.fail(LATE)
 
+    def forced(self) -> list[int]:
+        """Tokens that spell what must come next. The model may spell it with other tokens."""
+        return [] if self.failure is not None else self.state.compute_ff_tokens()
+
+    def valid(self, tokens: list[int]) -> int:
+        """How many of ``tokens``, from the first one on, may come next."""
+        return 0 if self.failure is not None else self.state.validate_tokens(tokens)
+
     @property
     def complete(self) -> bool:
         """Whether the grammar is fulfilled and only an end token may follow."""

@@ -84,6 +84,11 @@ class TextCodec:
         batch = self._tokenizer.encode_batch_fast([text], add_special_tokens=add_special)
         return list(batch[0].ids)
 
+    def encode_pair(self, first: str, second: str) -> tuple[list[int], list[int]]:
+        """The tokens of two texts as one input, and for each token 0 or 1: whose it is."""
+        pair = self._tokenizer.encode(first, second)
+        return list(pair.ids), list(pair.type_ids)
+
     def fewest_tokens(self, text: str) -> int:
         """A lower bound on the number of its tokens, found without making them."""
         return self._bound.fewest(text)

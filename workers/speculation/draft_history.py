@@ -1,23 +1,24 @@
-"""What earlier answers of a tenant say about the next one. Pure."""
+"""What earlier answers of a tenant say about the next answer. Pure."""
 
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterable, Sequence
 
-from cupola.workers.speculation.ngrams import NgramTable
+from cupola.workers.speculation.suffix_index import BREAK, Occurrence, SuffixIndex
 
-_EARLIER_GRAMS = (3, 2, 1)  # tokens that must repeat
-_EARLIER_PLACES = 2**17  # 2 MB
+_KEPT_TOKENS = 2**15  # of each of two parts, about 5 MB
 
-# What may decide how often a draft token is accepted: whether it comes from the sequence itself,
-# how many tokens repeat, how often it followed them, and how often other tokens did.
+# What may decide how often a draft token is accepted: whether the sequence itself has it, how many
+# tokens repeat (in classes), how often it followed them, and how often other tokens did.
 Source = tuple[bool, int, int, int]
+FORCED: Source = (True, -1, 0, 0)  # by a grammar
 
 
 class AcceptanceRates:
     """How often draft tokens of each source have been accepted lately."""
 
-    _WEIGHT = 8.0  # of the rate that is assumed at first, in draft tokens
+    _WEIGHT = 4.0  # of the rate that is assumed at first, in draft tokens
     _KEPT = 0.99  # of the earlier counts, with each new draft token of the source
 
     def __init__(self) -> None:
@@ -35,11 +36,22 @@ class AcceptanceRates:
 
 
 class DraftHistory:
-    """The n-grams of a tenant's earlier answers, and its acceptance rates."""
+    """The recent answers to a tenant, and its acceptance rates."""
 
     def __init__(self) -> None:
-        self.earlier = NgramTable(_EARLIER_GRAMS, _EARLIER_PLACES)
         self.rates = AcceptanceRates()
+        # Two parts, of which the older one is dropped when the newer one is full.
+        self._older, self._newer = SuffixIndex(), SuffixIndex()
+
+    def add(self, answer: Iterable[int]) -> None:
+        """An answer has ended. At most its last tokens are kept."""
+        if len(self._newer) >= _KEPT_TOKENS:
+            self._older, self._newer = self._newer, SuffixIndex()
+        self._newer.extend([BREAK, *list(answer)[-_KEPT_TOKENS:]])
+
+    def occurrences(self, end: Sequence[int]) -> list[Occurrence]:
+        """Where the last tokens of ``end`` stood in the answers, the newest first."""
+        return self._newer.occurrences(end) + self._older.occurrences(end)
 
 
 class DraftHistories:

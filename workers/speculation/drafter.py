@@ -1,10 +1,11 @@
 """Makes draft tokens for one sequence. Pure.
 
 The last tokens are looked up in the prompt, in the answer so far and in the text that the client
-predicts (prompt lookup decoding), and in earlier answers (as in SuffixDecoding, arXiv 2411.04975).
-What followed there becomes the draft. The run that computes the next token anyway verifies it: if
-the token that is sampled equals the draft token, the logits of the token after it are there
-already. So the distribution of the answer does not change at all.
+predicts (prompt lookup decoding), and in recent answers to the tenant (after SuffixDecoding, arXiv
+2411.04975). What followed where most of them stood, and followed most often, becomes the draft. The
+run that computes the next token anyway verifies it: if the token that is sampled equals the draft
+token, the logits of the token after it are there already. So the distribution of the answer does
+not change at all.
 
 The drafter learns from every token how often draft tokens of each source are right. It drafts only
 tokens that are probable enough to be worth their part of a run.
@@ -13,16 +14,27 @@ tokens that are probable enough to be worth their part of a run.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import Protocol
 
 from cupola.workers.run.packing import MAX_DRAFT_TOKENS
 from cupola.workers.speculation.draft import Draft
-from cupola.workers.speculation.draft_history import DraftHistory, Source
-from cupola.workers.speculation.ngrams import Follower, NgramTable
+from cupola.workers.speculation.draft_history import FORCED, DraftHistory, Source
+from cupola.workers.speculation.followers import Follower, Followers
+from cupola.workers.speculation.suffix_index import BREAK, LONGEST, SuffixIndex
 
-_OWN_GRAMS = (8, 4, 2, 1)  # tokens that must repeat
-_MAX_PLACES = 2**17
-_ANSWER = 512  # tokens that the table of a sequence has room for besides prompt and prediction
-_BREAK = -1  # between texts
+_FORCED_RATE = 0.9  # of forced tokens that are right, at first: others may spell the same text
+
+
+class DraftGrammar(Protocol):
+    """What an answer must follow, at its present end."""
+
+    def forced(self) -> list[int]:
+        """Tokens that spell what must come next."""
+        ...
+
+    def valid(self, tokens: list[int]) -> int:
+        """How many of ``tokens``, from the first one on, may come next."""
+        ...
 
 
 class Drafter:
@@ -33,67 +45,74 @@ class Drafter:
     ) -> None:
         """``history``: of the tenant; the answer becomes a part of it when it is closed."""
         self._history = history
-        self._text = [*prediction, _BREAK, *prompt]
-        self._answer_at = len(self._text)
-        self._indexed = 0  # tokens that are in the table
-        self._own: NgramTable | None = None
+        self._begin = [*prediction, BREAK, *prompt]
+        self._answer: list[int] = []
+        self._indexed = 0  # tokens of the answer that are in the index
+        self._own: SuffixIndex | None = None  # made with the first draft
         # Tokens that may come next and their sources, also those that were not worth a draft.
         self._expected: list[tuple[int, Source]] = []
 
     def add(self, token: int) -> None:
         """The answer has one more token."""
-        self._text.append(token)
+        self._answer.append(token)
         if self._expected:
             expected, source = self._expected.pop(0)
             self._history.rates.learn(source, expected == token)
             if expected != token:
                 self._expected.clear()
 
-    def draft(self, limit: int, probability: float) -> Draft:
-        """At most ``limit`` tokens, all of which together have at least this ``probability``."""
+    def draft(self, limit: int, probability: float, grammar: DraftGrammar | None = None) -> Draft:
+        """At most ``limit`` tokens, all of which together have at least this ``probability``.
+
+        ``grammar``: of the answer. What it forces comes first, and what it forbids is left out.
+        """
         self._expected.clear()
         if limit <= 0:
             return Draft()
-        own = self._index()
-        last = self._text[-max(*_OWN_GRAMS, *self._history.earlier.lengths) :]
-        tokens: list[int] = []
-        joint, right = 1.0, 0.0
-        while len(tokens) < min(limit, MAX_DRAFT_TOKENS):
-            best = max(self._candidates(own, last), default=None)
-            if best is None or best[1] == _BREAK:
+        probable = self._probable(min(limit, MAX_DRAFT_TOKENS), probability, grammar)
+        tokens, joint = [token for token, _ in probable], [each for _, each in probable]
+        if grammar is not None and tokens:
+            valid = grammar.valid(tokens)
+            del tokens[valid:], joint[valid:], self._expected[valid:]
+        return Draft(tuple(tokens), sum(joint))
+
+    def _probable(
+        self, limit: int, probability: float, grammar: DraftGrammar | None
+    ) -> list[tuple[int, float]]:
+        """Tokens that may come next, with the probability that they and all before are right."""
+        found: list[tuple[int, float]] = []
+        joint = 1.0
+        for token, source, share in self._candidates(grammar):
+            if len(found) == limit:
                 break
-            rate, token, source = best
             self._expected.append((token, source))
-            joint *= rate
+            joint *= self._history.rates.rate(source, share)
             if joint < probability:
                 break
-            tokens.append(token)
-            right += joint
-            last = [*last[1:], token]
-        return Draft(tuple(tokens), right)
+            found.append((token, joint))
+        return found
+
+    def _candidates(self, grammar: DraftGrammar | None) -> Iterator[Follower]:
+        """The likeliest next tokens, one after the other."""
+        forced = grammar.forced() if grammar is not None else []
+        for token in forced:
+            yield Follower(token, FORCED, _FORCED_RATE)
+        own = self._index()
+        end = [*own.text[-LONGEST:], *forced]
+        followers = Followers(own.occurrences(end), self._history.occurrences(end))
+        while (best := followers.best()) is not None:
+            yield best
+            followers.follow(best.token)
 
     def close(self) -> None:
         """The answer has ended; later answers may learn from it."""
-        self._history.earlier.learn(self._text, self._answer_at, len(self._text))
+        self._history.add(self._answer)
 
-    def _candidates(self, own: NgramTable, last: list[int]) -> Iterator[tuple[float, int, Source]]:
-        for table in (own, self._history.earlier):
-            for length in table.lengths:
-                if (found := table.find(last[-length:])) is not None:
-                    source = _source(table is own, length, found)
-                    assumed = found.times / (found.seen + 1)
-                    yield self._history.rates.rate(source, assumed), found.token, source
-
-    def _index(self) -> NgramTable:
-        """The table of this sequence, with all of its text."""
+    def _index(self) -> SuffixIndex:
+        """The index of this sequence, with all of its text."""
         if self._own is None:
-            grams = len(_OWN_GRAMS) * (len(self._text) + _ANSWER)
-            places = 1 << (2 * grams).bit_length()  # 2 to 4 for each n-gram, so that few collide
-            self._own = NgramTable(_OWN_GRAMS, min(_MAX_PLACES, places))
-        self._own.learn(self._text, self._indexed, len(self._text))
-        self._indexed = len(self._text)
+            self._own = SuffixIndex()
+            self._own.extend(self._begin)
+        self._own.extend(self._answer[self._indexed :])
+        self._indexed = len(self._answer)
         return self._own
-
-
-def _source(own: bool, length: int, found: Follower) -> Source:
-    return own, length, min(found.times, 3), min(found.seen - found.times, 2)

@@ -1,4 +1,7 @@
-"""A BERT encoder as an ONNX graph: token ids and a mask in, the last hidden states out."""
+"""A BERT encoder as an ONNX graph: token ids and a mask in, the last hidden states out.
+
+A model that ranks reads pairs of texts, and gives one number for each pair: its score.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,13 @@ from cupola.cache.convert.formats.weights_file import WeightsFile
 from cupola.cache.errors import UnsupportedError
 
 _OPSETS = (("", 18), ("com.microsoft", 1))
+_CLASSIFIER = "BertForSequenceClassification"
 Values = npt.NDArray[np.float32]
+
+
+def _two_labels() -> dict[str, str]:
+    """What transformers takes for granted where a config.json names none."""
+    return {"0": "LABEL_0", "1": "LABEL_1"}
 
 
 class EncoderShape(msgspec.Struct, frozen=True):
@@ -33,9 +42,19 @@ class EncoderShape(msgspec.Struct, frozen=True):
     type_vocab_size: int = 2
     hidden_act: str = "gelu"
     position_embedding_type: str = "absolute"
+    architectures: tuple[str, ...] = ()
+    id2label: dict[str, str] = msgspec.field(default_factory=_two_labels)
+
+    @property
+    def ranks(self) -> bool:
+        """Whether it is a cross-encoder, which reads a query and a document together."""
+        return _CLASSIFIER in self.architectures
 
     def check(self) -> None:
         """Raises UnsupportedError for a model that is not a plain BERT."""
+        if self.ranks and len(self.id2label) != 1:
+            text = f"config.json: a classifier of {len(self.id2label)} labels does not rank"
+            raise UnsupportedError(f"{text}; one of a single label does")
         for name, known in (
             ("model_type", "bert"),
             ("hidden_act", "gelu"),
@@ -74,14 +93,15 @@ class EncoderGraph:
         mask = self._node("Cast", ["attention_mask"], "mask", to=TensorProto.INT32)
         for layer in range(self._shape.num_hidden_layers):
             hidden = self._layer(layer, hidden, mask)
-        self._node("Identity", [hidden], "last_hidden_state")
+        ranks, width = self._shape.ranks, self._shape.hidden_size
+        self._node("Identity", [self._score(hidden) if ranks else hidden], _output(ranks))
+        names = ("input_ids", "attention_mask", *(["token_type_ids"] if ranks else []))
         ids = [
             helper.make_tensor_value_info(name, TensorProto.INT64, ["batch", "tokens"])
-            for name in ("input_ids", "attention_mask")
+            for name in names
         ]
-        out = helper.make_tensor_value_info(
-            "last_hidden_state", TensorProto.FLOAT, ["batch", "tokens", self._shape.hidden_size]
-        )
+        size: list[str | int | None] = ["batch", 1] if ranks else ["batch", "tokens", width]
+        out = helper.make_tensor_value_info(_output(ranks), TensorProto.FLOAT, size)
         graph = helper.make_graph(self._nodes, "encoder", ids, [out], self._initializers)
         opsets = [helper.make_opsetid(domain, version) for domain, version in _OPSETS]
         return helper.make_model(graph, opset_imports=opsets, ir_version=10)
@@ -94,13 +114,19 @@ class EncoderGraph:
         )
         types = self._read("embeddings.token_type_embeddings.weight", shape.type_vocab_size, width)
         self._put("words", words)
-        self._put("places", places + types[0])  # one text at a time: every token is of type 0
+        pairs = shape.ranks
+        # Where there is one text at a time, every token is of type 0.
+        self._put("places", places if pairs else places + types[0])
         self._constant("zero", np.array([0], np.int64))
         self._constant("one", np.array([1], np.int64))
         size = self._node("Shape", ["input_ids"], "size", start=1, end=2)
         here = self._node("Slice", ["places", "zero", size, "zero", "one"], "here")
         word = self._node("Gather", ["words", "input_ids"], "word")
         summed = self._node("Add", [word, here], "embedded")
+        if pairs:
+            self._put("types", types)
+            kind = self._node("Gather", ["types", "token_type_ids"], "kind")
+            summed = self._node("Add", [summed, kind], "embedded.typed")
         scale, shift = self._norm("embeddings.LayerNorm")
         return self._node(
             "LayerNormalization", [summed, scale, shift], "hidden", epsilon=shape.layer_norm_eps
@@ -155,6 +181,21 @@ class EncoderGraph:
             epsilon=self._shape.layer_norm_eps,
         )
 
+    def _score(self, hidden: str) -> str:
+        """A pair's score: a dense layer over the first token, and the classifier behind it."""
+        width = self._shape.hidden_size
+        self._initializers.append(numpy_helper.from_array(np.array(0, np.int64), "first"))
+        first = self._node("Gather", [hidden, "first"], "pooler.first", axis=1)
+        pooled = self._affine(first, "pooler.dense", self._prefix, width)
+        active = self._node("Tanh", [pooled], "pooler.active")
+        return self._affine(active, "classifier", "", 1)
+
+    def _affine(self, value: str, name: str, prefix: str, rows: int) -> str:
+        weight = self._weights.tensor(f"{prefix}{name}.weight", (rows, self._shape.hidden_size))
+        bias = self._weights.tensor(f"{prefix}{name}.bias", (rows,))
+        inputs = [value, self._put(f"{name}.weight", weight), self._put(f"{name}.bias", bias)]
+        return self._node("Gemm", inputs, f"{name}.out", transB=1)
+
     def _matmul(self, value: str, name: str, weight: Values) -> str:
         """``weight``: ``[N, K]``, as in torch."""
         return self._node("MatMul", [value, self._put(f"{name}.weight", weight.T)], f"{name}.out")
@@ -178,3 +219,7 @@ class EncoderGraph:
     def _node(self, kind: str, inputs: list[str], output: str, **attributes: Any) -> str:
         self._nodes.append(helper.make_node(kind, inputs, [output], **attributes))
         return output
+
+
+def _output(ranks: bool) -> str:
+    return "logits" if ranks else "last_hidden_state"

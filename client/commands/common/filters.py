@@ -27,6 +27,7 @@ _TASKS = {
     "chat-completion": "chat",
     "embeddings": "embedding",
     "automatic-speech-recognition": "speech",
+    "text-ranking": "ranking",
 }
 
 
@@ -40,6 +41,7 @@ class Kind(enum.StrEnum):
     CHAT = "chat"
     SPEECH = "speech"
     EMBEDDING = "embedding"
+    RANKING = "ranking"
 
 
 def task_of(variant: ModelVariant) -> str:

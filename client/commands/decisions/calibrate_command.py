@@ -48,17 +48,24 @@ def calibrate(
     from cupola.cache.store import ModelCache
     from cupola.client.commands.common.connection import connected
     from cupola.client.commands.decisions.calibration import expected_error, fit
+    from cupola.client.commands.decisions.in_order import AT_ONCE, in_order
     from cupola.client.commands.decisions.reliability_plot import plot
 
     folder = home.current()
     cached = ModelCache(folder).find(name)
     lines = _lines(file)
     connection = connected(folder, start=True)
+
+    def asked(numbered: tuple[int, dict[str, Any]]) -> Labelled:
+        number, line = numbered
+        return _asked(connection, cached.variant.id, line, f"{file}, question {number}")
+
     labelled = []
-    for number, line in enumerate(lines, 1):
-        labelled.append(_asked(connection, cached.variant.id, line, f"{file}, question {number}"))
+    for _, answer in in_order(asked, enumerate(lines, 1), AT_ONCE):
+        labelled.append(answer)
         if sys.stderr.isatty():
-            print(f"\r{number} of {len(lines)} questions", end="", file=sys.stderr, flush=True)
+            counted = f"\r{len(labelled)} of {len(lines)} questions"
+            print(counted, end="", file=sys.stderr, flush=True)
     found = fit(labelled)
     calibration = DecisionCalibration(
         found.temperature,

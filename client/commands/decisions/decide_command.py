@@ -31,8 +31,8 @@ def decide(
         Path | None, typer.Option(help="Many inputs: a file with a line of JSON for each.")
     ] = None,
     permutations: Annotated[
-        int, typer.Option(min=1, max=255, help="Ask in this many orders, and average.")
-    ] = 1,
+        int | None, typer.Option(min=1, max=255, help="Ask in this many orders, and average.")
+    ] = None,
     output: Output = Form.TEXT,
 ) -> None:
     """Print how probable a model finds each answer to a question about a text.
@@ -44,17 +44,35 @@ def decide(
     from cupola.client.commands.common.connection import connected
     from cupola.client.commands.common.local_model import ensure
     from cupola.client.commands.decisions.decision_table import show
+    from cupola.client.commands.decisions.in_order import AT_ONCE, in_order
     from cupola.client.commands.decisions.questions import question as asked
 
     body = {"questions": [asked(question, choices, levels)], "permutations": permutations}
     folder = home.current()
     model = ensure(folder, name).variant.id
     connection = connected(folder, start=True)
-    for number, given in enumerate(_inputs(text, file), 1):
-        decision = connection.post("/v1/decisions", {"model": model, "input": given, **body})
+
+    def decided(given: Any) -> Any:
+        return connection.post("/v1/decisions", {"model": model, "input": given, **body})
+
+    progress = file is not None and sys.stderr.isatty()
+    total = _lines(file) if file is not None and progress else 0
+    found = in_order(decided, _inputs(text, file), AT_ONCE)
+    for number, (given, decision) in enumerate(found, 1):
         show(decision, output, _shortened(given) if file is not None else "")
-        if file is not None and sys.stderr.isatty():
-            print(f"\r{number} inputs", end="", file=sys.stderr, flush=True)
+        if progress:
+            print(f"\r{number} of {total} inputs", end="", file=sys.stderr, flush=True)
+    if progress:
+        print(file=sys.stderr)
+
+
+def _lines(file: Path) -> int:
+    """How many inputs a file seems to have; 0 where it cannot be read, which is told later."""
+    try:
+        with file.open("rb") as lines:
+            return sum(1 for line in lines if line.strip())
+    except OSError:
+        return 0
 
 
 def _inputs(text: str | None, file: Path | None) -> Iterator[Any]:

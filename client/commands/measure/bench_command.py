@@ -62,6 +62,9 @@ def bench(
     ] = "",
     prompt_words: Annotated[int, typer.Option(min=0, help="Long prompts that all differ.")] = 0,
     copy: Annotated[bool, typer.Option("--copy", help="A text to be written once more.")] = False,
+    agent: Annotated[
+        bool, typer.Option("--agent", help="Coding agents of 20 recorded turns each.")
+    ] = False,
     objective: ObjectiveText = "ttft=1000,itl=200",
     seed: Annotated[int, typer.Option(min=0, help="Another one asks other things.")] = 0,
     compare: Annotated[Path | None, typer.Option(help="bench.json of an earlier run.")] = None,
@@ -82,7 +85,9 @@ def bench(
 
     if shared_prefix not in ("", "new", "known"):
         raise ClientError(f"--shared-prefix is 'new' or 'known', not '{shared_prefix}'")
-    asked = workload_options.workload(workload, max_tokens, shared_prefix, prompt_words, copy)
+    asked = workload_options.workload(
+        workload, max_tokens, shared_prefix, prompt_words, copy, agent
+    )
     plan = Plan(
         asked,
         tuple(_levels(clients, rates)),

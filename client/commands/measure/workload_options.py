@@ -54,10 +54,20 @@ def objective(text: str) -> Objective:
 
 
 def workload(
-    name: str, max_tokens: int, shared_prefix: str = "", prompt_words: int = 0, copy: bool = False
+    name: str,
+    max_tokens: int,
+    shared_prefix: str = "",
+    prompt_words: int = 0,
+    copy: bool = False,
+    agent: bool = False,
 ) -> Workload:
     """Raises ClientError."""
-    from cupola.loadtests.load.workloads import CHAT, WORKLOADS, story
+    from cupola.loadtests.load.workloads import CHAT, WORKLOADS, recorded_agents, story
+
+    if agent and (name != STORY or shared_prefix or prompt_words or copy):
+        raise ClientError("--agent is a workload of its own; leave the other ones out")
+    if agent:
+        return recorded_agents(max_tokens)
 
     if name == STORY:
         return story(max_tokens, shared_prefix or None, prompt_words, copy)

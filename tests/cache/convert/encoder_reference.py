@@ -16,11 +16,20 @@ _erf = np.vectorize(math.erf, otypes=[np.float32])
 
 
 class EncoderReference:
-    def __init__(self, weights: Path, shape: EncoderShape) -> None:
+    def __init__(self, weights: Path, shape: EncoderShape, prefix: str = "") -> None:
+        """``prefix``: of the encoder's names in the file."""
         self._file = SafetensorsFile(weights)
         self._shape = shape
+        self._prefix = prefix
 
-    def hidden(self, ids: list[int]) -> Values:
+    def score(self, ids: list[int], types: list[int]) -> float:
+        """What a cross-encoder says of a pair."""
+        width = self._shape.hidden_size
+        pooled = np.tanh(self._dense(self.hidden(ids, types)[0], "pooler.dense", width, width))
+        weight = self._file.tensor("classifier.weight", (1, width))
+        return float((pooled @ weight.T + self._file.tensor("classifier.bias", (1,)))[0])
+
+    def hidden(self, ids: list[int], types: list[int] | None = None) -> Values:
         """[S, H]"""
         width = self._shape.hidden_size
         words = self._get("embeddings.word_embeddings.weight", self._shape.vocab_size, width)
@@ -30,7 +39,9 @@ class EncoderReference:
         kinds = self._get(
             "embeddings.token_type_embeddings.weight", self._shape.type_vocab_size, width
         )
-        x = self._norm(words[ids] + places[: len(ids)] + kinds[0], "embeddings.LayerNorm")
+        x = self._norm(
+            words[ids] + places[: len(ids)] + kinds[types or [0] * len(ids)], "embeddings.LayerNorm"
+        )
         for layer in range(self._shape.num_hidden_layers):
             x = self._layer(x, f"encoder.layer.{layer}")
         return x
@@ -68,4 +79,4 @@ class EncoderReference:
         return scaled * self._get(f"{at}.weight", width) + self._get(f"{at}.bias", width)
 
     def _get(self, name: str, *shape: int) -> Values:
-        return self._file.tensor(name, shape)
+        return self._file.tensor(self._prefix + name, shape)

@@ -14,7 +14,7 @@ from cupola.cache.errors import BrokenFileError, UnsupportedError
 from cupola.cache.home import Home
 from cupola.cache.install.install import import_gguf
 from tests.cache.convert.encoder_reference import EncoderReference
-from tests.tiny_encoder import LONGEST, SHAPE, safetensors, write
+from tests.tiny_encoder import LONGEST, SHAPE, safetensors, write, write_ranker
 
 
 def convert(folder: Path, **options) -> Path:
@@ -46,6 +46,33 @@ def test_a_converted_encoder_is_found_with_its_context_and_task(tmp_path: Path) 
     assert model.variant.context_length == LONGEST
     assert model.variant.task == "embeddings"
     assert (model.path / "1_Pooling" / "config.json").exists()
+
+
+def test_scores_of_pairs_are_numpys(tmp_path: Path) -> None:
+    weights = write_ranker(tmp_path / "source")
+    convert_encoder(weights, tmp_path / "made", ALL_MINILM_L6_V2)
+    session = onnxruntime.InferenceSession(str(tmp_path / "made" / "model.onnx"))
+    reference = EncoderReference(weights, SHAPE, "bert.")
+    pairs = [([1, 4, 6, 2, 5, 2], [0, 0, 0, 0, 1, 1]), ([1, 4, 2, 7, 8, 9, 2], [0] * 3 + [1] * 4)]
+    longest = max(len(ids) for ids, _ in pairs)
+    padded = {"input_ids": 0, "attention_mask": 1, "token_type_ids": 2}
+    rows = [(ids, [1] * len(ids), types) for ids, types in pairs]
+    feed = {
+        name: np.array([row[place] + [0] * (longest - len(row[place])) for row in rows])
+        for name, place in padded.items()
+    }
+    (scores,) = session.run(None, feed)
+    for row, (ids, types) in zip(scores, pairs, strict=True):
+        np.testing.assert_allclose(row, [reference.score(ids, types)], atol=2e-5)
+    # What BertForSequenceClassification of transformers 5.24.0 makes of the same files.
+    np.testing.assert_allclose(scores[:, 0], [0.1126276, 1.1192704], atol=2e-5)
+    assert abs(reference.score(*pairs[0]) - reference.score(pairs[0][0], [0] * 6)) > 1e-3
+
+
+def test_a_classifier_of_several_labels_is_no_ranker(tmp_path: Path) -> None:
+    weights = write_ranker(tmp_path / "source", id2label={"0": "no", "1": "yes"})
+    with pytest.raises(UnsupportedError, match="2 labels"):
+        convert_encoder(weights, tmp_path / "made", ALL_MINILM_L6_V2)
 
 
 @pytest.mark.parametrize(

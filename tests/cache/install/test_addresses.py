@@ -175,6 +175,16 @@ def test_a_whisper_of_another_converter_is_refused_with_what_to_do(
         import_path(folder, home)
 
 
+def test_a_cross_encoder_of_the_hub(home: Home, hub: HubServer, tmp_path: Path) -> None:
+    folder = tiny_encoder.write_ranker(tmp_path / "ranker").parent
+    files = {path.name: path.read_bytes() for path in folder.iterdir()}
+    hub.add("Tiny-Org/Tiny-Reranker", files | {"pytorch_model.bin": b"never"})
+    model = install_address("hf:Tiny-Org/Tiny-Reranker", home)
+    assert (model.variant.id, model.variant.task) == ("tiny-reranker-generic-cpu:1", "text-ranking")
+    local = import_path(folder, home, "local-ranker")
+    assert (local.variant.alias, local.variant.task) == ("local-ranker", "text-ranking")
+
+
 def test_a_decoder_in_safetensors(home: Home, hub: HubServer, tmp_path: Path) -> None:
     folder = FAMILIES["qwen3"].write_folder(tmp_path / "Tiny Qwen", parts=2).parent
     files = {path.name: path.read_bytes() for path in folder.iterdir()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from math import log
+from pathlib import Path
 from typing import Any
 
 import openai
@@ -119,6 +120,12 @@ def test_a_conversation_with_calls_is_the_input(
         },
         {"type": "function_call", "call_id": "c", "name": "f", "arguments": '{"x": 1}'},
         {"type": "function_call_output", "call_id": "c", "output": "fine"},
+        {"type": "custom_tool_call", "call_id": "d", "name": "g", "input": "as text"},
+        {
+            "type": "custom_tool_call_output",
+            "call_id": "d",
+            "output": [{"type": "input_text", "text": "done"}],
+        },
     ]
     client(gateway).decisions.create(
         model=MODEL,
@@ -129,7 +136,9 @@ def test_a_conversation_with_calls_is_the_input(
     texts = [message["content"] for message in seen[0].prompt.messages]
     assert roles[0] == "system"
     assert 'Read this:\n{"a":[1]}' in texts
-    assert '"x": 1' in texts[-2] and "fine" in texts[-1]  # as this model's template has them
+    # As this model's template has them.
+    assert '"x": 1' in texts[-4] and "fine" in texts[-3]
+    assert "as text" in texts[-2] and "done" in texts[-1]
 
 
 def test_the_client_chooses_actions_until_it_is_done(
@@ -197,6 +206,35 @@ def test_systemone(gateway: RunningGateway, scheduler: ScriptedScheduler) -> Non
     )
 
 
+def test_the_service_may_ask_in_several_orders(scheduler: ScriptedScheduler, home: Path) -> None:
+    seen = scored(scheduler, (0.5, 0.5))
+    with (
+        RunningGateway(scheduler.endpoint, home, permutations=3) as gateway,
+        gateway.http() as http,
+    ):
+        for own in ({}, {"permutations": None}, {"permutations": 2}):
+            body = {"model": MODEL, "input": "a", "questions": [QUESTION], **own}
+            assert http.post("/v1/decisions", json=body).status_code == 200
+    assert [task.permutations for task in seen] == [3, 3, 2]
+
+
+def test_systemone_without_instructions(
+    gateway: RunningGateway, scheduler: ScriptedScheduler
+) -> None:
+    seen = scored(scheduler, (0.8, 0.2), (0.1, 0.9), (0.5, 0.5))
+    questions = {
+        "late": {"type": "noul", "instructions": None, "criteria": {"true": "It is late."}},
+        "kind": {"type": "choice", "criteria": {"parcel": None, "letter": None}},
+        "mood": {"type": "score", "criteria": ["low", "high"]},
+    }
+    with gateway.http() as http:
+        body = {"model": MODEL, "state": "a", "questions": questions}
+        assert http.post("/v1/systemone", json=body).status_code == 200
+    late, kind, mood = (question.instructions for question in seen[0].questions)
+    assert late.splitlines() == ["Yes or no?", "Yes means: It is late."]
+    assert "option" in kind and "level" in mood
+
+
 def choice(*values: Any) -> dict[str, Any]:
     return {
         "type": "choice",
@@ -205,9 +243,17 @@ def choice(*values: Any) -> dict[str, Any]:
     }
 
 
-def deep(levels: int) -> Any:
+def levels(*labels: str) -> dict[str, Any]:
+    return {
+        "type": "score",
+        "instructions": "How?",
+        "levels": [{"label": label} for label in labels],
+    }
+
+
+def deep(depth: int) -> Any:
     value: Any = 1
-    for _ in range(levels):
+    for _ in range(depth):
         value = {"a": value}
     return value
 
@@ -222,6 +268,9 @@ def deep(levels: int) -> Any:
         ({"input": "a", "questions": [choice("a", "b", "a")]}, "questions[0].choices"),
         ({"input": "a", "questions": [choice("a", 1)]}, "questions[0].choices[1].value"),
         ({"input": "a", "questions": [choice("a", "")]}, "questions[0].choices[1].value"),
+        ({"input": "a", "questions": [levels("low")]}, "questions[0].levels"),
+        ({"input": "a", "questions": [levels("low", "low")]}, "questions[0].levels"),
+        ({"input": "a", "questions": [levels(*map(str, range(256)))]}, "questions[0].levels"),
         (
             {"input": "a", "questions": [{"type": "predicate", "instructions": "  "}]},
             "questions[0].instructions",
@@ -284,6 +333,11 @@ NOUL = {"type": "noul", "instructions": "Is it?"}
             "questions.q.criteria",
         ),
         ({"state": "a", "questions": {"q": {**NOUL, "type": "score"}}}, "questions.q.criteria"),
+        ({"state": "a", "questions": {"q": {"type": "noul"}}}, "questions.q.instructions"),
+        (
+            {"state": "a", "questions": {"q": {"type": "noul", "criteria": {"true": None}}}},
+            "questions.q.instructions",
+        ),
         ({"state": deep(40), "questions": {"q": NOUL}}, "state"),
         ({"questions": {"q": NOUL}}, "state"),
     ],

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import sys
 from collections import Counter
 from pathlib import Path
 
+import pytest
+from msgspec.structs import replace
+
 from cupola.cache.catalog import ExecutionProvider
 from cupola.gateway.operations.metrics import render
+from cupola.gateway.operations.process_memory import memory_of
 from cupola.scheduler.protocol.histograms import Distributions, Histogram
 from cupola.scheduler.protocol.messages import Outcome, Serving, Status, Totals, WorkerStatus
 from tests.gateway.running_gateway import RunningGateway
@@ -147,6 +153,29 @@ def test_the_page_names_the_metrics_and_the_outcomes() -> None:
     rows = "".join(re.findall(r"^\| (`.*?) \|", metrics, re.M))
     assert set(re.findall(r"`(\w+)`", rows)) == told
     assert set(re.findall(r"^\| `(\w+)` \|", outcomes, re.M)) == set(Outcome)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells it in files")
+def test_the_memory_of_every_process_is_told(
+    gateway: RunningGateway, scheduler: ScriptedScheduler
+) -> None:
+    # In the test the gateway, the scheduler and the supervisor are this process.
+    own = os.getpid()
+    worker = replace(status().workers[0], pid=own)
+    scheduler.status = replace(status(), pid=own, workers=(worker,), gateways=(own,))
+    with gateway.http() as http:
+        text = http.get("/metrics").text
+    for kind in ("resident", "proportional"):
+        found = re.findall(
+            rf'^cupola_process_{kind}_memory_bytes\{{process="(.+)"\}} (.+)$', text, re.M
+        )
+        names = {"supervisor", "scheduler", f"gateway {own}", "worker cpu:0/0"}
+        assert set(dict(found)) == names
+        assert all(float(value) > 10 * 2**20 for _, value in found)
+
+
+def test_what_has_ended_or_never_was_has_no_memory(tmp_path: Path) -> None:
+    assert memory_of({"scheduler": 0, "gateway": 7}, tmp_path) == {}
 
 
 def test_without_a_scheduler_only_that_is_told() -> None:

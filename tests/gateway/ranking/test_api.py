@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from math import log
+import json
+import struct
+from math import exp, log
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from cupola.cache.home import Home
 from cupola.scheduler.protocol.messages import (
     Decide,
+    Embed,
     Option,
     Output,
     Outputs,
     QuestionKind,
     Scores,
     Submit,
+    Text,
     Usage,
     decode_work,
 )
@@ -46,7 +52,9 @@ def post(gateway: RunningGateway, path: str, body: Any, status: int = 200) -> An
     return answer.json()
 
 
-@pytest.mark.parametrize("path", ["/v1/rerank", "/rerank", "/v1/reranking", "/v2/rerank"])
+@pytest.mark.parametrize(
+    "path", ["/v1/rerank", "/rerank", "/v1/reranking", "/v2/rerank", "/v1/rank"]
+)
 def test_the_best_document_comes_first(
     gateway: RunningGateway, scheduler: ScriptedScheduler, path: str
 ) -> None:
@@ -76,6 +84,48 @@ def test_documents_may_be_objects_and_come_back(
     body = {"query": "q", "documents": documents, "return_documents": True}
     results = post(gateway, "/v1/rerank", body)["results"]
     assert [each["document"] for each in results] == [{"text": "two"}, {"text": "one"}]
+
+
+@pytest.mark.parametrize("names", [("query", "texts"), ("state", "candidates")])
+def test_the_fields_have_other_names(
+    gateway: RunningGateway, scheduler: ScriptedScheduler, names: tuple[str, str]
+) -> None:
+    seen = scored(scheduler, (0.2, 0.8), (0.9, 0.1))
+    query, documents = names
+    results = post(gateway, "/v1/rank", {query: "q", documents: ["one", "two"]})["results"]
+    assert [each["index"] for each in results] == [1, 0]
+    assert seen[0].prompt.messages[0]["content"] == "Query: q"
+
+
+@pytest.mark.parametrize(("path", "best_first"), [("/v1/rerank", True), ("/v1/score", False)])
+def test_a_cross_encoder_reads_pairs(
+    gateway: RunningGateway, scheduler: ScriptedScheduler, home: Path, path: str, best_first: bool
+) -> None:
+    folder = Home(home).models / "local" / "tiny-ranker-generic-cpu-1"
+    folder.mkdir(parents=True)
+    model = {"type": "bert-ranker", "context_length": 512}
+    (folder / "genai_config.json").write_text(json.dumps({"model": model}))
+    (folder / "inference_model.json").write_text(json.dumps({"Name": "tiny-ranker-generic-cpu:1"}))
+    (folder / "model.onnx").write_bytes(b"not read here")
+    seen: list[Embed] = []
+
+    def script(submit: Submit) -> Any:
+        seen.append(decode_work(submit.work))
+        for index, score in enumerate((-1000.0, 2.0)):
+            usage = Usage(9, 0) if index else None
+            data = struct.pack("<f", score)
+            yield Outputs((Output(submit.request_id, index=index, embedding=data, usage=usage),))
+
+    scheduler.script = script
+    first, texts = ("text_1", "text_2") if path == "/v1/score" else ("query", "documents")
+    made = post(gateway, path, {"model": "tiny-ranker", first: "q", texts: ["one", "two"]})
+    assert seen == [Embed((Text("q", False),) * 2, seconds=("one", "two"))]
+    found = [
+        each.get("relevance_score", each.get("score"))
+        for each in made.get("results") or made["data"]
+    ]
+    expected = [0.0, 1 / (1 + exp(-2))]
+    assert found == pytest.approx(sorted(expected, reverse=best_first))
 
 
 def test_pairs_have_scores(gateway: RunningGateway, scheduler: ScriptedScheduler) -> None:

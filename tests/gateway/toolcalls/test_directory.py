@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from cupola.gateway.toolcalls.directory import FormatDirectory, read_format
+from cupola.gateway.toolcalls.directory import LOOK_SECONDS, FormatDirectory, read_format
 from cupola.gateway.toolcalls.formats import Markers
 from cupola.gateway.toolcalls.known import THINK, format_of_template
 
@@ -112,7 +113,8 @@ def test_a_bad_file_is_logged(
 
 
 def test_read_again_when_changed(tmp_path: Path) -> None:
-    directory = FormatDirectory()
+    seconds = count()
+    directory = FormatDirectory(lambda: LOOK_SECONDS * next(seconds))
 
     def name() -> str:
         return asyncio.run(directory.of(str(tmp_path))).name
@@ -124,3 +126,10 @@ def test_read_again_when_changed(tmp_path: Path) -> None:
     os.utime(tmp_path / "chat_template.jinja", ns=(1, 1))
     assert name() == "mistral"
     assert asyncio.run(directory.of(str(tmp_path))) is asyncio.run(directory.of(str(tmp_path)))
+
+
+def test_not_looked_at_for_each_request(tmp_path: Path) -> None:
+    directory = FormatDirectory(lambda: 0.0)
+    first = asyncio.run(directory.of(str(tmp_path)))
+    write(tmp_path, "chat_template.jinja", QWEN3)
+    assert asyncio.run(directory.of(str(tmp_path))) is first

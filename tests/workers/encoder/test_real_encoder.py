@@ -38,8 +38,8 @@ def backend(real_encoder: Home) -> Backend:
     return load(local, EngineOptions(threads=2))
 
 
-def embed(backend: Backend, texts: list[str], **options: bool) -> np.ndarray:
-    backend.add("r", Embed(tuple(map(Text, texts)), **options))
+def embed(backend: Backend, texts: list[str], truncate: bool = False) -> np.ndarray:
+    backend.add("r", Embed(tuple(map(Text, texts)), truncate=truncate))
     made: dict[int, np.ndarray] = {}
     while backend.busy:
         for output in backend.step():

@@ -2,14 +2,30 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 
 import msgspec
 import pytest
 
-from cupola.scheduler.protocol.messages import SamplingParams, Text, Work
+from cupola.scheduler.protocol.messages import (
+    Constraint,
+    ConstraintKind,
+    FinishReason,
+    SamplingParams,
+    Text,
+    Work,
+)
 from tests.workers.faulty_session import FaultySession
-from tests.workers.tiny import LETTERS, SLOTS, codec, drain, engine_over, text
+from tests.workers.tiny import (
+    LETTERS,
+    SLOTS,
+    codec,
+    drain,
+    drain_waiting,
+    engine_over,
+    text,
+)
 
 pytestmark = pytest.mark.usefixtures("every_draft")
 
@@ -116,3 +132,24 @@ def test_an_earlier_answer_is_drafted_from_for_the_same_tenant_only():
         runs.append(len(model.runs) - before)
     assert len(set(answers_found)) == 1
     assert runs[0] == runs[1] > 2 * runs[2]
+
+
+@pytest.mark.parametrize("temperature", [0.0, 0.7, 3.0])
+@pytest.mark.parametrize("source", ["(lighthouse|letterbox){4}", "[ab]{20}", "x{12}[a-c]{3}y{12}"])
+def test_what_a_grammar_binds_is_the_same_with_drafts_as_without(temperature: float, source: str):
+    params = SamplingParams(temperature=temperature, seed=1, max_tokens=60)
+    work = Work(Text(PROMPT), params, constraint=Constraint(ConstraintKind.REGEX, source))
+    found, runs = [], []
+    for drafts in (False, True):
+        model = FaultySession()
+        model.verifies_drafts = drafts
+        backend = engine_over(model)
+        backend.add("r", work)
+        outputs = drain_waiting(backend)["r"]
+        assert outputs[-1].finish_reason is FinishReason.STOP
+        found.append(text(outputs))
+        runs.append(len(model.runs))
+    without, with_ = found
+    assert with_ == without
+    assert re.fullmatch(source, without)
+    assert runs[1] < runs[0]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
+from itertools import pairwise, takewhile
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -106,12 +106,13 @@ def test_drafts_become_longer_while_they_are_right():
 
 def test_drafts_become_rare_while_they_are_wrong():
     wrong = drafter([1, 2, 3] * 20)
-    drafted = 0
+    drafted = []
     for number in range(400):
-        drafted += len(wrong.draft(8, ALONE).tokens)
+        drafted.append(len(wrong.draft(8, ALONE).tokens))
         wrong.add(1000 + number)  # never what was expected
         wrong.add(1 + number % 3)  # and back to where something was
-    assert drafted < 100
+    assert sum(drafted[:50]) > 50
+    assert sum(drafted[-200:]) < 10
 
 
 def test_what_an_earlier_answer_had_is_drafted():
@@ -144,6 +145,36 @@ def test_the_tenant_that_was_not_served_for_longest_is_forgotten():
         histories.of(str(number))
     assert histories.of("first") is first
     assert histories.of("second") is not second
+
+
+class Grammar:
+    """Forces some tokens, and allows no others than those of ``allowed``."""
+
+    def __init__(self, forced: list[int], allowed: set[int]) -> None:
+        self._forced, self._allowed = forced, allowed
+
+    def forced(self) -> list[int]:
+        return self._forced
+
+    def valid(self, tokens: list[int]) -> int:
+        return len(list(takewhile(self._allowed.__contains__, tokens)))
+
+
+def test_what_a_grammar_forces_is_drafted_first_and_what_it_forbids_is_not():
+    prompt = [1, 2, 3, 4, 5, 6, 9, 1]
+    assert drafter(prompt).draft(8, ANY, Grammar([2, 3], set(range(6)))).tokens == (2, 3, 4, 5)
+    assert drafter(prompt).draft(8, ANY, Grammar([7], {7})).tokens == (7,)
+    assert drafter(prompt).draft(1, ANY, Grammar([2, 3], set(range(6)))).tokens == (2,)
+    assert drafter(prompt).draft(8, ANY, Grammar([], set())) == Draft()
+
+
+def test_what_a_grammar_forces_is_drafted_less_if_the_model_spells_it_otherwise():
+    other, grammar = drafter([8]), Grammar([5], {5, 6})
+    drafted = []
+    for _ in range(100):
+        drafted.append(len(other.draft(8, min_probability(4), grammar).tokens))
+        other.add(6)
+    assert drafted[0] == 1 and sum(drafted[-50:]) == 0
 
 
 @given(
