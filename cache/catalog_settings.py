@@ -46,8 +46,15 @@ def read_catalog_settings(
     aliases = environment.get(ALIASES) or pairs_text(file.get("aliases", ""))
     listed = tuple(item.strip() for item in catalogs.split(",") if item.strip())
     rate = environment.get(DOWNLOAD_RATE) or file.get("download_rate_mb", 0)
-    workers = environment.get(WORKERS) or items_text(file.get("workers", ""))
+    workers = environment.get(WORKERS) or items_text(_devices(file.get("workers", "")))
     return CatalogSettings(listed, pairs(aliases), _bytes(rate), _providers(workers))
+
+
+def _devices(workers: Any) -> Any:
+    """The devices of the workers, which may be tables: [[workers]]."""
+    if not isinstance(workers, list):
+        return workers
+    return [each.get("device", "cpu") if isinstance(each, dict) else each for each in workers]
 
 
 def _providers(workers: str) -> frozenset[ExecutionProvider]:

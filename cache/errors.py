@@ -3,6 +3,7 @@
 CacheError
 ├── NotCachedError        the catalog knows the model, this disk does not have it
 ├── NoSpaceError          the disk has too little room left
+├── NoMemoryError         the model is larger than this machine's memory
 ├── NoSourceError         the model cannot be downloaded
 ├── FetchError            a server, the package index or pip did not give the file
 │   ├── DeniedError       it wants a token, or terms to be accepted
@@ -13,6 +14,7 @@ CacheError
 ├── ModelFileError        a GGUF file cannot become a model folder
 │   ├── BrokenFileError   it is damaged, cut off, or no GGUF at all
 │   └── UnsupportedError  it is sound, but of a kind that the converter does not know
+│       └── UnknownFamilyError  of a family that another converter may know
 └── InstallError          any of these, as an install process reports it
 
 Every message says what happened and, where there is something to do, what to do next. Every error
@@ -35,6 +37,7 @@ class CacheErrorCode(enum.StrEnum):
     ENDED = "ended"  # the install process died without a result
     FETCH = "fetch"
     HASH_MISMATCH = "hash_mismatch"
+    NO_MEMORY = "no_memory"
     NO_PIP = "no_pip"
     NO_SOURCE = "no_source"  # the catalog does not say where the model can be had
     NO_SPACE = "no_space"
@@ -77,6 +80,19 @@ class NoSpaceError(CacheError):
         super().__init__(
             f"Not enough disk space under {folder}: {needed / 1e6:.0f} MB needed, "
             f"{free / 1e6:.0f} MB free"
+        )
+
+
+class NoMemoryError(CacheError):
+    """The machine cannot hold the model's weights. Sizes in bytes."""
+
+    code = CacheErrorCode.NO_MEMORY
+
+    def __init__(self, name: str, needed: int, memory: int, fitting: str) -> None:
+        self.needed = needed
+        super().__init__(
+            f"'{name}' is too large for this machine: its weights take {needed / 1e9:.1f} GB of "
+            f"memory, and the machine has {memory / 1e9:.1f} GB. {fitting}"
         )
 
 
@@ -141,6 +157,10 @@ class UnsupportedError(ModelFileError):
     """A sound GGUF file of a kind that the converter does not know."""
 
     code = CacheErrorCode.UNSUPPORTED_FILE
+
+
+class UnknownFamilyError(UnsupportedError):
+    """A model of a family that the converter does not know. Another one may."""
 
 
 class InstallError(CacheError):

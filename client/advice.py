@@ -8,8 +8,8 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from cupola.cache.system.instruction_sets import instruction_sets
-from cupola.cache.system.processor import multiplies_integers
-from cupola.client.machine_memory import memory_mb
+from cupola.cache.system.machine_memory import memory_bytes
+from cupola.cache.system.processor import integer_products
 from cupola.client.recommendation import Machine, needed_mb, recommended, why
 
 if TYPE_CHECKING:
@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 def this_machine() -> Machine:
     sets = instruction_sets()
-    return Machine(memory_mb(), os.cpu_count() or 1, multiplies_integers(), sets)
+    memory = memory_bytes() // 1_000_000
+    return Machine(memory, os.cpu_count() or 1, integer_products().quick, sets)
 
 
 def advice(variants: Iterable[ModelVariant], machine: Machine) -> list[str]:

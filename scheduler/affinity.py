@@ -1,14 +1,14 @@
 """Which worker has read the beginning of a prompt, so that it may have it cached. Pure.
 
 A gateway sends digests of a prompt's beginnings, the longest last. What a worker was sent is
-remembered here. That the worker still has it is a guess: it forgets in its own order. A wrong guess
-costs nothing but the better place.
+remembered here, and replaced by what the worker itself tells of what it has read and not forgotten.
+That it still has all of it cached is a guess. A wrong guess costs nothing but the better place.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from cupola.scheduler.records import Peer
 
@@ -21,6 +21,7 @@ class Affinity:
     def __init__(self, most: int = MAX_BEGINNINGS) -> None:
         self._most = most
         self._workers: OrderedDict[bytes, Peer] = OrderedDict()  # the one used last comes last
+        self._of: dict[Peer, set[bytes]] = {}  # the same by worker
 
     def __len__(self) -> int:
         return len(self._workers)
@@ -28,10 +29,18 @@ class Affinity:
     def sent(self, beginnings: Sequence[bytes], worker: Peer) -> None:
         """A worker was given a prompt that begins so."""
         for digest in beginnings:
-            self._workers[digest] = worker
-            self._workers.move_to_end(digest)
-        while len(self._workers) > self._most:
-            self._workers.popitem(last=False)
+            self._put(digest, worker)
+        self._shorten()
+
+    def told(self, beginnings: Iterable[bytes], worker: Peer) -> None:
+        """A worker says what it has read. What another was sent since stays with that one."""
+        known = set(beginnings)
+        for digest in self._of.get(worker, set()) - known:
+            self._drop(digest)
+        for digest in known:
+            if digest not in self._workers:
+                self._put(digest, worker)
+        self._shorten()
 
     def known(self, beginnings: Sequence[bytes]) -> dict[Peer, int]:
         """How many of the beginnings each worker has read; who has read none is not there."""
@@ -43,4 +52,19 @@ class Affinity:
 
     def lost(self, worker: Peer) -> None:
         """The worker is gone, and what it had with it."""
-        self._workers = OrderedDict((d, w) for d, w in self._workers.items() if w != worker)
+        for digest in self._of.pop(worker, set()):
+            del self._workers[digest]
+
+    def _put(self, digest: bytes, worker: Peer) -> None:
+        if (before := self._workers.get(digest)) is not None:
+            self._of[before].discard(digest)
+        self._workers[digest] = worker
+        self._workers.move_to_end(digest)
+        self._of.setdefault(worker, set()).add(digest)
+
+    def _drop(self, digest: bytes) -> None:
+        self._of[self._workers.pop(digest)].discard(digest)
+
+    def _shorten(self) -> None:
+        while len(self._workers) > self._most:
+            self._drop(next(iter(self._workers)))

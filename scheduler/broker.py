@@ -15,6 +15,7 @@ from cupola.scheduler.policy import SchedulerPolicy
 from cupola.scheduler.protocol.commands import BEAT_SECONDS, Commands
 from cupola.scheduler.protocol.endpoint import Endpoint
 from cupola.scheduler.protocol.messages import Ready, decode_to_scheduler, encode
+from cupola.scheduler.protocol.pool import DRAINED, LEFT, POOL, pool_of
 from cupola.scheduler.records import Send
 
 logger = logging.getLogger(__name__)
@@ -52,13 +53,21 @@ class Broker:
                 self._on_command(line)
             self._receive_all()
             self._send(self.scheduler.tick(time.monotonic()))
+            for name in self.scheduler.drained():
+                logger.info("worker %s has nothing left to do", name)
+                self.commands.tell(f"{DRAINED} {name}")
             self.scheduler.measurements.turn(time.monotonic() - began)
 
     def _on_command(self, line: str) -> None:
-        verb, _, name = line.partition(" ")
+        verb, _, rest = line.partition(" ")
+        now = time.monotonic()
         if verb == "lost":
-            logger.info("worker %s is lost", name)
-            self._send(self.scheduler.process_ended(name, time.monotonic()))
+            logger.info("worker %s is lost", rest)
+            self._send(self.scheduler.process_ended(rest, now))
+        elif verb == LEFT:
+            self._send(self.scheduler.process_left(rest, now))
+        elif verb == POOL:
+            self._send(self.scheduler.expect(pool_of(rest), now))
 
     def _receive_all(self) -> None:
         while True:

@@ -8,9 +8,11 @@ or a ``Rejected``, unless the gateway itself aborts it or goes away.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from itertools import count
 
 from cupola.scheduler.dispatch import Dispatch
+from cupola.scheduler.drains import Drains
 from cupola.scheduler.endings import Endings
 from cupola.scheduler.intake import Intake
 from cupola.scheduler.losses import Losses
@@ -38,7 +40,9 @@ from cupola.scheduler.protocol.messages import (
     ToScheduler,
     UnloadModel,
 )
+from cupola.scheduler.protocol.pool import Member
 from cupola.scheduler.records import Peer, Request, Send, Worker
+from cupola.scheduler.replicas import Replicas
 from cupola.scheduler.requests import Requests
 from cupola.scheduler.suspicion import Suspicion
 from cupola.scheduler.totals import Account, outcome_of
@@ -65,8 +69,16 @@ class Scheduler:
         self.measurements = Measurements()
         self._endings = Endings(self.requests, self.workers, self.suspicion, self._account)
         self._dispatch = Dispatch(self.requests, self.workers, self.suspicion, counters)
+        self._drains = Drains(self.workers, self.suspicion)
+        self._replicas = Replicas(self.workers, self.suspicion)
         self._losses = Losses(
-            self.workers, self.unloads, self.suspicion, self._endings, self._dispatch.affinity
+            self.workers,
+            self.unloads,
+            self.suspicion,
+            self._endings,
+            self._dispatch.affinity,
+            self._drains,
+            self._replicas,
         )
         self._intake = Intake(policy, self.queue, self.workers, self.suspicion, self._dispatch.rate)
         self._arrivals = count()
@@ -87,6 +99,21 @@ class Scheduler:
         self.suspicion.silent_worker_died(name, now)
         return self._settle(self._died(self.workers.named(name), now), now)
 
+    def process_left(self, name: str, now: float) -> list[Send]:
+        """The process of the worker called ``name`` has ended because an operator wanted it."""
+        workers = self.workers.named(name)
+        self._status_changed |= bool(workers)
+        return self._settle(self._losses.workers_left(workers, now), now)
+
+    def expect(self, members: Iterable[Member], now: float) -> list[Send]:
+        """The supervisor says which workers should be there."""
+        self._status_changed = True
+        return self._settle(self._drains.expect(members, now), now)
+
+    def drained(self) -> list[str]:
+        """Names of workers that leave and have nothing left to do. Each is told once."""
+        return self._drains.drained()
+
     def unreachable(self, peer: Peer, now: float) -> list[Send]:
         """A frame for ``peer`` could not be sent: it is gone."""
         worker = self.workers.get(peer)
@@ -99,6 +126,7 @@ class Scheduler:
         for gateway in [peer for peer, lease_end in self.gateways.items() if lease_end <= now]:
             sends += self._gateway_lost(gateway)
         sends += self._endings.expired(now)
+        sends += self._replicas.look(now)
         return self._settle(sends, now)
 
     def next_deadline(self) -> float | None:
@@ -143,6 +171,7 @@ class Scheduler:
         if (refusal := self._intake.refusal(request, now)) is not None:
             return [self._endings.turn_away(peer, message, refusal)]
         self.requests.add(request, now)
+        self._drains.asked_for(message.model)
         return []
 
     def _on_unload(self, peer: Peer, message: UnloadModel) -> list[Send]:
@@ -189,6 +218,8 @@ class Scheduler:
             return [Send(peer, Rejoin())]
         resident_before = worker.resident
         worker.update(message)
+        if message.beginnings is not None:
+            self._dispatch.affinity.told(message.beginnings, peer)
         self._account.resident(resident_before, worker.resident)
         self.suspicion.models.forget(worker.resident)
         self._status_changed |= worker.resident != resident_before
@@ -221,6 +252,11 @@ class Scheduler:
         if message.request_id in self.unloads:
             gateway = self.unloads.confirm(message.request_id, peer)
             return [Send(gateway, Done(message.request_id))] if gateway else []
+        if self._drains.is_move(message.request_id):
+            self._drains.moved(message.request_id)
+            return []
+        if self._replicas.ended(message.request_id, isinstance(message, Rejected), now):
+            return []
         request = self.requests.running_on(peer, message.request_id)
         if request is None:
             return []
@@ -286,6 +322,7 @@ class Scheduler:
             queued=len(self.queue) + len(self.workers.postponed()),
             workers=self.workers.statuses(),
             missing=self.workers.missing(),
+            stopped=tuple(sorted(self.workers.stopped)),
             totals=self._account.totals,
             http=self._account.http,
             distributions=self.measurements.distributions,

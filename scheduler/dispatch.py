@@ -33,6 +33,8 @@ class Dispatch:
     def run(self, now: float) -> list[Send]:
         """Start every waiting request that some worker can take, in the order of service."""
         sends: list[Send] = []
+        if not self._requests.waiting:
+            return sends
         placement = Placement(self._workers.values(), self._suspicion.kept_apart, self.affinity)
         for kind in dict.fromkeys(worker.provider for worker in self._workers.values()):
             misses = 0
@@ -44,7 +46,7 @@ class Dispatch:
                         sends.append(self._start(request, worker, now))
                         continue
                     misses += 1
-                    if self._suspicion.kept_apart(request):
+                    if placement.differ or self._suspicion.kept_apart(request):
                         order.leave_request(request)
                     else:
                         order.leave_client(request.client)

@@ -36,8 +36,11 @@ class Intake:
     def refusal(self, request: Request, now: float) -> Rejected | None:
         """Why a new request does not even wait; None: it waits."""
         provider = request.model.provider
-        if provider not in self._policy.workers.values():
-            text = f"no worker runs {provider}; start one with --workers"
+        if provider not in self._workers.providers:
+            text = f"no worker runs {provider}; start one with --workers or cupola workers"
+            return Rejected(request.id, ErrorCode.NO_WORKER, text)
+        if not self._workers.may_run(request.model):
+            text = f"no worker may run the model '{request.model.id}': each has its own models"
             return Rejected(request.id, ErrorCode.NO_WORKER, text)
         if (refusal := self._suspicion.refusal(request, now)) is not None:
             return refusal

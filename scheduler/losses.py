@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from cupola.scheduler.affinity import Affinity
+from cupola.scheduler.drains import Drains
 from cupola.scheduler.endings import Endings
 from cupola.scheduler.protocol.messages import Done
 from cupola.scheduler.records import Peer, Send, Worker
+from cupola.scheduler.replicas import Replicas
 from cupola.scheduler.suspicion import Suspicion
 from cupola.scheduler.unloads import Unloads
 from cupola.scheduler.workers import Workers
@@ -21,12 +23,16 @@ class Losses:
         suspicion: Suspicion,
         endings: Endings,
         affinity: Affinity,
+        drains: Drains,
+        replicas: Replicas,
     ) -> None:
         self._workers = workers
         self._unloads = unloads
         self._suspicion = suspicion
         self._endings = endings
         self._affinity = affinity
+        self._drains = drains
+        self._replicas = replicas
 
     def workers_died(self, workers: list[Worker], now: float) -> list[Send]:
         """They ended without a goodbye, so something that they did may be the cause."""
@@ -46,6 +52,8 @@ class Losses:
         for worker in workers:
             self._workers.remove(worker)
             self._affinity.lost(worker.peer)
+            self._drains.worker_lost(worker)
+            self._replicas.worker_lost(worker)
             sends += self._endings.worker_lost(worker, now)
             unloaded = self._unloads.worker_lost(worker.peer)
             sends += [Send(gateway, Done(request_id)) for request_id, gateway in unloaded]

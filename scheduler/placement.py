@@ -24,8 +24,19 @@ class Placement:
 
     def is_full(self, provider: ExecutionProvider) -> bool:
         """Whether no worker of this provider takes another request."""
-        those = (w for w in self._workers if w.provider is provider and w not in self._reserved)
-        return not any(worker.free > 0 for worker in those)
+        return not any(worker.free > 0 for worker in self._possible(provider))
+
+    @property
+    def differ(self) -> bool:
+        """Whether some workers run some models only: who waits need not hold up its client."""
+        return any(worker.only for worker in self._workers)
+
+    def _possible(self, provider: ExecutionProvider) -> list[Worker]:
+        return [
+            worker
+            for worker in self._workers
+            if worker.provider is provider and not worker.leaving and worker not in self._reserved
+        ]
 
     def place(self, request: Request) -> Worker | None:
         """The worker to use; None: it must wait.
@@ -36,7 +47,7 @@ class Placement:
         runs nothing; if there is none, the least loaded takes no others until it is empty.
         """
         provider, wanted = request.model.provider, self._apart(request)
-        possible = [w for w in self._workers if w.provider is provider and w not in self._reserved]
+        possible = [w for w in self._possible(provider) if w.runs(request.model.id)]
         able = [w for w in possible if self._has_room(w, request) and self._admits(w, wanted)]
         if not able and wanted and possible:
             self._reserved.add(min(possible, key=lambda w: (not self._kept(w), len(w.running))))

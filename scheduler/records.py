@@ -114,6 +114,8 @@ class Worker:
     running: dict[str, Request] = field(default_factory=dict)  # by request id
     postponed: set[str] = field(default_factory=set)  # ids of those of them that hold no slot
     spare: int = 0  # slots for clients that run nothing here
+    leaving: bool = False  # it gets no further work
+    only: frozenset[str] = frozenset()  # ids of the only models that it runs; empty: all
 
     def update(self, heartbeat: Heartbeat) -> None:
         self.memory_bytes = heartbeat.memory_bytes or self.memory_bytes
@@ -121,6 +123,10 @@ class Worker:
         self.loading = frozenset(heartbeat.loading)
         self.serving = heartbeat.serving
         self.slots = heartbeat.slots or self.slots
+
+    def runs(self, model_id: str) -> bool:
+        """Whether the settings let it run the model."""
+        return not self.only or model_id in self.only
 
     @property
     def free(self) -> int:
@@ -158,4 +164,5 @@ class Worker:
             memory_bytes=self.memory_bytes,
             resident=tuple(sorted(self.resident)),
             serving=self.serving,
+            leaving=self.leaving,
         )

@@ -5,10 +5,8 @@ from __future__ import annotations
 import os
 import socket
 import time
-from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -20,31 +18,27 @@ from cupola.cache.system.api_keys import ApiKey
 from cupola.gateway.core.config import GatewayConfig
 from cupola.scheduler.policy import SchedulerPolicy
 from cupola.scheduler.protocol.endpoint import Endpoint, local_endpoint, remove, remove_abandoned
-from cupola.scheduler.protocol.messages import LocalModel
 from cupola.service import children, daemon_file, exposure
-from cupola.service.child import ChildSpec
 from cupola.service.listener import url
 from cupola.service.output.log_file import own_log, rotate
 from cupola.service.output.logs import LogOptions
 from cupola.service.output.told import Told
-from cupola.service.setting_types import AUTO, listed
+from cupola.service.processes.child import ChildSpec
+from cupola.service.processes.watchdog import Patience
+from cupola.service.processes.worker_children import WorkerChildren
+from cupola.service.setting_types import listed
 from cupola.service.settings import Settings
 from cupola.service.start_models import pinned_ids, start_models
 from cupola.service.supervisor import GaveUpError, Supervisor
 from cupola.service.unix_socket import remove_dead
-from cupola.service.watchdog import Patience
+from cupola.service.worker_configs import one_more, provider_of, without_preload, worker_configs
 from cupola.workers.device.discovery import discover
-from cupola.workers.device.machine import available_bytes, cores
-from cupola.workers.loading import EngineOptions
 from cupola.workers.main import WorkerConfig
 
 # The processor finds weights faster in huge pages. ``hugetlb=1`` makes glibc ask for them, but
 # rarely in the extra arenas of further threads. A worker loads its models on such a thread, so
 # there is one arena only. The KV cache asks for small pages itself.
 _WORKER_ENVIRONMENT = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1:glibc.malloc.arena_max=1"}
-
-_MOST_PREFIX_BYTES = 2**30  # unless the setting says otherwise: other programs need memory, too
-_PROVIDERS = {provider.name.lower(): provider for provider in ExecutionProvider}
 
 
 def serve(
@@ -94,11 +88,6 @@ def check_telemetry(settings: Settings) -> None:
     if settings.otlp_endpoint and find_spec("opentelemetry.sdk") is None:
         text = "otlp_endpoint needs further packages: pip install 'cupola[telemetry]'"
         raise GaveUpError(text)
-
-
-def provider_of(device: str) -> ExecutionProvider:
-    """The provider of a device as the settings name it, e.g. "cuda:0"."""
-    return _PROVIDERS[device.partition(":")[0]]
 
 
 def build_supervisor(
@@ -151,20 +140,24 @@ def build_supervisor(
         stored_response_bytes=settings.stored_response_mb * 1024 * 1024,
         separate_tenants=settings.tenants == "keys",
     )
+
+    def spec(worker: WorkerConfig) -> ChildSpec:
+        return ChildSpec(
+            worker.name,
+            children.worker,
+            (log, worker, peer),
+            cautious=(log, without_preload(worker), peer),
+            vital=False,
+            environment=_WORKER_ENVIRONMENT,
+        )
+
     return Supervisor(
         listeners,
         ChildSpec("scheduler", children.scheduler, (log, policy, endpoint)),
-        [
-            ChildSpec(
-                worker.name,
-                children.worker,
-                (log, worker, peer),
-                cautious=(log, without_preload(worker), peer),
-                vital=False,
-                environment=_WORKER_ENVIRONMENT,
-            )
-            for worker in workers
-        ],
+        WorkerChildren(
+            [(spec(worker), worker.provider) for worker in workers],
+            lambda name, threads: spec(one_more(workers, name, threads)),
+        ),
         [
             ChildSpec(
                 f"gateway/{number}",
@@ -195,75 +188,3 @@ def _log_keeper(folder: Path) -> Callable[[], None]:
 def patience(silence: float) -> Patience:
     """When a child is taken for hung. ``silence``: the seconds of the setting."""
     return Patience(silence, max(Patience().long_turn, 10 * silence))
-
-
-def worker_configs(
-    settings: Settings, preload: Sequence[LocalModel], pinned: frozenset[str]
-) -> list[WorkerConfig]:
-    """One for each device in the settings. Workers of one device are numbered.
-
-    ``preload`` and ``pinned`` (ids) are the models to load at the start and those to keep.
-    """
-    devices = settings.devices
-    threads = max(1, (settings.threads or cores()) // len(devices))
-    int8_cache = settings.kv_cache == "int8"  # it needs two sessions, which map the same weights
-    maps_weights = settings.shared_weights != "no" or int8_cache
-    free = available_bytes() // len(devices)
-    prefix_mb = settings.prefix_cache_mb
-    engine = EngineOptions(
-        backend=settings.backend,
-        slots=0 if settings.slots == AUTO else int(settings.slots),
-        spare_slots=settings.spare_slots,
-        step_tokens=settings.step_tokens,
-        itl_seconds=settings.itl_ms / 1000,
-        kv_bytes=settings.kv_memory_mb * 1024 * 1024 or free // 2,
-        prefix_bytes=min(free // 4, _MOST_PREFIX_BYTES)
-        if prefix_mb < 0
-        else prefix_mb * 1024 * 1024,
-        prefix_folder=Home(settings.home).prefixes if settings.prefix_disk_mb else None,
-        prefix_disk_bytes=settings.prefix_disk_mb * 1024 * 1024,
-        context=settings.context,
-        threads=threads,
-        home=Home(settings.home) if maps_weights else None,
-        shared_disk_mb=settings.shared_weights_disk_mb,
-        shares=shares_weights(settings),
-        block_bytes=settings.block_weights_mb * 1024 * 1024,
-        lane_bytes=settings.lane_weights_mb * 1024 * 1024,
-        int8_cache=int8_cache,
-        reproducible=settings.reproducible,
-    )
-    on_device: Counter[str] = Counter()
-    configs = []
-    for device in devices:
-        provider = provider_of(device)
-        models = tuple(model for model in preload if model.provider is provider)
-        name = f"{device}/{on_device[device]}"
-        on_device[device] += 1
-        options = replace(engine, device=int(device.partition(":")[2]))
-        if provider is not ExecutionProvider.CPU:
-            options = replace(options, home=None, shares=False)
-        configs.append(
-            WorkerConfig(
-                name,
-                provider,
-                options,
-                settings.model_ttl,
-                models,
-                pinned,
-                home=Home(settings.home),
-            )
-        )
-    return configs
-
-
-def without_preload(worker: WorkerConfig) -> WorkerConfig:
-    """The worker for the time after the load at its start has ended it again and again."""
-    fatal = tuple(model.id for model in worker.preload[:1])
-    return replace(worker, preload=(), fatal=fatal)
-
-
-def shares_weights(settings: Settings) -> bool:
-    """Whether workers on CPUs map one copy of a model's weights."""
-    if settings.shared_weights == "auto":
-        return [*map(provider_of, settings.devices)].count(ExecutionProvider.CPU) > 1
-    return settings.shared_weights == "yes"

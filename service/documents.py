@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -15,6 +16,7 @@ from cupola.service import api_tables
 from cupola.service.page_tables import filled, table
 from cupola.service.setting_texts import default, flag, in_group, meaning, variable
 from cupola.service.setting_types import Group
+from cupola.service.worker_tables import WorkerTable
 
 MAKER = "cupola.service.documents"
 # The settings that most people need; docs/settings.md has all of them.
@@ -50,10 +52,29 @@ def settings_of(group: Group) -> str:
     return table(["setting", "flag", "variable", "default", "meaning"], rows)
 
 
+def worker_fields() -> str:
+    """The table of the fields of ``[[workers]]`` in ``docs/settings.md``."""
+    rows = []
+    for key, field in WorkerTable.model_fields.items():
+        (example,) = field.examples or [""]
+        line = f"{key} = {_toml(example)}"
+        rows.append([f"`{line}`", _markdown(field.title or ""), _markdown(field.description or "")])
+    return table(["for example", "what it may be", "meaning"], rows)
+
+
+def _toml(value: object) -> str:
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{key} = {_toml(each)}" for key, each in value.items()) + " }"
+    return json.dumps(value)
+
+
 PAGES: Mapping[str, Callable[[str], str]] = {
     "README.md": lambda page: filled(page, {"settings": main_settings}, MAKER),
     "docs/settings.md": lambda page: filled(
-        page, {f"{group} settings": partial(settings_of, group) for group in Group}, MAKER
+        page,
+        {f"{group} settings": partial(settings_of, group) for group in Group}
+        | {"worker fields": worker_fields},
+        MAKER,
     ),
     "docs/api.md": lambda page: filled(page, api_tables.TABLES, MAKER),
 }

@@ -16,11 +16,13 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 from pydantic_settings import EnvSettingsSource
 
 from cupola.cache.home import Home
 from cupola.service.setting_texts import allowed, flag, variable
 from cupola.service.settings import PREFIX, Settings, SettingsError
+from cupola.service.worker_tables import WRONG_TABLE, wrong_table
 
 DEFAULT = "default"
 PATHS = {"home", "uds", "tls_certificate", "tls_key"}
@@ -55,12 +57,15 @@ def load(flags: Mapping[str, Any] | None = None) -> Resolved:
     try:
         return Resolved(Settings(**from_file | from_environment | from_flags), sources)
     except ValidationError as error:
-        wrong = [(str(item["loc"][0]), item["input"]) for item in error.errors()]
-        lines = [
-            f"{key} = {value!r} ({sources[key]}) is not allowed: it must be {allowed(key)}"
-            for key, value in wrong
-        ]
+        lines = [_told(item, sources) for item in error.errors()]
         raise SettingsError("\n".join(lines)) from None
+
+
+def _told(error: ErrorDetails, sources: Mapping[str, str]) -> str:
+    key = str(error["loc"][0])
+    if error["type"] == WRONG_TABLE:
+        return wrong_table(error["ctx"], sources[key])
+    return f"{key} = {error['input']!r} ({sources[key]}) is not allowed: it must be {allowed(key)}"
 
 
 def environment(flags: Mapping[str, Any]) -> dict[str, str]:

@@ -6,19 +6,22 @@ A setting whose type says enough by itself, such as a number with limits, needs 
 from __future__ import annotations
 
 import enum
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator
 
-from cupola.cache.catalog import ExecutionProvider
 from cupola.cache.catalog_settings import pairs, pairs_text
+from cupola.scheduler.protocol.pool import MAX_WORKERS
+from cupola.service.worker_tables import (
+    DEVICE,
+    MAX_SLOTS,
+    WorkerTable,
+    tables_of,
+    whole_device,
+)
 
-_DEVICE = re.compile(rf"({'|'.join(each.name.lower() for each in ExecutionProvider)})(:\d{{1,3}})?")
-_MAX_WORKERS = 64
-_MAX_SLOTS = 1024
 AUTO = "auto"
 
 
@@ -40,15 +43,17 @@ class Allowed:
     text: str
 
 
-ALLOWED_WORKERS = f"a count from 1 to {_MAX_WORKERS}, or a list of devices such as 'cpu:0,cuda:0'"
+ALLOWED_WORKERS = f"a count from 1 to {MAX_WORKERS}, or a list of devices such as 'cpu:0,cuda:0'"
 
 
-def devices(workers: str) -> tuple[str, ...]:
-    """The device of every worker, e.g. ``("cpu:0", "cpu:0")`` for ``"2"`` or ``"cpu,cpu:0"``."""
+def worker_tables(workers: str | tuple[WorkerTable, ...]) -> tuple[WorkerTable, ...]:
+    """The setting ``workers`` as tables: a count and a list of devices are short for them."""
+    if not isinstance(workers, str):
+        return workers
     if workers.isdecimal():
-        return ("cpu:0",) * int(workers)
+        return (WorkerTable(count=int(workers)),)
     names = [name.strip() for name in workers.split(",")]
-    return tuple(name if ":" in name else f"{name}:0" for name in names)
+    return tuple(WorkerTable(device=whole_device(name)) for name in names)
 
 
 def listed(value: str) -> tuple[str, ...]:
@@ -63,11 +68,20 @@ def _as_text(value: Any) -> Any:
     return str(value) if isinstance(value, int) else value
 
 
-def _check_workers(value: str) -> str:
+def _as_workers(value: Any) -> Any:
+    is_tables = isinstance(value, list) and any(isinstance(each, dict) for each in value)
+    return tables_of(value) if is_tables else _as_text(value)
+
+
+def _check_workers(value: str | tuple[WorkerTable, ...]) -> str | tuple[WorkerTable, ...]:
+    if not isinstance(value, str):
+        if sum(table.count for table in value) > MAX_WORKERS:
+            raise ValueError("too many workers")
+        return value
     names = value.split(",")
     count = int(value) if value.isdecimal() else len(names)
-    known = value.isdecimal() or all(_DEVICE.fullmatch(name.strip()) for name in names)
-    if not known or not 1 <= count <= _MAX_WORKERS:
+    known = value.isdecimal() or all(DEVICE.fullmatch(name.strip()) for name in names)
+    if not known or not 1 <= count <= MAX_WORKERS:
         raise ValueError("not a list of workers")
     return value
 
@@ -76,7 +90,7 @@ def _check_slots(value: Any) -> Any:
     if value == AUTO:
         return value
     count = int(value)
-    if count != float(value) or not 1 <= count <= _MAX_SLOTS:
+    if count != float(value) or not 1 <= count <= MAX_SLOTS:
         raise ValueError("not a number of slots")
     return count
 
@@ -119,12 +133,15 @@ Aliases = Annotated[
     Allowed("a list of NAME=MODEL"),
 ]
 Workers = Annotated[
-    str, BeforeValidator(_as_text), AfterValidator(_check_workers), Allowed(ALLOWED_WORKERS)
+    str | tuple[WorkerTable, ...],
+    BeforeValidator(_as_workers),
+    AfterValidator(_check_workers),
+    Allowed(f"{ALLOWED_WORKERS}; tables [[workers]] together may have {MAX_WORKERS}"),
 ]
 Slots = Annotated[
     int | str,
     AfterValidator(_check_slots),
-    Allowed(f"'{AUTO}' or a whole number from 1 up to {_MAX_SLOTS}"),
+    Allowed(f"'{AUTO}' or a whole number from 1 up to {MAX_SLOTS}"),
 ]
 Ttl = Annotated[float, AfterValidator(_check_ttl), Allowed("a number of at least 0, or -1")]
 Folder = Annotated[Path, BeforeValidator(_check_folder), AfterValidator(_absolute)]

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator
 from pydantic_settings import (
     BaseSettings,
+    NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
 )
@@ -28,8 +29,9 @@ from cupola.service.setting_types import (
     SocketPath,
     Ttl,
     Workers,
-    devices,
+    worker_tables,
 )
+from cupola.service.worker_tables import WorkerTable
 
 PREFIX = "CUPOLA_"
 
@@ -164,10 +166,12 @@ class Settings(BaseSettings):
         "Where keys are needed, each key has this size.",
     )
 
-    workers: Annotated[Workers, Group.ENGINE] = Field(
+    workers: Annotated[Workers, NoDecode, Group.ENGINE] = Field(
         default="cpu:0",
         description=f"The worker processes: {ALLOWED_WORKERS}. A count means workers on the CPU. "
-        "The workers divide the threads among them.",
+        "The workers divide the threads among them. In the settings file they may be tables, "
+        "[[workers]], that say more: see docs/settings.md. 'cupola workers' changes them while the "
+        "service runs.",
     )
     threads: Annotated[int, Group.ENGINE] = Field(
         default=0,
@@ -377,9 +381,14 @@ class Settings(BaseSettings):
     )
 
     @property
+    def worker_tables(self) -> tuple[WorkerTable, ...]:
+        """What is said of the workers."""
+        return worker_tables(self.workers)
+
+    @property
     def devices(self) -> tuple[str, ...]:
         """The device of every worker, e.g. ``("cpu:0", "cpu:0")``."""
-        return devices(self.workers)
+        return tuple(table.device for table in self.worker_tables for _ in range(table.count))
 
     @field_validator("*", mode="before")
     @classmethod

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 from cupola.cache.catalog import ExecutionProvider, UnknownModelError
 from cupola.cache.errors import NotCachedError
@@ -28,9 +28,21 @@ def start_models(
     return list({model.id: model for model in found if model is not None}.values())
 
 
+def named_models(
+    names: Sequence[str], home: Home, provider: ExecutionProvider
+) -> tuple[tuple[LocalModel, ...], frozenset[str]]:
+    """The models of a worker that runs no others: those on the disk, and the ids of all."""
+    found = (_on_disk(name, home, [provider]) for name in names)
+    models = {model.id: model for model in found if model is not None}
+    return tuple(models.values()), _ids(names, home) | models.keys()
+
+
 def pinned_ids(settings: Settings, home: Home) -> frozenset[str]:
     """The ids of the pinned models, including models that are not on the disk yet."""
-    names = listed(settings.pinned)
+    return _ids(listed(settings.pinned), home)
+
+
+def _ids(names: Sequence[str], home: Home) -> frozenset[str]:
     if not names:
         return frozenset()
     ids: set[str] = set()
@@ -39,7 +51,7 @@ def pinned_ids(settings: Settings, home: Home) -> frozenset[str]:
         try:
             ids |= {variant.id for variant in catalog.find(name)}
         except UnknownModelError as error:
-            logger.warning("cannot pin a model: %s", error)
+            logger.warning("a model in the settings is not known: %s", error)
     return frozenset(ids)
 
 

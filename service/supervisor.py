@@ -16,8 +16,10 @@ from types import FrameType
 from typing import Any
 
 from cupola.scheduler.protocol.commands import LOG_LEVEL, STARTED, set_log_level
-from cupola.service.child import Child, ChildSpec
-from cupola.service.watchdog import Patience, Watchdog
+from cupola.scheduler.protocol.pool import CHANGE, DRAINED
+from cupola.service.processes.child import Child, ChildSpec
+from cupola.service.processes.watchdog import Patience, Watchdog
+from cupola.service.processes.worker_children import WorkerChildren
 
 logger = logging.getLogger(__name__)
 
@@ -42,7 +44,7 @@ class Supervisor:
         self,
         listeners: Iterable[socket.socket],
         scheduler: ChildSpec,
-        workers: Iterable[ChildSpec],
+        workers: WorkerChildren,
         gateways: Iterable[ChildSpec],
         ready: Callable[[], None],
         patience: Patience | None = None,
@@ -50,7 +52,8 @@ class Supervisor:
     ) -> None:
         self._listeners = tuple(listeners)
         self.scheduler = Child(scheduler)
-        self.workers = [Child(spec) for spec in workers]
+        self.workers = workers
+        workers.tell_scheduler = self.scheduler.tell
         self.gateways = [Child(spec) for spec in gateways]
         self._ready: Callable[[], None] | None = ready
         self._each_turn = each_turn
@@ -62,7 +65,7 @@ class Supervisor:
 
     @property
     def children(self) -> list[Child]:
-        return [self.scheduler, *self.workers, *self.gateways]
+        return [self.scheduler, *self.workers.children, *self.gateways]
 
     def run(self) -> None:
         """Serve until a signal or a gateway's ``shutdown``. Raises GaveUpError."""
@@ -83,7 +86,7 @@ class Supervisor:
         self._stopping = True
         for listener in self._listeners:
             listener.close()
-        for group in (self.gateways, self.workers, [self.scheduler]):
+        for group in (self.gateways, self.workers.children, [self.scheduler]):
             for child in group:
                 child.tell("stop")
             self._await_exit(group)
@@ -133,6 +136,10 @@ class Supervisor:
                 self._shared[f"{verb} {name}"] = line
             for gateway in self.gateways:
                 gateway.tell(line)
+        elif line.startswith(f"{CHANGE} "):
+            self.workers.change(line.removeprefix(f"{CHANGE} "), time.monotonic())
+        elif line.startswith(f"{DRAINED} "):
+            self.workers.drained(line.removeprefix(f"{DRAINED} "), time.monotonic())
         elif line == "ready" and self._ready is not None:
             ready, self._ready = self._ready, None
             ready()
@@ -144,8 +151,8 @@ class Supervisor:
         self._watchdog.ended(child.spec.name)
         if self._stopping:
             return
-        if child in self.workers:
-            self.scheduler.tell(f"lost {child.spec.name}")
+        if child in self.workers.children and self.workers.ended(child, time.monotonic()):
+            return
         logger.error("the %s ended unexpectedly (%s); starting it again", child.spec.name, status)
         if child.spec.vital and child.failures >= MAX_FAILURES:
             text = f"the {child.spec.name} ended {child.failures} times in a row; see the log above"
@@ -158,18 +165,21 @@ class Supervisor:
         silent = dict(self._watchdog.overdue(now))
         for child in self.children:
             reason = child.broken
+            if child.end_by is not None and child.end_by <= now:
+                reason = "it did not end in time"
             if child.spec.name in silent:
                 reason = f"it has made no progress for {silent[child.spec.name]:.0f} s"
             if reason and child.process is not None:
                 logger.error("killing the %s: %s", child.spec.name, reason)
-                child.broken = ""
+                child.broken, child.end_by = "", None
                 child.process.kill()  # also ends a process that is stopped
 
     # -- restarting and stopping -------------------------------------------------------------------
 
     def _next_turn(self, now: float) -> float:
         restarts = [c.restart_at for c in self.children if c.restart_at is not None]
-        return min([self._watchdog.next_look(now), *restarts])
+        ends = [c.end_by for c in self.children if c.end_by is not None]
+        return min([self._watchdog.next_look(now), *restarts, *ends])
 
     def _start(self, child: Child, now: float) -> None:
         child.start(now)
@@ -183,6 +193,8 @@ class Supervisor:
                     child.tell(self._log_level)
                 for line in self._shared.values() if child in self.gateways else ():
                     child.tell(line)
+                if child is self.scheduler:
+                    child.tell(self.workers.line)
 
     def _await_exit(self, group: list[Child]) -> None:
         deadline = time.monotonic() + max((c.spec.stop_seconds for c in group), default=0)

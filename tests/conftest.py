@@ -44,6 +44,7 @@ SLOW_FIXTURES = {
     "tests": {"real_gguf", "real_encoder_weights", "real_whisper_weights", "wheel", "left_behind"},
     "tests/cache": {"variant", "index"},  # an installation; pip
     "tests/client": {"cupola"},  # commands as processes, most of them with a service
+    "tests/client/sdk": {"settings"},  # a service
     "tests/foundry": {"start", "shared"},  # a service
     "tests/gateway": {"scheduler", "shared_scheduler", "mortal", "fuzzer"},  # a gateway
     "tests/loadtests": {"locust", "bench"},  # a process that puts load on a server
@@ -208,13 +209,13 @@ def real_model_fp32(real_gguf: Path, converted: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def real_model_int8(real_model: Home, real_gguf: Path, converted: Path) -> Path:
-    """The variant for processors without integer products; on others it is no default."""
+    """The variant for processors without quick integer products; on others it is no default."""
     return _variant(real_model, real_gguf, converted, SMOLLM2_135M)
 
 
 @pytest.fixture(scope="session")
 def real_model_w8a8(real_model: Home, real_gguf: Path, converted: Path) -> Path:
-    """The variant for processors with integer products."""
+    """The variant for processors with quick integer products."""
     return _variant(real_model, real_gguf, converted, SMOLLM2_135M_W8A8)
 
 

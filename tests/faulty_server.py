@@ -21,6 +21,7 @@ class Request(BaseHTTPRequestHandler):
     """One request; a fault answers it with these methods."""
 
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # a body waits for the client's word on the headers otherwise
     server: _Server
 
     body = b""

@@ -69,7 +69,7 @@ ORDER = {
     """,
     "service": """
         .
-        output
+        output processes
     """,
     "loadtests": """
         .

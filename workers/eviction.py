@@ -8,6 +8,7 @@ from cupola.workers.residency import Resident
 
 # A model takes more than its weights: its graph, the memory of its runs and its keys and values.
 _ROOM = 1.2
+_FOUR_BITS = 0.65  # bytes of a weight, with scales and what keeps more bits
 
 
 class NoRoomError(Exception):
@@ -33,7 +34,9 @@ def to_evict(
     if available < needed:
         text = (
             f"the model '{model_id}' needs {_gigabytes(needed)} of memory for its weights, but "
-            f"{_gigabytes(available)} can be had; unload other models, or use a smaller variant"
+            f"{_gigabytes(available)} can be had; unload other models, or use one that fits: up to "
+            f"{available / _FOUR_BITS / 1e9:.1f} billion weights of four bits ('cupola model "
+            f"quantize' makes variants)"
         )
         raise NoRoomError(text)
     return chosen

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -46,6 +46,7 @@ class EngineOptions:
     prefix_folder: Path | None = None  # where they are on the disk; None: nowhere
     prefix_disk_bytes: int = 0  # that they take there, for all models
     device: int = 0  # which of the provider's devices
+    provider_options: tuple[tuple[str, str], ...] = ()  # in onnxruntime's words
     home: Home | None = None  # its cache may hold weights that sessions map; None: no such cache
     shared_disk_mb: int = 0  # the most that such weights take there; 0: a quarter of the disk
     shares: bool = False  # map the weights, because other workers map them as well
@@ -80,17 +81,18 @@ def load(
         return _load_encoder(Path(model.path), model.provider, options, wake)
     if kind == SPEECH:
         return _load_speech(Path(model.path), model.provider, options, wake)
-    from cupola.workers.device.device import Device
     from cupola.workers.engine.engine import Engine
     from cupola.workers.engine.slot_count import SlotCount
+    from cupola.workers.model.advice import with_catalog
     from cupola.workers.model.model_folder import ModelFolder
     from cupola.workers.model.text import TextCodec
     from cupola.workers.planning.step_budget import StepBudget
 
     folder = ModelFolder.read(Path(model.path), options.context)
     _check(folder)
+    folder = replace(folder, advised=with_catalog(folder.advised, model.id))
     codec = TextCodec(folder.path)
-    session = _session(folder, options, Device(model.provider, options.device))
+    session = _session(folder, options, _device(model.provider, options))
     # If the runtime does not say how much memory a token takes, the slots are the only limit.
     everything = session.slots * (folder.context + options.step_tokens)
     bytes_per_token = session.cache.bytes_per_token
@@ -165,6 +167,12 @@ def _check(folder: ModelFolder) -> None:
         raise ModelFolderError(text) from error
 
 
+def _device(provider: ExecutionProvider, options: EngineOptions) -> Device:
+    from cupola.workers.device.device import Device
+
+    return Device(provider, options.device, options.provider_options)
+
+
 def _session(folder: ModelFolder, options: EngineOptions, device: Device) -> Session:
     """A session in which requests share runs; of onnxruntime-genai if that is not possible."""
     from cupola.cache.error_text import without_paths
@@ -234,7 +242,6 @@ def _cpu_session(folder: ModelFolder, options: EngineOptions, device: Device) ->
 def _load_encoder(
     path: Path, provider: ExecutionProvider, options: EngineOptions, wake: Callable[[], None]
 ) -> Backend:
-    from cupola.workers.device.device import Device
     from cupola.workers.encoder.embedding import EmbeddingBackend
     from cupola.workers.encoder.encoder_session import EncoderSession
     from cupola.workers.encoder.pooling import Pooling
@@ -244,7 +251,7 @@ def _load_encoder(
     folder = ModelFolder.read(path)
     _check(folder)
     pooling = Pooling.read(path)
-    device = Device(provider, options.device)
+    device = _device(provider, options)
     session = EncoderSession(folder, options.threads, device, scores_pairs=pooling.scores_pairs)
     return EmbeddingBackend(folder, TextCodec(path), session, pooling, wake)
 
@@ -254,7 +261,6 @@ def _load_speech(
 ) -> Backend:
     from tokenizers import Tokenizer
 
-    from cupola.workers.device.device import Device
     from cupola.workers.model.model_folder import ModelFolder, ModelFolderError
     from cupola.workers.speech.speech_session import SpeechSession
     from cupola.workers.speech.speech_tokens import SpeechTokens
@@ -267,7 +273,7 @@ def _load_speech(
         slots=options.slots or _WINDOWS,
         cache_bytes=options.kv_bytes,
         threads=options.threads,
-        device=Device(provider, options.device),
+        device=_device(provider, options),
     )
     try:
         tokenizer = Tokenizer.from_file(str(path / "tokenizer.json"))

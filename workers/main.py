@@ -21,7 +21,12 @@ from cupola.cache.home import Home
 from cupola.scheduler.protocol.commands import ALIVE, LONG_TURN, Commands
 from cupola.scheduler.protocol.endpoint import Endpoint
 from cupola.scheduler.protocol.messages import FromWorker, LocalModel, decode_to_worker, encode
-from cupola.workers.device.machine import map_large_blocks, memory_bytes, release_memory
+from cupola.workers.device.machine import (
+    map_large_blocks,
+    memory_bytes,
+    release_memory,
+    use_only,
+)
 from cupola.workers.engine.slot_count import FIRST
 from cupola.workers.folder_watch import FolderWatch
 from cupola.workers.loading import EngineOptions, load
@@ -45,16 +50,29 @@ class WorkerConfig:
     pinned: frozenset[str] = frozenset()  # ids of models that time never unloads
     fatal: tuple[str, ...] = ()  # ids of models whose loads ended the processes before this one
     home: Home | None = None  # where it is noted when a model was in memory; None: nowhere
+    cpus: tuple[int, ...] = ()  # the processors that it may use; empty: all
+    memory_bytes: int = 0  # the most that its models may make it take; 0: all that there is
+    only: frozenset[str] = frozenset()  # ids of the only models that it runs; empty: all
 
 
 def run(config: WorkerConfig, endpoint: Endpoint, commands: Commands) -> None:
     """Serve until the supervisor sends ``stop``."""
     map_large_blocks()
+    _bind(config)
     with zmq.Context() as context, context.socket(zmq.DEALER) as scheduler:
         # A new identity for each process: the scheduler must not take it for the one before it.
         scheduler.identity = f"worker-{config.name}-{uuid.uuid4().hex[:8]}".encode()
         endpoint.join(scheduler)
         Loop(config, scheduler, commands).run()
+
+
+def _bind(config: WorkerConfig) -> None:
+    """Before there are threads: each has the processors of the one that starts it."""
+    if config.cpus:
+        try:
+            use_only(config.cpus)
+        except OSError as error:
+            logger.warning("the worker runs on any processor, not on %s: %s", config.cpus, error)
 
 
 class Loader:
@@ -117,9 +135,11 @@ class Loop:
         self.loader = Loader(config.engine)
         spare = config.engine.spare_slots
         slots = (config.engine.slots or FIRST) + spare
-        identity = Identity(config.name, config.provider, os.getpid(), slots, config.fatal, spare)
+        identity = Identity(
+            config.name, config.provider, os.getpid(), slots, config.fatal, spare, config.only
+        )
         self.residency = Residency(config.model_ttl, config.pinned)
-        memory = ModelMemory(maps=config.engine.shares)
+        memory = ModelMemory(maps=config.engine.shares, limit=config.memory_bytes)
         self.worker = Worker(identity, self.residency, self._load, memory)
         self.preload = config.preload
         self.home = config.home

@@ -6,22 +6,33 @@ from collections.abc import Callable
 from pathlib import Path
 
 from cupola.scheduler.protocol.messages import LocalModel
-from cupola.workers.device.machine import available_bytes
+from cupola.workers.device.machine import available_bytes, memory_bytes
 
 # Files that are not a model's weights in memory, by their names' ends.
 _NO_WEIGHTS = (".json", ".jinja", ".txt", ".md")
 
 
 class ModelMemory:
-    """``maps``: weights are mapped from files, so the system gives their memory back by itself."""
+    """``maps``: weights are mapped from files, so the system gives their memory back by itself.
 
-    def __init__(self, maps: bool = False, available: Callable[[], int] = available_bytes) -> None:
+    ``limit``: the most that this process may have, in bytes; 0: all that there is.
+    """
+
+    def __init__(
+        self,
+        maps: bool = False,
+        available: Callable[[], int] = available_bytes,
+        limit: int = 0,
+        used: Callable[[], int] = memory_bytes,
+    ) -> None:
         self._maps = maps
         self._available = available
+        self._limit = limit
+        self._used = used
 
     def needed(self, model: LocalModel) -> int:
         """Bytes of the model's weights; 0: they need not be kept free, or are not known."""
-        if self._maps:
+        if self._maps and not self._limit:
             return 0
         try:
             files = [f for f in Path(model.path).rglob("*") if not f.name.endswith(_NO_WEIGHTS)]
@@ -30,5 +41,6 @@ class ModelMemory:
             return 0
 
     def available(self) -> int:
-        """Bytes that can still be had without swapping."""
-        return self._available()
+        """Bytes that can still be had without swapping, within the limit."""
+        free = self._available()
+        return min(free, max(0, self._limit - self._used())) if self._limit else free

@@ -43,6 +43,7 @@ from cupola.scheduler.protocol.messages import (
 from cupola.workers.eviction import NoRoomError, to_evict
 from cupola.workers.model.backend import Backend, RequestError
 from cupola.workers.model_memory import ModelMemory
+from cupola.workers.read_beginnings import ReadBeginnings
 from cupola.workers.residency import RESTS, Residency, Resident
 
 logger = logging.getLogger(__name__)
@@ -58,6 +59,7 @@ class Identity:
     slots: int
     fatal: tuple[str, ...] = ()  # ids of models whose loads ended the processes before this one
     spare: int = 0  # of the slots, those for clients that run nothing here
+    only: frozenset[str] = frozenset()  # ids of the only models that it runs; empty: all
 
 
 class Worker:
@@ -76,6 +78,7 @@ class Worker:
         self._memory = memory
         self._postponed: frozenset[str] = frozenset()  # as the scheduler knows it
         self._slots_told = identity.slots
+        self._beginnings = ReadBeginnings()
 
     # -- events ------------------------------------------------------------------------------------
 
@@ -143,7 +146,10 @@ class Worker:
         resting = self._residency.resting(now)
         for resident in resting:
             assert resident.backend is not None
-            resident.backend.rest(long=resident.rests == len(RESTS))
+            long = resident.rests == len(RESTS)
+            resident.backend.rest(long=long)
+            if long:
+                self._beginnings.forget(resident.model.id)
         return bool(resting)
 
     def warm_up(self) -> bool:
@@ -195,6 +201,7 @@ class Worker:
         identity, models = self._identity, self._residency
         self._postponed = frozenset()
         self._slots_told = self.slots
+        self._beginnings.tell_again()
         return Ready(
             name=identity.name,
             provider=identity.provider,
@@ -205,6 +212,7 @@ class Worker:
             serving=models.serving(now),
             fatal=identity.fatal,
             spare=identity.spare,
+            only=tuple(sorted(identity.only)),
         )
 
     def heartbeat(self, now: float, resident_bytes: int = 0) -> Heartbeat:
@@ -214,7 +222,8 @@ class Worker:
         slots = self.slots if self.slots != self._slots_told else 0
         self._slots_told = self.slots
         serving = models.serving(now)
-        return Heartbeat(memory_bytes, models.loaded, models.loading, serving, slots)
+        news = self._beginnings.news()
+        return Heartbeat(memory_bytes, models.loaded, models.loading, serving, slots, news)
 
     def close(self) -> None:
         """Let the models write what is to outlive the process, which is about to stop."""
@@ -289,6 +298,7 @@ class Worker:
             text = "the worker could not read this request"
             return [Rejected(message.request_id, ErrorCode.INTERNAL, text)]
         resident.running.add(message.request_id)
+        self._beginnings.read(resident.model.id, message.beginnings)
         return []
 
     def _abort(self, request_id: str, now: float) -> list[FromWorker]:
@@ -346,6 +356,7 @@ class Worker:
     def _remove(self, resident: Resident, now: float) -> list[FromWorker]:
         """Forget a model. Load it again for the requests that came since it was to be unloaded."""
         del self._residency.models[resident.model.id]
+        self._beginnings.forget(resident.model.id)
         later = resident.after_unload
         return [answer for message in later for answer in self._on_submit(message, now)]
 

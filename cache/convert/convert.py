@@ -36,6 +36,7 @@ def convert(
     *,
     precision: Precision = Precision.INT8,
     source_sha256: str = "",
+    adapter: Path | None = None,
     progress: Progress = silent,
     max_compared_bytes: int = MAX_COMPARED_BYTES,
 ) -> None:
@@ -46,10 +47,11 @@ def convert(
     ``inference_model.json`` is written last, when everything else is on the disk. A folder without
     it is not a model. Peak memory is 2.0 GB for 1.1 billion parameters in 8 bits, beside mapped
     pages.
+    ``adapter``: the folder of a LoRA that is merged into the weights before they are rounded.
     ``max_compared_bytes``: the size in float32 up to which a rounded model is compared with itself
     in float32. Raises ModelFileError for a file that cannot be converted, OSError for a full disk.
     """
-    source = open_source(path)
+    source = open_source(path, adapter)
     tokenizer, weights = source.tokenizer, source.weights
     target.mkdir(parents=True)
     conversion = _Conversion(source, target, progress)

@@ -16,7 +16,7 @@ from cupola.cache.convert.graph.layers import PreNormLayer, SandwichNormLayer
 from cupola.cache.convert.graph.mlp import GatedMlp, gelu_tanh
 from cupola.cache.convert.graph.token_embedding import OutputLayer, TokenEmbedding
 from cupola.cache.convert.weights.decoder_shape import Traits
-from cupola.cache.errors import UnsupportedError
+from cupola.cache.errors import UnknownFamilyError
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,23 +108,23 @@ _MISSING = MappingProxyType(
 
 
 def check_name(what: str, name: str) -> None:
-    """Raises UnsupportedError for a model whose architecture or model type is not known."""
+    """Raises UnknownFamilyError for a model whose architecture or model type is not known."""
     if _MODEL_TYPES.get(name, name) not in FAMILIES:
         raise unknown_family(what, name)
 
 
 def family_of_gguf(path: object, architecture: str) -> Family:
-    """The family of a GGUF file. Raises UnsupportedError, which lists the families."""
+    """The family of a GGUF file. Raises UnknownFamilyError, which lists the families."""
     if architecture not in FAMILIES:
         raise unknown_family(str(path), architecture)
     return FAMILIES[architecture]
 
 
 def family_of_config(config: JsonObject) -> Family:
-    """The family of a repository's config.json. Raises UnsupportedError, BrokenFileError."""
+    """The family of a repository's config.json. Raises UnknownFamilyError, BrokenFileError."""
     name = config.get("model_type", str)
     if "vision_config" in config.values or "audio_config" in config.values:
-        raise UnsupportedError(
+        raise UnknownFamilyError(
             f"The model is '{name}', which also reads images or sounds. It cannot be converted "
             "from safetensors: take a GGUF of it, which has the language model alone"
         )
@@ -134,10 +134,10 @@ def family_of_config(config: JsonObject) -> Family:
     return FAMILIES[key]
 
 
-def unknown_family(what: str, name: str) -> UnsupportedError:
+def unknown_family(what: str, name: str) -> UnknownFamilyError:
     """The error for a model of a family that is not known. It says why, where that is known."""
     because = f" ({_MISSING[name]})" if name in _MISSING else ""
-    return UnsupportedError(
+    return UnknownFamilyError(
         f"{what} is of the architecture '{name}'{because}; "
         f"these can be converted: {', '.join(sorted(FAMILIES))}"
     )

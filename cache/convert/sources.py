@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cupola.cache.convert.families import Family, family_of_config, family_of_gguf
@@ -16,6 +16,7 @@ from cupola.cache.convert.tokenizer.model_tokenizer import ModelTokenizer
 from cupola.cache.convert.tokenizer.tokenizer_files import TokenizerFiles
 from cupola.cache.convert.weights.config_shape import config_shape
 from cupola.cache.convert.weights.gguf_shape import ROPE_TENSORS, gguf_shape
+from cupola.cache.convert.weights.lora import read_lora
 from cupola.cache.convert.weights.tensor_names import GGUF, transformers_names
 from cupola.cache.convert.weights.tensor_weights import TensorWeights
 from cupola.cache.errors import BrokenFileError
@@ -40,13 +41,20 @@ class Source:
     coded: bool = False  # most weights of the layers are stored in codes that can stay
 
 
-def open_source(path: Path) -> Source:
+def open_source(path: Path, adapter: Path | None = None) -> Source:
     """The decoder in the GGUF ``path``, or in the folder of the config.json ``path``.
 
-    Raises UnsupportedError, BrokenFileError, OSError.
+    ``adapter``: the folder of a LoRA, which is added to the weights. Raises UnsupportedError,
+    BrokenFileError, OSError.
     """
-    if path.name == CONFIG:
-        return open_folder(path.parent)
+    source = open_folder(path.parent) if path.name == CONFIG else _open_gguf(path)
+    if adapter is None:
+        return source
+    source.weights.adapt(read_lora(adapter))
+    return replace(source, coded=False)
+
+
+def _open_gguf(path: Path) -> Source:
     gguf = GgufFile(path)
     family, weights = read_decoder(gguf)
     tokenizer = TokenizerFiles(gguf, weights.shape.vocabulary)

@@ -19,6 +19,7 @@ from types import FrameType
 from cupola.cache.catalog import UnknownModelError
 from cupola.cache.errors import CacheError, CacheErrorCode
 from cupola.cache.home import Home
+from cupola.cache.install.import_adapter import import_adapter
 from cupola.cache.install.import_path import import_path
 from cupola.cache.install.install import install
 from cupola.cache.install.install_address import install_address
@@ -71,6 +72,8 @@ def _do(job: InstallJob, home: Home) -> CachedModel:
         return install(variant, home, report, force=job.force)
     if isinstance(job, QuantizeJob):
         return quantize(job.model, job.precision, home, report)
+    if job.base is not None:
+        return import_adapter(Path(job.path), job.base, home, job.alias, report, bits=job.bits)
     return import_path(Path(job.path), home, job.alias, report, bits=job.bits)
 
 

@@ -83,8 +83,12 @@ def convert_into_place(
     home: Home,
     progress: Progress,
     note: SourceNote | None = None,
+    adapter: Path | None = None,
 ) -> None:
-    """Converts inside ``folder``, then puts the finished model in its place in one step."""
+    """Converts inside ``folder``, then puts the finished model in its place in one step.
+
+    ``adapter``: the folder of a LoRA, which is merged into a decoder.
+    """
     built = folder / "model"
     if is_whisper(weights):
         from cupola.cache.convert.whisper.convert_whisper import convert_whisper
@@ -103,6 +107,7 @@ def convert_into_place(
             variant,
             precision=variant.precision,
             source_sha256=digest,
+            adapter=adapter,
             progress=progress,
         )
     if note is not None:

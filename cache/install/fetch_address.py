@@ -19,9 +19,10 @@ import anyio
 import msgspec
 
 from cupola.cache.catalog_settings import read_catalog_settings
-from cupola.cache.errors import DeniedError, ModelFileError, NoSpaceError
+from cupola.cache.errors import DeniedError, ModelFileError, NoSpaceError, UnknownFamilyError
 from cupola.cache.home import Home
 from cupola.cache.install.exclusive import exclusive
+from cupola.cache.install.model_builder import need_builder, need_memory_of_builder
 from cupola.cache.model_address import (
     Address,
     AzureAddress,
@@ -93,7 +94,13 @@ class Offer(msgspec.Struct, frozen=True):
             return
         from cupola.cache.convert.families import check_name
 
-        check_name(str(self.address), self.architecture)
+        try:
+            check_name(str(self.address), self.architecture)
+        except UnknownFamilyError as unknown:
+            if self.kind != "decoder":
+                raise
+            need_builder(unknown)
+            need_memory_of_builder(self.name, self.size)
 
 
 def look_up(address: HubAddress | UrlAddress | AzureAddress | StorageAddress) -> Offer:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import msgspec
 
+from cupola.cache.adapter_files import ADAPTER_CONFIG
 from cupola.cache.errors import BrokenFileError, UnsupportedError
 from cupola.cache.home import Home
 from cupola.cache.install.adopt import adopt, describe_folder, name_of
@@ -39,6 +40,8 @@ def import_path(
         return import_gguf(path, home, alias, progress, bits=bits)
     if (path / GENAI_CONFIG).exists():
         return _import_folder(path, home, alias, progress)
+    if (path / ADAPTER_CONFIG).exists() and not (path / "config.json").exists():
+        raise UnsupportedError(f"{path} is an adapter. Name its model: --base MODEL")
     files = [each for each in path.rglob("*") if each.is_file()]
     names = [HubFile(each.relative_to(path).as_posix(), each.stat().st_size) for each in files]
     choice = _explained(choose(names), path)

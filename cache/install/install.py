@@ -6,6 +6,7 @@ The heavy libraries (onnx, gguf, numpy) are imported only when a model is really
 from __future__ import annotations
 
 import hashlib
+import math
 from pathlib import Path
 
 import msgspec
@@ -18,7 +19,7 @@ from cupola.cache.catalog import (
     ModelVariant,
     WheelSource,
 )
-from cupola.cache.errors import NoSourceError
+from cupola.cache.errors import NoSourceError, UnknownFamilyError
 from cupola.cache.home import Home
 from cupola.cache.install.building import (
     cached,
@@ -29,7 +30,10 @@ from cupola.cache.install.building import (
     room_for_floats,
     room_of_model,
 )
+from cupola.cache.install.enough_memory import need_memory, need_memory_for_weights
 from cupola.cache.install.fetch import fetch, sha256_of
+from cupola.cache.install.import_built import import_built
+from cupola.cache.install.model_builder import need_builder
 from cupola.cache.model_address import safe, title_of
 from cupola.cache.precision import Precision
 from cupola.cache.progress import Progress, silent
@@ -57,6 +61,7 @@ def install(
     source = variant.source
     if source is None:
         raise NoSourceError(variant.id)
+    need_memory(variant.id, variant.file_size_mb * 1_000_000)
     with one_of_this_name(variant, home, progress) as shared:
         found = cached(variant.id, home)  # another process may have been quicker
         if found is not None and not force:
@@ -106,6 +111,10 @@ def import_gguf(
     before is returned at once. Another file of the same name becomes the next version. ``bits``: of
     most weights, 4, 8 or 16; None: 4 if the file has 4, else 8. Raises CacheError, OSError.
     """
+    with path.open("rb") as file:
+        is_gguf = file.read(4) == b"GGUF"
+    # What is too large is refused before gigabytes are read.
+    told = describe_fitting(path, alias, bits) if is_gguf else None
     digest = sha256_of(path, progress)
     if alias is None:
         for variant in Catalog(BUILT_IN):
@@ -114,7 +123,7 @@ def import_gguf(
                 continue
             if variant.source.sha256 == digest:
                 return import_as(path, variant, digest, home, progress)
-    return import_as(path, describe(path, alias, bits), digest, home, progress)
+    return import_as(path, told or describe(path, alias, bits), digest, home, progress)
 
 
 def import_as(
@@ -167,13 +176,24 @@ def import_decoder(
     from cupola.cache.convert.sources import open_folder, weight_files
 
     files = weight_files(config.parent)
-    open_folder(config.parent)  # what cannot be converted is found before gigabytes are read
+    # What cannot be converted, or never loaded, is found before gigabytes are read.
+    try:
+        weights = open_folder(config.parent).weights.float_bytes // 4
+    except UnknownFamilyError as unknown:
+        need_builder(unknown)
+        return import_built(config.parent, files, variant, home, progress, bits=bits, note=note)
+    variant = with_precision(variant, precision_of(bits))
+    need_memory_for_weights(variant.display_name, weights, variant.precision)
     if not digest:
         digests = [sha256_of(file, progress) for file in files]
         digest = hashlib.sha256("".join(digests).encode()).hexdigest()
-    variant = with_precision(variant, _PRECISIONS[bits or 8])
     room = room_for_floats(sum(file.stat().st_size for file in files))
     return import_as(config, variant, digest, home, progress, note, room=room)
+
+
+def precision_of(bits: int | None) -> Precision:
+    """``bits``: of most weights; None: 8."""
+    return _PRECISIONS[bits or 8]
 
 
 def with_precision(variant: ModelVariant, precision: Precision) -> ModelVariant:
@@ -195,6 +215,16 @@ def described(
         license=license,
         task=task,
     )
+
+
+def describe_fitting(path: Path, alias: str | None, bits: int | None = None) -> ModelVariant:
+    """As ``describe``. Raises NoMemoryError for what this machine could not load."""
+    from cupola.cache.convert.formats.gguf_file import GgufFile
+
+    variant = describe(path, alias, bits)
+    weights = sum(math.prod(tensor.shape) for tensor in GgufFile(path).tensors.values())
+    need_memory_for_weights(variant.display_name, weights, variant.precision)
+    return variant
 
 
 def describe(path: Path, alias: str | None, bits: int | None = None) -> ModelVariant:

@@ -17,11 +17,18 @@ from cupola.cache.install.building import (
     room_for,
     room_for_floats,
 )
+from cupola.cache.install.enough_memory import need_memory
 from cupola.cache.install.exclusive import exclusive
 from cupola.cache.install.fetch import sha256_of
 from cupola.cache.install.fetch_address import Offer, fetched, look_up, remove_old
 from cupola.cache.install.fetch_package import fetched_package
-from cupola.cache.install.install import describe, described, import_as, import_decoder, install
+from cupola.cache.install.install import (
+    describe_fitting,
+    described,
+    import_as,
+    import_decoder,
+    install,
+)
 from cupola.cache.model_address import Address, HubAddress, PipAddress, parse_address
 from cupola.cache.progress import Progress, silent
 from cupola.cache.remote.hub_files import TASKS
@@ -79,6 +86,8 @@ def _load_and_make(
         license=offer.license,
         task=TASKS.get(offer.kind, "chat-completion"),
     )
+    if bits is None and offer.kind in ("genai", "gguf"):  # it takes about as much in memory
+        need_memory(offer.name, offer.size)
     match offer.kind:
         case "genai":
             room = offer.size
@@ -120,7 +129,7 @@ def _make(
         with one_of_this_name(variant, home, progress) as shared, staging(home) as work:
             convert_into_place(first, work, variant, digest, home, shared, offer.note)
         return ModelCache(home).find(variant.id)
-    told = describe(first, alias or variant.alias, bits)
+    told = describe_fitting(first, alias or variant.alias, bits)
     told = msgspec.structs.replace(
         told,
         display_name=variant.display_name,

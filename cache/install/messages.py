@@ -27,6 +27,7 @@ class ImportJob(msgspec.Struct, frozen=True, tag="import"):
     path: str
     alias: str | None = None  # None: what the file calls itself
     bits: int | None = None  # of most weights; None: what the file has
+    base: str | None = None  # of an adapter: a model, or the absolute path of one
 
 
 class QuantizeJob(msgspec.Struct, frozen=True, tag="quantize"):

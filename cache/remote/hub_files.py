@@ -229,8 +229,8 @@ def _nothing(files: Sequence[HubFile]) -> str:
     paths = [file.path.lower() for file in files]
     if _ADAPTER in paths:
         return (
-            "It is a LoRA, which is no model by itself. Merge it into its base model, or look for "
-            "a GGUF in which that was done: cupola model search NAME"
+            "It is a LoRA, which is no model by itself. Load its folder, and give the model that "
+            "it is for: cupola model import FOLDER --base MODEL"
         )
     if any(path.endswith(".safetensors") for path in paths):
         return (

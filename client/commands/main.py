@@ -31,6 +31,7 @@ from cupola.client.commands.models import (
 )
 from cupola.client.commands.service import (
     config_command,
+    devices_command,
     keys_command,
     log_command,
     server_command,
@@ -38,6 +39,7 @@ from cupola.client.commands.service import (
     service_unit_command,
     status_command,
     top_command,
+    workers_command,
 )
 from cupola.client.commands.service.serve_command import serve
 from cupola.client.commands.service.setting_flags import SettingCommand
@@ -65,6 +67,7 @@ _COMMANDS: Commands = {
     "simulate": simulate_command.simulate,
     "tune": tune_command.tune,
     "transcribe": transcribe_command.transcribe,
+    "devices": devices_command.devices,
     "status": status_command.status,
     "top": top_command.top,
     "report": status_command.report,
@@ -135,6 +138,16 @@ _GROUPS: dict[str, tuple[str, Commands]] = {
     "keys": (
         "Make and remove the API keys of a service that others can reach.",
         {"add": keys_command.add, "list": keys_command.list_keys, "remove": keys_command.remove},
+    ),
+    "workers": (
+        "List, add, drain, restart and remove the workers of the running service.",
+        {
+            "list": workers_command.list_workers,
+            "add": workers_command.add,
+            "drain": workers_command.drain,
+            "restart": workers_command.restart,
+            "remove": workers_command.remove,
+        },
     ),
     "config": (
         "Show and change the settings.",

@@ -75,10 +75,13 @@ def _workers(state: Mapping[str, Any]) -> Table:
         provider = worker["provider"].removesuffix("ExecutionProvider")
         memory = f"{worker['memory_bytes'] / 1024**2:,.0f} MB"
         loading = ", ".join(worker["loading"]) or "-"
+        name = f"{worker['name']} (leaving)" if worker["leaving"] else worker["name"]
         numbers = (str(worker[key]) for key in ("pid", "running", "slots"))
-        table.add_row(worker["name"], provider, *numbers, memory, Text(loading))
+        table.add_row(name, provider, *numbers, memory, Text(loading))
     for name in state["missing"]:
         table.add_row(Text(name, style="red"), "does not run", *[""] * 5)
+    for name in state["stopped"]:
+        table.add_row(name, "stopped", *[""] * 5)
     return table
 
 

@@ -1,7 +1,8 @@
 """Notes whose request it is and how urgent it is, for the order in which requests are served.
 
-A client is an API key, or an address where there is no key. Every endpoint takes the headers; a
-body that has fields of these names says it with more authority.
+A client is an API key, or an address where there is no key. All programs of this machine have one
+address, so they are known by their User-Agent as well. Every endpoint takes the headers; a body
+that has fields of these names says it with more authority.
 
     x-priority   0 is usual, and a lower number is more urgent
     x-timeout    seconds that the client waits for the answer to begin
@@ -18,7 +19,7 @@ from msgspec.structs import replace
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from cupola.gateway.access.client import key_in
+from cupola.gateway.access.client import is_on_this_machine, key_in
 from cupola.gateway.http.error_formats import error_response
 from cupola.gateway.http.errors import ApiError
 from cupola.scheduler.protocol.messages import ANY_TURN, Turn
@@ -64,11 +65,21 @@ def _read(scope: Scope) -> Turn:
 
 
 def _client(headers: Headers, scope: Scope) -> str:
-    """A digest of the client's key, else its address. The key itself is neither sent nor logged."""
+    """A digest of the client's key, else its address. The key itself is neither sent nor logged.
+
+    Programs of this machine are trusted with the name that they give. Others could have as many
+    turns as they send names.
+    """
     if key := key_in(headers):
-        return hashlib.sha256(key.encode()).hexdigest()[:32]
+        return _digest(key)
     address = scope.get("client")
-    return str(address[0]) if address else ""
+    name = str(address[0]) if address else ""
+    agent = headers.get("user-agent", "")
+    return f"{name} {_digest(agent)}" if agent and is_on_this_machine(scope) else name
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
 def _priority(headers: Headers) -> int:

@@ -28,6 +28,7 @@ OWN: Mapping[str, Own] = {
         400, "a parameter asks for something that this service does not do"
     ),
     "model_not_cached": Own(400, "the model must be downloaded first"),
+    "too_many_workers": Own(400, "no more workers can be added"),
     "too_many_models": Own(400, "no more models can be registered"),
     "invalid_host": Own(400, "the Host header is missing or malformed"),
     "invalid_api_key": Own(401, "a key is needed, or the key is not known"),
@@ -39,6 +40,8 @@ OWN: Mapping[str, Own] = {
     "previous_response_not_found": Own(404, "the response to continue is not stored"),
     "item_not_found": Own(404, "the list has no such item"),
     "method_not_allowed": Own(405, "the address has no such method"),
+    "worker_not_found": Own(404, "there is no such worker"),
+    "worker_needed": Own(409, "no other worker runs the same provider"),
     "model_exists": Own(409, "the service already has a model of this name"),
     "model_in_use": Own(409, "the model's files are in use"),
     "request_too_large": Own(

@@ -75,7 +75,7 @@ class OllamaOptions(Endpoint):
             "top_p": TOP_P if self.top_p is None else self.top_p,
             "min_p": self.min_p,
             "typical_p": self.typical_p,
-            "repetition_penalty": None if self.repeat_last_n == 0 else self.repeat_penalty,
+            "repetition_penalty": 1.0 if self.repeat_last_n == 0 else self.repeat_penalty,
             "presence_penalty": self.presence_penalty,
             "frequency_penalty": self.frequency_penalty,
             "seed": None if self.seed is None or self.seed < 0 else self.seed,

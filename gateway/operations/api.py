@@ -10,6 +10,7 @@ from cupola.gateway.operations.health import HealthApi
 from cupola.gateway.operations.log_level import LogLevelApi
 from cupola.gateway.operations.metrics import MetricsApi
 from cupola.gateway.operations.state import StateApi
+from cupola.gateway.operations.workers import WorkersApi
 
 
 class OperationsApi:
@@ -32,5 +33,6 @@ class OperationsApi:
             *front_page.routes(),
             *MetricsApi(given.client, config.supervisor_pid).routes(),
             *StateApi(given.client).routes(),
+            *WorkersApi(given.client, given.notify).routes(),
             *LogLevelApi(given.notify).routes(),
         ]

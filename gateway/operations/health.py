@@ -104,7 +104,8 @@ class HealthApi:
             missing = ["the scheduler does not answer"]
             return json_answer(ReadyAnswer("unavailable", missing), status=503)
         missing = [f"worker {name}" for name in status.missing]
-        if not status.workers:
+        if all(worker.leaving for worker in status.workers):
+            missing += [f"worker {worker.name}, which is leaving" for worker in status.workers]
             return json_answer(ReadyAnswer("unavailable", missing or ["a worker"]), status=503)
         processes = {"gateway": os.getpid(), "scheduler": status.pid}
         processes |= {f"worker {worker.name}": worker.pid for worker in status.workers}
@@ -116,7 +117,7 @@ class HealthApi:
     def _readiness(self) -> Response:
         """For a probe without a key: no names and no numbers."""
         status = self._client.status
-        if status is not None and status.workers:
+        if status is not None and not all(worker.leaving for worker in status.workers):
             return json_answer(ReadyAnswer("ready", []))
         return json_answer(ReadyAnswer("unavailable", []), status=503)
 

@@ -29,6 +29,7 @@ class WorkerState(msgspec.Struct, frozen=True):
     slots: int
     memory_bytes: int
     loading: tuple[str, ...]
+    leaving: bool  # it gets no further work
     models: tuple[ModelState, ...]
 
 
@@ -39,6 +40,7 @@ class ServiceState(msgspec.Struct, frozen=True):
     oldest_seconds: float  # how long the oldest request in the queue has waited
     workers: tuple[WorkerState, ...]
     missing: tuple[str, ...]  # workers that do not run
+    stopped: tuple[str, ...]  # workers that an operator has stopped
     refused: dict[str, str]  # models that are not loaded for a while, and why
     totals: Totals
     http: dict[str, int]  # answers by status
@@ -70,6 +72,7 @@ class StateApi:
                 oldest_seconds=round(status.oldest_seconds, 3),
                 workers=tuple(map(_worker, status.workers)),
                 missing=status.missing,
+                stopped=status.stopped,
                 refused=status.refused,
                 totals=status.totals,
                 http={str(code): count for code, count in status.http.items()},
@@ -86,6 +89,7 @@ def _worker(worker: WorkerStatus) -> WorkerState:
         slots=worker.slots,
         memory_bytes=worker.memory_bytes,
         loading=worker.loading,
+        leaving=worker.leaving,
         models=tuple(
             ModelState(model, serving.engine, serving.kv_usage, serving.expires_in)
             for model, serving in sorted(worker.serving.items())

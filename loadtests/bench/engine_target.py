@@ -13,7 +13,7 @@ from typing import Any
 
 from cupola.cache.catalog import ExecutionProvider
 from cupola.cache.home import Home
-from cupola.loadtests.bench.level import Level
+from cupola.loadtests.bench.level import Level, arrivals
 from cupola.loadtests.bench.target import Amount, Broken, Turn
 from cupola.loadtests.load.results import End, Record
 from cupola.loadtests.load.workloads import CHAT, Conversation, Workload
@@ -156,10 +156,11 @@ def _clients(level: Level, amount: Amount, seed: int, began: float) -> list[Clie
             Client(Random(seed * 10_000 + number), amount.requests - 1, began)
             for number in range(level.clients)
         ]
-    chance, at, clients = Random(seed), began, list[Client]()
-    while (at := at + chance.expovariate(level.rate)) < began + amount.seconds:
-        clients.append(Client(Random(chance.random()), 0, at))
-    return clients
+    times, texts = Random(seed), Random(f"texts {seed}")
+    return [
+        Client(Random(texts.random()), 0, began + after)
+        for after in arrivals(level.rate, amount.seconds, amount.requests, times)
+    ]
 
 
 def _work(workload: Workload, chance: Random, seed: int) -> Work:

@@ -11,7 +11,7 @@ from typing import Any
 
 import httpx2
 
-from cupola.loadtests.bench.level import Level
+from cupola.loadtests.bench.level import Level, arrivals
 from cupola.loadtests.bench.target import Amount, Broken, Turn
 from cupola.loadtests.load.reading import Reading
 from cupola.loadtests.load.results import End, Record
@@ -103,7 +103,7 @@ class _Load:
         async with self._target.client() as self._client:
             began = time.perf_counter()
             if level.rate:
-                await self._arrivals(began, level.rate, amount.seconds)
+                await self._arrivals(began, level.rate, amount)
             else:
                 apps = (self._app(number, amount.requests) for number in range(level.clients))
                 await asyncio.gather(*apps)
@@ -119,13 +119,14 @@ class _Load:
         for _ in range(requests):
             await self._converse(None, chance)
 
-    async def _arrivals(self, began: float, rate: float, seconds: float) -> None:
+    async def _arrivals(self, began: float, rate: float, amount: Amount) -> None:
         """A Poisson process. Latency counts from the moment at which each was to arrive."""
-        chance, at = Random(self._seed), began
+        times, texts = Random(self._seed), Random(f"texts {self._seed}")
         async with asyncio.TaskGroup() as open_requests:
-            while (at := at + chance.expovariate(rate)) < began + seconds:
+            for after in arrivals(rate, amount.seconds, amount.requests, times):
+                at = began + after
                 await asyncio.sleep(max(0.0, at - time.perf_counter()))
-                open_requests.create_task(self._converse(at, Random(chance.random())))
+                open_requests.create_task(self._converse(at, Random(texts.random())))
 
     async def _converse(self, began: float | None, chance: Random) -> None:
         """All turns of a conversation. The first has an intended start."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from random import Random
 
 MOST_CLIENTS = 10_000
 LEAST_RATE, MOST_RATE = 0.001, 10_000.0
@@ -35,6 +36,14 @@ def open_loop(text: str) -> list[Level]:
     levels = [Level(rate=float(each)) for each in text.split(",")]
     _check([level.rate for level in levels], LEAST_RATE, MOST_RATE)
     return levels
+
+
+def arrivals(rate: float, seconds: float, requests: int, chance: Random) -> Iterator[float]:
+    """Seconds from the start: a Poisson process of ``seconds``, with at least so many requests."""
+    at, number = 0.0, 0
+    while (at := at + chance.expovariate(rate)) < seconds or number < requests:
+        number += 1
+        yield at
 
 
 def _check(values: Sequence[float], least: float, most: float) -> None:

@@ -1,4 +1,4 @@
-"""What a benchmark tells people: ``bench.md``, and a table for the terminal. Pure."""
+"""What a benchmark tells people: ``bench.md``, ``bench.svg``, a table for the terminal. Pure."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from cupola.loadtests.bench.document import as_float, as_ratio
+from cupola.loadtests.bench.document import SPEED, as_float, as_ratio
 from cupola.loadtests.report.markdown import number, table
+from cupola.loadtests.report.svg import Line, plot
 
 _COLUMNS = {
     "tokens_s": "tokens/s",
@@ -77,6 +78,23 @@ def lines(found: Mapping[str, Any]) -> list[list[str]]:
         ]
         for row in found["rows"]
     ]
+
+
+def picture(found: Mapping[str, Any]) -> str:
+    """Tokens a second over the load, a line for each target, as SVG."""
+    lines = []
+    for target in found["targets"]:
+        rows = [row for row in found["rows"] if row["target"] == target["name"]]
+        points = [
+            (
+                row["level"]["clients"] or row["level"]["rate"],
+                as_float(row["figures"][SPEED]["median"]),
+            )
+            for row in rows
+        ]
+        lines.append(Line(target["name"], sorted(points), marks=True))
+    rates = any(row["level"]["rate"] for row in found["rows"])
+    return plot("Throughput", "requests/s" if rates else "clients", "tokens/s", lines)
 
 
 def _cell(estimate: Mapping[str, Any]) -> str:

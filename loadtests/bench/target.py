@@ -21,8 +21,8 @@ class Broken(Exception):
 class Amount:
     """How long one turn is."""
 
-    requests: int = REQUESTS  # of each client of a closed loop
-    seconds: float = SECONDS  # of arrivals in an open loop
+    requests: int = REQUESTS  # of each client of a closed loop; of an open loop, at least
+    seconds: float = SECONDS  # of arrivals in an open loop, at least
 
 
 @dataclass(slots=True)

@@ -23,6 +23,9 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from cupola.loadtests.load import recorded_agent
 
 CHAT = "/v1/chat/completions"
@@ -57,6 +60,13 @@ class Lengths:
     def draw(self, chance: Random) -> int:
         drawn = self.median * math.exp(self.sigma * chance.gauss(0, 1)) if self.sigma else self.most
         return max(1, min(self.most, round(drawn)))
+
+    def draws(self, chance: np.random.Generator, number: int) -> NDArray[np.int64]:
+        """So many at once."""
+        if not self.sigma:
+            return np.full(number, self.draw(Random(0)))
+        drawn = self.median * np.exp(self.sigma * chance.standard_normal(number))
+        return np.clip(np.rint(drawn), 1, self.most).astype(np.int64)
 
 
 @dataclass(frozen=True, slots=True)

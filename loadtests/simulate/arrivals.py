@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import count
+from itertools import count, repeat
 from pathlib import Path
-from random import Random
 from typing import NamedTuple
+
+import numpy as np
 
 from cupola.loadtests.load.workloads import TOKENS_A_WORD, Workload
 
@@ -21,6 +22,7 @@ _COLUMNS = {
 }
 _TEMPLATE_TOKENS = 30  # of a chat template, with a default system prompt
 _STORY_TOKENS = 15
+_AT_ONCE = 4096  # requests whose sizes are drawn
 
 
 class TraceError(ValueError):
@@ -40,24 +42,31 @@ class Sizes:
 
     workload: Workload
 
-    def draw(self, chance: Random) -> tuple[int, int, int]:
-        """Tokens of the prompt, of the answer, and of the prompt's known beginning.
+    def draw(self, chance: np.random.Generator, number: int) -> tuple[Iterable[int], ...]:
+        """Tokens of prompts, of answers, and of the prompts' known beginnings, so many.
 
         The beginning is what all requests of the workload share, after the first one.
         """
         workload = self.workload
-        question = workload.prompt.draw(chance) if workload.prompt else _STORY_TOKENS
         shared = _TEMPLATE_TOKENS + round(TOKENS_A_WORD * len(workload.system.split()))
-        own = round(TOKENS_A_WORD * workload.words) + question
-        return shared + own, workload.answer.draw(chance), shared
+        own = shared + round(TOKENS_A_WORD * workload.words)
+        if workload.prompt:
+            prompts = (own + workload.prompt.draws(chance, number)).tolist()
+        else:
+            prompts = [own + _STORY_TOKENS] * number
+        return prompts, workload.answer.draws(chance, number).tolist(), repeat(shared)
 
 
 def poisson(sizes: Sizes, rate: float, requests: int, seed: int) -> Iterator[Arrival]:
     """So many requests, ``rate`` a second on average."""
-    chance, at = Random(seed), 0.0
-    for _ in range(requests):
-        at += chance.expovariate(rate)
-        yield Arrival(at, *sizes.draw(chance))
+    chance, now = np.random.default_rng(seed), 0.0
+    for done in range(0, requests, _AT_ONCE):
+        number = min(_AT_ONCE, requests - done)
+        times = now + np.cumsum(chance.exponential(1 / rate, number))
+        now = float(times[-1])
+        yield from map(
+            Arrival._make, zip(times.tolist(), *sizes.draw(chance, number), strict=False)
+        )
 
 
 def trace(path: Path) -> list[Arrival]:

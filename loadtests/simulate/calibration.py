@@ -22,6 +22,8 @@ CLIENTS = (1, 2, 4, 8, 16)
 ANSWER_TOKENS = 48  # tokens, where answers are measured
 PROMPT_WORDS = (20, 100, 300, 700)
 _PROMPTS = 3  # of each length
+MIXED_WORDS = (0, 30, 60)  # of prompts that are read beside the answers of other clients
+_MIXED_CLIENTS, _MIXED_REQUESTS, _MIXED_TOKENS = 4, 5, 12
 FIGURES = ("tokens_s", "ttft_p50_ms", "ttft_p99_ms", "waiting")
 
 
@@ -39,11 +41,11 @@ class Compared:
 
 
 def turns() -> int:
-    return len(CLIENTS) + len(PROMPT_WORDS)
+    return len(CLIENTS) + len(PROMPT_WORDS) + len(MIXED_WORDS)
 
 
 def measure(target: Target, tell: Callable[[str], None]) -> list[dict[str, Any]]:
-    """Lines as of ``requests.jsonl``: answers side by side, and prompts one by one.
+    """Lines as of ``requests.jsonl``: answers side by side, prompts one by one, and both at once.
 
     Raises Broken.
     """
@@ -62,7 +64,15 @@ def measure(target: Target, tell: Callable[[str], None]) -> list[dict[str, Any]]
     for number, words in enumerate(PROMPT_WORDS, 1):
         tell(f"prompts of {words} words")
         turn(replace(story(2, None, words), name="prompts"), Level(1), _PROMPTS, number)
+    for number, words in enumerate(MIXED_WORDS, 1):
+        tell(f"prompts of {words or 'few'} words beside answers")
+        mixed = replace(story(_MIXED_TOKENS, None, words), name=f"mixed {words}")
+        turn(mixed, Level(_MIXED_CLIENTS), _MIXED_REQUESTS, number)
     return lines
+
+
+def write_lines(path: Path, lines: Iterable[Mapping[str, Any]]) -> None:
+    path.write_text("".join(f"{json.dumps(line)}\n" for line in lines), "utf-8")
 
 
 def read_lines(folder: Path) -> list[dict[str, Any]]:

@@ -7,8 +7,9 @@ from dataclasses import replace
 
 from cupola.loadtests.load.results import percentile
 from cupola.loadtests.simulate.arrivals import Arrival
+from cupola.loadtests.simulate.request import SimulatedRequest
 from cupola.loadtests.simulate.simulation import Setup, Simulation
-from cupola.loadtests.simulate.worker import SimulatedSequence, SimulatedWorker
+from cupola.loadtests.simulate.worker import SimulatedWorker
 
 MOST_WORKERS = 4096
 
@@ -57,8 +58,8 @@ def workers_needed(
 def _alone(setup: Setup, arrival: Arrival) -> float:
     """The time to the first text of a request on a worker of its own."""
     worker = SimulatedWorker(setup.size, setup.costs)
-    worker.add(SimulatedSequence("", arrival.prompt, arrival.tokens, arrival.cached), 0.0)
-    while (now := worker.busy_until) is not None:
-        if worker.end().started:
-            return now + setup.costs.overhead
-    return 0.0
+    request = SimulatedRequest(0, 0.0, arrival.prompt, arrival.tokens, arrival.cached)
+    worker.add(request, 0.0)
+    while request.first is None:
+        worker.end()
+    return request.first + setup.costs.overhead

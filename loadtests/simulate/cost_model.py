@@ -1,13 +1,15 @@
 """How long a step of the engine takes, and how that is learnt from a benchmark. Pure.
 
-A step's seconds = base + row x sequences that generate + context x all their tokens
-+ prompt x prompt tokens + depth x prompt tokens x tokens before them. ``overhead`` is what a
-request takes outside the steps, before its first text: HTTP, messages, tokenizing.
+A step's seconds = run(its tokens) + context x all tokens of the sequences that generate. If it
+reads prompts, also start + depth x prompt tokens x tokens before them. ``run`` is a line through
+points: where memory is the limit, some tokens more cost nothing, and each costs the same later.
+``overhead`` is what a request takes outside the steps, before its first text: HTTP, messages,
+tokenizing. Meanwhile the engine does other things, so it delays nobody else.
 
 All is fitted from the records of requests as clients saw them, so any server can be simulated. The
-time between two pieces of an answer is a step's. Where no prompt was read meanwhile, the number of
-answers at that moment and their lengths give the first three. The time to the first text of
-requests that were alone gives the others.
+time between two pieces of an answer is a step's. The answers that were under way at that moment,
+their lengths, and the prompts whose first text came at its end tell what it held. A request that
+was alone tells what comes on top of its steps.
 """
 
 from __future__ import annotations
@@ -18,17 +20,24 @@ import statistics
 from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+TOKENS = (1, 2, 4, 8, 16, 32, 64, 128, 256)  # of a run, between which its time is a line
 _LEAST_STEPS, _LEAST_ALONE = 20, 5
 _PROMPT_RANGE = 3.0  # the longest prompt divided by the shortest one, at least
-_CONTEXT_BIN = 200  # tokens
+_CONTEXT_BIN = 200  # tokens of a sequence
+_PROMPT_BIN = 32  # tokens
 _LONGEST = 0.01  # share of the gaps that is left out
+_ONE_STEP = 128  # tokens of prompts that surely fit into one step
+_CHUNK = 256  # tokens of a longer prompt in a step, as ``step_tokens`` is by default
+_SMOOTH = 0.1  # weight of a wish: a part that was not measured continues its neighbours
+_TOGETHER = 0.004  # seconds between pieces of one step, as clients get them
 
 
 class FitError(ValueError):
@@ -39,37 +48,80 @@ class FitError(ValueError):
 class CostModel:
     """Seconds; see the head of the file."""
 
-    base: float
-    row: float
-    context: float
-    prompt: float
+    run: tuple[float, ...]  # for each number of tokens in ``TOKENS``
+    context: float = 0.0
     depth: float = 0.0
+    start: float = 0.0
     overhead: float = 0.0
     tokens_a_step: float = 1.0  # above 1 with draft tokens
     error: float = 0.0  # of the fit: half of the measured steps lie closer than this share
+    _known: list[float] = field(default_factory=list, init=False, repr=False, compare=False)
+
+    @classmethod
+    def line(
+        cls,
+        base: float,
+        token: float,
+        context: float = 0.0,
+        depth: float = 0.0,
+        start: float = 0.0,
+        overhead: float = 0.0,
+    ) -> CostModel:
+        """Each token of a run costs the same."""
+        run = tuple(base + token * tokens for tokens in TOKENS)
+        return cls(run, context, depth, start, overhead)
+
+    def tokens(self, number: int) -> float:
+        """A run of so many tokens."""
+        known = self._known
+        while len(known) <= number:
+            known.append(sum(r * w for r, w in zip(self.run, _weights(len(known)), strict=True)))
+        return known[number]
 
     def decode(self, rows: int, context: float) -> float:
         """A step in which only so many sequences generate."""
-        return self.base + self.row * rows + self.context * context
+        return self.tokens(rows) + self.context * context
 
     def step(self, rows: int, context: float, prompt: int, deep: float) -> float:
-        """``deep``: the sum over prompt tokens of the tokens before them."""
-        return self.decode(rows, context) + self.prompt * prompt + self.depth * deep
+        """It reads prompts. ``deep``: the sum over prompt tokens of the tokens before them."""
+        reading = self.start + self.depth * deep
+        return self.tokens(rows + prompt) + self.context * context + reading
+
+    def as_json(self) -> dict[str, Any]:
+        values = asdict(self)
+        del values["_known"]
+        return values | {"tokens": TOKENS}
 
     def save(self, path: Path) -> None:
-        path.write_text(json.dumps(asdict(self), indent=1), encoding="utf-8")
+        path.write_text(json.dumps(self.as_json(), indent=1), encoding="utf-8")
 
     @classmethod
     def load(cls, path: Path) -> CostModel:
         """Raises FitError, OSError."""
         try:
             values = json.loads(path.read_text("utf-8"))
-            found = cls(**{key: float(value) for key, value in values.items()})
-        except (ValueError, TypeError, AttributeError):
+            run, tokens = (tuple(values.pop(key)) for key in ("run", "tokens"))
+            found = cls(tuple(map(float, run)), **{key: float(v) for key, v in values.items()})
+        except (ValueError, TypeError, AttributeError, LookupError):
             raise FitError(f"{path} is no cost model (costs.json)") from None
-        if not found.base + found.row > 0 or not found.prompt > 0:
+        if tokens != TOKENS or len(run) != len(TOKENS):
+            raise FitError(f"{path} is of another version: cupola simulate --calibrate")
+        if not all(each > 0 for each in found.run):
             raise FitError(f"{path}: a step must take time")
         return found
+
+
+def _weights(tokens: float) -> list[float]:
+    """How much each point of ``run`` counts for a run of so many tokens.
+
+    After the last point the line goes on as it was before it.
+    """
+    place = min(max(1, bisect_right(TOKENS, tokens)), len(TOKENS) - 1)
+    low, high = TOKENS[place - 1], TOKENS[place]
+    share = (max(1, tokens) - low) / (high - low)
+    found = [0.0] * len(TOKENS)
+    found[place - 1], found[place] = 1 - share, share
+    return found
 
 
 def fit(lines: Iterable[Mapping[str, Any]]) -> CostModel:
@@ -100,17 +152,8 @@ def fit(lines: Iterable[Mapping[str, Any]]) -> CostModel:
     answers = [answer for each in turns.values() for answer in each]
     tokens = sum(a.tokens - 1 for a in answers)
     pieces = sum(len(a.pieces) - 1 for a in answers)
-    base, row, context, error = _fit_decode(steps)
-    start, prompt, depth = _fit_prompts(alone)
-    return CostModel(
-        base=base,
-        row=row,
-        context=context,
-        prompt=prompt,
-        depth=depth,
-        overhead=max(0.0, start - base),
-        tokens_a_step=max(1.0, tokens / pieces) if pieces else 1.0,
-        error=error,
+    return replace(
+        _solved(steps, alone), tokens_a_step=max(1.0, tokens / pieces) if pieces else 1.0
     )
 
 
@@ -162,19 +205,38 @@ class _Answer:
 class _Step:
     rows: int
     context: int
+    prompt: int  # tokens
+    deep: float
     seconds: float
+
+    @property
+    def kind(self) -> tuple[int, int, int]:
+        """Steps of one kind take about as long."""
+        prompt = -(-self.prompt // _PROMPT_BIN)
+        return self.rows, self.context // (_CONTEXT_BIN * self.rows), prompt
 
 
 def _steps(answers: Sequence[_Answer]) -> Iterable[_Step]:
-    """The steps of a turn in which no prompt was read."""
+    """The steps of a turn of which it is known what they held."""
     for answer in answers:
-        for before, after in zip(answer.pieces, answer.pieces[1:], strict=False):
-            if any(other.at < after and before < other.first for other in answers):
-                continue
-            rows = [other for other in answers if other.first <= before and after <= other.last]
-            if rows:
-                context = sum(other.context(before) for other in rows)
-                yield _Step(len(rows), context, after - before)
+        for before, after in pairwise(answer.pieces):
+            rows, read = [], []
+            for other in answers:
+                if other.first <= before + _TOGETHER:
+                    if after - _TOGETHER <= other.last:
+                        rows.append(other)
+                elif other.first < after - _TOGETHER:
+                    break  # a piece is missing
+                elif other.first <= after + _TOGETHER:
+                    read.append(other)
+                elif other.at < before:
+                    break  # a part of a prompt may have been read
+            else:
+                prompt = sum(other.computed for other in read)
+                if rows and prompt <= _ONE_STEP:
+                    context = sum(other.context(before) for other in rows)
+                    deep = sum(other.deep for other in read)
+                    yield _Step(len(rows), context, prompt, deep, after - before)
 
 
 def _alone(answers: Sequence[_Answer]) -> Iterable[_Answer]:
@@ -185,44 +247,62 @@ def _alone(answers: Sequence[_Answer]) -> Iterable[_Answer]:
             yield answer
 
 
-def _fit_decode(steps: Sequence[_Step]) -> tuple[float, float, float, float]:
-    """base, row, context, and the error.
+def _solved(steps: Sequence[_Step], alone: Sequence[_Answer]) -> CostModel:
+    """The costs with which the steps, and the waits of those that were alone, come out best.
 
-    Of means, because a client that is held up gets several pieces at once: their gaps are far too
-    short, and the one before them is too long. The longest gaps of each kind do not count.
+    Of the means of steps of one kind, because a client that is held up gets several pieces at once:
+    their gaps are far too short, and the one before them is too long. By their share: a long step
+    must not drown the short ones.
+
+    ``run`` is found as its first point and its rises, so that it never falls.
     """
-    bins: dict[tuple[int, int], list[_Step]] = defaultdict(list)
+    kinds: dict[tuple[int, int, int], list[_Step]] = defaultdict(list)
     for step in steps:
-        bins[step.rows, step.context // (_CONTEXT_BIN * step.rows)].append(step)
-    features = [
-        [1.0, rows, statistics.median(s.context for s in some)] for (rows, _), some in bins.items()
-    ]
-    seconds = [_trimmed_mean([s.seconds for s in some]) for some in bins.values()]
-    weights = [math.sqrt(len(some)) for some in bins.values()]
-    base, row, context = _positive_fit(np.array(features), np.array(seconds), np.array(weights))
+        kinds[step.kind].append(step)
+    features, seconds, weights = [], [], []
+    for some in kinds.values():
+        mean = _trimmed_mean([s.seconds for s in some])
+        rows = some[0].rows
+        context, prompt, deep = (
+            statistics.fmean(getattr(s, name) for s in some)
+            for name in ("context", "prompt", "deep")
+        )
+        features.append([*_rises([rows + prompt]), context, deep, float(prompt > 0), 0.0])
+        seconds.append(mean)
+        weights.append(math.sqrt(len(some)) / max(mean, 1e-6))
+    for answer in alone:
+        whole, rest = divmod(answer.computed, _CHUNK)
+        chunks = [float(_CHUNK)] * whole + [float(rest)] * (rest > 0)
+        features.append([*_rises(chunks), 0.0, answer.deep, len(chunks), 1.0])
+        seconds.append(answer.first - answer.at)
+        weights.append(1 / max(seconds[-1], 1e-6))
+    typical = statistics.median(seconds)
+    for place in range(1, len(TOKENS) - 1):  # two rises in turn should be of one slope
+        wish = [0.0] * (len(TOKENS) + 4)
+        wish[place], wish[place + 1] = -2.0, 1.0
+        features.append(wish)
+        seconds.append(0.0)
+        weights.append(_SMOOTH / typical)
+    found = _positive_fit(np.array(features), np.array(seconds), np.array(weights))
+    run = np.maximum(np.cumsum(found[: len(TOKENS)]), 1e-6).tolist()
+    costs = CostModel(tuple(run), *found[len(TOKENS) :])
     errors = [
-        abs(base + row * s.rows + context * s.context - s.seconds) / s.seconds
+        abs(costs.decode(s.rows, s.context) / s.seconds - 1)
         for s in steps
-        if s.seconds > 0
+        if s.seconds > 0 and not s.prompt
     ]
-    return base, row, context, statistics.median(errors) if errors else 0.0
+    return replace(costs, error=statistics.median(errors) if errors else 0.0)
+
+
+def _rises(runs: Sequence[float]) -> list[float]:
+    """How often the first point of ``run``, and each rise after it, is in these runs together."""
+    weights = np.sum([_weights(tokens) for tokens in runs], axis=0)
+    return [float(each) for each in np.cumsum(weights[::-1])[::-1]]
 
 
 def _trimmed_mean(values: Sequence[float]) -> float:
     kept = sorted(values)[: max(1, math.ceil(len(values) * (1 - _LONGEST)))]
     return statistics.fmean(kept)
-
-
-def _fit_prompts(alone: Sequence[_Answer]) -> tuple[float, float, float]:
-    """What a request takes before its prompt, a token of it, and a token for each before it."""
-    features = [[1.0, a.computed, a.deep] for a in alone]
-    seconds = [a.first - a.at for a in alone]
-    # By their share: a long prompt must not drown the short ones.
-    weights = [1 / max(each, 1e-6) for each in seconds]
-    start, prompt, depth = _positive_fit(np.array(features), np.array(seconds), np.array(weights))
-    if prompt <= 0:
-        prompt, depth = max(seconds) / max(a.computed for a in alone), 0.0
-    return start, prompt, depth
 
 
 def _positive_fit(

@@ -25,6 +25,7 @@ from cupola.loadtests.tune.halving import OutOfTimeError, Trial
 THROUGHPUT, LATENCY, GOODPUT = GOALS = ("throughput", "latency", "goodput")
 _SEARCH_SHARE = 0.65  # of the time; the rest is for the duel
 _DUEL_ROUNDS = 5
+_GRID_RUNG = 1
 _START_SECONDS = 180  # a machine in use takes its time
 
 
@@ -104,6 +105,22 @@ class Search:
             return self._look(candidate, rung)
 
         self.found.trials = halving.halve(candidates[:affordable], default, look)
+        self.found.chosen = halving.best(self.found.trials, default)
+        if self.found.chosen != default:
+            self._duel()
+        return self.found
+
+    def run_all(self, candidates: Sequence[Candidate], default: Candidate) -> Found:
+        """Measure each candidate equally long, whatever time that takes, and then the duel.
+
+        After an interrupt ``found`` has what there is. Raises Broken if not even the default works.
+        """
+        self.found = Found(default, default)
+        for each in (default, *(each for each in candidates if each != default)):
+            if (trial := self._look(each, _GRID_RUNG)) is not None:
+                self.found.trials.append(trial)
+            elif each == default:
+                raise Broken(f"the default settings do not work: {self.found.failed[each.text]}")
         self.found.chosen = halving.best(self.found.trials, default)
         if self.found.chosen != default:
             self._duel()

@@ -5,6 +5,7 @@ Locust calls the listeners here at each event of a run, once this module is impo
 
 from __future__ import annotations
 
+import atexit
 import logging
 import sys
 import time
@@ -22,6 +23,8 @@ from locust.argument_parser import LocustArgumentParser
 from locust.env import Environment
 from locust.runners import WorkerRunner
 
+from cupola.cache.home import Home
+from cupola.loadtests.host.own_service import DidNotStart, OwnService
 from cupola.loadtests.load.results import Objective, Record, Results, table
 from cupola.loadtests.load.server import Models, Unreachable, choose_models, loopback
 from cupola.loadtests.report.run_page import Sample, run_page, sample
@@ -46,6 +49,7 @@ class Run:
     users: int = 0  # that have been started
     samples: list[Sample] = field(default_factory=list)  # of the service, each second
     unsent: list[Record] | None = None  # of a process whose master collects the records
+    service: OwnService | None = None  # that is to be stopped in the end
 
 
 run = Run(Results(), Objective(1, 0.2))
@@ -68,6 +72,7 @@ def add_options(parser: LocustArgumentParser) -> None:
     option("ttft-objective", 1000, "ms, for goodput", type=float)
     option("itl-objective", 200, "ms, for goodput", type=float)
     option("give-up", 10, "seconds without any connection after which the run ends", type=float)
+    option("own-service", "", "a data folder: a service is started with its settings and models")
     option("report", "loadtests/results/loadtest.html", "a page of plots; empty: none")
     option("requests-file", "loadtests/results/requests.jsonl", "a line a request")
 
@@ -101,14 +106,34 @@ def prepare(environment: Environment, **_: object) -> None:
     else:
         run.results = Results(Path(options.requests_file))
         run.report = Path(options.report) if options.report else None
+        if options.own_service:
+            _start_service(environment, Home(Path(options.own_service).expanduser()))
     if options.shape != "steady" and not isinstance(environment.runner, WorkerRunner):
         environment.shape_class = Shape(environment)
         environment.shape_class.runner = environment.runner
-    if options.headless:
+    if options.headless and not isinstance(environment.runner, WorkerRunner):
         try:
             models(environment)
         except (ArgumentTypeError, ValueError, Unreachable) as error:
             sys.exit(f"{error}")
+
+
+def _start_service(environment: Environment, home: Home) -> None:
+    """On a free port. It is stopped however this process ends."""
+    atexit.register(_stop_service)
+    logs = Path(environment.parsed_options.requests_file).parent
+    run.service = OwnService(home.root, logs)
+    try:
+        run.service.wait_until_ready()
+    except DidNotStart as error:
+        sys.exit(f"{error}")
+    environment.host = run.service.url
+
+
+def _stop_service() -> None:
+    if run.service is not None:
+        run.service.stop()
+        run.service = None
 
 
 @events.test_start.add_listener
@@ -181,6 +206,7 @@ def take_records(data: dict[str, Any], **_: object) -> None:
 @events.quit.add_listener
 def finish(**_: object) -> None:
     run.results.close()
+    _stop_service()
     if run.unsent is None and run.report is not None:
         run.report.parent.mkdir(parents=True, exist_ok=True)
         page = run_page(run.results.records, run.samples, run.objective)

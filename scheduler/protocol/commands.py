@@ -66,8 +66,12 @@ class Commands:
 
     def started(self) -> None:
         """Tell the supervisor that the process serves now."""
+        self.tell(STARTED)
+
+    def tell(self, line: str) -> None:
+        """Send the supervisor a line. If it reads none, it hangs, and nothing helps."""
         with contextlib.suppress(LineError):
-            self._tell(STARTED)
+            self._tell(line)
 
     def beat(self, state: str = ALIVE) -> None:
         """Tell the supervisor that the loop turns; at most every BEAT_SECONDS if nothing is new.

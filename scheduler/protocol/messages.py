@@ -211,6 +211,7 @@ class WorkerStatus(msgspec.Struct, frozen=True, omit_defaults=True):
     serving: dict[str, Serving] = {}  # how each loaded model is run, by its id
     slots: int = 0  # how many requests it takes at once
     loading: tuple[str, ...] = ()  # ids of models that it loads or will load
+    leaving: bool = False  # it gets no further work
 
 
 class ProviderState(msgspec.Struct, frozen=True):
@@ -247,6 +248,7 @@ class Status(Message, frozen=True):
     queued: int = 0
     workers: tuple[WorkerStatus, ...] = ()
     missing: tuple[str, ...] = ()  # names of workers that should be there and are not
+    stopped: tuple[str, ...] = ()  # names of workers that an operator has stopped
     totals: Totals = Totals()
     refused: dict[str, str] = {}  # ids of models that are not loaded for a while, and why
     answers: int = 0  # the number of the Query that it answers; 0: none
@@ -271,6 +273,7 @@ class Ready(Message, frozen=True):
     serving: dict[str, Serving] = {}
     fatal: tuple[str, ...] = ()  # ids of models whose loads ended the processes before this one
     spare: int = 0  # of the slots, those that are kept for clients that run nothing there
+    only: tuple[str, ...] = ()  # ids of the only models that it runs; empty: all
 
 
 class Heartbeat(Message, frozen=True):
@@ -279,6 +282,9 @@ class Heartbeat(Message, frozen=True):
     loading: tuple[str, ...] = ()  # ids of the models that are being loaded
     serving: dict[str, Serving] = {}  # how each loaded model is run, by its id
     slots: int = 0  # how many requests it takes at once now; 0: unchanged
+    # Digests of the beginnings of prompts that it may have cached, at most some hundreds; None:
+    # those that it told last.
+    beginnings: tuple[bytes, ...] | None = None
 
 
 class Postponed(Message, frozen=True):

@@ -26,8 +26,8 @@ class LocalModel(msgspec.Struct, frozen=True):
 class SamplingParams(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """How the tokens of an answer are chosen. The names are those of OpenAI's API and of vLLM.
 
-    If temperature, top_p or top_k is None, the value from the model's own configuration is used. If
-    that has none either, it is 1, 1 and all.
+    If temperature, top_p, top_k or repetition_penalty is None, the value from the model's own
+    configuration is used. If that has none either, it is 1, 1, all and 1.
     """
 
     max_tokens: int | None = None  # at most; None, or more than fit: as the context holds
@@ -39,7 +39,7 @@ class SamplingParams(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=Tr
     typical_p: float = 1.0
     frequency_penalty: float = 0.0
     presence_penalty: float = 0.0
-    repetition_penalty: float = 1.0
+    repetition_penalty: float | None = None
     logit_bias: dict[int, float] = {}
     seed: int | None = None
     stop: tuple[str, ...] = ()

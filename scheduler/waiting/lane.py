@@ -8,9 +8,8 @@ request    of a client, by priority, then by deadline, then by arrival
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Mapping
-from contextlib import contextmanager
-from typing import Generic, Protocol, TypeVar
+from collections.abc import Hashable, Mapping
+from typing import Generic, Protocol, Self, TypeVar
 
 from cupola.scheduler.waiting.removable_heap import RemovableHeap
 from cupola.scheduler.waiting.token_counters import TokenCounters
@@ -136,7 +135,10 @@ class Round(Generic[WaitingT]):
             those.hide(client)
         self._clients.append(client)
 
-    def close(self) -> None:
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
         """All are there again."""
         for request in self._requests:
             self._classes[self._class_of[request]].push(request)
@@ -167,14 +169,9 @@ class Lane(Generic[WaitingT]):
         self._classes[number].remove(request)
         self._ageing.remove(request)
 
-    @contextmanager
-    def round(self) -> Iterator[Round[WaitingT]]:
-        """A pass over those that wait."""
-        those = Round(self._classes, self._class_of)
-        try:
-            yield those
-        finally:
-            those.close()
+    def round(self) -> Round[WaitingT]:
+        """A pass over those that wait, in a ``with`` statement."""
+        return Round(self._classes, self._class_of)
 
     def age(self, now: float) -> None:
         """Move those on that have waited for long."""

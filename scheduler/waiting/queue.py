@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Hashable, Iterator
-from contextlib import AbstractContextManager
 from typing import Generic
 
 from cupola.scheduler.waiting.lane import Lane, Round, WaitingT
@@ -76,8 +75,11 @@ class WaitingQueue(Generic[WaitingT]):
         if not self._requests[request.client]:
             del self._requests[request.client], self._tokens[request.client]
 
-    def round(self, kind: Hashable, now: float) -> AbstractContextManager[Round[WaitingT]]:
-        """A pass over those that workers of this kind can run, in the order of service."""
+    def round(self, kind: Hashable, now: float) -> Round[WaitingT]:
+        """A pass over those that workers of this kind can run, in the order of service.
+
+        It is for a ``with`` statement.
+        """
         lane: Lane[WaitingT] = self._lanes.setdefault(kind, Lane(self._counters))
         lane.age(now)
         return lane.round()

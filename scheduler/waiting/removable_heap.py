@@ -39,11 +39,14 @@ class RemovableHeap(Generic[ItemT]):
         """Add an item, or give it another key."""
         number = self._current[item] = next(self._numbers)
         heappush(self._entries, (key, number, item))
-        self._clean()
+        if len(self._entries) > 2 * len(self._current) + _SMALL:
+            self._clean()
 
     def remove(self, item: ItemT) -> None:
         """Take an item out, if it is there."""
-        if self._current.pop(item, None) is not None:
+        if self._current.pop(item, None) is None:
+            return
+        if len(self._entries) > 2 * len(self._current) + _SMALL:
             self._clean()
 
     def first(self) -> tuple[ItemT, Key] | None:
@@ -56,6 +59,5 @@ class RemovableHeap(Generic[ItemT]):
         return None
 
     def _clean(self) -> None:
-        if len(self._entries) > 2 * len(self._current) + _SMALL:
-            self._entries = [e for e in self._entries if self._current.get(e[2]) == e[1]]
-            heapify(self._entries)
+        self._entries = [e for e in self._entries if self._current.get(e[2]) == e[1]]
+        heapify(self._entries)

@@ -12,7 +12,7 @@ from cupola.cache.catalog import (
     UnknownModelError,
 )
 from cupola.cache.home import Home
-from cupola.cache.system.processor import has_integer_products
+from cupola.cache.system.processor import IntegerProducts, integer_products_of
 
 
 def variants(*ids: str) -> Catalog:
@@ -42,19 +42,20 @@ def test_w8a8_is_for_processors_with_integer_products(integers: bool) -> None:
 
 
 @pytest.mark.parametrize(
-    ("cpu_info", "integers"),
+    ("cpu_info", "quick", "saturate"),
     [
-        ("processor\t: 0\nflags\t\t: fpu sse2 avx2 fma\n", False),
-        ("processor\t: 0\nflags\t\t: fpu avx512f avx512_vnni\n", True),
-        ("flags\t\t: avx2 avx_vnni\n", True),
-        ("flags\t\t: amx_tile amx_int8\n", True),
-        ("model name\t: avx512_vnni\nflags\t\t: avx2\n", False),
-        ("processor\t: 0\nFeatures\t: fp asimd asimddp\n", False),
-        ("", False),
+        ("processor\t: 0\nflags\t\t: fpu sse2 avx2 fma\n", True, True),
+        ("processor\t: 0\nflags\t\t: fpu sse2 sse4_1\n", False, True),
+        ("processor\t: 0\nflags\t\t: fpu avx512f avx512_vnni\n", True, False),
+        ("flags\t\t: avx2 avx_vnni\n", True, False),
+        ("flags\t\t: amx_tile amx_int8\n", True, False),
+        ("model name\t: avx512_vnni\nflags\t\t: avx2\n", True, True),
+        ("processor\t: 0\nFeatures\t: fp asimd asimddp\n", False, False),
+        ("", False, False),
     ],
 )
-def test_processors(cpu_info: str, integers: bool) -> None:
-    assert has_integer_products(cpu_info) is integers
+def test_processors(cpu_info: str, quick: bool, saturate: bool) -> None:
+    assert integer_products_of(cpu_info) == IntegerProducts(quick, saturate)
 
 
 def test_built_in_variants_can_be_stored() -> None:

@@ -63,6 +63,7 @@ def test_valid(body: type[Endpoint]) -> None:
     use(body, VALID[body])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("body", VALID)
 @given(data=st.data())
 def test_any_value_of_any_field(body: type[Endpoint], data: st.DataObject) -> None:

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 from typer.testing import CliRunner
@@ -53,6 +54,8 @@ def test_two_servers_take_turns(bench: Run, tmp_path: Path) -> None:
         assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout)
     assert result == json.loads((tmp_path / "bench.json").read_text())
+    drawn = ElementTree.fromstring((tmp_path / "bench.svg").read_text())
+    assert len(drawn.findall("{http://www.w3.org/2000/svg}circle")) == 2
     assert [(t["name"], t["model"]) for t in result["targets"]] == [
         (one.url, "m"), ("other", "tiny")
     ]  # fmt: skip

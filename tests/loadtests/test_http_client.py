@@ -87,6 +87,7 @@ def test_a_whole_answer_may_still_be_wrong() -> None:
     assert (record.end, record.error) == (End.ERROR, 'stop: {"title"')
 
 
+@pytest.mark.slow
 def test_a_client_that_leaves_is_no_error() -> None:
     with ScriptedServer(endless) as server:
         record = asked(server, leave_after=7)

@@ -18,8 +18,8 @@ import pytest
 from cupola.cache.home import Home
 from cupola.cache.store import ModelCache
 from tests.imports import ROOT
-from tests.loadtests.scripted_server import ScriptedServer, good
-from tests.service.running_service import MODEL, Service
+from tests.loadtests.scripted_server import ScriptedServer, good, without_usage
+from tests.service.running_service import MODEL
 
 PATIENCE = 120
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -106,8 +106,8 @@ def test_poisson_arrivals_do_not_wait_for_answers(locust: Run, tmp_path: Path) -
     assert sum(each["end"] == "ok" for each in records(tmp_path)) >= 5
 
 
-def test_the_service_answers_every_scenario_that_needs_no_model(
-    locust: Run, real_model: Home, tmp_path: Path
+def test_an_own_service_answers_every_scenario_that_needs_no_model(
+    locust: Run, real_model: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = ModelCache(real_model).find(MODEL).path
     home = tmp_path / "home"
@@ -116,9 +116,12 @@ def test_the_service_answers_every_scenario_that_needs_no_model(
         "Chat", "LongPrompt", "SharedPrompt", "Agent", "SteadyTenant", "FloodTenant", "Aborting",
         "FoundryManagement",
     ]  # fmt: skip
-    with Service(home, backend="echo") as service:
-        url = service.ready().url
-        done = locust(url, "-u", "11", "-r", "11", "-t", "5s", "--stop-timeout", "9", *scenarios)
+    monkeypatch.setenv("CUPOLA_BACKEND", "echo")
+    own = ["--own-service", str(home)]
+    nobody = "http://127.0.0.1:9"
+    done = locust(
+        nobody, *own, "-u", "11", "-r", "11", "-t", "5s", "--stop-timeout", "9", *scenarios
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     found = records(tmp_path)
     assert {"chat", "agent", "aborting", "/foundry/list"} <= {each["name"] for each in found}
@@ -134,6 +137,23 @@ def test_a_server_that_dies_half_way_leaves_its_results(locust: Run, tmp_path: P
     assert sum(each["end"] == "ok" for each in records(tmp_path)) == 10
     assert "x the connection broke" in done.stdout  # below the table
     assert (tmp_path / "report.html").exists()
+
+
+def test_every_scenario_outlives_its_server_and_streams_without_usage(
+    locust: Run, tmp_path: Path
+) -> None:
+    """All scenarios, on a server that counts no tokens and dies after some answers."""
+    with ScriptedServer(without_usage, dies_after=40) as server:
+        done = locust(server.url, "-u", "14", "-r", "14", "-t", "60s", "--give-up", "1")
+    assert done.returncode == 1
+    assert "The run ends early." in done.stderr and "cannot be reached" in done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+    assert "answers came without usage" in done.stdout
+    found = records(tmp_path)
+    assert len({each["name"] for each in found if each["end"] == "ok"}) > 7
+    assert any(each["end"] == "error" and "broke" in each["error"] for each in found)
+    for file in ("report.html", "plots.html"):
+        assert (tmp_path / file).exists()
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="locust forks its processes")

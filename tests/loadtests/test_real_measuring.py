@@ -53,7 +53,7 @@ def test_a_service_and_its_engine_are_measured_and_simulated(
     lines = (tmp_path / "requests.jsonl").read_text().splitlines()
     assert {json.loads(line)["tokens"] for line in lines} == {8}
     made = tmp_path / "home" / "measurements" / "costs.json"
-    assert CostModel.load(made).prompt > 0
+    assert CostModel.load(made).tokens(16) > 0
     told = cupola("simulate", "--rates", "0.5,1", "--requests", "50", "--out", str(tmp_path))
     assert told.count("requests/s") == 3 and (tmp_path / "simulation.html").exists()
     told = cupola("simulate", "--validate", str(tmp_path))

@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Callable
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 from cupola.loadtests.bench import document, page
 from cupola.loadtests.bench import rounds as rounds_module
 from cupola.loadtests.bench.estimate import Estimate, Ratio, paired, unpaired
-from cupola.loadtests.bench.level import Level, closed, open_loop
+from cupola.loadtests.bench.level import Level, arrivals, closed, open_loop
 from cupola.loadtests.bench.rounds import Outcome, Plan, Rounds
 from cupola.loadtests.bench.target import Amount, Broken, Turn
 from cupola.loadtests.load.results import End, Objective, Record
@@ -157,3 +158,14 @@ def test_levels_are_read() -> None:
     for wrong in ("nan", "inf", "0", "-1"):
         with pytest.raises(ValueError):
             open_loop(wrong)
+
+
+@given(st.floats(0.1, 50), st.floats(0.1, 20), st.integers(0, 40), st.integers(0, 9))
+def test_an_open_loop_lasts_its_time_and_has_its_requests(
+    rate: float, seconds: float, requests: int, seed: int
+) -> None:
+    times = list(arrivals(rate, seconds, requests, Random(seed)))
+    assert len(times) >= requests
+    assert times == sorted(times)
+    # Each request but those that were wanted came in time.
+    assert all(at < seconds for at in times[requests:])

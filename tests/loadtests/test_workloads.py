@@ -9,6 +9,7 @@ from itertools import pairwise
 from random import Random
 from typing import Any
 
+import numpy as np
 import pytest
 
 from cupola.loadtests.load import recorded_agent
@@ -72,6 +73,10 @@ def test_lengths_have_their_published_centres() -> None:
     assert statistics.median(median.draw(chance) for _ in range(50_000)) == pytest.approx(
         1020, rel=0.03
     )
+    many = np.random.default_rng(1)
+    assert mean.draws(many, 50_000).mean() == pytest.approx(214.5, rel=0.03)
+    assert set(Lengths(100, most=150).draws(many, 99)) <= set(range(1, 151))
+    assert Lengths.always(7).draws(many, 3).tolist() == [7, 7, 7]
     assert {Lengths.always(7).draw(chance) for _ in range(9)} == {7}
     assert max(Lengths(100, most=150).draw(chance) for _ in range(99)) == 150
 

@@ -10,6 +10,7 @@ from cupola.scheduler.protocol.messages import MalformedFrameError, decode_to_sc
 from tests.fuzz_frames import FUZZERS, mutated
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("process", FUZZERS)
 def test_mutated_frames_end_no_process(process: str) -> None:
     account = FUZZERS[process](2_000)

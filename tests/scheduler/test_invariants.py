@@ -16,6 +16,7 @@ from cupola.scheduler.protocol.messages import (
     Done,
     ErrorCode,
     FinishReason,
+    Goodbye,
     Heartbeat,
     LoadModel,
     LocalModel,
@@ -34,12 +35,14 @@ from cupola.scheduler.protocol.messages import (
     Work,
     encode_work,
 )
+from cupola.scheduler.protocol.pool import Member, Then
 from cupola.scheduler.records import Send
+from cupola.service.processes.worker_pool import PoolError, WorkerPool
 from tests.examples import examples
 
 CPU = ExecutionProvider.CPU
 WORK = encode_work(Work(Text("hi")))
-NAMES = ("cpu:0/0", "cpu:0/1")
+NAMES = ("cpu:0/0", "cpu:0/1", "cpu:0/2")
 GATEWAYS = (b"g0", b"g1")
 MODELS = tuple(LocalModel(name, f"/{name}", CPU) for name in ("a:1", "b:1"))
 SLOTS, SPARE = 3, 1
@@ -50,7 +53,7 @@ class Machine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         policy = SchedulerPolicy(
-            dict.fromkeys(NAMES, CPU), queue_limit=6, queue_tokens=60, queue_timeout=20
+            dict.fromkeys(NAMES[:2], CPU), queue_limit=6, queue_tokens=60, queue_timeout=20
         )
         self.scheduler = Scheduler(policy, "epoch")
         self.now = 0.0
@@ -63,11 +66,17 @@ class Machine(RuleBasedStateMachine):
         self.begun: set[str] = set()  # there was output
         self.ever_postponed: set[str] = set()
         self.abandoned: set[str] = set()  # aborted, or its gateway went away
+        self.pool = WorkerPool(dict.fromkeys(NAMES[:2], CPU))
+        self.drained: set[str] = set()  # names that the scheduler has told
 
     def feed(self, sends: list[Send]) -> None:
+        for name in self.scheduler.drained():
+            assert name not in self.drained, "each is told once"
+            self.drained.add(name)
         for peer, message in sends:
             match message:
                 case Submit() | LoadModel():
+                    assert not self.scheduler.workers[peer].leaving
                     self.running.setdefault(peer, set()).add(message.request_id)
                 case Abort():
                     self.running.get(peer, set()).discard(message.request_id)
@@ -124,6 +133,31 @@ class Machine(RuleBasedStateMachine):
         if self.lives.pop(name, None):
             self.feed(self.scheduler.process_ended(name, self.now))
 
+    @rule(add=st.booleans(), name=st.sampled_from(NAMES), then=st.sampled_from(Then))
+    def operator_changes_the_pool(self, add: bool, name: str, then: Then) -> None:
+        try:
+            if add:
+                self.pool.add("cpu:0", CPU)
+            else:
+                self.pool.leave(name, then)
+        except PoolError:
+            return
+        self.drained &= {n for n in NAMES if self.pool.leaves(n)}
+        self.feed(self.scheduler.expect(self.pool.members, self.now))
+
+    @rule(goodbye=st.booleans(), crash=st.booleans())
+    def processes_of_the_drained_end(self, goodbye: bool, crash: bool) -> None:
+        for name in sorted(self.drained):
+            if not self.pool.leaves(name):
+                continue
+            if (peer := self.lives.pop(name, None)) and goodbye:
+                self.message(peer, Goodbye())
+            ended = self.scheduler.process_ended if crash else self.scheduler.process_left
+            self.feed(ended(name, self.now))
+            self.pool.ended(name)
+            self.feed(self.scheduler.expect(self.pool.members, self.now))
+        self.drained.clear()
+
     @rule(data=st.data())
     def grammars_are_not_ready(self, data: st.DataObject) -> None:
         """For some of the requests that have no output yet; for all others they are."""
@@ -140,6 +174,11 @@ class Machine(RuleBasedStateMachine):
         if not running:
             return
         peer, request_id = data.draw(st.sampled_from(running))
+        if request_id not in self.gateway_of:  # a load that no gateway has asked for
+            self.running[peer].discard(request_id)
+            full = Rejected(request_id, ErrorCode.NO_MEMORY, "full")
+            self.message(peer, full if end == "error" else Done(request_id))
+            return
         ending = (FinishReason.STOP, Usage(1, 1)) if end == "output" else ()
         if end != "no":
             self.running[peer].discard(request_id)
@@ -223,10 +262,16 @@ class Machine(RuleBasedStateMachine):
         waiting = list(self.scheduler.queue)
         suspicion = self.scheduler.suspicion
         if not any(map(suspicion.kept_apart, self.scheduler.requests.values())):
-            for worker in self.scheduler.workers.values():
+            for worker in self.scheduler.workers.serving(CPU):
                 assert not any(worker.room_for(request.client) for request in waiting)
         if waiting:
-            assert all(worker.running for worker in self.scheduler.workers.values())
+            assert all(w.running or w.leaving for w in self.scheduler.workers.values())
+
+    @invariant()
+    def nothing_runs_on_the_drained(self) -> None:
+        for name in self.drained:
+            workers = self.scheduler.workers.named(name)
+            assert not any(worker.running for worker in workers if worker.leaving)
 
     @invariant()
     def a_suspect_has_nobody_beside_it(self) -> None:
@@ -276,11 +321,15 @@ class Machine(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         """When everything is done, nothing is left."""
+        self.feed(self.scheduler.expect([Member(name, CPU) for name in NAMES], self.now))
         self.worker_starts(NAMES[0])
         for _ in range(len(self.gateway_of) + 1):
             for peer in list(self.lives.values()):
                 for request_id in sorted(self.running[peer]):
                     self.running[peer].discard(request_id)
+                    if request_id not in self.gateway_of:
+                        self.message(peer, Done(request_id))
+                        continue
                     last = Output(request_id, "", FinishReason.STOP, Usage(1, 1))
                     self.message(peer, Outputs((last,)))
         assert not self.scheduler.requests

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from cupola.service.child import MAX_FAILED_STARTS, Child, ChildSpec
+from cupola.service.processes.child import MAX_FAILED_STARTS, Child, ChildSpec
 
 
 def tell(lifeline: socket.socket, *names: str) -> None:
@@ -16,6 +16,7 @@ def tell(lifeline: socket.socket, *names: str) -> None:
         lifeline.sendall(f"{name}={os.environ.get(name)}\n".encode())
 
 
+@pytest.mark.slow
 def test_a_child_has_its_variables_and_the_rest_of_the_supervisors(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("CUPOLA_TEST_ONE", "the operator's")
     variables = {"CUPOLA_TEST_ONE": "ours", "CUPOLA_TEST_TWO": "ours"}

@@ -9,9 +9,10 @@ import pytest
 
 from cupola.cache.catalog import ExecutionProvider
 from cupola.cache.home import Home
-from cupola.service.composition import check_devices, worker_configs
+from cupola.service.composition import check_devices
 from cupola.service.settings import Settings
 from cupola.service.supervisor import GaveUpError
+from cupola.service.worker_configs import worker_configs
 
 
 def test_a_provider_that_does_not_start_ends_the_service_with_a_reason(tmp_path: Path) -> None:

@@ -89,6 +89,7 @@ def test_the_commands_of_this_user_have_a_key_of_their_own(tmp_path: Path) -> No
     assert matching([record], written["key"]) == record and record.admin
 
 
+@pytest.mark.slow
 def test_a_whole_service_with_keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Clients need their key, the commands of the user have theirs, and no log has either."""
     home, key = Home(tmp_path), new_key()
@@ -168,6 +169,7 @@ def test_a_certificate_is_checked_before_the_start(certificate: Path, tmp_path: 
             check_certificate(Settings(home=tmp_path, **given))
 
 
+@pytest.mark.slow
 def test_a_whole_service_with_tls(
     certificate: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

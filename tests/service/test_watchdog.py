@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from cupola.scheduler.protocol.commands import ALIVE, LONG_TURN
 from cupola.service.composition import patience
-from cupola.service.watchdog import Patience, Watchdog
+from cupola.service.processes.watchdog import Patience, Watchdog
 
 PATIENCE = Patience(silence=60.0, long_turn=600.0)
 

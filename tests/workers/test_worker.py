@@ -629,3 +629,19 @@ def test_a_request_that_waits_for_a_thread_is_a_request_too() -> None:
     assert not bench.worker.busy
     assert not bench.worker.warm_up()
     assert backend.pieces == 1
+
+
+def test_heartbeats_tell_once_what_was_read_and_that_it_is_gone(bench: Bench) -> None:
+    message = Submit("r1", MODEL, encode_work(Work(Text("x"))), beginnings=(b"one", b"two"))
+    bench.worker.receive(message, 0)
+    assert bench.worker.heartbeat(0).beginnings is None, "it waits for its model"
+    heartbeat, *_ = bench.worker.loaded(MODEL.id, EchoBackend(), 0)
+    assert isinstance(heartbeat, Heartbeat)
+    assert heartbeat.beginnings == (b"one", b"two")
+    assert bench.worker.heartbeat(0).beginnings is None
+    bench.worker.receive(Rejoin(), 0)
+    assert bench.worker.heartbeat(0).beginnings == (b"one", b"two"), "a new scheduler asks"
+    bench.worker.receive(UnloadModel("u", MODEL.id), 0)
+    heartbeat, *_ = bench.worker.expire(0)
+    assert isinstance(heartbeat, Heartbeat)
+    assert heartbeat.beginnings == ()

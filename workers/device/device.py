@@ -20,10 +20,11 @@ class ProviderError(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """A device of this machine."""
+    """A device of this machine. ``options``: of its provider, in onnxruntime's words."""
 
     provider: ExecutionProvider = ExecutionProvider.CPU
     index: int = 0
+    options: tuple[tuple[str, str], ...] = ()
 
     @property
     def memory(self) -> str:
@@ -50,8 +51,9 @@ class Device:
         if name not in (installed := ort.get_available_providers()):
             raise ProviderError(f"{name} cannot be used: {missing(name, installed)}")
         if self.provider is ExecutionProvider.CPU:
-            return ort.InferenceSession(model, options, providers=[name])
-        providers = [(name, {"device_id": str(self.index)}), str(ExecutionProvider.CPU)]
+            return ort.InferenceSession(model, options, providers=[(name, dict(self.options))])
+        own = {"device_id": str(self.index)} | dict(self.options)
+        providers = [(name, own), str(ExecutionProvider.CPU)]
         session = ort.InferenceSession(model, options, providers=providers)
         if name not in session.get_providers():
             raise ProviderError(f"{name} is installed but did not start; the log above says why")

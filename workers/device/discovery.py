@@ -15,12 +15,18 @@ from cupola.scheduler.protocol.messages import ProviderState
 
 PROBE_SECONDS = 60.0  # a driver that is used for the first time may compile for long
 PROBE = (sys.executable, "-m", "cupola.workers.device.provider_probe")
-# The packages of providers that the runtime of the default install does not have.
+# What has the providers that the runtime of the default install does not have.
 _PACKAGES = {
-    ExecutionProvider.CUDA: "onnxruntime-gpu",
-    ExecutionProvider.DML: "onnxruntime-directml",
-    ExecutionProvider.OPENVINO: "onnxruntime-openvino",
-    ExecutionProvider.QNN: "onnxruntime-qnn",
+    ExecutionProvider.CUDA: "onnxruntime-gpu in place of the package onnxruntime has it",
+    ExecutionProvider.DML: "onnxruntime-directml in place of the package onnxruntime has it",
+    ExecutionProvider.OPENVINO: "onnxruntime-openvino in place of the package onnxruntime has it",
+    ExecutionProvider.QNN: "onnxruntime-qnn in place of the package onnxruntime has it",
+    ExecutionProvider.TENSORRT_RTX: "onnxruntime-ep-nv-tensorrt-rtx has it as a plug-in, which "
+    "workers do not load",
+    ExecutionProvider.WEBGPU: "onnxruntime-ep-webgpu has it as a plug-in, which workers do not "
+    "load",
+    ExecutionProvider.VITISAI: "AMD's Ryzen AI software has a runtime with it",
+    "CoreMLExecutionProvider": "onnxruntime for macOS has it",
 }
 
 
@@ -36,8 +42,12 @@ def discover(names: tuple[str, ...] = ()) -> tuple[ProviderState, ...]:
 def missing(name: str, installed: Iterable[str]) -> str:
     """The error for a provider that the runtime does not have."""
     text = f"the installed onnxruntime does not have it, only {', '.join(installed)}"
-    package = {str(provider): each for provider, each in _PACKAGES.items()}.get(name)
-    return f"{text}; {package} in place of the package onnxruntime has it" if package else text
+    return "; ".join(filter(None, (text, package_of(name))))
+
+
+def package_of(name: str) -> str:
+    """What would bring a provider; empty: that is not known."""
+    return {str(provider): package for provider, package in _PACKAGES.items()}.get(name, "")
 
 
 def probe(name: str, installed: tuple[str, ...]) -> ProviderState:

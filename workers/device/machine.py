@@ -7,6 +7,7 @@ import gc
 import os
 import signal
 import sys
+from collections.abc import Collection
 
 import psutil
 
@@ -47,6 +48,21 @@ def available_bytes() -> int:
     available = int(psutil.virtual_memory().available)
     left = memory_left()
     return available if left is None else min(available, left)
+
+
+def total_bytes() -> int:
+    """The memory of this machine."""
+    return int(psutil.virtual_memory().total)
+
+
+def use_only(cpus: Collection[int]) -> None:
+    """Let this process, and the threads that it will have, run on these processors only.
+
+    Raises OSError where there are none of them, or the system cannot do this.
+    """
+    if not hasattr(os, "sched_setaffinity"):
+        raise OSError("this system cannot bind a process to processors")
+    os.sched_setaffinity(0, cpus)
 
 
 def cores() -> int:

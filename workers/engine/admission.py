@@ -169,14 +169,16 @@ class Admission:
         grammar: Future[Grammar] | None,
     ) -> Answer:
         work, tokens = prompt.work, prompt.tokens
-        params = self._with_advice(work.sampling)
+        params = self._with_advice(work.sampling, free=grammar is None)
+        # An advised penalty leaves out the prompt: its words may well be what is asked for.
+        counted = () if work.sampling.repetition_penalty is None else tokens
         ends = frozenset(params.stop_token_ids)
         if not params.ignore_eos:
             ends |= self._folder.end_tokens
         logprobs = None
         if work.prompt_logprobs and index == 0:
             logprobs = [TokenLogprob(self._codec.token_bytes(tokens[0]), nan)]
-        sampler = Sampler(params, index, Penalties(params, tokens, ends))
+        sampler = Sampler(params, index, Penalties(params, counted, ends))
         return Answer(
             job=job,
             index=index,
@@ -196,14 +198,20 @@ class Admission:
             drafter=self._drafter(prompt),
         )
 
-    def _with_advice(self, params: SamplingParams) -> SamplingParams:
-        """Fill in what the client leaves open, as the model's makers advise."""
+    def _with_advice(self, params: SamplingParams, free: bool) -> SamplingParams:
+        """Fill in what the client leaves open, as the model's makers advise.
+
+        ``free``: no grammar constrains the answer. Where one does, there is no advised penalty:
+        quotes, commas and names have to come again.
+        """
         advised = self._folder.advised
+        repetition = advised.repetition_penalty if free else None
         return structs.replace(
             params,
             temperature=_first(params.temperature, advised.temperature, 1.0),
             top_p=_first(params.top_p, advised.top_p, 1.0),
             top_k=_first(params.top_k, advised.top_k, 0),
+            repetition_penalty=_first(params.repetition_penalty, repetition, 1.0),
         )
 
     def _is_reproducible(self, sampler: Sampler) -> bool:

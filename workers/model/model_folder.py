@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from cupola.scheduler.protocol.messages import SamplingParams
+from cupola.workers.model.advice import advice_of_folder
 from cupola.workers.model.confinement import (
     ConfinementError,
     check_config,
@@ -31,7 +32,7 @@ class ModelFolder:
     # The most memory for a token in onnxruntime-genai; 0: the folder does not say.
     cache_bytes_per_token: int = 0
     window: int = 0  # tokens that onnxruntime-genai remembers; 0: all
-    # Temperature, top_p and top_k that the makers advise.
+    # Temperature, top_p, top_k and repetition penalty that the makers advise.
     advised: SamplingParams = field(default_factory=SamplingParams)
 
     @classmethod
@@ -61,7 +62,7 @@ class ModelFolder:
         head_size = decoder.get("head_size", 0)
         cache = _cache_bytes(decoder)
         window = decoder.get("sliding_window", {}).get("window_size", 0)
-        advised = _advised(config.get("search"))
+        advised = advice_of_folder(config.get("search"))
         return cls(path, graph, limit, ends, head_size, cache, window, advised)
 
     @property
@@ -82,14 +83,6 @@ def _cache_bytes(decoder: dict[str, Any]) -> int:
     names = ("num_hidden_layers", "num_key_value_heads", "head_size")
     layers, heads, size = (int(decoder.get(name, 0)) for name in names)
     return 2 * 4 * layers * heads * size
-
-
-def _advised(search: object) -> SamplingParams:
-    """The parameters of ``search``. They count only if sampling is switched on."""
-    if not isinstance(search, dict) or not search.get("do_sample"):
-        return SamplingParams()
-    names = ("temperature", "top_p", "top_k", "repetition_penalty")
-    return SamplingParams(**{n: search[n] for n in names if isinstance(search.get(n), int | float)})
 
 
 def _read(file: Path) -> dict[str, Any]:

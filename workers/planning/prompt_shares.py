@@ -49,6 +49,8 @@ def shares(
     """
     if not prompts or budget <= 0:
         return []
+    if len(prompts) == 1:
+        return [(prompts[0], min(budget, prompts[0].pending))]
     given: dict[int, int] = {}  # by the prompt's place
     _divide(prompts, budget, parallel, served, given)
     oldest = min(prompts[0].pending, max(1, budget // OLDEST))

@@ -33,16 +33,23 @@ class StepBudget:
         prompts = int(spare / self._token) if spare > 0 else 0
         return min(self._max_tokens, generating + max(_MIN_PROMPT_TOKENS, prompts))
 
-    def observe(self, generating: int, prompt_tokens: int, seconds: float) -> None:
-        """Learn that a step of so many sequences and prompt tokens took ``seconds``."""
+    def observe(self, generating: int, prompt_tokens: int, seconds: float, steps: int = 1) -> None:
+        """Learn that a step of so many sequences and prompt tokens took ``seconds``.
+
+        ``steps``: so many took as long, and had no prompts.
+        """
         if prompt_tokens == 0:
-            self._step = _average(self._step, seconds)
+            self._step = _average(self._step, seconds, steps)
         elif prompt_tokens >= _MIN_PROMPT_TOKENS:
             beside = (self._step or 0.0) if generating else 0.0
             self._token = _average(self._token, max(0.0, seconds - beside) / prompt_tokens)
 
 
-def _average(known: float | None, new: float) -> float:
+def _average(known: float | None, new: float, times: int = 1) -> float:
+    """After ``new`` was seen so many times."""
     if known is None:
         return new
-    return known + (_SLOWER if new > known else _WEIGHT) * (new - known)
+    weight = _SLOWER if new > known else _WEIGHT
+    if times > 1:
+        weight = 1 - (1 - weight) ** times
+    return known + weight * (new - known)

@@ -7,6 +7,7 @@ from functools import partial
 
 import onnxruntime as ort
 
+from cupola.cache.convert.formats.unsigned_weights import for_this_processor
 from cupola.workers.device.device import CPU
 from cupola.workers.graph.attention_layers import UnservableGraphError
 from cupola.workers.graph.block_graph import with_block_weights
@@ -69,7 +70,8 @@ class DecoderSession(RaggedSession):
         capacity = folder.context + grid
         self.cache = cache = key_value_cache(graph.kv, slots, capacity)
         self.copy_limit = int(COPY_SPEED * folder.decoder_bytes / graph.kv.bytes_per_token)
-        open_ = partial(opened, graph.model, session_options(folder, threads), folder.decoder.name)
+        model = for_this_processor(graph.model)
+        open_ = partial(opened, model, session_options(folder, threads), folder.decoder.name)
         runner = Runner(graph, open_, cache)
         try:  # this also finds a graph that loads and cannot run
             doubling = required_doubling(runner, slots)
@@ -85,7 +87,7 @@ class DecoderSession(RaggedSession):
             )
         if lanes is not None and threads >= LANES:
             options = session_options(folder, threads // LANES)
-            map_weights = partial(lanes.mapped, graph.model, options, folder.decoder.name)
+            map_weights = partial(lanes.mapped, model, options, folder.decoder.name)
             build = partial(_build_lanes, graph, map_weights, cache, doubling)
             self.lanes = SideBySide(build, self.copy_limit)
         others = (way for way in (self.blocks, self.lanes) if way is not None)

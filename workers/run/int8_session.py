@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import onnxruntime as ort
 
+from cupola.cache.convert.formats.unsigned_weights import for_this_processor
 from cupola.cache.convert.quantization.calibration import calibration_ids
 from cupola.workers.graph.attention_layers import UnservableGraphError
 from cupola.workers.graph.int8_graph import scales_of, with_int8_cache
@@ -64,7 +65,8 @@ class Int8Session(RaggedSession):
         cache = key_value_cache(kv, slots, capacity)
         stages = min(STAGES, slots)
         options = session_options(folder, threads)
-        open_ = partial(prepacked.open, graph.model, options, folder.decoder.name)
+        model = for_this_processor(graph.model)
+        open_ = partial(prepacked.open, model, options, folder.decoder.name)
         floats = Runner(graph, open_, KeyValueCache(graph.kv, stages, capacity))
         self.prompts = PromptRunner(floats, cache, stages)
         try:
@@ -72,7 +74,7 @@ class Int8Session(RaggedSession):
             text = calibration_ids(tokenizer, folder.context)
             observe = partial(self.prompts.observe, text, width)
             make = partial(with_int8_cache, head_size=graph.kv.head_size, observe=observe)
-            path = prepacked.variant(graph.model, _GRAPH, make)
+            path = prepacked.variant(model, _GRAPH, make)
             self.prompts.scales = scales_of(path.read_bytes())
         except (OSError, ValueError) as error:
             raise UnservableGraphError(f"its graph for int8 cannot be kept: {error}") from error

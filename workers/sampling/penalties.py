@@ -52,10 +52,14 @@ class Penalties:
 
     def __init__(self, params: SamplingParams, prompt: Iterable[int], end_tokens: Iterable[int]):
         self._params = params
+        given = 1.0 if params.repetition_penalty is None else params.repetition_penalty
+        self._repetition = np.float32(max(given, _MIN_REPETITION))
+        # Of a logit's product and quotient, what makes the token less likely, or more.
+        self._chosen = np.minimum if given >= 1 else np.maximum
         self._end = np.array(sorted(end_tokens), np.int64)
         self._bias_ids = np.array(list(params.logit_bias), np.int64)
         self._bias = np.array(list(params.logit_bias.values()), np.float32)
-        self._repeats = params.repetition_penalty != 1.0
+        self._repeats = given != 1.0
         self._counts_answer = bool(params.frequency_penalty or params.presence_penalty)
         self._seen = _Tally(prompt if self._repeats else ())
         self._answer = _Tally()
@@ -83,9 +87,8 @@ class Penalties:
         """Change one row of logits ``[vocabulary]`` in place."""
         params = self._params
         if (ids := self._seen.ids).size:
-            seen = row[ids]
-            factor = np.float32(max(params.repetition_penalty, _MIN_REPETITION))
-            row[ids] = np.where(seen > 0, seen / factor, seen * factor)
+            seen = row.take(ids)
+            row[ids] = self._chosen(seen / self._repetition, seen * self._repetition)
         if (ids := self._answer.ids).size:
             penalty = self._answer.counts * np.float32(params.frequency_penalty)
             row[ids] -= penalty + np.float32(params.presence_penalty)

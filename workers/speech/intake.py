@@ -34,7 +34,10 @@ class Intake:
             raise RequestError(ErrorCode.INVALID_REQUEST, text, "language")
         if work.words and not self._session.places_words:
             text = "the model was converted by an older version, without times of words; "
-            text += "download or import it again"
+            text += (
+                "convert it again: cupola model download MODEL --force, or, for a model of your "
+            )
+            text += "own, cupola model remove MODEL and then import it"
             raise RequestError(ErrorCode.INVALID_REQUEST, text, "model")
 
     def read(

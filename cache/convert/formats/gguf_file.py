@@ -116,6 +116,11 @@ class GgufTensor:
         return BrokenFileError(f"Tensor '{self.name}' has values that are not finite")
 
 
+def _mapped(path: Path) -> npt.NDArray[np.uint8]:
+    """The file's bytes. As a plain array: each view of a memmap looks for its own place again."""
+    return np.asarray(np.memmap(path, mode="r", dtype=np.uint8))
+
+
 class GgufFile:
     """A GGUF file's metadata and tensors. The file stays mapped while this object lives.
 
@@ -127,7 +132,7 @@ class GgufFile:
         self.path = path
         if path.stat().st_size < 24:
             raise BrokenFileError(f"{path} is no GGUF file: it is only {path.stat().st_size} bytes")
-        data: npt.NDArray[np.uint8] = np.memmap(path, mode="r", dtype=np.uint8)
+        data: npt.NDArray[np.uint8] = _mapped(path)
         header = _Header(path, data)
         self.metadata = header.metadata
         self.tensors = header.tensors
@@ -138,7 +143,7 @@ class GgufFile:
         """The tensors of another part of a model that llama-gguf-split has cut."""
         if not path.is_file():
             raise BrokenFileError(f"{path.name} is missing: it is a part of the same model")
-        part: npt.NDArray[np.uint8] = np.memmap(path, mode="r", dtype=np.uint8)
+        part: npt.NDArray[np.uint8] = _mapped(path)
         tensors = _Header(path, part).tensors
         if twice := tensors.keys() & self.tensors.keys():
             raise BrokenFileError(f"{path.name} has the tensor '{min(twice)}' a second time")

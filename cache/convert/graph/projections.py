@@ -2,8 +2,8 @@
 
 W8A8 is one integer product for all tokens of a run. Activations are divided by a scale and rounded
 to unsigned bytes around 128. ONNX Runtime's VNNI and AMX kernels take unsigned bytes; signed ones
-are ten times slower. Without these instructions the sums of two products saturate at 16 bits, and
-INT8 is the variant for such CPUs.
+are ten times slower. Without these instructions the sums of two products saturate at 16 bits, so
+the weights become unsigned when a session starts (``unsigned_weights``).
 
 All channels that a product reads are rotated, so that none is louder than the others. A norm gives
 all tokens the same length, so behind a norm all tokens share one scale: the largest magnitude of

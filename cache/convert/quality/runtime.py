@@ -12,6 +12,7 @@ from typing import Any, Protocol, TypeAlias
 import numpy as np
 import onnxruntime
 
+from cupola.cache.convert.formats.unsigned_weights import for_this_processor
 from cupola.cache.errors import BrokenFileError, UnsupportedError
 
 
@@ -56,7 +57,7 @@ def open_session(model: bytes, folder: Path) -> Session:
         "session.model_external_initializers_file_folder_path", str(folder)
     )
     try:
-        return Session(model, options, providers=["CPUExecutionProvider"])
+        return Session(for_this_processor(model), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # the runtime's errors have no common base of their own
         raise UnsupportedError(f"ONNX Runtime cannot run the converted model: {error}") from error
 

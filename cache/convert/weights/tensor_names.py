@@ -58,6 +58,11 @@ _TRANSFORMERS_POST_NORMS = _TRANSFORMERS | {
 }
 
 
+def own_name(inside: str) -> str | None:
+    """Our name of a linear layer that repositories call ``inside``; None: there is no such one."""
+    return next((own for own, theirs in _TRANSFORMERS.items() if theirs == inside), None)
+
+
 def transformers_names(*, post_norms: bool, prefix: str = "model.") -> TensorNames:
     """The names in a repository. ``prefix``: what those of the decoder without its head have."""
     inside = _TRANSFORMERS_POST_NORMS if post_norms else _TRANSFORMERS

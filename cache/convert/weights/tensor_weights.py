@@ -11,8 +11,9 @@ import numpy.typing as npt
 from cupola.cache.convert.formats.tensor import Tensor
 from cupola.cache.convert.weights.decoder_shape import DecoderShape
 from cupola.cache.convert.weights.decoder_weights import Projection, Vector
+from cupola.cache.convert.weights.lora import AdaptedTensor, LowRank, Place
 from cupola.cache.convert.weights.matrix import Matrix
-from cupola.cache.convert.weights.tensor_names import GATE_AND_UP, TensorNames
+from cupola.cache.convert.weights.tensor_names import GATE_AND_UP, TensorNames, own_name
 from cupola.cache.errors import BrokenFileError, UnsupportedError
 
 
@@ -39,6 +40,26 @@ class TensorWeights:
         self._read: set[str] = set()
         self.shape = shape
         self.tied = tied
+
+    def adapt(self, adapter: Mapping[Place, LowRank]) -> None:
+        """Add what an adapter adds. Raises UnsupportedError when it is for another model."""
+        orders = dict(zip(("attn_q", "attn_k", "attn_v"), self._qkv_orders(), strict=True))
+        changed: dict[str, Tensor] = {}
+        for (layer, inside), change in adapter.items():
+            own = own_name(inside)
+            name = self._of(layer, own) if own else ""
+            base = self._tensors.get(name)
+            if base is None or base.shape != (len(change.up), change.down.shape[1]):
+                raise UnsupportedError(
+                    f"The adapter is for another model: its {inside} of layer {layer} is for "
+                    f"{len(change.up)} x {change.down.shape[1]} weights, and {self._path} has "
+                    f"{'none' if base is None else ' x '.join(map(str, base.shape))} there"
+                )
+            order = orders.get(own or "")
+            changed[name] = AdaptedTensor(
+                base, change if order is None else change.reordered(order)
+            )
+        self._tensors = {**self._tensors, **changed}
 
     @property
     def stored_bytes(self) -> int:

@@ -69,12 +69,16 @@ def download_address(
     return _install(home, DownloadJob(str(home.root), address, force, alias, bits))
 
 
-def import_path(home: Home, path: Path, alias: str | None, bits: int | None) -> CachedModel:
+def import_path(
+    home: Home, path: Path, alias: str | None, bits: int | None, base: str | None = None
+) -> CachedModel:
     """Make a model of a file or a folder. ``bits``: None: what suits the file.
 
-    Raises CacheError.
+    ``base``: the model that an adapter is for. Raises CacheError.
     """
-    return _install(home, ImportJob(str(home.root), str(path.absolute()), alias, bits))
+    if base is not None and Path(base).exists():
+        base = str(Path(base).absolute())
+    return _install(home, ImportJob(str(home.root), str(path.absolute()), alias, bits, base))
 
 
 def quantize(home: Home, name: str, precision: Precision) -> CachedModel:

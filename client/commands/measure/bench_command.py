@@ -51,8 +51,10 @@ def bench(
     rates: Annotated[
         str, typer.Option(help="Requests a second that arrive at random, instead of clients.")
     ] = "",
-    requests: Annotated[int, typer.Option(min=1, help="Requests of each client in a round.")] = 2,
-    seconds: Annotated[float, typer.Option(min=1, help="Of a round, with --rates.")] = 20,
+    requests: Annotated[
+        int, typer.Option(min=1, help="Of each client in a round; with --rates, of all, at least.")
+    ] = 2,
+    seconds: Annotated[float, typer.Option(min=1, help="Of a round, with --rates, at least.")] = 20,
     rounds: Annotated[int, typer.Option(min=1, help="Rounds that count.")] = 3,
     warm_up: Annotated[int, typer.Option(min=0, help="Rounds before, that do not count.")] = 1,
     workload: WorkloadName = workload_options.STORY,
@@ -73,8 +75,8 @@ def bench(
 ) -> None:
     """Measure services of this machine: tokens a second, and latency.
 
-    Each round asks all of them the same, in turn. bench.json, bench.md and a line a request in
-    requests.jsonl are kept, also of a run that breaks.
+    Each round asks all of them the same, in turn. bench.json, bench.md, a plot and a line a request
+    in requests.jsonl are kept, also of a run that breaks.
 
     Example: cupola bench --clients 1,16 --against http://127.0.0.1:8080=llama
     """
@@ -174,6 +176,7 @@ def _finish(found: dict[str, Any], old: dict[str, Any] | None, folder: Path, out
     comparison = document.compared(found, old) if old else []
     (folder / "bench.json").write_text(json.dumps(found, indent=1), encoding="utf-8")
     (folder / "bench.md").write_text(page.markdown(found, comparison), encoding="utf-8")
+    (folder / "bench.svg").write_text(page.picture(found), encoding="utf-8")
     if output is Form.JSON:
         print_json(found)
         return

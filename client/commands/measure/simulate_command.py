@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
@@ -31,7 +32,7 @@ _SHOWN = {
     "refused": "refused",
     "lost": "lost",
 }
-_COSTS = "costs.json"
+_COSTS, _CALIBRATION = "costs.json", "calibration.jsonl"
 Load = Callable[[], Iterable["Arrival"]]
 
 
@@ -111,6 +112,7 @@ def simulate(
         raise ClientError(str(error)) from None
     rows: list[dict[str, Any]] = []
     found: dict[str, Simulated] = {}
+    began = time.process_time()
     for label, (load, clients_) in loads.items():
         if for_ttft and not clients_:
             try:
@@ -121,7 +123,7 @@ def simulate(
             found[label] = Simulation(setup).run(load(), clients_)
             needed, figures = workers, found[label].figures()
         rows.append({"load": label, "workers": needed, **figures})
-    _finish(rows, found, setup, out, output)
+    _finish(rows, found, setup, time.process_time() - began, out, output)
 
 
 def _levels(rates: str, clients: str, may_be_none: bool) -> list[Any]:
@@ -182,11 +184,13 @@ def _calibrated(url: str) -> CostModel:
         target = bench_targets.first(url, "")
         target.check(story(2))
         with shown(calibration.turns()) as show:
-            model = fit(calibration.measure(target, show))
+            lines = calibration.measure(target, show)
     except Broken as error:
         raise ClientError(str(error)) from None
     folder = home.current().root / "measurements"
     folder.mkdir(parents=True, exist_ok=True)
+    calibration.write_lines(folder / _CALIBRATION, lines)
+    model = fit(lines)
     model.save(folder / _COSTS)
     return model
 
@@ -223,11 +227,11 @@ def _finish(
     rows: list[dict[str, Any]],
     found: dict[str, Simulated],
     setup: Setup,
+    seconds: float,
     out: Path | None,
     output: Form,
 ) -> None:
-    from dataclasses import asdict
-
+    """``seconds``: of a core, for what is in ``found``."""
     from cupola.loadtests.report import html, svg
     from cupola.loadtests.report.markdown import number
 
@@ -247,15 +251,18 @@ def _finish(
         )
         for key, title in (("ttft_p99_ms", "TTFT p99"), ("tpot_p50_ms", "TPOT p50"))
     ]
-    note = f"Costs of a step, in seconds: {asdict(setup.costs)}. Times in ms."
+    note = f"Costs of a step, in seconds: {setup.costs.as_json()}. Times in ms."
     parts = [html.table(titles, cells), html.plots(plots), html.paragraph(note)]
     page = folder / "simulation.html"
     page.write_text(html.page("Simulated capacity", parts), encoding="utf-8")
     if output is Form.JSON:
-        print_json({"costs": asdict(setup.costs), "rows": rows, "report": str(page)})
+        costs = setup.costs.as_json()
+        print_json({"costs": costs, "rows": rows, "seconds": seconds, "report": str(page)})
         return
     if rows:
         print_table([Column(title) for title in titles], cells)
     error = f"{setup.costs.error:.0%}"
     print(f"Times in ms. Half of the measured steps lie within {error} of the model.")
+    if simulated := sum(f.answered + f.refused + f.lost for f in found.values()):
+        print(f"{simulated:,} requests were simulated, {simulated / seconds:,.0f} in a second.")
     print(f"Plots: {page}")

@@ -91,7 +91,7 @@ def tune(
     with _shown() as show:
         search = Search(task, folder.root, show)
         try:
-            found = search.run(candidates, default)
+            found = (search.run_all if grid else search.run)(candidates, default)
         except Broken as error:
             raise ClientError(str(error)) from None
         except KeyboardInterrupt:

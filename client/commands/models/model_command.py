@@ -132,6 +132,14 @@ def import_file(
     bits: Annotated[
         Bits | None, typer.Option(help="Bits of most weights. [4 if the file has 4, else 8]")
     ] = None,
+    base: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODEL",
+            help="SOURCE is a LoRA adapter (PEFT's folder, or FILE.onnx_adapter) for this model: a "
+            "name, or the path of a GGUF file or a folder.",
+        ),
+    ] = None,
     output: Output = Form.TEXT,
 ) -> None:
     """Make a model out of a file or folder on this disk, or of what is on the hub.
@@ -145,7 +153,12 @@ def import_file(
     folder, path = home.current(), Path(source)
     width = int(bits) if bits else None
     if path.exists():
-        model = local_model.import_path(folder, path, alias, width)
+        model = local_model.import_path(folder, path, alias, width, base)
+    elif base is not None:
+        raise ClientError(
+            f"There is no file or folder {source}",
+            "An adapter must be on this disk: load its folder first",
+        )
     elif is_address(source):
         model = local_model.download_address(folder, source, alias, width)
     else:

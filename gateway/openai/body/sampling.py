@@ -135,7 +135,7 @@ class SamplingFields(Endpoint):
     def penalty(self) -> float | None:
         """On repetition, over the whole context."""
         given = self.repeat_penalty if self.repetition_penalty is None else self.repetition_penalty
-        return None if self.repeat_last_n == 0 else given
+        return 1.0 if self.repeat_last_n == 0 else given
 
     @property
     def include_usage(self) -> bool:

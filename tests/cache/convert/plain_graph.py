@@ -11,6 +11,7 @@ import numpy.typing as npt
 import onnx
 import onnxruntime
 
+from cupola.cache.convert.formats.unsigned_weights import for_this_processor
 from cupola.cache.convert.formats.weights_file import DATA_FILE, WeightsFile
 from cupola.cache.convert.graph.blocks import DecoderBlocks
 from cupola.cache.convert.graph.decoder_graph import decoder_graph
@@ -35,7 +36,7 @@ class Graph:
         ``content``: another graph over the same files. ``weights``: those that it has in no file.
         """
         content = content or (folder / "model.onnx").read_bytes()
-        model = onnx.load_from_string(content)
+        model = onnx.load_from_string(for_this_processor(content))
         for node in model.graph.node:
             for attribute in node.attribute:
                 if attribute.name == "accuracy_level" and accuracy_level is not None:

@@ -361,6 +361,7 @@ def test_a_disk_that_takes_no_more(
     assert fetch(file, tmp_path) == CONTENT
 
 
+@pytest.mark.slow
 def test_every_way_to_misbehave_in_any_order(site: Site, tmp_path: Path) -> None:
     """Random faults, of which any number may follow each other: the file is right or not there."""
     kinds = [fault for row in MISBEHAVIOURS.values() for fault in row]

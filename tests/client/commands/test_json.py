@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from typer.main import get_command
+import typer.main
 
 from cupola.client.commands import main
 from tests.client.command_line import COMMAND, LONGEST, Cli
@@ -22,6 +23,7 @@ MODEL = "smollm2-135m"
 ANSWERS = {
     "status": ("", "system"),
     "report": ("", "service"),
+    "devices": ("", "providers"),
     "model list": ("", "models"),
     "model info": (MODEL, "contextLength"),
     "model search": ("smol", "catalog"),
@@ -38,6 +40,11 @@ ANSWERS = {
     "server status": ("", "running"),
     "model load": (MODEL, "success"),
     "service ps": ("", "models"),
+    "workers list": ("", "workers"),
+    "workers add": ("--threads 1", "workers"),
+    "workers drain": ("cpu:0/1", "workers"),
+    "workers restart": ("cpu:0/1", "workers"),
+    "workers remove": ("cpu:0/1 --now", "workers"),
     "run": (f"{MODEL} hello", "text"),
     "complete": (f"{MODEL} hello", "finishReason"),
     "model calibrate": (f"{MODEL} nothing.jsonl", "message"),
@@ -100,7 +107,7 @@ SAME = {
 
 def commands() -> dict[str, Any]:
     """Every command of the tree, by how it is typed."""
-    tree: Any = get_command(main.build())
+    tree: Any = typer.main.get_command(main.build())
     return {
         f"{name} {inner}".strip(): command
         for name, outer in tree.commands.items()
@@ -134,9 +141,21 @@ def test_every_command_answers_with_one_line_of_json(
             assert done.stderr == ""
 
 
+@pytest.fixture(scope="module")
+def one_tree() -> Iterator[None]:
+    """Lets the commands of this file share their tree, which a process makes once."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(main, "build", functools.cache(main.build))
+        patch.setattr(typer.main, "get_command", functools.cache(typer.main.get_command))
+        yield
+
+
 @pytest.fixture
 def typed(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+    one_tree: None,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
 ) -> Callable[..., tuple[Any, str]]:
     """Runs a command in this process; the status, and the standard output."""
     monkeypatch.setenv("CUPOLA_HOME", str(tmp_path))

@@ -14,7 +14,9 @@ from gguf.constants import GGMLQuantizationType
 
 from cupola.cache.home import Home
 from cupola.cache.store import ModelCache
+from tests.cache.convert.tiny_family import FAMILIES
 from tests.cache.convert.tiny_gguf import TinyModel
+from tests.cache.tiny_adapter import write_adapter
 from tests.client.command_line import Cli, bounded, start_interruptible
 from tests.foundry.package_index import PackageIndex, build_wheel
 
@@ -80,6 +82,16 @@ def test_import_of_other_bits_is_another_model(cupola: Cli, home: Home, tmp_path
     bits = "Bits a weight       lm_head 8 (Q4_1), qkv_proj 4 (Q4_1), o_proj 4 (Q4_1), "
     assert bits in cupola.ok("model", "info", "tiny-int4-cpu:1")
     assert cupola("model", "import", file, "--bits", "5").returncode == 2
+
+
+def test_import_of_an_adapter(cupola: Cli, home: Home, tmp_path: Path) -> None:
+    base = str(FAMILIES["llama"].write_gguf(tmp_path / "base.gguf"))
+    write_adapter(tmp_path / "adapter", FAMILIES["llama"].tensors())
+    adapter = ("model", "import", str(tmp_path / "adapter"), "--base", base, "--bits", "16")
+    assert "pirate-fp16-cpu:1 is ready in" in cupola.ok(*adapter, "--name", "pirate")
+    assert ModelCache(home).find("pirate")
+    said = cupola.refused("model", "import", "hf:some/adapter", "--base", base)
+    assert "must be on this disk" in said
 
 
 def test_a_model_without_a_source_is_not_downloaded_again(

@@ -225,6 +225,7 @@ def test_a_proxy_on_this_machine_is_no_operator(
     assert scheduler.seen.empty()
 
 
+@pytest.mark.slow
 def test_a_probe_hears_of_a_missing_worker(tmp_path: Path) -> None:
     with ScriptedScheduler() as scheduler:
         scheduler.status = Status("first")

@@ -50,7 +50,20 @@ def bench(shared_gateway: RunningGateway, shared_scheduler: ScriptedScheduler) -
 def test_headers_say_it_everywhere(bench: Bench, path: str, body: dict[str, object]) -> None:
     turn = bench.turn(path, body, {"x-priority": "-2", "x-timeout": "2.5"})
     assert (turn.priority, turn.timeout) == (-2, 2.5)
-    assert turn.client == "127.0.0.1"
+
+
+def test_programs_of_this_machine_are_told_apart_by_their_names(bench: Bench) -> None:
+    def client(**headers: str) -> str:
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        return bench.turn("/v1/completions", COMPLETION, named).client
+
+    one, other = client(user_agent="One/1"), client(user_agent="Two/1")
+    assert one == client(user_agent="One/1") != other
+    assert one.startswith("127.0.0.1 ")
+    assert client(user_agent="") == "127.0.0.1"
+    far = client(user_agent="One/1", x_forwarded_for="10.1.1.1")
+    assert far == client(user_agent="Two/1", x_forwarded_for="10.1.1.1") == "127.0.0.1"
+    assert client(user_agent="One/1", authorization="Bearer k") == client(authorization="Bearer k")
 
 
 @pytest.mark.parametrize(("path", "body"), OPENAI)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
@@ -67,6 +68,7 @@ def prepare_all(request: GenerationRequest) -> None:
 CHAT = {"model": "m", "messages": [MESSAGE], "tools": [TOOL]}
 
 
+@pytest.mark.slow
 @given(bodies(names(ChatRequest), CHAT))
 def test_chat(body: dict[str, Any]) -> None:
     try:

@@ -41,6 +41,7 @@ def test_counts_as_a_reader_does(value: Any, piece: int, plain: bool) -> None:
     assert not size.excess
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("body", "excess"),
     [

@@ -37,6 +37,7 @@ def test_the_state(gateway: RunningGateway, scheduler: ScriptedScheduler) -> Non
             "slots": 16,
             "memory_bytes": 4096,
             "loading": ["n:1"],
+            "leaving": False,
             "models": [{"id": "m:1", "engine": "batching", "kv_usage": 0.5, "expires_in": 10.0}],
         }
     ]

@@ -18,6 +18,7 @@ def read(*pieces: str) -> str:
     return "".join([*map(reader.feed, pieces), reader.finish()])
 
 
+@pytest.mark.slow
 @given(
     text=st.text(),
     ascii_=st.booleans(),

@@ -47,6 +47,7 @@ Arrival = st.tuples(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=examples(40), deadline=None)
 @given(
     requests=st.lists(Arrival, min_size=1, max_size=8),

@@ -129,6 +129,7 @@ def _decided(backend: Engine, work: Decide) -> list[Scores]:
     return _scores(_all(backend, "d")["d"])
 
 
+@pytest.mark.slow
 @settings(max_examples=examples(25), deadline=None)
 @given(STATES, QUESTIONS, st.integers(1, 3))
 def test_probabilities_are_those_of_whole_forward_passes(
@@ -144,6 +145,7 @@ def test_probabilities_are_those_of_whole_forward_passes(
     assert backend.violations() == []
 
 
+@pytest.mark.slow
 @settings(max_examples=examples(8), deadline=None)
 @given(st.lists(st.tuples(STATES, QUESTIONS), min_size=1, max_size=4), st.randoms())
 def test_bits_depend_on_no_neighbour_order_or_cache(requests, random) -> None:
@@ -206,6 +208,7 @@ def _usage(backend: Engine, work: Decide):
     return usage
 
 
+@pytest.mark.slow
 def test_forks_take_free_slots_and_leave_for_others() -> None:
     backend = engine_over(session())
     questions = [predicate(f"is it number {number}") for number in range(60)]

@@ -56,6 +56,7 @@ def answers(model: FaultySession, first_seed: int) -> tuple[Counter[str], int, i
     return found, right, wrong
 
 
+@pytest.mark.slow
 def test_sampled_answers_foundare_as_frequent_with_drafts_as_without():
     """Two-sample chi-square, each answer with a seed of its own."""
     plain = FaultySession()

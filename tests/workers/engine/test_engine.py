@@ -428,6 +428,47 @@ def test_what_the_client_leaves_open_is_as_the_model_advises():
     assert text(drain(backend)["r"]) == decode(tokens)
 
 
+def penalizing() -> Engine:
+    """An engine of a model whose makers advise a repetition penalty."""
+    folder = replace(
+        ModelFolder.read(DATA / "builder-fp32"), advised=SamplingParams(repetition_penalty=10)
+    )
+    session = DecoderSession(folder, slots=1, width=16, threads=1)
+    return Engine(folder, codec(), session, StepBudget(1.0, 16), CONTEXT)
+
+
+@pytest.mark.parametrize(
+    ("given", "as_without"), [({}, False), ({"repetition_penalty": 1.0}, True)]
+)
+def test_an_advised_repetition_penalty_counts_unless_the_client_gives_one(given, as_without):
+    backend = penalizing()
+    backend.add("r", greedy("abc", 12, ignore_eos=True, **given))
+    tokens = plain_decoder("builder-fp32").generate(codec().encode("abc"), 12)
+    assert (text(drain(backend)["r"]) == decode(tokens)) is as_without
+
+
+def test_an_advised_repetition_penalty_leaves_the_prompt_alone():
+    backend = penalizing()
+    for letter in LETTERS:
+        backend.add(letter, greedy(LETTERS + letter, 1, ignore_eos=True))
+    made = drain(backend)
+    for letter in LETTERS:
+        [token] = plain_decoder("builder-fp32").generate(codec().encode(LETTERS + letter), 1)
+        assert text(made[letter]) == decode([token])
+    assert any(text(made[letter]) in LETTERS for letter in LETTERS)  # it says the prompt's words
+
+
+def test_an_advised_repetition_penalty_leaves_grammars_alone():
+    backend = penalizing()
+    constraint = Constraint(ConstraintKind.REGEX, "[a-z]{12}")
+    work = greedy("abc", 12, ignore_eos=True)
+    backend.add("advised", msgspec.structs.replace(work, constraint=constraint))
+    without = greedy("abc", 12, ignore_eos=True, repetition_penalty=1.0)
+    backend.add("without", msgspec.structs.replace(without, constraint=constraint))
+    made = drain_waiting(backend)
+    assert text(made["advised"]) == text(made["without"])
+
+
 def test_a_biased_token_is_always_said():
     backend = engine()
     letter = codec().encode("q")[0]

@@ -87,6 +87,7 @@ def events(draw: st.DrawFn) -> list[tuple[int, int, int | None]]:
     return draw(st.lists(request, min_size=1, max_size=9))
 
 
+@pytest.mark.slow
 @settings(max_examples=examples(30), deadline=None)
 @given(
     requests=events(),

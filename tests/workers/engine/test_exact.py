@@ -64,6 +64,7 @@ def check(name: str, width: int, requests: list[Arrival], positions: int = LARGE
         }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MODELS)
 @settings(max_examples=examples(8), deadline=None)
 @given(requests=arrivals(VOCABULARY, longest=100), width=st.sampled_from([16, 80, 256]))

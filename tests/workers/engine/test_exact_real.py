@@ -12,7 +12,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 
 from cupola.cache.home import Home
-from cupola.cache.store import ModelCache
 from cupola.workers.device.device import CPU
 from cupola.workers.engine.engine import Engine
 from cupola.workers.model.model_folder import ModelFolder
@@ -67,14 +66,11 @@ def engine(path: Path, lanes: PrepackedWeights | None = None, *, drafts: bool = 
     return Engine(folder, TextCodec(path), session, StepBudget(1.0, WIDTH), LARGE)
 
 
-@pytest.fixture(scope="module", params=["default", "w8a8", "fp32"])
+@pytest.fixture(scope="module", params=["int8", "w8a8", "fp32"])
 def engines(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Engines]:
-    if request.param == "default":
-        path = ModelCache(request.getfixturevalue("real_model")).find("smollm2-135m").path
-    else:
-        path = request.getfixturevalue(f"real_model_{request.param}")
+    path: Path = request.getfixturevalue(f"real_model_{request.param}")
     home = Home(tmp_path_factory.mktemp("home"))
     copied = home.models / "maker" / "copied-1"
     shutil.copytree(path, copied)

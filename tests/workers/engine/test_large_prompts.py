@@ -165,6 +165,7 @@ def test_a_small_prompt_is_read_at_once(bench: Bench):
     assert drain(bench.engine)["r"][-1].last
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "task",
     [Encode(Text("ab" * LARGE)), Encode(chat()), Decode(tuple(codec().encode("a")) * LARGE)],

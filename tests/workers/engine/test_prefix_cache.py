@@ -38,6 +38,7 @@ def ask(backend: Engine, task: Work) -> tuple[object, int]:
     return (text(outputs), entries), outputs[-1].usage.cached_tokens
 
 
+@pytest.mark.slow
 def test_forty_prompts_are_found_again_behind_four_slots() -> None:
     model = FaultySession()
     backend = engine(model, PROMPTS * (LENGTH // BLOCK + 1))

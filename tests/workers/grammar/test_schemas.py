@@ -14,6 +14,7 @@ from typing import Any
 
 import jsonschema
 import numpy as np
+import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
@@ -163,6 +164,7 @@ def outcomes(count: int, vocabulary: Vocabulary = VOCABULARY) -> Counter[str]:
     return seen
 
 
+@pytest.mark.slow
 def test_documents_of_200_schemas_are_valid() -> None:
     count = examples(200)
     seen = outcomes(count)

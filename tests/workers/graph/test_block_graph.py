@@ -15,7 +15,6 @@ from cupola.workers.model.model_folder import ModelFolder
 from cupola.workers.run.autotune import Autotune
 from cupola.workers.run.decoder_session import DecoderSession
 from cupola.workers.run.packing import Row
-from tests.marks import needs_integer_products
 from tests.w8a8 import distance, write_w8a8
 from tests.workers.chosen_way import ChosenWay
 from tests.workers.reference import DATA
@@ -49,6 +48,7 @@ def session(folder: Path, block_bytes: int, autotune: Autotune | None = None) ->
     return made
 
 
+@pytest.mark.slow
 def test_all_products_and_what_stood_in_front_of_them_are_replaced(folder: Path) -> None:
     before = served(folder)
     made = with_block_weights(before, folder, PLENTY)
@@ -94,13 +94,13 @@ def test_weights_are_the_same_numbers(tmp_path: Path) -> None:
     assert (codes[:, 1, 36:] == 128).all()
 
 
+@pytest.mark.slow
 def test_nothing_is_made_of_other_products_or_of_too_large_ones(folder: Path) -> None:
     assert with_block_weights(served(DATA / "builder-fp32"), DATA / "builder-fp32", PLENTY) is None
     assert with_block_weights(served(DATA / "builder-int4"), DATA / "builder-int4", PLENTY) is None
     assert with_block_weights(served(folder), folder, 1000) is None
 
 
-@needs_integer_products
 def test_both_read_and_write_the_same_keys_and_values(folder: Path) -> None:
     plain, both = session(folder, 0), session(folder, PLENTY, chosen := ChosenWay())
     for blocks_first in (True, False):
@@ -115,7 +115,6 @@ def test_both_read_and_write_the_same_keys_and_values(folder: Path) -> None:
     assert distance(without, expected[-1:]) > 4 * NEAR
 
 
-@needs_integer_products
 def test_the_session_starts_again_with_both(folder: Path) -> None:
     both = session(folder, PLENTY, chosen := ChosenWay())
     both.rebuild()

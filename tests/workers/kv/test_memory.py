@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import pytest
+
 from cupola.workers.engine.slot_allocation import HEADROOM
 from tests.workers.faulty_session import FaultySession
 from tests.workers.tiny import CONTEXT, alone, drain, engine_over, greedy, step, text, words
 
 
+@pytest.mark.slow
 def test_prompts_are_not_read_only_to_be_preempted():
     model = FaultySession()
     backend = engine_over(model, CONTEXT)

@@ -1,4 +1,4 @@
-"""What a model's makers advise is read from ``search`` of its genai_config.json."""
+"""What a model's makers advise: ``search`` of its genai_config.json, then the catalog."""
 
 import json
 from pathlib import Path
@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 
+from cupola.cache.catalog import SMOLLM2_135M
 from cupola.scheduler.protocol.tasks import SamplingParams
+from cupola.workers.model.advice import with_catalog
 from cupola.workers.model.model_folder import ModelFolder
 
 
@@ -35,7 +37,17 @@ def test_all_of_it(tmp_path: Path) -> None:
         {"do_sample": False, "temperature": 0.1},
         {"do_sample": True, "repetition_penalty": "1.5"},
         {"do_sample": True, "length_penalty": 2.0},
+        {"do_sample": True, "repetition_penalty": 1.0},  # what every folder has
     ],
 )
 def test_what_does_not_count(tmp_path: Path, search: dict[str, Any]) -> None:
     assert advised(tmp_path, search) == SamplingParams()
+
+
+def test_the_catalog_fills_in_what_an_older_folder_lacks() -> None:
+    found = with_catalog(SamplingParams(temperature=0.5, top_k=50), SMOLLM2_135M.id)
+    assert found == SamplingParams(temperature=0.5, top_p=0.9, top_k=50, repetition_penalty=1.1)
+
+
+def test_a_model_that_the_catalog_does_not_know_keeps_its_own() -> None:
+    assert with_catalog(SamplingParams(top_k=5), "other:1") == SamplingParams(top_k=5)

@@ -25,6 +25,27 @@ def test_what_is_left_of_the_objective_goes_to_prompts():
     assert 8 + 55 <= step_budget.tokens(generating=8) <= 8 + 60
 
 
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 1), st.floats(0.001, 0.2), st.integers(1, 9)),
+        min_size=1,
+        max_size=9,
+    )
+)
+def test_steps_that_are_alike_can_be_told_at_once(seen):
+    at_once, one_by_one = StepBudget(0.1, 256), StepBudget(0.1, 256)
+    for reads, seconds, times in seen:
+        if reads:
+            at_once.observe(4, 100, seconds)
+            one_by_one.observe(4, 100, seconds)
+            continue
+        at_once.observe(4, 0, seconds, times)
+        for _ in range(times):
+            one_by_one.observe(4, 0, seconds)
+    # A bit of a sum may decide on which side of a whole token it is.
+    assert abs(at_once.tokens(4) - one_by_one.tokens(4)) <= 1
+
+
 def test_prompts_get_on_even_where_generating_alone_takes_too_long():
     step_budget = StepBudget(0.1, 256)
     step_budget.observe(generating=8, prompt_tokens=0, seconds=0.5)

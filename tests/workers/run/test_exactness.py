@@ -33,6 +33,7 @@ def row(start: int, end: int, logits: int = 1, slot: int = 0) -> Row:
     return Row(slot, start, TEXT[start:end], logits, reproducible=True)
 
 
+@pytest.mark.slow
 def test_chunks_of_any_width_end_with_the_bits_of_single_tokens(model: DecoderSession) -> None:
     """Also those that leave one query alone in a tile of the attention."""
     single = np.stack([model.run([row(n, n + 1)])[0].copy() for n in range(WIDTH)])

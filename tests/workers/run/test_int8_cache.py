@@ -113,6 +113,7 @@ def test_a_text_is_as_likely(int8: Int8Session, exact: DecoderSession, width: in
         assert difference(int8, exact, [row]) < NEAR
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", (*FAMILIES, "phi3-long"))
 def test_whatever_the_family_keys_and_values_fit(home: Home, family: str) -> None:
     folder = soft(home, f"{family}-fp32")

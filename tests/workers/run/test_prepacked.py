@@ -123,6 +123,7 @@ def test_two_processes_make_it_once(home: Home, model: Path):
     assert [json.loads(each.splitlines()[-1]) for each in logs] == [expected, expected]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("file", ["graph.onnx", "weights.bin", "files.json"])
 def test_a_damaged_entry_is_made_again(file: str, home: Home, model: Path):
     logits(shared(home, model))
@@ -134,6 +135,7 @@ def test_a_damaged_entry_is_made_again(file: str, home: Home, model: Path):
     assert prepacked.is_whole(entry)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("file", ["graph.onnx", "weights.bin"])
 def test_a_changed_byte_in_an_entry_makes_it_again(file: str, home: Home, model: Path):
     logits(shared(home, model))

@@ -99,6 +99,7 @@ def test_what_cannot_be_halved_runs_whole() -> None:
     assert halves([Row(0, 0, [7] * 30, 1), *generating(5, 5)]) is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("copied", [10**9, 0], ids=["one run a lane", "two runs a lane"])
 def test_logits_are_those_of_one_run(
     copied: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -162,6 +163,7 @@ def test_logits_lie_where_they_should(given_: list[Row], late: int) -> None:
     assert all(lane.slots for lane in lanes)
 
 
+@pytest.mark.slow
 def test_sequences_are_as_if_alone(tmp_path: Path) -> None:
     """Two prompts are read at once in chunks, beside others that generate."""
     session, autotune = two_lanes(tmp_path)
@@ -192,6 +194,7 @@ def test_a_step_of_which_a_half_fails_runs_whole(
     assert "it cannot" in caplog.text
 
 
+@pytest.mark.slow
 def test_all_sessions_start_again(tmp_path: Path) -> None:
     session, _ = two_lanes(tmp_path)
     given_ = generating(*[0] * 8)

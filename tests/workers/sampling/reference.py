@@ -44,7 +44,7 @@ def penalized(
 ) -> np.ndarray:
     row = row.copy()
     for token in set(prompt) | set(answer):
-        factor = params.repetition_penalty
+        factor = params.repetition_penalty or 1.0
         row[token] = row[token] / factor if row[token] > 0 else row[token] * factor
     for token in set(answer):
         row[token] -= answer.count(token) * params.frequency_penalty + params.presence_penalty

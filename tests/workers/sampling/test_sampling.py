@@ -64,6 +64,7 @@ def parameters(draw: st.DrawFn) -> SamplingParams:
     )
 
 
+@pytest.mark.slow
 @settings(max_examples=examples(80), deadline=None)
 @given(
     params=parameters(),
@@ -85,6 +86,7 @@ def test_every_combination_makes_the_distribution_of_the_definitions(
     assert np.abs(found - expected).max() <= 1 / GRID + 1e-4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spread", [0.0, 0.001, 3.0])
 @pytest.mark.parametrize("typical_p", [0.3, 1.0])
 @pytest.mark.parametrize("top_p", [0.02, 0.98])
@@ -107,6 +109,7 @@ def test_temperature_zero_and_top_k_one_take_the_best():
     assert sample(rows, samplers).tolist() == rows.argmax(axis=1).tolist()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("top_k", [0, 8])
 @pytest.mark.parametrize("top_p", [0.8, 1.0])
 def test_draws_follow_the_distribution(top_k: int, top_p: float):
@@ -120,6 +123,7 @@ def test_draws_follow_the_distribution(top_k: int, top_p: float):
     assert ((counts - expected)[left] ** 2 / expected[left]).sum() < 24.3
 
 
+@pytest.mark.slow
 def test_a_flat_distribution_with_top_p_reaches_beyond_the_first_candidates():
     row = np.zeros(VOCABULARY, np.float32)
     params = SamplingParams(seed=1, top_p=0.99)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import io
+import shutil
 import threading
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import soundfile
 
@@ -88,6 +90,7 @@ def work(seconds: float, seed: int = 0, **options: object) -> Transcribe:
     return Transcribe(sound(seconds, seed), **given)  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 def test_requests_share_runs_and_say_what_each_says_alone(started: Started) -> None:
     works = {"a": work(2), "b": work(40, 1), "c": work(3, 2, prompt="abc"), "d": work(1, 3)}
     alone = {}
@@ -118,6 +121,7 @@ def test_segments_come_in_the_order_of_time_and_the_last_output_has_the_usage(
     assert all(0 <= s.start <= s.end <= 70 for output in outputs for s in output.segments)
 
 
+@pytest.mark.slow
 def test_with_condition_a_window_is_told_the_text_before(started: Started) -> None:
     started.add("a", work(40, condition=True))
     started.finish()
@@ -155,6 +159,26 @@ def test_words_are_inside_the_recording_and_in_order(started: Started) -> None:
         assert "".join("".join(word.text.split()) for word in segment.words) == said
 
 
+def test_an_older_conversion_has_no_words_and_says_what_to_do(
+    tiny_whisper: Path, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(tiny_whisper, tmp_path / "old")
+    decoder = onnx.load(folder / "decoder.onnx", load_external_data=False)
+    kept = [each for each in decoder.graph.output if not each.name.startswith("cross_query")]
+    del decoder.graph.output[:]
+    decoder.graph.output.extend(kept)
+    (folder / "decoder.onnx").write_bytes(decoder.SerializeToString())
+    old = Started(folder)
+    with pytest.raises(RequestError, match="model download MODEL --force") as refused:
+        old.add("words", work(1, words=True))
+    assert refused.value.param == "model"
+    old.said.clear()
+    old.add("text", work(1))
+    old.finish()
+    assert old.segments("text")
+
+
+@pytest.mark.slow
 def test_an_aborted_request_says_nothing_more_and_the_others_go_on(started: Started) -> None:
     started.add("gone", work(70))
     started.add("stays", work(2, 5))
@@ -221,6 +245,7 @@ class Faulty(SpeechSession):
         return super().step(rows)
 
 
+@pytest.mark.slow
 def test_a_run_that_fails_costs_the_guilty_request_only(tiny_whisper: Path) -> None:
     folder = ModelFolder.read(tiny_whisper)
     from tokenizers import Tokenizer

@@ -15,7 +15,6 @@ from tests.cache.convert.genai import genai_greedy
 from tests.cache.convert.plain_graph import Graph
 from tests.cache.convert.reference import Reference
 from tests.cache.convert.tiny_gguf import TinyModel
-from tests.marks import needs_integer_products
 
 IDS = [1, 72, 5, 260, 33, 99, 100, 101, 2, 17, 200, 201]
 
@@ -50,7 +49,7 @@ def test_fp32_is_the_same_function(model: TinyModel, tmp_path: Path) -> None:
         (Precision.INT8, 0.05),
         (Precision.FP16, 0.01),
         (Precision.INT4, 0.3),
-        pytest.param(Precision.W8A8, 0.05, marks=needs_integer_products),
+        (Precision.W8A8, 0.05),
     ],
 )
 def test_quantised_is_near(
@@ -86,6 +85,7 @@ FOUR_BITS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", FOUR_BITS.values(), ids=FOUR_BITS.keys())
 def test_four_bits_stay_as_they_are(model: TinyModel, tmp_path: Path) -> None:
     """What is left is the rounding of activations, and that of the embedding to 8 bits."""

@@ -14,7 +14,6 @@ from cupola.cache.convert.formats.weights_file import DATA_FILE
 from cupola.cache.precision import Precision
 from cupola.cache.quality import QUALITY_FILE, Quality, read_quality
 from tests.cache.convert.tiny_gguf import TinyModel
-from tests.marks import needs_integer_products
 
 ROUNDED = [precision for precision in Precision if not precision.is_float]
 COMPARED = ("perplexity_fp32", "kl_divergence", "same_best_token")
@@ -65,7 +64,7 @@ def test_a_large_model_is_not_compared(tmp_path: Path) -> None:
     [
         ("real_model_int8", 0.005),
         ("real_model_int4", 0.006),
-        pytest.param("real_model_w8a8", 0.012, marks=needs_integer_products),
+        ("real_model_w8a8", 0.012),
     ],
 )
 def test_the_real_models_quality(model: str, limit: float, request: pytest.FixtureRequest) -> None:

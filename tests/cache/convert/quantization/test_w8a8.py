@@ -23,7 +23,6 @@ from cupola.workers.run.decoder_session import DecoderSession
 from cupola.workers.run.packing import Row
 from tests.cache.convert.plain_graph import Graph
 from tests.cache.convert.tiny_gguf import TinyModel
-from tests.marks import needs_integer_products
 from tests.w8a8 import distance, write_w8a8
 
 Array = npt.NDArray[np.float32]
@@ -37,7 +36,6 @@ def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     return write_w8a8(tmp_path, tied=request.param)
 
 
-@needs_integer_products
 def test_a_token_does_not_suffer_from_a_loud_neighbour(tmp_path: Path) -> None:
     weights = read_decoder(GgufFile(TinyModel().write(tmp_path / "m.gguf")))[1]
     x = np.random.default_rng(0).standard_normal((2, 3, weights.shape.hidden), np.float32)

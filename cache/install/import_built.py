@@ -1,0 +1,58 @@
+"""Makes a model of a folder of safetensors with onnxruntime-genai's builder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+
+from cupola.cache.catalog import ModelVariant
+from cupola.cache.convert.formats.json_file import JsonObject, read_json
+from cupola.cache.home import Home
+from cupola.cache.install.adopt import adopt, describe_folder
+from cupola.cache.install.building import cached, need_room, one_of_this_name
+from cupola.cache.install.model_builder import build, need_memory_of_builder
+from cupola.cache.precision import Precision
+from cupola.cache.progress import Progress
+from cupola.cache.source_note import SourceNote
+from cupola.cache.staging import staging
+from cupola.cache.store import CachedModel
+
+# The builder has no eight bits for the CPU: four, with more where its own rules say so, or 16.
+_PRECISIONS = {None: Precision.INT4, 4: Precision.INT4, 8: Precision.INT4, 16: Precision.FP16}
+_ROOM = 2.5  # times the weights' size: what is built, and its copy in the cache
+
+
+def import_built(
+    folder: Path,
+    weights: Sequence[Path],
+    variant: ModelVariant,
+    home: Home,
+    progress: Progress,
+    *,
+    bits: int | None,
+    note: SourceNote | None,
+) -> CachedModel:
+    """Builds ``folder``, and puts what was made into the cache. A model of this name is returned.
+
+    Raises CacheError, OSError.
+    """
+    size = sum(file.stat().st_size for file in weights)
+    need_memory_of_builder(variant.display_name, size)
+    layers = JsonObject("config.json", read_json(folder / "config.json"))
+    with one_of_this_name(variant, home, progress) as shared:
+        if (found := cached(variant.id, home)) is not None:
+            return found
+        need_room(home, round(size * _ROOM))
+        with staging(home) as work:
+            count = layers.get("num_hidden_layers", int, 0)
+            build(folder, work / "built", _PRECISIONS[bits], count, shared)
+            told = msgspec.structs.replace(
+                describe_folder(work / "built", variant.alias),
+                alias=variant.alias,
+                display_name=variant.display_name,
+                publisher=variant.publisher,
+                license=variant.license,
+            )
+            return adopt(work / "built", told, home, note)

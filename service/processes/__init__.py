@@ -1,0 +1,1 @@
+"""The processes of a service, one by one: how each is started, watched and changed."""
