@@ -1,38 +1,141 @@
-"""Sends a recording to the service and gets its text."""
+"""Sends a recording to the service and gets its transcript."""
 
 from __future__ import annotations
 
+import io
+import json
 import time
-from collections.abc import Mapping
+import wave
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
 
+from cupola.client.certificate import context_for
 from cupola.client.errors import ClientError
+from cupola.client.local_key import headers_for
 from cupola.client.running_service import RunningService, failure
+from cupola.client.sse import DONE, EventDecoder
+
+_SAMPLE_BYTES = 2
+
+
+class Recording(NamedTuple):
+    name: str
+    content: bytes
+
+    @classmethod
+    def read(cls, path: Path) -> Recording:
+        """Raises ClientError."""
+        try:
+            return cls(path.name, path.read_bytes())
+        except OSError as error:
+            raise ClientError(f"{path} cannot be read: {error.strerror}") from error
+
+    @classmethod
+    def of_pcm(cls, stream: BinaryIO, rate: int) -> Recording:
+        """Of samples of 16 bits in one channel, without a header."""
+        samples = stream.read()
+        file = io.BytesIO()
+        with wave.open(file, "wb") as written:
+            written.setnchannels(1)
+            written.setsampwidth(_SAMPLE_BYTES)
+            written.setframerate(rate)
+            written.writeframes(samples[: len(samples) // _SAMPLE_BYTES * _SAMPLE_BYTES])
+        return cls("pcm", file.getvalue())
+
+
+class Heard(NamedTuple):
+    """How far a transcript is, in seconds."""
+
+    end: float  # of the recording
+    duration: float  # of the recording
+    took: float
+
+    @property
+    def speed(self) -> float:
+        """Times as fast as the recording is played."""
+        return self.end / self.took if self.took > 0 else 0.0
+
+    def __str__(self) -> str:
+        return f"{self.end:.0f} of {self.duration:.0f} s, {self.speed:.1f} x real time"
 
 
 def transcript(
-    service: RunningService, path: Path, fields: Mapping[str, str], *, translate: bool = False
-) -> tuple[str, str]:
-    """The answer, and how long it took in words. Empty ``fields`` are not sent.
-
-    Raises ClientError.
-    """
-    import httpx2
-
-    address = f"{service.url}/v1/audio/{'translations' if translate else 'transcriptions'}"
+    service: RunningService,
+    recording: Recording,
+    fields: Mapping[str, str],
+    progress: Callable[[Heard], None],
+    *,
+    translate: bool = False,
+) -> str:
+    """The answer in the form of ``fields``. Empty fields are not sent. Raises ClientError."""
     sent = {name: value for name, value in fields.items() if value}
     if translate:
         sent.pop("language", None)
+        return _ask(service, recording, sent, "translations", _whole)
     began = time.perf_counter()
+
+    def streamed(chunks: Iterable[bytes]) -> str:
+        return _transcript(chunks, sent["response_format"], progress, began)
+
+    return _ask(service, recording, sent | {"stream": "true"}, "transcriptions", streamed)
+
+
+def _ask(
+    service: RunningService,
+    recording: Recording,
+    fields: Mapping[str, str],
+    kind: str,
+    read: Callable[[Iterable[bytes]], str],
+) -> str:
+    import httpx2
+
+    address = f"{service.url}/v1/audio/{kind}"
+    secure = service.url.startswith("https:")
     try:
-        with path.open("rb") as file:
-            answer = httpx2.post(
-                address, data=sent, files={"file": (path.name, file)}, timeout=None
-            )
-    except OSError as error:
-        raise ClientError(f"{path} cannot be read: {error.strerror}") from error
+        with httpx2.Client(
+            timeout=None,
+            headers=headers_for(service.url),
+            verify=context_for(service.url) if secure else True,
+        ) as client:
+            files = {"file": (recording.name, recording.content)}
+            with client.stream("POST", address, data=dict(fields), files=files) as answer:
+                if answer.status_code != 200:
+                    raise ClientError(
+                        f"{recording.name}: {failure(answer.status_code, answer.read())}"
+                    )
+                return read(answer.iter_bytes())
     except httpx2.HTTPError as error:
         raise ClientError(f"The service at {service.url} does not answer: {error}") from error
-    if answer.status_code != 200:
-        raise ClientError(f"{path.name}: {failure(answer.status_code, answer.content)}")
-    return answer.text, f"{time.perf_counter() - began:.1f} s"
+
+
+def _whole(chunks: Iterable[bytes]) -> str:
+    return b"".join(chunks).decode()
+
+
+def _transcript(
+    chunks: Iterable[bytes], form: str, progress: Callable[[Heard], None], began: float
+) -> str:
+    decoder = EventDecoder()
+    for chunk in chunks:
+        for data in decoder.feed(chunk):
+            if data == DONE:
+                break
+            event = json.loads(data)
+            if error := event.get("error"):
+                raise ClientError(error["message"])
+            if event["type"] == "transcript.text.done":
+                return _as_form(event, form)
+            took = time.perf_counter() - began
+            progress(Heard(float(event["end"]), float(event["duration"]), took))
+    raise ClientError(
+        "The service broke off its answer", "Its log may say why: cupola service logs"
+    )
+
+
+def _as_form(done: Mapping[str, Any], form: str) -> str:
+    if form == "verbose_json":
+        return json.dumps(done["transcription"], ensure_ascii=False)
+    if form == "json":
+        return json.dumps({"text": done["text"], "usage": done["usage"]}, ensure_ascii=False)
+    return str(done["text"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Collection, Set
 
@@ -68,6 +69,8 @@ class Account:
         if (usage := output.usage) is not None:
             counts["accepted_prediction_tokens"] += usage.accepted_prediction_tokens
             counts["rejected_prediction_tokens"] += usage.rejected_prediction_tokens
+            if output.recording is not None:
+                counts["audio_seconds"] += math.ceil(output.recording.seconds)
 
 
 def outcome_of(code: ErrorCode) -> Outcome:

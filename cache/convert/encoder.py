@@ -15,8 +15,13 @@ from cupola.cache.catalog import ModelVariant
 from cupola.cache.convert.formats.safetensors_file import SafetensorsFile
 from cupola.cache.convert.formats.weights_file import DATA_FILE, WeightsFile
 from cupola.cache.convert.graph.encoder_graph import EncoderGraph, EncoderShape
-from cupola.cache.convert.model_files import inference_model, write_bytes, write_json
-from cupola.cache.errors import BrokenFileError
+from cupola.cache.convert.model_files import (
+    advancing,
+    inference_model,
+    read_json,
+    write_bytes,
+    write_json,
+)
 from cupola.cache.model_config import RANKER
 from cupola.cache.progress import Progress, silent
 
@@ -46,18 +51,14 @@ def convert_encoder(
     Raises ModelFileError, OSError.
     """
     source = weights.parent
-    shape = _read(source / "config.json", EncoderShape)
+    shape = read_json(source / "config.json", EncoderShape)
     longest = shape.max_position_embeddings
     if not shape.ranks:
-        sentences = _read(source / "sentence_bert_config.json", _Sentences)
+        sentences = read_json(source / "sentence_bert_config.json", _Sentences)
         longest = min(sentences.max_seq_length or longest, longest)
     target.mkdir(parents=True)
-    total, done = weights.stat().st_size, 0
-
-    def advance(size: int) -> None:
-        nonlocal done
-        done += size
-        progress("convert", min(done, total), total)
+    total = weights.stat().st_size
+    advance = advancing(weights, progress)
 
     with WeightsFile(target / DATA_FILE) as data:
         model = EncoderGraph(SafetensorsFile(weights), shape, data, advance).build()
@@ -86,12 +87,3 @@ def _config(shape: EncoderShape, context: int) -> dict[str, Any]:
         },
         "search": {"max_length": context},
     }
-
-
-def _read(path: Path, kind: type[Any]) -> Any:
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=kind)
-    except FileNotFoundError:
-        raise BrokenFileError(f"{path.name} is missing beside the weights") from None
-    except msgspec.MsgspecError as error:
-        raise BrokenFileError(f"{path.name}: {error}") from None

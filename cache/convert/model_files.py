@@ -8,16 +8,43 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeVar
+
+import msgspec
 
 from cupola.cache.catalog import ModelVariant
 from cupola.cache.convert.tokenizer.model_tokenizer import ModelTokenizer
 from cupola.cache.convert.weights.decoder_shape import DecoderShape
+from cupola.cache.errors import BrokenFileError
+from cupola.cache.progress import Progress
 
 Json = dict[str, Any]
+_T = TypeVar("_T")
+
+
+def read_json(path: Path, kind: type[_T]) -> _T:
+    """What one of the files beside the weights says. Raises BrokenFileError."""
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=kind)
+    except FileNotFoundError:
+        raise BrokenFileError(f"{path.name} is missing beside the weights") from None
+    except msgspec.MsgspecError as error:
+        raise BrokenFileError(f"{path.name}: {error}") from None
+
+
+def advancing(weights: Path, progress: Progress) -> Callable[[int], None]:
+    """Something that hears how many bytes were written, and tells how far the conversion is."""
+    total, done = weights.stat().st_size, 0
+
+    def advance(size: int) -> None:
+        nonlocal done
+        done += size
+        progress("convert", min(done, total), total)
+
+    return advance
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:

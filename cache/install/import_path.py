@@ -89,10 +89,25 @@ def _refuse_kind(file: Path) -> None:
         raise UnsupportedError(f"{file.name} is an archive. Unpack it, and give what is in it")
 
 
+def _check_speech(folder: Path) -> None:
+    """Raises UnsupportedError for a Whisper that another program has converted."""
+    decoder = folder / "decoder.onnx"
+    # The name of an input. The file is small: the weights are beside it.
+    if not decoder.is_file() or b"cross_key.0" not in decoder.read_bytes():
+        raise UnsupportedError(
+            f"{folder.name} is a Whisper that another program has converted, such as "
+            "onnxruntime-genai's builder; its decoder cannot run several recordings together. "
+            "Take the model as it was published, with model.safetensors or as CTranslate2's "
+            "folder, and import that"
+        )
+
+
 def _import_folder(folder: Path, home: Home, alias: str | None, progress: Progress) -> CachedModel:
     if folder.resolve().is_relative_to(home.models.resolve()):
         raise BrokenFileError(f"{folder} is in the cache of models already")
     variant = describe_folder(folder, alias)
+    if variant.task == TASKS["whisper"]:
+        _check_speech(folder)
     with one_of_this_name(variant, home, progress):
         for model in ModelCache(home).scan():
             if model.variant.id == variant.id:

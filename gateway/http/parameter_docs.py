@@ -86,7 +86,7 @@ MEANINGS: Mapping[str, str] = {
     "include": "What else to return: `message.output_text.logprobs`; of speech `logprobs`.",
     "file": "The recording: WAV, FLAC, OGG, MP3; M4A and WebM where ffmpeg is installed.",
     "language": "The language that is spoken, as `en`. The model finds out by itself.",
-    "timestamp_granularities": "`segment`. Times of words are not there yet.",
+    "timestamp_granularities": "`segment`, `word`, or both, in `verbose_json`. Words take longer.",
     "condition_on_previous_text": "Each window is told the text before it. Slower.",
     "background": "Answer at once, and generate the response in the background.",
     "store": "Keep the response, so that it can be fetched and continued.",

@@ -208,6 +208,8 @@ def _processes_memory(memory: Mapping[str, ProcessMemory]) -> Iterator[Metric]:
 def _models(status: Status) -> Iterator[Metric]:
     totals = status.totals
     yield _counter("model_loads", "Models that were loaded", [((), totals.loads)])
+    seconds = [((), totals.audio_seconds)]
+    yield _counter("audio_seconds", "Seconds of recordings that were transcribed", seconds)
     yield _counter("model_unloads", "Models that left the memory", [((), totals.unloads)])
     both = ["worker", "model"]
     loaded = [((worker.name, model), 1) for worker in status.workers for model in worker.resident]

@@ -39,6 +39,7 @@ from cupola.scheduler.protocol.tasks import Recording as Recording
 from cupola.scheduler.protocol.tasks import SamplingParams as SamplingParams
 from cupola.scheduler.protocol.tasks import Scores as Scores
 from cupola.scheduler.protocol.tasks import Segment as Segment
+from cupola.scheduler.protocol.tasks import SpokenWord as SpokenWord
 from cupola.scheduler.protocol.tasks import Task as Task
 from cupola.scheduler.protocol.tasks import Text as Text
 from cupola.scheduler.protocol.tasks import Timings as Timings
@@ -232,6 +233,7 @@ class Totals(msgspec.Struct, frozen=True, omit_defaults=True):
     cached_tokens: int = 0
     accepted_prediction_tokens: int = 0
     rejected_prediction_tokens: int = 0
+    audio_seconds: int = 0  # of recordings that were transcribed to their end
     malformed_frames: int = 0  # that came to the scheduler and were dropped
     loads: int = 0  # of models into a worker's memory
     unloads: int = 0

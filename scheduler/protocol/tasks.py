@@ -142,6 +142,7 @@ class Transcribe(msgspec.Struct, frozen=True, tag=True, omit_defaults=True):
     # Each window is told the text before it, so the windows are decoded one after the other.
     condition: bool = False
     logprobs: bool = False
+    words: bool = False  # the times of words are found out, and segments begin and end with them
 
 
 class QuestionKind(enum.StrEnum):
@@ -228,6 +229,15 @@ class TokenLogprob(msgspec.Struct, frozen=True, omit_defaults=True):
     top: tuple[tuple[bytes, float], ...] = ()
 
 
+class SpokenWord(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A word with the punctuation beside it. Times are as those of segments."""
+
+    text: str
+    start: float
+    end: float
+    probability: float
+
+
 class Segment(msgspec.Struct, frozen=True, omit_defaults=True):
     """A part of a transcript. Times are in seconds from the beginning of the recording."""
 
@@ -240,6 +250,7 @@ class Segment(msgspec.Struct, frozen=True, omit_defaults=True):
     avg_logprob: float
     compression_ratio: float
     no_speech_prob: float
+    words: tuple[SpokenWord, ...] = ()  # where the task asks for them
 
 
 class Recording(msgspec.Struct, frozen=True):
@@ -281,7 +292,7 @@ class Output(msgspec.Struct, frozen=True, omit_defaults=True):
     pieces: tuple[bytes, ...] = ()  # the bytes of each of ``tokens``; a character may be split
     embedding: bytes = b""  # the result of Embed: float32, little-endian
     segments: tuple[Segment, ...] = ()  # of Transcribe; ``text`` is theirs
-    recording: Recording | None = None  # in the last output of Transcribe
+    recording: Recording | None = None  # in each output of Transcribe
     scores: Scores | None = None  # the result of Decide
     # In the first output of a request whose prompt is computed: the usage so far.
     prompt_usage: Usage | None = None

@@ -24,6 +24,7 @@ from cupola.scheduler.protocol.messages import (
     PromptProgress,
     Query,
     Ready,
+    Recording,
     Rejected,
     Rejoin,
     Status,
@@ -100,6 +101,18 @@ def test_status_tells_what_the_requests_came_to(scheduler):
         accepted_prediction_tokens=3,
         rejected_prediction_tokens=5,
     )
+
+
+def test_recordings_are_counted_when_they_end(scheduler):
+    scheduler.receive(b"w", ready(), now=0)
+    scheduler.receive(b"g", submit("r1"), now=0)
+    heard = Recording(90.2, "en")
+    for output in (
+        Output("r1", "a", recording=heard),
+        Output("r1", usage=Usage(3, 7), recording=heard),
+    ):
+        scheduler.receive(b"w", Outputs((output,)), now=1)
+    assert scheduler.status(now=1).totals.audio_seconds == 91
 
 
 @pytest.mark.parametrize("code", ErrorCode)

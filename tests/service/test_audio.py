@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import io
+import shutil
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,8 @@ import openai
 import pytest
 import soundfile
 
+from cupola.cache.home import Home
+from cupola.cache.store import ModelCache
 from tests.service.running_service import MODEL, PATIENCE, Service
 from tests.workers.speech.recorded import RECORDED, SPEECH
 
@@ -75,6 +79,34 @@ def test_a_stream_has_the_text_in_pieces(service: Service) -> None:
     assert done.usage is not None and done.usage.output_tokens > 50
 
 
+@pytest.mark.parametrize("form", ["srt", "vtt", "text"])
+def test_a_stream_has_the_pieces_of_its_form(service: Service, form: Any) -> None:
+    client = service.openai().audio.transcriptions
+    whole = client.create(model=WHISPER, file=upload(), response_format=form)
+    deltas, ends, done = [], [], ""
+    for each in client.create(model=WHISPER, file=upload(), response_format=form, stream=True):
+        if each.type == "transcript.text.delta":
+            deltas.append(each.delta)
+            ends.append(float((each.model_extra or {})["end"]))
+        elif each.type == "transcript.text.done":
+            done = each.text
+    assert "".join(deltas).strip() == done.strip() == str(whole).strip()
+    assert ends == sorted(ends) and 24 < ends[-1] < 25
+
+
+def test_words_with_their_times(service: Service) -> None:
+    found = service.openai().audio.transcriptions.create(
+        model=WHISPER,
+        file=upload(),
+        response_format="verbose_json",
+        timestamp_granularities=["word"],
+    )
+    assert found.segments is None and found.words is not None
+    assert [each.word for each in found.words[:4]] == ["And", "Mr.", "John", "Dashwood"]
+    times = [time for each in found.words for time in (each.start, each.end)]
+    assert times == sorted(times) and times[-1] < 25
+
+
 def test_several_clients_at_once(service: Service) -> None:
     client = openai.AsyncOpenAI(base_url=f"{service.url}/v1", api_key="x", timeout=PATIENCE)
 
@@ -110,7 +142,6 @@ def test_silence_has_no_text(service: Service) -> None:
         (noise(1), {"language": "de"}, 400, "language"),
         (noise(1), {"model": MODEL}, 400, "model"),
         (noise(1), {"model": "missing"}, 404, "model"),
-        (noise(1), {"stream": "true", "response_format": "srt"}, 400, "response_format"),
         (noise(1), {"timestamp_granularities[]": "word"}, 400, "timestamp_granularities"),
         (noise(1), {"response_format": "diarized_json"}, 400, "response_format"),
     ],
@@ -185,3 +216,28 @@ def test_a_client_that_leaves_does_not_stop_the_others(service: Service, tmp_pat
     thread.join(PATIENCE)
     found = service.openai().audio.transcriptions.create(model=WHISPER, file=upload())
     assert found.text == TEXT
+
+
+def test_a_killed_worker_ends_a_transcript_once_and_the_next_is_whole(
+    start: Callable[..., Service], real_whisper: Home, tmp_path: Path
+) -> None:
+    running = start().ready()
+    folder = ModelCache(real_whisper).find(WHISPER).path
+    shutil.copytree(folder, Home(tmp_path).models / folder.relative_to(real_whisper.models))
+    long = io.BytesIO()
+    samples, rate = soundfile.read(io.BytesIO(SPEECH.read_bytes()))
+    soundfile.write(long, np.tile(samples, 8), rate, format="FLAC")
+    client = running.openai()
+    kinds: list[str] = []
+    with (
+        pytest.raises(openai.APIError, match="send it again"),
+        client.audio.transcriptions.create(
+            model=WHISPER, file=("long.flac", long.getvalue()), stream=True
+        ) as stream,
+    ):
+        for each in stream:
+            if not kinds:
+                running.child("worker cpu:0/0").kill()
+            kinds.append(each.type)
+    assert kinds and set(kinds) == {"transcript.text.delta"}
+    assert client.audio.transcriptions.create(model=WHISPER, file=upload()).text == TEXT

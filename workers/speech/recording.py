@@ -12,8 +12,17 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from cupola.scheduler.protocol.messages import Recording, Segment, TokenLogprob, Transcribe, Usage
+from cupola.scheduler.protocol.messages import (
+    ANY_TURN,
+    Recording,
+    Segment,
+    TokenLogprob,
+    Transcribe,
+    Turn,
+    Usage,
+)
 from cupola.workers.speech.log_mel import FRAMES_A_SECOND, Floats
+from cupola.workers.speech.segments import Split
 from cupola.workers.speech.windows import WINDOW, cut_at_silence
 
 _LEFT_OVER = 0.4  # seconds at the end of a stretch that are not worth a window
@@ -46,12 +55,23 @@ class Result:
     segments: tuple[Segment, ...] = ()
     logprobs: tuple[TokenLogprob, ...] = ()
 
+    def heard(self, window: Window, parts: Split) -> float:
+        """Seconds of the window that need not be heard again.
+
+        The end of a word is known better than that of a segment.
+        """
+        words = self.segments[-1].words if self.segments else ()
+        if words and not parts.is_over and words[-1].end > window.start:
+            return words[-1].end - window.start
+        return parts.heard
+
 
 @dataclass(slots=True)
 class _Stretch:
     frames: range
     is_open: bool = True
     results: deque[Result] = field(default_factory=deque)  # that were not taken yet
+    spoken_until: float = 0.0  # seconds of the recording
 
 
 @dataclass(slots=True)
@@ -60,6 +80,7 @@ class SpeechRequest:
     work: Transcribe
     sound: Sound
     before: list[int]  # tokens of the text that the next window continues
+    turn: Turn = ANY_TURN
     language: str = ""
     generated: int = 0
     prompt_tokens: int = 0
@@ -73,7 +94,7 @@ class SpeechRequest:
         self.random = np.random.default_rng(self.work.seed)
         mel = self.sound.mel
         cuts = [range(mel.shape[1])] if self.work.condition else cut_at_silence(mel)
-        self._stretches = [_Stretch(cut) for cut in cuts]
+        self._stretches = [_Stretch(cut, spoken_until=cut.start / FRAMES_A_SECOND) for cut in cuts]
         for number, cut in enumerate(cuts):
             self.waiting.append(_window(number, cut, cut.start))
 
@@ -81,6 +102,8 @@ class SpeechRequest:
         """A window has its result. ``heard``: seconds of it. ``forget``: do not continue it."""
         stretch = self._stretches[window.stretch]
         stretch.results.append(result)
+        if result.segments:
+            stretch.spoken_until = result.segments[-1].end
         if self.work.condition:
             if forget:
                 self.before.clear()
@@ -91,6 +114,10 @@ class SpeechRequest:
             self.waiting.appendleft(_window(window.stretch, stretch.frames, start))
         else:
             stretch.is_open = False
+
+    def spoken_until(self, window: Window) -> float:
+        """When the last word before the window ended, as far as is known, in seconds."""
+        return self._stretches[window.stretch].spoken_until
 
     def take(self) -> list[Result]:
         """The results that come next and are there."""

@@ -19,6 +19,7 @@ class Piece(NamedTuple):
 class Split(NamedTuple):
     pieces: list[Piece]
     heard: float  # seconds of the window after which the next one may begin
+    is_over: bool = False  # no speech follows in the window
 
 
 def split(chosen: Sequence[int], length: float, tokens: SpeechTokens) -> Split:
@@ -43,4 +44,4 @@ def split(chosen: Sequence[int], length: float, tokens: SpeechTokens) -> Split:
     if not pieces and text:
         pieces.append(Piece(start, length, tuple(text)))
         ended = length
-    return Split(pieces, length if single or not pieces else ended)
+    return Split(pieces, length if single or not pieces else ended, single)

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from cupola.workers.device.device import CPU, Device
 from cupola.workers.model.model_folder import ModelFolder, ModelFolderError
+from cupola.workers.speech.alignment import attention
 from cupola.workers.speech.log_mel import Floats
 from cupola.workers.speech.windows import WINDOW
 
@@ -29,6 +30,13 @@ class Row(NamedTuple):
     slot: int
     position: int
     token: int
+
+
+class Attended(NamedTuple):
+    """What the decoder makes of a text that is known."""
+
+    logits: Floats  # [wanted, vocabulary]
+    weights: Floats  # [heads, tokens, positions]: which moments of the audio a token belongs to
 
 
 class SpeechSession:
@@ -47,11 +55,9 @@ class SpeechSession:
 
         Raises ModelFolderError, ProviderError.
         """
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.add_session_config_entry("session.force_spinning_stop", "1")
         opened = []
         for name in ("encoder.onnx", "decoder.onnx"):
+            options = _options(threads)
             opened.append(partial(device.open, str(folder.path / name), options, name))
         self._open_encoder, self._open_decoder = opened
         self._encoder, self._decoder = self._open_encoder(), self._open_decoder()
@@ -63,17 +69,25 @@ class SpeechSession:
             _, heads, positions, size = heard["cross_key.0"]
             self.vocabulary = int(self._decoder.get_outputs()[0].shape[1])
             shapes["past_key.0"], shapes["wanted"]
+            self.places_words = "cross_query.0" in {o.name for o in self._decoder.get_outputs()}
         except (KeyError, ValueError, TypeError, IndexError):
             text = "encoder.onnx and decoder.onnx are no Whisper as Cupola converts them"
             raise ModelFolderError(f"{folder.path.name}: {text}; import the model again") from None
         self.context = folder.context
-        self._layers = sum(name.startswith("cross_key.") for name in heard)
-        row = 2 * self._layers * heads * size * 4
+        self.layers = sum(name.startswith("cross_key.") for name in heard)
+        self.heads, self._width = int(heads), int(heads * size)
+        row = 2 * self.layers * heads * size * 4
         self.slots = max(1, min(slots, cache_bytes // (row * (positions + self.context))))
-        self._audio = _memory(self._layers, self.slots, heads, int(positions), size)
-        self._text = _memory(self._layers, self.slots, heads, self.context, size)
+        self._audio = _memory(self.layers, self.slots, heads, int(positions), size)
+        self._text = _memory(self.layers, self.slots, heads, self.context, size)
         self._bound: dict[range, ort.IOBinding] = {}
         self._logits = np.empty((self.slots, self.vocabulary), np.float32)
+
+    @property
+    def upper_heads(self) -> list[tuple[int, int]]:
+        """(layer, head) of the decoder's upper layers."""
+        upper = range(self.layers // 2, self.layers)
+        return [(layer, head) for layer in upper for head in range(self.heads)]
 
     def encode(self, features: Floats, slot: int) -> None:
         """Hears a window ``[1, bands, 3000]`` into a slot that no row uses."""
@@ -81,7 +95,7 @@ class SpeechSession:
             raise ValueError(f"features of the shape {features.shape}")
         binding = self._encoder.io_binding()
         binding.bind_input("features", "cpu", 0, np.float32, features.shape, features.ctypes.data)
-        for layer in range(self._layers):
+        for layer in range(self.layers):
             for part, kind in enumerate(_KINDS):
                 place = self._audio[layer, part, slot : slot + 1]
                 at = (np.float32, place.shape, place.ctypes.data)
@@ -90,7 +104,37 @@ class SpeechSession:
 
     def read(self, slot: int, tokens: Sequence[int], wanted: Sequence[int]) -> Floats:
         """Begins a window: logits ``[wanted, vocabulary]`` behind tokens of these indices."""
-        binding = self._bind(range(slot, slot + 1))
+        return self._read(self._bind(range(slot, slot + 1)), tokens, wanted)
+
+    def attend(
+        self,
+        slot: int,
+        tokens: Sequence[int],
+        wanted: Sequence[int],
+        heads: Sequence[tuple[int, int]],
+        positions: int,
+    ) -> Attended:
+        """As ``read``, with what some ``heads`` (layer, head) attend to in the first positions."""
+        count = len(tokens)
+        binding = self._decoder.io_binding()
+        self._bind_memory(binding, range(slot, slot + 1))
+        layers = sorted({layer for layer, _ in heads})
+        queries = {layer: np.empty((1, count, self._width), np.float32) for layer in layers}
+        for layer, query in queries.items():
+            at = ("cpu", 0, np.float32, query.shape, query.ctypes.data)
+            binding.bind_output(f"cross_query.{layer}", *at)
+        logits = self._read(binding, tokens, wanted)
+        size = self._audio.shape[-1]
+        weights = [
+            attention(
+                queries[layer][0, :, head * size : (head + 1) * size],
+                self._audio[layer, 0, slot, head, :positions],
+            )
+            for layer, head in heads
+        ]
+        return Attended(logits, np.stack(weights))
+
+    def _read(self, binding: ort.IOBinding, tokens: Sequence[int], wanted: Sequence[int]) -> Floats:
         count = len(tokens)
         arrays: Integers = {
             "input_ids": np.array([tokens], np.int64),
@@ -149,7 +193,12 @@ class SpeechSession:
         if (known := self._bound.get(span)) is not None:
             return known
         binding = self._decoder.io_binding()
-        for layer in range(self._layers):
+        self._bind_memory(binding, span)
+        self._bound[span] = binding
+        return binding
+
+    def _bind_memory(self, binding: ort.IOBinding, span: range) -> None:
+        for layer in range(self.layers):
             for part, kind in enumerate(_KINDS):
                 text = self._text[layer, part, span.start : span.stop]
                 audio = self._audio[layer, part, span.start : span.stop]
@@ -158,8 +207,14 @@ class SpeechSession:
                 binding.bind_output(f"present_{kind}.{layer}", *at)
                 at = ("cpu", 0, np.float32, audio.shape, audio.ctypes.data)
                 binding.bind_input(f"cross_{kind}.{layer}", *at)
-        self._bound[span] = binding
-        return binding
+
+
+def _options(threads: int) -> ort.SessionOptions:
+    """The two sessions run at the same time, so a thread that spins takes time from the other."""
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return options
 
 
 def _memory(layers: int, slots: int, heads: int, positions: int, size: int) -> Floats:

@@ -23,6 +23,7 @@ class _Generation(msgspec.Struct):
     suppress_tokens: list[int] | None = None
     begin_suppress_tokens: list[int] | None = None
     is_multilingual: bool | None = None
+    alignment_heads: list[tuple[int, int]] | None = None  # (layer, head)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,8 @@ class SpeechTokens:
     languages: dict[str, int]  # empty: the model knows English only
     suppressed: NDArray[np.int64]
     suppressed_first: NDArray[np.int64]
+    # The heads of the decoder whose attention follows the audio: (layer, head). Empty: not known.
+    alignment_heads: tuple[tuple[int, int], ...] = ()
 
     @property
     def first_time(self) -> int:
@@ -78,6 +81,7 @@ class SpeechTokens:
             languages=languages if multilingual else {},
             suppressed=_valid(generation.suppress_tokens, vocabulary),
             suppressed_first=_valid(generation.begin_suppress_tokens, vocabulary),
+            alignment_heads=tuple(generation.alignment_heads or ()),
         )
         if tokens.vocabulary > vocabulary:
             text = f"{folder.name}: the tokenizer has more tokens than the model's {vocabulary}"

@@ -67,6 +67,11 @@ def allowed(logits: Floats, chosen: Sequence[int], tokens: SpeechTokens) -> Floa
     return logits
 
 
+def probabilities(logits: Floats, tokens: Sequence[int]) -> list[float]:
+    """Of ``tokens``, each in its row of ``logits``."""
+    return [probability(row, token) for row, token in zip(logits, tokens, strict=True)]
+
+
 def probability(logits: Floats, token: int) -> float:
     return float(np.exp(float(logits[token]) - log_sum(logits)))
 

@@ -1,18 +1,12 @@
-"""The backend that turns speech into text. The windows of all requests share the decoder's runs.
-
-The encoder runs in a thread of its own, one window at a time: several would not be faster, and the
-other models of the worker go on meanwhile.
-"""
+"""The backend that turns speech into text. The windows of all requests share the decoder's runs."""
 
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import partial
 
-import numpy as np
 from tokenizers import Tokenizer
 
 from cupola.scheduler.protocol.messages import (
@@ -24,38 +18,27 @@ from cupola.scheduler.protocol.messages import (
     ErrorCode,
     Output,
     Rejected,
-    Segment,
     Serving,
-    TokenLogprob,
     Transcribe,
     Turn,
     Work,
 )
 from cupola.workers.model.backend import RequestError
-from cupola.workers.model.text_jobs import Cancelled, TextJobs
-from cupola.workers.speech.audio_file import read_audio
-from cupola.workers.speech.log_mel import RATE, Floats, log_mel
-from cupola.workers.speech.recording import Result, Sound, SpeechRequest, Window
-from cupola.workers.speech.segments import Split, split
+from cupola.workers.model.text_jobs import TextJobs
+from cupola.workers.speech.intake import Intake
+from cupola.workers.speech.listening import Listening, RunningWindow
+from cupola.workers.speech.log_mel import Floats
+from cupola.workers.speech.recording import Result, SpeechRequest
+from cupola.workers.speech.results import Results
+from cupola.workers.speech.segments import split
 from cupola.workers.speech.speech_session import Row, SpeechSession
 from cupola.workers.speech.speech_tokens import SpeechTokens
-from cupola.workers.speech.window_decoder import RISING, Try, WindowDecoder
-from cupola.workers.speech.windows import features
+from cupola.workers.speech.turns import next_request
+from cupola.workers.speech.window_decoder import RISING, WindowDecoder
 
 logger = logging.getLogger(__name__)
 
-_SHORTEST = 0.1  # seconds
 _FORGET_ABOVE = 0.5  # a window of a higher temperature is not continued
-
-
-@dataclass(slots=True)
-class _Running:
-    """A window that has a slot."""
-
-    request: SpeechRequest
-    window: Window
-    slot: int
-    decoder: WindowDecoder | None = None  # None: it is being heard
 
 
 class TranscriptionBackend:
@@ -75,21 +58,20 @@ class TranscriptionBackend:
     ) -> None:
         """``wake`` is called from another thread when there is new work."""
         self._session = session
-        self._tokenizer = tokenizer
         self._tokens = tokens
-        self._wake = wake
         self._reading: TextJobs[SpeechRequest] = TextJobs(wake)
         self._requests: dict[str, SpeechRequest] = {}  # whose turn is next comes first
-        self._running: list[_Running] = []
-        self._ear = ThreadPoolExecutor(1, thread_name_prefix="encoder")
-        self._hearing: tuple[_Running, Future[None]] | None = None
+        self._running: list[RunningWindow] = []
+        self._listening = Listening(session, wake)
+        self._intake = Intake(session, tokenizer, tokens)
+        self._results = Results(session, tokenizer, tokens)
 
     @property
     def busy(self) -> bool:
         if self._reading.ready or any(each.decoder is not None for each in self._running):
             return True
-        if self._hearing is not None:
-            return self._hearing[1].done()
+        if self._listening.window is not None:
+            return self._listening.ready
         return any(request.waiting for request in self._requests.values())
 
     def close(self) -> None:
@@ -112,30 +94,8 @@ class TranscriptionBackend:
             text = "this model transcribes speech and makes nothing else of text: "
             text += "use POST /v1/audio/transcriptions"
             raise RequestError(ErrorCode.INVALID_REQUEST, text, "model")
-        self._check(work)
-        self._reading.start(request_id, partial(self._read, request_id, work))
-
-    def _check(self, work: Transcribe) -> None:
-        languages = self._tokens.languages
-        if not languages and (work.translate or work.language not in ("", "en")):
-            text = "this model knows English only; a multilingual one is needed, as whisper-tiny"
-            param = "model" if work.translate else "language"
-            raise RequestError(ErrorCode.INVALID_REQUEST, text, param)
-        if languages and work.language and work.language not in languages:
-            text = f"the model knows no language '{work.language}'"
-            raise RequestError(ErrorCode.INVALID_REQUEST, text, "language")
-
-    def _read(self, request_id: str, work: Transcribe, cancelled: Cancelled) -> SpeechRequest:
-        """It is called in a thread. Raises RequestError, CancelledError."""
-        audio = read_audio(work.audio, cancelled)
-        seconds = len(audio) / RATE
-        if seconds < _SHORTEST:
-            text = f"the audio is shorter than {_SHORTEST:g} seconds"
-            raise RequestError(ErrorCode.INVALID_REQUEST, text, "audio")
-        prompt = self._tokenizer.encode(" " + work.prompt.strip(), add_special_tokens=False).ids
-        sound = Sound(log_mel(audio, self._session.bands), seconds)
-        text_only = [token for token in prompt if token < self._tokens.end] if work.prompt else []
-        return SpeechRequest(request_id, work, sound, text_only)
+        self._intake.check(work)
+        self._reading.start(request_id, partial(self._intake.read, request_id, work, turn))
 
     def abort(self, request_id: str) -> None:
         """See ``Backend.abort``."""
@@ -145,11 +105,10 @@ class TranscriptionBackend:
     def _forget(self, request_id: str) -> None:
         """Its slots are free from now on, but for the one that is being written."""
         self._requests.pop(request_id, None)
-        hearing = self._hearing[0] if self._hearing else None
         self._running = [
             each
             for each in self._running
-            if each is hearing or each.request.request_id != request_id
+            if each is self._listening.window or each.request.request_id != request_id
         ]
 
     def step(self) -> list[Output | Rejected]:
@@ -170,31 +129,30 @@ class TranscriptionBackend:
 
     def _hear_next(self) -> None:
         """Start the encoder, if it is idle and a window and a slot are there."""
-        if self._hearing is not None:
+        if self._listening.window is not None:
             return
         used = {each.slot for each in self._running}
         slot = next((slot for slot in range(self._session.slots) if slot not in used), None)
-        request = next((each for each in self._requests.values() if each.waiting), None)
+        running = [each.request for each in self._running]
+        request = next_request(self._requests.values(), running)
         if slot is None or request is None:
             return
         self._requests[request.request_id] = self._requests.pop(request.request_id)  # to the end
         window = request.waiting.popleft()
-        running = _Running(request, window, slot)
-        self._running.append(running)
-        heard = features(request.sound.mel, window.frames)
-        future = self._ear.submit(self._session.encode, heard, slot)
-        self._hearing = (running, future)
-        future.add_done_callback(lambda _: self._wake())
+        heard = RunningWindow(request, window, slot)
+        self._running.append(heard)
+        self._listening.start(heard)
 
     def _take_heard(self) -> list[Output | Rejected]:
-        if self._hearing is None or not self._hearing[1].done():
+        if (heard := self._listening.take()) is None:
             return []
-        (running, future), self._hearing = self._hearing, None
+        running, wrong = heard
         if running.request.request_id not in self._requests:
             self._running.remove(running)
             return []
+        if wrong is not None:
+            return self._failed(running, wrong)
         try:
-            future.result()
             running.decoder = self._decoder(running)
             return self._begin(running)
         except Exception as error:  # of whatever kind the runtime raises
@@ -202,7 +160,7 @@ class TranscriptionBackend:
 
     # -- the decoder -------------------------------------------------------------------------------
 
-    def _decoder(self, running: _Running) -> WindowDecoder:
+    def _decoder(self, running: RunningWindow) -> WindowDecoder:
         request, tokens = running.request, self._tokens
         work = request.work
         if tokens.languages and not request.language:
@@ -216,7 +174,7 @@ class TranscriptionBackend:
             tokens,
             prompt,
             min(limit, self._session.context - len(prompt)),
-            self._text,
+            self._results.text,
             (work.temperature,) if work.temperature > 0 else RISING,
             request.random,
         )
@@ -226,7 +184,7 @@ class TranscriptionBackend:
         languages = self._tokens.languages
         return max(languages, key=lambda name: logits[languages[name]])
 
-    def _begin(self, running: _Running) -> list[Output | Rejected]:
+    def _begin(self, running: RunningWindow) -> list[Output | Rejected]:
         """Read the prompt, again for each try that ends at once."""
         decoder = running.decoder
         assert decoder is not None
@@ -239,8 +197,8 @@ class TranscriptionBackend:
             again = decoder.begin(logits)
         return self._finished(running, decoder) if decoder.result is not None else []
 
-    def _step(self, rows: Sequence[_Running]) -> list[Floats | None]:
-        """Logits of each row; None if the model fails on it."""
+    def _step(self, rows: Sequence[RunningWindow]) -> list[Floats | None]:
+        """Logits of each row, until the next step; None if the model fails on it."""
         if not rows:
             return []
         wanted = [
@@ -255,10 +213,14 @@ class TranscriptionBackend:
             self._session.rebuild()
             if len(rows) == 1:
                 return [None]
-            return [each for row in rows for each in self._step([row])]
-        return [each.copy() if _is_finite(each) else None for each in found]
+            alone = list[Floats | None]()
+            for row in rows:
+                (logits,) = self._step([row])
+                alone.append(None if logits is None else logits.copy())
+            return alone
+        return [each if _is_finite(each) else None for each in found]
 
-    def _took(self, running: _Running, logits: Floats | None) -> list[Output | Rejected]:
+    def _took(self, running: RunningWindow, logits: Floats | None) -> list[Output | Rejected]:
         decoder = running.decoder
         if running not in self._running or decoder is None:
             return []  # another of its windows has failed
@@ -268,7 +230,7 @@ class TranscriptionBackend:
             return self._begin(running)
         return self._finished(running, decoder) if decoder.result is not None else []
 
-    def _failed(self, running: _Running, error: Exception) -> list[Output | Rejected]:
+    def _failed(self, running: RunningWindow, error: BaseException) -> list[Output | Rejected]:
         request_id = running.request.request_id
         logger.error("the model failed on a window: %s", error)
         self._forget(request_id)
@@ -277,14 +239,17 @@ class TranscriptionBackend:
 
     # -- results -----------------------------------------------------------------------------------
 
-    def _finished(self, running: _Running, decoder: WindowDecoder) -> list[Output | Rejected]:
+    def _finished(self, running: RunningWindow, decoder: WindowDecoder) -> list[Output | Rejected]:
         result, request, window = decoder.result, running.request, running.window
         assert result is not None
-        self._running.remove(running)
         request.generated += decoder.generated
         parts = split(result.tokens, window.seconds, self._tokens)
-        found = Result() if result.is_silent else self._result(result, parts, window, request.work)
-        heard = window.seconds if result.is_silent else parts.heard
+        try:
+            found = Result() if result.is_silent else self._results.of(running, result, parts)
+        except Exception as error:  # of whatever kind the runtime raises
+            return self._failed(running, error)
+        self._running.remove(running)
+        heard = window.seconds if result.is_silent else found.heard(window, parts)
         forget = result.temperature > _FORGET_ABOVE
         request.finish(window, found, heard, forget=forget)
         outputs: list[Output | Rejected] = []
@@ -301,41 +266,11 @@ class TranscriptionBackend:
             request.request_id,
             "".join(segment.text for segment in result.segments),
             segments=result.segments,
+            recording=request.summary,
             logprobs=result.logprobs,
             made=sum(len(segment.tokens) for segment in result.segments),
         )
 
-    def _result(self, result: Try, parts: Split, window: Window, work: Transcribe) -> Result:
-        segments = []
-        for piece in parts.pieces:
-            text = self._text(piece.tokens)
-            if not text.strip():
-                continue
-            segments.append(
-                Segment(
-                    round(window.start + piece.start, 2),
-                    round(window.start + piece.end, 2),
-                    text,
-                    piece.tokens,
-                    round(window.start, 2),
-                    result.temperature,
-                    result.avg_logprob,
-                    result.compression_ratio,
-                    result.no_speech_prob,
-                )
-            )
-        return Result(tuple(segments), self._logprobs(result) if work.logprobs else ())
-
-    def _logprobs(self, result: Try) -> tuple[TokenLogprob, ...]:
-        return tuple(
-            TokenLogprob(self._text([token]).encode(), logprob)
-            for token, logprob in zip(result.tokens, result.logprobs, strict=True)
-            if token < self._tokens.end
-        )
-
-    def _text(self, tokens: Sequence[int]) -> str:
-        return self._tokenizer.decode(list(tokens), skip_special_tokens=True)
-
 
 def _is_finite(logits: Floats) -> bool:
-    return bool(np.isfinite(logits).all())
+    return math.isfinite(float(logits.sum()))  # much faster than to look at each

@@ -14,7 +14,13 @@ from cupola.cache.catalog import ModelVariant
 from cupola.cache.convert.formats.ctranslate2_file import CTranslate2File
 from cupola.cache.convert.formats.safetensors_file import SafetensorsFile
 from cupola.cache.convert.formats.weights_file import WeightsFile
-from cupola.cache.convert.model_files import inference_model, write_bytes, write_json
+from cupola.cache.convert.model_files import (
+    advancing,
+    inference_model,
+    read_json,
+    write_bytes,
+    write_json,
+)
 from cupola.cache.convert.whisper.audio_encoder import audio_encoder
 from cupola.cache.convert.whisper.text_decoder import text_decoder
 from cupola.cache.convert.whisper.whisper_layers import WhisperLayers
@@ -59,12 +65,8 @@ def convert_whisper(
     if not tokenizer.is_file():
         raise BrokenFileError(f"{TOKENIZER} is missing beside the weights")
     target.mkdir(parents=True)
-    total, done = weights.stat().st_size, 0
-
-    def advance(size: int) -> None:
-        nonlocal done
-        done += size
-        progress("convert", min(done, total), total)
+    total = weights.stat().st_size
+    advance = advancing(weights, progress)
 
     rounded = not variant.precision.is_float
     _write(target / ENCODER, read, advance, audio_encoder, rounded=False)
@@ -80,12 +82,12 @@ def _open(weights: Path) -> tuple[WhisperWeights, dict[str, Any]]:
     """The weights, and what the model's makers say about the choice of tokens."""
     source = weights.parent
     if weights.suffix == ".safetensors":
-        shape = _decoded(source / "config.json", WhisperShape)
+        shape = read_json(source / "config.json", WhisperShape)
         generation = dict[str, Any]()
         if (source / GENERATION).is_file():
-            generation = _decoded(source / GENERATION, dict[str, Any])
+            generation = read_json(source / GENERATION, dict[str, Any])
         return HuggingFaceWeights(SafetensorsFile(weights), shape), generation
-    config = _decoded(source / "config.json", CTranslate2Config)
+    config = read_json(source / "config.json", CTranslate2Config)
     generation = {
         "suppress_tokens": config.suppress_ids,
         "begin_suppress_tokens": config.suppress_ids_begin,
@@ -127,12 +129,3 @@ def _config(shape: WhisperShape) -> dict[str, Any]:
         },
         "search": {"max_length": shape.max_target_positions},
     }
-
-
-def _decoded(path: Path, kind: type[Any]) -> Any:
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=kind)
-    except FileNotFoundError:
-        raise BrokenFileError(f"{path.name} is missing beside the weights") from None
-    except msgspec.MsgspecError as error:
-        raise BrokenFileError(f"{path.name}: {error}") from None

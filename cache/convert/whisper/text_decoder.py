@@ -20,7 +20,9 @@ def text_decoder(layers: WhisperLayers) -> onnx.ModelProto:
     ``past_key.N``, ``past_value.N``                   ``[B, heads, capacity, head size]``
     ``cross_key.N``, ``cross_value.N``                 what ``audio_encoder`` has made
 
-    The outputs are ``logits`` ``[R, vocabulary]`` and ``present_key.N``, ``present_value.N``.
+    The outputs are ``logits`` ``[R, vocabulary]``, ``present_key.N``, ``present_value.N``, and
+    ``cross_query.N`` ``[B, S, width]``: what asks for the audio. It tells which moment of the audio
+    a token belongs to.
     """
     shape = layers.shape
     width, heads = shape.d_model, shape.decoder_attention_heads
@@ -35,10 +37,13 @@ def text_decoder(layers: WhisperLayers) -> onnx.ModelProto:
         layer = f"decoder.{number}"
         attended = _to_text(layers, normed, number)
         stream, normed = layers.joined(attended, stream, layer, "out", (layer, "cross_norm"))
+        query = layers.node(
+            "Identity", [layers.product(normed, layer, "cross_q")], f"cross_query.{number}"
+        )
         attended = layers.node(
             "MultiHeadAttention",
             [
-                layers.product(normed, layer, "cross_q"),
+                query,
                 f"cross_key.{number}",
                 f"cross_value.{number}",
             ],
@@ -89,7 +94,9 @@ def _model(layers: WhisperLayers) -> onnx.ModelProto:
     outputs = [info("logits", TensorProto.FLOAT, ["wanted", shape.vocab_size])]
     row: list[str | int | None] = ["batch", heads, "capacity", size]
     audio: list[str | int | None] = ["batch", heads, AUDIO_POSITIONS, size]
+    query: list[str | int | None] = ["batch", "new", shape.d_model]
     for number in range(shape.decoder_layers):
+        outputs.append(info(f"cross_query.{number}", TensorProto.FLOAT, query))
         for kind in ("key", "value"):
             inputs.append(info(f"past_{kind}.{number}", TensorProto.FLOAT, row))
             inputs.append(info(f"cross_{kind}.{number}", TensorProto.FLOAT, audio))

@@ -50,13 +50,20 @@ class TranscriptionSegment(msgspec.Struct, frozen=True):
     no_speech_prob: float
 
 
+class TranscriptionWord(msgspec.Struct, frozen=True):
+    word: str
+    start: float
+    end: float
+
+
 class VerboseTranscription(msgspec.Struct, frozen=True, omit_defaults=True):
     task: Literal["transcribe", "translate"]
     language: str
     duration: float
     text: str
-    segments: list[TranscriptionSegment]
     usage: Duration
+    segments: list[TranscriptionSegment] | None = None
+    words: list[TranscriptionWord] | None = None
     logprobs: list[AudioLogprob] | None = None
 
 
@@ -66,6 +73,8 @@ class TextDelta(
     """An event of a stream."""
 
     delta: str
+    end: float  # seconds of the recording that are written down; OpenAI's events lack both
+    duration: float  # of the recording
     logprobs: list[AudioLogprob] | None = None
 
 
@@ -74,6 +83,7 @@ class TextDone(
 ):
     """The last event of a stream."""
 
-    text: str
+    text: str  # the whole transcript in its form
     usage: TokenUsage
     logprobs: list[AudioLogprob] | None = None
+    transcription: VerboseTranscription | None = None  # where the form is verbose_json

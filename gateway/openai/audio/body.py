@@ -6,9 +6,16 @@ server's disk, which is read only below the folder of the setting ``audio_folder
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, WithJsonSchema
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    StringConstraints,
+    WithJsonSchema,
+    model_validator,
+)
 
 from cupola.gateway.core.fields import KeepAlive, Model, Seed, Ttl
 from cupola.gateway.http.multipart import Form
@@ -24,12 +31,6 @@ _SPEAKERS = "the model does not tell speakers apart; leave it out"
 def check_language(name: str) -> str:
     """Also takes what is written as 'en-US'."""
     return name.partition("-")[0].partition("_")[0].lower()
-
-
-def check_granularities(wanted: list[str]) -> list[str]:
-    if "word" in wanted:
-        raise invalid("times of words are not there yet; use 'segment'")
-    return wanted
 
 
 Language = Annotated[str, StringConstraints(max_length=12), AfterValidator(check_language)]
@@ -53,6 +54,11 @@ class AudioRequest(Endpoint):
     keep_alive: KeepAlive | None = None
 
     @property
+    def lists_segments(self) -> bool:
+        """Whether verbose_json has the segments: not where a client asks for words alone."""
+        return True
+
+    @property
     def seconds_loaded(self) -> float | None:
         return self.keep_alive if self.ttl is None else self.ttl
 
@@ -67,15 +73,27 @@ class TranscriptionRequest(AudioRequest):
     language: Language | None = None
     stream: bool | None = None
     include: Annotated[list[Literal["logprobs"]], BeforeValidator(_as_list)] | None = None
-    timestamp_granularities: (
-        Annotated[list[Granularity], BeforeValidator(_as_list), AfterValidator(check_granularities)]
-        | None
-    ) = None
+    timestamp_granularities: Annotated[list[Granularity], BeforeValidator(_as_list)] | None = None
     condition_on_previous_text: bool | None = None
     chunking_strategy: Any = None
     known_speaker_names: Any = None
     known_speaker_references: Any = None
     user: str | None = None
+
+    @model_validator(mode="after")
+    def _check_granularities(self) -> Self:
+        if self.wants_words and self.response_format != "verbose_json":
+            text = "times of words need the response_format 'verbose_json'"
+            raise invalid(text, "timestamp_granularities")
+        return self
+
+    @property
+    def wants_words(self) -> bool:
+        return "word" in (self.timestamp_granularities or ())
+
+    @property
+    def lists_segments(self) -> bool:
+        return not self.wants_words or "segment" in (self.timestamp_granularities or ())
 
     def task(self, audio: bytes) -> Transcribe:
         return Transcribe(
@@ -86,6 +104,7 @@ class TranscriptionRequest(AudioRequest):
             seed=self.seed,
             condition=bool(self.condition_on_previous_text),
             logprobs=bool(self.include),
+            words=self.wants_words,
         )
 
 

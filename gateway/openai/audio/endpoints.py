@@ -89,18 +89,17 @@ class AudioEndpoints:
     ) -> Response | TranscriptStream:
         wanted = body.response_format or "json"
         streamed = isinstance(body, TranscriptionRequest) and bool(body.stream)
-        if streamed and wanted not in ("json", "text"):
-            text = f"A stream has the form 'json' or 'text', not '{wanted}'"
-            raise ApiError(400, "invalid_value", text, param="response_format")
         with with_param_names(NAMES):
             model = await self._models.find(body.model)
             ttl = body.seconds_loaded
             if streamed:
                 tenant, turn = current_client().tenant, current_turn()
                 batches = self._client.generate(model, encoded(task), ttl, tenant=tenant, turn=turn)
-                return TranscriptStream(batches)
+                return TranscriptStream(batches, wanted, lists_segments=body.lists_segments)
             outputs = await ask(self._client, request, model, task, ttl)
-        transcript = Transcript.of(outputs, translated=task.translate)
+        transcript = Transcript.of(
+            outputs, translated=task.translate, lists_segments=body.lists_segments
+        )
         write, media = FORMATS[wanted]
         content = await anyio.to_thread.run_sync(write, transcript)
         return Response(content, media_type=media)

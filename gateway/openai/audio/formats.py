@@ -13,6 +13,7 @@ from cupola.gateway.openai.audio.answers import (
     Duration,
     Transcription,
     TranscriptionSegment,
+    TranscriptionWord,
     VerboseTranscription,
 )
 from cupola.gateway.openai.audio.languages import LANGUAGES
@@ -30,9 +31,12 @@ class Transcript:
     recording: Recording
     usage: Usage
     translated: bool
+    lists_segments: bool = True
 
     @classmethod
-    def of(cls, outputs: Sequence[Output], *, translated: bool) -> Transcript:
+    def of(
+        cls, outputs: Sequence[Output], *, translated: bool, lists_segments: bool = True
+    ) -> Transcript:
         """``outputs``: all of a request."""
         last = outputs[-1]
         return cls(
@@ -41,6 +45,7 @@ class Transcript:
             last.recording or Recording(0, "en"),
             last.usage or Usage(0, 0),
             translated,
+            lists_segments,
         )
 
     @property
@@ -58,17 +63,26 @@ def as_json(transcript: Transcript) -> bytes:
 
 
 def as_verbose_json(transcript: Transcript) -> bytes:
+    return msgspec.json.encode(verbose(transcript))
+
+
+def verbose(transcript: Transcript) -> VerboseTranscription:
     language = "en" if transcript.translated else transcript.recording.language
-    return msgspec.json.encode(
-        VerboseTranscription(
-            task="translate" if transcript.translated else "transcribe",
-            language=LANGUAGES.get(language, language),
-            duration=round(transcript.recording.seconds, 2),
-            text=transcript.text,
-            segments=[_segment(*each) for each in enumerate(transcript.segments)],
-            usage=transcript.duration,
-            logprobs=logprobs(transcript.logprobs),
-        )
+    segments = [_segment(*each) for each in enumerate(transcript.segments)]
+    words = [
+        TranscriptionWord(word.text, word.start, word.end)
+        for segment in transcript.segments
+        for word in segment.words
+    ]
+    return VerboseTranscription(
+        task="translate" if transcript.translated else "transcribe",
+        language=LANGUAGES.get(language, language),
+        duration=round(transcript.recording.seconds, 2),
+        text=transcript.text,
+        usage=transcript.duration,
+        segments=segments if transcript.lists_segments else None,
+        words=words or None,
+        logprobs=logprobs(transcript.logprobs),
     )
 
 
@@ -77,19 +91,29 @@ def as_text(transcript: Transcript) -> bytes:
 
 
 def as_srt(transcript: Transcript) -> bytes:
-    entries = (
-        f"{number}\n{_clock(each.start, ',')} --> {_clock(each.end, ',')}\n{_line(each)}\n\n"
-        for number, each in enumerate(transcript.segments, 1)
-    )
-    return "".join(entries).encode()
+    return srt_entries(transcript.segments).encode()
 
 
 def as_vtt(transcript: Transcript) -> bytes:
-    entries = (
-        f"{_clock(each.start, '.')} --> {_clock(each.end, '.')}\n{_line(each)}\n\n"
-        for each in transcript.segments
+    return (VTT_BEGIN + vtt_entries(transcript.segments)).encode()
+
+
+VTT_BEGIN = "WEBVTT\n\n"
+
+
+def srt_entries(segments: Iterable[Segment], first: int = 1) -> str:
+    """``first``: the number of the first entry."""
+    return "".join(
+        f"{number}\n{_clock(each.start, ',')} --> {_clock(each.end, ',')}\n{_line(each)}\n\n"
+        for number, each in enumerate(segments, first)
     )
-    return ("WEBVTT\n\n" + "".join(entries)).encode()
+
+
+def vtt_entries(segments: Iterable[Segment]) -> str:
+    return "".join(
+        f"{_clock(each.start, '.')} --> {_clock(each.end, '.')}\n{_line(each)}\n\n"
+        for each in segments
+    )
 
 
 FORMATS: Mapping[str, tuple[Callable[[Transcript], bytes], str]] = {

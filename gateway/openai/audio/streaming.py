@@ -11,7 +11,15 @@ from starlette.types import Receive, Scope, Send
 from cupola.gateway.http.disconnect import cancelled_on_disconnect
 from cupola.gateway.http.errors import ApiError, RequestFailed, from_failure
 from cupola.gateway.openai.audio.answers import InputTokens, TextDelta, TextDone, TokenUsage
-from cupola.gateway.openai.audio.formats import Transcript, logprobs
+from cupola.gateway.openai.audio.formats import (
+    FORMATS,
+    VTT_BEGIN,
+    Transcript,
+    logprobs,
+    srt_entries,
+    verbose,
+    vtt_entries,
+)
 from cupola.gateway.openai.chunks import DONE, KEEP_ALIVE, event
 from cupola.gateway.openai.errors import OpenAIErrors
 from cupola.scheduler.protocol.messages import Output
@@ -20,11 +28,17 @@ _ENCODER_POSITIONS = 50  # a second
 
 
 class TranscriptStream:
-    """An ASGI response. ``batches``: those of ``SchedulerClient.generate``."""
+    """An ASGI response."""
 
-    def __init__(self, batches: AsyncGenerator[list[Output]]) -> None:
+    def __init__(
+        self, batches: AsyncGenerator[list[Output]], form: str, *, lists_segments: bool
+    ) -> None:
+        """``batches``: those of ``SchedulerClient.generate``. ``form``: as ``response_format``."""
         self._batches = batches
+        self._form = form
+        self._lists_segments = lists_segments
         self._outputs: list[Output] = []
+        self._segments = 0  # in ``_outputs``
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async with cancelled_on_disconnect(receive), aclosing(self._batches):
@@ -50,20 +64,37 @@ class TranscriptStream:
         await send({"type": "http.response.body", "body": frames, "more_body": True})
 
     def _delta(self, output: Output) -> bytes:
-        # The text begins without the space that each segment begins with.
-        said = any(each.segments for each in self._outputs)
+        text = self._text(output)
         self._outputs.append(output)
-        if not output.text:
+        self._segments += len(output.segments)
+        if not text:
             return b""
-        text = output.text if said else output.text.lstrip()
-        return event(msgspec.json.encode(TextDelta(text, logprobs=logprobs(output.logprobs))))
+        end = output.segments[-1].end if output.segments else 0.0
+        seconds = round(output.recording.seconds, 2) if output.recording else end
+        return event(msgspec.json.encode(TextDelta(text, end, seconds, logprobs(output.logprobs))))
+
+    def _text(self, output: Output) -> str:
+        if self._form == "srt":
+            return srt_entries(output.segments, self._segments + 1)
+        if self._form == "vtt":
+            begin = "" if self._segments or not output.segments else VTT_BEGIN
+            return begin + vtt_entries(output.segments)
+        # The text begins without the space that each segment begins with.
+        return output.text if self._segments else output.text.lstrip()
 
     def _end(self) -> bytes:
         if not self._outputs or not self._outputs[-1].last:
             raise ApiError(499, "client_closed_request", "The client went away")
-        transcript = Transcript.of(self._outputs, translated=False)
+        transcript = Transcript.of(
+            self._outputs, translated=False, lists_segments=self._lists_segments
+        )
         heard = round(transcript.recording.seconds * _ENCODER_POSITIONS)
         prompt, made = transcript.usage.prompt_tokens, transcript.usage.completion_tokens
         usage = TokenUsage(heard + prompt, made, heard + prompt + made, InputTokens(heard, prompt))
-        done = TextDone(transcript.text, usage, logprobs=logprobs(transcript.logprobs))
+        text = transcript.text
+        if self._form in ("srt", "vtt"):
+            write, _ = FORMATS[self._form]
+            text = write(transcript).decode()
+        whole = verbose(transcript) if self._form == "verbose_json" else None
+        done = TextDone(text, usage, logprobs(transcript.logprobs), whole)
         return event(msgspec.json.encode(done)) + DONE

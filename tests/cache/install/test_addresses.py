@@ -164,6 +164,17 @@ def test_an_encoder_of_the_hub(home: Home, hub: HubServer, tmp_path: Path) -> No
     assert (local.variant.alias, local.variant.task) == ("local-encoder", "embeddings")
 
 
+def test_a_whisper_of_another_converter_is_refused_with_what_to_do(
+    home: Home, tmp_path: Path
+) -> None:
+    folder = tmp_path / "built"
+    folder.mkdir()
+    (folder / "genai_config.json").write_text('{"model": {"type": "whisper"}}')
+    (folder / "decoder.onnx").write_bytes(b"encoder_hidden_states")
+    with pytest.raises(UnsupportedError, match=r"model\.safetensors"):
+        import_path(folder, home)
+
+
 def test_a_cross_encoder_of_the_hub(home: Home, hub: HubServer, tmp_path: Path) -> None:
     folder = tiny_encoder.write_ranker(tmp_path / "ranker").parent
     files = {path.name: path.read_bytes() for path in folder.iterdir()}

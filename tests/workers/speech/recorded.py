@@ -23,10 +23,18 @@ class RecordedSegment(msgspec.Struct):
     compression_ratio: float
 
 
+class RecordedWord(msgspec.Struct):
+    word: str
+    start: float
+    end: float
+    probability: float
+
+
 class Recorded(msgspec.Struct):
     source: str
     mel_every_97th_frame: list[list[float]]
     segments: list[RecordedSegment]
+    words: list[RecordedWord]
 
 
 RECORDED = msgspec.json.decode((_DATA / "speech.json").read_bytes(), type=Recorded)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import os
+import shutil
 import stat
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -118,3 +120,17 @@ def test_lists_of_other_files_never_reach_ffmpeg(ffmpeg: Path, content: bytes) -
     with pytest.raises(RequestError, match="no sound file"):
         read_audio(content)
     assert not ffmpeg.exists()
+
+
+@pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="ffmpeg is not installed")
+@pytest.mark.parametrize(("ending", "codec"), [("m4a", "aac"), ("webm", "libopus")])
+def test_the_real_ffmpeg_reads_other_containers(tmp_path: Path, ending: str, codec: str) -> None:
+    wav, other = tmp_path / "a.wav", tmp_path / f"a.{ending}"
+    wav.write_bytes(written(tone(48_000, 2), 48_000, "WAV"))
+    command = ["ffmpeg", "-v", "error", "-i", str(wav), "-c:a", codec, str(other)]
+    subprocess.run(command, check=True)
+    found = read_audio(other.read_bytes())
+    assert abs(len(found) - 2 * RATE) < 0.1 * RATE
+    assert abs(int(np.abs(np.fft.rfft(found[:RATE])).argmax()) - 440) <= 2
+    with pytest.raises(RequestError, match="cannot be transcribed"):
+        read_audio(other.read_bytes()[:100])

@@ -44,6 +44,19 @@ def test_floats_say_what_faster_whisper_says(real_whisper_fp32: Path) -> None:
         assert found.no_speech_prob == pytest.approx(expected.no_speech_prob, abs=2e-3)
 
 
+def test_words_have_the_times_of_faster_whisper(real_whisper_fp32: Path) -> None:
+    outputs = heard(real_whisper_fp32, Transcribe(SPEECH.read_bytes(), words=True))
+    segments = [segment for output in outputs for segment in output.segments]
+    words = [word for segment in segments for word in segment.words]
+    for found, expected in zip(words, RECORDED.words, strict=True):
+        assert found.text == expected.word
+        assert found.start == pytest.approx(expected.start, abs=0.021)
+        assert found.end == pytest.approx(expected.end, abs=0.021)
+        assert found.probability == pytest.approx(expected.probability, abs=2e-3)
+    for segment in segments:
+        assert (segment.start, segment.end) == (segment.words[0].start, segment.words[-1].end)
+
+
 def test_the_model_of_the_catalog_says_the_same(real_whisper: Home) -> None:
     folder = ModelCache(real_whisper).find("whisper-tiny.en").path
     outputs = heard(folder, Transcribe(SPEECH.read_bytes()))

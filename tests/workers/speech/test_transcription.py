@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import io
+import shutil
 import threading
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import soundfile
 
@@ -142,6 +144,38 @@ def test_logprobs_are_those_of_the_text(started: Started) -> None:
     outputs = [each for each in started.said["a"] if isinstance(each, Output)]
     logprobs = [each for output in outputs for each in output.logprobs]
     assert logprobs and all(each.logprob <= 0 for each in logprobs)
+
+
+def test_words_are_inside_the_recording_and_in_order(started: Started) -> None:
+    started.add("a", work(40, 1, words=True))
+    started.finish()
+    outputs = [each for each in started.said["a"] if isinstance(each, Output)]
+    segments = [segment for output in outputs for segment in output.segments]
+    words = [word for segment in segments for word in segment.words]
+    assert words and all(0 <= each.start <= each.end <= 40 for each in words)
+    assert all(0 <= each.probability <= 1 for each in words)
+    for segment in segments:
+        said = "".join(segment.text.split())
+        assert "".join("".join(word.text.split()) for word in segment.words) == said
+
+
+def test_an_older_conversion_has_no_words_and_says_what_to_do(
+    tiny_whisper: Path, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(tiny_whisper, tmp_path / "old")
+    decoder = onnx.load(folder / "decoder.onnx", load_external_data=False)
+    kept = [each for each in decoder.graph.output if not each.name.startswith("cross_query")]
+    del decoder.graph.output[:]
+    decoder.graph.output.extend(kept)
+    (folder / "decoder.onnx").write_bytes(decoder.SerializeToString())
+    old = Started(folder)
+    with pytest.raises(RequestError, match="model download MODEL --force") as refused:
+        old.add("words", work(1, words=True))
+    assert refused.value.param == "model"
+    old.said.clear()
+    old.add("text", work(1))
+    old.finish()
+    assert old.segments("text")
 
 
 @pytest.mark.slow

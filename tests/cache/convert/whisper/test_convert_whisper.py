@@ -63,7 +63,11 @@ class Graphs:
             names = [output.name for output in self._decoder.get_outputs()]
             outputs = dict(zip(names, self._decoder.run(None, feed | past | heard), strict=True))
             found.append(outputs.pop("logits"))
-            past = {name.replace("present", "past"): value for name, value in outputs.items()}
+            past = {
+                name.replace("present", "past"): value
+                for name, value in outputs.items()
+                if name.startswith("present")
+            }
             start = end
         return np.concatenate(found)
 

@@ -4,9 +4,17 @@ from __future__ import annotations
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
-from cupola.gateway.openai.audio.formats import FORMATS, Transcript
-from cupola.scheduler.protocol.messages import Output, Recording, Segment, TokenLogprob, Usage
+from cupola.gateway.openai.audio.formats import FORMATS, Transcript, as_verbose_json
+from cupola.scheduler.protocol.messages import (
+    Output,
+    Recording,
+    Segment,
+    SpokenWord,
+    TokenLogprob,
+    Usage,
+)
 
 
 def segment(start: float, end: float, text: str) -> Segment:
@@ -59,6 +67,20 @@ def test_verbose_json() -> None:
     }
     translated = msgspec.json.decode(written("verbose_json", translated=True))
     assert (translated["task"], translated["language"]) == ("translate", "english")
+
+
+def test_words_alone_or_beside_segments() -> None:
+    spoken = (SpokenWord("Hello", 0.0, 0.5, 0.9), SpokenWord("there.", 0.5, 1.5, 0.8))
+    outputs = [Output("a", segments=(replace(segment(0, 1.5, " Hello there."), words=spoken),))]
+    words = [
+        {"word": "Hello", "start": 0.0, "end": 0.5},
+        {"word": "there.", "start": 0.5, "end": 1.5},
+    ]
+    for lists_segments in (True, False):
+        whole = Transcript.of(outputs, translated=False, lists_segments=lists_segments)
+        found = msgspec.json.decode(as_verbose_json(whole))
+        assert found["words"] == words and ("segments" in found) is lists_segments
+    assert "words" not in msgspec.json.decode(written("verbose_json"))
 
 
 @pytest.mark.parametrize(
