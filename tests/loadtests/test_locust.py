@@ -143,7 +143,7 @@ def test_every_scenario_outlives_its_server_and_streams_without_usage(
     locust: Run, tmp_path: Path
 ) -> None:
     """All scenarios, on a server that counts no tokens and dies after some answers."""
-    with ScriptedServer(without_usage, dies_after=40) as server:
+    with ScriptedServer(without_usage, dies_after=120) as server:
         done = locust(server.url, "-u", "14", "-r", "14", "-t", "60s", "--give-up", "1")
     assert done.returncode == 1
     assert "The run ends early." in done.stderr and "cannot be reached" in done.stderr
