@@ -59,6 +59,7 @@ def test_a_large_model_is_not_compared(tmp_path: Path) -> None:
     assert [getattr(found, name) for name in COMPARED] == [None] * 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("model", "limit"),
     [
