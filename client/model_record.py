@@ -26,6 +26,7 @@ def record(variant: ModelVariant, cached: bool, loaded: bool = False) -> dict[st
         "maxOutputTokens": variant.max_output_tokens,
         "memoryMb": needed_mb(variant),
         "parametersBillions": variant.billions or None,
+        "sampling": variant.parameters,
         "tags": variant.tags,
         "about": variant.about,
         "cached": cached,

@@ -17,8 +17,8 @@ _QUICK = ((4, 1.8), (8, 4.5), (1 << 30, 8.5))
 _FREE = ("apache-2.0", "mit")
 # Measured with the default model against its variant for integer products, with AVX2 alone.
 _FOUR_BITS = (
-    "on a processor without VNNI four bits answer one client faster (1.2 times) and many slower "
-    "(0.65 times for sixteen): to use it, name its id"
+    "with AVX2 alone four bits answer one client faster (1.2 times) and many slower (0.65 times "
+    "for sixteen): to use it, name its id"
 )
 
 

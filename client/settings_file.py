@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import tomllib
+from contextlib import suppress
 from pathlib import Path
 
 from cupola.client.errors import ClientError
@@ -58,5 +59,10 @@ def _write(file: Path, lines: list[str], expected: dict[str, object]) -> None:
         raise ClientError(f"{file} cannot be changed by this command", "Edit it by hand")
     file.parent.mkdir(parents=True, exist_ok=True)
     temporary = file.with_name(file.name + ".new")
-    temporary.write_text(text, "utf-8")
-    temporary.replace(file)
+    try:
+        temporary.write_text(text, "utf-8")
+        temporary.replace(file)
+    except OSError as error:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise ClientError(f"{file} cannot be written: {error.strerror or error}") from None

@@ -30,23 +30,24 @@ class Replicas:
         self._hot_since: dict[str, float] = {}  # by model
         self._cool_since: dict[str, float] = {}
         self._added: dict[str, set[Peer]] = {}  # by model: the holders that have it from here
-        self._loads: dict[str, str] = {}  # the models by request id
+        self._sent: dict[str, tuple[str, Peer]] = {}  # loads and unloads: (model, worker) by id
         self._pause_until: dict[str, float] = {}  # by model
         self._numbers = count(1)
 
     def ended(self, request_id: str, failed: bool, now: float) -> bool:
         """A load or an unload has ended. False: it is none from here."""
-        if request_id not in self._loads:
+        if request_id not in self._sent:
             return False
-        model_id = self._loads.pop(request_id)
+        model_id, peer = self._sent.pop(request_id)
         if failed:
             self._pause_until[model_id] = now + PAUSE_SECONDS
-            self._added.pop(model_id, None)
+            self._added.get(model_id, set()).discard(peer)
         return True
 
     def worker_lost(self, worker: Worker) -> None:
         for peers in self._added.values():
             peers.discard(worker.peer)
+        self._sent = {i: sent for i, sent in self._sent.items() if sent[1] != worker.peer}
 
     def look(self, now: float) -> list[Send]:
         """Loads and unloads that should happen now. Looks at most every LOOK_SECONDS."""
@@ -79,7 +80,8 @@ class Replicas:
                 del self._hot_since[model_id]
                 worker.loading |= {model_id}
                 self._added.setdefault(model_id, set()).add(worker.peer)
-                return [Send(worker.peer, LoadModel(self._number(model_id), models[model_id]))]
+                number = self._number(model_id, worker.peer)
+                return [Send(worker.peer, LoadModel(number, models[model_id]))]
         return []
 
     def _shrink(self, running: Counter[str], now: float) -> list[Send]:
@@ -96,8 +98,10 @@ class Replicas:
             if now - since < COOL_SECONDS or not idle:
                 continue
             del self._cool_since[model_id]
-            added.discard(idle[-1].peer)
-            return [Send(idle[-1].peer, UnloadModel(self._number(model_id), model_id, force=False))]
+            peer = idle[-1].peer
+            added.discard(peer)
+            number = self._number(model_id, peer)
+            return [Send(peer, UnloadModel(number, model_id, force=False))]
         return []
 
     def _is_hot(self, model: LocalModel, running: int) -> bool:
@@ -119,7 +123,7 @@ class Replicas:
         ]
         return min(idle, key=lambda worker: len(worker.holds), default=None)
 
-    def _number(self, model_id: str) -> str:
+    def _number(self, model_id: str, peer: Peer) -> str:
         request_id = f"replica-{next(self._numbers)}"
-        self._loads[request_id] = model_id
+        self._sent[request_id] = model_id, peer
         return request_id

@@ -28,10 +28,16 @@ from cupola.service.processes.watchdog import Patience
 from cupola.service.processes.worker_children import WorkerChildren
 from cupola.service.setting_types import listed
 from cupola.service.settings import Settings
-from cupola.service.start_models import pinned_ids, start_models
+from cupola.service.start_models import means_one_of, pinned_ids, start_models
 from cupola.service.supervisor import GaveUpError, Supervisor
 from cupola.service.unix_socket import remove_dead
-from cupola.service.worker_configs import one_more, provider_of, without_preload, worker_configs
+from cupola.service.worker_configs import (
+    WorkersError,
+    one_more,
+    provider_of,
+    without_preload,
+    worker_configs,
+)
 from cupola.workers.device.discovery import discover
 from cupola.workers.main import WorkerConfig
 
@@ -62,6 +68,8 @@ def serve(
     tidy(home, limit_bytes(home, settings.shared_weights_disk_mb), time.time())
     try:
         build_supervisor(settings, listeners, endpoint, told, keys).run()
+    except WorkersError as error:
+        raise GaveUpError(str(error)) from None
     finally:
         remove(endpoint)
         if settings.uds:
@@ -97,12 +105,17 @@ def build_supervisor(
     told: Told,
     keys: Sequence[ApiKey] = (),
 ) -> Supervisor:
-    """The supervisor with the specification of each child. Starts nothing."""
+    """The supervisor with the specification of each child. Starts nothing.
+
+    Raises WorkersError.
+    """
     home = Home(settings.home)
     listener = listeners[0]
     providers = {provider_of(device) for device in settings.devices}
     preload = start_models(settings, home, providers)
     workers = worker_configs(settings, preload, pinned_ids(settings, home))
+    starting = {each.id for worker in workers for each in worker.preload}
+    model = settings.model if means_one_of(settings.model, starting, home) else ""
     policy = SchedulerPolicy(
         workers={worker.name: worker.provider for worker in workers},
         queue_limit=settings.queue_limit,
@@ -167,7 +180,7 @@ def build_supervisor(
             )
             for number in range(settings.gateways)
         ],
-        ready=lambda: told.ready(url(listener, gateway.certificate), settings.model),
+        ready=lambda: told.ready(url(listener, gateway.certificate), model),
         patience=patience(settings.stall_seconds),
         each_turn=_log_keeper(home.logs),
     )

@@ -136,7 +136,7 @@ Workers = Annotated[
     str | tuple[WorkerTable, ...],
     BeforeValidator(_as_workers),
     AfterValidator(_check_workers),
-    Allowed(f"{ALLOWED_WORKERS}; tables [[workers]] together may have {MAX_WORKERS}"),
+    Allowed(f"{ALLOWED_WORKERS}; or tables [[workers]], which together may have {MAX_WORKERS}"),
 ]
 Slots = Annotated[
     int | str,

@@ -31,18 +31,28 @@ def start_models(
 def named_models(
     names: Sequence[str], home: Home, provider: ExecutionProvider
 ) -> tuple[tuple[LocalModel, ...], frozenset[str]]:
-    """The models of a worker that runs no others: those on the disk, and the ids of all."""
+    """The models of a worker that runs no others: those on the disk, and the ids of all.
+
+    Raises UnknownModelError: without a name that means nothing, the worker would run others.
+    """
+    catalog = ModelCache(home).catalog()
+    ids = frozenset(variant.id for name in names for variant in catalog.find(name))
     found = (_on_disk(name, home, [provider]) for name in names)
     models = {model.id: model for model in found if model is not None}
-    return tuple(models.values()), _ids(names, home) | models.keys()
+    return tuple(models.values()), ids | models.keys()
+
+
+def means_one_of(name: str, ids: Collection[str], home: Home) -> bool:
+    """Whether a name in the settings means a model with one of these ids."""
+    try:
+        return any(variant.id in ids for variant in ModelCache(home).catalog().find(name))
+    except UnknownModelError:
+        return False
 
 
 def pinned_ids(settings: Settings, home: Home) -> frozenset[str]:
     """The ids of the pinned models, including models that are not on the disk yet."""
-    return _ids(listed(settings.pinned), home)
-
-
-def _ids(names: Sequence[str], home: Home) -> frozenset[str]:
+    names = listed(settings.pinned)
     if not names:
         return frozenset()
     ids: set[str] = set()

@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import replace
 from itertools import pairwise
 
-from cupola.cache.catalog import ExecutionProvider
+from cupola.cache.catalog import ExecutionProvider, UnknownModelError
 from cupola.cache.home import Home
 from cupola.scheduler.protocol.messages import LocalModel
 from cupola.scheduler.protocol.pool import device_of
 from cupola.service.setting_types import AUTO
 from cupola.service.settings import Settings
 from cupola.service.start_models import named_models
-from cupola.service.worker_tables import WorkerTable, bytes_of, cpus_of
-from cupola.workers.device.machine import available_bytes, cores
+from cupola.service.worker_tables import WorkerTable, bytes_of, cpus_of, cpus_text
+from cupola.workers.device.machine import available_bytes, cores, processors
 from cupola.workers.loading import EngineOptions
 from cupola.workers.main import WorkerConfig
 
 _MOST_PREFIX_BYTES = 2**30  # unless the setting says otherwise: other programs need memory, too
 _PROVIDERS = {provider.name.lower(): provider for provider in ExecutionProvider}
+
+
+class WorkersError(ValueError):
+    """A table [[workers]] wants what this machine does not have. The text names the field."""
 
 
 def provider_of(device: str) -> ExecutionProvider:
@@ -29,21 +33,32 @@ def provider_of(device: str) -> ExecutionProvider:
 
 
 def worker_configs(
-    settings: Settings, preload: Sequence[LocalModel], pinned: frozenset[str]
+    settings: Settings,
+    preload: Sequence[LocalModel],
+    pinned: frozenset[str],
+    usable: Set[int] | None = None,
 ) -> list[WorkerConfig]:
     """One for each worker in the settings. Workers of one device are numbered.
 
     ``preload`` and ``pinned`` (ids) are the models to load at the start and those to keep. A table
-    that names its models has these instead.
+    that names its models has these instead. ``usable``: the numbers of the processors that workers
+    may have; None: those that this process has. Raises WorkersError.
     """
+    usable = processors() if usable is None else usable
     shares = _Shares(settings)
     on_device: Counter[str] = Counter()
     configs = []
-    for table in settings.worker_tables:
+    for number, table in enumerate(settings.worker_tables, 1):
         provider = provider_of(table.device)
         models, only = tuple(m for m in preload if m.provider is provider), frozenset[str]()
         if table.models:
-            models, only = named_models(table.models, Home(settings.home), provider)
+            try:
+                models, only = named_models(table.models, Home(settings.home), provider)
+            except UnknownModelError as error:
+                raise WorkersError(f"[[workers]] table {number}: models: {error}") from None
+        if usable and not usable >= set(cpus_of(table.cpus)):
+            text = f"cpus = '{table.cpus}': there are the processors {cpus_text(usable)}"
+            raise WorkersError(f"[[workers]] table {number}: {text}")
         for cpus in divided(cpus_of(table.cpus), table.count):
             name = f"{table.device}/{on_device[table.device]}"
             on_device[table.device] += 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any
 
 from pydantic import (
@@ -56,6 +56,17 @@ def cpus_of(text: str) -> tuple[int, ...]:
     return tuple(sorted(found))
 
 
+def cpus_text(cpus: Iterable[int]) -> str:
+    """The text for numbers of processors: what ``cpus_of`` reads."""
+    ranges: list[tuple[int, int]] = []
+    for cpu in sorted(cpus):
+        if ranges and ranges[-1][1] == cpu - 1:
+            ranges[-1] = ranges[-1][0], cpu
+        else:
+            ranges.append((cpu, cpu))
+    return ",".join(str(first) if first == last else f"{first}-{last}" for first, last in ranges)
+
+
 def _check_device(value: str) -> str:
     if DEVICE.fullmatch(value) is None:
         raise ValueError("not a device")
@@ -80,9 +91,10 @@ def _check_cpus(value: Any) -> Any:
     return text
 
 
-def _no_bool(value: Any) -> Any:
-    if isinstance(value, bool):  # pydantic would take true for 1
-        raise ValueError("not a number")
+def _whole(value: Any) -> Any:
+    # pydantic would take true for 1, and "2" for 2
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise ValueError("not a whole number")
     return value
 
 
@@ -90,10 +102,12 @@ def _as_texts(value: Any) -> Any:
     """TOML has numbers and truth values where ONNX Runtime's options are text."""
     if not isinstance(value, Mapping):
         return value
+    if any(isinstance(each, Mapping | list) for each in value.values()):
+        raise ValueError("not a table of texts, numbers and truth values")
     return {k: str(v).lower() if isinstance(v, bool) else str(v) for k, v in value.items()}
 
 
-Count = Annotated[int, BeforeValidator(_no_bool)]
+Count = Annotated[int, BeforeValidator(_whole)]
 
 
 class WorkerTable(BaseModel):
@@ -156,7 +170,7 @@ class WorkerTable(BaseModel):
     )
     provider_options: Annotated[dict[str, str], BeforeValidator(_as_texts)] = Field(
         default={},
-        title="a table of options",
+        title="a table of texts, numbers and truth values",
         description="Options of the execution provider, in ONNX Runtime's words.",
         examples=[{"arena_extend_strategy": "kSameAsRequested"}],
     )

@@ -180,7 +180,8 @@ class Loop:
         events = zmq.Poller()
         events.register(self.commands.fileno(), zmq.POLLIN)
         events.register(self.loader.wake.fileno(), zmq.POLLIN)
-        while self.loader.pending == len(self.preload) > 0:
+        begun = self.loader.pending
+        while self.loader.pending == begun > 0:
             events.poll()
             if "stop" in self.commands.read():
                 return False

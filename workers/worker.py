@@ -171,11 +171,13 @@ class Worker:
         return [Postponed(tuple(sorted(now)))]
 
     def preload(self, model: LocalModel, now: float) -> None:
-        """Load a model if it is not there, without a request."""
-        if model.id not in self._residency.models:
-            resident = self._residency.start(model, now)
-            resident.needed = self._memory.needed(model) if self._memory else 0
-            self._load(model)
+        """Load a model at the start, without a request. One that does not fit is left out."""
+        try:
+            self._make_room(model, now)
+        except NoRoomError as error:
+            logger.error("not loaded at the start: %s", error)
+        else:
+            self._begin_load(model, now)
 
     # -- what the loop needs to know --------------------------------------------------------------
 
@@ -243,7 +245,7 @@ class Worker:
             unloaded = self._make_room(message.model, now)
         except NoRoomError as error:
             return [Rejected(message.request_id, ErrorCode.NO_MEMORY, str(error))]
-        self.preload(message.model, now)
+        self._begin_load(message.model, now)
         resident = self._residency.models[message.model.id]
         if resident.ends:  # a model in steady use would never be unloaded otherwise
             resident.after_unload.append(message)
@@ -310,6 +312,13 @@ class Worker:
                 spent.append(resident.backend.abort(request_id))
         self._residency.finish(request_id, now)
         return [Outputs((output,)) for output in spent if output is not None]
+
+    def _begin_load(self, model: LocalModel, now: float) -> None:
+        """Load a model if it is not there."""
+        if model.id not in self._residency.models:
+            resident = self._residency.start(model, now)
+            resident.needed = self._memory.needed(model) if self._memory else 0
+            self._load(model)
 
     def _make_room(self, model: LocalModel, now: float) -> list[FromWorker]:
         """Unload idle models if a new one needs their memory. Raises NoRoomError."""

@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cupola.cache.convert.families import Family, family_of_config, family_of_gguf
-from cupola.cache.convert.formats.gguf_file import GgufFile, GgufTensor
+from cupola.cache.convert.formats.gguf_file import GgufFile
+from cupola.cache.convert.formats.gguf_tensor import GgufTensor
 from cupola.cache.convert.formats.json_file import JsonObject, read_json
 from cupola.cache.convert.formats.safetensors_file import SafetensorsTensor, read_safetensors
 from cupola.cache.convert.tokenizer.folder_tokenizer import FolderTokenizer

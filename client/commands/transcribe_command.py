@@ -63,6 +63,7 @@ def transcribe(
 
     Example: cupola transcribe talk.mp3 --format srt > talk.srt
     """
+    from cupola.client.commands.common.connection import running
     from cupola.client.commands.common.local_model import ensure
     from cupola.client.terminal.output import print_json
     from cupola.client.terminal.turns import share_shown
@@ -77,11 +78,11 @@ def transcribe(
         raise ClientError("There is nothing to transcribe", "Name a file: cupola transcribe a.wav")
     if words and output is not Form.JSON and form is not TextForm.VERBOSE_JSON:
         raise ClientError("Times of words need JSON", "Add --format verbose_json")
-    from cupola.client import daemon, home
+    from cupola.client import home
 
     folder = home.current()
     wanted = ensure(folder, model).variant.id
-    service = daemon.ensure_running(folder, {})[0]
+    service = running(folder)
     fields = {
         "model": wanted,
         "response_format": "verbose_json" if output is Form.JSON else str(form),

@@ -46,6 +46,9 @@ def _facts(
     yield "File size", size(variant) + " (estimate)" * variant.size_is_estimate
     memory = f"about {needed_mb(variant) / 1000:.1f} GB"
     yield "Memory needed", memory + ("" if about["fits"] else ": too much for this machine")
+    if variant.parameters:
+        advised = (f"{name} {value:g}" for name, value in variant.parameters.items())
+        yield "Advised sampling", ", ".join(advised) + "; a request may say otherwise"
     fetch = f"no; to fetch it: cupola model download {variant.id}"
     yield "On this disk", about["path"] or fetch
     reason = f", because {about['engineReason']}" if about["engineReason"] else ""

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 logger = logging.getLogger(__name__)
+NO_MODEL = "and loads models when they are asked for ('cupola model list' shows them)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,15 +21,15 @@ class Told:
     as_json: bool = False
 
     def ready(self, address: str, model: str) -> None:
-        """The service's address, and a first request to try."""
+        """The service's address, and a first request to try. ``model``: empty: none is loaded."""
         if self.as_json:
             facts = {"running": True, "state": "ready", "pid": os.getpid()}
             _print(_line(facts | {"webUrls": [address], "model": model}))
             return
-        model = model or "MODEL"
-        body = f'{{"model": "{model}", "messages": [{{"role": "user", "content": "Hello!"}}]}}'
+        name = model or "MODEL"
+        body = f'{{"model": "{name}", "messages": [{{"role": "user", "content": "Hello!"}}]}}'
         _print(
-            f"\nCupola is ready on {address} with {model}. Try:\n\n"
+            f"\nCupola is ready on {address} {f'with {model}' if model else NO_MODEL}. Try:\n\n"
             f"  curl {address}/v1/chat/completions -H 'Content-Type: application/json' \\\n"
             f"    -d '{body}'\n\nCtrl+C stops it.\n"
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 import pytest
@@ -60,3 +61,20 @@ def test_another_folder_for_the_models_and_back(tmp_path: Path) -> None:
     assert not models_folder.is_chosen(home)
     models_folder.choose(home, home.models)
     assert not models_folder.is_chosen(home)
+
+
+def test_a_full_disk_leaves_the_file_as_it_is_and_nothing_beside_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "cupola.toml"
+    file.write_text("port = 1\n")
+
+    def full(path: Path, text: str, encoding: str) -> None:
+        path.touch()
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.raises(ClientError, match=r"cupola\.toml cannot be written: No space left"):
+        settings_file.put(file, "port", 2)
+    assert file.read_text() == "port = 1\n"
+    assert [path.name for path in tmp_path.iterdir()] == ["cupola.toml"]

@@ -14,8 +14,8 @@ from cupola.cache.home import Home
 from cupola.scheduler.protocol.messages import LocalModel
 from cupola.service.setting_sources import load
 from cupola.service.settings import Settings, SettingsError
-from cupola.service.worker_configs import divided, one_more, worker_configs
-from cupola.service.worker_tables import WorkerTable, bytes_of, cpus_of
+from cupola.service.worker_configs import WorkersError, divided, one_more, worker_configs
+from cupola.service.worker_tables import WorkerTable, bytes_of, cpus_of, cpus_text
 
 ALL = """
 threads = 7
@@ -47,7 +47,7 @@ def read(home: Path, text: str) -> Settings:
 
 def test_tables_say_what_each_worker_has(home: Path) -> None:
     start = [LocalModel("m:1", "/models/m", ExecutionProvider.CPU)]
-    first, second, third = worker_configs(read(home, ALL), start, frozenset())
+    first, second, third = worker_configs(read(home, ALL), start, frozenset(), {*range(4)})
     assert [first.name, second.name, third.name] == ["cpu:0/0", "cpu:0/1", "cpu:0/2"]
     assert [w.cpus for w in (first, second, third)] == [(0, 1), (2, 3), ()]
     assert [w.engine.threads for w in (first, second, third)] == [1, 1, 5]
@@ -57,6 +57,22 @@ def test_tables_say_what_each_worker_has(home: Path) -> None:
     assert third.engine.provider_options == (("limit", "3"), ("use_arena", "true"))
     assert "all-minilm-l6-v2-generic-cpu:1" in third.only
     assert third.preload == (), "it is not on this disk"
+
+
+@pytest.mark.parametrize("names", [["nope"], ["all-minilm-l6-v2", "nope"], [""]])
+def test_a_model_that_nobody_knows_is_refused(home: Path, names: list[str]) -> None:
+    """The worker would run every model, which the table forbids."""
+    text = f"[[workers]]\n[[workers]]\nmodels = {names}"
+    with pytest.raises(WorkersError, match=rf"table 2: models: No model is called '{names[-1]}'"):
+        worker_configs(read(home, text), [], frozenset())
+
+
+@pytest.mark.parametrize("cpus", ["0-999", "4", "2,5"])
+def test_processors_that_are_not_there_are_refused(home: Path, cpus: str) -> None:
+    settings = read(home, f"[[workers]]\ncpus = '{cpus}'")
+    with pytest.raises(WorkersError, match=rf"table 1: cpus = '{cpus}': .* processors 0-3,6$"):
+        worker_configs(settings, [], frozenset(), {0, 1, 2, 3, 6})
+    worker_configs(settings, [], frozenset(), set())  # a system that does not say
 
 
 def test_flags_and_variables_replace_the_tables(
@@ -76,6 +92,10 @@ def test_flags_and_variables_replace_the_tables(
         ("[[workers]]\ndevice = 'gpu:0'", "it must be a device such as 'cpu:0' or 'cuda:1'"),
         ("[[workers]]\ncount = 0", "count = 0 is not allowed: it must be a whole number from 1"),
         ("[[workers]]\ncount = true", "count = True is not allowed"),
+        ("[[workers]]\ncount = '2'", "count = '2' is not allowed"),
+        ("[[workers]]\nprovider_options = {a = {b = 1}}", "a table of texts, numbers and truth"),
+        ("[[workers]]\nprovider_options = {a = [1]}", "a table of texts, numbers and truth"),
+        ("[workers]\ncount = 2", "tables [[workers]]"),
         ("[[workers]]\ncpus = '3-1'", "it must be a list of processors such as '0-3,6'"),
         ("[[workers]]\nmemory = 'much'", "it must be a size such as '6GiB'"),
         ("[[workers]]\nmodels = 'one'", "it must be a list of models' names"),
@@ -106,6 +126,11 @@ def test_processors(text: str, cpus: tuple[int, ...]) -> None:
     assert cpus_of(text) == cpus
 
 
+@given(cpus=st.sets(st.integers(0, 99)))
+def test_processors_are_written_as_they_are_read(cpus: set[int]) -> None:
+    assert set(cpus_of(cpus_text(cpus))) == cpus
+
+
 @given(cpus=st.sets(st.integers(0, 64)), workers=st.integers(1, 9))
 def test_processors_are_divided_fairly(cpus: set[int], workers: int) -> None:
     whole = tuple(sorted(cpus))
@@ -119,7 +144,7 @@ def test_processors_are_divided_fairly(cpus: set[int], workers: int) -> None:
 
 
 def test_one_more_is_like_the_first_of_its_device(home: Path) -> None:
-    configs = worker_configs(read(home, ALL), [], frozenset())
+    configs = worker_configs(read(home, ALL), [], frozenset(), {*range(4)})
     more = one_more(configs, "cpu:0/3")
     assert (more.name, more.engine.threads, more.memory_bytes) == ("cpu:0/3", 1, 2 * 2**30)
     assert more.engine.kv_bytes <= configs[0].engine.kv_bytes

@@ -170,3 +170,12 @@ def test_sizes_are_those_of_the_weights(tmp_path) -> None:
     assert ModelMemory(maps=True).needed(model) == 0
     assert ModelMemory().needed(LocalModel("m", "/nowhere", CPU)) == 0
     assert ModelMemory().available() > 0
+
+
+def test_a_model_that_does_not_fit_is_not_loaded_at_the_start_either(bench: Bench) -> None:
+    for name in ("huge", "small-a"):
+        bench.worker.preload(LocalModel(name, f"/{name}", CPU), 0)
+    assert bench.loads == ["small-a"]
+    (refusal,) = bench.ask("huge")
+    assert isinstance(refusal, Rejected)
+    assert refusal.code is ErrorCode.NO_MEMORY

@@ -50,11 +50,6 @@ def available_bytes() -> int:
     return available if left is None else min(available, left)
 
 
-def total_bytes() -> int:
-    """The memory of this machine."""
-    return int(psutil.virtual_memory().total)
-
-
 def use_only(cpus: Collection[int]) -> None:
     """Let this process, and the threads that it will have, run on these processors only.
 
@@ -63,6 +58,11 @@ def use_only(cpus: Collection[int]) -> None:
     if not hasattr(os, "sched_setaffinity"):
         raise OSError("this system cannot bind a process to processors")
     os.sched_setaffinity(0, cpus)
+
+
+def processors() -> frozenset[int]:
+    """The numbers of the processors that this process may use; empty: the system does not say."""
+    return frozenset(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else frozenset()
 
 
 def cores() -> int:

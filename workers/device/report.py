@@ -14,10 +14,11 @@ import msgspec
 
 from cupola.cache.catalog import ExecutionProvider
 from cupola.cache.system.instruction_sets import instruction_sets
+from cupola.cache.system.machine_memory import memory_bytes
 from cupola.cache.system.processor import processor
 from cupola.scheduler.protocol.messages import ProviderState
 from cupola.workers.device.discovery import discover, package_of
-from cupola.workers.device.machine import cores, total_bytes
+from cupola.workers.device.machine import cores
 
 CORE_ML = "CoreMLExecutionProvider"  # of Apple's devices; no worker can run it
 KNOWN = (*map(str, ExecutionProvider), CORE_ML)
@@ -60,7 +61,7 @@ def _entry(state: ProviderState, gpus: Sequence[Hardware]) -> ProviderReport:
     devices: Iterable[Hardware] = ()
     if state.name == ExecutionProvider.CPU:
         name = processor_name(processor())
-        devices = [Hardware(name, total_bytes(), cores(), instruction_sets())]
+        devices = [Hardware(name, memory_bytes(), cores(), instruction_sets())]
     elif state.name in _NVIDIA:
         devices = gpus
     workers = known.get(state.name, "")

@@ -71,8 +71,8 @@ class Drafter:
             return Draft()
         probable = self._probable(min(limit, MAX_DRAFT_TOKENS), probability, grammar)
         tokens, joint = [token for token, _ in probable], [each for _, each in probable]
-        if grammar is not None and tokens:
-            valid = grammar.valid(tokens)
+        valid = grammar.valid(tokens) if grammar is not None and tokens else len(tokens)
+        if valid < len(tokens):
             del tokens[valid:], joint[valid:], self._expected[valid:]
         return Draft(tuple(tokens), sum(joint))
 

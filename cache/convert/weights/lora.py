@@ -81,6 +81,7 @@ def _read_folder(folder: Path) -> Mapping[Place, LowRank]:
     tensors = read_safetensors(folder / ADAPTER_WEIGHTS)
     halves: dict[Place, dict[str, Array]] = {}
     scales: dict[Place, float] = {}
+    ranks: dict[Place, float] = {}
     for name, tensor in tensors.items():
         found = _PLACE.fullmatch(name.removeprefix(_PREFIX))
         if found is None or len(tensor.shape) != 2:
@@ -91,11 +92,19 @@ def _read_folder(folder: Path) -> Mapping[Place, LowRank]:
         module, layer, inside, half = found.groups()
         place = (int(layer), inside)
         halves.setdefault(place, {})[half] = tensor.rows()
-        scales[place] = _alpha(config, module)
+        scales[place] = _number(config, "lora_alpha", "alpha_pattern", module)
+        ranks[place] = _number(config, "r", "rank_pattern", module)
     if not halves:
         raise BrokenFileError(f"{ADAPTER_WEIGHTS} is empty")
     rooted = config.get("use_rslora", bool, False)
-    return {place: _joined(place, halves[place], scales[place], rooted) for place in halves}
+    merged = {place: _joined(place, halves[place], scales[place], rooted) for place in halves}
+    for (layer, inside), change in merged.items():
+        if (rank := len(change.down)) != (told := ranks[layer, inside]):
+            raise BrokenFileError(
+                f"{ADAPTER_CONFIG} says rank {told:g} for {inside} of layer {layer}, and its "
+                f"matrices have rank {rank}"
+            )
+    return merged
 
 
 def _refuse_other_kinds(config: JsonObject) -> None:
@@ -111,15 +120,16 @@ def _refuse_other_kinds(config: JsonObject) -> None:
         raise UnsupportedError("The adapter replaces whole layers ('modules_to_save')")
 
 
-def _alpha(config: JsonObject, module: str) -> float:
-    patterns: dict[str, object] = config.get("alpha_pattern", dict, {})
-    for pattern, alpha in patterns.items():
+def _number(config: JsonObject, key: str, patterns_key: str, module: str) -> float:
+    """What ``key`` says, or for this module a pattern."""
+    patterns: dict[str, object] = config.get(patterns_key, dict, {})
+    for pattern, number in patterns.items():
         # PEFT's patterns match the end of a name. They are names, mostly; no other is needed.
         if module == pattern or module.endswith(f".{pattern}"):
-            if not isinstance(alpha, int | float):
-                raise BrokenFileError(f"{ADAPTER_CONFIG}: alpha_pattern has no number")
-            return float(alpha)
-    return config.get("lora_alpha", float)
+            if not isinstance(number, int | float):
+                raise BrokenFileError(f"{ADAPTER_CONFIG}: {patterns_key} has no number")
+            return float(number)
+    return config.get(key, float)
 
 
 def _joined(

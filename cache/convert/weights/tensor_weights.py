@@ -52,7 +52,7 @@ class TensorWeights:
             if base is None or base.shape != (len(change.up), change.down.shape[1]):
                 raise UnsupportedError(
                     f"The adapter is for another model: its {inside} of layer {layer} is for "
-                    f"{len(change.up)} x {change.down.shape[1]} weights, and {self._path} has "
+                    f"{len(change.up)} x {change.down.shape[1]} weights, and the base has "
                     f"{'none' if base is None else ' x '.join(map(str, base.shape))} there"
                 )
             order = orders.get(own or "")

@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 from cupola.cache.home import Home
 from cupola.client.errors import ClientError
 
 if TYPE_CHECKING:
+    from cupola.client.running_service import RunningService
     from cupola.client.sdk.connection import Connection
+
+
+def running(folder: Home) -> RunningService:
+    """The running service, started in the background if there is none. Raises ClientError."""
+    from cupola.client import daemon
+    from cupola.client.running_service import find
+
+    if (service := find(folder)) is not None:
+        return service
+    print("Starting the service (cupola service stop ends it)...", file=sys.stderr, flush=True)
+    return daemon.ensure_running(folder, {})[0]
 
 
 def connected(folder: Home, start: bool = False) -> Connection:
@@ -17,7 +30,7 @@ def connected(folder: Home, start: bool = False) -> Connection:
     from cupola.client.sdk.connection import Connection
 
     if start:
-        return Connection(daemon.ensure_running(folder, {})[0].url)
+        return Connection(running(folder).url)
     service = daemon.find_or_await(folder)
     if service is None:
         raise ClientError("The service is not running", "To start it: cupola service start")

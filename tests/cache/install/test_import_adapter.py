@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
 
-from cupola.cache.errors import CacheError, UnsupportedError
+from cupola.cache.errors import CacheError, NoSpaceError, UnsupportedError
 from cupola.cache.home import Home
 from cupola.cache.install.__main__ import run
 from cupola.cache.install.import_adapter import import_adapter
@@ -71,3 +72,21 @@ def test_what_is_no_adapter_and_an_adapter_for_another_model_leave_nothing(
             import_adapter(given, other, home)
     assert ModelCache(home).scan() == []
     assert not [each for each in home.models.rglob("*") if each.is_file()]
+
+
+def test_a_folder_without_weights_is_told_by_the_file(
+    adapter: Path, home: Home, tmp_path: Path
+) -> None:
+    (adapter / "adapter_model.safetensors").unlink()
+    base = FAMILIES["llama"].write_gguf(tmp_path / "base.gguf")
+    with pytest.raises(CacheError, match=r"adapter_model\.safetensors is missing in"):
+        import_adapter(adapter, str(base), home)
+
+
+def test_a_full_disk_is_seen_before_the_base_is_fetched(
+    adapter: Path, home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = shutil.disk_usage("/")
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=1000))
+    with pytest.raises(NoSpaceError, match="MB free"):
+        import_adapter(adapter, "smollm2-135m", home)

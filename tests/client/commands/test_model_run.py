@@ -53,7 +53,7 @@ def test_options_reach_the_request(home: Home, monkeypatch: pytest.MonkeyPatch) 
 
     variant = SimpleNamespace(variant=SimpleNamespace(id="m:1"))
     monkeypatch.setattr(conversation, "ensure", lambda *_: variant)
-    monkeypatch.setattr(conversation, "find", lambda *_: RunningService("http://127.0.0.1:1", 1))
+    monkeypatch.setattr(conversation, "running", lambda *_: RunningService("http://127.0.0.1:1", 1))
     monkeypatch.setattr(conversation, "chat", answer)
     schema = home.root / "schema.json"
     schema.parent.mkdir()

@@ -77,6 +77,9 @@ def test_scales(config: dict[str, Any], factor: float, tmp_path: Path) -> None:
         ({"use_dora": True}, {}, "'use_dora'"),
         ({"bias": "all"}, {}, "biases"),
         ({"modules_to_save": ["lm_head"]}, {}, "modules_to_save"),
+        ({"r": 8}, {}, "says rank 8 for .* have rank 4"),
+        ({"r": 0}, {}, "says rank 0"),
+        ({"rank_pattern": {"q_proj": 2}}, {}, r"says rank 2 for self_attn\.q_proj of layer 0"),
         ({}, {"base_model.model.model.embed_tokens.lora_embedding_A": (4, 8)}, "embed_tokens"),
         (
             {},
