@@ -13,7 +13,7 @@ from typing import Any
 
 import h11
 from hypercorn.asyncio.tcp_server import MAX_RECV, TCPServer
-from hypercorn.events import Closed, Event, RawData
+from hypercorn.events import Closed, Event, RawData, Updated
 from hypercorn.protocol.h11 import H11Protocol
 
 _TOO_MANY = (
@@ -50,49 +50,6 @@ class ConnectionLimits:
         return cls(most=max(1, min(cls.most, left)))
 
 
-class Http1(H11Protocol):
-    """HTTP/1.1 and nothing else.
-
-    hypercorn would also speak HTTP/2 over plain connections, which no client here needs. There a
-    client that leaves at once can keep an answer, and its connection, open for ever. A request to
-    upgrade is answered in HTTP/1.1, as RFC 9110 7.8 allows.
-
-    The head of an answer and the first piece of its body go out together: each write is a call of
-    the system for the server and for its client.
-    """
-
-    _held = b""  # the head of an answer, for a turn of the loop at most
-    _flushing: asyncio.Handle | None = None
-
-    async def _check_protocol(self, event: h11.Request) -> None:
-        """Stay with this protocol."""
-
-    async def _send_h11_event(self, event: Any) -> None:
-        try:
-            data = self.connection.send(event)
-        except h11.LocalProtocolError:
-            if self.connection.their_state != h11.ERROR:
-                raise
-            return
-        self._held += data or b""
-        if isinstance(event, h11.Response):
-            self._flushing = asyncio.get_running_loop().call_soon(self._flush_soon)
-        else:
-            await self._flush()
-
-    def _flush_soon(self) -> None:
-        if self._held:
-            self.task_group.spawn(self._flush)
-
-    async def _flush(self) -> None:
-        if self._flushing is not None:
-            self._flushing.cancel()
-            self._flushing = None
-        data, self._held = self._held, b""
-        if data:
-            await self.send(RawData(data=data))
-
-
 class Connection(TCPServer):
     def __init__(self, limits: ConnectionLimits, *hypercorns: Any) -> None:
         super().__init__(*hypercorns)
@@ -100,6 +57,7 @@ class Connection(TCPServer):
         self._reading: asyncio.Task[None] | None = None
         self._gone = False  # the client, while a further request of its waited
         self._request_ends = 0.0  # when the request that is being read must be here
+        self._idle_since: float | None = self.loop.time()  # None: there is a request
 
     async def run(self) -> None:
         if self._limits.open >= self._limits.most:
@@ -115,21 +73,23 @@ class Connection(TCPServer):
             self._limits.open -= 1
 
     async def protocol_send(self, event: Event) -> None:
+        if isinstance(event, Updated):
+            self._idle_since = self.loop.time() if event.idle else None
+            return None
         if not isinstance(event, RawData):
             return await super().protocol_send(event)
-        async with self.send_lock:
-            try:
-                self.writer.write(event.data)
-                if self.writer.transport.get_write_buffer_size():
-                    async with asyncio.timeout(self._limits.write_seconds):
-                        await self.writer.drain()
-                else:
-                    await self.writer.drain()  # returns at once, or tells that the client has gone
-                return None
-            except TimeoutError:
-                self.writer.transport.abort()
-            except (ConnectionError, RuntimeError):
-                pass
+        try:
+            self.writer.write(event.data)
+            if self.writer.transport.get_write_buffer_size():
+                async with asyncio.timeout(self._limits.write_seconds):
+                    await self.writer.drain()
+            else:
+                await self.writer.drain()  # returns at once, or tells that the client has gone
+            return None
+        except TimeoutError:
+            self.writer.transport.abort()
+        except (ConnectionError, RuntimeError):
+            pass
         await self.protocol.handle(Closed())
         if self._reading is not None and self._paused():
             self._gone = True
@@ -155,6 +115,27 @@ class Connection(TCPServer):
         await self.protocol.handle(Closed())
         # An idle connection waits for its keep-alive timeout in a task, which holds the descriptor.
         await self.idle_task.stop()
+
+    async def _idle_timeout(self) -> None:
+        """End the connection when it has been idle for too long, or is idle when the service stops.
+
+        One task for a connection's whole life. hypercorn would make two for each request.
+        """
+        allowed = self.config.keep_alive_timeout
+        while True:
+            idle_since = self._idle_since
+            left = allowed if idle_since is None else idle_since + allowed - self.loop.time()
+            if left <= 0:
+                break
+            try:
+                async with asyncio.timeout(left):
+                    await self.context.terminated.wait()
+            except TimeoutError:
+                continue
+            if self._idle_since is None:
+                return  # the end of its answer ends it
+            break
+        await asyncio.shield(self._initiate_server_close())
 
     def _deadline(self) -> float | None:
         """Until when the next bytes must come, in the loop's time. None: no request is begun."""

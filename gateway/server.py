@@ -25,11 +25,12 @@ from starlette.applications import Starlette
 from cupola.cache.home import Home
 from cupola.cache.store import ModelCache
 from cupola.gateway.app import build_app
-from cupola.gateway.connection import Connection, ConnectionLimits, Http1
+from cupola.gateway.connection import Connection, ConnectionLimits
 from cupola.gateway.core.config import GatewayConfig
 from cupola.gateway.core.remote_models import RemoteModels
 from cupola.gateway.core.scheduler_client import SchedulerClient
 from cupola.gateway.http.served import Finished
+from cupola.gateway.http1 import Http1
 from cupola.scheduler.protocol.commands import BEAT_SECONDS, Commands
 from cupola.scheduler.protocol.lifeline import Lifeline
 from cupola.scheduler.protocol.messages import ErrorCode, ProviderState

@@ -77,6 +77,7 @@ BORDERS = {
     "hypercorn": (
         "gateway/server.py",
         "gateway/connection.py",
+        "gateway/http1.py",
         "loadtests/overhead/bare_server.py",
     ),
     "tokenizers": ("workers/", "cache/convert/"),

@@ -1,0 +1,253 @@
+"""HTTP/1.1 between hypercorn's connections and the application.
+
+hypercorn's own makes several objects and tasks of each request and each piece of an answer. Here
+h11 reads requests and decides how an answer is framed; what repeats is written without it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from enum import Enum, auto
+from typing import Any, cast
+from urllib.parse import unquote
+
+import h11
+from hypercorn.events import Closed, RawData, Updated
+from hypercorn.protocol.events import Event as StreamEvent
+from hypercorn.protocol.h11 import H11Protocol
+from hypercorn.utils import suppress_body
+from starlette.types import Message, Scope
+
+_MOST_WAITING = 10  # pieces of a body that the application has not taken yet
+_FRAMING = frozenset({b"content-length", b"transfer-encoding", b"connection"})
+_CHUNKED = b"transfer-encoding: chunked\r\n"
+
+Headers = list[tuple[bytes, bytes]]
+
+
+class Http1(H11Protocol):
+    """HTTP/1.1 and nothing else.
+
+    hypercorn would also speak HTTP/2 over plain connections, which no client here needs. There a
+    client that leaves at once can keep an answer, and its connection, open for ever. A request to
+    upgrade, to HTTP/2 or to a WebSocket, is answered in HTTP/1.1, as RFC 9110 7.8 allows.
+
+    The head of an answer and the first piece of its body go out together: each write is a call of
+    the system for the server and for its client.
+    """
+
+    connection: h11.Connection
+    _held = b""  # the head of an answer, for a turn of the loop at most
+    _chunked = False  # how the answer is framed
+    _flushing: asyncio.Handle | None = None
+
+    async def _handle_events(self) -> None:
+        """Hand on all that has been received."""
+        while True:
+            if self.connection.they_are_waiting_for_100_continue:
+                await self.send(RawData(data=self._framed(_go_on())))
+            try:
+                event = self.connection.next_event()
+            except h11.RemoteProtocolError as error:
+                if self.connection.our_state in {h11.IDLE, h11.SEND_RESPONSE}:
+                    await self.refuse(error.error_status_hint)
+                return await self.send(Closed())
+            if isinstance(event, h11.Request):
+                await self.send(Updated(idle=False))
+                self._begin(event)
+            elif event is h11.PAUSED:
+                await self.can_read.clear()
+                await self.can_read.wait()
+            elif not isinstance(event, (h11.Data, h11.EndOfMessage)) or self.stream is None:
+                return await self._own_stream().hand_over() if self.stream else None
+            elif isinstance(event, h11.Data):
+                await self._own_stream().take(bytes(event.data))
+            else:
+                await self._own_stream().hand_over(whole=True)
+
+    def _own_stream(self) -> Stream:
+        return cast(Stream, self.stream)
+
+    def _begin(self, request: h11.Request) -> None:
+        stream = Stream(self, self._scope(request))
+        self.stream = cast(Any, stream)  # hypercorn calls its ``handle``, and nothing else
+        self.task_group.spawn(stream.run)
+        self.keep_alive_requests += 1
+
+    def _scope(self, request: h11.Request) -> Scope:
+        path, _, query = request.target.partition(b"?")
+        return {
+            "type": "http",
+            "http_version": request.http_version.decode(),
+            "asgi": {"spec_version": "2.1", "version": "3.0"},
+            "method": request.method.decode("ascii").upper(),
+            "scheme": "https" if self.ssl else "http",
+            "path": unquote(path.decode("ascii")),
+            "raw_path": path,
+            "query_string": query,
+            "root_path": self.config.root_path,
+            "headers": list(request.headers),
+            "client": self.client,
+            "server": self.server,
+            "state": self.connection_state.copy(),
+            "extensions": {},
+        }
+
+    async def stream_send(self, event: StreamEvent) -> None:
+        """hypercorn's way to answer, which no stream here goes."""
+        raise NotImplementedError
+
+    # -- answers: begin, pieces of which one is the last, end --------------------------------------
+
+    def begin_answer(self, status: int, headers: Headers) -> None:
+        """What frames the answer goes through h11; it would check each of the others twice."""
+        headers = [(name.lower(), value) for name, value in headers]
+        headers += self.config.response_headers("h11")
+        if self.keep_alive_requests > self.config.keep_alive_max_requests:
+            headers.append((b"connection", b"close"))
+        framing = [each for each in headers if each[0] in _FRAMING]
+        lines = [b"%b: %b\r\n" % each for each in headers if each[0] not in _FRAMING]
+        others = b"".join(lines)
+        if not others.count(b"\r") == others.count(b"\n") == len(lines):
+            raise ValueError("a header of the answer has more than one line")
+        head = self._framed(h11.Response(status_code=status, headers=framing))
+        self._chunked = _CHUNKED in head.lower()
+        self._held = head and head.removesuffix(b"\r\n") + others + b"\r\n"
+        self._flushing = asyncio.get_running_loop().call_soon(self._flush_soon)
+
+    async def send_piece(self, data: bytes, more: bool) -> None:
+        if data and self._chunked:
+            data = b"%x\r\n%b\r\n" % (len(data), data)
+        elif data:
+            data = self._framed(h11.Data(data=data))
+        if not more:
+            data += self._framed(h11.EndOfMessage())
+        await self._flush(data)
+
+    async def end_answer(self) -> None:
+        await self._maybe_recycle()
+
+    async def refuse(self, status: int) -> None:
+        self.begin_answer(status, [(b"content-length", b"0"), (b"connection", b"close")])
+        await self.send_piece(b"", more=False)
+
+    def _framed(self, event: Any) -> bytes:
+        """Nothing where the client has broken the protocol: it gets no answer any more."""
+        try:
+            return self.connection.send(event) or b""
+        except h11.LocalProtocolError:
+            if self.connection.their_state is not h11.ERROR:
+                raise
+            return b""
+
+    def _flush_soon(self) -> None:
+        self._flushing = None
+        if self._held:
+            self.task_group.spawn(self._flush)
+
+    async def _flush(self, data: bytes = b"") -> None:
+        if self._flushing is not None:
+            self._flushing.cancel()
+            self._flushing = None
+        data, self._held = self._held + data, b""
+        if data:
+            await self.send(RawData(data=data))
+
+
+def _go_on() -> h11.InformationalResponse:
+    return h11.InformationalResponse(status_code=100, headers=[])
+
+
+class _State(Enum):
+    BEFORE = auto()
+    WITHIN = auto()
+    AFTER = auto()
+
+
+class Stream:
+    """One request and its answer: the application's ``receive`` and ``send``."""
+
+    def __init__(self, protocol: Http1, scope: Scope) -> None:
+        self._protocol = protocol
+        self._scope = scope
+        self._answer = _State.BEFORE
+        self._has_body = True  # the answer
+        self._closed = False
+        self._piece = b""  # the last one that came: whether it is the last of all is not known yet
+        self._inbox: deque[Message] = deque()
+        self._came = asyncio.Event()
+        self._taken = asyncio.Event()
+
+    async def run(self) -> None:
+        app = self._protocol.app
+        try:
+            await app(self._scope, self.receive, self.send, _no_threads, _no_threads)  # type: ignore[arg-type]  # hypercorn's types of messages are its own
+        except Exception:
+            await self._protocol.config.log.exception("the application failed")
+        finally:
+            if not self._closed:
+                if self._answer is _State.BEFORE:
+                    await self._protocol.refuse(500)
+                await self._protocol.end_answer()
+
+    # -- the request -------------------------------------------------------------------------------
+
+    async def take(self, piece: bytes) -> None:
+        if self._piece:
+            await self.hand_over()
+        self._piece = piece
+
+    async def hand_over(self, whole: bool = False) -> None:
+        """Give the application what has come. ``whole``: it is the end of the body."""
+        if self._piece or whole:
+            piece, self._piece = self._piece, b""
+            self._put({"type": "http.request", "body": piece, "more_body": not whole})
+        while len(self._inbox) >= _MOST_WAITING and not self._closed:
+            self._taken.clear()
+            await self._taken.wait()
+
+    async def handle(self, event: StreamEvent) -> None:
+        """hypercorn tells of the end: of the answer, or of the connection."""
+        if not self._closed:
+            self._closed = True
+            self._taken.set()
+            self._put({"type": "http.disconnect"})
+
+    def _put(self, message: Message) -> None:
+        self._inbox.append(message)
+        self._came.set()
+
+    async def receive(self) -> Message:
+        while not self._inbox:
+            self._came.clear()
+            await self._came.wait()
+        if len(self._inbox) == 1 and self._closed:
+            return self._inbox[0]  # whoever asks again hears it again
+        self._taken.set()
+        return self._inbox.popleft()
+
+    # -- the answer --------------------------------------------------------------------------------
+
+    async def send(self, message: Message) -> None:
+        if self._closed:
+            return
+        match message["type"], self._answer:
+            case "http.response.start", _State.BEFORE:
+                self._has_body = not suppress_body(self._scope["method"], message["status"])
+                self._protocol.begin_answer(message["status"], list(message.get("headers", ())))
+                self._answer = _State.WITHIN
+            case "http.response.body", _State.WITHIN:
+                body = message.get("body", b"") if self._has_body else b""
+                more = message.get("more_body", False)
+                await self._protocol.send_piece(body, more)
+                if not more:
+                    self._answer = _State.AFTER
+                    await self._protocol.end_answer()
+            case kind, state:
+                raise RuntimeError(f"the application sent {kind}, {state.name} its answer")
+
+
+def _no_threads(*_: object) -> None:
+    """hypercorn's way to run what is no coroutine."""
+    raise NotImplementedError

@@ -1,0 +1,182 @@
+"""What goes over the wire in HTTP/1.1, whatever the application is."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import cast
+
+import pytest
+from starlette.applications import Starlette
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from cupola.gateway.connection import ConnectionLimits
+from cupola.gateway.core.scheduler_client import SchedulerClient
+from cupola.gateway.server import serve_app
+from tests.gateway.running_gateway import WAIT, RunningGateway, read_all, read_until, status_of
+
+GET = b"GET / HTTP/1.1\r\nHost: localhost\r\n"
+
+
+class NoScheduler:
+    def end_all(self, *_: object) -> None:
+        """There is nothing open."""
+
+
+@contextmanager
+def served(app: ASGIApp) -> Iterator[Callable[[], socket.socket]]:
+    """Serve ``app`` as the gateway is served. Gives what connects to it."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    address = listener.getsockname()
+    began = threading.Event()
+
+    async def whole(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await receive()
+            await send({"type": "lifespan.startup.complete"})
+            began.set()
+            await receive()
+            await send({"type": "lifespan.shutdown.complete"})
+        else:
+            await app(scope, receive, send)
+
+    loop = asyncio.SelectorEventLoop()
+    stop = asyncio.Event()
+
+    async def main() -> None:
+        client = cast(SchedulerClient, NoScheduler())
+        limits = ConnectionLimits()
+        await serve_app(cast(Starlette, whole), client, [listener], stop, WAIT, limits)
+
+    thread = threading.Thread(target=loop.run_until_complete, args=[main()], daemon=True)
+    thread.start()
+    assert began.wait(WAIT)
+    try:
+        yield lambda: socket.create_connection(address, timeout=WAIT)
+    finally:
+        loop.call_soon_threadsafe(stop.set)
+        thread.join(WAIT)
+        loop.close()
+
+
+async def streams(scope: Scope, receive: Receive, send: Send) -> None:
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    for piece in (b"one ", b"", b"two"):
+        await send({"type": "http.response.body", "body": piece, "more_body": True})
+    await send({"type": "http.response.body"})
+
+
+def ask(app: ASGIApp, *sent: bytes) -> bytes:
+    with served(app) as connect, connect() as connection:
+        for each in sent:
+            connection.sendall(each)
+        return read_all(connection)
+
+
+def test_a_stream_is_chunked() -> None:
+    answer = ask(streams, GET + b"Connection: close\r\n\r\n")
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert b"\r\ntransfer-encoding: chunked" in head.lower()
+    assert body == b"4\r\none \r\n3\r\ntwo\r\n0\r\n\r\n"
+
+
+def test_a_client_of_http_1_0_gets_a_stream_until_the_end_of_the_connection() -> None:
+    answer = ask(streams, b"GET / HTTP/1.0\r\n\r\n")
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert b"transfer-encoding" not in head.lower()
+    assert body == b"one two"
+
+
+def test_the_answer_to_head_has_no_body() -> None:
+    answer = ask(streams, GET.replace(b"GET", b"HEAD") + b"Connection: close\r\n\r\n")
+    assert answer.endswith(b"\r\n\r\n")
+    assert status_of(answer) == 200
+
+
+async def echoes(scope: Scope, receive: Receive, send: Send) -> None:
+    body, more = b"", True
+    while more:
+        message = await receive()
+        body, more = body + message["body"], message["more_body"]
+    length = (b"content-length", b"%d" % len(body))
+    await send({"type": "http.response.start", "status": 200, "headers": [length]})
+    await send({"type": "http.response.body", "body": body})
+
+
+POST = b"POST / HTTP/1.1\r\nHost: localhost\r\n"
+
+
+def test_a_body_comes_whole_however_it_is_sent() -> None:
+    chunks = b"Transfer-Encoding: chunked\r\nConnection: close\r\n\r\n"
+    with served(echoes) as connect, connect() as connection:
+        connection.sendall(POST + chunks + b"3\r\nabc\r\n")
+        connection.sendall(b"2\r\nde\r\n1\r\nf\r\n")
+        connection.sendall(b"0\r\n\r\n")
+        assert read_all(connection).endswith(b"\r\n\r\nabcdef")
+
+
+def test_a_body_of_many_pieces_waits_for_who_reads_slowly() -> None:
+    async def slow(scope: Scope, receive: Receive, send: Send) -> None:
+        for _ in range(20):
+            await asyncio.sleep(0)
+        await echoes(scope, receive, send)
+
+    pieces = [b"%x\r\n%b\r\n" % (7, b"%07d" % number) for number in range(2000)]
+    head = POST + b"Transfer-Encoding: chunked\r\nConnection: close\r\n\r\n"
+    answer = ask(slow, head, *pieces, b"0\r\n\r\n")
+    assert answer.partition(b"\r\n\r\n")[2] == b"".join(b"%07d" % n for n in range(2000))
+
+
+def test_an_application_that_reads_no_body_answers_all_the_same() -> None:
+    head = POST + b"Transfer-Encoding: chunked\r\nConnection: close\r\n\r\n"
+    answer = ask(streams, head, *[b"1\r\nx\r\n"] * 50, b"0\r\n\r\n")
+    assert b"two" in answer
+
+
+def test_who_waits_for_100_continue_gets_it_and_then_the_answer() -> None:
+    head = b"Content-Length: 3\r\nExpect: 100-continue\r\nConnection: close\r\n\r\n"
+    with served(echoes) as connect, connect() as connection:
+        connection.sendall(POST + head)
+        assert status_of(read_until(connection, b"\r\n\r\n")) == 100
+        connection.sendall(b"abc")
+        assert read_all(connection).endswith(b"\r\n\r\nabc")
+
+
+def test_requests_that_come_together_are_answered_in_their_order() -> None:
+    one = POST + b"Content-Length: 1\r\n\r\n"
+    last = POST + b"Content-Length: 1\r\nConnection: close\r\n\r\n"
+    answer = ask(echoes, one + b"1" + one + b"2" + last + b"3")
+    assert [part.partition(b"\r\n\r\n")[2] for part in answer.split(b"HTTP/1.1 200")[1:]] == [
+        b"1", b"2", b"3",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("value", [b"a\r\nset-cookie: b", b"a\n", b"\r"])
+def test_a_header_of_an_answer_has_one_line(value: bytes) -> None:
+    async def careless(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"x", value)]})
+
+    answer = ask(careless, GET + b"Connection: close\r\n\r\n")
+    assert b"set-cookie" not in answer
+    assert status_of(answer) == 500
+
+
+def test_an_answer_that_fails_on_the_way_is_cut() -> None:
+    async def fails(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"one", "more_body": True})
+        raise RuntimeError("for this test")
+
+    answer = ask(fails, GET + b"\r\n")
+    assert answer.endswith(b"3\r\none\r\n")  # without the end of chunks
+
+
+def test_an_upgrade_to_a_web_socket_is_answered_in_http(gateway: RunningGateway) -> None:
+    upgrade = b"Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+    key = b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    with gateway.connect() as connection:
+        connection.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\n" + upgrade + key)
+        assert status_of(read_until(connection, b"}")) == 200
