@@ -20,6 +20,9 @@ from cupola.scheduler.records import Send
 
 logger = logging.getLogger(__name__)
 
+# As numbers: combining pyzmq's own takes longer than a send.
+_NOBLOCK, _SNDMORE = int(zmq.NOBLOCK), int(zmq.SNDMORE)
+
 
 def run(policy: SchedulerPolicy, endpoint: Endpoint, commands: Commands) -> None:
     """Serve until the supervisor sends ``stop``."""
@@ -45,13 +48,14 @@ class Broker:
     def run(self) -> None:
         while True:
             self.commands.beat()
-            self.poller.poll(self._timeout_ms())
+            ready = dict(self.poller.poll(self._timeout_ms()))
             began = time.monotonic()
-            for line in self.commands.read():
+            for line in self.commands.read() if self.commands.fileno() in ready else ():
                 if line == "stop":
                     return
                 self._on_command(line)
-            self._receive_all()
+            if self.peers in ready:
+                self._receive_all()
             self._send(self.scheduler.tick(time.monotonic()))
             for name in self.scheduler.drained():
                 logger.info("worker %s has nothing left to do", name)
@@ -72,7 +76,7 @@ class Broker:
     def _receive_all(self) -> None:
         while True:
             try:
-                peer, *frames = self.peers.recv_multipart(zmq.NOBLOCK)
+                peer, *frames = self.peers.recv_multipart(_NOBLOCK)
             except zmq.Again:
                 return
             try:
@@ -90,7 +94,8 @@ class Broker:
     def _send(self, sends: list[Send]) -> None:
         for peer, message in sends:
             try:
-                self.peers.send_multipart([peer, encode(message)], zmq.NOBLOCK)
+                self.peers.send(peer, _NOBLOCK | _SNDMORE)
+                self.peers.send(encode(message), _NOBLOCK)
             except zmq.ZMQError as error:
                 logger.info("peer %s is gone: %s", peer.decode(errors="replace"), error)
                 self._send(self.scheduler.unreachable(peer, time.monotonic()))

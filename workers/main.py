@@ -37,6 +37,7 @@ from cupola.workers.worker import Identity, Worker
 
 logger = logging.getLogger(__name__)
 HEARTBEAT_SECONDS = 1.0
+_NOBLOCK = int(zmq.NOBLOCK)
 NOTE_SECONDS = 3600.0  # between two notes on the disk that a model is in memory
 
 
@@ -155,7 +156,8 @@ class Loop:
             return
         self.commands.started()
         self._send([self.worker.ready(time.monotonic())])
-        while "stop" not in self.commands.read():
+        stopped = False
+        while not stopped:
             self._beat()
             self._send(self.worker.step(time.monotonic()))
             self._send(self.worker.postponed())
@@ -163,9 +165,14 @@ class Loop:
             self._give_back()
             self._send_heartbeat(time.monotonic())
             more = self.worker.warm_up()
-            self.poller.poll(0 if more else self._timeout_ms(time.monotonic()))
-            self._receive_all()
-            self._take_loaded()
+            timeout = 0 if more else self._timeout_ms(time.monotonic())
+            ready = dict(self.poller.poll(timeout))
+            if self.scheduler in ready:
+                self._receive_all()
+            if self.loader.wake.fileno() in ready:
+                self._take_loaded()
+            if self.commands.fileno() in ready:
+                stopped = "stop" in self.commands.read()
         self._send(self.worker.goodbye())
         self.worker.close()
         self.scheduler.linger = 1000  # the goodbye should arrive
@@ -223,7 +230,7 @@ class Loop:
     def _receive_all(self) -> None:
         while True:
             try:
-                frame = self.scheduler.recv(zmq.NOBLOCK)
+                frame = self.scheduler.recv(_NOBLOCK)
             except zmq.Again:
                 return
             try:
@@ -236,7 +243,7 @@ class Loop:
     def _send(self, messages: list[FromWorker]) -> None:
         for message in messages:
             try:
-                self.scheduler.send(encode(message), zmq.NOBLOCK)
+                self.scheduler.send(encode(message), _NOBLOCK)
             except zmq.Again:
                 # 100,000 frames wait for a scheduler that is gone. The next one will send Rejoin.
                 logger.warning("the scheduler takes no messages; dropped one")

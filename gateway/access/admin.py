@@ -14,6 +14,7 @@ from starlette.types import Scope
 from cupola.gateway.access.client import current_client, is_on_this_machine
 from cupola.gateway.http.cors import Origins
 from cupola.gateway.http.errors import ApiError
+from cupola.gateway.http.headers import headers_of
 
 _ACCESS = "access"  # attribute of the application's state
 
@@ -34,7 +35,7 @@ class AdminRules:
                 text = "Only a client on the same machine may do this, or one with an admin key"
             raise ApiError(403, "forbidden", text)
         if scope["method"] == "GET":
-            self._check_page(Headers(scope=scope))
+            self._check_page(headers_of(scope))
 
     def _check_page(self, headers: Headers) -> None:
         """A page of another site must not change anything by a link, a frame or an image.

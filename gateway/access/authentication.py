@@ -9,7 +9,6 @@ import hashlib
 import time
 from dataclasses import dataclass
 
-from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from cupola.cache.system.api_keys import ApiKey
@@ -18,6 +17,7 @@ from cupola.gateway.access.key_ring import KeyRing
 from cupola.gateway.access.rate_limits import RateLimits
 from cupola.gateway.http.body_reader import refuse
 from cupola.gateway.http.errors import ApiError
+from cupola.gateway.http.headers import headers_of
 from cupola.gateway.http.served import served
 
 OPEN = frozenset({"/health", "/ready"})  # for probes; what they tell the unknown is one word
@@ -46,7 +46,7 @@ class Authentication:
         if scope["type"] != "http":
             return await self._app(scope, receive, send)
         rules = self._rules
-        headers = Headers(scope=scope)
+        headers = headers_of(scope)
         given = key_in(headers)
         key = rules.keys.find(given)
         if key is None and rules.demanded and not is_same_user(scope):

@@ -10,6 +10,7 @@ from starlette.datastructures import Headers
 from starlette.types import Scope
 
 from cupola.cache.system.api_keys import ApiKey
+from cupola.gateway.http.headers import headers_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,11 +65,11 @@ def is_forwarded(headers: Headers) -> bool:
 
 def is_same_user(scope: Scope) -> bool:
     """Whether it came by the Unix socket, to which only programs of one user can connect."""
-    return scope.get("client") is None and not is_forwarded(Headers(scope=scope))
+    return scope.get("client") is None and not is_forwarded(headers_of(scope))
 
 
 def is_on_this_machine(scope: Scope) -> bool:
-    if is_forwarded(Headers(scope=scope)):
+    if is_forwarded(headers_of(scope)):
         return False
     client = scope.get("client")
     try:

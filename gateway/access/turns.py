@@ -22,6 +22,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from cupola.gateway.access.client import is_on_this_machine, key_in
 from cupola.gateway.http.error_formats import error_response
 from cupola.gateway.http.errors import ApiError
+from cupola.gateway.http.headers import headers_of
 from cupola.scheduler.protocol.messages import ANY_TURN, Turn
 
 PRIORITY, TIMEOUT = "x-priority", "x-timeout"
@@ -60,7 +61,7 @@ def current_turn(priority: int | None = None, timeout: float | None = None) -> T
 
 def _read(scope: Scope) -> Turn:
     """Raises ApiError."""
-    headers = Headers(scope=scope)
+    headers = headers_of(scope)
     return Turn(_client(headers, scope), _priority(headers), _timeout(headers))
 
 

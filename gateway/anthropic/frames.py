@@ -9,7 +9,7 @@ then comments keep the connection open: some clients take no other event before 
 
 from __future__ import annotations
 
-import uuid
+from secrets import token_hex
 from typing import Any, get_args
 
 import msgspec
@@ -67,7 +67,7 @@ class AnthropicFrames:
     stream_type = SSE
 
     def __init__(self, model: str, *, max_tokens: int, show_thinking: bool = True) -> None:
-        self._id = f"msg_{uuid.uuid4().hex}"
+        self._id = f"msg_{token_hex(16)}"
         self._model = model
         self._max_tokens = max_tokens
         self._show_thinking = show_thinking

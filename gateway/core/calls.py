@@ -6,9 +6,9 @@ must be sent. Every call ends exactly once: with its last output, with Done, or 
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
+from secrets import token_hex
 
 import msgspec
 
@@ -143,4 +143,4 @@ def _last_reply(call: Call, done: Done) -> Reply:
 
 
 def new_request_id() -> str:
-    return uuid.uuid4().hex
+    return token_hex(16)

@@ -44,6 +44,7 @@ logger = logging.getLogger(__name__)
 HEARTBEAT = 1.0  # seconds between queries
 PATIENCE = 3.0  # seconds in which a scheduler that works answers a query
 IDLE = 15.0  # seconds without output after which a reader of outputs gets an empty batch
+_NOBLOCK, _POLLIN = int(zmq.NOBLOCK), int(zmq.POLLIN)
 FRAMES_AT_ONCE = 64  # how many are handled before other tasks of the loop get their turn
 
 
@@ -213,7 +214,7 @@ class SchedulerClient:
 
     def _read_the_rest_soon(self) -> None:
         """The descriptor tells only of what comes: neither of the rest, nor what a send met."""
-        if self._reading_soon is None and int(self._socket.get(zmq.EVENTS)) & zmq.POLLIN:
+        if self._reading_soon is None and int(self._socket.get(zmq.EVENTS)) & _POLLIN:
             self._reading_soon = self._loop.call_soon(self._read_again)
 
     def _read_again(self) -> None:
@@ -223,7 +224,7 @@ class SchedulerClient:
     def _drain(self) -> None:
         try:
             for _ in range(FRAMES_AT_ONCE):
-                self._receive(self._socket.recv(zmq.NOBLOCK))
+                self._receive(self._socket.recv(_NOBLOCK))
         except zmq.Again:
             return
 
@@ -261,7 +262,7 @@ class SchedulerClient:
             return  # the process is ending, and the scheduler will notice
         for message in messages:
             try:
-                self._socket.send(encode(message), zmq.NOBLOCK)
+                self._socket.send(encode(message), _NOBLOCK)
             except zmq.ZMQError as error:
                 logger.warning("could not send %s: %s", type(message).__name__, error)
         self._read_the_rest_soon()

@@ -10,7 +10,7 @@ import asyncio
 import codecs
 from collections.abc import Sequence
 
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cupola.gateway.http.content_coding import (
@@ -22,6 +22,7 @@ from cupola.gateway.http.content_coding import (
 )
 from cupola.gateway.http.error_formats import error_response
 from cupola.gateway.http.errors import ApiError
+from cupola.gateway.http.headers import headers_of
 from cupola.gateway.http.json_size import JsonSize
 from cupola.gateway.http.multipart import is_multipart
 
@@ -43,7 +44,7 @@ class BodyReader:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return await self._app(scope, receive, send)
-        headers = Headers(scope=scope)
+        headers = headers_of(scope)
         has_sound = scope["path"].startswith(_AUDIO) and is_multipart(
             headers.get("content-type", "")
         )

@@ -17,6 +17,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from cupola.cache.system.local_url import is_local
+from cupola.gateway.http.headers import headers_of
 
 METHODS = ("GET", "POST", "DELETE", "OPTIONS")
 READABLE = ("x-request-id", "x-client-request-id", "retry-after", "x-cupola-max-tokens")
@@ -63,7 +64,7 @@ class Cors(CORSMiddleware):
         self._origins = origins
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        headers = Headers(scope=scope) if scope["type"] == "http" else Headers()
+        headers = headers_of(scope) if scope["type"] == "http" else Headers()
         origin = headers.get("origin")
         if origin is None or not self._origins.allows(origin, headers.get("host", "")):
             await self.app(scope, receive, send)

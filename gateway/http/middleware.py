@@ -10,9 +10,9 @@ import logging
 import re
 import socket
 import time
-import uuid
 from collections.abc import Callable, Collection, Sequence
 from fnmatch import fnmatchcase
+from secrets import token_hex
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -21,6 +21,7 @@ from cupola.cache.system.local_url import is_local, is_loopback
 from cupola.gateway.http.cors import Origins
 from cupola.gateway.http.error_formats import error_response, note_request_id
 from cupola.gateway.http.errors import ApiError, internal_error
+from cupola.gateway.http.headers import headers_of
 from cupola.gateway.http.served import Finished, begin_serving
 
 access = logging.getLogger("cupola.gateway.access")
@@ -54,10 +55,10 @@ class RequestLog:
         if scope["type"] != "http":
             return await self._app(scope, receive, send)
         began = time.perf_counter()
-        request_id = f"req_{uuid.uuid4().hex}"
+        request_id = f"req_{token_hex(16)}"
         names = note_request_id(scope, request_id)
         own = [*PROTECTING, *((name.encode(), request_id.encode()) for name in names)]
-        headers = Headers(scope=scope)
+        headers = headers_of(scope)
         for name in KEPT:
             if _CLIENT_ID.fullmatch(value := headers.get(name, "")):
                 own.append((name.encode(), value.encode()))
@@ -133,7 +134,7 @@ class TrustedHost:
         await self._app(scope, receive, send)
 
     def _refusal(self, scope: Scope) -> ApiError | None:
-        host = Headers(scope=scope).get("host")
+        host = headers_of(scope).get("host")
         if host is None and scope["http_version"] == "1.0" and scope["path"] == PROBED:
             return None
         match = _HOST.fullmatch(host or "")
@@ -169,7 +170,7 @@ class SameOrigin:
         self._origins = origins
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and self._is_foreign(Headers(scope=scope)):
+        if scope["type"] == "http" and self._is_foreign(headers_of(scope)):
             message = (
                 "Web pages of other sites may not use this service; "
                 "its 'cors_origins' setting can allow them"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-import uuid
+from secrets import token_hex
 from typing import Any
 
 import msgspec
@@ -64,7 +64,7 @@ class ChatFrames:
         functions: bool = False,
         timings: bool = False,
     ) -> None:
-        self._id = f"chatcmpl-{uuid.uuid4().hex}"
+        self._id = f"chatcmpl-{token_hex(16)}"
         self._created = int(time.time())
         self._model = model
         self._answers = answers

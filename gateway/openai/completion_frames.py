@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
+from secrets import token_hex
 
 import msgspec
 from msgspec.structs import replace
@@ -66,7 +66,7 @@ class CompletionFrames:
     stream_type = SSE
 
     def __init__(self, model: str, options: AnswerOptions) -> None:
-        self._id = f"cmpl-{uuid.uuid4().hex}"
+        self._id = f"cmpl-{token_hex(16)}"
         self._created = int(time.time())
         self._model = model
         self._options = options

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from starlette.requests import Request
 from starlette.routing import BaseRoute, Route
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from cupola.gateway.access.admin import check_admin
 from cupola.gateway.http.error_codes import WORK
@@ -107,6 +108,7 @@ class DescribedRoute(Route):
         methods: Collection[str] = ("GET",),
     ) -> None:
         super().__init__(path, endpoint, methods=list(methods))
+        self.app = _answering(endpoint)
         self.operation = operation
         self.described_methods = tuple(methods)
 
@@ -114,6 +116,16 @@ class DescribedRoute(Route):
         if self.operation.admin and scope["method"] in self.described_methods:
             check_admin(scope)
         await super().handle(scope, receive, send)
+
+
+def _answering(endpoint: Callable[[Request], Awaitable[ASGIApp]]) -> ASGIApp:
+    """Starlette's would look for handlers of errors once more; the application's does so."""
+
+    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+        response = await endpoint(Request(scope, receive, send))
+        await response(scope, receive, send)
+
+    return answer
 
 
 def get(path: str, endpoint: Callable[..., Any], operation: Operation) -> DescribedRoute:

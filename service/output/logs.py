@@ -47,6 +47,8 @@ def configure(options: LogOptions, process: str) -> None:
     handler.addFilter(RateLimit())
     logging.basicConfig(handlers=[handler], level=options.level.upper(), force=True)
     logging.raiseExceptions = False  # a full disk must not cost more than the line
+    # No line tells of these, and they must be found for each.
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
 
 
 class LineFormatter(logging.Formatter):
