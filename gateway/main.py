@@ -27,3 +27,4 @@ def run(
     from cupola.gateway.server import serve_until_stop
 
     serve_until_stop(config, listeners, lifeline, discover)
+    lifeline.leave_if_orphaned()

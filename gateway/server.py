@@ -1,7 +1,8 @@
 """hypercorn around the application, and an orderly end.
 
-stop ──> no new connections ──> running answers finish ──> end
-                                      └─ grace is over: each gets an error ──> end
+stop ──> new connections get 503 ──> running answers finish ──> end
+                                          └─ grace is over, or there is no time: each gets an
+                                             error ──> end
 """
 
 from __future__ import annotations
@@ -31,7 +32,8 @@ from cupola.gateway.core.remote_models import RemoteModels
 from cupola.gateway.core.scheduler_client import SchedulerClient
 from cupola.gateway.http.served import Finished
 from cupola.gateway.http1 import Http1
-from cupola.scheduler.protocol.commands import BEAT_SECONDS, Commands
+from cupola.gateway.refusal import is_unix, refusing
+from cupola.scheduler.protocol.commands import BEAT_SECONDS, STOP_AT_ONCE, Commands
 from cupola.scheduler.protocol.lifeline import Lifeline
 from cupola.scheduler.protocol.messages import ErrorCode, ProviderState
 
@@ -56,10 +58,10 @@ async def _main(
     lifeline: Lifeline,
     discover: Callable[[], Sequence[ProviderState]],
 ) -> None:
-    stop = asyncio.Event()
+    stop, at_once = asyncio.Event(), asyncio.Event()
     remote = RemoteModels()
-    commands = lifeline.watch()
-    _listen(commands, stop, remote)
+    commands = lifeline.watch(last_words=STOP_AT_ONCE)
+    _listen(commands, stop, at_once, remote)
     async with SchedulerClient.connected(config.scheduler) as client, asyncio.TaskGroup() as tasks:
         models = ModelCache(Home(config.home), config.providers)
         with _telemetry(config.otlp_endpoint) as told:
@@ -72,7 +74,8 @@ async def _main(
             ]
             limits = ConnectionLimits.of_this_process()
             tls = (config.certificate, config.private_key) if config.certificate else None
-            await serve_app(app, client, listeners, stop, config.grace_seconds, limits, tls)
+            grace = config.grace_seconds
+            await serve_app(app, client, listeners, stop, grace, limits, tls, at_once)
             for task in background:
                 task.cancel()
 
@@ -92,10 +95,14 @@ def _telemetry(endpoint: str) -> Iterator[list[Callable[[Finished], None]]]:
         telemetry.close()
 
 
-def _listen(commands: Commands, stop: asyncio.Event, remote: RemoteModels) -> None:
+def _listen(
+    commands: Commands, stop: asyncio.Event, at_once: asyncio.Event, remote: RemoteModels
+) -> None:
     def on_line() -> None:
         for line in commands.read():
-            if line == "stop":
+            if line == STOP_AT_ONCE:
+                at_once.set()
+            if line in ("stop", STOP_AT_ONCE):
                 stop.set()
             remote.update(line)
 
@@ -122,10 +129,12 @@ async def serve_app(
     grace: float,
     limits: ConnectionLimits | None = None,
     tls: tuple[str, str] | None = None,
+    at_once: asyncio.Event | None = None,
 ) -> None:
     """Serve ``app`` on ``listeners`` until ``stop``, then end in order. Closes the listeners.
 
-    ``tls``: the files of a certificate and its key; Unix sockets go without.
+    ``tls``: the files of a certificate and its key; Unix sockets go without. ``at_once`` ends the
+    grace time.
 
     hypercorn's own grace time does nothing on Python 3.12 and later while a stream is open
     (hypercorn#308), so the streams are ended here.
@@ -134,7 +143,9 @@ async def serve_app(
     setattr(hypercorn.protocol, "H11Protocol", Http1)  # noqa: B010  # mypy knows no such name
     connection = partial(Connection, limits or ConnectionLimits())
     setattr(hypercorn.asyncio.run, "TCPServer", connection)  # noqa: B010  # mypy knows no such name
-    local = [each for each in listeners if _is_unix(each)]
+    at_once = at_once or asyncio.Event()
+    again = [each.dup() for each in listeners]  # hypercorn closes those that it gets
+    local = [each for each in listeners if is_unix(each)]
     others = [each.detach() for each in listeners if each not in local]
     unix = [each.detach() for each in local]
     accepting = [*others, *unix]
@@ -148,7 +159,9 @@ async def serve_app(
     server = asyncio.create_task(serving)
     server.add_done_callback(lambda _: stop.set())  # when it fails there is nothing to wait for
     await stop.wait()
-    await asyncio.wait([server], timeout=grace)
+    context = settings.create_ssl_context() if tls else None
+    async with refusing(again, context):
+        await _first_of(server, at_once, grace)
     client.end_all(ErrorCode.SHUTTING_DOWN, "the service is shutting down; the answer is cut short")
     await asyncio.wait([server], timeout=ERROR_SECONDS)
     # Do not wait for clients that do not read their answers: they hold their connections, and
@@ -157,6 +170,13 @@ async def serve_app(
     await asyncio.wait([server], timeout=ERROR_SECONDS)
     if server.done() and not server.cancelled():
         server.result()
+
+
+async def _first_of(server: asyncio.Task[None], at_once: asyncio.Event, seconds: float) -> None:
+    """Wait for the end of the server, but not longer than any of the others allows."""
+    hurry = asyncio.create_task(at_once.wait())
+    await asyncio.wait([server, hurry], timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+    hurry.cancel()
 
 
 async def _stop_accepting(listeners: Sequence[int]) -> None:
@@ -170,10 +190,6 @@ async def _stop_accepting(listeners: Sequence[int]) -> None:
         loop.remove_reader(listener)
     for _ in range(_ACCEPT_TURNS):
         await asyncio.sleep(0)
-
-
-def _is_unix(listener: socket.socket) -> bool:
-    return hasattr(socket, "AF_UNIX") and listener.family is socket.AF_UNIX
 
 
 def _hypercorn(

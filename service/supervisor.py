@@ -7,6 +7,7 @@ only while lines wait for a child that does not read them yet.
 from __future__ import annotations
 
 import logging
+import math
 import signal
 import socket
 import time
@@ -15,7 +16,7 @@ from multiprocessing.connection import wait
 from types import FrameType
 from typing import Any
 
-from cupola.scheduler.protocol.commands import LOG_LEVEL, STARTED, set_log_level
+from cupola.scheduler.protocol.commands import LOG_LEVEL, STARTED, STOP_AT_ONCE, set_log_level
 from cupola.scheduler.protocol.pool import CHANGE, DRAINED
 from cupola.service.processes.child import Child, ChildSpec
 from cupola.service.processes.watchdog import Patience, Watchdog
@@ -24,6 +25,7 @@ from cupola.service.processes.worker_children import WorkerChildren
 logger = logging.getLogger(__name__)
 
 FLUSH_SECONDS = 0.05  # between two tries to send what a child has not read yet
+AT_ONCE_SECONDS = 4.0  # for answers to end with an error, where nobody wants to wait for them
 MAX_FAILURES = 5  # in a row, of a process that the service cannot do without
 
 
@@ -61,6 +63,7 @@ class Supervisor:
         self._shared: dict[str, str] = {}  # lines that one gateway sent and all must get
         self._log_level = ""  # the line that has changed it
         self._stopping = False
+        self._end_by = math.inf  # the whole stop
         self._signals, self._wakeup = socket.socketpair()
 
     @property
@@ -84,6 +87,7 @@ class Supervisor:
     def stop(self) -> None:
         """Stop everything: gateways finish their streams, then workers, the scheduler last."""
         self._stopping = True
+        logger.info("stopping: running answers may finish; another signal ends them at once")
         for listener in self._listeners:
             listener.close()
         for group in (self.gateways, self.workers.children, [self.scheduler]):
@@ -200,6 +204,7 @@ class Supervisor:
         deadline = time.monotonic() + max((c.spec.stop_seconds for c in group), default=0)
         while any(child.process for child in group) and time.monotonic() < deadline:
             self._wait(group, deadline)
+            deadline = min(deadline, self._end_by)
         for child in group:
             if child.process is not None:
                 logger.warning("the %s did not stop in time; killing it", child.spec.name)
@@ -216,12 +221,22 @@ class Supervisor:
 
     def _on_signal(self) -> None:
         self._signals.recv(64)
-        if self._stopping:
-            logger.warning("second signal: killing all processes at once")
-            for child in self.children:
-                if child.process is not None:
-                    child.process.kill()
+        if self._stopping and self._end_by == math.inf:
+            logger.warning("second signal: ending all answers at once")
+            self._end_by = time.monotonic() + AT_ONCE_SECONDS
+            for gateway in self.gateways:
+                gateway.tell(STOP_AT_ONCE)
+            self._kill([self.scheduler, *self.workers.children])
+        elif self._stopping:
+            logger.warning("another signal: killing all processes at once")
+            self._kill(self.children)
         self._stopping = True
+
+    @staticmethod
+    def _kill(children: Iterable[Child]) -> None:
+        for child in children:
+            if child.process is not None:
+                child.process.kill()
 
 
 def _ignore(number: int, frame: FrameType | None) -> None:

@@ -16,6 +16,7 @@ ALIVE = "alive"  # the loop turns
 # The same, but the loop's next turn may be long: a model is loaded, or reads a prompt in one piece.
 LONG_TURN = "long turn"
 LOG_LEVEL = "log-level"  # and a level: how much the process is to log from now on
+STOP_AT_ONCE = "stop at once"  # without waiting for what runs
 STARTED = "started"  # the process serves now
 BEAT_SECONDS = 1.0  # between two of them
 

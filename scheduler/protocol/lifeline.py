@@ -12,11 +12,13 @@ import os
 import selectors
 import socket
 import threading
+import time
 
 from cupola.scheduler.protocol.commands import Commands
 from cupola.scheduler.protocol.lines import READ_BYTES, LineBuffer, LineError, Outbox
 
 ORPHANED = 3  # exit status of a child whose supervisor is gone
+LAST_SECONDS = 2.0  # for what a child still has to do when its supervisor is gone
 STUCK = 4  # of a child whose loop reads no commands
 
 
@@ -25,20 +27,29 @@ class Lifeline:
 
     def __init__(self, end: socket.socket) -> None:
         self._end = end
+        self._last_words = ""
+        self._orphaned = False
         self._outbox = Outbox(end)
         self._lock = threading.Lock()  # of the outbox
         self._more, self._wake = socket.socketpair()  # wakes the thread: lines wait to be sent
         self._wake.setblocking(False)
 
-    def watch(self) -> Commands:
+    def watch(self, last_words: str = "") -> Commands:
         """Start to watch. Returns the supervisor's commands.
 
         A thread watches, so that the child exits with its supervisor even while its main thread is
-        inside a long native call.
+        inside a long native call. ``last_words``: a command for the loop when the supervisor is
+        gone, for which it gets LAST_SECONDS.
         """
+        self._last_words = last_words
         commands = Commands(self.tell)
         threading.Thread(target=self._serve, args=(commands,), daemon=True, name="lifeline").start()
         return commands
+
+    def leave_if_orphaned(self) -> None:
+        """End the process, in the way that tells why, if the supervisor is gone."""
+        if self._orphaned:
+            os._exit(ORPHANED)
 
     def tell(self, line: str) -> None:
         """Send a line to the supervisor. It is no error if the supervisor is gone.
@@ -77,6 +88,11 @@ class Lifeline:
         except OSError:
             data = b""
         if not data:
+            self._orphaned = True
+            if self._last_words:
+                with contextlib.suppress(LineError):
+                    commands.put(self._last_words)
+                    time.sleep(LAST_SECONDS)
             os._exit(ORPHANED)
         try:
             for line in lines.feed(data):

@@ -76,7 +76,7 @@ class RunningGateway:
             runner.run(self._main())
 
     async def _main(self) -> None:
-        self._stop = asyncio.Event()
+        self._stop, self._at_once = asyncio.Event(), asyncio.Event()
         self._loop = asyncio.get_running_loop()
         async with SchedulerClient.connected(self.config.scheduler) as client:
             self.client = client
@@ -92,10 +92,15 @@ class RunningGateway:
                 self._stop,
                 self.config.grace_seconds,
                 self.limits,
+                at_once=self._at_once,
             )
 
     def stop(self) -> None:
         self._loop.call_soon_threadsafe(self._stop.set)
+
+    def end_at_once(self) -> None:
+        """Stop without the grace time."""
+        self._loop.call_soon_threadsafe(self._at_once.set)
 
     def join(self) -> None:
         self._thread.join(WAIT)

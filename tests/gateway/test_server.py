@@ -8,7 +8,7 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
@@ -51,7 +51,8 @@ STREAM = HELLO | {"stream": True}
 
 def refuses(gateway: RunningGateway) -> bool:
     try:
-        gateway.send(request("GET", "/health"))
+        answer = gateway.send(request("GET", "/health"))
+        return answer != b"" and status_of(answer) == 503
     except ConnectionRefusedError:
         return True
     except ConnectionResetError:  # it was just being closed
@@ -104,6 +105,52 @@ def test_stream_that_outlives_the_grace_time_ends_with_an_error(
     assert b'"code":"shutting_down"' in received and b"[DONE]" not in received
     assert received.endswith(b"0\r\n\r\n")
     assert scheduler.next(Abort) == Abort(request_id, counts_as=Outcome.FAILED)
+
+
+@pytest.mark.parametrize(
+    ("path", "told"),
+    [
+        ("/v1/chat/completions", lambda body: body["error"]["code"]),
+        ("/v1/messages", lambda body: body["error"]["type"]),
+        ("/api/chat", lambda body: body["error"]),
+    ],
+)
+def test_who_comes_while_the_gateway_stops_gets_503(
+    gateway: RunningGateway,
+    scheduler: ScriptedScheduler,
+    path: str,
+    told: Callable[[dict[str, Any]], str],
+) -> None:
+    scheduler.script = None
+    with gateway.post(STREAM):
+        scheduler.next(Submit)
+        gateway.stop()
+        until_refused(gateway)
+        answer = gateway.send(request("POST", path, b"{}" * 50_000))
+        gateway.end_at_once()
+        gateway.join()
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert b"\r\nretry-after: 1\r\n" in head
+    assert f"content-length: {len(body)}".encode() in head
+    assert told(json.loads(body))
+    with pytest.raises(ConnectionRefusedError):
+        gateway.connect()
+
+
+def test_a_stream_ends_with_an_error_when_nobody_wants_to_wait(
+    gateway: RunningGateway, scheduler: ScriptedScheduler
+) -> None:
+    scheduler.script = None
+    with gateway.post(STREAM) as connection:
+        request_id = scheduler.next(Submit).request_id
+        scheduler.send(Outputs((Output(request_id, "Half"),)))
+        received = read_until(connection, b'"Half"')
+        gateway.stop()
+        gateway.end_at_once()
+        received += read_all(connection)
+    gateway.join()
+    assert b'"code":"shutting_down"' in received
+    assert received.endswith(b"0\r\n\r\n")
 
 
 def test_whole_answer_that_outlives_the_grace_time(
@@ -189,6 +236,24 @@ def test_process_ends_with_its_supervisor(scheduler: ScriptedScheduler, home: Pa
         assert gateway.heard() == b"ready\n"
         gateway.lifeline.close()
         assert gateway.exit_code() == ORPHANED
+
+
+def test_a_stream_ends_with_an_error_when_the_supervisor_is_gone(
+    scheduler: ScriptedScheduler, home: Path
+) -> None:
+    scheduler.script = None
+    with gateway_process(scheduler, home) as gateway:
+        assert gateway.heard() == b"ready\n"
+        with gateway.connect() as connection:
+            connection.sendall(request("POST", "/v1/chat/completions", json.dumps(STREAM).encode()))
+            request_id = scheduler.next(Submit).request_id
+            scheduler.send(Outputs((Output(request_id, "Half"),)))
+            received = read_until(connection, b'"Half"')
+            gateway.lifeline.close()
+            received += read_all(connection)
+        assert gateway.exit_code() == ORPHANED
+    assert b'"code":"shutting_down"' in received
+    assert received.endswith(b"0\r\n\r\n")
 
 
 def test_ready_is_told_when_a_worker_comes(scheduler: ScriptedScheduler, home: Path) -> None:

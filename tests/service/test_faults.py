@@ -179,6 +179,27 @@ def test_streams_that_outlast_the_grace_time_get_an_error(start: Start) -> None:
     assert service.process.wait(PATIENCE) == 0
 
 
+def test_streams_get_an_error_at_a_second_sigint(start: Start) -> None:
+    service = start(grace_seconds=60).ready()
+
+    def stop_twice() -> None:
+        service.process.send_signal(signal.SIGINT)
+        service.wait_for("stopping")
+        service.process.send_signal(signal.SIGINT)
+
+    stream = stream_while(service, 6000, stop_twice)
+    assert isinstance(stream.error, openai.APIError)
+    assert service.process.wait(PATIENCE) == 0
+
+
+def test_streams_get_an_error_when_the_supervisor_is_killed(start: Start) -> None:
+    service = start(grace_seconds=60).ready()
+
+    stream = stream_while(service, 6000, service.process.kill)
+    assert isinstance(stream.error, openai.APIError)
+    assert not isinstance(stream.error, openai.APIConnectionError)
+
+
 def test_a_port_in_use_is_named_with_its_owner(start: Start) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
