@@ -35,10 +35,14 @@ class Archive:
         await self._run(lambda store: store.add(record, items, owner, time.time()))
 
     async def keep(self, record: ResponseObject, items: Sequence[dict[str, Any]]) -> None:
-        """Store a finished response. An answer is not lost because it cannot be stored."""
+        """Store a finished response. An answer is not lost because it cannot be stored: it says so.
+
+        OpenAI's clients see ``store`` in the answer, and would drop all of it at an error.
+        """
         try:
             await self.add(record, items)
         except ApiError:
+            record.store = False
             logger.warning("response %s is not stored", record.id)
 
     async def update(self, record: ResponseObject) -> bool:

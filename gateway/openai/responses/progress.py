@@ -47,6 +47,7 @@ class Progress:
         self._created = False  # whether the stream has told of it
         self._logprobs = logprobs
         self._frames: list[bytes] = []
+        self._last: StreamEvent | None = None  # it tells whether the response was stored
         self._sequence = 0
         self._open: OpenItem | None = None
         self._tokens: list[TokenLogprob] = []  # that wait for the text they belong to
@@ -62,6 +63,9 @@ class Progress:
 
     def take_frames(self) -> list[bytes]:
         """The same, one for each event."""
+        if self._last is not None:
+            self._emit(self._last)
+            self._last = None
         frames, self._frames = self._frames, []
         return frames
 
@@ -86,7 +90,7 @@ class Progress:
         if self._open is not None:
             self._close("incomplete")
         records.fail(self.record, error)
-        self._emit(Failed(response=self.record))
+        self._last = Failed(response=self.record)
 
     def _feed(self, event: Event) -> None:
         match event:
@@ -110,7 +114,7 @@ class Progress:
             case UsageTotal():
                 records.finish(self.record, self._reason, event, int(time.time()))
                 cut = self.record.status == "incomplete"
-                self._emit((Incomplete if cut else Completed)(response=self.record))
+                self._last = (Incomplete if cut else Completed)(response=self.record)
         if not isinstance(event, Logprobs):
             self._tokens = []
 

@@ -21,7 +21,7 @@ from cupola.gateway.openai.responses.answers import (
 )
 from cupola.gateway.openai.responses.store import LOST_AFTER, MAX_AGE, ResponseStore
 from cupola.scheduler.protocol.messages import Submit
-from tests.gateway.running_gateway import MODEL, RunningGateway
+from tests.gateway.running_gateway import MODEL, RunningGateway, read_all
 from tests.gateway.scripted_scheduler import ScriptedScheduler, work_of
 
 ASK: dict[str, Any] = {"model": MODEL, "input": "Hello!"}
@@ -176,6 +176,24 @@ def test_a_broken_store_loses_no_answer(gateway: RunningGateway, home: Path) -> 
         with pytest.raises(openai.InternalServerError) as failed:
             client.responses.retrieve(made.id)
     assert (failed.value.status_code, failed.value.code) == (503, "store_unavailable")
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_an_answer_that_is_not_stored_says_so(
+    gateway: RunningGateway, home: Path, stream: bool
+) -> None:
+    (home / "responses.sqlite").mkdir()
+    body = ASK | {"stream": stream}
+    with gateway.post(body, "/v1/responses") as connection:
+        answer = read_all(connection)
+    if stream:
+        last = json.loads(answer.split(b"data: ")[-2].partition(b"\n")[0])
+        assert last["type"] == "response.completed"
+        told = last["response"]
+    else:
+        told = json.loads(answer.partition(b"\r\n\r\n")[2])
+    assert told["store"] is False
+    assert told["output_text"] == "One two three."
 
 
 # -- the store -------------------------------------------------------------------------------------
