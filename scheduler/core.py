@@ -221,6 +221,7 @@ class Scheduler:
         if message.beginnings is not None:
             self._dispatch.affinity.told(message.beginnings, peer)
         self._account.resident(resident_before, worker.resident)
+        self._account.evicted(message.evicted)
         self.suspicion.models.forget(worker.resident)
         self._status_changed |= worker.resident != resident_before
         return []

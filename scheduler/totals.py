@@ -56,6 +56,9 @@ class Account:
         self._counts["loads"] += len(after - before)
         self._counts["unloads"] += len(before - after)
 
+    def evicted(self, models: int) -> None:
+        self._counts["evictions"] += max(0, models)
+
     def malformed(self) -> None:
         self._counts["malformed_frames"] += 1
 

@@ -32,8 +32,10 @@ class ModelMemory:
 
     def needed(self, model: LocalModel) -> int:
         """Bytes of the model's weights; 0: they need not be kept free, or are not known."""
-        if self._maps and not self._limit:
-            return 0
+        return 0 if self._maps and not self._limit else self.size(model)
+
+    def size(self, model: LocalModel) -> int:
+        """Bytes of the model's weights; 0: they are not known."""
         try:
             files = [f for f in Path(model.path).rglob("*") if not f.name.endswith(_NO_WEIGHTS)]
             return sum(file.stat().st_size for file in files if file.is_file())

@@ -40,6 +40,7 @@ class Resident:
     rests: int = 0  # how many of RESTS have passed since its last use
     unloads: list[str] = field(default_factory=list)  # ids of unload requests to be answered
     needed: int = 0  # bytes of memory for its weights; 0: not known
+    size: int = 0  # bytes of its weights; 0: not known
     outdated: bool = False  # its files were deleted or replaced
     after_unload: list[Submit | LoadModel] = field(default_factory=list)  # came since an unload
 
@@ -203,7 +204,11 @@ class Residency:
     def serving(self, now: float) -> dict[str, Serving]:
         """How each loaded model is run, by its id."""
         return {
-            model_id: replace(resident.backend.serving, expires_in=resident.expires_in(now))
+            model_id: replace(
+                resident.backend.serving,
+                expires_in=resident.expires_in(now),
+                weight_bytes=resident.size,
+            )
             for model_id, resident in sorted(self.models.items())
             if resident.backend is not None
         }

@@ -79,6 +79,7 @@ class Worker:
         self._postponed: frozenset[str] = frozenset()  # as the scheduler knows it
         self._slots_told = identity.slots
         self._beginnings = ReadBeginnings()
+        self._evicted = 0  # models, since the last heartbeat
 
     # -- events ------------------------------------------------------------------------------------
 
@@ -225,7 +226,8 @@ class Worker:
         self._slots_told = self.slots
         serving = models.serving(now)
         news = self._beginnings.news()
-        return Heartbeat(memory_bytes, models.loaded, models.loading, serving, slots, news)
+        evicted, self._evicted = self._evicted, 0
+        return Heartbeat(memory_bytes, models.loaded, models.loading, serving, slots, news, evicted)
 
     def close(self) -> None:
         """Let the models write what is to outlive the process, which is about to stop."""
@@ -317,7 +319,9 @@ class Worker:
         """Load a model if it is not there."""
         if model.id not in self._residency.models:
             resident = self._residency.start(model, now)
-            resident.needed = self._memory.needed(model) if self._memory else 0
+            if self._memory is not None:
+                resident.needed = self._memory.needed(model)
+                resident.size = self._memory.size(model)
             self._load(model)
 
     def _make_room(self, model: LocalModel, now: float) -> list[FromWorker]:
@@ -335,6 +339,7 @@ class Worker:
             logger.info("unloaded %s to make room for %s", resident.model.id, model.id)
             answers += [Done(request_id) for request_id in resident.unloads]
             answers += self._unload(resident, now)
+        self._evicted += len(evicted)
         return [self.heartbeat(now), *answers] if evicted else []
 
     # -- models that end ---------------------------------------------------------------------------

@@ -211,6 +211,8 @@ def _models(status: Status) -> Iterator[Metric]:
     seconds = [((), totals.audio_seconds)]
     yield _counter("audio_seconds", "Seconds of recordings that were transcribed", seconds)
     yield _counter("model_unloads", "Models that left the memory", [((), totals.unloads)])
+    evicted = "Of them, those that made room for another"
+    yield _counter("model_evictions", evicted, [((), totals.evictions)])
     both = ["worker", "model"]
     loaded = [((worker.name, model), 1) for worker in status.workers for model in worker.resident]
     yield _gauge("model_loaded", "Models in a worker's memory", loaded, both)
@@ -220,6 +222,11 @@ def _models(status: Status) -> Iterator[Metric]:
         for model, serving in worker.serving.items()
     ]
     for name, text, values in (
+        (
+            "model_weight_bytes",
+            "Weights of a loaded model; those on a disk that is mapped are shared by workers",
+            [(labels, serving.weight_bytes) for labels, serving in served],
+        ),
         (
             "kv_cache_usage_perc",
             "How much of the room for keys and values running requests take; 1: all",

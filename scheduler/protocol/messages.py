@@ -95,6 +95,7 @@ class Serving(msgspec.Struct, frozen=True, omit_defaults=True):
     kept_bytes: int = 0  # keys and values of earlier prompts, beside those in slots
     kept_hits: int = 0  # tokens of prompts that were found there
     kv_usage: float = 0.0  # how much of the room for keys and values running sequences take
+    weight_bytes: int = 0  # of the model's files
 
 
 # -- gateway -> scheduler, some of them on to workers ----------------------------------------------
@@ -237,6 +238,7 @@ class Totals(msgspec.Struct, frozen=True, omit_defaults=True):
     malformed_frames: int = 0  # that came to the scheduler and were dropped
     loads: int = 0  # of models into a worker's memory
     unloads: int = 0
+    evictions: int = 0  # of the unloads, those that made room for another model
     worker_restarts: int = 0
 
 
@@ -285,6 +287,7 @@ class Heartbeat(Message, frozen=True):
     # Digests of the beginnings of prompts that it may have cached, at most some hundreds; None:
     # those that it told last.
     beginnings: tuple[bytes, ...] | None = None
+    evicted: int = 0  # models that were unloaded to make room for another, since the last one
 
 
 class Postponed(Message, frozen=True):

@@ -102,10 +102,12 @@ def test_the_oldest_request_of_the_queue() -> None:
 def test_loads_unloads_and_restarts_of_workers() -> None:
     made = scheduler()
     made.receive(WORKER, Heartbeat(resident=("m:1", "n:1")), 1.0)
-    made.receive(WORKER, Heartbeat(resident=("n:1",)), 2.0)
+    made.receive(WORKER, Heartbeat(resident=("n:1",), evicted=1), 2.0)
+    made.receive(WORKER, Heartbeat(resident=("n:1",), evicted=-5), 2.0)
     made.receive(b"next life", Ready("w", CPU, 2, 4), 3.0)
     totals = status(made, 4.0).totals
     assert (totals.loads, totals.unloads, totals.worker_restarts) == (2, 1, 1)
+    assert totals.evictions == 1
 
 
 def test_answers_of_all_gateways_are_added_up() -> None:

@@ -43,6 +43,9 @@ class Memory(ModelMemory):
     def needed(self, model: LocalModel) -> int:
         return SIZES[model.id.partition("-")[0]] * GIGABYTE
 
+    def size(self, model: LocalModel) -> int:
+        return self.needed(model)
+
     def available(self) -> int:
         loaded = [m for m in self._residency.models.values() if m.backend is not None]
         return TOTAL * GIGABYTE - sum(model.needed for model in loaded)
@@ -89,7 +92,11 @@ def test_the_scheduler_learns_of_it_at_once(bench: Bench) -> None:
     bench.load("large", now=1)
     (beat,) = bench.ask("large-b", now=2)
     assert isinstance(beat, Heartbeat)
-    assert beat.resident == ()
+    assert (beat.resident, beat.evicted) == ((), 1)
+    bench.finish("large-b", now=3)
+    beat = bench.worker.heartbeat(4)
+    assert beat.evicted == 0  # it is told once
+    assert beat.serving["large-b"].weight_bytes == SIZES["large"] * GIGABYTE
 
 
 @pytest.mark.parametrize("kept", ["pinned", "promised", "in use", "loading"])
@@ -168,6 +175,7 @@ def test_sizes_are_those_of_the_weights(tmp_path) -> None:
     model = LocalModel("m", str(tmp_path), CPU)
     assert ModelMemory().needed(model) == 110
     assert ModelMemory(maps=True).needed(model) == 0
+    assert ModelMemory(maps=True).size(model) == 110
     assert ModelMemory().needed(LocalModel("m", "/nowhere", CPU)) == 0
     assert ModelMemory().available() > 0
 

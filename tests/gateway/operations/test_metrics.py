@@ -36,7 +36,11 @@ def status() -> Status:
                 2,
                 4096,
                 ("m:1", 'o"\n:1'),
-                serving={"m:1": Serving("batching", kept_bytes=50, kept_hits=9, kv_usage=0.25)},
+                serving={
+                    "m:1": Serving(
+                        "batching", kept_bytes=50, kept_hits=9, kv_usage=0.25, weight_bytes=900
+                    )
+                },
                 slots=16,
             ),
         ),
@@ -53,6 +57,7 @@ def status() -> Status:
             rejected_prediction_tokens=4,
             malformed_frames=8,
             loads=4,
+            evictions=2,
             worker_restarts=6,
         ),
         http={200: 9, 429: 5},
@@ -100,6 +105,8 @@ def test_guesses_tokens_and_requests_are_told(
         "cupola_worker_restarts_total 6.0",
         "cupola_malformed_frames_total 8.0",
         "cupola_model_loads_total 4.0",
+        "cupola_model_evictions_total 2.0",
+        'cupola_model_weight_bytes{model="m:1",worker="cpu:0/0"} 900.0',
         'cupola_num_requests_running{worker="cpu:0/0"} 2.0',
         'cupola_worker_slots{worker="cpu:0/0"} 16.0',
         'cupola_worker_memory_bytes{worker="cpu:0/0"} 4096.0',
