@@ -86,8 +86,16 @@ def _bound(host: str, port: int) -> socket.socket:
 def _reason(host: str, port: int, setting: str, error: OSError) -> str:
     if error.errno == errno.EADDRINUSE:
         owner = listener(port)
-        by = f" by {owner}" if owner else ""
-        return f"port {port} is in use{by}; stop that program or choose another port with {setting}"
+        other = f"choose another port with {setting}"
+        if owner is None:
+            return f"port {port} is in use; stop that program or {other}"
+        if owner.is_service:
+            return (
+                f"port {port} is in use by another Cupola service (pid {owner.pid}); stop it with "
+                f"'cupola service stop', with its --home if it has one, or {other}"
+            )
+        by = f"{owner.name} (pid {owner.pid})"
+        return f"port {port} is in use by {by}; stop that program or {other}"
     if error.errno == errno.EACCES:
         return f"port {port} is not allowed for this user; choose one above 1023 with {setting}"
     return f"cannot listen on {host}:{port}: {error.strerror}"

@@ -7,7 +7,10 @@ import gc
 import os
 import signal
 import sys
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
 
 import psutil
 
@@ -76,16 +79,40 @@ def cores() -> int:
     return max(1, min(allowed, psutil.cpu_count(logical=False) or 1))
 
 
-def listener(port: int) -> str | None:
-    """The process that listens on a TCP port, as ``name (pid n)``; None if that is not known."""
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """A process that listens on a port. ``is_service``: it is the first of a service like this."""
+
+    name: str
+    pid: int
+    is_service: bool = False
+
+
+def listener(port: int) -> Listener | None:
+    """The process that listens on a TCP port; None if that is not known."""
     try:
         for connection in psutil.net_connections("tcp"):
             at = connection.laddr
             if connection.status == psutil.CONN_LISTEN and at and at.port == port:
-                return f"{psutil.Process(connection.pid).name()} (pid {connection.pid})"
+                return _listening(psutil.Process(connection.pid))
     except (psutil.Error, OSError, TypeError):
         return None
     return None
+
+
+def _listening(process: psutil.Process) -> Listener:
+    """A service's gateways listen as well, and are nothing to stop by themselves."""
+    for each in (process, *process.parents()):
+        with suppress(psutil.Error):
+            if is_service(each.cmdline()):
+                return Listener(each.name(), each.pid, is_service=True)
+    return Listener(process.name(), process.pid)
+
+
+def is_service(command: Sequence[str]) -> bool:
+    """Whether a command line is that of a service like this."""
+    programs = [Path(argument).stem for argument in command[:2]]
+    return command[1:3] == ["-m", "cupola.service"] or ("cupola" in programs and "serve" in command)
 
 
 def leave_signals_to_supervisor() -> None:

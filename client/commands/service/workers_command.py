@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any
 
 import typer
@@ -20,7 +20,9 @@ from cupola.client.terminal.output import (
 )
 
 _LOOK_SECONDS = 0.3  # between two looks at workers that change
+BEGIN_SECONDS = 15.0  # in which a change begins; how long it then takes depends on the answers
 
+Workers = dict[str, Any]  # by name
 Name = Annotated[str, typer.Argument(metavar="NAME", help="A worker, such as cpu:0/1.")]
 Now = Annotated[
     bool, typer.Option("--now", help="Do not let it finish: what it runs ends with an error.")
@@ -69,9 +71,10 @@ def add(
     Example: cupola workers add --count 2 --threads 1
     """
     body = {"device": device, "count": count, "threads": threads}
+    before = _workers()
     names = list(_ask("/admin/workers", body)["names"])
     if wait:
-        _wait(lambda found: all(_is(found, name, "serving") for name in names))
+        _wait(names, before, lambda found: all(_is(found, name, "serving") for name in names))
     report_success(f"{'Added' if wait else 'Adding'} {', '.join(names)}", output, workers=names)
 
 
@@ -82,9 +85,10 @@ def drain(worker: Name, now: Now = False, wait: Wait = True, output: Output = Fo
 
     Example: cupola workers drain cpu:0/1
     """
+    before = _workers()
     _leave("drain", worker, now)
     if wait:
-        _wait(lambda found: _is(found, worker, "stopped"))
+        _wait([worker], before, lambda found: _is(found, worker, "stopped"))
     report_success(f"{'Stopped' if wait else 'Stopping'} {worker}", output, workers=[worker])
 
 
@@ -93,10 +97,15 @@ def restart(worker: Name, now: Now = False, wait: Wait = True, output: Output = 
 
     Example: cupola workers restart cpu:0/0
     """
-    before = _workers().get(worker, {}).get("pid")
+    before = _workers()
+    pid = before.get(worker, {}).get("pid")
     _leave("restart", worker, now)
     if wait:
-        _wait(lambda found: _is(found, worker, "serving") and found[worker]["pid"] != before)
+        _wait(
+            [worker],
+            before,
+            lambda found: _is(found, worker, "serving") and found[worker]["pid"] != pid,
+        )
     report_success(f"{'Restarted' if wait else 'Restarting'} {worker}", output, workers=[worker])
 
 
@@ -105,9 +114,10 @@ def remove(worker: Name, now: Now = False, wait: Wait = True, output: Output = F
 
     Example: cupola workers remove cpu:0/1
     """
+    before = _workers()
     _leave("remove", worker, now)
     if wait:
-        _wait(lambda found: worker not in found)
+        _wait([worker], before, lambda found: worker not in found)
     report_success(f"{'Removed' if wait else 'Removing'} {worker}", output, workers=[worker])
 
 
@@ -115,18 +125,48 @@ def _leave(verb: str, name: str, now: bool) -> None:
     _ask(f"/admin/workers/{verb}", {"name": name, "now": now})
 
 
-def _is(found: dict[str, Any], name: str, state: str) -> bool:
+def _is(found: Workers, name: str, state: str) -> bool:
     return name in found and found[name]["state"] == state
 
 
-def _wait(done: Callable[[dict[str, Any]], bool]) -> None:
+def _wait(names: Sequence[str], before: Workers, done: Callable[[Workers], bool]) -> None:
     """Look again and again until it is so. Ctrl+C ends the waiting, not what is being done."""
-    while not done(_workers()):
+    begin = Beginning(names, before, time.monotonic())
+    while not done(found := _workers()):
+        begin.look(found, time.monotonic())
         time.sleep(_LOOK_SECONDS)
 
 
-def _workers() -> dict[str, Any]:
-    """By name."""
+class Beginning:
+    """Whether a change of workers has begun. The supervisor makes it, and it may hang. Pure.
+
+    ``names``: of the workers that change. ``before``: all workers as they were.
+    """
+
+    def __init__(self, names: Sequence[str], before: Workers, now: float) -> None:
+        self._names = names
+        self._before = self._of(before)
+        self._asked_at = now
+        self._begun = False
+
+    def look(self, found: Workers, now: float) -> None:
+        """Raises ClientError when it should have begun by ``now``."""
+        self._begun = self._begun or self._of(found) != self._before
+        if not self._begun and now - self._asked_at > BEGIN_SECONDS:
+            raise ClientError(
+                f"The service has not begun to change {', '.join(self._names)}"
+                f" in {BEGIN_SECONDS:.0f} s: its supervisor does not act",
+                "If the process is stopped, continue it with: kill -CONT PID; "
+                "'cupola service status' tells its PID. Else: cupola service restart",
+            )
+
+    def _of(self, workers: Workers) -> list[tuple[str, int] | None]:
+        """State and process of each that changes."""
+        known = [workers.get(name) for name in self._names]
+        return [(each["state"], each["pid"]) if each else None for each in known]
+
+
+def _workers() -> Workers:
     return {worker["name"]: worker for worker in _ask("/admin/workers")["workers"]}
 
 
