@@ -20,6 +20,10 @@ class Processes:
         told = httpx2.get(f"{url}/ready", timeout=60, trust_env=False).json()["processes"]
         return cls(told | others)
 
+    @property
+    def names(self) -> list[str]:
+        return list(self._processes)
+
     def memory_mb(self, name: str) -> float:
         """Its share of the memory (PSS)."""
         return float(self._processes[name].memory_full_info().pss) / 2**20
