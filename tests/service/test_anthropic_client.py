@@ -15,6 +15,8 @@ from pydantic import BaseModel, Field
 from tests.service.conftest import THINKER
 from tests.service.running_service import MODEL, PATIENCE, Service
 
+pytestmark = pytest.mark.slow
+
 SCHEMA = {
     "type": "object",
     "properties": {"city": {"enum": ["Paris", "Rome"]}, "days": {"enum": [1, 2, 3]}},
