@@ -131,9 +131,11 @@ def test_a_body_of_many_pieces_waits_for_who_reads_slowly() -> None:
 
 
 def test_an_application_that_reads_no_body_answers_all_the_same() -> None:
-    head = POST + b"Transfer-Encoding: chunked\r\nConnection: close\r\n\r\n"
-    answer = ask(streams, head, *[b"1\r\nx\r\n"] * 50, b"0\r\n\r\n")
-    assert b"two" in answer
+    head = POST + b"Transfer-Encoding: chunked\r\n\r\n"
+    with served(streams) as connect, connect() as connection:
+        # In one piece: the connection may be closed before all of it has been read.
+        connection.sendall(head + b"1\r\nx\r\n" * 50 + b"0\r\n\r\n")
+        read_until(connection, b"two")
 
 
 def test_who_waits_for_100_continue_gets_it_and_then_the_answer() -> None:
