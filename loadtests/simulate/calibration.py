@@ -20,8 +20,10 @@ from cupola.loadtests.simulate.simulation import Setup, Simulation
 
 CLIENTS = (1, 2, 4, 8, 16)
 ANSWER_TOKENS = 48  # tokens, where answers are measured
-PROMPT_WORDS = (20, 100, 300, 700)
+PROMPT_WORDS = (10, 25, 50, 90, 150, 250, 400, 700)
 _PROMPTS = 3  # of each length
+TOGETHER = (2, 4, 8, 16)  # requests that find the engine idle together
+_TIMES_TOGETHER = 3
 MIXED_WORDS = (0, 30, 60)  # of prompts that are read beside the answers of other clients
 _MIXED_CLIENTS, _MIXED_REQUESTS, _MIXED_TOKENS = 4, 5, 12
 FIGURES = ("tokens_s", "ttft_p50_ms", "ttft_p99_ms", "waiting")
@@ -41,11 +43,12 @@ class Compared:
 
 
 def turns() -> int:
-    return len(CLIENTS) + len(PROMPT_WORDS) + len(MIXED_WORDS)
+    return len(CLIENTS) + len(PROMPT_WORDS) + len(TOGETHER) + len(MIXED_WORDS)
 
 
 def measure(target: Target, tell: Callable[[str], None]) -> list[dict[str, Any]]:
-    """Lines as of ``requests.jsonl``: answers side by side, prompts one by one, and both at once.
+    """Lines as of ``requests.jsonl``: answers side by side, prompts one by one and together, and
+    prompts beside answers.
 
     Raises Broken.
     """
@@ -64,6 +67,9 @@ def measure(target: Target, tell: Callable[[str], None]) -> list[dict[str, Any]]
     for number, words in enumerate(PROMPT_WORDS, 1):
         tell(f"prompts of {words} words")
         turn(replace(story(2, None, words), name="prompts"), Level(1), _PROMPTS, number)
+    for number, clients in enumerate(TOGETHER, 1):
+        tell(f"{clients} requests at once")
+        turn(replace(story(1), name="together"), Level(clients), _TIMES_TOGETHER, number)
     for number, words in enumerate(MIXED_WORDS, 1):
         tell(f"prompts of {words or 'few'} words beside answers")
         mixed = replace(story(_MIXED_TOKENS, None, words), name=f"mixed {words}")
