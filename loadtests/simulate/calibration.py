@@ -26,6 +26,9 @@ TOGETHER = (2, 4, 8, 16)  # requests that find the engine idle together
 _TIMES_TOGETHER = 3
 MIXED_WORDS = (0, 30, 60)  # of prompts that are read beside the answers of other clients
 _MIXED_CLIENTS, _MIXED_REQUESTS, _MIXED_TOKENS = 4, 5, 12
+_RECORDED = (
+    "clients", "rate", "round", "at", "prompt_tokens", "cached_tokens", "tokens", "ttft", "e2e",
+)  # fmt: skip
 FIGURES = ("tokens_s", "ttft_p50_ms", "ttft_p99_ms", "waiting")
 
 
@@ -81,10 +84,29 @@ def write_lines(path: Path, lines: Iterable[Mapping[str, Any]]) -> None:
     path.write_text("".join(f"{json.dumps(line)}\n" for line in lines), "utf-8")
 
 
+def write_recorded(path: Path, lines: Iterable[Mapping[str, Any]]) -> None:
+    """What ``validate`` needs of a benchmark's requests, in a tenth of the room."""
+    rows = [
+        [round(line[key], 4) if isinstance(line[key], float) else line[key] for key in _RECORDED]
+        for line in lines
+        if line["round"] > 0 and line["end"] == "ok"
+    ]
+    start = min((row[_RECORDED.index("at")] for row in rows), default=0.0)
+    for row in rows:
+        row[_RECORDED.index("at")] = round(row[_RECORDED.index("at")] - start, 4)
+    text = ",\n".join(json.dumps(row, separators=(",", ":")) for row in rows)
+    path.write_text(f'{{"columns": {json.dumps(_RECORDED)}, "rows": [\n{text}\n]}}\n', "utf-8")
+
+
 def read_lines(folder: Path) -> list[dict[str, Any]]:
-    """The requests of a benchmark's folder. Raises FitError, OSError."""
+    """The requests of a benchmark's folder, or of a recorded run. Raises FitError, OSError."""
     path = folder / "requests.jsonl" if folder.is_dir() else folder
     try:
+        if path.suffix == ".json":
+            recorded = json.loads(path.read_text("utf-8"))
+            columns = [*recorded["columns"], "target", "end"]
+            rows = [[*row, "", "ok"] for row in recorded["rows"]]
+            return [dict(zip(columns, row, strict=True)) for row in rows]
         found = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
         [(each["target"], each["round"], each["at"], each["tokens"]) for each in found]
     except (ValueError, LookupError, TypeError):
