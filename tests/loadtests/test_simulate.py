@@ -27,6 +27,7 @@ from cupola.loadtests.simulate.worker import EngineSize, SimulatedWorker
 
 COSTS = CostModel.line(0.006, 0.0008, 2e-6, 1e-7, 0.001, 0.003)
 UNHURRIED = EngineSize(itl_seconds=1000)  # what the budget learns makes no difference
+RECORDED = Path(__file__).parent / "recorded"
 CHAT = Sizes(WORKLOADS["chat"])
 
 
@@ -298,6 +299,21 @@ def test_a_measured_run_is_compared_with_its_simulation(tmp_path: Path) -> None:
     assert all(abs(each.error("tokens_s")) < 0.1 for each in found)
     with pytest.raises(FitError):
         calibration.validate([], Setup(COSTS))
+
+
+def test_a_recorded_run_is_compared_again(tmp_path: Path) -> None:
+    """A service whose steps took known times, on a machine in use: half of the cores were not free.
+
+    The 99th percentile is the worst of thirty requests, which such a machine decides.
+    """
+    setup = Setup(CostModel.load(RECORDED / "costs.json"), EngineSize(itl_seconds=0.2))
+    lines = calibration.read_lines(RECORDED / "run.json")
+    found = calibration.validate(lines, setup)
+    assert len(found) == 5
+    for figure, most in (("tokens_s", 0.03), ("ttft_p50_ms", 0.25), ("waiting", 0.25)):
+        assert all(abs(each.error(figure)) < most for each in found)
+    calibration.write_recorded(tmp_path / "again.json", lines)
+    assert calibration.read_lines(tmp_path / "again.json") == lines
 
 
 def test_traces_are_read(tmp_path: Path) -> None:
