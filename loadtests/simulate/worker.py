@@ -76,7 +76,8 @@ class SimulatedWorker:
         self.running += 1
         request.pending = max(1, request.prompt - request.cached)  # it may have run elsewhere
         self._prompts.append(request)
-        self._ready = ready = max(self._ready, now) + self._costs.intake
+        before = self._ready
+        self._ready = ready = (before if before > now else now) + self._costs.intake
         if self.busy_until is None:
             self._begin(ready)
         elif self._began > now:  # it joins the step that is to begin
