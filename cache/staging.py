@@ -29,8 +29,8 @@ def staging(home: Home) -> Iterator[Path]:
     """A new, empty folder on the models' file system, deleted at the end with what is in it."""
     clean(home)
     folder, lock = _claim(home)
-    folder.mkdir()
     try:
+        folder.mkdir()
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)

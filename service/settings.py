@@ -257,6 +257,12 @@ class Settings(BaseSettings):
         "bit. 'asked': those at temperature 0 and those with a seed. 'always': all; what they "
         "draw without a seed still differs. 'no': none, which is a little faster.",
     )
+    warm_up: Annotated[Literal["yes", "no"], Group.ENGINE] = Field(
+        default="yes",
+        description="Whether a worker prepares for a model's first requests while it has none. It "
+        "touches memory and finds the fastest way to run a step, which takes some seconds of a "
+        "processor after each load. 'no': the first burst of requests is slower.",
+    )
     backend: Annotated[Literal["onnx", "genai", "echo"], Group.ENGINE] = Field(
         default="onnx",
         description="What runs the models. 'onnx' is Cupola's engine on ONNX Runtime. 'genai' is "

@@ -63,6 +63,14 @@ settings.register_profile("fast", UNTIMED, max_examples=25)
 settings.load_profile("full")
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leaves out, unread, what is slow as a whole: some clients take seconds to import."""
+    if config.option.markexpr != "not slow" or collection_path.suffix != ".py":
+        return None
+    slow = "\npytestmark = pytest.mark.slow" in collection_path.read_text("utf-8")
+    return True if slow else None
+
+
 @pytest.hookimpl(tryfirst=True)  # before ``-m`` selects
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Marks the tests that use a slow fixture, directly or through another one."""

@@ -324,6 +324,7 @@ def command(*arguments: str) -> str:
     return f"sys.argv[1:] = {list(arguments)}; {run}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "arguments", ["--help", "--version", "model list", "cache list", "cache location"]
 )
@@ -331,10 +332,12 @@ def test_light_commands_load_nothing_heavy(arguments: str, tmp_path: Path) -> No
     assert loaded_by(command(*arguments.split()), tmp_path) & (HEAVY | SLOW) == set()
 
 
+@pytest.mark.slow
 def test_service_status_loads_nothing_heavy(tmp_path: Path) -> None:
     (tmp_path / "daemon.json").write_text('{"web_urls": ["http://127.0.0.1:1"], "pid": 1}')
     assert loaded_by(command("service", "status"), tmp_path) & (HEAVY | SLOW) == set()
 
 
+@pytest.mark.slow
 def test_settings_load_nothing_heavy(tmp_path: Path) -> None:
     assert loaded_by("import cupola.service.settings", tmp_path) & HEAVY == set()

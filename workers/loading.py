@@ -57,6 +57,7 @@ class EngineOptions:
     lane_bytes: int = 0
     int8_cache: bool = False  # keys and values of 8 bits if the model can; it needs ``home``
     reproducible: Reproducible = "asked"  # which requests must have the same answer again
+    warm_up: bool = True  # prepare for requests while there are none
 
 
 def load(
@@ -107,6 +108,7 @@ def load(
         wake,
         reproducible=options.reproducible,
         spare=options.spare_slots,
+        warms_up=options.warm_up,
         prefixes=_prefixes(folder, session, options),
         slot_count=SlotCount(
             options.slots, options.itl_seconds, session.slots - options.spare_slots

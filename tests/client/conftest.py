@@ -18,9 +18,9 @@ def home(tmp_path: Path) -> Home:
 
 @pytest.fixture
 def cupola(home: Home) -> Cli:
-    """The command line, with no settings but the folder."""
+    """The command line, with its own folder; services that it starts prepare for nothing."""
     clean = {key: value for key, value in os.environ.items() if not key.startswith("CUPOLA_")}
-    return Cli({**clean, "CUPOLA_HOME": str(home.root)})
+    return Cli({**clean, "CUPOLA_HOME": str(home.root), "CUPOLA_WARM_UP": "no"})
 
 
 @pytest.fixture

@@ -42,6 +42,8 @@ from tests.gateway.conftest import furnished
 from tests.gateway.running_gateway import MODEL, MODEL_ID, RunningGateway
 from tests.gateway.scripted_scheduler import ScriptedScheduler
 
+pytestmark = pytest.mark.slow
+
 TIMES = int(os.environ.get("CUPOLA_TEST_FUZZ", "1"))
 NEWLINE = b"\n"
 VECTOR = b"\0\0\x80?" * 4

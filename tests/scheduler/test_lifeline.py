@@ -119,6 +119,7 @@ def sends_much_and_then_reads(lifeline: Lifeline, commands: Commands) -> None:
     await_lines(commands, 1)
 
 
+@pytest.mark.slow
 def test_both_sides_can_send_before_either_reads() -> None:
     with child(sends_much_and_then_reads) as end:
         outbox = Outbox(end)
@@ -138,6 +139,7 @@ def repeats_its_commands(lifeline: Lifeline, commands: Commands) -> None:
     await_lines(commands, 1)
 
 
+@pytest.mark.slow
 def test_commands_wake_a_loop() -> None:
     with child(repeats_its_commands) as end:
         assert lines_from(end, 1) == ["ready"]
@@ -152,6 +154,7 @@ def beats(lifeline: Lifeline, commands: Commands) -> None:
     await_lines(commands, 1)
 
 
+@pytest.mark.slow
 def test_a_beat_is_told_when_it_is_news() -> None:
     with child(beats) as end:
         assert lines_from(end, 4) == [ALIVE, LONG_TURN, ALIVE, "end"]
@@ -161,6 +164,7 @@ def sleeps(lifeline: Lifeline, commands: Commands) -> None:
     time.sleep(600)
 
 
+@pytest.mark.slow
 def test_a_child_whose_loop_reads_nothing_ends() -> None:
     line = LONGEST.encode() + b"\n"
     with child(sleeps) as end, pytest.raises(OSError):

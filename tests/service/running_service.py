@@ -25,7 +25,9 @@ class Service:
     """``python -m cupola.service`` on a free port. Settings are given as keyword arguments."""
 
     def __init__(self, home: Path, **settings: object) -> None:
-        values = {"home": home, "port": 0, "model": MODEL, "log_level": "debug"} | settings
+        # To prepare for requests costs more than most tests' requests do.
+        usual = {"port": 0, "model": MODEL, "log_level": "debug", "warm_up": "no"}
+        values = {"home": home} | usual | settings
         clean = {key: value for key, value in os.environ.items() if not key.startswith("CUPOLA_")}
         given = {f"CUPOLA_{key.upper()}": str(value) for key, value in values.items()}
         self.home = home

@@ -15,6 +15,8 @@ from pydantic import BaseModel, Field
 from tests.service.conftest import THINKER
 from tests.service.running_service import MODEL, PATIENCE, Service
 
+pytestmark = pytest.mark.slow
+
 SCHEMA = {
     "type": "object",
     "properties": {"city": {"enum": ["Paris", "Rome"]}, "days": {"enum": [1, 2, 3]}},
@@ -83,7 +85,9 @@ def test_begun_answer(client: anthropic.Anthropic) -> None:
 
 
 def test_round_trip_of_a_tool(client: anthropic.Anthropic) -> None:
-    asked = client.messages.create(**ASK, tools=[TOOL], tool_choice={"type": "any"})
+    asked = client.messages.create(
+        **ASK, tools=[TOOL], tool_choice={"type": "any"}, extra_body=GREEDY
+    )
     assert asked.stop_reason == "tool_use"
     call = asked.content[0]
     assert call.type == "tool_use" and set(call.input) == {"city", "days"}

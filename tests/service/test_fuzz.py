@@ -17,6 +17,8 @@ from tests.fuzzing import POSITIVE, Fuzzer
 from tests.service.conftest import ENCODER
 from tests.service.running_service import MODEL, Service
 
+pytestmark = pytest.mark.slow
+
 TIMES = int(os.environ.get("CUPOLA_TEST_FUZZ", "1"))
 EXAMPLES = 4
 # Where each endpoint is told how long an answer may be, and the model that it needs.

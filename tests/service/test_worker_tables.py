@@ -155,3 +155,9 @@ def test_the_models_of_the_catalog_are_chosen_by_the_devices_of_the_tables(home:
     read(home, "[[workers]]\ndevice = 'cuda:0'\n[[workers]]\n")
     found = read_catalog_settings(Home(home), {})
     assert found.providers == {ExecutionProvider.CUDA, ExecutionProvider.CPU}
+
+
+def test_whether_workers_prepare_for_requests_is_a_setting(home: Path) -> None:
+    [as_ever] = worker_configs(read(home, ""), [], frozenset(), {0})
+    [told] = worker_configs(read(home, 'warm_up = "no"'), [], frozenset(), {0})
+    assert as_ever.engine.warm_up and not told.engine.warm_up

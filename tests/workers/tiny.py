@@ -57,11 +57,19 @@ def engine_over(
     wake: Callable[[], None] = lambda: None,
     reproducible: Reproducible = "asked",
     prefixes: PrefixCache | None = None,
+    warms_up: bool = True,
 ) -> Engine:
     """An engine of the test's own."""
-    budget = StepBudget(1.0, BUDGET)
     return Engine(
-        of or folder(), codec(), model, budget, positions, wake, reproducible, prefixes=prefixes
+        of or folder(),
+        codec(),
+        model,
+        StepBudget(1.0, BUDGET),
+        positions,
+        wake,
+        reproducible,
+        prefixes=prefixes,
+        warms_up=warms_up,
     )
 
 

@@ -70,13 +70,15 @@ class Engine:
         prefixes: PrefixCache | None = None,
         slot_count: SlotCount | None = None,
         spare: int = 0,
+        warms_up: bool = True,
     ) -> None:
         """``positions``: the most keys and values in memory at once, but at least one full context.
         ``wake`` is called from another thread when the engine has new work. ``reproducible``: which
         requests must have the same answer again. ``prefixes`` keeps what slots cannot hold.
         ``slot_count``: how many slots are used; None: all.
 
-        ``spare``: so many slots are for clients that run nothing here."""
+        ``spare``: so many slots are for clients that run nothing here. ``warms_up``: whether it
+        prepares for requests while there are none."""
         self.session = session
         self._wake = wake
         self._step_budget = step_budget
@@ -93,7 +95,7 @@ class Engine:
         self._slot_count = slot_count or SlotCount(session.slots - spare, 0.0)
         self._spare = spare
         self.slots.limit = self.capacity
-        self._warm_up = WarmUp(session, self.slots)
+        self._warm_up = WarmUp(session, self.slots) if warms_up else None
         self._drafts = DraftPlanner(session, self.slots, folder.context)
         self._selection = TokenSelection(self._masks, self.slots, codec.token_bytes)
         self._texts: TextIntake[Arrived] = TextIntake(codec, wake)
@@ -172,7 +174,10 @@ class Engine:
         return cost([*running, *waiting])
 
     def warm_up(self) -> bool:
-        return not self._running and (self._warm_up.step() or self.slots.write_some())
+        if self._running:
+            return False
+        prepares = self._warm_up is not None and self._warm_up.step()
+        return prepares or self.slots.write_some()
 
     def close(self) -> None:
         self.slots.close()

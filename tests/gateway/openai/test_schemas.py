@@ -23,6 +23,7 @@ from cupola.gateway.openai.body.completion import CompletionRequest
 from cupola.gateway.openai.body.embeddings import EmbeddingsRequest
 from cupola.gateway.openai.responses.body import ResponsesRequest
 from cupola.scheduler.protocol.messages import SamplingParams
+from tests.cases import case
 
 HELLO: dict[str, Any] = {"model": "m", "messages": [{"role": "user", "content": "Hello!"}]}
 
@@ -407,12 +408,13 @@ NUMBERS = ("max_tokens", "max_completion_tokens", "temperature", "top_p", "top_k
 
 
 @pytest.mark.parametrize("param", NUMBERS)
-@pytest.mark.parametrize("value", ["NaN", "Infinity", "-Infinity", "true", "1e999", str(10**30)])
-def test_no_number(param: str, value: str) -> None:
-    if (param, value) == ("ttl", str(10**30)):
-        return  # long, but a time
-    body = json.dumps(HELLO)[:-1] + f', "{param}": {value}}}'
-    assert refused(body).param == param
+def test_no_number(param: str) -> None:
+    for value in ("NaN", "Infinity", "-Infinity", "true", "1e999", str(10**30)):
+        if (param, value) == ("ttl", str(10**30)):
+            continue  # long, but a time
+        with case(value):
+            body = json.dumps(HELLO)[:-1] + f', "{param}": {value}}}'
+            assert refused(body).param == param
 
 
 @given(

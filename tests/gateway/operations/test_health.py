@@ -63,6 +63,7 @@ def test_ready_tells_which_models_are_not_loaded_and_why(home: Path) -> None:
             assert http.get("/ready").json()["refused"] == {"m:1": "it is broken"}
 
 
+@pytest.mark.slow  # as long as the scheduler may take
 def test_not_ready_without_a_scheduler(home: Path) -> None:
     with ScriptedScheduler() as scheduler:
         scheduler.status = None

@@ -125,6 +125,7 @@ def test_every_sequence_is_as_if_it_ran_alone(requests, positions, failures):
             assert all(e[0].startswith(f[0]) for f, e in zip(found, expected, strict=True))
 
 
+@pytest.mark.slow
 def test_the_requests_above_are_of_all_kinds():
     """They have drafts, stop, differ and share: else the test above would show little."""
     backend = engine_over(session())

@@ -31,6 +31,13 @@ def test_memory_is_touched_and_steps_of_many_sizes_are_run_once():
     assert made[-1].usage.cached_tokens == 0
 
 
+def test_a_setting_leaves_it_out():
+    model = FaultySession()
+    backend = engine_over(model, warms_up=False)
+    assert warm(backend) == 0
+    assert model.runs == []
+
+
 def test_a_request_that_comes_first_is_served_and_nothing_is_run_over_it():
     model = FaultySession()
     backend = engine_over(model)

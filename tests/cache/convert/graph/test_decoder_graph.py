@@ -49,7 +49,7 @@ def test_fp32_is_the_same_function(model: TinyModel, tmp_path: Path) -> None:
         (Precision.INT8, 0.05),
         (Precision.FP16, 0.01),
         (Precision.INT4, 0.3),
-        (Precision.W8A8, 0.05),
+        pytest.param(Precision.W8A8, 0.05, marks=pytest.mark.slow),  # calibrated
     ],
 )
 def test_quantised_is_near(
