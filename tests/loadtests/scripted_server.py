@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -104,6 +105,7 @@ class ScriptedServer:
                 self.end_headers()
                 for each in frames:
                     self.wfile.write(each.encode())
+                    time.sleep(0.002)  # pieces that come at once are one moment
 
             def _json(self, value: object, status: int) -> None:
                 if server._left is not None and server._left < 0:  # it is dead
