@@ -38,6 +38,10 @@ def without_usage(body: dict[str, Any]) -> list[str]:
     return [frame for frame in good(body) if "usage" not in frame]
 
 
+class _Server(ThreadingHTTPServer):
+    request_queue_size = 128  # with five, the system resets some connections of a flood
+
+
 class ScriptedServer:
     """``frames`` makes the events of a stream; ``status`` is that of all answers to POST.
 
@@ -52,7 +56,7 @@ class ScriptedServer:
         self.paths: list[str] = []
         self._frames, self._status, self._left = frames, status, dies_after
         self._lock = threading.Lock()
-        self._http = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
+        self._http = _Server(("127.0.0.1", 0), self._handler())
         self.url = f"http://127.0.0.1:{self._http.server_address[1]}"
         self._thread = threading.Thread(target=self._http.serve_forever, args=(0.01,), daemon=True)
         self._thread.start()
