@@ -131,7 +131,7 @@ def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _notes(outcome: Outcome) -> list[str]:
-    notes = [f"{text}. What it did before is kept." for text in outcome.broken.values()]
+    notes = [f"{text.rstrip('.')}. What it did before is kept." for text in outcome.broken.values()]
     if outcome.uncounted:
         notes.append(
             f"{outcome.uncounted} answers came without usage: a piece of text is counted as a "

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 # Student's t at 97.5%, by degrees of freedom; for more it is close to the last one.
 _T = (12.71, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)
 _T_MANY = 2.0
+_TELLING = 10  # an interval that is wider says nothing
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +55,8 @@ class Ratio:
             return "-"
         if math.isnan(self.low):
             return f"x{self.value:.2f}"
+        if self.high > _TELLING * self.low:
+            return f"x{self.value:.2f} (too few rounds to say more)"
         return f"x{self.value:.2f} ({self.low:.2f} to {self.high:.2f})"
 
 

@@ -25,7 +25,7 @@ _DEFINITIONS = """\
 | figure | meaning |
 |---|---|
 | TTFT | from the intended start of a request to its first text, thought or tool call |
-| ITL | between two pieces of one answer; a piece may hold several tokens |
+| ITL | between two moments at which text of one answer came; pieces within 1 ms came together |
 | TPOT | (E2E - TTFT) / (tokens - 1) of one answer |
 | E2E | from the intended start to the end of the answer |
 | tokens/s | tokens of all answers, also of broken ones, divided by the round's time |

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -27,6 +28,24 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def borrowed_home(home: Path, folder: Path) -> Path:
+    """A data folder in ``folder`` with the models and the settings of another.
+
+    A data folder serves one service at a time, and several may be measured side by side. ``home``
+    itself where links to folders are not allowed.
+    """
+    own = folder / "home"
+    (own / "cache").mkdir(parents=True)
+    (home / "cache" / "models").mkdir(parents=True, exist_ok=True)
+    try:
+        (own / "cache" / "models").symlink_to(home.absolute() / "cache" / "models", True)
+    except OSError:
+        return home
+    with contextlib.suppress(FileNotFoundError):
+        shutil.copyfile(home / "cupola.toml", own / "cupola.toml")
+    return own
 
 
 class OwnService:

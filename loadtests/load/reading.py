@@ -5,7 +5,7 @@ Times are seconds of any one clock and come with the lines, so this file does no
 | figure | meaning |
 |---|---|
 | TTFT | from the intended start of the request to its first text |
-| ITL | between two pieces of text of one answer; a piece may hold several tokens |
+| ITL | between two moments at which text of one answer came: see ``results.Record.pauses`` |
 | E2E | from the intended start to the end of the answer |
 | TPOT | (E2E - TTFT) / (tokens - 1): the answer's mean time of a token after its first |
 | tokens/s | of one answer: 1 / TPOT |

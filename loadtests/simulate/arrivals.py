@@ -6,6 +6,7 @@ import csv
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from itertools import count, repeat
 from pathlib import Path
 from typing import NamedTuple
@@ -64,9 +65,8 @@ def poisson(sizes: Sizes, rate: float, requests: int, seed: int) -> Iterator[Arr
         number = min(_AT_ONCE, requests - done)
         times = now + np.cumsum(chance.exponential(1 / rate, number))
         now = float(times[-1])
-        yield from map(
-            Arrival._make, zip(times.tolist(), *sizes.draw(chance, number), strict=False)
-        )
+        drawn = zip(times.tolist(), *sizes.draw(chance, number), strict=False)
+        yield from map(partial(tuple.__new__, Arrival), drawn)  # twice as fast as ``_make``
 
 
 def trace(path: Path) -> list[Arrival]:

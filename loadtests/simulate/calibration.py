@@ -20,10 +20,15 @@ from cupola.loadtests.simulate.simulation import Setup, Simulation
 
 CLIENTS = (1, 2, 4, 8, 16)
 ANSWER_TOKENS = 48  # tokens, where answers are measured
-PROMPT_WORDS = (20, 100, 300, 700)
+PROMPT_WORDS = (10, 25, 50, 90, 150, 250, 400, 700)
 _PROMPTS = 3  # of each length
+TOGETHER = (2, 4, 8, 16)  # requests that find the engine idle together
+_TIMES_TOGETHER = 3
 MIXED_WORDS = (0, 30, 60)  # of prompts that are read beside the answers of other clients
 _MIXED_CLIENTS, _MIXED_REQUESTS, _MIXED_TOKENS = 4, 5, 12
+_RECORDED = (
+    "clients", "rate", "round", "at", "prompt_tokens", "cached_tokens", "tokens", "ttft", "e2e",
+)  # fmt: skip
 FIGURES = ("tokens_s", "ttft_p50_ms", "ttft_p99_ms", "waiting")
 
 
@@ -41,11 +46,12 @@ class Compared:
 
 
 def turns() -> int:
-    return len(CLIENTS) + len(PROMPT_WORDS) + len(MIXED_WORDS)
+    return len(CLIENTS) + len(PROMPT_WORDS) + len(TOGETHER) + len(MIXED_WORDS)
 
 
 def measure(target: Target, tell: Callable[[str], None]) -> list[dict[str, Any]]:
-    """Lines as of ``requests.jsonl``: answers side by side, prompts one by one, and both at once.
+    """Lines as of ``requests.jsonl``: answers side by side, prompts one by one and together, and
+    prompts beside answers.
 
     Raises Broken.
     """
@@ -64,6 +70,9 @@ def measure(target: Target, tell: Callable[[str], None]) -> list[dict[str, Any]]
     for number, words in enumerate(PROMPT_WORDS, 1):
         tell(f"prompts of {words} words")
         turn(replace(story(2, None, words), name="prompts"), Level(1), _PROMPTS, number)
+    for number, clients in enumerate(TOGETHER, 1):
+        tell(f"{clients} requests at once")
+        turn(replace(story(1), name="together"), Level(clients), _TIMES_TOGETHER, number)
     for number, words in enumerate(MIXED_WORDS, 1):
         tell(f"prompts of {words or 'few'} words beside answers")
         mixed = replace(story(_MIXED_TOKENS, None, words), name=f"mixed {words}")
@@ -75,10 +84,29 @@ def write_lines(path: Path, lines: Iterable[Mapping[str, Any]]) -> None:
     path.write_text("".join(f"{json.dumps(line)}\n" for line in lines), "utf-8")
 
 
+def write_recorded(path: Path, lines: Iterable[Mapping[str, Any]]) -> None:
+    """What ``validate`` needs of a benchmark's requests, in a tenth of the room."""
+    rows = [
+        [round(line[key], 4) if isinstance(line[key], float) else line[key] for key in _RECORDED]
+        for line in lines
+        if line["round"] > 0 and line["end"] == "ok"
+    ]
+    start = min((row[_RECORDED.index("at")] for row in rows), default=0.0)
+    for row in rows:
+        row[_RECORDED.index("at")] = round(row[_RECORDED.index("at")] - start, 4)
+    text = ",\n".join(json.dumps(row, separators=(",", ":")) for row in rows)
+    path.write_text(f'{{"columns": {json.dumps(_RECORDED)}, "rows": [\n{text}\n]}}\n', "utf-8")
+
+
 def read_lines(folder: Path) -> list[dict[str, Any]]:
-    """The requests of a benchmark's folder. Raises FitError, OSError."""
+    """The requests of a benchmark's folder, or of a recorded run. Raises FitError, OSError."""
     path = folder / "requests.jsonl" if folder.is_dir() else folder
     try:
+        if path.suffix == ".json":
+            recorded = json.loads(path.read_text("utf-8"))
+            columns = [*recorded["columns"], "target", "end"]
+            rows = [[*row, "", "ok"] for row in recorded["rows"]]
+            return [dict(zip(columns, row, strict=True)) for row in rows]
         found = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
         [(each["target"], each["round"], each["at"], each["tokens"]) for each in found]
     except (ValueError, LookupError, TypeError):

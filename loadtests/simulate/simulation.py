@@ -7,7 +7,7 @@ from array import array
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from heapq import heappop, heappush
+from heapq import heappop, heappush, heapreplace
 from itertools import count, islice
 from typing import NamedTuple
 
@@ -75,31 +75,27 @@ class Simulated:
         self.refused = 0  # the queue was full, or they waited for too long
         self.lost = 0  # their worker had begun to answer when it ended
         self.queue: list[tuple[float, int]] = []  # requests without a worker
-        # Of those that were answered, in the order of their ends.
-        self._arrived, self._first, self._ended = array("d"), array("d"), array("d")
-        self._tokens = array("q")
+        # Of those that were answered, in the order of their ends: the fields of ``Finished``.
+        self._answered = array("d")
 
     def add(self, request: SimulatedRequest, ended: float, overhead: float) -> None:
         first = request.first
-        self._arrived.append(request.since)
-        self._first.append(ended if first is None else first + overhead)
-        self._ended.append(ended)
-        self._tokens.append(request.tokens)
+        first = ended if first is None else first + overhead
+        self._answered.extend((request.since, first, ended, request.tokens))
 
     @property
     def answered(self) -> int:
         """How many requests were answered."""
-        return len(self._ended)
+        return len(self._answered) // len(Finished._fields)
 
     @property
     def finished(self) -> list[Finished]:
-        columns = (self._arrived, self._first, self._ended, self._tokens)
-        return list(map(Finished._make, zip(*columns, strict=True)))
+        rows = self._columns().T.tolist()
+        return [Finished(at, first, ended, int(tokens)) for at, first, ended, tokens in rows]
 
     def figures(self, ttft: float = 1.0) -> dict[str, float]:
         """Times in ms, rates a second. ``ttft``: the objective of goodput, in seconds."""
-        arrived, started = np.array(self._arrived), np.array(self._first)
-        ended, tokens = np.array(self._ended), np.array(self._tokens)
+        arrived, started, ended, tokens = self._columns()
         first, several = started - arrived, tokens > 1
         paces = (ended - started)[several] / (tokens[several] - 1)
         span = max(1e-9, float(ended.max() - arrived.min())) if len(ended) else 1e-9
@@ -117,6 +113,9 @@ class Simulated:
             "e2e_p99_ms": _percentile(ended - arrived, 99) * 1000,
             "waiting": float(first.sum()) / span,  # without a first text, on average (Little)
         }
+
+    def _columns(self) -> NDArray[np.float64]:
+        return np.array(self._answered).reshape(-1, len(Finished._fields)).T
 
 
 class Simulation:
@@ -158,19 +157,20 @@ class Simulation:
         return self.result
 
     def _run(self, coming: Iterator[Arrival]) -> None:
-        events = self._events
+        events, submit, step, happen = self._events, self._submit, self._step, self._happen
         arrival = next(coming, None)
         while arrival is not None or events:
-            if arrival is not None and (not events or arrival.at <= events[0][0]):
-                self._submit(arrival, arrival.at)
+            if arrival is not None and (not events or arrival[0] <= events[0][0]):
+                submit(arrival, arrival[0])
                 arrival = next(coming, None)
                 continue
-            now, _, what = heappop(events)
-            if type(what) is SimulatedWorker:
-                if what.busy_until == now:  # else a later event of it is in the heap
-                    self._step(what, now)
-            else:
-                self._happen(what, now)
+            now, _, what = events[0]
+            if type(what) is SimulatedWorker and what.busy_until == now:
+                step(what, now)
+                continue
+            heappop(events)
+            if type(what) is not SimulatedWorker:  # else a later event of it is in the heap
+                happen(what, now)
 
     # -- events ------------------------------------------------------------------------------------
 
@@ -199,15 +199,20 @@ class Simulation:
             self._note_queue(now)
 
     def _step(self, worker: SimulatedWorker, now: float) -> None:
+        """The first event of the heap: a worker's step, or several, end."""
         finished = worker.end()
-        if worker.busy_until is not None:
-            self._push(worker.busy_until, worker)
-        ended = now + self._overhead
-        for request in finished:
-            self.result.add(request, ended, self._overhead)
-            if self._clients is not None:
-                self._ask_again(ended)
-        if finished or self._tells_starts:
+        if (until := worker.busy_until) is not None:
+            heapreplace(self._events, (until, next(self._order), worker))
+        else:
+            heappop(self._events)
+        if finished:
+            ended = now + self._overhead
+            for request in finished:
+                self.result.add(request, ended, self._overhead)
+                if self._clients is not None:
+                    self._ask_again(ended)
+            self._decisions.ended(worker, finished, now)
+        elif self._tells_starts:
             self._decisions.ended(worker, finished, now)
         if now >= self._next_note:
             self._note_queue(now)

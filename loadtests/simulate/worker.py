@@ -1,8 +1,9 @@
 """A simulated worker: the engine's own plan and step budget, with a cost model for the runs. Pure.
 
 Steps in which all sequences only generate are alike but for their growing contexts. Many of them
-are one event here, whose end has a closed form. As soon as a prompt is there, each step is planned
-by ``workers/planning/plan.py`` with a budget of ``workers/planning/step_budget.py``.
+are one event here, whose end has a closed form. As soon as a prompt is there, each step is planned:
+``workers/planning/step_budget.py`` says how many tokens it holds, ``prompt_shares.py`` of which
+prompts.
 
 Left out: memory for keys and values, grammars, draft tokens but for their mean gain.
 """
@@ -15,7 +16,7 @@ from heapq import heappop, heappush
 
 from cupola.loadtests.simulate.cost_model import CostModel
 from cupola.loadtests.simulate.request import SimulatedRequest
-from cupola.workers.planning.plan import plan
+from cupola.workers.planning.prompt_shares import shares
 from cupola.workers.planning.step_budget import StepBudget
 
 
@@ -29,13 +30,18 @@ class EngineSize:
     parallel_prompts: int = 1
 
 
+def _alike(client: str) -> float:
+    """All clients have been served as much."""
+    return 0.0
+
+
 class SimulatedWorker:
     """``busy_until`` is when the event that is under way ends; None: it does nothing."""
 
     __slots__ = (
         "_began", "_budget", "_context", "_costs", "_count", "_done", "_ends", "_grows",
-        "_most_steps", "_prompts", "_read", "_size", "_step", "busy_until", "listed", "name",
-        "number", "running", "started",
+        "_most_steps", "_prompts", "_read", "_ready", "_size", "_step", "busy_until", "listed",
+        "name", "number", "running", "started",
     )  # fmt: skip
 
     def __init__(
@@ -58,6 +64,7 @@ class SimulatedWorker:
         self._context = 0.0  # tokens of all sequences that generate
         self._done = 0  # steps so far in which sequences generated
         self._began = 0.0  # of the event that is under way
+        self._ready = 0.0  # when the last request that came is there
         self._count = 0  # steps in it, if it has no prompts; else 0
         self._step, self._grows = 0.0, 0.0  # seconds of the first of them; of each, more
         self._read: list[tuple[SimulatedRequest, int]] = []  # prompts' tokens in it
@@ -69,10 +76,12 @@ class SimulatedWorker:
         self.running += 1
         request.pending = max(1, request.prompt - request.cached)  # it may have run elsewhere
         self._prompts.append(request)
+        before = self._ready
+        self._ready = ready = (before if before > now else now) + self._costs.intake
         if self.busy_until is None:
-            self._begin(now)
+            self._begin(ready)
         elif self._began > now:  # it joins the step that is to begin
-            self._begin(self._began)
+            self._begin(max(self._began, ready))
         elif self._count > 1:
             self._cut(now)
 
@@ -84,33 +93,36 @@ class SimulatedWorker:
         now, ends, steps = self.busy_until, self._ends, self._count
         assert now is not None
         finished: list[SimulatedRequest] = []
-        rows = len(ends)
         if steps:
-            self._budget.observe(rows, 0, (now - self._began) / steps, steps)
+            self._end_steps(len(ends), steps, now)
         else:
-            steps = 1 if rows else 0
             read = 0
             for _, count in self._read:
                 read += count
-            self._budget.observe(rows, read, now - self._began)
-        if rows:
-            self._generated(rows, steps)
-            while ends and ends[0][0] <= self._done:
-                request = heappop(ends)[2]
-                self._context -= request.prompt + request.tokens
-                finished.append(request)
+            self._budget.observe(len(ends), read, now - self._began)
+            if ends:
+                self._done += 1
+                self._context += len(ends) * self._costs.tokens_a_step
+        done = self._done
+        while ends and ends[0][0] <= done:
+            request = heappop(ends)[2]
+            self._context -= request.prompt + request.tokens
+            finished.append(request)
         if self._read:
             self._advance_prompts(now, finished)
         if finished:
             self.running -= len(finished)
             if not ends:
                 self._context = 0.0
-        self.busy_until = None
-        if self._prompts or ends:
+        if ends or self._prompts:
             self._begin(now)
+        else:
+            self.busy_until = None
         return finished
 
-    def _generated(self, rows: int, steps: int) -> None:
+    def _end_steps(self, rows: int, steps: int, now: float) -> None:
+        """So many steps without prompts are over."""
+        self._budget.observe(rows, 0, (now - self._began) / steps, steps)
         self._done += steps
         self._context += rows * steps * self._costs.tokens_a_step
 
@@ -135,24 +147,26 @@ class SimulatedWorker:
 
     def _begin(self, now: float) -> None:
         self._began = now
-        ends, rows = self._ends, len(self._ends)
+        ends, costs = self._ends, self._costs
+        rows = len(ends)
         if not self._prompts:
-            costs, steps = self._costs, ends[0][0] - self._done
-            self._step = costs.decode(rows, self._context)
-            self._grows = costs.context * rows * costs.tokens_a_step
-            self._count = steps = min(steps, self._most_steps)
-            self.busy_until = now + steps * (self._step + self._grows * (steps - 1) / 2)
+            steps = ends[0][0] - self._done
+            if steps > self._most_steps:
+                steps = self._most_steps
+            self._count = steps
+            self._step = step = costs.decode(rows, self._context)
+            self._grows = grows = costs.context * rows * costs.tokens_a_step
+            self.busy_until = now + steps * (step + grows * (steps - 1) / 2)
             return
         self._count = 0
         # Those that generate go first, with a token each: what is left is planned for prompts.
         budget = self._budget.tokens(rows) - rows
-        tokens, deep, self._read = 0, 0.0, []
-        for step in plan(self._prompts, budget, self._size.parallel_prompts):
-            request, count = step.sequence, step.count
-            self._read.append((request, count))
+        self._read = read = shares(self._prompts, budget, self._size.parallel_prompts, _alike)
+        tokens, deep = 0, 0.0
+        for request, count in read:
             tokens += count
             deep += count * (request.prompt - request.pending + (count - 1) / 2)
-        self.busy_until = now + self._costs.step(rows, self._context, tokens, deep)
+        self.busy_until = now + costs.step(rows, self._context, tokens, deep, len(read))
 
     def _cut(self, now: float) -> None:
         """End the steps that are alike after the one that runs now, and plan the one after it.
@@ -173,7 +187,5 @@ class SimulatedWorker:
         if steps >= self._count:
             return  # at the end of which somebody is complete
         # Nobody is complete before the step with the prompt, so it is the next event.
-        rows = len(self._ends)
-        self._budget.observe(rows, 0, (end - self._began) / steps, steps)
-        self._generated(rows, steps)
+        self._end_steps(len(self._ends), steps, end)
         self._begin(end)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from cupola.loadtests.report.svg import Line, plot
 from cupola.loadtests.tune.halving import Trial
-from cupola.loadtests.tune.search import Found, Task
+from cupola.loadtests.tune.search import DUEL, Found, Task
 
 
 def explain(found: Found, task: Task) -> list[str]:
@@ -18,7 +18,8 @@ def explain(found: Found, task: Task) -> list[str]:
         first = f"Keep the default settings: {found.default.text}."
     else:
         first = f"Take {found.chosen.text}. The default is {found.default.text}."
-    failed = f"; {len(found.failed)} did not work" if found.failed else ""
+    broken = len(found.failed.keys() - {DUEL})
+    failed = f"; {broken} did not work" if broken else ""
     if tried < 2:
         why = "Only the default could be measured in this time. Give more --minutes."
         return [first, f"Nothing was compared for {goal}{failed}.", why]
@@ -26,6 +27,8 @@ def explain(found: Found, task: Task) -> list[str]:
 
 
 def _sure(found: Found) -> str:
+    if why := found.failed.get(DUEL):
+        return f"The best could not be measured beside the default, which therefore stays: {why}"
     gain = found.gain
     if math.isnan(gain.value):
         return "No other settings were better in the trials. They were short: expect ±10%."

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from cupola.loadtests.bench.http_target import HttpTarget
 from cupola.loadtests.bench.level import Level
 from cupola.loadtests.bench.rounds import Plan, Rounds
 from cupola.loadtests.bench.target import Amount, Broken
-from cupola.loadtests.host.own_service import DidNotStart, OwnService
+from cupola.loadtests.host.own_service import DidNotStart, OwnService, borrowed_home
 from cupola.loadtests.load.results import Objective, Record, figures
 from cupola.loadtests.load.workloads import Workload
 from cupola.loadtests.tune import halving
@@ -26,6 +26,7 @@ THROUGHPUT, LATENCY, GOODPUT = GOALS = ("throughput", "latency", "goodput")
 _SEARCH_SHARE = 0.65  # of the time; the rest is for the duel
 _DUEL_ROUNDS = 5
 _GRID_RUNG = 1
+DUEL = "the duel with the default"
 _START_SECONDS = 180  # a machine in use takes its time
 
 
@@ -136,11 +137,8 @@ class Search:
         leader = f"; best so far: {self._best.candidate.text}" if self._best else ""
         self._tell(candidate.text + leader, began / task.seconds)
         try:
-            with tempfile.TemporaryDirectory() as logs:
-                settings = candidate.settings
-                with OwnService(self._home, Path(logs), settings) as service:
-                    service.wait_until_ready(_START_SECONDS)
-                    found = self._measure(service.url, candidate.model, 2**rung)
+            with self._service(candidate) as service:
+                found = self._measure(service.url, candidate.model, 2**rung)
         except (DidNotStart, Broken) as error:
             self.found.failed[candidate.text] = str(error)
             return None
@@ -149,6 +147,16 @@ class Search:
         if self._best is None or (rung, trial.score) > (self._best.rung, self._best.score):
             self._best = trial
         return trial
+
+    @contextmanager
+    def _service(self, candidate: Candidate) -> Iterator[OwnService]:
+        """One with these settings that is ready. Raises DidNotStart."""
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            home = borrowed_home(self._home, folder)
+            with OwnService(home, folder, candidate.settings) as service:
+                service.wait_until_ready(_START_SECONDS)
+                yield service
 
     def _measure(self, url: str, model: str, requests: int) -> dict[str, float]:
         task = self._task
@@ -172,14 +180,12 @@ class Search:
             with ExitStack() as stack:
                 targets = []
                 for name, each in (("chosen", found.chosen), ("default", found.default)):
-                    logs = stack.enter_context(tempfile.TemporaryDirectory())
-                    settings = each.settings
-                    service = stack.enter_context(OwnService(self._home, Path(logs), settings))
-                    service.wait_until_ready(_START_SECONDS)
+                    service = stack.enter_context(self._service(each))
                     targets.append(HttpTarget(service.url, name, each.model))
                 rows = {row.target: row for row in Rounds(plan, targets).run().rows}
         except (DidNotStart, Broken) as error:
-            found.failed["duel"] = str(error)
+            found.failed[DUEL] = str(error)
+            found.chosen = found.default
             return
         both = sorted(rows["chosen"].rounds.keys() & rows["default"].rounds.keys())
         scores = {

@@ -125,7 +125,7 @@ class Scenario(User):
         self.row("E2E", record.name, record.e2e * 1000, record.tokens, error)
         if record.ttft is not None:
             self.row("TTFT", record.name, record.ttft * 1000)
-        for gap in record.gaps:
+        for gap in record.pauses:
             self.row("ITL", record.name, gap * 1000)
         if record.tpot:
             self.row("TPOT", record.name, record.tpot * 1000)

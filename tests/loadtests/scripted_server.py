@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -37,6 +38,10 @@ def without_usage(body: dict[str, Any]) -> list[str]:
     return [frame for frame in good(body) if "usage" not in frame]
 
 
+class _Server(ThreadingHTTPServer):
+    request_queue_size = 128  # with five, the system resets some connections of a flood
+
+
 class ScriptedServer:
     """``frames`` makes the events of a stream; ``status`` is that of all answers to POST.
 
@@ -51,7 +56,7 @@ class ScriptedServer:
         self.paths: list[str] = []
         self._frames, self._status, self._left = frames, status, dies_after
         self._lock = threading.Lock()
-        self._http = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
+        self._http = _Server(("127.0.0.1", 0), self._handler())
         self.url = f"http://127.0.0.1:{self._http.server_address[1]}"
         self._thread = threading.Thread(target=self._http.serve_forever, args=(0.01,), daemon=True)
         self._thread.start()
@@ -102,8 +107,9 @@ class ScriptedServer:
                 self.send_header("Content-Type", "text/event-stream")
                 self.send_header("Content-Length", str(sum(map(len, frames)) + dies))
                 self.end_headers()
-                for each in frames:
-                    self.wfile.write(each.encode())
+                self.wfile.write("".join(frames[:2]).encode())
+                time.sleep(0.002)  # pieces that come at once are one moment
+                self.wfile.write("".join(frames[2:]).encode())
 
             def _json(self, value: object, status: int) -> None:
                 if server._left is not None and server._left < 0:  # it is dead

@@ -60,6 +60,14 @@ def test_only_whole_answers_count_in_latencies() -> None:
     assert found["goodput_s"] == 0.2
 
 
+def test_pieces_that_come_together_are_one_moment() -> None:
+    """Three tokens of each step, as with draft tokens: a reader waits for steps."""
+    steps = record(gaps=[0.00005, 0.00005, 0.0499] * 10 + [0.00005])
+    assert steps.pauses == pytest.approx([0.05] * 10)
+    assert figures([steps], 1, OBJECTIVE)["itl_p50_ms"] == pytest.approx(50)
+    assert record(gaps=[0.0001] * 5).pauses == []
+
+
 def test_figures_of_nothing_are_not_numbers() -> None:
     assert math.isnan(percentile([], 50))
     assert math.isnan(figures([], 0, OBJECTIVE)["ttft_p50_ms"])

@@ -94,7 +94,7 @@ def test_a_target_that_breaks_keeps_its_turns_and_the_others_go_on(breaks: int) 
     assert outcome.broken == {"b": "b: it burns"} and outcome.errors == {"it burns": 1}
     assert len(kept) == sum(turns.values()) + 1
     text = page.markdown(made(outcome, ["a", "b"]))
-    assert "What it did before is kept" in text
+    assert "burns. What it did before is kept" in text
     assert all(row["target"] != "b" or row["figures"] for row in made(outcome, ["a", "b"])["rows"])
 
 
@@ -138,6 +138,7 @@ def test_intervals_are_those_of_the_tables() -> None:
     assert math.log(found.high) == pytest.approx(4.303 * 0.1 / math.sqrt(3))
     assert not found.sure
     assert unpaired([2.0, 2.0], [1.0, 1.0]) == Ratio(2.0, 2.0, 2.0)
+    assert paired([1.0, 4.0], [1.0, 1.0]).text == "x2.00 (too few rounds to say more)"
     assert math.isnan(unpaired([], [1.0]).value) and unpaired([], [1.0]).text == "-"
 
 

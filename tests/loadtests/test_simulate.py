@@ -9,21 +9,25 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 
 from cupola.loadtests.load.workloads import WORKLOADS
 from cupola.loadtests.simulate import calibration
 from cupola.loadtests.simulate.arrivals import Arrival, Sizes, TraceError, poisson, trace
 from cupola.loadtests.simulate.capacity import TooMuch, workers_needed
-from cupola.loadtests.simulate.cost_model import TOKENS, CostModel, FitError, fit
+from cupola.loadtests.simulate.cost_model import TOKENS, CostModel, FitError
+from cupola.loadtests.simulate.fit import fit, non_negative
 from cupola.loadtests.simulate.request import SimulatedRequest
 from cupola.loadtests.simulate.simulation import Failure, Growth, Setup, Simulation
 from cupola.loadtests.simulate.worker import EngineSize, SimulatedWorker
 
 COSTS = CostModel.line(0.006, 0.0008, 2e-6, 1e-7, 0.001, 0.003)
 UNHURRIED = EngineSize(itl_seconds=1000)  # what the budget learns makes no difference
+RECORDED = Path(__file__).parent / "recorded"
 CHAT = Sizes(WORKLOADS["chat"])
 
 
@@ -39,6 +43,14 @@ def test_a_request_alone_takes_what_its_steps_take() -> None:
 def test_a_known_beginning_is_not_computed_again() -> None:
     (only,) = Simulation(Setup(COSTS)).run([Arrival(0.0, 100, 1, 60)]).finished
     assert only.first == pytest.approx(COSTS.step(0, 0, 40, 40 * 60 + 40 * 39 / 2) + COSTS.overhead)
+
+
+def test_requests_that_find_the_worker_idle_together_wait_for_each_other() -> None:
+    costs = replace(COSTS, intake=0.002)
+    found = Simulation(Setup(costs)).run([Arrival(0.0, 20, 1)] * 3 + [Arrival(9.0, 20, 1)]).finished
+    together = 3 * 0.002 + costs.step(0, 0, 60, 3 * 190, 3) + costs.overhead
+    alone = 0.002 + costs.step(0, 0, 20, 190) + costs.overhead
+    assert [one.first - one.arrived for one in found] == pytest.approx([together] * 3 + [alone])
 
 
 def test_a_long_prompt_is_read_in_chunks_of_the_step() -> None:
@@ -163,7 +175,9 @@ def line(name: str, round_: int, at: float, first: float, gaps: list[float], pro
 
 def lines(costs: CostModel, clients: int, prompt: int, tokens: int, round_: int) -> list[Any]:
     """A turn of a benchmark on a server that has these costs: all come together."""
-    start = costs.overhead + costs.step(0, 0, prompt * clients, clients * prompt * (prompt - 1) / 2)
+    deep = clients * prompt * (prompt - 1) / 2
+    outside = costs.overhead + clients * costs.intake
+    start = outside + costs.step(0, 0, prompt * clients, deep, clients)
     gaps = [costs.decode(clients, clients * (prompt + 1 + n)) for n in range(tokens - 1)]
     one = line("x", round_, 0.0, start, gaps, prompt) | {"clients": clients}
     return [dict(one) for _ in range(clients)]
@@ -171,7 +185,7 @@ def lines(costs: CostModel, clients: int, prompt: int, tokens: int, round_: int)
 
 def beside(costs: CostModel, prompt: int, round_: int) -> list[Any]:
     """A prompt is read while another answer is written."""
-    start = costs.overhead + costs.step(0, 0, 30, 30 * 29 / 2)
+    start = costs.overhead + costs.intake + costs.step(0, 0, 30, 30 * 29 / 2)
     alone = [costs.decode(1, 31 + n) for n in range(9)]
     joint = costs.step(1, 40, prompt, prompt * (prompt - 1) / 2)
     both = [costs.decode(2, 41 + prompt + 1 + 2 * n) for n in range(9)]
@@ -204,6 +218,7 @@ def whole_run(costs: CostModel) -> list[Any]:
         context=st.floats(1e-7, 1e-5),
         start=st.floats(0, 0.02),
         overhead=st.floats(0, 0.05),
+        intake=st.floats(0, 0.01),
     )
 )
 @settings(max_examples=8)
@@ -215,7 +230,39 @@ def test_the_costs_of_a_server_are_learnt_from_its_answers(costs: CostModel) -> 
         assert found.step(rows, 50 * rows, prompt, 0) == pytest.approx(
             costs.step(rows, 50 * rows, prompt, 0), rel=0.1
         )
+    for clients in (1, 8):  # that find it idle together
+        wait, expected = (
+            each.overhead + clients * each.intake + each.step(0, 0, 30 * clients, 0, clients)
+            for each in (found, costs)
+        )
+        assert wait == pytest.approx(expected, rel=0.1)
     assert found.error < 0.05
+
+
+def test_a_few_slow_moments_do_not_change_the_costs() -> None:
+    costs = CostModel.line(0.01, 0.001, 1e-6, 0, 0.005, 0.01, 0.002)
+    measured = whole_run(costs)
+    for number, each in enumerate(measured):
+        if number % 10 == 3:
+            each["gaps"] = [
+                gap * (9 if place % 8 == 5 else 1) for place, gap in enumerate(each["gaps"])
+            ]
+    found = fit(measured)
+    assert found.decode(4, 1200) == pytest.approx(costs.decode(4, 1200), rel=0.1)
+    assert found.step(0, 0, 200, 0) == pytest.approx(costs.step(0, 0, 200, 0), rel=0.1)
+
+
+@given(
+    arrays(np.float64, (6, 3), elements=st.floats(0, 1)),
+    arrays(np.float64, 6, elements=st.floats(-1, 1)),
+)
+def test_the_best_fit_without_negative_coefficients(features: Any, wanted: Any) -> None:
+    """As it must be (Karush, Kuhn, Tucker): no coefficient could be better, higher or lower."""
+    found = non_negative(features, wanted)
+    slope = features.T @ (wanted - features @ found)
+    assert (found >= 0).all()
+    assert (slope <= 1e-6).all()
+    assert (np.abs(slope[found > 0]) < 1e-6).all()
 
 
 @pytest.mark.parametrize(
@@ -252,6 +299,21 @@ def test_a_measured_run_is_compared_with_its_simulation(tmp_path: Path) -> None:
     assert all(abs(each.error("tokens_s")) < 0.1 for each in found)
     with pytest.raises(FitError):
         calibration.validate([], Setup(COSTS))
+
+
+def test_a_recorded_run_is_compared_again(tmp_path: Path) -> None:
+    """A service whose steps took known times, on a machine in use: half of the cores were not free.
+
+    The 99th percentile is the worst of thirty requests, which such a machine decides.
+    """
+    setup = Setup(CostModel.load(RECORDED / "costs.json"), EngineSize(itl_seconds=0.2))
+    lines = calibration.read_lines(RECORDED / "run.json")
+    found = calibration.validate(lines, setup)
+    assert len(found) == 5
+    for figure, most in (("tokens_s", 0.03), ("ttft_p50_ms", 0.25), ("waiting", 0.25)):
+        assert all(abs(each.error(figure)) < most for each in found)
+    calibration.write_recorded(tmp_path / "again.json", lines)
+    assert calibration.read_lines(tmp_path / "again.json") == lines
 
 
 def test_traces_are_read(tmp_path: Path) -> None:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import tomllib
+from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cupola.cache.home import Home
 from cupola.loadtests.bench.estimate import Ratio
+from cupola.loadtests.host.own_service import borrowed_home
 from cupola.loadtests.load.results import Objective
 from cupola.loadtests.load.workloads import story
 from cupola.loadtests.tune import halving
@@ -17,7 +20,8 @@ from cupola.loadtests.tune.candidate import AUTO, Candidate, grid
 from cupola.loadtests.tune.explanation import explain, frontier, picture
 from cupola.loadtests.tune.halving import OutOfTimeError, Trial
 from cupola.loadtests.tune.roofline import Machine, bound
-from cupola.loadtests.tune.search import GOALS, Found, Task, score
+from cupola.loadtests.tune.search import DUEL, GOALS, Found, Task, score
+from cupola.service import home_lock
 from cupola.service.settings import Settings
 
 GRID = grid(4, 16, ["m"])
@@ -130,6 +134,31 @@ def test_it_says_how_sure_it_is(gain: Ratio, chosen: Candidate, words: str) -> N
     lines = explain(found, TASK)
     assert len(lines) == 3 and words in lines[2]
     assert ("Keep the default" in lines[0]) == (chosen == DEFAULT)
+
+
+def test_a_duel_that_broke_says_so_and_leaves_the_default() -> None:
+    trials = [trial(DEFAULT, 0, 1.0), trial(GRID[0], 0, 2.0)]
+    found = Found(DEFAULT, DEFAULT, trials, failed={DUEL: "it has ended"})
+    first, second, third = explain(found, TASK)
+    assert "Keep the default" in first and "did not work" not in second
+    assert "beside the default" in third and "it has ended" in third
+
+
+def test_services_side_by_side_have_the_models_and_settings_of_one_home(tmp_path: Path) -> None:
+    home = Home(tmp_path / "mine")
+    (home.models / "someone").mkdir(parents=True)
+    home.settings_file.write_text("threads = 2\n")
+    borrowed = [Home(borrowed_home(home.root, tmp_path / name)) for name in ("a", "b")]
+    locks = [home_lock.take(each) for each in (home, *borrowed)]  # raises if one is taken
+    try:
+        assert all((each.models / "someone").is_dir() for each in borrowed)
+        assert all(each.settings_file.read_text() == "threads = 2\n" for each in borrowed)
+        (borrowed[0].downloads).mkdir()
+        assert not home.downloads.exists()
+    finally:
+        for lock in locks:
+            if lock is not None:
+                lock.release()
 
 
 def test_a_search_without_time_compares_nothing_and_says_so() -> None:

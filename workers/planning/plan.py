@@ -48,8 +48,12 @@ def plan(
     shares of a budget that is too small for them; 1: one is read after the other. ``served``: what
     a client has been served until now.
     """
-    running = list(running)
-    steps = [Step(sequence, 1) for sequence in running if sequence.pending == 1]
-    prompts = [sequence for sequence in running if sequence.pending > 1]
+    steps: list[Step[SequenceT]] = []
+    prompts: list[SequenceT] = []
+    for sequence in running:
+        if sequence.pending > 1:
+            prompts.append(sequence)
+        elif sequence.pending == 1:
+            steps.append(Step(sequence, 1))
     parts = shares(prompts, budget - len(steps), parallel_prompts, served)
     return steps + [Step(sequence, count) for sequence, count in parts]

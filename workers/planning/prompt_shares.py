@@ -51,14 +51,17 @@ def shares(
         return []
     if len(prompts) == 1:
         return [(prompts[0], min(budget, prompts[0].pending))]
+    if sum(prompt.pending for prompt in prompts) <= budget:
+        order = sorted(prompts, key=lambda prompt: (prompt.rank, prompt.pending))
+        return [(prompt, prompt.pending) for prompt in order]
     given: dict[int, int] = {}  # by the prompt's place
     _divide(prompts, budget, parallel, served, given)
     oldest = min(prompts[0].pending, max(1, budget // OLDEST))
     if given.get(0, 0) < oldest:
         given = {0: oldest}
         _divide(prompts, budget - oldest, parallel, served, given)
-    order = sorted(given, key=lambda place: (prompts[place].rank, prompts[place].pending, place))
-    return [(prompts[place], given[place]) for place in order if given[place] > 0]
+    places = sorted(given, key=lambda place: (prompts[place].rank, prompts[place].pending, place))
+    return [(prompts[place], given[place]) for place in places if given[place] > 0]
 
 
 def _divide(

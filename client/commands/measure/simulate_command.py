@@ -156,7 +156,8 @@ def _events(fail: list[str], add: list[str]) -> tuple[Failure | Growth, ...]:
 def _known(given: Path | None) -> CostModel:
     """Raises FitError, ClientError."""
     from cupola.loadtests.simulate.calibration import read_lines
-    from cupola.loadtests.simulate.cost_model import CostModel, fit
+    from cupola.loadtests.simulate.cost_model import CostModel
+    from cupola.loadtests.simulate.fit import fit
 
     if given is not None and given.suffix == ".json":
         return CostModel.load(given)
@@ -178,7 +179,7 @@ def _calibrated(url: str) -> CostModel:
     from cupola.loadtests.bench.target import Broken
     from cupola.loadtests.load.workloads import story
     from cupola.loadtests.simulate import calibration
-    from cupola.loadtests.simulate.cost_model import fit
+    from cupola.loadtests.simulate.fit import fit
 
     try:
         target = bench_targets.first(url, "")

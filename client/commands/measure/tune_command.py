@@ -149,6 +149,7 @@ def _finish(found: Found, task: Task, notes: list[str], folder: Path, output: Fo
                 "settings": found.chosen.settings,
                 "explanation": lines,
                 "notes": notes,
+                "failed": found.failed,
                 "folder": str(folder),
                 "trials": [
                     {**t.candidate.settings, "rung": t.rung, "score": t.score, **t.figures}
