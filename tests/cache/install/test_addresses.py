@@ -292,7 +292,7 @@ def test_repositories_without_a_model(
 
 def test_an_unknown_family_is_not_loaded(home: Home, hub: HubServer) -> None:
     hub.add(REPOSITORY, {"tiny-q8_0.gguf": b"x" * 100}, architecture="mamba9")
-    with pytest.raises(UnsupportedError, match="'mamba9'; these can be converted: gemma2"):
+    with pytest.raises(UnsupportedError, match="'mamba9'; these can be converted: gemma"):
         install_address(ADDRESS, home)
     assert not [path for path, _ in hub.site.requests if "resolve" in path]
 
