@@ -464,6 +464,9 @@ def test_what_a_kill_at_the_very_end_leaves_goes_with_the_next_look(
     for name, address in (("done", ADDRESS), ("other", "hf:other/model")):
         (home.downloads / f"partial-{name}").mkdir()
         (home.downloads / f"partial-{name}" / ".address").write_text(address)
+        (home.downloads / f"partial-{name}.progress").write_text("{}")
+    (home.downloads / "work-gone").mkdir()
+    (home.downloads / "work-gone.lock").touch()
     assert install_address(ADDRESS, home) == model
     assert left_over(home) == ["partial-other"]
 
