@@ -115,7 +115,7 @@ class ModelCache:
 
     def catalog(self) -> Catalog:
         """What can be had; see ``catalog_sources``."""
-        return self._catalog(self.scan())
+        return self.catalog_with(self.scan())
 
     def find(self, key: str) -> CachedModel:
         """The best model on the disk that ``key`` (id, name or alias, any case) means.
@@ -128,7 +128,7 @@ class ModelCache:
         if is_address(key) and (model := _from_address(cached, key)):
             return model
         by_id = {model.variant.id: model for model in cached}
-        variants = self._runnable_first(self._catalog(cached).find(key))
+        variants = self._runnable_first(self.catalog_with(cached).find(key))
         for variant in variants:
             if variant.id in by_id:
                 return by_id[variant.id]
@@ -165,7 +165,8 @@ class ModelCache:
             parent.rmdir()
         self.publish()
 
-    def _catalog(self, cached: list[CachedModel]) -> Catalog:
+    def catalog_with(self, cached: list[CachedModel]) -> Catalog:
+        """As ``catalog``. ``cached``: what ``scan`` has given."""
         settings = read_catalog_settings(self.home)
         disk = FixedSource([model.variant for model in cached])
         own = [named_source(place, self.home) for place in settings.catalogs]

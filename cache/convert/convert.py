@@ -45,7 +45,7 @@ def convert(
     ``path``: a GGUF file, or the config.json of a folder with safetensors.
 
     ``inference_model.json`` is written last, when everything else is on the disk. A folder without
-    it is not a model. Peak memory is 2.0 GB for 1.1 billion parameters in 8 bits, beside mapped
+    it is not a model. Peak memory is 0.6 GB for 1.1 billion parameters in 8 bits, beside mapped
     pages.
     ``adapter``: the folder of a LoRA that is merged into the weights before they are rounded.
     ``max_compared_bytes``: the size in float32 up to which a rounded model is compared with itself

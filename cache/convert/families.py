@@ -44,6 +44,11 @@ _GEMMA = Traits(
 
 FAMILIES: Mapping[str, Family] = MappingProxyType(
     {
+        "gemma": Family(
+            "gemma",
+            _blocks(PreNormLayer(GroupedQueryAttention(), GatedMlp(gelu_tanh))),
+            replace(_GEMMA, post_norms=False, activations=("gelu_pytorch_tanh", "gelu")),
+        ),
         "gemma2": Family(
             "gemma2",
             _blocks(SandwichNormLayer(GroupedQueryAttention(), GatedMlp(gelu_tanh))),

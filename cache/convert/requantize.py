@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 import shutil
 from collections import defaultdict
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from onnx import numpy_helper
 
 from cupola.cache.catalog import ModelVariant
 from cupola.cache.convert.formats.json_file import read_json
+from cupola.cache.convert.formats.onnx_nodes import alive_nodes, node_inputs
 from cupola.cache.convert.formats.onnx_tensor import OnnxMatrix
 from cupola.cache.convert.formats.weights_file import DATA_FILE, WeightsFile
 from cupola.cache.convert.graph.graph_nodes import GraphNodes
@@ -148,9 +148,9 @@ class _Rewriting:
                     f"The model has no weights of more than {self._precision.bits} bits that can "
                     "be rounded further"
                 )
-            alive = _alive(nodes.nodes, {value.name for value in graph.output})
+            alive = alive_nodes(nodes.nodes, {value.name for value in graph.output})
             # New weights may have the names of those that they replace.
-            read = {name for node in alive for name in _inputs(node)}
+            read = {name for node in alive for name in node_inputs(node)}
             read -= {tensor.name for tensor in stored.tensors}
             for tensor in graph.initializer:
                 if tensor.name in read:
@@ -232,21 +232,3 @@ class _Rewriting:
 def _place(tensor: onnx.TensorProto) -> tuple[str, ...] | None:
     entries = {each.key: each.value for each in tensor.external_data}
     return (entries["location"], entries.get("offset", "0")) if "location" in entries else None
-
-
-def _inputs(node: onnx.NodeProto) -> Iterator[str]:
-    """What a node reads, also inside its branches."""
-    yield from node.input
-    for attribute in node.attribute:
-        for graph in (attribute.g, *attribute.graphs):
-            for inner in graph.node:
-                yield from _inputs(inner)
-
-
-def _alive(nodes: list[onnx.NodeProto], wanted: set[str]) -> list[onnx.NodeProto]:
-    found = []
-    for node in reversed(nodes):
-        if wanted & set(node.output):
-            wanted.update(_inputs(node))
-            found.append(node)
-    return found[::-1]

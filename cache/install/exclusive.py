@@ -18,6 +18,7 @@ from cupola.cache.system import locks
 
 _LOOK_EVERY = 0.3  # seconds
 _WAIT = "wait"
+_NOTES = ".progress"
 
 
 class _Line(msgspec.Struct):
@@ -35,7 +36,7 @@ def exclusive(lock: Path, progress: Progress) -> Iterator[Progress]:
     """
     if not isinstance(progress, _Shared):
         progress(_WAIT, 0, None)
-    notes = lock.with_suffix(".progress")
+    notes = lock.with_suffix(_NOTES)
     held = locks.file_lock(lock)
     while True:
         try:
@@ -50,6 +51,16 @@ def exclusive(lock: Path, progress: Progress) -> Iterator[Progress]:
         with suppress(OSError):
             notes.unlink(missing_ok=True)
         held.release()
+
+
+def remove_notes(folder: Path) -> None:
+    """Deletes the progress that killed processes have left in ``folder``."""
+    for notes in folder.glob(f"*{_NOTES}"):
+        held = locks.file_lock(notes.with_suffix(".lock"))
+        if locks.try_acquire(held):
+            with suppress(OSError):
+                notes.unlink(missing_ok=True)
+            held.release()
 
 
 class _Shared:

@@ -21,7 +21,7 @@ import msgspec
 from cupola.cache.catalog_settings import read_catalog_settings
 from cupola.cache.errors import DeniedError, ModelFileError, NoSpaceError, UnknownFamilyError
 from cupola.cache.home import Home
-from cupola.cache.install.exclusive import exclusive
+from cupola.cache.install.exclusive import exclusive, remove_notes
 from cupola.cache.install.model_builder import need_builder, need_memory_of_builder
 from cupola.cache.model_address import (
     Address,
@@ -40,6 +40,7 @@ from cupola.cache.remote.rate_limit import RateLimit
 from cupola.cache.remote.remote_file import RemoteFile
 from cupola.cache.remote.transfer import load
 from cupola.cache.source_note import SourceFile, SourceNote
+from cupola.cache.staging import clean
 from cupola.cache.store import ModelCache
 from cupola.cache.system import locks
 
@@ -203,9 +204,9 @@ def _key(offer: Offer) -> str:
 
 
 def remove_old(home: Home) -> None:
-    """Deletes downloads that nobody came back for, and those of models that are there by now.
+    """Deletes downloads that nobody came back for, and what killed processes have left.
 
-    The second kind is left by a process that was killed when its work was done.
+    One that was killed when its work was done leaves the download of a model that is there.
     """
     there = {model.source.address for model in ModelCache(home).scan() if model.source}
     for folder in home.downloads.glob(f"{_PREFIX}*/"):
@@ -217,6 +218,8 @@ def remove_old(home: Home) -> None:
         if locks.try_acquire(lock):
             shutil.rmtree(folder, ignore_errors=True)
             locks.delete(lock)
+    clean(home)
+    remove_notes(home.downloads)
 
 
 def _address_of(folder: Path) -> str:

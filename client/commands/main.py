@@ -180,8 +180,13 @@ class _Group(TyperGroup):
         return super().resolve_command(ctx, args)
 
 
-def build() -> typer.Typer:
-    """The command line; its help is drawn with rich on a terminal, and plain elsewhere."""
+def build(first: str = "") -> typer.Typer:
+    """The command line; its help is drawn with rich on a terminal, and plain elsewhere.
+
+    ``first``: the first argument. Of a command or a group only that one is made: all of them take
+    as long as a short command.
+    """
+    known = first in _COMMANDS or first in _GROUPS
     common: dict[str, Any] = {
         "no_args_is_help": True,
         "context_settings": {"help_option_names": ["--help", "-h", "-?"]},
@@ -195,8 +200,12 @@ def build() -> typer.Typer:
     )
     app.callback()(_before)
     for name, function in _COMMANDS.items():
+        if known and name != first:
+            continue
         app.command(name, cls=_class_of(function), hidden=name in _ALIASES)(function)
     for name, (text, commands) in _GROUPS.items():
+        if known and name != first:
+            continue
         group = typer.Typer(help=text, **common)
         for command, function in commands.items():
             hidden = command in _ALIASES and (name, command) not in _SHOWN
@@ -226,7 +235,8 @@ def _run(arguments: list[str], form: Form) -> int:
     """The exit status of a command. What it says of a failure is in the ``form`` asked for."""
     try:
         # typer tells usage errors itself, but only as text.
-        return int(build()(arguments, standalone_mode=form is Form.TEXT) or 0)
+        app = build(arguments[0] if arguments else "")
+        return int(app(arguments, standalone_mode=form is Form.TEXT) or 0)
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else 1
     except KeyboardInterrupt:

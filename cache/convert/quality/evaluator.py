@@ -1,6 +1,8 @@
 """Measures how near a rounded model is to itself in float32, and how fast it is.
 
-The text is one that calibration does not see. It is prose, legal prose and code.
+The text is one that calibration does not see. It is prose, legal prose and code. The speed is that
+of the machine that imported the model, under whatever load that machine had. The worker rewrites
+the graph. Its steps take about as long; ``loadtests/variants.py`` measures them.
 """
 
 from __future__ import annotations
@@ -15,16 +17,18 @@ from typing import Any
 import msgspec
 import numpy as np
 import numpy.typing as npt
+import onnx
 from tokenizers import Tokenizer
 
-from cupola.cache.convert.quality.runtime import Session, Sizes, decoder_feed, open_session, run
-from cupola.cache.convert.quality.speed import tokens_per_second
+from cupola.cache.convert.quality.runtime import Run, Sizes, decoder_feed, run_all
 from cupola.cache.quality import Quality
 
 Array = npt.NDArray[np.float32]
 
 _MAX_PERPLEXITY = 1e30
 _ROWS = 32  # that are computed with at once
+_PAST = 32  # tokens in the cache of each sequence: few, because the exported graph copies them
+_STEPS = 7
 _MAX_TOKENS = 384  # each keeps a row of logits: 75 MB with a vocabulary of 49,152
 
 _TEXT = """\
@@ -68,7 +72,7 @@ class Evaluator:
 
     def remember_exact(self) -> None:
         """Runs the model in the folder, which is in float32, and keeps its probabilities."""
-        self._exact = self._log_probabilities(self._open())
+        self._exact = self._log_probabilities()
 
     def of(self, folder: Path) -> Evaluator:
         """The evaluator of the model in another folder, which is compared with the same one."""
@@ -78,14 +82,14 @@ class Evaluator:
 
     def measure(self) -> Quality:
         """Runs the rounded model, which is in the folder by now, and compares it."""
-        session = self._open()
-        found = self._log_probabilities(session)
+        one, sixteen = self._step(1), self._step(16)
+        found = self._log_probabilities(one, sixteen)
         quality = Quality(
             perplexity=round(self._perplexity(found), 4),
             tokens=len(self._ids),
             size_bytes=sum(path.stat().st_size for path in self._folder.glob("model.onnx*")),
-            tokens_per_second_1=round(tokens_per_second(session, self._shape, 1), 1),
-            tokens_per_second_16=round(tokens_per_second(session, self._shape, 16), 1),
+            tokens_per_second_1=round(1 / one.seconds, 1),
+            tokens_per_second_16=round(16 / sixteen.seconds, 1),
         )
         return quality if self._exact is None else self._compared(quality, self._exact, found)
 
@@ -102,12 +106,17 @@ class Evaluator:
             same_best_token=round(float(same), 4),
         )
 
-    def _open(self) -> Session:
-        return open_session((self._folder / self._graph).read_bytes(), self._folder)
+    def _step(self, rows: int) -> Run:
+        """A step of one token in each of ``rows`` sequences, to be measured."""
+        past = min(_PAST, self._shape.context_length - 1)
+        return Run(decoder_feed([0], self._shape, rows, past), ("logits",), steps=_STEPS)
 
-    def _log_probabilities(self, session: Session) -> Array:
-        (logits,) = run(session, ["logits"], decoder_feed(self._ids, self._shape))
-        found: Array = logits[0]
+    def _log_probabilities(self, *beside: Run) -> Array:
+        """Of the text. ``beside``: other runs of the same model."""
+        text = Run(decoder_feed(self._ids, self._shape), ("logits",))
+        model = onnx.load(str(self._folder / self._graph), load_external_data=False)
+        run_all(model, self._folder, [text, *beside])
+        found: Array = text.values["logits"][0]
         for rows in _some(found):  # in place: with a large vocabulary a copy is half a gigabyte
             rows -= rows.max(axis=-1, keepdims=True)
             rows -= np.log(np.exp(rows).sum(axis=-1, keepdims=True))

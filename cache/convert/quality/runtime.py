@@ -5,14 +5,20 @@ The service does not run this graph: the worker rewrites it first.
 
 from __future__ import annotations
 
+import statistics
+import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
 import numpy as np
+import onnx
 import onnxruntime
+from onnx import helper
 
 from cupola.cache.convert.formats.unsigned_weights import for_this_processor
+from cupola.cache.convert.quality.parts import Part, cut
 from cupola.cache.errors import BrokenFileError, UnsupportedError
 
 
@@ -43,7 +49,63 @@ class RunShape:
 
 
 Session: TypeAlias = onnxruntime.InferenceSession
-Feed = dict[str, np.ndarray[Any, Any]]
+Values = dict[str, np.ndarray[Any, Any]]
+
+# Of weights in a part of a model: a session has them once more, in another order.
+_PART_BYTES = 192 << 20
+
+
+@dataclass(slots=True)
+class Run:
+    """A run of a model. ``values``: its inputs, and in the end what was wanted."""
+
+    values: Values
+    wanted: tuple[str, ...]
+    steps: int = 0  # how many times each part is run once more, to measure it
+    seconds: float = 0.0  # of one of these steps
+
+
+def run_all(
+    model: onnx.ModelProto, folder: Path, runs: Sequence[Run], part_bytes: int = _PART_BYTES
+) -> None:
+    """Does ``runs`` side by side, part after part of the model, whose weights are in ``folder``.
+
+    Raises UnsupportedError for a model that does not run, BrokenFileError for one whose values are
+    not finite.
+    """
+    wanted = {name for each in runs for name in each.wanted}
+    parts = cut(model, wanted, part_bytes)
+    for number, part in enumerate(parts):
+        types = {
+            name: (helper.np_dtype_to_tensor_dtype(value.dtype), value.ndim)
+            for name, value in runs[0].values.items()
+        }
+        session = open_session(part.model(model, types).SerializeToString(), folder)
+        later = wanted.union(*(each.reads for each in parts[number + 1 :]))
+        for each in runs:
+            _run_part(session, part, each)
+            for name in each.values.keys() - later:
+                del each.values[name]
+        del session  # before the next one is opened
+
+
+def _run_part(session: Session, part: Part, run: Run) -> None:
+    feed = {name: run.values[name] for name in part.reads}
+    try:
+        # Copies, because what a session returns keeps all the memory that it has reserved.
+        found = [value.copy() for value in session.run(part.makes, feed)]
+        times = []
+        for _ in range(run.steps):
+            started = time.perf_counter()
+            session.run(part.makes, feed)
+            times.append(time.perf_counter() - started)
+    except Exception as error:  # the runtime's errors have no common base of their own
+        raise UnsupportedError(f"ONNX Runtime cannot run the converted model: {error}") from error
+    made = dict(zip(part.makes, found, strict=True))
+    if not all(np.isfinite(made[name]).all() for name in made.keys() & {*run.wanted}):
+        raise BrokenFileError("The model computes values that are not finite: damaged weights?")
+    run.values |= made
+    run.seconds += statistics.median(times) if times else 0.0
 
 
 def open_session(model: bytes, folder: Path) -> Session:
@@ -58,32 +120,17 @@ def open_session(model: bytes, folder: Path) -> Session:
     )
     try:
         return Session(for_this_processor(model), options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # the runtime's errors have no common base of their own
-        raise UnsupportedError(f"ONNX Runtime cannot run the converted model: {error}") from error
-
-
-def run(session: Session, outputs: list[str], feed: Feed) -> list[np.ndarray[Any, Any]]:
-    """The values of ``outputs``.
-
-    Raises UnsupportedError for a model that does not run, BrokenFileError for one whose values are
-    not finite.
-    """
-    try:
-        found = list(session.run(outputs, feed))
     except Exception as error:  # as above
         raise UnsupportedError(f"ONNX Runtime cannot run the converted model: {error}") from error
-    if not all(np.isfinite(values).all() for values in found):
-        raise BrokenFileError("The model computes values that are not finite: damaged weights?")
-    return found
 
 
-def decoder_feed(ids: list[int], shape: Sizes, rows: int = 1, past: int = 0) -> Feed:
+def decoder_feed(ids: list[int], shape: Sizes, rows: int = 1, past: int = 0) -> Values:
     """The inputs of ``rows`` sequences that each read ``ids``.
 
     ``past``: the number of tokens in the cache, whose keys and values are zeros.
     """
     cache = np.zeros((rows, shape.kv_heads, past, shape.head_size), np.float32)
-    feed: Feed = {
+    feed: Values = {
         "input_ids": np.array([ids] * rows, np.int64),
         "attention_mask": np.ones((rows, past + len(ids)), np.int64),
     }

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 import onnx
-from onnx import TensorProto, helper, numpy_helper
+from onnx import helper, numpy_helper
 from tokenizers import Tokenizer
 
-from cupola.cache.convert.quality.runtime import decoder_feed, open_session, run
+from cupola.cache.convert.quality.runtime import Run, decoder_feed, run_all
 from cupola.cache.convert.quantization.layer_inputs import LayerInputs
 from cupola.cache.convert.weights.decoder_shape import DecoderShape
 
@@ -81,40 +81,40 @@ def observe(
     LayerInputs a layer. Raises UnsupportedError or BrokenFileError for a model that does not run.
     """
     ids = calibration_ids(json.dumps(tokenizer), min(_MAX_TOKENS, shape.context_length))
-    observed = _with_inputs_as_outputs(model, peaks=peaks)
+    observed = _with_peaks(model) if peaks else _inputs(model)
     names = [observed[f"/model/layers.{n}/{at}"] for n in range(shape.layers) for at in _OBSERVED]
-    session = open_session(model.SerializeToString(), folder)
-    found = run(session, names, decoder_feed(ids, shape))
+    run = Run(decoder_feed(ids, shape), tuple(names))
+    run_all(model, folder, [run])
+    found = [run.values[name] for name in names]
     step = len(_OBSERVED)
     by_layer = (found[start : start + step] for start in range(0, len(found), step))
     return [LayerInputs(*(inputs[0] for inputs in layer)) for layer in by_layer]
 
 
-def _with_inputs_as_outputs(model: onnx.ModelProto, *, peaks: bool) -> dict[str, str]:
-    """Makes the inputs of all projections, or their peaks, outputs of the graph.
-
-    Returns the names of the outputs by those of the projections.
-    """
-    graph = model.graph
-    inputs = {
+def _inputs(model: onnx.ModelProto) -> dict[str, str]:
+    """What each projection reads."""
+    return {
         node.name.rpartition("/")[0]: node.input[0]
-        for node in graph.node
+        for node in model.graph.node
         if node.op_type.startswith("MatMul")
     }
-    del graph.output[:]  # the run then leaves out what only the logits need
-    distinct = dict.fromkeys(inputs.values())
-    names = {name: _peak(graph, name) if peaks else name for name in distinct}
-    for name in names.values():
-        graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, None))
-    return {projection: names[name] for projection, name in inputs.items()}
 
 
-def _peak(graph: onnx.GraphProto, name: str) -> str:
-    """Adds the largest magnitude of each channel of ``name [1, tokens, channels]``."""
-    if not any(tensor.name == _TOKEN_AXIS for tensor in graph.initializer):
-        axis = numpy_helper.from_array(np.array([1], np.int64), _TOKEN_AXIS)
-        graph.initializer.append(axis)
-    size, peak = f"{name}/size", f"{name}/peak"
-    graph.node.append(helper.make_node("Abs", [name], [size]))
-    graph.node.append(helper.make_node("ReduceMax", [size, _TOKEN_AXIS], [peak], keepdims=1))
-    return peak
+def _with_peaks(model: onnx.ModelProto) -> dict[str, str]:
+    """Adds the largest magnitude of each channel of what the projections read.
+
+    Returns the names of these values ``[1, 1, channels]`` by those of the projections.
+    """
+    inputs = _inputs(model)
+    read = set(inputs.values())
+    nodes = []
+    for node in model.graph.node:
+        nodes.append(node)
+        for name in read.intersection(node.output):
+            nodes.append(helper.make_node("Abs", [name], [f"{name}/size"]))
+            reduced = [f"{name}/size", _TOKEN_AXIS]
+            nodes.append(helper.make_node("ReduceMax", reduced, [f"{name}/peak"], keepdims=1))
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    model.graph.initializer.append(numpy_helper.from_array(np.array([1], np.int64), _TOKEN_AXIS))
+    return {projection: f"{name}/peak" for projection, name in inputs.items()}

@@ -24,6 +24,8 @@ from cupola.cache.convert.weights.rope import (
     frequencies,
     llama3_divisors,
     long_amplitude,
+    yarn,
+    yarn_amplitude,
 )
 from cupola.cache.errors import BrokenFileError, UnsupportedError
 
@@ -145,12 +147,12 @@ class _Reading:
             raise UnsupportedError(f"{self._config.name}: {size} rotary channels of {head_size}")
         plain = frequencies(base, size)
         if parameters.values:
-            return self._scaled(plain, parameters, context)
+            return self._scaled(plain, base, parameters, context)
         if local:  # its texts are short: they are not scaled
             return Rope(plain)
-        return self._scaled(plain, self._config.inside("rope_scaling"), context)
+        return self._scaled(plain, base, self._config.inside("rope_scaling"), context)
 
-    def _scaled(self, plain: Array, scaling: JsonObject, context: int) -> Rope:
+    def _scaled(self, plain: Array, base: float, scaling: JsonObject, context: int) -> Rope:
         kind = scaling.get("rope_type", str, scaling.get("type", str, "default"))
         match kind:
             case "default":
@@ -167,7 +169,27 @@ class _Reading:
                 return Rope(plain / llama3_divisors(plain, factor, low, high, trained))
             case "longrope" | "su":
                 return self._long(plain, scaling, context)
+            case "yarn":
+                return self._yarn(plain, base, scaling, context)
         raise UnsupportedError(f"{self._config.name}: rope scaling '{kind}'")
+
+    def _yarn(self, plain: Array, base: float, scaling: JsonObject, context: int) -> Rope:
+        factor = self._positive(scaling, "factor")
+        amplitude = scaling.get("attention_factor", float, 0.0)
+        whole, part = (scaling.get(key, float, 0.0) for key in ("mscale", "mscale_all_dim"))
+        if not amplitude and whole and part:
+            amplitude = yarn_amplitude(factor, whole) / yarn_amplitude(factor, part)
+        if not scaling.get("truncate", bool, True):
+            raise UnsupportedError(f"{self._config.name}: rope scaling 'yarn' without 'truncate'")
+        return yarn(
+            plain,
+            base,
+            factor,
+            scaling.get("original_max_position_embeddings", int, context),
+            fast=scaling.get("beta_fast", float, 32.0),
+            slow=scaling.get("beta_slow", float, 1.0),
+            amplitude=amplitude,
+        )
 
     def _long(self, plain: Array, scaling: JsonObject, context: int) -> Rope:
         short, long = (

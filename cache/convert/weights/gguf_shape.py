@@ -13,7 +13,14 @@ from cupola.cache.convert.weights.decoder_shape import (
     Traits,
     attentions,
 )
-from cupola.cache.convert.weights.rope import Array, Rope, frequencies, long_amplitude
+from cupola.cache.convert.weights.rope import (
+    Array,
+    Rope,
+    frequencies,
+    long_amplitude,
+    yarn,
+    yarn_amplitude,
+)
 from cupola.cache.errors import BrokenFileError, UnsupportedError
 
 # Tensors that are no weights but divisors of the rotary frequencies.
@@ -113,10 +120,24 @@ class _Reading:
 
     def _rope(self, head_size: int, context: int) -> Rope:
         size = self._size("rope.dimension_count", head_size, limit=head_size)
-        plain = frequencies(self._number("rope.freq_base", 10000.0), size)
+        base = self._number("rope.freq_base", 10000.0)
+        plain = frequencies(base, size)
         scaling = self._gguf.get(f"{self._name}.rope.scaling.type", str, "none")
         if scaling == "linear":
             plain = plain / (self._number("rope.scaling.factor", 1.0) or 1.0)
+        elif scaling == "yarn":
+            factor = self._number("rope.scaling.factor", 1.0)
+            trained = self._size("rope.scaling.original_context_length", context)
+            return yarn(
+                plain,
+                base,
+                factor,
+                trained,
+                fast=self._number("rope.scaling.yarn_beta_fast", 32.0),
+                slow=self._number("rope.scaling.yarn_beta_slow", 1.0),
+                # llama.cpp multiplies the paper's by it.
+                amplitude=self._number("rope.scaling.attn_factor", 1.0) * yarn_amplitude(factor),
+            )
         elif scaling not in ("none", "longrope"):
             raise UnsupportedError(
                 f"{self._gguf.path} cannot be converted: rope scaling '{scaling}'"

@@ -1,8 +1,8 @@
 """The rotary angles of a decoder: the frequencies of its pairs of channels.
 
 Models that were trained on short texts and then on long ones divide their frequencies: all by one
-factor, the slow ones alone (Llama 3.1), or each by its own (LongRoPE of Phi, which has one list for
-short texts and one for long ones).
+factor, the slow ones alone (Llama 3.1, YaRN), or each by its own (LongRoPE of Phi, which has one
+list for short texts and one for long ones).
 """
 
 from __future__ import annotations
@@ -68,6 +68,40 @@ def llama3_divisors(plain: Array, factor: float, low: float, high: float, traine
     share = np.clip((turns - low) / (high - low), 0.0, 1.0)
     divisors: Array = 1 / ((1 - share) / factor + share)
     return divisors
+
+
+def yarn(
+    plain: Array,
+    base: float,
+    factor: float,
+    trained: int,
+    *,
+    fast: float = 32.0,
+    slow: float = 1.0,
+    amplitude: float = 0.0,
+) -> Rope:
+    """The positions of YaRN (arXiv 2309.00071).
+
+    Pairs that turn more than ``fast`` times in ``trained`` tokens stay, those that turn less than
+    ``slow`` times are divided by ``factor``, and those between by a part of it. ``amplitude``: 0:
+    what the paper has.
+    """
+    if not (1 < base < math.inf and factor > 0 and trained > 0 and fast > slow > 0):
+        return Rope(np.full(len(plain), np.nan))
+    size = 2 * len(plain)
+    first, last = (
+        size * math.log(trained / (turns * 2 * math.pi)) / (2 * math.log(base))
+        for turns in (fast, slow)
+    )
+    low, high = max(math.floor(first), 0), min(math.ceil(last), size - 1)
+    ramp = np.clip((np.arange(len(plain)) - low) / max(high - low, 0.001), 0.0, 1.0)
+    scaled: Array = plain * (1 - ramp) + plain / factor * ramp
+    return Rope(scaled, amplitude or yarn_amplitude(factor))
+
+
+def yarn_amplitude(factor: float, strength: float = 1.0) -> float:
+    """What YaRN multiplies cosines and sines by."""
+    return 0.1 * strength * math.log(factor) + 1.0 if factor > 1 else 1.0
 
 
 def long_amplitude(context: int, trained: int) -> float:

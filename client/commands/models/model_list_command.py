@@ -66,11 +66,12 @@ def list_models(
     cache = ModelCache(home.current())
     if refresh:
         refresh_catalogs(cache.home)
-    on_disk = {model.variant.id for model in cache.scan()}
+    models = cache.scan()
+    on_disk = {model.variant.id for model in models}
     in_memory = loaded_ids(home.current()) if loaded or output is Form.JSON else set()
     found = [
         variant
-        for variant in cache.catalog()
+        for variant in cache.catalog_with(models)
         if (variant.id in on_disk or not cached) and (variant.id in in_memory or not loaded)
     ]
     if filter is not None:

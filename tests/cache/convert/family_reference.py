@@ -18,6 +18,7 @@ class FamilyReference:
         self._config = config
         self._weights = {name: values.astype(np.float64) for name, values in tensors.items()}
         self._gemma = config["model_type"].startswith("gemma")
+        self._post_norms = self._gemma and config["model_type"] != "gemma"
 
     def logits(self, ids: list[int]) -> Array:
         """``[len(ids), vocabulary]``"""
@@ -29,7 +30,7 @@ class FamilyReference:
         for layer in range(config["num_hidden_layers"]):
             at = f"model.layers.{layer}."
             attended = self._attention(layer, self._norm(f"{at}input_layernorm", x))
-            if self._gemma:
+            if self._post_norms:
                 x = x + self._norm(f"{at}post_attention_layernorm", attended)
                 read = self._mlp(at, self._norm(f"{at}pre_feedforward_layernorm", x))
                 x = x + self._norm(f"{at}post_feedforward_layernorm", read)
@@ -110,6 +111,12 @@ class FamilyReference:
             frequencies = frequencies / np.array(factors)
             stretch = config["max_position_embeddings"] / trained
             amplitude = np.sqrt(1 + np.log(stretch) / np.log(trained))
+        if kind == "yarn":
+            trained, factor = scaling["original_max_position_embeddings"], scaling["factor"]
+            frequencies = np.array(
+                [_yarn(n, each, base, size, trained, factor) for n, each in enumerate(frequencies)]
+            )
+            amplitude = 0.1 * np.log(factor) + 1
         angles = np.outer(np.arange(length), frequencies)[:, None, :]
         cos, sin = np.cos(angles) * amplitude, np.sin(angles) * amplitude
         first, second, rest = np.split(x, [size // 2, size], -1)
@@ -126,6 +133,16 @@ class FamilyReference:
         else:
             active = gate / (1 + np.exp(-gate))
         return self._linear(f"{at}mlp.down_proj", active * up)
+
+
+def _yarn(n: int, frequency: float, base: float, size: int, trained: int, factor: float) -> float:
+    """The paper's "NTK by parts", between 32 turns and 1, on whole channels."""
+    low, high = (
+        size * np.log(trained / (2 * np.pi * turns)) / (2 * np.log(base)) for turns in (32, 1)
+    )
+    low, high = max(np.floor(low), 0), min(np.ceil(high), size - 1)
+    kept = 1 - np.clip((n - low) / (high - low), 0, 1)
+    return float(kept * frequency + (1 - kept) * frequency / factor)
 
 
 def _llama3(frequency: float, scaling: dict[str, Any]) -> float:

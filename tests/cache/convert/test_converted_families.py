@@ -140,7 +140,11 @@ REFUSED = [
     ({"model_type": "lfm2"}, UnsupportedError, "short convolutions"),
     ({"model_type": "granitemoehybrid"}, UnsupportedError, "Mamba-2"),
     ({"model_type": "gpt_oss"}, UnsupportedError, "mixture of experts"),
-    ({"model_type": "brand_new"}, UnsupportedError, "'brand_new'; these can be converted: gemma2"),
+    (
+        {"model_type": "brand_new"},
+        UnsupportedError,
+        "'brand_new'; these can be converted: gemma, gemma2",
+    ),
     ({"model_type": "gemma3", "vision_config": {}}, UnsupportedError, "also reads images"),
     ({"model_type": 3}, BrokenFileError, "'model_type' is a int"),
     ({"hidden_act": "relu2"}, UnsupportedError, "'relu2'"),

@@ -240,6 +240,7 @@ _LONG = {
     "short_factor": [1.0 + 0.05 * n for n in range(8)],
     "long_factor": [1.0 + 0.7 * n for n in range(8)],
 }
+_YARN = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 16}
 _GEMMA = TinyFamily(
     "gemma2",
     {
@@ -287,6 +288,18 @@ FAMILIES = {
         gguf_tensors={"rope_freqs.weight": llama3_factors()},
     ),
     "qwen2": TinyFamily("qwen2", tied=True, biases=True),
+    "qwen2-yarn": TinyFamily(
+        "qwen2",
+        {"rope_scaling": _YARN},
+        {
+            "rope.scaling.type": "yarn",
+            "rope.scaling.factor": 4.0,
+            "rope.scaling.original_context_length": 16,
+        },
+        tied=True,
+        biases=True,
+        head_size=32,
+    ),
     "qwen3": TinyFamily("qwen3", head_size=32, head_norms=True),
     "mistral": TinyFamily(
         "mistral",
@@ -342,6 +355,12 @@ FAMILIES = {
         },
         tied=True,
         permuted=True,
+    ),
+    "gemma": TinyFamily(
+        "gemma",
+        {"hidden_activation": "gelu_pytorch_tanh"},
+        tied=True,
+        norms_from_one=True,
     ),
     "gemma2": _GEMMA,
     "gemma3": replace(

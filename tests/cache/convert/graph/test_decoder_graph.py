@@ -175,7 +175,7 @@ def test_genai_loads_the_folder_and_agrees(precision: Precision, tmp_path: Path)
         (TinyModel(missing_tensors=("blk.1.ffn_up.weight",)), BrokenFileError, "blk.1.ffn_up"),
         (TinyModel(missing_tensors=("token_embd.weight",)), BrokenFileError, "token_embd"),
         (TinyModel(metadata={"llama.expert_count": 8}), UnsupportedError, "8 experts"),
-        (TinyModel(metadata={"llama.rope.scaling.type": "yarn"}), UnsupportedError, "'yarn'"),
+        (TinyModel(metadata={"llama.rope.scaling.type": "other"}), UnsupportedError, "'other'"),
         (TinyModel(metadata={"llama.block_count": 0}), BrokenFileError, "block_count' is 0"),
         (TinyModel(metadata={"llama.block_count": 3}), BrokenFileError, "blk.2"),
         (TinyModel(metadata={"llama.feed_forward_length": 95}), BrokenFileError, "not .95"),
