@@ -160,7 +160,12 @@ class UnsupportedError(ModelFileError):
 
 
 class UnknownFamilyError(UnsupportedError):
-    """A model of a family that the converter does not know. Another one may."""
+    """A model of a family that the converter does not know. Another one may.
+
+    ``hopeless``: no other is known to make it right either.
+    """
+
+    hopeless = False
 
 
 class InstallError(CacheError):

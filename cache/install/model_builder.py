@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
-from cupola.cache.errors import NoMemoryError, UnsupportedError
+from cupola.cache.errors import NoMemoryError, UnknownFamilyError, UnsupportedError
 from cupola.cache.precision import Precision
 from cupola.cache.progress import Progress
 from cupola.cache.system.machine_memory import memory_bytes
@@ -33,8 +33,13 @@ def missing() -> list[str]:
     return [name for name in _NEEDED if find_spec(name) is None]
 
 
-def need_builder(reason: UnsupportedError) -> None:
-    """Raises UnsupportedError, which names the extra, when the builder cannot run here."""
+def need_builder(reason: UnknownFamilyError) -> None:
+    """Raises UnsupportedError, which names the extra, when the builder cannot run here.
+
+    Raises ``reason`` where the builder makes a wrong model.
+    """
+    if reason.hopeless:
+        raise reason
     if missing():
         raise UnsupportedError(
             f"{reason}. onnxruntime-genai's builder knows more families: install the extra "

@@ -81,21 +81,32 @@ def test_it_ends_with_the_import(tmp_path: Path) -> None:
 
 def unknown_family(folder: Path) -> Path:
     config = FAMILIES["llama"].write_folder(folder / "model")
-    config.write_text(json.dumps(json.loads(config.read_text()) | {"model_type": "olmo"}))
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"model_type": "nemotron"}))
     return config.parent
 
 
 def test_an_unknown_family_names_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(model_builder, "missing", lambda: ["torch"])
-    with pytest.raises(UnsupportedError, match=r"'olmo'.*pip install 'cupola\[convert\]'"):
+    with pytest.raises(UnsupportedError, match=r"'nemotron'.*pip install 'cupola\[convert\]'"):
         import_path(unknown_family(tmp_path), Home(tmp_path / "home"))
+
+
+def test_what_the_builder_makes_wrong_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(model_builder, "missing", list)
+    folder = unknown_family(tmp_path)
+    config = folder / "config.json"
+    config.write_text(config.read_text().replace("nemotron", "olmo"))
+    with pytest.raises(UnknownFamilyError, match="its norms have no weights"):
+        import_path(folder, Home(tmp_path / "home"))
 
 
 def test_what_the_builder_makes_is_a_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     built = tmp_path / "built"
     built.mkdir()
     (built / "genai_config.json").write_text(
-        json.dumps({"model": {"type": "olmo", "context_length": 8, "decoder": {}}})
+        json.dumps({"model": {"type": "nemotron", "context_length": 8, "decoder": {}}})
     )
     for name in ("tokenizer.json", "model.onnx"):
         (built / name).write_bytes(b"{}" if name.endswith("json") else b"")
@@ -121,7 +132,7 @@ def test_too_large_for_the_builder() -> None:
 
 
 def test_a_gguf_of_an_unknown_family_does_not_go_there(tmp_path: Path) -> None:
-    path = TinyModel(architecture="olmo").write(tmp_path / "m.gguf")
-    with pytest.raises(UnknownFamilyError, match="'olmo'") as raised:
+    path = TinyModel(architecture="nemotron").write(tmp_path / "m.gguf")
+    with pytest.raises(UnknownFamilyError, match="'nemotron'") as raised:
         import_path(path, Home(tmp_path / "home"))
     assert "convert]" not in str(raised.value)
