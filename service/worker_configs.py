@@ -133,6 +133,7 @@ def _engine(
         lane_bytes=settings.lane_weights_mb * 1024 * 1024,
         int8_cache=int8_cache,
         reproducible=settings.reproducible,
+        side_by_side=settings.recording_parts,
     )
 
 

@@ -55,15 +55,20 @@ class TranscriptionBackend:
         tokenizer: Tokenizer,
         tokens: SpeechTokens,
         wake: Callable[[], None] = lambda: None,
+        *,
+        side_by_side: int = 1,
     ) -> None:
-        """``wake`` is called from another thread when there is new work."""
+        """``wake`` is called from another thread when there is new work.
+
+        ``side_by_side``: stretches of one recording that are heard at once, at most.
+        """
         self._session = session
         self._tokens = tokens
         self._reading: TextJobs[SpeechRequest] = TextJobs(wake)
         self._requests: dict[str, SpeechRequest] = {}  # whose turn is next comes first
         self._running: list[RunningWindow] = []
         self._listening = Listening(session, wake)
-        self._intake = Intake(session, tokenizer, tokens)
+        self._intake = Intake(session, tokenizer, tokens, side_by_side)
         self._results = Results(session, tokenizer, tokens)
 
     @property
