@@ -4,14 +4,15 @@
         --transcripts texts.txt --peer PYTHON --peer-model CTRANSLATE2_FOLDER
 
 All files are asked for at once. faster-whisper, in the interpreter ``--peer``, takes them one after
-the other, plain and with its batches; it has the same weights in 8 bits, and no beam. All take
-turns in every round; printed are medians. ``--transcripts`` has a line for each file: then the
-words of ``MODEL_FOLDER`` that are wrong are counted beside those of ``--float``.
+the other, plain and with its batches; it has the same weights in each of ``--peer-types`` and no
+beam. All take turns in every round; printed are medians. ``--transcripts`` has a line for each
+file: then the words of ``MODEL_FOLDER`` that are wrong are counted beside those of ``--float``.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import re
 import statistics
@@ -110,11 +111,12 @@ def main() -> None:
         if options.float:
             floats = Own(options.float, options.threads)
             cases["cupola, float32"] = lambda: floats.round(options.files)
-        for kind in ("plain", "batched") if options.peer else ():
-            process = stack.enter_context(_peer(options, kind))
+        kinds = itertools.product(("plain", "batched"), options.peer_types.split(","))
+        for kind, numbers in kinds if options.peer else ():
+            process = stack.enter_context(_peer(options, kind, numbers))
             stack.callback(process.terminate)
             peer = Peer(process)
-            cases[f"faster-whisper, {kind}"] = peer.round
+            cases[f"faster-whisper, {kind}, {numbers}"] = peer.round
         rounds: dict[str, list[Round]] = {name: [] for name in cases}
         for number in range(options.rounds + 1):
             for name, run in cases.items():
@@ -124,8 +126,9 @@ def main() -> None:
     _print(rounds, options.transcripts)
 
 
-def _peer(options: argparse.Namespace, kind: str) -> subprocess.Popen[str]:
-    command = [options.peer, PEER, options.peer_model, kind, str(options.threads), *options.files]
+def _peer(options: argparse.Namespace, kind: str, numbers: str) -> subprocess.Popen[str]:
+    given = [options.peer_model, kind, numbers, options.threads, *options.files]
+    command = [options.peer, PEER, *given]
     return subprocess.Popen(
         list(map(str, command)), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
@@ -161,6 +164,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--float", type=Path)
     parser.add_argument("--peer", type=Path)
     parser.add_argument("--peer-model", type=Path)
+    parser.add_argument("--peer-types", default="int8,float32")
     parser.add_argument("--transcripts", type=Path)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=3)

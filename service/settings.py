@@ -214,6 +214,13 @@ class Settings(BaseSettings):
         description="The most tokens that one engine step runs. Decoding sequences take one token "
         "or a few; prefill chunks take the rest. Larger steps read long prompts faster.",
     )
+    recording_parts: Annotated[int, Group.ENGINE] = Field(
+        default=4,
+        ge=1,
+        le=64,
+        description="Into how many parts, of a minute or more, a long recording is cut at silence. "
+        "They are transcribed side by side. 1: each window begins where the one before ended.",
+    )
     itl_ms: Annotated[float, Group.ENGINE] = Field(
         default=100,
         gt=0,

@@ -14,10 +14,10 @@ from typing import Any
 
 
 def main() -> None:
-    folder, kind, threads, *files = sys.argv[1:]
+    folder, kind, compute_type, threads, *files = sys.argv[1:]
     library: Any = importlib.import_module("faster_whisper")
     model = library.WhisperModel(
-        folder, device="cpu", compute_type="int8", cpu_threads=int(threads)
+        folder, device="cpu", compute_type=compute_type, cpu_threads=int(threads)
     )
     batched = library.BatchedInferencePipeline(model)
     for _ in sys.stdin:

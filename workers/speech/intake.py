@@ -17,8 +17,16 @@ _SHORTEST = 0.1  # seconds
 
 
 class Intake:
-    def __init__(self, session: SpeechSession, tokenizer: Tokenizer, tokens: SpeechTokens) -> None:
+    def __init__(
+        self,
+        session: SpeechSession,
+        tokenizer: Tokenizer,
+        tokens: SpeechTokens,
+        side_by_side: int,
+    ) -> None:
+        """``side_by_side``: stretches of one recording, at most."""
         self._session = session
+        self._side_by_side = side_by_side
         self._tokenizer = tokenizer
         self._tokens = tokens
 
@@ -52,4 +60,4 @@ class Intake:
         prompt = self._tokenizer.encode(" " + work.prompt.strip(), add_special_tokens=False).ids
         sound = Sound(log_mel(audio, self._session.bands), seconds)
         text_only = [token for token in prompt if token < self._tokens.end] if work.prompt else []
-        return SpeechRequest(request_id, work, sound, text_only, turn)
+        return SpeechRequest(request_id, work, sound, text_only, turn, self._side_by_side)

@@ -1,8 +1,8 @@
 """One request: its recording, the windows that wait, and the results in order. Pure.
 
-A recording is cut at silence into stretches, which do not depend on each other. Within a stretch
-the next window begins where the model has ended the one before, as in Whisper's reference. With
-``Transcribe.condition`` the whole recording is one stretch.
+A long recording is cut at silence into stretches, which do not depend on each other and are heard
+side by side. Within a stretch the next window begins where the model has ended the one before, as
+in Whisper's reference. With ``Transcribe.condition`` the whole recording is one stretch.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from cupola.scheduler.protocol.messages import (
 )
 from cupola.workers.speech.log_mel import FRAMES_A_SECOND, Floats
 from cupola.workers.speech.segments import Split
-from cupola.workers.speech.windows import WINDOW, cut_at_silence
+from cupola.workers.speech.windows import WINDOW, stretches
 
 _LEFT_OVER = 0.4  # seconds at the end of a stretch that are not worth a window
 
@@ -81,6 +81,7 @@ class SpeechRequest:
     sound: Sound
     before: list[int]  # tokens of the text that the next window continues
     turn: Turn = ANY_TURN
+    side_by_side: int = 1  # stretches, at most
     language: str = ""
     generated: int = 0
     prompt_tokens: int = 0
@@ -93,10 +94,10 @@ class SpeechRequest:
         self.language = self.work.language
         self.random = np.random.default_rng(self.work.seed)
         mel = self.sound.mel
-        cuts = [range(mel.shape[1])] if self.work.condition else cut_at_silence(mel)
+        cuts = stretches(mel, 1 if self.work.condition else self.side_by_side)
         self._stretches = [_Stretch(cut, spoken_until=cut.start / FRAMES_A_SECOND) for cut in cuts]
         for number, cut in enumerate(cuts):
-            self.waiting.append(_window(number, cut, cut.start))
+            self.waiting.append(self._window(number, cut.start))
 
     def finish(self, window: Window, result: Result, heard: float, *, forget: bool) -> None:
         """A window has its result. ``heard``: seconds of it. ``forget``: do not continue it."""
@@ -111,9 +112,13 @@ class SpeechRequest:
                 self.before += segment.tokens
         start = window.frames.start + max(FRAMES_A_SECOND, round(heard * FRAMES_A_SECOND))
         if stretch.frames.stop - start > _LEFT_OVER * FRAMES_A_SECOND:
-            self.waiting.appendleft(_window(window.stretch, stretch.frames, start))
+            self.waiting.appendleft(self._window(window.stretch, start))
         else:
             stretch.is_open = False
+
+    def _window(self, stretch: int, start: int) -> Window:
+        stop = self._stretches[stretch].frames.stop
+        return Window(stretch, range(start, min(stop, start + WINDOW)))
 
     def spoken_until(self, window: Window) -> float:
         """When the last word before the window ended, as far as is known, in seconds."""
@@ -143,7 +148,3 @@ class SpeechRequest:
     @property
     def summary(self) -> Recording:
         return Recording(self.sound.seconds, self.language or "en")
-
-
-def _window(number: int, frames: range, start: int) -> Window:
-    return Window(number, range(start, min(frames.stop, start + WINDOW)))

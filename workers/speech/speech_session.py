@@ -66,7 +66,8 @@ class SpeechSession:
         inputs = {each.name: each.shape for each in self._encoder.get_inputs()}
         try:
             self.bands = int(inputs["features"][1])
-            _, heads, positions, size = heard["cross_key.0"]
+            _, heads, positions, size = heard["cross_value.0"]
+            self._key_shape = tuple(heard["cross_key.0"][1:])
             self.vocabulary = int(self._decoder.get_outputs()[0].shape[1])
             shapes["past_key.0"], shapes["wanted"]
             self.places_words = "cross_query.0" in {o.name for o in self._decoder.get_outputs()}
@@ -97,7 +98,7 @@ class SpeechSession:
         binding.bind_input("features", "cpu", 0, np.float32, features.shape, features.ctypes.data)
         for layer in range(self.layers):
             for part, kind in enumerate(_KINDS):
-                place = self._audio[layer, part, slot : slot + 1]
+                place = self._heard(layer, part, range(slot, slot + 1))
                 at = (np.float32, place.shape, place.ctypes.data)
                 binding.bind_output(f"cross_{kind}.{layer}", "cpu", 0, *at)
         self._encoder.run_with_iobinding(binding)
@@ -128,11 +129,22 @@ class SpeechSession:
         weights = [
             attention(
                 queries[layer][0, :, head * size : (head + 1) * size],
-                self._audio[layer, 0, slot, head, :positions],
+                self._keys(layer, slot, head)[:positions],
             )
             for layer, head in heads
         ]
         return Attended(logits, np.stack(weights))
+
+    def _heard(self, layer: int, part: int, span: range) -> Floats:
+        """Keys (``part`` 0) or values of some slots, in the shape that the graphs have for them."""
+        place: Floats = self._audio[layer, part, span.start : span.stop]
+        return place if part else place.reshape(len(span), *self._key_shape)
+
+    def _keys(self, layer: int, slot: int, head: int) -> Floats:
+        """``[positions, size]``. Graphs of older conversions have them in this order."""
+        keys = self._heard(layer, 0, range(slot, slot + 1))[0, head]
+        size = self._audio.shape[-1]
+        return np.asarray(keys if keys.shape[-1] == size else keys.T)
 
     def _read(self, binding: ort.IOBinding, tokens: Sequence[int], wanted: Sequence[int]) -> Floats:
         count = len(tokens)
@@ -201,7 +213,7 @@ class SpeechSession:
         for layer in range(self.layers):
             for part, kind in enumerate(_KINDS):
                 text = self._text[layer, part, span.start : span.stop]
-                audio = self._audio[layer, part, span.start : span.stop]
+                audio = self._heard(layer, part, span)
                 at = ("cpu", 0, np.float32, text.shape, text.ctypes.data)
                 binding.bind_input(f"past_{kind}.{layer}", *at)
                 binding.bind_output(f"present_{kind}.{layer}", *at)

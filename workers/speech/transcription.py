@@ -33,7 +33,7 @@ from cupola.workers.speech.results import Results
 from cupola.workers.speech.segments import split
 from cupola.workers.speech.speech_session import Row, SpeechSession
 from cupola.workers.speech.speech_tokens import SpeechTokens
-from cupola.workers.speech.turns import next_request
+from cupola.workers.speech.turns import decodes, next_request
 from cupola.workers.speech.window_decoder import RISING, WindowDecoder
 
 logger = logging.getLogger(__name__)
@@ -55,20 +55,26 @@ class TranscriptionBackend:
         tokenizer: Tokenizer,
         tokens: SpeechTokens,
         wake: Callable[[], None] = lambda: None,
+        *,
+        side_by_side: int = 1,
     ) -> None:
-        """``wake`` is called from another thread when there is new work."""
+        """``wake`` is called from another thread when there is new work.
+
+        ``side_by_side``: stretches of one recording that are heard at once, at most.
+        """
         self._session = session
         self._tokens = tokens
         self._reading: TextJobs[SpeechRequest] = TextJobs(wake)
         self._requests: dict[str, SpeechRequest] = {}  # whose turn is next comes first
         self._running: list[RunningWindow] = []
+        self._going = False  # windows are being decoded
         self._listening = Listening(session, wake)
-        self._intake = Intake(session, tokenizer, tokens)
+        self._intake = Intake(session, tokenizer, tokens, side_by_side)
         self._results = Results(session, tokenizer, tokens)
 
     @property
     def busy(self) -> bool:
-        if self._reading.ready or any(each.decoder is not None for each in self._running):
+        if self._reading.ready or self._decodes:
             return True
         if self._listening.window is not None:
             return self._listening.ready
@@ -120,10 +126,20 @@ class TranscriptionBackend:
                 self._requests[request_id] = read
         outputs += self._take_heard()
         self._hear_next()
-        rows = [each for each in self._running if each.decoder is not None]
+        self._going = self._decodes
+        rows = self._ready if self._going else []
         for running, logits in zip(rows, self._step(rows), strict=True):
             outputs += self._took(running, logits)
         return outputs
+
+    @property
+    def _ready(self) -> list[RunningWindow]:
+        return [each for each in self._running if each.decoder is not None]
+
+    @property
+    def _decodes(self) -> bool:
+        hears = self._listening.window is not None
+        return decodes(len(self._ready), hears=hears, going=self._going)
 
     # -- the encoder -------------------------------------------------------------------------------
 

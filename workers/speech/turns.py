@@ -1,10 +1,20 @@
-"""Which recording is heard next. Pure."""
+"""Which recording is heard next, and when windows are decoded. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
 from cupola.workers.speech.recording import SpeechRequest
+
+_TOGETHER = 4  # windows that are decoded together cost half of what they cost one by one
+
+
+def decodes(ready: int, *, hears: bool, going: bool) -> bool:
+    """Whether the windows that are ``ready`` are decoded now, or wait for company.
+
+    ``hears``: a further window is being heard. ``going``: windows are being decoded.
+    """
+    return ready > 0 and (going or not hears or ready >= _TOGETHER)
 
 
 def next_request(

@@ -1,36 +1,46 @@
-"""Where a recording is cut into windows that the model can hear. Pure.
+"""Where a recording is cut: into stretches that are heard side by side, and into windows. Pure.
 
-The cut is at the latest of the quietest moments of the window's last third. So it seldom goes
-through a word, and there are few windows.
+Stretches end at the latest of the quietest moments nearby, so a cut seldom goes through a word.
+Windows within a stretch are as long as the model can hear, as in Whisper's reference: it says where
+the next one begins.
 """
 
 from __future__ import annotations
+
+import itertools
 
 import numpy as np
 
 from cupola.workers.speech.log_mel import FRAMES_A_SECOND, Floats
 
 WINDOW = 30 * FRAMES_A_SECOND  # frames that the model hears at once
-_SEARCHED = 10 * FRAMES_A_SECOND  # before the end of a window
+_STRETCH = 2 * WINDOW  # frames of a stretch, about, at least
+_SEARCHED = 10 * FRAMES_A_SECOND  # for the end of a stretch
 _SMOOTHED = 30  # frames over which loudness is averaged
 _AS_QUIET = 0.1  # in the spectrogram's units: 4 dB
 
 
-def cut_at_silence(mel: Floats) -> list[range]:
-    """The frames of each window, in order and without gaps."""
-    count = mel.shape[1]
-    windows, start = [], 0
-    while count - start > WINDOW:
-        searched = mel[:, start + WINDOW - _SEARCHED : start + WINDOW].mean(axis=0)
-        smooth = np.convolve(searched, np.ones(_SMOOTHED) / _SMOOTHED, "valid")
-        quiet = np.flatnonzero(smooth <= smooth.min() + _AS_QUIET)
-        # The middle of the last silence.
-        last = quiet[np.flatnonzero(np.diff(quiet, prepend=-2) > 1)[-1] :]
-        quietest = int(last[len(last) // 2]) + _SMOOTHED // 2
-        stop = start + WINDOW - _SEARCHED + quietest
-        windows.append(range(start, stop))
-        start = stop
-    return [*windows, range(start, count)]
+def stretches(mel: Floats, most: int) -> list[range]:
+    """The frames of each stretch, in order and without gaps.
+
+    The model often ends before a stretch does, and hears the rest in a window of its own. So a
+    stretch has two windows or more.
+    """
+    frames = mel.shape[1]
+    count = max(1, min(most, frames // _STRETCH))
+    places = [frames * number // count for number in range(1, count)]
+    cuts = [0, *(_quiet_moment(mel, place) for place in places), frames]
+    return [range(start, stop) for start, stop in itertools.pairwise(cuts)]
+
+
+def _quiet_moment(mel: Floats, place: int) -> int:
+    """The middle of the last silence around a frame."""
+    first = place - _SEARCHED // 2
+    loudness = mel[:, first : first + _SEARCHED].mean(axis=0)
+    smooth = np.convolve(loudness, np.ones(_SMOOTHED) / _SMOOTHED, "valid")
+    quiet = np.flatnonzero(smooth <= smooth.min() + _AS_QUIET)
+    last = quiet[np.flatnonzero(np.diff(quiet, prepend=-2) > 1)[-1] :]
+    return first + int(last[len(last) // 2]) + _SMOOTHED // 2
 
 
 def features(mel: Floats, window: range) -> Floats:

@@ -10,10 +10,14 @@ from cupola.cache.convert.graph.graph_nodes import MICROSOFT
 from cupola.cache.convert.whisper.whisper_layers import WhisperLayers
 from cupola.cache.convert.whisper.whisper_shape import AUDIO_POSITIONS, FRAMES
 
+# Where the axes of [batch, positions, heads, size] go.
+_PLACES = {"key": [0, 2, 3, 1], "value": [0, 2, 1, 3]}
+
 
 def audio_encoder(layers: WhisperLayers) -> onnx.ModelProto:
     """Input ``features`` ``[B, mel bins, 3000]``. Outputs, for each layer of the decoder,
-    ``cross_key.N`` and ``cross_value.N`` ``[B, heads, 1500, head size]``.
+    ``cross_key.N`` ``[B, heads, head size, 1500]`` and ``cross_value.N`` ``[B, heads, 1500, head
+    size]``: as the decoder's products read them.
 
     The products of all decoder layers are here, so that they are computed once for a window.
     """
@@ -58,11 +62,13 @@ def _with_keys(layers: WhisperLayers, audio: str) -> onnx.ModelProto:
     for number in range(shape.decoder_layers):
         both = layers.product(audio, f"decoder.{number}", "cross_kv")
         names = [f"decoder.{number}.cross_k", f"decoder.{number}.cross_v"]
-        for part, kind in zip(layers.split(both, names), ("key", "value"), strict=True):
+        parts = dict(zip(("key", "value"), layers.split(both, names), strict=True))
+        for kind, part in parts.items():
             split = layers.node("Reshape", [part, "by_heads"], f"{part}.heads")
-            out = layers.node("Transpose", [split], f"cross_{kind}.{number}", perm=[0, 2, 1, 3])
-            sizes: list[str | int | None] = ["batch", heads, AUDIO_POSITIONS, size]
-            outputs.append(helper.make_tensor_value_info(out, TensorProto.FLOAT, sizes))
+            perm, sizes = _PLACES[kind], [AUDIO_POSITIONS, heads, size]
+            out = layers.node("Transpose", [split], f"cross_{kind}.{number}", perm=perm)
+            shapes: list[str | int | None] = ["batch", *(sizes[axis - 1] for axis in perm[1:])]
+            outputs.append(helper.make_tensor_value_info(out, TensorProto.FLOAT, shapes))
     frames: list[str | int | None] = ["batch", shape.num_mel_bins, FRAMES]
     features = helper.make_tensor_value_info("features", TensorProto.FLOAT, frames)
     return layers.model("audio_encoder", [features], outputs)

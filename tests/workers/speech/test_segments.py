@@ -7,8 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cupola.scheduler.protocol.messages import Transcribe
+from cupola.workers.speech.recording import Result, Sound, SpeechRequest
 from cupola.workers.speech.segments import Piece, split
-from cupola.workers.speech.windows import WINDOW, cut_at_silence, features
+from cupola.workers.speech.windows import WINDOW, features, stretches
 from tests.workers.speech.few_tokens import TOKENS
 
 
@@ -38,23 +40,54 @@ def test_pairs_of_times_make_segments(chosen: list[int], pieces: list[Piece], he
     assert found.heard == pytest.approx(heard)
 
 
-@given(st.integers(1, 20_000), st.integers(0, 10**6))
-def test_windows_cover_a_recording_and_fit_the_model(frames: int, seed: int) -> None:
+@given(st.integers(1, 60_000), st.integers(0, 10**6), st.integers(1, 8))
+def test_stretches_cover_a_recording_and_have_two_windows(
+    frames: int, seed: int, most: int
+) -> None:
     mel = np.random.default_rng(seed).standard_normal((1, frames)).astype(np.float32)
-    windows = cut_at_silence(mel)
-    assert [frame for window in windows for frame in (window.start, window.stop)] == [
+    cut = stretches(mel, most)
+    assert [frame for each in cut for frame in (each.start, each.stop)] == [
         0,
-        *(stop for window in windows[:-1] for stop in (window.stop, window.stop)),
+        *(stop for each in cut[:-1] for stop in (each.stop, each.stop)),
         frames,
     ]
-    assert all(0 < len(window) <= WINDOW for window in windows)
-    assert all(len(window) >= 2 * WINDOW // 3 for window in windows[:-1])
+    assert 1 <= len(cut) <= most
+    assert len(cut) == 1 or all(len(each) >= 2 * WINDOW - 1000 for each in cut)
 
 
 def test_a_cut_goes_through_silence() -> None:
-    mel = np.ones((80, 5000), np.float32)
-    mel[:, 2300:2400] = -1
-    first, _ = cut_at_silence(mel)
-    assert 2300 <= first.stop <= 2400
-    heard = features(mel, first)
-    assert heard.shape == (1, 80, WINDOW) and not heard[:, :, first.stop :].any()
+    mel = np.ones((80, 12_400), np.float32)
+    mel[:, 6000:6100] = -1
+    first, _ = stretches(mel, 4)
+    assert 6000 <= first.stop <= 6100
+
+
+def test_a_short_window_is_filled_up_with_zeros() -> None:
+    heard = features(np.ones((80, 5000), np.float32), range(10, 2400))
+    assert heard.shape == (1, 80, WINDOW)
+    assert heard[:, :, :2390].all() and not heard[:, :, 2390:].any()
+
+
+def request(seconds: int, *, side_by_side: int = 4, condition: bool = False) -> SpeechRequest:
+    mel = np.random.default_rng(0).standard_normal((1, 100 * seconds)).astype(np.float32)
+    work = Transcribe(b"", condition=condition)
+    return SpeechRequest("a", work, Sound(mel, seconds), [], side_by_side=side_by_side)
+
+
+def test_what_a_window_has_not_heard_is_heard_with_what_follows() -> None:
+    asked = request(70)
+    heard = []
+    while asked.waiting:
+        window = asked.waiting.popleft()
+        heard.append((window.start, window.seconds))
+        asked.finish(window, Result(), min(26.0, window.seconds), forget=False)
+    assert heard == [(0, 30), (26, 30), (52, 18)]
+    assert len(asked.take()) == 3 and asked.is_done
+
+
+def test_parts_wait_side_by_side_where_they_do_not_depend_on_each_other() -> None:
+    assert len(request(300).waiting) == 4
+    assert len(request(300, side_by_side=2).waiting) == 2
+    assert len(request(300, side_by_side=1).waiting) == 1
+    assert len(request(300, condition=True).waiting) == 1
+    assert len(request(110).waiting) == 1

@@ -6,7 +6,7 @@ import numpy as np
 
 from cupola.scheduler.protocol.messages import Transcribe, Turn
 from cupola.workers.speech.recording import Sound, SpeechRequest
-from cupola.workers.speech.turns import next_request
+from cupola.workers.speech.turns import decodes, next_request
 
 SOUND = Sound(np.zeros((80, 100), np.float32), 1.0)
 
@@ -33,3 +33,11 @@ def test_nobody_is_heard_where_no_window_waits() -> None:
     heard = request("a", "a")
     heard.waiting.clear()
     assert next_request([heard], []) is None
+
+
+def test_windows_wait_for_company_while_another_is_heard_only() -> None:
+    assert not decodes(0, hears=False, going=True)
+    assert decodes(1, hears=False, going=False)
+    assert not decodes(3, hears=True, going=False)
+    assert decodes(4, hears=True, going=False)
+    assert decodes(1, hears=True, going=True)
