@@ -60,7 +60,7 @@ _IN_USE_SECONDS = 3600  # another checkout's tests may be running
 # ``--hypothesis-profile=long`` is for one file at a time, by hand.
 UNTIMED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("full", UNTIMED)
-settings.register_profile("fast", UNTIMED, max_examples=25)
+settings.register_profile("fast", UNTIMED, max_examples=10)
 settings.register_profile("long", UNTIMED, max_examples=1000)
 settings.load_profile("full")
 

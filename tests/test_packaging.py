@@ -9,8 +9,9 @@ import sys
 import sysconfig
 import tomllib
 import zipfile
-from collections.abc import Iterable
-from importlib.metadata import packages_distributions
+from collections.abc import Iterable, Mapping
+from functools import cache
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,12 @@ def files() -> list[Path]:
 def project() -> dict[str, Any]:
     """The content of pyproject.toml."""
     return tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+
+
+@cache
+def providers_of_modules() -> Mapping[str, list[str]]:
+    """The installed distributions that have each module."""
+    return metadata.packages_distributions()
 
 
 def declared(requirements: Iterable[str]) -> set[str]:
@@ -115,7 +122,7 @@ def test_what_is_imported_is_declared(
     folders: tuple[str, ...] | None, extra: str, files: list[Path]
 ) -> None:
     """``folders`` None: the packages, which have no extra."""
-    about, providers = project()["project"], packages_distributions()
+    about, providers = project()["project"], providers_of_modules()
     allowed = declared(about["dependencies"])
     if extra:
         allowed |= declared(about["optional-dependencies"][extra])
@@ -149,7 +156,7 @@ def test_what_is_declared_is_imported(files: list[Path]) -> None:
         and path.parts[0] not in NOT_PACKAGES
         and not APART.search(path.as_posix())
     )
-    providers = packages_distributions()
+    providers = providers_of_modules()
     used = {spelling(each) for name in names for each in providers.get(name, [])}
     assert declared(project()["project"]["dependencies"]) - used == set()
 

@@ -11,6 +11,8 @@ import pytest
 
 from tests.imports import PACKAGES, imports, sources
 
+pytestmark = pytest.mark.slow
+
 RUNTIMES = ("onnxruntime", "onnxruntime_genai")
 # Every module that imports a runtime, so a new one cannot be forgotten.
 MENTIONING = (path for path in sources(*PACKAGES) if RUNTIMES[0] in path.read_text("utf-8"))

@@ -17,6 +17,8 @@ from tests.default_model import DEFAULT_MODEL
 from tests.foundry.conftest import ALIAS, MODEL_ID, client, place
 from tests.service.running_service import Service
 
+pytestmark = pytest.mark.slow
+
 
 class Runtime(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
     device_type: Literal["CPU", "GPU", "NPU", "Invalid"]  # C#

@@ -12,6 +12,8 @@ import pytest
 from tests.foundry.conftest import ALIAS, MODEL_ID, client, place
 from tests.service.running_service import Service, eventually
 
+pytestmark = pytest.mark.slow
+
 NAMES = [
     MODEL_ID,
     ALIAS,

@@ -13,6 +13,8 @@ from tests.foundry.conftest import MODEL_ID, client
 from tests.service.conftest import place_model
 from tests.service.running_service import Service
 
+pytestmark = pytest.mark.slow
+
 __all__ = ["place_model"]
 ENOUGH = 0.7  # of what the load has added
 BODY = {"model": MODEL_ID, "messages": [{"role": "user", "content": "Tell me a story."}]}

@@ -13,6 +13,8 @@ from tests.foundry.conftest import ALIAS, MODEL_ID, client
 from tests.foundry.provider import Provider
 from tests.service.running_service import Service, eventually
 
+pytestmark = pytest.mark.slow
+
 HELLO = [{"role": "user", "content": "hi"}]
 CHAT = "/v1/chat/completions"
 KEY = "sk-secret-of-the-provider"

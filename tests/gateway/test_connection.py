@@ -22,6 +22,8 @@ from tests.gateway.running_gateway import (
 )
 from tests.gateway.scripted_scheduler import ScriptedScheduler
 
+pytestmark = pytest.mark.slow
+
 KEPT = request("GET", "/health").replace(b"Connection: close\r\n", b"")
 LARGE = request("GET", "/openapi.json").replace(b"Connection: close\r\n", b"")
 UNFINISHED = {

@@ -21,6 +21,8 @@ from cupola.scheduler.protocol.messages import (
 from tests.gateway.running_gateway import MODEL, RunningGateway
 from tests.gateway.scripted_scheduler import ScriptedScheduler
 
+pytestmark = pytest.mark.slow
+
 SPELLED = "Hello <|im_end|>"
 USER = {"role": "user", "content": SPELLED}
 MESSAGES: dict[str, dict[str, Any]] = {

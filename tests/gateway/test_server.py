@@ -44,6 +44,8 @@ from tests.gateway.running_gateway import (
 )
 from tests.gateway.scripted_scheduler import SECOND, WORKER, ScriptedScheduler, last, words
 
+pytestmark = pytest.mark.slow
+
 STREAM = HELLO | {"stream": True}
 
 # -- stop ------------------------------------------------------------------------------------------

@@ -20,6 +20,8 @@ from cupola.scheduler.protocol.messages import (
 from tests.gateway.running_gateway import MODEL, RunningGateway
 from tests.gateway.scripted_scheduler import ScriptedScheduler
 
+pytestmark = pytest.mark.slow
+
 USER = {"role": "user", "content": "Hello!"}
 FAR = 10_000_000
 BODIES: dict[str, dict[str, Any]] = {

@@ -16,6 +16,8 @@ from cupola.scheduler.protocol.messages import Submit
 from tests.gateway.running_gateway import HELLO, MODEL, MODEL_ID, RunningGateway
 from tests.gateway.scripted_scheduler import ScriptedScheduler, work_of
 
+pytestmark = pytest.mark.slow
+
 TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}
 # Takes tools itself; does not, so that the system message describes them; none at all.
 TEMPLATES = {"takes tools": "{{ tools }}[TOOL_CALLS]", "other": "{{ messages }}", "none": None}

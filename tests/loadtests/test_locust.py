@@ -21,6 +21,8 @@ from tests.imports import ROOT
 from tests.loadtests.scripted_server import ScriptedServer, good, without_usage
 from tests.service.running_service import MODEL
 
+pytestmark = pytest.mark.slow
+
 PATIENCE = 120
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 

@@ -22,6 +22,8 @@ from cupola.loadtests.simulate import calibration
 from cupola.loadtests.simulate.cost_model import CostModel
 from cupola.service.settings import Settings
 
+pytestmark = pytest.mark.slow
+
 PATIENCE = 120
 
 

@@ -6,9 +6,13 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from cupola.cache.home import Home
 from tests.sdk.conftest import Machine
 from tests.sdk.environments import node_with
+
+pytestmark = pytest.mark.slow
 
 ALIAS = "smollm2-135m"
 QUESTION = "five words for an echo"

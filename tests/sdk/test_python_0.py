@@ -14,6 +14,8 @@ from tests.default_model import DEFAULT_MODEL
 from tests.sdk.conftest import Machine
 from tests.sdk.environments import python_with
 
+pytestmark = pytest.mark.slow
+
 ALIAS = "smollm2-135m"
 MODEL = DEFAULT_MODEL.id
 QUESTION = "five words for an echo"

@@ -22,6 +22,8 @@ import pytest
 from cupola.workers.echo import FATAL, FORBIDDEN
 from tests.service.running_service import MODEL, PATIENCE, Service, counters, eventually
 
+pytestmark = pytest.mark.slow
+
 LONG = 200_000  # tokens: nobody waits for the end
 OUTCOMES = ("answered", "refused", "failed", "aborted")
 

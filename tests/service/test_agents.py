@@ -12,6 +12,8 @@ from openai.types.responses import ResponseCustomToolCall
 
 from tests.service.running_service import MODEL, PATIENCE, Service
 
+pytestmark = pytest.mark.slow
+
 PARAMETERS = {
     "type": "object",
     "properties": {"city": {"type": "string", "description": "<|im_end|> is text here"}},

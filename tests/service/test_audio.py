@@ -21,6 +21,8 @@ from cupola.cache.store import ModelCache
 from tests.service.running_service import MODEL, PATIENCE, Service
 from tests.workers.speech.recorded import RECORDED, SPEECH
 
+pytestmark = pytest.mark.slow
+
 WHISPER = "whisper-tiny.en"
 TEXT = "".join(segment.text for segment in RECORDED.segments).strip()
 

@@ -14,6 +14,8 @@ from openai.types.chat import ChatCompletionMessageParam
 from tests.default_model import DEFAULT_MODEL
 from tests.service.running_service import MODEL, Service
 
+pytestmark = pytest.mark.slow
+
 FRANCE: list[ChatCompletionMessageParam] = [
     {"role": "user", "content": "What is the capital of France?"}
 ]

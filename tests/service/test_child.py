@@ -10,6 +10,8 @@ import pytest
 
 from cupola.service.processes.child import MAX_FAILED_STARTS, Child, ChildSpec
 
+pytestmark = pytest.mark.slow
+
 
 def tell(lifeline: socket.socket, *names: str) -> None:
     for name in names:

@@ -21,6 +21,8 @@ from tests.cache.convert.tiny_gguf import CHAT_TEMPLATE
 from tests.cache.tiny_adapter import write_adapter
 from tests.service.running_service import Service
 
+pytestmark = pytest.mark.slow
+
 LENGTH = 12
 MESSAGES = [{"role": "user", "content": "How are you?"}]
 LETTERS: list[int] = [

@@ -6,10 +6,13 @@ from collections.abc import Callable
 from typing import Any
 
 import openai
+import pytest
 from openai.types import CompletionUsage
 from openai.types.chat import ChatCompletion, ChatCompletionMessageParam
 
 from tests.service.running_service import MODEL, Service, counters
+
+pytestmark = pytest.mark.slow
 
 POEM = (
     "The fog came in on little feet and sat above the harbour. It looked over the boats and the "

@@ -14,6 +14,8 @@ import pytest
 from tests.client.command_line import Cli
 from tests.service.running_service import MODEL, PATIENCE, Service
 
+pytestmark = pytest.mark.slow
+
 STATE = "The parcel came two weeks late, and the box was broken. I want my money back."
 ABOUT: Any = {
     "type": "choice",

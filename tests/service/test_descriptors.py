@@ -14,6 +14,8 @@ import pytest
 
 from tests.service.running_service import PATIENCE, Service, eventually
 
+pytestmark = pytest.mark.slow
+
 RLIMIT = getattr(psutil, "RLIMIT_NOFILE", None)
 MORE = 40  # connections than there are descriptors
 

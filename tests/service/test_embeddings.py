@@ -11,6 +11,8 @@ import pytest
 
 from tests.service.running_service import MODEL, PATIENCE, Service
 
+pytestmark = pytest.mark.slow
+
 ENCODER = "all-minilm-l6-v2"
 
 

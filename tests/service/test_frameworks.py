@@ -19,6 +19,8 @@ from tests.service.clients import FRAMEWORKS
 from tests.service.conftest import ENCODER
 from tests.service.running_service import MODEL, Service
 
+pytestmark = pytest.mark.slow
+
 PROGRAMS = Path(__file__).parent / "programs"
 SECONDS = 300  # for a program, so that a test that waits in vain ends
 

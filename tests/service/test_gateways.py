@@ -14,6 +14,8 @@ import pytest
 
 from tests.service.running_service import MODEL, PATIENCE, Service, counters, eventually
 
+pytestmark = pytest.mark.slow
+
 ANSWERED = 'cupola_requests_total{outcome="answered"}'
 BODY = {"model": MODEL, "prompt": "one two", "max_tokens": 5}
 LONG = BODY | {"max_tokens": 200_000, "stream": True}

@@ -10,10 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
+import pytest
 
 from cupola.workers.echo import KILLER
 from tests.client.command_line import Cli
 from tests.service.running_service import MODEL, PATIENCE, Service, eventually
+
+pytestmark = pytest.mark.slow
 
 Start = Callable[..., Service]
 NEIGHBOURS = 12

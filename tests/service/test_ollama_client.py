@@ -15,6 +15,8 @@ from tests.default_model import DEFAULT_MODEL
 from tests.service.conftest import ENCODER, THINKER
 from tests.service.running_service import MODEL, PATIENCE, Service
 
+pytestmark = pytest.mark.slow
+
 ASK: list[dict[str, Any]] = [{"role": "user", "content": "How is the weather in Paris?"}]
 SHORT = {"num_predict": 8, "temperature": 0}
 LONG = {"num_predict": 100, "temperature": 0}

@@ -13,6 +13,8 @@ from pydantic import BaseModel, Field
 
 from tests.service.running_service import MODEL, PATIENCE, Service
 
+pytestmark = pytest.mark.slow
+
 ASK: dict[str, Any] = {
     "model": MODEL,
     "messages": [{"role": "user", "content": "How is the weather in Paris, in celsius?"}],

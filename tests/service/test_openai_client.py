@@ -9,10 +9,13 @@ from typing import Any, Literal
 
 import httpx2
 import openai
+import pytest
 from pydantic import BaseModel, Field
 
 from tests.service.conftest import THINKER
 from tests.service.running_service import MODEL, PATIENCE, Service
+
+pytestmark = pytest.mark.slow
 
 ASK: dict[str, Any] = {
     "model": MODEL,

@@ -6,8 +6,12 @@ import random
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from cupola.cache.home import Home
 from tests.service.running_service import MODEL, Service
+
+pytestmark = pytest.mark.slow
 
 WORDS = "river house blue warm stone garden letter seven bridge music paper window".split()
 

@@ -11,6 +11,8 @@ import pytest
 
 from tests.service.running_service import MODEL, Service
 
+pytestmark = pytest.mark.slow
+
 QUESTIONS = (
     "Write a short story about a lighthouse.",
     "Explain how rain forms.",

@@ -15,6 +15,8 @@ from openai.types.chat import ChatCompletion, ChatCompletionMessageParam
 
 from tests.service.running_service import MODEL, PATIENCE, Service, eventually
 
+pytestmark = pytest.mark.slow
+
 ASK: list[ChatCompletionMessageParam] = [{"role": "user", "content": "Tell me about a person."}]
 
 

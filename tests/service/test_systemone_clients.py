@@ -13,6 +13,8 @@ from tests.sdk.environments import node_with, python_with
 from tests.service.clients import SYSTEM_ONE, SYSTEM_ONE_NPM
 from tests.service.running_service import MODEL, PATIENCE, Service
 
+pytestmark = pytest.mark.slow
+
 PROGRAMS = Path(__file__).parent / "programs"
 
 

@@ -7,8 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
+import pytest
 
 from tests.service.running_service import MODEL, PATIENCE, Service
+
+pytestmark = pytest.mark.slow
 
 CANARY = "xylophonist-7f3a"
 KEY = "sk-canary-0123456789abcdef"

@@ -12,6 +12,8 @@ import pytest
 
 from tests.service.running_service import MODEL, Service
 
+pytestmark = pytest.mark.slow
+
 FLOOD = 12
 LIMIT = 10  # of the queue
 

@@ -7,8 +7,11 @@ from collections.abc import Callable
 from typing import Any
 
 import httpx2
+import pytest
 
 from tests.service.running_service import MODEL, PATIENCE, Service, eventually
+
+pytestmark = pytest.mark.slow
 
 Start = Callable[..., Service]
 TOKENS = 40

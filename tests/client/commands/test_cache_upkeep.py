@@ -12,6 +12,8 @@ from cupola.cache.store import ModelCache
 from cupola.cache.system.digests import write_model_digests
 from tests.client.command_line import Cli
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def folder(home: Home, model: str) -> Path:

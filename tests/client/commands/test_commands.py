@@ -14,6 +14,8 @@ import pytest
 from cupola.cache.home import Home
 from tests.client.command_line import Cli
 
+pytestmark = pytest.mark.slow
+
 URL = re.compile(r"http://(?:[a-zA-Z0-9.-]+|\d{1,3}(?:\.\d{1,3}){3}):\d+")
 
 

@@ -20,6 +20,8 @@ from tests.cache.tiny_adapter import write_adapter
 from tests.client.command_line import Cli, bounded, start_interruptible
 from tests.foundry.package_index import PackageIndex, build_wheel
 
+pytestmark = pytest.mark.slow
+
 PATIENCE = 60.0  # seconds until a test gives up
 
 

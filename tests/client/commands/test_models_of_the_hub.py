@@ -13,6 +13,8 @@ from tests.cache.convert.tiny_gguf import TinyModel
 from tests.client.command_line import Cli
 from tests.hub_server import HubServer, hub_server
 
+pytestmark = pytest.mark.slow
+
 REPOSITORY = "Tiny-Org/Tiny-Model-GGUF"
 ADDRESS = f"hf:{REPOSITORY}"
 

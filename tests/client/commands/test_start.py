@@ -18,6 +18,8 @@ from cupola.cache.home import Home
 from cupola.cache.system.locks import file_lock
 from tests.client.command_line import COMMAND, LONGEST, Cli
 
+pytestmark = pytest.mark.slow
+
 URL = re.compile(r"http://(?:[a-zA-Z0-9.-]+|\d{1,3}(?:\.\d{1,3}){3}):\d+")
 
 

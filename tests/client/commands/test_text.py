@@ -13,6 +13,8 @@ import pytest
 from cupola.cache.home import Home
 from tests.client.command_line import COMMAND, LONGEST, Cli
 
+pytestmark = pytest.mark.slow
+
 posix = pytest.mark.skipif(sys.platform == "win32", reason="arguments and streams of POSIX")
 LATIN = b"caf\xe9"
 UTF8 = "café 模型 🙂"

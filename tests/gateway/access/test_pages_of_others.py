@@ -9,6 +9,8 @@ import pytest
 from tests.gateway.running_gateway import MODEL, RunningGateway, error_of, request, status_of
 from tests.gateway.scripted_scheduler import ScriptedScheduler
 
+pytestmark = pytest.mark.slow
+
 CHANGING = [
     f"/openai/load/{MODEL}",
     f"/openai/unload/{MODEL}",

@@ -13,6 +13,8 @@ from tests.foundry.provider import Provider
 from tests.gateway.running_gateway import RunningGateway, request, status_of
 from tests.gateway.scripted_scheduler import ScriptedScheduler
 
+pytestmark = pytest.mark.slow
+
 BODY = json.dumps({"model": "far", "messages": []}).encode()
 FAR = {"TypeName": "far", "ModelName": "far", "ApiKey": "sk-of-the-provider"}
 

@@ -23,6 +23,8 @@ from tests.gateway.conftest import furnished
 from tests.gateway.running_gateway import RunningGateway
 from tests.gateway.scripted_scheduler import ScriptedScheduler, words
 
+pytestmark = pytest.mark.slow
+
 CHAT: dict[str, object] = {
     "model": "smollm2-135m",
     "messages": [{"role": "user", "content": "Hello"}],

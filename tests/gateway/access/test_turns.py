@@ -10,6 +10,8 @@ from cupola.scheduler.protocol.messages import ErrorCode, Rejected, Submit, Turn
 from tests.gateway.running_gateway import RunningGateway
 from tests.gateway.scripted_scheduler import ScriptedScheduler, words
 
+pytestmark = pytest.mark.slow
+
 CHAT: dict[str, object] = {
     "model": "smollm2-135m",
     "messages": [{"role": "user", "content": "Hello"}],

@@ -13,6 +13,8 @@ from cupola.scheduler.protocol.messages import Output, Outputs, Submit
 from tests.gateway.running_gateway import HELLO, RunningGateway
 from tests.gateway.scripted_scheduler import ScriptedScheduler, last
 
+pytestmark = pytest.mark.slow
+
 WORDS = [f"{number} " for number in range(500)]
 
 

@@ -13,6 +13,8 @@ from cupola.scheduler.protocol.messages import FinishReason, Output, Outputs, Su
 from tests.gateway.running_gateway import MODEL, RunningGateway
 from tests.gateway.scripted_scheduler import ScriptedScheduler, work_of
 
+pytestmark = pytest.mark.slow
+
 CALL = '[{"name": "f", "arguments": {"city": "Paris"}}]'
 NAMED = CALL.index('"arguments"')  # from here on the name is known
 COMPLETE = CALL.index("}}]") + 1  # and here the arguments are complete

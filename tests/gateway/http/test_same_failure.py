@@ -16,6 +16,8 @@ from cupola.scheduler.protocol.messages import ErrorCode, Rejected, Submit
 from tests.gateway.running_gateway import MODEL, RunningGateway
 from tests.gateway.scripted_scheduler import ScriptedScheduler
 
+pytestmark = pytest.mark.slow
+
 USER = {"role": "user", "content": "Hello!"}
 IDS = {"x-client-request-id": "mine-1", "traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7-01"}
 

@@ -13,6 +13,8 @@ from tests.gateway import running_gateway
 from tests.gateway.running_gateway import MODEL_ID, WAIT, RunningGateway
 from tests.gateway.scripted_scheduler import ScriptedScheduler
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def gateway(

@@ -34,6 +34,8 @@ from tests.gateway.running_gateway import (
 )
 from tests.gateway.scripted_scheduler import ScriptedScheduler, last, work_of
 
+pytestmark = pytest.mark.slow
+
 
 def rejecting(code: ErrorCode, text: str = "no") -> Any:
     def script(request: Any) -> Iterable[Any]:

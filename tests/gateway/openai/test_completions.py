@@ -28,6 +28,8 @@ from cupola.scheduler.protocol.messages import (
 from tests.gateway.running_gateway import MODEL, MODEL_ID, RunningGateway, error_of, status_of
 from tests.gateway.scripted_scheduler import ScriptedScheduler
 
+pytestmark = pytest.mark.slow
+
 PROMPT: dict[str, Any] = {"model": MODEL, "prompt": "Once"}
 LOGPROBS = {" upon": -0.5, " a": -1.0}
 

@@ -24,6 +24,8 @@ from cupola.scheduler.protocol.messages import (
 from tests.gateway.running_gateway import HELLO, MODEL_ID, RunningGateway
 from tests.gateway.scripted_scheduler import ScriptedScheduler, work_of
 
+pytestmark = pytest.mark.slow
+
 PYTHON: dict[str, Any] = {"type": "custom", "custom": {"name": "python", "description": "Runs."}}
 WEATHER = {"type": "function", "function": {"name": "get_weather"}}
 CODE = 'print("é")\n'

@@ -16,6 +16,8 @@ from tests.default_model import DEFAULT_MODEL
 from tests.gateway.running_gateway import HELLO, MODEL, MODEL_ID, RunningGateway
 from tests.gateway.scripted_scheduler import WORKER, ScriptedScheduler
 
+pytestmark = pytest.mark.slow
+
 
 def test_list(gateway: RunningGateway) -> None:
     with gateway.http() as http:

@@ -8,6 +8,8 @@ import pytest
 from cupola.gateway.openai.refused import REFUSED
 from tests.gateway.running_gateway import RunningGateway
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("name", [name for name, _, _ in REFUSED])
 @pytest.mark.parametrize("method", ["GET", "POST", "DELETE"])

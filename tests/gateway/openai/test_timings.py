@@ -24,6 +24,8 @@ from cupola.scheduler.protocol.messages import (
 from tests.gateway.running_gateway import HELLO, MODEL, RunningGateway
 from tests.gateway.scripted_scheduler import ScriptedScheduler
 
+pytestmark = pytest.mark.slow
+
 PROMPT: dict[str, Any] = {"model": MODEL, "prompt": "One"}
 DOORS: list[tuple[str, dict[str, Any]]] = [
     ("/v1/chat/completions", HELLO),

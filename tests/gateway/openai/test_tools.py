@@ -29,6 +29,8 @@ from cupola.scheduler.protocol.messages import (
 from tests.gateway.running_gateway import HELLO, MODEL_ID, RunningGateway
 from tests.gateway.scripted_scheduler import ScriptedScheduler, work_of
 
+pytestmark = pytest.mark.slow
+
 QWEN3 = (
     "{% if tools %}<tool_call>{% endif %}{{ message.content.split('</think>') }}"
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"

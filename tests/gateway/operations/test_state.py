@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import pytest
+
 from cupola.cache.catalog import ExecutionProvider
 from cupola.scheduler.protocol.messages import Serving, Status, Totals, WorkerStatus
 from tests.gateway.running_gateway import RunningGateway, request, status_of
 from tests.gateway.scripted_scheduler import ScriptedScheduler
+
+pytestmark = pytest.mark.slow
 
 WORKER = WorkerStatus(
     "cpu:0/0",

@@ -17,6 +17,8 @@ from cupola.scheduler.protocol.pool import (
 from tests.gateway.running_gateway import RunningGateway, request, status_of
 from tests.gateway.scripted_scheduler import ScriptedScheduler
 
+pytestmark = pytest.mark.slow
+
 CPU = ExecutionProvider.CPU
 WORKERS = (
     WorkerStatus("cpu:0/0", CPU, 7, 2, 4096, ("m:1",), slots=16),

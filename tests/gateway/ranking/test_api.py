@@ -27,6 +27,8 @@ from cupola.scheduler.protocol.messages import (
 from tests.gateway.running_gateway import MODEL, RunningGateway
 from tests.gateway.scripted_scheduler import ScriptedScheduler
 
+pytestmark = pytest.mark.slow
+
 DOCUMENTS = ["Bread is baked.", "Paris is in France.", "Rain falls."]
 
 

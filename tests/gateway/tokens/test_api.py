@@ -22,6 +22,8 @@ from cupola.scheduler.protocol.messages import (
 from tests.gateway.running_gateway import HELLO, MODEL, RunningGateway
 from tests.gateway.scripted_scheduler import ScriptedScheduler
 
+pytestmark = pytest.mark.slow
+
 ENCODED = {"text": "<hé>", "tokens": (7, 8, 9), "pieces": (b"<h", b"\xc3", b"\xa9>")}
 
 

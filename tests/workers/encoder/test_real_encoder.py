@@ -20,6 +20,8 @@ from cupola.workers.loading import EngineOptions, load
 from cupola.workers.model.backend import Backend, RequestError
 from tests.cache.convert.encoder_reference import EncoderReference
 
+pytestmark = pytest.mark.slow
+
 ALICE = (Path(__file__).parents[3] / "loadtests" / "load" / "alice.txt").read_text()
 TEXTS = [
     "The cat sits on the mat.",

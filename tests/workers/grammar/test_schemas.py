@@ -27,6 +27,8 @@ from cupola.workers.model.backend import RequestError
 from cupola.workers.model.model_folder import ModelFolder
 from tests.examples import examples
 
+pytestmark = pytest.mark.slow
+
 TOKENIZER = Path(__file__).parents[1] / "data" / "builder-fp32" / "tokenizer.json"
 VOCABULARY = Vocabulary(TOKENIZER, 260, [256])  # <|end|>
 LENGTH = 600  # tokens; a document that is longer is cut, as by max_tokens

@@ -14,6 +14,8 @@ from cupola.scheduler.protocol.messages import LocalModel, Output, Transcribe
 from cupola.workers.loading import EngineOptions, load
 from tests.workers.speech.recorded import RECORDED, SPEECH
 
+pytestmark = pytest.mark.slow
+
 
 def heard(folder: Path, work: Transcribe) -> list[Output]:
     woken = threading.Event()

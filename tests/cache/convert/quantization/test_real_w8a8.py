@@ -27,6 +27,8 @@ from cupola.workers.run.session import RaggedSession
 from tests.cache.convert.plain_graph import Graph, log_softmax
 from tests.workers.chosen_way import ChosenWay
 
+pytestmark = pytest.mark.slow
+
 Array = npt.NDArray[np.float64]
 
 CHUNK = 512

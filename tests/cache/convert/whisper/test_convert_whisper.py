@@ -95,6 +95,7 @@ def test_logits_are_numpys(
         np.testing.assert_allclose(graphs.logits(heard, cuts), expected, atol=2e-4)
 
 
+@pytest.mark.slow
 def test_eight_bits_stay_near_the_floats(
     tmp_path: Path, features: Floats, expected: Floats
 ) -> None:

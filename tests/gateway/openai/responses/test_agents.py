@@ -17,6 +17,8 @@ from cupola.scheduler.protocol.messages import FinishReason, Output, Outputs, Su
 from tests.gateway.running_gateway import MODEL, MODEL_ID, RunningGateway
 from tests.gateway.scripted_scheduler import ScriptedScheduler, work_of
 
+pytestmark = pytest.mark.slow
+
 zstd: Any = importlib.import_module(
     "compression.zstd" if sys.version_info >= (3, 14) else "backports.zstd"
 )

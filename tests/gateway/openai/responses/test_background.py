@@ -15,6 +15,8 @@ from cupola.scheduler.protocol.messages import Abort, ErrorCode, Output, Outputs
 from tests.gateway.running_gateway import MODEL, RunningGateway
 from tests.gateway.scripted_scheduler import ScriptedScheduler, last
 
+pytestmark = pytest.mark.slow
+
 ASK: dict[str, Any] = {"model": MODEL, "input": "Hello!", "background": True}
 
 

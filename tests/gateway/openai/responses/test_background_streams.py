@@ -27,6 +27,8 @@ from cupola.scheduler.protocol.messages import (
 from tests.gateway.running_gateway import MODEL, RunningGateway
 from tests.gateway.scripted_scheduler import ScriptedScheduler, last
 
+pytestmark = pytest.mark.slow
+
 ASK: dict[str, Any] = {"model": MODEL, "input": "Hello!", "background": True, "stream": True}
 WORDS = ("One", " two", " three", ".")
 

@@ -24,6 +24,8 @@ from cupola.scheduler.protocol.messages import (
 from tests.gateway.running_gateway import MODEL, MODEL_ID, RunningGateway
 from tests.gateway.scripted_scheduler import ScriptedScheduler, work_of
 
+pytestmark = pytest.mark.slow
+
 ASK: dict[str, Any] = {"model": MODEL, "input": "Delete a.txt."}
 PATCH_TEXT = '*** Begin Patch\n*** Delete File: a.txt\n+ "é" \\ 🦀\n*** End Patch'
 LARK = 'start: "*** Begin Patch" /(.|\\n)*/'

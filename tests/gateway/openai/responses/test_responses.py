@@ -28,6 +28,8 @@ from cupola.scheduler.protocol.messages import (
 from tests.gateway.running_gateway import MODEL, MODEL_ID, WAIT, RunningGateway
 from tests.gateway.scripted_scheduler import ScriptedScheduler, work_of
 
+pytestmark = pytest.mark.slow
+
 ASK: dict[str, Any] = {"model": MODEL, "input": "Hello!"}
 TEMPLATE = "{% if tools %}<tools>{{ tools }}</tools> <tool_call>{% endif %} <think> </think>"
 CALL = '<tool_call>\n{"name": "get_weather", "arguments": {"city": "Paris"}}\n</tool_call>'

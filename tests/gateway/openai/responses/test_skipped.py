@@ -14,6 +14,8 @@ from cupola.scheduler.protocol.messages import Submit
 from tests.gateway.running_gateway import MODEL, MODEL_ID, RunningGateway
 from tests.gateway.scripted_scheduler import ScriptedScheduler, work_of
 
+pytestmark = pytest.mark.slow
+
 ASK: dict[str, Any] = {"model": MODEL, "input": "Hello!"}
 WEATHER = {"type": "function", "name": "get_weather", "parameters": {"type": "object"}}
 PATCH = {"type": "custom", "name": "apply_patch"}
