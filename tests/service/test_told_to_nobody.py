@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import httpx2
 import pytest
 
+from tests.client.command_line import Cli
 from tests.service.running_service import MODEL, PATIENCE, Service
 
 pytestmark = pytest.mark.slow
@@ -53,7 +55,7 @@ ASKED: Mapping[str, list[Any]] = {
 }  # fmt: skip
 
 
-def test_no_prompt_and_no_key_is_in_a_log_or_a_metric(
+def test_no_prompt_and_no_key_is_in_a_log_a_metric_or_a_report(
     place_model: Callable[[Path], Path], tmp_path: Path
 ) -> None:
     place_model(tmp_path)
@@ -63,14 +65,22 @@ def test_no_prompt_and_no_key_is_in_a_log_or_a_metric(
             statuses = [_ask(http, path, body) for path, bodies in ASKED.items() for body in bodies]
             _ask_for_speech(http)
             told = http.get("/metrics").text + http.get("/admin/state").text
+            reported = _reported(tmp_path)
             http.post("/shutdown")
         log = service.rest_of_log()
     assert 200 in statuses
     assert {400, 500} & set(statuses)
-    for text in (told, log):
+    for text in (told, log, *reported):
         assert CANARY not in text
         assert KEY not in text
     assert "/v1/chat/completions" in log
+
+
+def _reported(home: Path) -> list[str]:
+    """What ``cupola report`` gives away."""
+    clean = {key: value for key, value in os.environ.items() if not key.startswith("CUPOLA_")}
+    cupola = Cli({**clean, "CUPOLA_HOME": str(home), "CUPOLA_API_KEY": KEY})
+    return [cupola.ok("report"), cupola.ok("report", "--output", "json")]
 
 
 def _ask(http: httpx2.Client, path: str, body: Any) -> int:
