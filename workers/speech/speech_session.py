@@ -6,7 +6,8 @@ The encoder writes into a slot, the decoder reads and writes rows of neighbourin
 from __future__ import annotations
 
 import mmap
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import NamedTuple
 
@@ -15,6 +16,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from cupola.workers.device.device import CPU, Device
+from cupola.workers.device.machine import give_way
 from cupola.workers.model.model_folder import ModelFolder, ModelFolderError
 from cupola.workers.speech.alignment import attention
 from cupola.workers.speech.log_mel import Floats
@@ -59,7 +61,8 @@ class SpeechSession:
         for name in ("encoder.onnx", "decoder.onnx"):
             options = _options(threads)
             opened.append(partial(device.open, str(folder.path / name), options, name))
-        self._open_encoder, self._open_decoder = opened
+        # It works for half a second at a time, beside answers that are waited for token by token.
+        self._open_encoder, self._open_decoder = partial(_giving_way, opened[0]), opened[1]
         self._encoder, self._decoder = self._open_encoder(), self._open_decoder()
         shapes = {each.name: each.shape for each in self._decoder.get_inputs()}
         heard = {each.name: each.shape for each in self._encoder.get_outputs()}
@@ -219,6 +222,12 @@ class SpeechSession:
                 binding.bind_output(f"present_{kind}.{layer}", *at)
                 at = ("cpu", 0, np.float32, audio.shape, audio.ctypes.data)
                 binding.bind_input(f"cross_{kind}.{layer}", *at)
+
+
+def _giving_way(build: Callable[[], ort.InferenceSession]) -> ort.InferenceSession:
+    """A session whose threads let others go first: they do as the one that starts them."""
+    with ThreadPoolExecutor(1, initializer=give_way) as thread:
+        return thread.submit(build).result()
 
 
 def _options(threads: int) -> ort.SessionOptions:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import os
 import shutil
+import sys
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -273,3 +275,18 @@ def test_fewer_windows_where_memory_is_short(tiny_whisper: Path) -> None:
     folder = ModelFolder.read(tiny_whisper)
     session = SpeechSession(folder, slots=16, cache_bytes=10 * 2**20, threads=1)
     assert 1 <= session.slots < 16
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a priority is that of a process")
+def test_the_encoder_lets_others_go_first_and_the_decoder_does_not(tiny_whisper: Path) -> None:
+    def later() -> int:
+        threads = map(int, os.listdir("/proc/self/task"))
+        return sum(os.getpriority(os.PRIO_PROCESS, thread) > usual for thread in threads)
+
+    usual = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+    before = later()
+    session = SpeechSession(
+        ModelFolder.read(tiny_whisper), slots=1, cache_bytes=10 * 2**20, threads=3
+    )
+    assert later() == before + 2  # three with the one that runs it
+    del session
