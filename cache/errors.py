@@ -162,10 +162,12 @@ class UnsupportedError(ModelFileError):
 class UnknownFamilyError(UnsupportedError):
     """A model of a family that the converter does not know. Another one may.
 
-    ``hopeless``: no other is known to make it right either.
+    ``family``: its name in the model's files; empty: not known.
     """
 
-    hopeless = False
+    def __init__(self, message: str, family: str = "") -> None:
+        super().__init__(message)
+        self.family = family
 
 
 class InstallError(CacheError):

@@ -60,7 +60,7 @@ async def _main(
 ) -> None:
     stop, at_once = asyncio.Event(), asyncio.Event()
     remote = RemoteModels()
-    commands = lifeline.watch(last_words=STOP_AT_ONCE)
+    commands = lifeline.watch(when_orphaned=STOP_AT_ONCE)
     _listen(commands, stop, at_once, remote)
     async with SchedulerClient.connected(config.scheduler) as client, asyncio.TaskGroup() as tasks:
         models = ModelCache(Home(config.home), config.providers)

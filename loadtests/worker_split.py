@@ -16,7 +16,7 @@ import tempfile
 from contextlib import ExitStack
 from pathlib import Path
 
-from cupola.loadtests.host.own_service import OwnService
+from cupola.loadtests.host.own_service import OwnService, borrowed_home
 from cupola.loadtests.overhead.connections import post
 from cupola.loadtests.overhead.load import closed
 from cupola.loadtests.overhead.processes import Processes
@@ -48,11 +48,10 @@ def services(home: Path, logs: Path, stack: ExitStack) -> list[OwnService]:
     """Each has a home of its own, with the same models."""
     started = []
     for number, (workers, threads) in enumerate(SPLITS):
-        own = logs / str(number)
-        own.mkdir()
-        (own / "cache").symlink_to((home / "cache").resolve())
+        folder = logs / str(number)
+        own = borrowed_home(home, folder)
         settings = {"workers": workers, "threads": threads, "model": MODEL}
-        started.append(stack.enter_context(OwnService(own, own, settings)))
+        started.append(stack.enter_context(OwnService(own, folder, settings)))
     for service in started:
         service.wait_until_ready()
     return started

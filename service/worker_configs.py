@@ -134,7 +134,7 @@ def _engine(
         int8_cache=int8_cache,
         reproducible=settings.reproducible,
         warm_up=settings.warm_up == "yes",
-        side_by_side=settings.recording_parts,
+        recording_parts=settings.recording_parts,
     )
 
 

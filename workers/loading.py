@@ -58,7 +58,7 @@ class EngineOptions:
     int8_cache: bool = False  # keys and values of 8 bits if the model can; it needs ``home``
     reproducible: Reproducible = "asked"  # which requests must have the same answer again
     warm_up: bool = True  # prepare for requests while there are none
-    side_by_side: int = 4  # parts of one recording that are heard at once, at most
+    recording_parts: int = 4  # parts of one recording that are heard at once, at most
 
 
 def load(
@@ -283,4 +283,6 @@ def _load_speech(
     except Exception as error:  # the library raises plain exceptions
         raise ModelFolderError(f"{path.name}/tokenizer.json cannot be read: {error}") from error
     tokens = SpeechTokens.read(path, tokenizer, session.vocabulary)
-    return TranscriptionBackend(session, tokenizer, tokens, wake, side_by_side=options.side_by_side)
+    return TranscriptionBackend(
+        session, tokenizer, tokens, wake, recording_parts=options.recording_parts
+    )

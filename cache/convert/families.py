@@ -113,10 +113,6 @@ _MISSING = MappingProxyType(
 )
 
 
-# onnxruntime-genai's builder 0.18 gives OLMo another kind of norm: its logits are off by a fifth.
-_BUILT_WRONG = frozenset({"olmo"})
-
-
 def check_name(what: str, name: str) -> None:
     """Raises UnknownFamilyError for a model whose architecture or model type is not known."""
     if _MODEL_TYPES.get(name, name) not in FAMILIES:
@@ -147,9 +143,8 @@ def family_of_config(config: JsonObject) -> Family:
 def unknown_family(what: str, name: str) -> UnknownFamilyError:
     """The error for a model of a family that is not known. It says why, where that is known."""
     because = f" ({_MISSING[name]})" if name in _MISSING else ""
-    error = UnknownFamilyError(
+    text = (
         f"{what} is of the architecture '{name}'{because}; "
         f"these can be converted: {', '.join(sorted(FAMILIES))}"
     )
-    error.hopeless = name in _BUILT_WRONG
-    return error
+    return UnknownFamilyError(text, name)

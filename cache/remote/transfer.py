@@ -60,18 +60,14 @@ def load(
     headers: Mapping[str, str] = MappingProxyType({}),
     piece_size: int = PIECE,
     rate: RateLimit | None = None,
-    connections: int = CONNECTIONS,
 ) -> list[Path]:
     """Puts ``files`` into ``folder`` and returns their paths. Stages: "download" and "check".
 
-    ``headers``: sent to the files' own servers, such as a token. ``connections``: of all files, at
-    once. Raises FetchError, OSError. An
+    ``headers``: sent to the files' own servers, such as a token. Raises FetchError, OSError. An
     exception from outside, such as KeyboardInterrupt, ends it at once and leaves a state from
     which the next call goes on.
     """
-    return anyio.run(
-        partial(load_files, files, folder, progress, headers, piece_size, rate, connections)
-    )
+    return anyio.run(partial(load_files, files, folder, progress, headers, piece_size, rate))
 
 
 async def load_files(
@@ -81,14 +77,11 @@ async def load_files(
     headers: Mapping[str, str] = MappingProxyType({}),
     piece_size: int = PIECE,
     rate: RateLimit | None = None,
-    connections: int = CONNECTIONS,
 ) -> list[Path]:
     """As ``load``, in a loop that is running."""
     partials = [PartialFile(file, folder, piece_size) for file in files]
     async with new_client() as client:
-        transfer = _Transfer(
-            client, dict(headers), partials, progress, rate or RateLimit(), connections
-        )
+        transfer = _Transfer(client, dict(headers), partials, progress, rate or RateLimit())
         try:
             await transfer.run()
         except ExceptionGroup as group:
@@ -109,7 +102,6 @@ class _Transfer:
     partials: list[PartialFile]
     progress: Progress
     rate: RateLimit
-    connections: int
     queue: deque[tuple[PartialFile, Piece]] = field(default_factory=deque)
     restarts: dict[str, int] = field(default_factory=dict)
 
@@ -140,7 +132,7 @@ class _Transfer:
         while work := [(f, p) for f in files for p in f.pieces if not p.complete]:
             self.queue = deque(work)
             async with anyio.create_task_group() as group:
-                for _ in range(min(self.connections, len(work))):
+                for _ in range(min(CONNECTIONS, len(work))):
                     group.start_soon(self._connection)
 
     async def _connection(self) -> None:

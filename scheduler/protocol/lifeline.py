@@ -27,21 +27,21 @@ class Lifeline:
 
     def __init__(self, end: socket.socket) -> None:
         self._end = end
-        self._last_words = ""
+        self._when_orphaned = ""
         self._orphaned = False
         self._outbox = Outbox(end)
         self._lock = threading.Lock()  # of the outbox
         self._more, self._wake = socket.socketpair()  # wakes the thread: lines wait to be sent
         self._wake.setblocking(False)
 
-    def watch(self, last_words: str = "") -> Commands:
+    def watch(self, when_orphaned: str = "") -> Commands:
         """Start to watch. Returns the supervisor's commands.
 
         A thread watches, so that the child exits with its supervisor even while its main thread is
-        inside a long native call. ``last_words``: a command for the loop when the supervisor is
+        inside a long native call. ``when_orphaned``: a command for the loop when the supervisor is
         gone, for which it gets LAST_SECONDS.
         """
-        self._last_words = last_words
+        self._when_orphaned = when_orphaned
         commands = Commands(self.tell)
         threading.Thread(target=self._serve, args=(commands,), daemon=True, name="lifeline").start()
         return commands
@@ -89,9 +89,9 @@ class Lifeline:
             data = b""
         if not data:
             self._orphaned = True
-            if self._last_words:
+            if self._when_orphaned:
                 with contextlib.suppress(LineError):
-                    commands.put(self._last_words)
+                    commands.put(self._when_orphaned)
                     time.sleep(LAST_SECONDS)
             os._exit(ORPHANED)
         try:

@@ -147,7 +147,6 @@ def test_more_connections_than_allowed_are_refused(
         gateway.until(lambda: status_of(gateway.send(request("GET", "/health"))) == 200)
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no limit of file descriptors")
 @pytest.mark.parametrize(
     ("soft", "hard", "most"),

@@ -18,7 +18,6 @@ def tell(lifeline: socket.socket, *names: str) -> None:
         lifeline.sendall(f"{name}={os.environ.get(name)}\n".encode())
 
 
-@pytest.mark.slow
 def test_a_child_has_its_variables_and_the_rest_of_the_supervisors(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("CUPOLA_TEST_ONE", "the operator's")
     variables = {"CUPOLA_TEST_ONE": "ours", "CUPOLA_TEST_TWO": "ours"}
@@ -32,7 +31,6 @@ def test_a_child_has_its_variables_and_the_rest_of_the_supervisors(monkeypatch: 
     assert "CUPOLA_TEST_TWO" not in os.environ
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("serves", [False, True])
 def test_a_child_that_ends_before_it_serves_is_started_cautiously(serves: bool) -> None:
     child = Child(ChildSpec("child", tell, ("BOLD",), cautious=("CAUTIOUS",)))

@@ -23,7 +23,7 @@ _malloc_trim = getattr(_libc, "malloc_trim", None)
 _mallopt = getattr(_libc, "mallopt", None)
 _M_MMAP_THRESHOLD = -3  # malloc.h
 _MAPPED_BYTES = 16 * 1024 * 1024
-_WAY_GIVEN = 10  # of 19, as `nice` counts
+_NICE = 10  # of 19
 
 
 def memory_bytes() -> int:
@@ -65,12 +65,12 @@ def use_only(cpus: Collection[int]) -> None:
     os.sched_setaffinity(0, cpus)
 
 
-def give_way() -> None:
-    """The calling thread, and those that it will start, let others go first where there are too
+def lower_priority() -> None:
+    """Of the calling thread and of those that it will start. Others go first where there are too
     few processors. Linux alone: elsewhere a priority is that of a process.
     """
     if sys.platform == "linux":
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _WAY_GIVEN)
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
 
 
 def processors() -> frozenset[int]:

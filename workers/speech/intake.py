@@ -22,11 +22,11 @@ class Intake:
         session: SpeechSession,
         tokenizer: Tokenizer,
         tokens: SpeechTokens,
-        side_by_side: int,
+        recording_parts: int,
     ) -> None:
-        """``side_by_side``: stretches of one recording, at most."""
+        """``recording_parts``: stretches of one recording, at most."""
         self._session = session
-        self._side_by_side = side_by_side
+        self._recording_parts = recording_parts
         self._tokenizer = tokenizer
         self._tokens = tokens
 
@@ -60,4 +60,4 @@ class Intake:
         prompt = self._tokenizer.encode(" " + work.prompt.strip(), add_special_tokens=False).ids
         sound = Sound(log_mel(audio, self._session.bands), seconds)
         text_only = [token for token in prompt if token < self._tokens.end] if work.prompt else []
-        return SpeechRequest(request_id, work, sound, text_only, turn, self._side_by_side)
+        return SpeechRequest(request_id, work, sound, text_only, turn, self._recording_parts)

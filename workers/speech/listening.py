@@ -9,7 +9,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
-from cupola.workers.device.machine import give_way
+from cupola.workers.device.machine import lower_priority
 from cupola.workers.speech.recording import SpeechRequest, Window
 from cupola.workers.speech.speech_session import SpeechSession
 from cupola.workers.speech.window_decoder import WindowDecoder
@@ -31,7 +31,7 @@ class Listening:
         """``wake`` is called from another thread when a window was heard."""
         self._session = session
         self._wake = wake
-        self._thread = ThreadPoolExecutor(1, "encoder", give_way)
+        self._thread = ThreadPoolExecutor(1, "encoder", lower_priority)
         self._future: Future[None] | None = None
         self.window: RunningWindow | None = None  # that is being heard
 

@@ -81,7 +81,7 @@ class SpeechRequest:
     sound: Sound
     before: list[int]  # tokens of the text that the next window continues
     turn: Turn = ANY_TURN
-    side_by_side: int = 1  # stretches, at most
+    recording_parts: int = 1  # stretches, at most
     language: str = ""
     generated: int = 0
     prompt_tokens: int = 0
@@ -94,7 +94,7 @@ class SpeechRequest:
         self.language = self.work.language
         self.random = np.random.default_rng(self.work.seed)
         mel = self.sound.mel
-        cuts = stretches(mel, 1 if self.work.condition else self.side_by_side)
+        cuts = stretches(mel, 1 if self.work.condition else self.recording_parts)
         self._stretches = [_Stretch(cut, spoken_until=cut.start / FRAMES_A_SECOND) for cut in cuts]
         for number, cut in enumerate(cuts):
             self.waiting.append(self._window(number, cut.start))

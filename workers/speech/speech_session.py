@@ -16,7 +16,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from cupola.workers.device.device import CPU, Device
-from cupola.workers.device.machine import give_way
+from cupola.workers.device.machine import lower_priority
 from cupola.workers.model.model_folder import ModelFolder, ModelFolderError
 from cupola.workers.speech.alignment import attention
 from cupola.workers.speech.log_mel import Floats
@@ -62,7 +62,7 @@ class SpeechSession:
             options = _options(threads)
             opened.append(partial(device.open, str(folder.path / name), options, name))
         # It works for half a second at a time, beside answers that are waited for token by token.
-        self._open_encoder, self._open_decoder = partial(_giving_way, opened[0]), opened[1]
+        self._open_encoder, self._open_decoder = partial(_at_low_priority, opened[0]), opened[1]
         self._encoder, self._decoder = self._open_encoder(), self._open_decoder()
         shapes = {each.name: each.shape for each in self._decoder.get_inputs()}
         heard = {each.name: each.shape for each in self._encoder.get_outputs()}
@@ -224,9 +224,9 @@ class SpeechSession:
                 binding.bind_input(f"cross_{kind}.{layer}", *at)
 
 
-def _giving_way(build: Callable[[], ort.InferenceSession]) -> ort.InferenceSession:
+def _at_low_priority(build: Callable[[], ort.InferenceSession]) -> ort.InferenceSession:
     """A session whose threads let others go first: they do as the one that starts them."""
-    with ThreadPoolExecutor(1, initializer=give_way) as thread:
+    with ThreadPoolExecutor(1, initializer=lower_priority) as thread:
         return thread.submit(build).result()
 
 

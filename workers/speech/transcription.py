@@ -56,11 +56,11 @@ class TranscriptionBackend:
         tokens: SpeechTokens,
         wake: Callable[[], None] = lambda: None,
         *,
-        side_by_side: int = 1,
+        recording_parts: int = 1,
     ) -> None:
         """``wake`` is called from another thread when there is new work.
 
-        ``side_by_side``: stretches of one recording that are heard at once, at most.
+        ``recording_parts``: stretches of one recording that are heard at once, at most.
         """
         self._session = session
         self._tokens = tokens
@@ -69,7 +69,7 @@ class TranscriptionBackend:
         self._running: list[RunningWindow] = []
         self._going = False  # windows are being decoded
         self._listening = Listening(session, wake)
-        self._intake = Intake(session, tokenizer, tokens, side_by_side)
+        self._intake = Intake(session, tokenizer, tokens, recording_parts)
         self._results = Results(session, tokenizer, tokens)
 
     @property

@@ -27,10 +27,8 @@ class Part:
     reads: list[str]  # values that parts before it made, or that the graph is given
     makes: list[str]  # values that parts behind it read, or that are wanted
 
-    def model(
-        self, whole: onnx.ModelProto, types: Mapping[str, tuple[int, int]]
-    ) -> onnx.ModelProto:
-        """The part as a model. ``types``: data type and number of dimensions of what it reads."""
+    def model(self, whole: onnx.ModelProto, types: Types) -> onnx.ModelProto:
+        """The part as a model. ``types``: of what it reads."""
         inputs = []
         for name in self.reads:
             data_type, dimensions = types[name]

@@ -118,7 +118,7 @@ class WhisperLayers:
         return self.node("Mul", [product, length], "head.out")
 
     def _integer_product(
-        self, rounded: str, step: str, middle: str, name: str, weight: Values, *bias: str
+        self, rounded: str, step: str, middle: str, name: str, weight: Values
     ) -> str:
         codes, scales = quantize_channels(weight)
         # Unsigned, because processors without VNNI are exact for these only.
@@ -129,7 +129,7 @@ class WhisperLayers:
         ]
         self._advance(codes.nbytes)
         zero = self.constant(f"{name}.zero", np.array(128, np.uint8))
-        inputs = [rounded, f"{name}.codes", step, f"{name}.scales", middle, zero, *bias]
+        inputs = [rounded, f"{name}.codes", step, f"{name}.scales", middle, zero]
         return self.node("MatMulIntegerToFloat", inputs, f"{name}.product", MICROSOFT)
 
     def product(self, x: str, layer: str, part: str) -> str:

@@ -22,6 +22,7 @@ from cupola.cache.errors import (
     NotFoundError,
     UnreachableError,
 )
+from cupola.cache.remote import transfer
 from cupola.cache.remote.partial_file import PartialFile
 from cupola.cache.remote.pieces import Piece
 from cupola.cache.remote.rate_limit import RateLimit
@@ -290,11 +291,14 @@ def test_what_is_there_is_not_loaded_again(site: Site, tmp_path: Path) -> None:
     assert site.requests == []
 
 
-def test_a_broken_download_goes_on(site: Site, file: RemoteFile, tmp_path: Path) -> None:
+def test_a_broken_download_goes_on(
+    site: Site, file: RemoteFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transfer, "CONNECTIONS", 1)  # others' pieces would be cut with its own
     after = 3 if file.size is None else 2
     site.faults["/file"] = [lambda request: False] * after + [faults.status(400)] * 100
-    with pytest.raises(FetchError):  # one connection: the others' pieces would be cut with it
-        load([file], tmp_path, piece_size=PIECE, connections=1)
+    with pytest.raises(FetchError):
+        load([file], tmp_path, piece_size=PIECE)
     assert not (tmp_path / "folder" / "file.bin").exists()
     site.faults["/file"].clear()
     site.requests.clear()

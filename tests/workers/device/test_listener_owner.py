@@ -20,7 +20,7 @@ from cupola.workers.device.machine import is_service, listener
         (["/venv/bin/python", "/venv/bin/cupola", "chat"], False),
         (["python", "-m", "http.server"], False),
         (["python", "-c", "from multiprocessing.spawn import spawn_main; spawn_main(5)"], False),
-        (["/work/cupola/serve"], False),
+        (["/srv/cupola/serve"], False),
         ([], False),
     ],
 )

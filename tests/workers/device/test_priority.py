@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from cupola.workers.device.machine import give_way
+from cupola.workers.device.machine import lower_priority
 
 
 def priority() -> int:
@@ -18,9 +18,9 @@ def priority() -> int:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a priority is that of a process")
-def test_a_thread_gives_way_with_those_that_it_starts_and_no_other() -> None:
+def test_a_thread_lowers_its_priority_with_those_that_it_starts_and_no_other() -> None:
     before = priority()
-    with ThreadPoolExecutor(1, initializer=give_way) as thread:
+    with ThreadPoolExecutor(1, initializer=lower_priority) as thread:
         started: list[int] = []
 
         def start() -> int:

@@ -166,7 +166,6 @@ def outcomes(count: int, vocabulary: Vocabulary = VOCABULARY) -> Counter[str]:
     return seen
 
 
-@pytest.mark.slow
 def test_documents_of_200_schemas_are_valid() -> None:
     count = examples(200)
     seen = outcomes(count)

@@ -68,10 +68,10 @@ def test_a_short_window_is_filled_up_with_zeros() -> None:
     assert heard[:, :, :2390].all() and not heard[:, :, 2390:].any()
 
 
-def request(seconds: int, *, side_by_side: int = 4, condition: bool = False) -> SpeechRequest:
+def request(seconds: int, *, recording_parts: int = 4, condition: bool = False) -> SpeechRequest:
     mel = np.random.default_rng(0).standard_normal((1, 100 * seconds)).astype(np.float32)
     work = Transcribe(b"", condition=condition)
-    return SpeechRequest("a", work, Sound(mel, seconds), [], side_by_side=side_by_side)
+    return SpeechRequest("a", work, Sound(mel, seconds), [], recording_parts=recording_parts)
 
 
 def test_what_a_window_has_not_heard_is_heard_with_what_follows() -> None:
@@ -87,7 +87,7 @@ def test_what_a_window_has_not_heard_is_heard_with_what_follows() -> None:
 
 def test_parts_wait_side_by_side_where_they_do_not_depend_on_each_other() -> None:
     assert len(request(300).waiting) == 4
-    assert len(request(300, side_by_side=2).waiting) == 2
-    assert len(request(300, side_by_side=1).waiting) == 1
+    assert len(request(300, recording_parts=2).waiting) == 2
+    assert len(request(300, recording_parts=1).waiting) == 1
     assert len(request(300, condition=True).waiting) == 1
     assert len(request(110).waiting) == 1

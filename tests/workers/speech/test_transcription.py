@@ -8,6 +8,7 @@ import shutil
 import sys
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -279,14 +280,21 @@ def test_fewer_windows_where_memory_is_short(tiny_whisper: Path) -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a priority is that of a process")
 def test_the_encoder_lets_others_go_first_and_the_decoder_does_not(tiny_whisper: Path) -> None:
-    def later() -> int:
-        threads = map(int, os.listdir("/proc/self/task"))
-        return sum(os.getpriority(os.PRIO_PROCESS, thread) > usual for thread in threads)
+    def threads() -> dict[int, int]:
+        """Their priorities: the higher, the later."""
+        found = {}
+        for thread in map(int, os.listdir("/proc/self/task")):
+            with suppress(ProcessLookupError):  # it has ended meanwhile
+                found[thread] = os.getpriority(os.PRIO_PROCESS, thread)
+        return found
 
     usual = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
-    before = later()
+    before = threads()
     session = SpeechSession(
         ModelFolder.read(tiny_whisper), slots=1, cache_bytes=10 * 2**20, threads=3
     )
-    assert later() == before + 2  # three with the one that runs it
+    # Three each with the one that runs a graph. The one that made the encoder may still be ending.
+    new = [priority for thread, priority in threads().items() if thread not in before]
+    assert sum(priority > usual for priority in new) in (2, 3)
+    assert sum(priority == usual for priority in new) == 2
     del session
