@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +24,8 @@ _TOO_MANY = (
 
 
 _RESERVED = 256  # file descriptors for files, ZeroMQ and connections to other servers
+_REFUSED_TOGETHER = 64  # connections that hold a descriptor until they have been told
+_REFUSAL_SECONDS = 1.0  # for a client to send its request, and then to read the answer
 
 
 @dataclass
@@ -33,6 +36,7 @@ class ConnectionLimits:
     request_seconds: float = 60.0  # from a request's first byte to the last of its body
     write_seconds: float = 60.0  # for a client to read what waits for it
     open: int = 0  # now
+    refused: int = 0  # now: open beside these until they have been told
 
     @classmethod
     def of_this_process(cls) -> ConnectionLimits:
@@ -61,8 +65,7 @@ class Connection(TCPServer):
 
     async def run(self) -> None:
         if self._limits.open >= self._limits.most:
-            self.writer.write(_TOO_MANY)
-            return await self._close()
+            return await self._refuse()
         self._limits.open += 1
         try:
             await super().run()
@@ -71,6 +74,23 @@ class Connection(TCPServer):
                 raise
         finally:
             self._limits.open -= 1
+
+    async def _refuse(self) -> None:
+        """Answer 503. A connection that is closed with bytes unread can lose the answer."""
+        limits = self._limits
+        limits.refused += 1
+        try:
+            if limits.refused <= _REFUSED_TOGETHER:
+                with suppress(OSError, TimeoutError):
+                    async with asyncio.timeout(_REFUSAL_SECONDS):
+                        self.writer.write(_TOO_MANY)
+                        if self.writer.can_write_eof():
+                            self.writer.write_eof()
+                        while await self.reader.read(MAX_RECV):
+                            pass
+        finally:
+            limits.refused -= 1
+            await self._close()
 
     async def protocol_send(self, event: Event) -> None:
         if isinstance(event, Updated):
