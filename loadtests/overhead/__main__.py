@@ -4,8 +4,9 @@
     python -m loadtests.overhead --home FOLDER --seconds 2 --rounds 2
 
 Starts a service with the echo backend, which runs no model, and beside it the least that hypercorn
-and Starlette can do. Both are asked the same, in turns. The home must have the model, for its
-folder: nothing is loaded of it.
+and Starlette can do. Both are asked the same, in turns. Latency is that of one client, beside half
+of the requests a second that the service has just answered; they come from a process that gives way
+to all others. The home must have the model, for its folder: nothing is loaded of it.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from typing import Any
 
 from cupola.loadtests.host.own_service import OwnService, free_port
 from cupola.loadtests.overhead import bare_server, held, load
+from cupola.loadtests.overhead.background_load import background_load
 from cupola.loadtests.overhead.connections import post
 from cupola.loadtests.overhead.load import Load
 from cupola.loadtests.overhead.processes import Processes
@@ -92,15 +94,16 @@ def measure(options: argparse.Namespace, logs: Path, stack: ExitStack) -> None:
         rates = ([each.event_rate for each in loads] for loads in streams)
         compare(f"SSE chunks a second, {clients} streams", *rates)
     half = statistics.median(each.rate for each in posts[1]) / 2
-    random = rounds_of(
-        options.rounds,
-        lambda port, number: load.at_random(port, request, half, options.seconds, number),
-        ports,
-    )
+
+    async def probed(port: int, number: int) -> Load:
+        with background_load(port, request, half, number):
+            return await load.probed(port, request, options.seconds, number)
+
+    probes = rounds_of(options.rounds, probed, ports)
     for share, limit in ((0.5, 2), (0.99, 10)):
-        base, whole = (percentile(loads, share) for loads in random)
-        name = f"latency p{share * 100:.0f} at {half:.0f} requests/s (half load), ms"
-        row(name, f"{base:.2f}", f"{whole:.2f}", f"+{whole - base:.2f}", f"+{limit} or less")
+        base, whole = (percentile(loads, share) for loads in probes)
+        name = f"one client's latency p{share * 100:.0f} beside {half:.0f} requests/s, ms"
+        row(name, f"{base:.2f}", f"{whole:.2f}", f"{whole - base:+.2f}", f"+{limit} or less")
     spent = f"{used.pop('bare') / answered[0] * 1e6:.0f}"
     for name, seconds in used.items():
         each = f"{seconds / answered[1] * 1e6:.0f}"

@@ -1,4 +1,4 @@
-"""Load on a port: as much as it takes, or so many requests a second at random."""
+"""Load on a port: as much as it takes, so many requests a second at random, or a probe."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import time
 from dataclasses import dataclass, field
 
 from cupola.loadtests.overhead.connections import Connection
+
+_PAUSE = 0.01  # seconds between two requests of one that probes, on average
 
 
 @dataclass(slots=True)
@@ -64,6 +66,19 @@ async def at_random(port: int, request: bytes, rate: float, seconds: float, seed
             tasks.create_task(one(due))
     for connection in idle:
         await connection.close()
+    return load
+
+
+async def probed(port: int, request: bytes, seconds: float, seed: int) -> Load:
+    """One client, which asks now and then and waits for each answer."""
+    load = Load(seconds)
+    chance = random.Random(seed)
+    connection = await Connection.to(port)
+    ends = time.monotonic() + seconds
+    while time.monotonic() < ends:
+        await asyncio.sleep(chance.expovariate(1 / _PAUSE))
+        await _ask(connection, request, time.monotonic(), load)
+    await connection.close()
     return load
 
 

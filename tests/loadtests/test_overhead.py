@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
+from typing import Any
 
 import pytest
 
+from cupola.loadtests.overhead.background_load import background_load
 from cupola.loadtests.overhead.connections import Connection, post
-from cupola.loadtests.overhead.load import Load, closed
+from cupola.loadtests.overhead.load import Load, closed, probed
 
 WHOLE = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nabcd"
 STREAM = (
@@ -55,6 +57,43 @@ def test_refusals_are_no_answers() -> None:
     load = load_on(FULL, 1000)
     assert load.failed >= 2
     assert not load.latencies
+
+
+def test_one_client_is_measured_beside_the_load_of_another_process() -> None:
+    loud, quiet = post({"a": "loud"}), post({"a": "quiet"})
+    came: list[bytes] = []
+    both = asyncio.Event()
+    serving: list[asyncio.Task[Any] | None] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        serving.append(asyncio.current_task())
+        with suppress(asyncio.IncompleteReadError, ConnectionError):  # the client has gone
+            while head := await reader.readuntil(b"}"):
+                came.append(head)
+                both.set()
+                writer.write(WHOLE)
+        writer.close()
+        with suppress(ConnectionError):
+            await writer.wait_closed()
+
+    async def run() -> Load:
+        server = await asyncio.start_server(serve, "127.0.0.1", 0)
+        async with server:
+            port = server.sockets[0].getsockname()[1]
+            beside = background_load(port, loud, 500.0, 1)
+            await asyncio.to_thread(beside.__enter__)
+            try:
+                await both.wait()
+                load = await probed(port, quiet, seconds=0.05, seed=1)
+            finally:
+                await asyncio.to_thread(beside.__exit__, None, None, None)
+            await asyncio.gather(*filter(None, serving))
+            return load
+
+    load = asyncio.run(run())
+    assert load.failed == 0
+    assert came.count(quiet) == len(load.latencies) > 0
+    assert came.count(loud) > 0
 
 
 def test_a_connection_that_closes_in_an_answer_is_an_error() -> None:
