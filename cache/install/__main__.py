@@ -19,7 +19,7 @@ from types import FrameType
 from cupola.cache.catalog import UnknownModelError
 from cupola.cache.errors import CacheError, CacheErrorCode
 from cupola.cache.home import Home
-from cupola.cache.install.import_adapter import import_adapter
+from cupola.cache.install.import_adapter import import_adapter, install_adapter
 from cupola.cache.install.import_path import import_path
 from cupola.cache.install.install import install
 from cupola.cache.install.install_address import install_address
@@ -64,6 +64,8 @@ def run(job: InstallJob) -> InstallResult:
 def _do(job: InstallJob, home: Home) -> CachedModel:
     report = _Reporter()
     if isinstance(job, DownloadJob):
+        if is_address(job.model) and job.base is not None:
+            return install_adapter(job.model, job.base, home, job.alias, report, bits=job.bits)
         if is_address(job.model):
             return install_address(
                 job.model, home, job.alias, report, force=job.force, bits=job.bits
