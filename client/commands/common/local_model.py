@@ -35,7 +35,9 @@ def ensure(home: Home, key: str) -> CachedModel:
 
 def downloadable(cache: ModelCache, key: str) -> ModelVariant:
     """The best variant that ``key`` means and that can be downloaded."""
-    for variant in cache.variants(key):
+    from cupola.cache.remote.operator_catalogs import variants_to_download
+
+    for variant in variants_to_download(cache, key):
         if variant.source is not None:
             return variant
     raise ClientError(

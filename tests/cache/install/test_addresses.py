@@ -33,6 +33,7 @@ from cupola.cache.store import ModelCache
 from cupola.cache.system.digests import check_digests
 from tests import faulty_server as faults
 from tests import tiny_encoder, tiny_whisper
+from tests.cache.convert.tiny_bert_gguf import write_bert
 from tests.cache.convert.tiny_family import FAMILIES
 from tests.cache.convert.tiny_gguf import TinyModel
 from tests.hub_server import HubServer, refuse
@@ -153,6 +154,14 @@ def test_an_encoder_of_the_hub(home: Home, hub: HubServer, tmp_path: Path) -> No
     assert not [path for path, _ in hub.site.requests if "pytorch" in path]
     local = import_path(tmp_path / "encoder", home, "local-encoder")
     assert (local.variant.alias, local.variant.task) == ("local-encoder", "embeddings")
+
+
+def test_an_encoder_in_a_gguf(home: Home, hub: HubServer, tmp_path: Path) -> None:
+    write_bert(tmp_path / "t.gguf")
+    content = (tmp_path / "t.gguf").read_bytes()
+    hub.add("Tiny-Org/Tiny-Bert-GGUF", {"tiny-q8_0.gguf": content}, architecture="bert")
+    model = install_address("hf:Tiny-Org/Tiny-Bert-GGUF", home)
+    assert (model.variant.alias, model.variant.task) == ("tiny-bert", "embeddings")
 
 
 def test_a_whisper_of_another_converter_is_refused_with_what_to_do(
