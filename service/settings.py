@@ -332,7 +332,8 @@ class Settings(BaseSettings):
         ge=0,
         description="The largest model on a CPU that has lanes, in MB. Lanes are two more "
         "sessions, each with half of the threads. They run the halves of a step side by side where "
-        "that is faster. They map the weights from a file, so shared_weights must not be 'no'. "
+        "that is faster; if it never is, they and their file are deleted and not tried again for a "
+        "week. They map the weights from a file, so shared_weights must not be 'no'. "
         "Lower it to save memory. 0: never.",
     )
 
