@@ -81,6 +81,25 @@ def test_a_recording_of_hours_is_refused_before_it_is_in_memory() -> None:
         read_audio(silence, limit=180)
 
 
+@pytest.mark.parametrize("kind", ["FLAC", "OGG", "WAV"])
+def test_a_file_that_says_it_is_too_long_is_not_read_first(kind: str) -> None:
+    """Who is asked whether the request was cancelled has begun to read."""
+
+    def reads() -> bool:
+        raise AssertionError("it is read")
+
+    with pytest.raises(RequestError, match="longer than"):
+        read_audio(written(np.zeros(8000 * 3, np.float32), 8000, kind), reads, limit=2)
+
+
+def test_a_header_that_promises_hours_is_not_believed() -> None:
+    samples = written(tone(RATE), RATE, "WAV")
+    ten_hours = (10 * 3600 * RATE * 2).to_bytes(4, "little")
+    at = samples.index(b"data") + 4
+    found = read_audio(samples[:at] + ten_hours + samples[at + 4 :])
+    assert len(found) == RATE
+
+
 def test_reading_is_cancelled() -> None:
     with pytest.raises(CancelledError):
         read_audio(written(tone(RATE), RATE, "WAV"), lambda: True)
