@@ -59,19 +59,20 @@ class Connection(TCPServer):
         super().__init__(*hypercorns)
         self._limits = limits
         self._reading: asyncio.Task[None] | None = None
-        self._gone = False  # the client, while a further request of its waited
         self._request_ends = 0.0  # when the request that is being read must be here
         self._idle_since: float | None = self.loop.time()  # None: there is a request
 
     async def run(self) -> None:
-        if self._limits.open >= self._limits.most:
-            return await self._refuse()
+        full = self._limits.open >= self._limits.most
+        # The client has gone, or the server ends: nobody else cancels this task. Python 3.11 would
+        # log a cancelled one as a fault (cpython#113538).
+        with suppress(asyncio.CancelledError):
+            await (self._refuse() if full else self._serve())
+
+    async def _serve(self) -> None:
         self._limits.open += 1
         try:
             await super().run()
-        except asyncio.CancelledError:
-            if not self._gone:
-                raise
         finally:
             self._limits.open -= 1
 
@@ -112,7 +113,6 @@ class Connection(TCPServer):
             pass
         await self.protocol.handle(Closed())
         if self._reading is not None and self._paused():
-            self._gone = True
             self._reading.cancel()
 
     def _paused(self) -> bool:

@@ -240,7 +240,8 @@ class Engine:
     def _plan(self) -> list[Step[Sequence]]:
         """The tokens of the next run: known ones, and draft tokens behind them."""
         generating = sum(sequence.pending == 1 for sequence in self._running)
-        budget = self._step_budget.tokens(generating)
+        prompts = [sequence for sequence in self._running if sequence.pending > 1]
+        budget = self._step_budget.tokens(generating, prompts)
         steps = plan(self._running, budget, self.session.parallel_prompts, self._counters.of)
         while not self.slots.make_room(steps):  # the youngest sequence waits for memory
             youngest = self._running[-1]
@@ -258,7 +259,8 @@ class Engine:
         counts = [step.count for step in steps]
         prompt_tokens = sum(count for count in counts if count > 1)
         generating, seconds = counts.count(1), self.session.seconds
-        self._step_budget.observe(generating, prompt_tokens, seconds)
+        short = any(step.count > 1 and self._step_budget.is_short(step.sequence) for step in steps)
+        self._step_budget.observe(generating, prompt_tokens, seconds, short=short)
         self._slot_count.observe(generating, prompt_tokens, seconds)
         self.slots.limit = self.capacity
         return logits

@@ -107,6 +107,11 @@ class Sequence:
         return len(self.tokens) - self.cached
 
     @property
+    def to_read(self) -> int:
+        """How many tokens of its prompt were not in the cache when its request began."""
+        return self.job.prompt_tokens - (self.job.cached_tokens or 0)
+
+    @property
     def generated(self) -> int:
         """How many tokens follow the prompt."""
         return len(self.tokens) - self.job.prompt_tokens

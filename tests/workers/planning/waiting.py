@@ -11,3 +11,4 @@ class Waiting:
     pending: int
     client: str = ""
     rank: int = 0
+    to_read: int = 0
