@@ -107,6 +107,11 @@ class Sequence:
         return len(self.tokens) - self.cached
 
     @property
+    def generates(self) -> bool:
+        """Whether the next run gives it a token that somebody waits for."""
+        return self.pending == 1
+
+    @property
     def generated(self) -> int:
         """How many tokens follow the prompt."""
         return len(self.tokens) - self.job.prompt_tokens
