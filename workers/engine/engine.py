@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections import Counter
 from collections.abc import Callable
 from functools import partial
 
@@ -250,7 +251,10 @@ class Engine:
     def _plan(self) -> list[Step[Sequence]]:
         """The tokens of the next run: known ones, and draft tokens behind them."""
         prompts = [each for each in self._running if each.pending and not each.generates]
-        budget = self._step_budget.tokens(self._generating(), prompts)
+        running = Counter(each.client for each in self._running)
+        newcomers = (prompt.pending for prompt in prompts if running[prompt.client] == 1)
+        newcomer = min(newcomers, default=0)
+        budget = self._step_budget.tokens(self._generating(), prompts, newcomer)
         steps = plan(self._running, budget, self.session.parallel_prompts, self._counters.of)
         while not self.slots.make_room(steps):  # the youngest sequence waits for memory
             youngest = self._running[-1]

@@ -1,7 +1,8 @@
 """Divides the tokens of a step among the prompts that are being read. Pure.
 
     class     prompts of a lower class take what they need before those of a higher one
-    client    in a class, clients have equal shares; what one does not need the others have
+    client    in a class, those come first that need little in all; the others have equal shares,
+              and what one does not need the others have
     prompt    of a client, the shortest comes first; a small one is not read in parts
 
 The prompt that has had its slot for the longest time always gets a part. So a stream of short or
@@ -95,11 +96,14 @@ def _among_clients(
         client: min(prompts[p].pending for p in places if prompts[p].client == client)
         for client in needs
     }
-    clients = sorted(needs, key=lambda client: (served(client), shortest[client]))
+    clients = sorted(
+        needs, key=lambda client: (needs[client] > SMALL, served(client), shortest[client])
+    )
     first = clients[: max(1, budget // LEAST_SHARE)]
     left = budget
     for number, client in enumerate(sorted(first, key=lambda client: needs[client])):
-        share = min(needs[client], left // (len(first) - number))
+        share = left if needs[client] <= SMALL else left // (len(first) - number)
+        share = min(needs[client], share)
         own = [place for place in places if prompts[place].client == client]
         left -= _among_prompts(prompts, own, share, parallel, given)
     for client in clients[len(first) :]:  # the first ones needed little

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from cupola.workers.planning.prompt_shares import OLDEST
+from cupola.workers.planning.prompt_shares import LEAST_SHARE, OLDEST
 
 # Weight of the newest step in the averages. It is larger if the step was slower. A prompt token
 # costs more the deeper in its prompt it lies, and an average that follows too slowly would hold the
@@ -56,11 +56,12 @@ class StepBudget:
         """Whether one step can read it."""
         return prompt.to_read <= self._max_tokens
 
-    def tokens(self, generating: int, prompts: Sequence[Prompt] = ()) -> int:
+    def tokens(self, generating: int, prompts: Sequence[Prompt] = (), newcomer: int = 0) -> int:
         """The most tokens of the next step, in which so many sequences generate.
 
         ``prompts`` are being read. If nobody generates, the shortest is read to its end in any
-        case, which its client waits for.
+        case, which its client waits for. ``newcomer``: pending tokens of the shortest whose client
+        runs nothing else. They are read to the end beside those that generate, if they are few.
         """
         if self._token is None:
             return self._max_tokens
@@ -72,8 +73,10 @@ class StepBudget:
         if spare >= self._max_tokens * self._token:  # also if a token takes no time at all
             return self._max_tokens
         least = _MIN_PROMPT_TOKENS
-        if short and not generating:  # beside the part of the oldest
-            least = max(least, min(short) + (min(short) - 1) // (OLDEST - 1))
+        if short and not generating:
+            least = max(least, _beside_oldest(min(short)))
+        elif newcomer <= LEAST_SHARE:
+            least = max(least, _beside_oldest(newcomer))
         fits = int(spare / self._token) if spare > 0 else 0
         return min(self._max_tokens, generating + max(least, fits))
 
@@ -104,6 +107,11 @@ class StepBudget:
         late = seconds > self._slowest * expected * (1 + _EQUAL)
         change = _LEARNT * ((1 - _LATE) if late else -_LATE)
         self._slowest = min(max(1.0, self._slowest + change), _SLOWEST)
+
+
+def _beside_oldest(count: int) -> int:
+    """So many tokens, and those that go to the oldest prompt. See ``prompt_shares``."""
+    return count + max(0, count - 1) // (OLDEST - 1)
 
 
 def _average(known: float | None, new: float, times: int = 1) -> float:

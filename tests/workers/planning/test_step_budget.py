@@ -8,7 +8,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from cupola.workers.planning.plan import Step, plan
-from cupola.workers.planning.prompt_shares import OLDEST, SMALL
+from cupola.workers.planning.prompt_shares import LEAST_SHARE, OLDEST, SMALL
 from cupola.workers.planning.step_budget import RECENT, StepBudget
 from tests.examples import examples
 from tests.workers.planning.waiting import Waiting
@@ -165,6 +165,14 @@ def test_a_short_prompt_is_read_to_its_end_beside_long_ones_that_get_what_the_ob
     assert budget < 70
 
 
+def test_a_prompt_of_two_shares_is_not_cut_where_nobody_generates():
+    own = Waiting("short", SMALL, "lone", to_read=SMALL)
+    for many in ("many", "lone"):
+        long = Waiting("long", 3000, many, to_read=3000)
+        budget = after((0.4, False)).tokens(0, [long, own])
+        assert ("short", SMALL) in counts(plan([long, own], budget, 2))
+
+
 def test_long_prompts_keep_the_objective_as_long_as_short_ones_come_now_and_then():
     assert after((0.4, True)).tokens(0, [LONG]) == 25
     assert after((0.4, True), (RECENT - 1, False)).tokens(0, [LONG]) == 16
@@ -179,21 +187,37 @@ def test_short_prompts_among_themselves_are_read_in_the_largest_steps():
     assert after((0.4, True)).tokens(0, [Waiting("short", 60, to_read=60)] * 16) == 256
 
 
+@given(st.integers(2, LEAST_SHARE), st.integers(1, 16), st.integers(0, 9), st.floats(0, 9))
+def test_a_newcomer_is_read_in_one_step_where_generating_alone_takes_too_long(
+    own, generating, others, served
+):
+    step_budget = StepBudget(0.1, 256)
+    step_budget.observe(generating, 0, 0.5)
+    step_budget.observe(generating, 100, 1.0)
+    running = [Waiting(f"g{n}", 1, "many") for n in range(generating)]
+    reading = [Waiting(f"p{n}", 30, "many", to_read=30) for n in range(others)]
+    lone = Waiting("lone", own, "lone", to_read=own)
+    budget = step_budget.tokens(generating, [*reading, lone], newcomer=own)
+    steps = plan([*running, *reading, lone], budget, 1, lambda c: served * (c == "many"))
+    assert ("lone", own) in counts(steps)
+    assert budget <= generating + max(16, own + own // (OLDEST - 1))
+
+
 def counts(steps: list[Step[Waiting]]) -> list[tuple[str, int]]:
     return [(step.sequence.name, step.count) for step in steps]
 
 
 @settings(max_examples=examples(100), deadline=None)
+@example(0.00390625, [450, 449], 22, 0.0, [0.0, 0.0])
 @given(
     each=st.floats(0.0005, 0.004),
     past=st.lists(st.integers(300, 4000), min_size=1, max_size=8),
-    own=st.integers(2, SMALL),
-    same_client=st.booleans(),
+    own=st.integers(2, LEAST_SHARE),
     served=st.floats(0, 100),
     arrivals=st.lists(st.floats(0, 1), min_size=2, max_size=6),
 )
 def test_a_lone_short_prompt_waits_for_the_running_step_and_its_own(
-    each, past, own, same_client, served, arrivals
+    each, past, own, served, arrivals
 ):
     """On a clock of its own: a token takes ``each`` seconds.
 
@@ -207,7 +231,9 @@ def test_a_lone_short_prompt_waits_for_the_running_step_and_its_own(
 
     def step(*lone: Waiting) -> float:
         running = [*prompts, *lone]
-        budget = step_budget.tokens(0, running)
+        last = sum(prompt.generates for prompt in running)  # whose last token is left
+        reading = [prompt for prompt in running if not prompt.generates]
+        budget = step_budget.tokens(last, reading, own if lone else 0)
         steps = plan(running, budget, 1, lambda client: served * (client == "many"))
         seconds: float = each * sum(step.count for step in steps)
         short = any(step_budget.is_short(step.sequence) for step in steps)
@@ -221,10 +247,10 @@ def test_a_lone_short_prompt_waits_for_the_running_step_and_its_own(
     step()
     for number, moment in enumerate(arrivals):
         running = step()
-        lone = Waiting("lone", own, "many" if same_client else "lone", to_read=own)
+        lone = Waiting("lone", own, "lone", to_read=own)
         waited = running * (1 - moment) + step(lone)
         assert lone.pending == 0  # it has joined the very next step, as a whole
         if number > 0:
             longest = max(longest, waited)
-    floor = max(0.1, 16 * each)
+    floor = max(0.1, 16 * each) + each * len(past)  # of some, only the last token is left
     assert longest <= floor + max(floor, each * (own + own // (OLDEST - 1) + 2)) + 1e-9
