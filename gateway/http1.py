@@ -13,7 +13,7 @@ from typing import Any, cast
 from urllib.parse import unquote
 
 import h11
-from hypercorn.events import Closed, RawData, Updated
+from hypercorn.events import Closed, Event, RawData, Updated
 from hypercorn.protocol.events import Event as StreamEvent
 from hypercorn.protocol.h11 import H11Protocol
 from hypercorn.utils import suppress_body
@@ -42,9 +42,17 @@ class Http1(H11Protocol):
     _chunked = False  # how the answer is framed
     _flushing: asyncio.Handle | None = None
 
+    async def handle(self, event: Event) -> None:
+        """What follows the last request of a connection is no fault of that request."""
+        if not (isinstance(event, RawData) and self._has_last_request()):
+            await super().handle(event)
+
+    def _has_last_request(self) -> bool:
+        return self.connection.their_state is h11.MUST_CLOSE
+
     async def _handle_events(self) -> None:
         """Hand on all that has been received."""
-        while True:
+        while not self._has_last_request():
             if self.connection.they_are_waiting_for_100_continue:
                 await self.send(RawData(data=self._framed(_go_on())))
             try:

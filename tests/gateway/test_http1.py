@@ -156,6 +156,32 @@ def test_requests_that_come_together_are_answered_in_their_order() -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize("more", [b"\r\n", b"garbage", POST + b"\r\n", b"x" * 200_000])
+@pytest.mark.parametrize("together", [True, False])
+def test_what_follows_the_last_request_does_not_cost_its_answer(
+    more: bytes, together: bool
+) -> None:
+    last = POST + b"Content-Length: 1\r\nConnection: close\r\n\r\n3"
+    came, go_on = threading.Event(), asyncio.Event()
+    loops: list[asyncio.AbstractEventLoop] = []
+
+    async def waits(scope: Scope, receive: Receive, send: Send) -> None:
+        loops.append(asyncio.get_running_loop())
+        came.set()
+        await go_on.wait()
+        await echoes(scope, receive, send)
+
+    with served(waits) as connect, connect() as connection:
+        connection.sendall(last + more if together else last)
+        assert came.wait(WAIT)
+        if not together:
+            connection.sendall(more)
+        loops[0].call_soon_threadsafe(go_on.set)
+        answer = read_all(connection)
+    assert answer.count(b"HTTP/1.1 ") == 1
+    assert answer.startswith(b"HTTP/1.1 200") and answer.endswith(b"\r\n\r\n3")
+
+
 @pytest.mark.parametrize("value", [b"a\r\nset-cookie: b", b"a\n", b"\r"])
 def test_a_header_of_an_answer_has_one_line(value: bytes) -> None:
     async def careless(scope: Scope, receive: Receive, send: Send) -> None:
