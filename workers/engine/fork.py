@@ -51,13 +51,15 @@ class Decision(Job):
         for asked in prompt.asked:
             questions.setdefault(asked.index, []).append(asked)
         parts = MOST_FORKS // len(prompt.asked)
+        # A fork goes on from what the next question has in common with the one before it.
+        alike = sorted(prompt.asked, key=lambda asked: asked.tokens)
         return cls(
             request_id,
             len(prompt.tokens),
             open=0,
             turn=turn,
             ends=tuple(ends),
-            units=deque(unit for asked in prompt.asked for unit in _units(asked, parts)),
+            units=deque(unit for asked in alike for unit in _units(asked, parts)),
             open_questions=questions,
             question_tokens=sum(len(asked.tokens) for asked in prompt.asked),
         )

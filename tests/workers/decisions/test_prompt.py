@@ -126,3 +126,12 @@ def test_what_questions_have_in_common_is_a_part_of_the_prompt(
     assert first and second and first[0] != second[0]
     made = asked(codec(PLAIN)), asked(codec(PLAIN))
     assert made[0].tokens == made[1].tokens
+
+
+def test_the_options_of_all_questions_are_read_once(
+    codec: Callable[[str | None], TextCodec],
+) -> None:
+    made = codec(PLAIN)
+    prompt = asked(made)
+    assert "Yes or No" in made.decode(prompt.tokens, keep_special=True)
+    assert not any("Yes" in made.decode(each.tokens, keep_special=True) for each in prompt.asked)
