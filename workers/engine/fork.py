@@ -23,7 +23,7 @@ from cupola.workers.decisions.trie import Path
 from cupola.workers.engine.sequence import Job, Sequence
 from cupola.workers.engine.slots import common_prefix
 
-MOST_FORKS = 8  # of one request: more do not make a run faster
+MOST_FORKS = 16  # of one request: sixteen questions of 12 tokens take a sixth less than twice eight
 _FEWEST_PATHS = 4  # of a question's options, for which it is read once more in another slot
 
 Unit = tuple[Asked, Several[Path]]  # what one fork reads before it may leave
