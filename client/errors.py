@@ -5,6 +5,7 @@ ClientError
 ├── NotRunningError          there is no service; also a RuntimeError
 ├── UnreachableError         the service does not answer any more; a ConnectionError
 ├── ResponseError            the service refused; ``status`` is the HTTP status; a RuntimeError
+├── RecordingError           a recording cannot be transcribed; another one may be
 ├── DownloadError            a model could not be fetched; also a RuntimeError
 ├── ModelNotFoundError       no model of the catalog has this name; also a ValueError
 └── ModelNotDownloadedError  the model has to be downloaded first; also a ValueError
@@ -41,6 +42,10 @@ class ResponseError(ClientError, RuntimeError):
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
         self.status = status
+
+
+class RecordingError(ClientError):
+    """A recording cannot be read or transcribed. Another one may be."""
 
 
 class DownloadError(ClientError, RuntimeError):

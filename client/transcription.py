@@ -7,16 +7,18 @@ import json
 import time
 import wave
 from collections.abc import Callable, Iterable, Mapping
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, BinaryIO, NamedTuple
 
 from cupola.client.certificate import context_for
-from cupola.client.errors import ClientError
+from cupola.client.errors import ClientError, RecordingError
 from cupola.client.local_key import headers_for
 from cupola.client.running_service import RunningService, failure
 from cupola.client.sse import DONE, EventDecoder
 
+STANDARD_INPUT = "standard input"
 _SAMPLE_BYTES = 2
+_TOO_LARGE = 413  # the HTTP status
 
 
 class Recording(NamedTuple):
@@ -25,11 +27,11 @@ class Recording(NamedTuple):
 
     @classmethod
     def read(cls, path: Path) -> Recording:
-        """Raises ClientError."""
+        """Raises RecordingError."""
         try:
-            return cls(path.name, path.read_bytes())
+            return cls(str(path), path.read_bytes())
         except OSError as error:
-            raise ClientError(f"{path} cannot be read: {error.strerror}") from error
+            raise RecordingError(f"{path} cannot be read: {error.strerror}") from error
 
     @classmethod
     def of_pcm(cls, stream: BinaryIO, rate: int) -> Recording:
@@ -41,7 +43,7 @@ class Recording(NamedTuple):
             written.setsampwidth(_SAMPLE_BYTES)
             written.setframerate(rate)
             written.writeframes(samples[: len(samples) // _SAMPLE_BYTES * _SAMPLE_BYTES])
-        return cls("pcm", file.getvalue())
+        return cls(STANDARD_INPUT, file.getvalue())
 
 
 class Heard(NamedTuple):
@@ -98,15 +100,23 @@ def _ask(
             headers=headers_for(service.url),
             verify=context_for(service.url) if secure else True,
         ) as client:
-            files = {"file": (recording.name, recording.content)}
+            files = {"file": (PurePath(recording.name).name, recording.content)}
             with client.stream("POST", address, data=dict(fields), files=files) as answer:
                 if answer.status_code != 200:
-                    raise ClientError(
-                        f"{recording.name}: {failure(answer.status_code, answer.read())}"
-                    )
+                    raise _refused(recording.name, answer.status_code, answer.read())
                 return read(answer.iter_bytes())
     except httpx2.HTTPError as error:
         raise ClientError(f"The service at {service.url} does not answer: {error}") from error
+
+
+def _refused(name: str, status: int, content: bytes) -> ClientError:
+    text = f"{name}: {failure(status, content)}"
+    try:
+        param = json.loads(content)["error"]["param"]
+    except (ValueError, LookupError, TypeError):
+        param = None
+    is_recording = param == "file" or status == _TOO_LARGE
+    return RecordingError(text) if is_recording else ClientError(text)
 
 
 def _whole(chunks: Iterable[bytes]) -> str:

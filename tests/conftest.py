@@ -50,7 +50,7 @@ SLOW_FIXTURES = {
     "tests/loadtests": {"locust", "bench"},  # a process that puts load on a server
     "tests/sdk": {"machine"},  # a service
     "tests/service": {"service", "start", "begin", "serve"},  # a service
-    "tests/workers": {"probe"},  # grammars that take as long as they may
+    "tests/workers": {"probe", "real_ffmpeg"},  # grammars at their limits; a program is installed
 }
 _KEPT = 2  # states of the converter, 900 MB each
 _IN_USE_SECONDS = 3600  # another checkout's tests may be running

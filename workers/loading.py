@@ -284,5 +284,10 @@ def _load_speech(
         raise ModelFolderError(f"{path.name}/tokenizer.json cannot be read: {error}") from error
     tokens = SpeechTokens.read(path, tokenizer, session.vocabulary)
     return TranscriptionBackend(
-        session, tokenizer, tokens, wake, recording_parts=options.recording_parts
+        session,
+        tokenizer,
+        tokens,
+        wake,
+        recording_parts=options.recording_parts,
+        itl_seconds=options.itl_seconds,
     )

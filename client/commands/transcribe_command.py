@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import enum
+import json
 import sys
-from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,17 +12,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cupola.client.commands.common.options import Ttl
-from cupola.client.errors import ClientError
+from cupola.client.errors import ClientError, RecordingError
 from cupola.client.terminal.output import Form, Output
 
 if TYPE_CHECKING:
+    from cupola.client.running_service import RunningService
     from cupola.client.transcription import Recording
 
 DEFAULT = "whisper-tiny.en"
-_SOUNDS = {
-    ".wav", ".flac", ".ogg", ".opus", ".mp3", ".aiff", ".m4a", ".mp4", ".webm", ".mkv", ".wma",
-    ".aac",
-}  # fmt: skip
 
 
 class TextForm(enum.StrEnum):
@@ -63,23 +60,17 @@ def transcribe(
 
     Example: cupola transcribe talk.mp3 --format srt > talk.srt
     """
+    from cupola.client import home, recordings
     from cupola.client.commands.common.connection import running
     from cupola.client.commands.common.local_model import ensure
-    from cupola.client.terminal.output import print_json
-    from cupola.client.terminal.turns import share_shown
-    from cupola.client.transcription import Heard, transcript
 
     # Foundry Local's command takes a model where this one takes a file.
     given = [*(files or []), *([file] if file else [])]
     if file is not None and files and len(files) == 1 and not files[0].exists():
         given, model = [file], str(files[0])
-    found = [_PIPE] if pcm else list(_recordings(given))
-    if not found:
-        raise ClientError("There is nothing to transcribe", "Name a file: cupola transcribe a.wav")
+    found = recordings.named(given, bare_samples=pcm is not None)
     if words and output is not Form.JSON and form is not TextForm.VERBOSE_JSON:
         raise ClientError("Times of words need JSON", "Add --format verbose_json")
-    from cupola.client import home
-
     folder = home.current()
     wanted = ensure(folder, model).variant.id
     service = running(folder)
@@ -91,25 +82,47 @@ def transcribe(
         "ttl": "" if ttl is None else str(ttl),
         "timestamp_granularities[]": "word" if words else "",
     }
+    failed = False
     for path in found:
-        recording = _read(path, pcm)
-        with share_shown() if sys.stderr.isatty() else nullcontext(_silent) as show:
-
-            def shown(heard: Heard, show: Callable[[str, float], None] = show) -> None:
-                show(str(heard), heard.end / max(heard.duration, 0.01))
-
-            text = transcript(service, recording, fields, shown, translate=translate)
-        if output is Form.JSON:
-            import json
-
-            print_json({"file": str(path)} | json.loads(text))
+        try:
+            text = _transcript(service, _read(path, pcm), fields, translate=translate)
+        except RecordingError as error:
+            if len(found) == 1:
+                raise
+            print(f"cupola: {error}", file=sys.stderr, flush=True)
+            failed = True
             continue
-        if len(found) > 1:
-            print(f"{path}:")
-        print(text.rstrip("\n"))
+        _print(path, text, form, output, alone=len(found) == 1)
+    if failed:
+        raise typer.Exit(1)
 
 
-_PIPE = Path("-")
+def _transcript(
+    service: RunningService, recording: Recording, fields: dict[str, str], *, translate: bool
+) -> str:
+    """The answer of the service, with a bar meanwhile."""
+    from cupola.client.terminal.turns import share_shown
+    from cupola.client.transcription import Heard, transcript
+
+    with share_shown() if sys.stderr.isatty() else nullcontext(_silent) as show:
+
+        def shown(heard: Heard) -> None:
+            show(str(heard), heard.end / max(heard.duration, 0.01))
+
+        return transcript(service, recording, fields, shown, translate=translate)
+
+
+def _print(path: Path, text: str, form: TextForm, output: Form, *, alone: bool) -> None:
+    """Objects of several recordings, a line for each, say which one they are of."""
+    from cupola.client.terminal.output import print_json
+
+    is_json = form in (TextForm.JSON, TextForm.VERBOSE_JSON)
+    if output is Form.JSON or (is_json and not alone):
+        print_json({"file": str(path)} | json.loads(text))
+        return
+    if not alone:
+        print(f"{path}:")
+    print(text.rstrip("\n"), flush=True)
 
 
 def _silent(text: str, share: float) -> None:
@@ -117,19 +130,11 @@ def _silent(text: str, share: float) -> None:
 
 
 def _read(path: Path, pcm: int | None) -> Recording:
-    from cupola.client.transcription import Recording
+    from cupola.client.recordings import PIPE
+    from cupola.client.transcription import STANDARD_INPUT, Recording
 
-    if pcm:
+    if pcm is not None:
         return Recording.of_pcm(sys.stdin.buffer, pcm)
-    return Recording("pipe", sys.stdin.buffer.read()) if path == _PIPE else Recording.read(path)
-
-
-def _recordings(given: list[Path]) -> Iterator[Path]:
-    """The files, and those of sound in the folders. Raises ClientError."""
-    for path in given:
-        if path.is_dir():
-            yield from sorted(each for each in path.iterdir() if each.suffix.lower() in _SOUNDS)
-        elif path == _PIPE or path.is_file():
-            yield path
-        else:
-            raise ClientError(f"There is no file {path}")
+    if path == PIPE:
+        return Recording(STANDARD_INPUT, sys.stdin.buffer.read())
+    return Recording.read(path)

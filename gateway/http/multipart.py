@@ -123,7 +123,8 @@ class _Reader:
         try:
             self.form.fields[self._name].append(content.decode())
         except UnicodeDecodeError:
-            raise _malformed(f"the field '{self._name}' is no text") from None
+            text = f"the field '{self._name}' is no text, and without a file name it is no file"
+            raise _malformed(text) from None
 
     def _on_end(self) -> None:
         self.ended = True

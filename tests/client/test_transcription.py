@@ -13,7 +13,7 @@ from typing import ClassVar
 
 import pytest
 
-from cupola.client.errors import ClientError
+from cupola.client.errors import ClientError, RecordingError
 from cupola.client.running_service import RunningService
 from cupola.client.transcription import Heard, Recording, transcript
 
@@ -49,7 +49,7 @@ class Scripted(BaseHTTPRequestHandler):
 def service() -> Iterator[RunningService]:
     Scripted.asked.clear()
     with ThreadingHTTPServer(("127.0.0.1", 0), Scripted) as server:
-        thread = threading.Thread(target=server.serve_forever)
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
         yield RunningService(f"http://127.0.0.1:{server.server_port}", 1)
         server.shutdown()
@@ -109,6 +109,19 @@ def test_what_went_wrong_is_said(
     Scripted.answer = answer
     with pytest.raises(ClientError, match=named):
         heard(service, "text")
+
+
+@pytest.mark.parametrize(
+    ("status", "param", "of_the_recording"),
+    [(400, "file", True), (413, None, True), (400, "model", False), (503, None, False)],
+)
+def test_an_error_says_whether_another_recording_may_do(
+    service: RunningService, status: int, param: str | None, of_the_recording: bool
+) -> None:
+    Scripted.answer = (status, json.dumps({"error": {"message": "no", "param": param}}).encode())
+    with pytest.raises(ClientError) as caught:
+        heard(service, "text")
+    assert isinstance(caught.value, RecordingError) == of_the_recording
 
 
 def test_bare_samples_become_a_sound_file() -> None:

@@ -249,7 +249,8 @@ class Engine:
 
     def _plan(self) -> list[Step[Sequence]]:
         """The tokens of the next run: known ones, and draft tokens behind them."""
-        budget = self._step_budget.tokens(self._generating())
+        prompts = [each for each in self._running if each.pending and not each.generates]
+        budget = self._step_budget.tokens(self._generating(), prompts)
         steps = plan(self._running, budget, self.session.parallel_prompts, self._counters.of)
         while not self.slots.make_room(steps):  # the youngest sequence waits for memory
             youngest = self._running[-1]
@@ -265,8 +266,11 @@ class Engine:
         """Run the model. Raises what the session raises."""
         logits = self.session.run([row_of(step) for step in steps])
         generating, seconds = self._generating(), self.session.seconds
-        prompt_tokens = sum(step.count for step in steps if not step.sequence.generates)
-        self._step_budget.observe(generating, prompt_tokens, seconds)
+        # Draft tokens cost as much as those of prompts.
+        prompt_tokens = sum(step.count - step.sequence.generates for step in steps)
+        reading = (step.sequence for step in steps if not step.sequence.generates)
+        short = any(self._step_budget.is_short(prompt) for prompt in reading)
+        self._step_budget.observe(generating, prompt_tokens, seconds, short=short)
         self._slot_count.observe(generating, prompt_tokens, seconds)
         self.slots.limit = self.capacity
         return logits

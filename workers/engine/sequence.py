@@ -107,6 +107,11 @@ class Sequence:
         return len(self.tokens) - self.cached
 
     @property
+    def to_read(self) -> int:
+        """How many tokens of its prompt were not in the cache when its request began."""
+        return self.job.prompt_tokens - (self.job.cached_tokens or 0)
+
+    @property
     def generates(self) -> bool:
         """Whether the next run gives it a token that somebody waits for."""
         return self.pending == 1

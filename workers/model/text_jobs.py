@@ -34,10 +34,15 @@ class _Job(Generic[T]):
 class TextJobs(Generic[T]):
     """The large texts of one model, each of a request. It is used from one thread."""
 
-    def __init__(self, wake: Callable[[], None]) -> None:
-        """``wake`` is called from another thread when a job has ended."""
+    def __init__(
+        self, wake: Callable[[], None], begin_thread: Callable[[], None] = lambda: None
+    ) -> None:
+        """``wake`` is called from another thread when a job has ended.
+
+        ``begin_thread`` is called first in each thread that reads.
+        """
         self._wake = wake
-        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="texts")
+        self._threads = ThreadPoolExecutor(THREADS, "texts", begin_thread)
         self._jobs: dict[str, _Job[T]] = {}
 
     @property

@@ -25,6 +25,7 @@ from cupola.workers.speech.log_mel import RATE, Floats
 MAX_SECONDS = 4 * 3600
 _MAX_CHANNELS = 64
 _BLOCK = 1 << 20  # samples of all channels that are read at once
+_UNKNOWN = 1 << 62  # more frames than this: libsndfile does not know how many there are
 _FFMPEG_SECONDS = 600.0
 # ffmpeg's name of a container, by the place and the bytes of its mark.
 _CONTAINERS = (
@@ -58,6 +59,9 @@ def read_audio(
 def _read(file: soundfile.SoundFile, cancelled: Callable[[], bool], limit: int) -> Floats:
     if file.channels > _MAX_CHANNELS:
         raise _refused(f"it has {file.channels} channels, and {_MAX_CHANNELS} is the most")
+    # Where the file says how long it is, hours need not be read first.
+    if file.frames < _UNKNOWN and file.frames > limit * file.samplerate:
+        raise _too_long(limit)
     resample = soxr.ResampleStream(file.samplerate, RATE, 1, "float32")
     whole = file.samplerate == RATE
     pieces: list[Floats] = []

@@ -14,6 +14,7 @@ import numpy as np
 
 from cupola.scheduler.protocol.messages import (
     ANY_TURN,
+    Output,
     Recording,
     Segment,
     TokenLogprob,
@@ -135,6 +136,16 @@ class SpeechRequest:
                 break
             self._current += 1
         return ready
+
+    def output(self, result: Result) -> Output:
+        return Output(
+            self.request_id,
+            "".join(segment.text for segment in result.segments),
+            segments=result.segments,
+            recording=self.summary,
+            logprobs=result.logprobs,
+            made=sum(len(segment.tokens) for segment in result.segments),
+        )
 
     @property
     def is_done(self) -> bool:

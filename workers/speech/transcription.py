@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import time
 from collections.abc import Callable, Sequence
 from functools import partial
 
@@ -23,11 +24,13 @@ from cupola.scheduler.protocol.messages import (
     Turn,
     Work,
 )
+from cupola.workers.device.machine import lower_priority
 from cupola.workers.model.backend import RequestError
 from cupola.workers.model.text_jobs import TextJobs
 from cupola.workers.speech.intake import Intake
 from cupola.workers.speech.listening import Listening, RunningWindow
 from cupola.workers.speech.log_mel import Floats
+from cupola.workers.speech.pace import Pace
 from cupola.workers.speech.recording import Result, SpeechRequest
 from cupola.workers.speech.results import Results
 from cupola.workers.speech.segments import split
@@ -57,14 +60,21 @@ class TranscriptionBackend:
         wake: Callable[[], None] = lambda: None,
         *,
         recording_parts: int = 1,
+        itl_seconds: float = 0.1,
+        clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         """``wake`` is called from another thread when there is new work.
 
         ``recording_parts``: stretches of one recording that are heard at once, at most.
+        ``itl_seconds``: between two tokens of the answers of other models, as far as possible.
         """
         self._session = session
         self._tokens = tokens
-        self._reading: TextJobs[SpeechRequest] = TextJobs(wake)
+        self._clock = clock
+        self._pace = Pace(itl_seconds)
+        self._ended = clock()  # the last step
+        # Minutes of sound take a second to read, and answers of other models go first.
+        self._reading: TextJobs[SpeechRequest] = TextJobs(wake, lower_priority)
         self._requests: dict[str, SpeechRequest] = {}  # whose turn is next comes first
         self._running: list[RunningWindow] = []
         self._going = False  # windows are being decoded
@@ -118,6 +128,21 @@ class TranscriptionBackend:
         ]
 
     def step(self) -> list[Output | Rejected]:
+        """Between two steps the other models of the worker have had theirs."""
+        began = self._clock()
+        runs = self._pace.runs(began - self._ended if self._going else 0.0)
+        outputs = self._admit()
+        self._going = self._decodes
+        while runs and self._going:
+            outputs += self._decode()
+            self._going = self._decodes
+            runs -= 1
+        self._ended = self._clock()
+        self._pace.took(self._ended - began)
+        return outputs
+
+    def _admit(self) -> list[Output | Rejected]:
+        """Take what the threads have read and heard, and start the encoder if it is idle."""
         outputs: list[Output | Rejected] = []
         for request_id, read in self._reading.take():
             if isinstance(read, RequestError):
@@ -126,10 +151,15 @@ class TranscriptionBackend:
                 self._requests[request_id] = read
         outputs += self._take_heard()
         self._hear_next()
-        self._going = self._decodes
-        rows = self._ready if self._going else []
+        return outputs
+
+    def _decode(self) -> list[Output | Rejected]:
+        """A token more for each window that is ready."""
+        began, rows = self._clock(), self._ready
+        outputs: list[Output | Rejected] = []
         for running, logits in zip(rows, self._step(rows), strict=True):
             outputs += self._took(running, logits)
+        self._pace.ran(self._clock() - began)
         return outputs
 
     @property
@@ -268,24 +298,12 @@ class TranscriptionBackend:
         heard = window.seconds if result.is_silent else found.heard(window, parts)
         forget = result.temperature > _FORGET_ABOVE
         request.finish(window, found, heard, forget=forget)
-        outputs: list[Output | Rejected] = []
-        for each in request.take():
-            outputs.append(self._output(request, each))
+        outputs: list[Output | Rejected] = [request.output(each) for each in request.take()]
         if request.is_done:
             del self._requests[request.request_id]
             last = Output(request.request_id, usage=request.usage, recording=request.summary)
             outputs.append(last)
         return outputs
-
-    def _output(self, request: SpeechRequest, result: Result) -> Output:
-        return Output(
-            request.request_id,
-            "".join(segment.text for segment in result.segments),
-            segments=result.segments,
-            recording=request.summary,
-            logprobs=result.logprobs,
-            made=sum(len(segment.tokens) for segment in result.segments),
-        )
 
 
 def _is_finite(logits: Floats) -> bool:

@@ -20,6 +20,7 @@ from pydantic import (
 from cupola.gateway.core.fields import KeepAlive, Model, Seed, Ttl
 from cupola.gateway.http.multipart import Form
 from cupola.gateway.http.validation import Endpoint, Refused, invalid
+from cupola.gateway.openai.audio.languages import CODES
 from cupola.scheduler.protocol.messages import Transcribe
 
 MAX_PROMPT = 100_000  # characters; the model reads its last 223 tokens
@@ -29,11 +30,12 @@ _SPEAKERS = "the model does not tell speakers apart; leave it out"
 
 
 def check_language(name: str) -> str:
-    """Also takes what is written as 'en-US'."""
-    return name.partition("-")[0].partition("_")[0].lower()
+    """Also takes what is written as 'en-US', and what verbose_json calls it: 'english'."""
+    code = name.partition("-")[0].partition("_")[0].lower()
+    return CODES.get(name.strip().lower(), code)
 
 
-Language = Annotated[str, StringConstraints(max_length=12), AfterValidator(check_language)]
+Language = Annotated[str, StringConstraints(max_length=20), AfterValidator(check_language)]
 Prompt = Annotated[str, StringConstraints(max_length=MAX_PROMPT)]
 Upload = Annotated[bytes, WithJsonSchema({"type": "string", "format": "binary"})]
 

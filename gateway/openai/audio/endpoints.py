@@ -37,6 +37,7 @@ from cupola.scheduler.protocol.messages import Transcribe
 
 Form = TypeVar("Form", bound=AudioRequest)
 NAMES = {"audio": "file"}
+_NO_JSON = {"application/octet-stream", "application/ogg", "application/x-www-form-urlencoded"}
 
 
 class AudioEndpoints:
@@ -71,7 +72,8 @@ class AudioEndpoints:
         ]
 
     async def transcribe(self, request: Request) -> Response | TranscriptStream:
-        if is_multipart(request.headers.get("content-type", "")):
+        content_type = request.headers.get("content-type", "")
+        if _is_no_json(content_type) or is_multipart(content_type):
             form = await aside(request, _form, TranscriptionForm, *await _content(request))
             return await self._answer(request, form, form.task(form.file))
         body = await read_body(TranscriptionOfPath, request)
@@ -103,6 +105,12 @@ class AudioEndpoints:
         write, media = FORMATS[wanted]
         content = await anyio.to_thread.run_sync(write, transcript)
         return Response(content, media_type=media)
+
+
+def _is_no_json(content_type: str) -> bool:
+    """What a client says that has sent the sound itself, or a form without files."""
+    kind = content_type.partition(";")[0].strip().lower()
+    return kind.startswith(("audio/", "video/")) or kind in _NO_JSON
 
 
 async def _content(request: Request) -> tuple[bytes, str]:

@@ -23,3 +23,4 @@ LANGUAGES: Mapping[str, str] = {
     code: name.replace("_", " ")
     for code, _, name in (each.partition("=") for each in _NAMES.split())
 }
+CODES: Mapping[str, str] = {name: code for code, name in LANGUAGES.items()}

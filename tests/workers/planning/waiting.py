@@ -11,6 +11,7 @@ class Waiting:
     pending: int
     client: str = ""
     rank: int = 0
+    to_read: int = 0
     patient: bool = False  # its next token may wait
 
     @property

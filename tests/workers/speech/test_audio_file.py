@@ -17,6 +17,7 @@ from cupola.workers.model.backend import RequestError
 from cupola.workers.model.render_budget import CancelledError
 from cupola.workers.speech.audio_file import read_audio
 from cupola.workers.speech.log_mel import RATE
+from tests.sdk.environments import python_with
 
 
 def tone(rate: int, seconds: float = 1.0) -> np.ndarray:
@@ -80,6 +81,25 @@ def test_a_recording_of_hours_is_refused_before_it_is_in_memory() -> None:
         read_audio(silence, limit=180)
 
 
+@pytest.mark.parametrize("kind", ["FLAC", "OGG", "WAV"])
+def test_a_file_that_says_it_is_too_long_is_not_read_first(kind: str) -> None:
+    """Who is asked whether the request was cancelled has begun to read."""
+
+    def reads() -> bool:
+        raise AssertionError("it is read")
+
+    with pytest.raises(RequestError, match="longer than"):
+        read_audio(written(np.zeros(8000 * 3, np.float32), 8000, kind), reads, limit=2)
+
+
+def test_a_header_that_promises_hours_is_not_believed() -> None:
+    samples = written(tone(RATE), RATE, "WAV")
+    ten_hours = (10 * 3600 * RATE * 2).to_bytes(4, "little")
+    at = samples.index(b"data") + 4
+    found = read_audio(samples[:at] + ten_hours + samples[at + 4 :])
+    assert len(found) == RATE
+
+
 def test_reading_is_cancelled() -> None:
     with pytest.raises(CancelledError):
         read_audio(written(tone(RATE), RATE, "WAV"), lambda: True)
@@ -122,9 +142,33 @@ def test_lists_of_other_files_never_reach_ffmpeg(ffmpeg: Path, content: bytes) -
     assert not ffmpeg.exists()
 
 
-@pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="ffmpeg is not installed")
-@pytest.mark.parametrize(("ending", "codec"), [("m4a", "aac"), ("webm", "libopus")])
-def test_the_real_ffmpeg_reads_other_containers(tmp_path: Path, ending: str, codec: str) -> None:
+@pytest.fixture(scope="session")
+def real_ffmpeg(test_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the program: that of this machine, or a build from the package index."""
+    found = shutil.which("ffmpeg")
+    if found is None:
+        # The last build of less than 100 MB.
+        python = python_with(test_cache, "ffmpeg", ["--no-deps", "imageio-ffmpeg==0.6.0"])
+        where = "import imageio_ffmpeg; print(imageio_ffmpeg.get_ffmpeg_exe())"
+        done = subprocess.run([python, "-c", where], check=True, capture_output=True, text=True)
+        found = done.stdout.strip()
+    folder = tmp_path_factory.mktemp("ffmpeg")
+    (folder / "ffmpeg").symlink_to(found)
+    return folder
+
+
+@pytest.mark.skipif(os.name != "posix", reason="the program is found by a link")
+@pytest.mark.parametrize(
+    ("ending", "codec"), [("m4a", "aac"), ("webm", "libopus"), ("wma", "wmav2")]
+)
+def test_the_real_ffmpeg_reads_other_containers(
+    real_ffmpeg: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    ending: str,
+    codec: str,
+) -> None:
+    monkeypatch.setenv("PATH", f"{real_ffmpeg}{os.pathsep}{os.environ['PATH']}")
     wav, other = tmp_path / "a.wav", tmp_path / f"a.{ending}"
     wav.write_bytes(written(tone(48_000, 2), 48_000, "WAV"))
     command = ["ffmpeg", "-v", "error", "-i", str(wav), "-c:a", codec, str(other)]

@@ -7,7 +7,8 @@ import os
 import shutil
 import sys
 import threading
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import numpy as np
 import onnx
 import pytest
 import soundfile
+from tokenizers import Tokenizer
 
 from cupola.cache.catalog import ExecutionProvider
 from cupola.scheduler.protocol.messages import (
@@ -33,6 +35,7 @@ from cupola.workers.model.backend import RequestError
 from cupola.workers.model.model_folder import ModelFolder
 from cupola.workers.speech.log_mel import Floats
 from cupola.workers.speech.speech_session import Row, SpeechSession
+from cupola.workers.speech.speech_tokens import SpeechTokens
 from cupola.workers.speech.transcription import TranscriptionBackend
 
 
@@ -108,6 +111,7 @@ def test_requests_share_runs_and_say_what_each_says_alone(started: Started) -> N
         assert segments and started.segments(request_id) == segments
 
 
+@pytest.mark.slow
 def test_segments_come_in_the_order_of_time_and_the_last_output_has_the_usage(
     started: Started,
 ) -> None:
@@ -149,6 +153,7 @@ def test_logprobs_are_those_of_the_text(started: Started) -> None:
     assert logprobs and all(each.logprob <= 0 for each in logprobs)
 
 
+@pytest.mark.slow
 def test_words_are_inside_the_recording_and_in_order(started: Started) -> None:
     started.add("a", work(40, 1, words=True))
     started.finish()
@@ -237,6 +242,51 @@ def test_other_work_is_refused(
         started.backend.convert("a", Encode(Text("x")))
 
 
+def with_session(
+    path: Path, session: SpeechSession, clock: Callable[[], float] = time.perf_counter
+) -> Started:
+    tokenizer = Tokenizer.from_file(str(path / "tokenizer.json"))
+    tokens = SpeechTokens.read(path, tokenizer, session.vocabulary)
+    started = Started(path)
+    started.backend = TranscriptionBackend(
+        session, tokenizer, tokens, started.woken.set, itl_seconds=0.1, clock=clock
+    )
+    return started
+
+
+class Counting(SpeechSession):
+    """Its runs take 4 ms by the clock of the test."""
+
+    now = 0.0
+    runs = 0
+
+    def step(self, rows: Sequence[Row]) -> Floats:
+        self.runs += 1
+        self.now += 0.004
+        return super().step(rows)
+
+
+def test_windows_are_decoded_in_turns_that_other_models_leave_short(tiny_whisper: Path) -> None:
+    folder = ModelFolder.read(tiny_whisper)
+    session = Counting(folder, slots=1, cache_bytes=2**30, threads=1, device=CPU)
+    started = with_session(tiny_whisper, session, lambda: session.now)
+    started.add("a", work(2))
+    while not session.runs:
+        started.step()
+
+    def runs_behind(seconds: float) -> int:
+        before = session.runs
+        session.now += seconds
+        started.step()
+        return session.runs - before
+
+    assert runs_behind(0.0) == 1
+    assert 1 <= runs_behind(0.04) <= 4
+    assert runs_behind(0.09) == 0
+    assert runs_behind(0.03) > 1
+    assert sum(runs_behind(0.2) for _ in range(20)) >= 5
+
+
 class Faulty(SpeechSession):
     """Fails on a window that is at a given position, alone or beside others."""
 
@@ -251,15 +301,8 @@ class Faulty(SpeechSession):
 @pytest.mark.slow
 def test_a_run_that_fails_costs_the_guilty_request_only(tiny_whisper: Path) -> None:
     folder = ModelFolder.read(tiny_whisper)
-    from tokenizers import Tokenizer
-
-    from cupola.workers.speech.speech_tokens import SpeechTokens
-
     session = Faulty(folder, slots=3, cache_bytes=2**30, threads=1, device=CPU)
-    tokenizer = Tokenizer.from_file(str(tiny_whisper / "tokenizer.json"))
-    tokens = SpeechTokens.read(tiny_whisper, tokenizer, session.vocabulary)
-    started = Started(tiny_whisper)
-    started.backend = TranscriptionBackend(session, tokenizer, tokens, started.woken.set)
+    started = with_session(tiny_whisper, session)
     session.bad_slot = 1
     started.add("good", work(2))
     started.add("bad", work(2, 1))

@@ -62,6 +62,21 @@ def test_what_is_wrong_is_named(fields: dict[str, list[str]], named: str) -> Non
         read(fields)
 
 
+@pytest.mark.parametrize(
+    ("said", "code"),
+    [
+        ("en", "en"),
+        ("en-US", "en"),
+        ("zh_Hant", "zh"),
+        ("English", "en"),
+        ("haitian creole", "ht"),
+        ("xx", "xx"),
+    ],
+)
+def test_a_language_is_a_code_or_the_name_in_answers(said: str, code: str) -> None:
+    assert read({"language": [said]}).language == code
+
+
 def test_a_file_that_is_sent_as_a_field_is_missing() -> None:
     values: dict[str, Any] = form_values(Form({"model": ["w"], "file": ["text"]}, {}))
     with pytest.raises(ValidationError, match="file"):
