@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -27,16 +28,25 @@ CHOICE: dict[str, Any] = {
 PREDICATE: dict[str, Any] = {"type": "predicate", "instructions": "Is this review positive?"}
 
 
-def reviews(folder: Path) -> list[tuple[str, bool]]:
-    """Texts, and whether they are good, in an order that is always the same."""
+def reviews(folder: Path) -> list[tuple[str, float]]:
+    """Texts and their ratings, in an order that is always the same."""
     found = []
     for name in FILES:
         for line in (folder / name).read_text("latin-1").splitlines():
             _, rating, text = line.split("\t")
             if abs(float(rating)) >= CLEAR and SHORTEST <= len(text) <= LONGEST:
-                found.append((text, float(rating) > 0))
+                found.append((text, float(rating)))
     Random(7).shuffle(found)
     return found
+
+
+def halves(folder: Path, count: int) -> Iterator[tuple[str, float]]:
+    """So many of them: as many good ones as bad ones."""
+    left = dict.fromkeys((True, False), count // 2)
+    for text, rating in reviews(folder):
+        if left[rating > 0]:
+            left[rating > 0] -= 1
+            yield text, rating
 
 
 def main() -> None:
@@ -45,13 +55,11 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=160)
     parser.add_argument("--predicate", action="store_true", help="ask yes or no")
     given = parser.parse_args()
-    left = dict.fromkeys((True, False), given.count // 2)
-    for text, good in reviews(given.folder):
-        if left[good]:
-            left[good] -= 1
-            answer = good if given.predicate else ("positive" if good else "negative")
-            question = PREDICATE if given.predicate else CHOICE
-            print(json.dumps({"input": text, "question": question, "answer": answer}))
+    for text, rating in halves(given.folder, given.count):
+        good = rating > 0
+        answer = good if given.predicate else ("positive" if good else "negative")
+        question = PREDICATE if given.predicate else CHOICE
+        print(json.dumps({"input": text, "question": question, "answer": answer}))
 
 
 if __name__ == "__main__":

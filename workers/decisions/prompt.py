@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from itertools import takewhile
@@ -57,8 +58,11 @@ def read(
     for index, question in enumerate(work.questions):
         if cancelled():
             raise CancelledError
+        place = f"questions[{index}]"
+        for text in _texts(question):  # to read megabytes takes long
+            _check(codec.fewest_tokens(text), context, place, "at least ")
         asked += reader.read(index, question, work.permutations)
-        _check(len(tokens) + asked[-1].longest, context, f"questions[{index}]")
+        _check(len(tokens) + asked[-1].longest, context, place)
     return _shared(DecisionPrompt(work, tokens, asked))
 
 
@@ -145,6 +149,13 @@ def _check_size(codec: TextCodec, chat: Chat, context: int) -> None:
     texts = [content for content in contents if isinstance(content, str)]
     if sum(map(len, texts)) > _LARGE:
         _check(sum(map(codec.fewest_tokens, texts)), context, "prompt", "at least ")
+
+
+def _texts(question: Question) -> Iterator[str]:
+    yield question.instructions
+    for option in question.options:
+        yield option.text
+        yield option.description
 
 
 def _check(tokens: int, context: int, param: str, qualifier: str = "") -> None:

@@ -23,7 +23,7 @@ from cupola.workers.decisions.trie import Path
 from cupola.workers.engine.sequence import Job, Sequence
 from cupola.workers.engine.slots import common_prefix
 
-MOST_FORKS = 8  # of one request: more do not make a run faster
+MOST_FORKS = 16  # of one request: sixteen questions of 12 tokens take a sixth less than twice eight
 _FEWEST_PATHS = 4  # of a question's options, for which it is read once more in another slot
 
 Unit = tuple[Asked, Several[Path]]  # what one fork reads before it may leave
@@ -51,13 +51,15 @@ class Decision(Job):
         for asked in prompt.asked:
             questions.setdefault(asked.index, []).append(asked)
         parts = MOST_FORKS // len(prompt.asked)
+        # A fork goes on from what the next question has in common with the one before it.
+        alike = sorted(prompt.asked, key=lambda asked: asked.tokens)
         return cls(
             request_id,
             len(prompt.tokens),
             open=0,
             turn=turn,
             ends=tuple(ends),
-            units=deque(unit for asked in prompt.asked for unit in _units(asked, parts)),
+            units=deque(unit for asked in alike for unit in _units(asked, parts)),
             open_questions=questions,
             question_tokens=sum(len(asked.tokens) for asked in prompt.asked),
         )

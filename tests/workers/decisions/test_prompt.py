@@ -9,7 +9,14 @@ from typing import Any
 
 import pytest
 
-from cupola.scheduler.protocol.messages import Chat, Decide, ErrorCode, Question, QuestionKind
+from cupola.scheduler.protocol.messages import (
+    Chat,
+    Decide,
+    ErrorCode,
+    Option,
+    Question,
+    QuestionKind,
+)
 from cupola.workers.decisions.prompt import DecisionPrompt, read
 from cupola.workers.model.backend import RequestError
 from cupola.workers.model.render_budget import full_budget
@@ -118,6 +125,32 @@ def test_a_state_of_ten_megabytes_is_refused_before_it_is_tokenized(
     assert refused.value.code is ErrorCode.CONTEXT_LENGTH_EXCEEDED
 
 
+def test_a_question_of_ten_megabytes_is_refused_before_it_is_tokenized(
+    codec: Callable[[str | None], TextCodec], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = codec(PLAIN)
+    encode, longest = made.encode, 0
+
+    def counted(text: str, **how: bool) -> list[int]:
+        nonlocal longest
+        longest = max(longest, len(text))
+        return encode(text, **how)
+
+    monkeypatch.setattr(made, "encode", counted)
+    long = "the parcel is late " * 550_000
+    options = (Option("late"), Option("here", long))
+    for large in (predicate(long), Question(QuestionKind.CHOICE, "where is it", options)):
+        work = Decide(Chat(STATE), (predicate("is it late"), large))
+        with pytest.raises(RequestError, match=r"at least \d+ tokens.*holds 8192") as refused:
+            read(made, work, full_budget(), 8192, lambda: False)
+        assert refused.value.param == "questions[1]"
+    assert longest < 1000
+
+
+def predicate(instructions: str) -> Question:
+    return Question(QuestionKind.PREDICATE, instructions)
+
+
 def test_what_questions_have_in_common_is_a_part_of_the_prompt(
     codec: Callable[[str | None], TextCodec],
 ) -> None:
@@ -126,3 +159,12 @@ def test_what_questions_have_in_common_is_a_part_of_the_prompt(
     assert first and second and first[0] != second[0]
     made = asked(codec(PLAIN)), asked(codec(PLAIN))
     assert made[0].tokens == made[1].tokens
+
+
+def test_the_options_of_all_questions_are_read_once(
+    codec: Callable[[str | None], TextCodec],
+) -> None:
+    made = codec(PLAIN)
+    prompt = asked(made)
+    assert "Yes or No" in made.decode(prompt.tokens, keep_special=True)
+    assert not any("Yes" in made.decode(each.tokens, keep_special=True) for each in prompt.asked)

@@ -213,12 +213,14 @@ def test_forks_take_free_slots_and_leave_for_others() -> None:
     backend = engine_over(session())
     questions = [predicate(f"is it number {number}") for number in range(60)]
     backend.add("d", decide(words(20, 1), *questions))
+    made: dict[str, list[Output]] = {}
     while len(backend.running) < SLOTS:
-        backend.step()
+        for output in backend.step():
+            assert isinstance(output, Output)
+            made.setdefault(output.request_id, []).append(output)
     assert {sequence.job.request_id for sequence in backend.running} == {"d"}
     for number in range(SLOTS):
         backend.add(f"chat {number}", greedy(words(9, number), 200, ignore_eos=True))
-    made: dict[str, list[Output]] = {}
     while not all(f"chat {number}" in made for number in range(SLOTS - 1)):
         for output in backend.step():
             assert isinstance(output, Output)
@@ -237,15 +239,14 @@ def test_beside_an_answer_forks_take_no_slots_to_wait_in() -> None:
     most, made = 0, list[Output]()
     while not made:
         made = [each for each in backend.step() if isinstance(each, Output)]
-    backend.add("d", decide(words(20, 1), *(predicate(f"is it number {n}") for n in range(40))))
+    questions = (choice(words(20, n), ["a", "b"]) for n in range(40))
+    backend.add("d", decide(words(20, 1), *questions))
     while not (made and made[-1].last):
         outputs = [each for each in backend.step() if isinstance(each, Output)]
         made += [each for each in outputs if each.request_id == "chat"]
         most = max(most, sum(each.job.request_id == "d" for each in backend.running))
     assert most == 2 < SLOTS - 1
-    while len(backend.running) < SLOTS:  # the answer has ended
-        backend.step()
-    backend.abort("d")
+    drain(backend)
 
 
 def test_options_of_one_question_are_spread_over_slots() -> None:

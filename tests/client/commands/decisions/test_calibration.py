@@ -57,6 +57,11 @@ def test_the_plot_is_svg() -> None:
     assert tree.tag.endswith("svg")
     bars = [each for each in tree.iter() if each.get("class") == "bar"]
     assert len(bars) == sum(each.count > 0 for each in (*found.before, *found.after))
+    counts = [each.text for each in tree.iter() if each.get("class") == "count"]
+    assert counts == [str(each.count) for each in (*found.before, *found.after) if each.count]
+    _, _, width, _ = map(float, tree.get("viewBox", "").split())
+    frames = [each for each in tree.iter() if each.get("class") == "frame"]
+    assert all(float(each.get("x", 0)) + float(each.get("width", 0)) < width for each in frames)
 
 
 def test_a_calibration_in_use_is_taken_back() -> None:
