@@ -35,7 +35,8 @@ unexport PYTHONDONTWRITEBYTECODE
 
 # Each process begins with a part of the tests, in their order, so that most fixtures of a file are
 # made once. The one that has finished takes tests from the other.
-PYTEST = $(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist worksteal
+# NumPy's own threads would only wait for those of the other processes.
+PYTEST = OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist worksteal
 
 # Runs a command and shows its output only if it fails.
 define quietly

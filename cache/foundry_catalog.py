@@ -1,8 +1,10 @@
 """``foundry.modelinfo.json``, Foundry Local's file of what its catalog has, among the models.
 
 Its own SDKs know a model on the disk only if this file lists it: 1.2.4 fails without the file, and
-2.2.1 lists nothing. So it is written when the models on the disk change. Two forms are read: an
-array (0.x), and an object with a version (1.x and later), which is the one that is written.
+2.2.1 lists nothing. So it is written when the models on the disk change. There are two forms: an
+array (the service of 0.x), and an object with a version (1.x and later). The latter is written.
+Where a service of 0.x keeps the file, it stays an array: that program makes it anew when it is four
+hours old, so a younger array has one, and it keeps its age.
 
 Entries that another program has written stay, as long as they are not about a model of ours.
 """
@@ -29,6 +31,7 @@ from cupola.cache.home import Home
 from cupola.cache.model_address import safe
 
 _VERSION = 1
+_LIFE_SECONDS = 4 * 3600  # of what a service of 0.x has written
 _MAX_BYTES = 32 << 20
 _OURS = "azureml://registries/cupola/"
 _AZURE = "azureml://registries/azureml/"
@@ -121,15 +124,20 @@ def write_catalog(
     entries = [_entry(variant, template) for variant, template in cached]
     ours = {entry["id"].casefold() for entry in entries}
     before = _entries(home.foundry_catalog)
+    age = _age_of_array(home.foundry_catalog, now) if any(map(_id, before)) else None
+    if age is not None:
+        entries = [_older(entry) for entry in entries]
     ours.add("")  # no model has an empty id
     others = [entry for entry in before if not _is_ours(entry) and _id(entry) not in ours]
     if before == (after := [*entries, *others]):
         return False
-    content = {"version": _VERSION, "savedAtUnix": now, "models": after}
+    content = {"version": _VERSION, "savedAtUnix": now, "models": after} if age is None else after
     home.models.mkdir(parents=True, exist_ok=True)
     new = home.foundry_catalog.with_name(f".{home.foundry_catalog.name}.{secrets.token_hex(4)}")
     try:
         new.write_bytes(msgspec.json.format(msgspec.json.encode(content), indent=2))
+        if age is not None:
+            os.utime(new, (now, now - age))
         os.replace(new, home.foundry_catalog)
     finally:
         new.unlink(missing_ok=True)
@@ -177,6 +185,23 @@ def _entry(variant: ModelVariant, template: Mapping[str, str]) -> dict[str, Any]
         "supportsReasoning": reasoning,
         "cached": True,
     }
+
+
+def _older(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """An entry as a service of 0.x has it: the name is the id, and the version is a text."""
+    older = {key: value for key, value in entry.items() if key not in ("id", "cached")}
+    return older | {"name": entry["id"], "version": str(entry["version"]), "testModel": False}
+
+
+def _age_of_array(path: Path, now: float) -> float | None:
+    """How old a file of the older form is, in seconds; None: it is none, or nobody keeps it."""
+    try:
+        with path.open("rb") as file:
+            first = file.read(64).removeprefix(b"\xef\xbb\xbf").lstrip()[:1]
+            age = now - os.fstat(file.fileno()).st_mtime
+    except OSError:
+        return None
+    return max(age, 0.0) if first == b"[" and age <= _LIFE_SECONDS else None
 
 
 def _entries(path: Path) -> list[dict[str, Any]]:

@@ -171,6 +171,18 @@ def address_of(source: HubSource | AzureSource) -> HubAddress | AzureAddress:
     return HubAddress(source.repository, source.revision, source.part)
 
 
+def check_name(name: str) -> None:
+    """Raises AddressError for what a person cannot have meant as a model's name.
+
+    Blanks and the like become hyphens. A path, a version, or letters that would be lost do not.
+    """
+    lost = any(letter.isalnum() and not letter.isascii() for letter in name)
+    if lost or not safe(name) or name.startswith(".") or any(each in name for each in "/\\:"):
+        raise AddressError(
+            f"{name!r} cannot be a model's name. Take letters from a to z, digits, '-', '_' and '.'"
+        )
+
+
 def safe(text: str) -> str:
     """``text`` as a part of a model's id and a folder's name; empty: nothing of it can be one."""
     return _UNSAFE.sub("-", text)[:_MAX_NAME].strip("-._")

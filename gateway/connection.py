@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +24,8 @@ _TOO_MANY = (
 
 
 _RESERVED = 256  # file descriptors for files, ZeroMQ and connections to other servers
+_REFUSED_TOGETHER = 64  # connections that hold a descriptor until they have been told
+_REFUSAL_SECONDS = 1.0  # for a client to send its request, and then to read the answer
 
 
 @dataclass
@@ -33,6 +36,7 @@ class ConnectionLimits:
     request_seconds: float = 60.0  # from a request's first byte to the last of its body
     write_seconds: float = 60.0  # for a client to read what waits for it
     open: int = 0  # now
+    refused: int = 0  # now: open beside these until they have been told
 
     @classmethod
     def of_this_process(cls) -> ConnectionLimits:
@@ -55,22 +59,39 @@ class Connection(TCPServer):
         super().__init__(*hypercorns)
         self._limits = limits
         self._reading: asyncio.Task[None] | None = None
-        self._gone = False  # the client, while a further request of its waited
         self._request_ends = 0.0  # when the request that is being read must be here
         self._idle_since: float | None = self.loop.time()  # None: there is a request
 
     async def run(self) -> None:
-        if self._limits.open >= self._limits.most:
-            self.writer.write(_TOO_MANY)
-            return await self._close()
+        full = self._limits.open >= self._limits.most
+        # The client has gone, or the server ends: nobody else cancels this task. Python 3.11 would
+        # log a cancelled one as a fault (cpython#113538).
+        with suppress(asyncio.CancelledError):
+            await (self._refuse() if full else self._serve())
+
+    async def _serve(self) -> None:
         self._limits.open += 1
         try:
             await super().run()
-        except asyncio.CancelledError:
-            if not self._gone:
-                raise
         finally:
             self._limits.open -= 1
+
+    async def _refuse(self) -> None:
+        """Answer 503. A connection that is closed with bytes unread can lose the answer."""
+        limits = self._limits
+        limits.refused += 1
+        try:
+            if limits.refused <= _REFUSED_TOGETHER:
+                with suppress(OSError, TimeoutError):
+                    async with asyncio.timeout(_REFUSAL_SECONDS):
+                        self.writer.write(_TOO_MANY)
+                        if self.writer.can_write_eof():
+                            self.writer.write_eof()
+                        while await self.reader.read(MAX_RECV):
+                            pass
+        finally:
+            limits.refused -= 1
+            await self._close()
 
     async def protocol_send(self, event: Event) -> None:
         if isinstance(event, Updated):
@@ -92,7 +113,6 @@ class Connection(TCPServer):
             pass
         await self.protocol.handle(Closed())
         if self._reading is not None and self._paused():
-            self._gone = True
             self._reading.cancel()
 
     def _paused(self) -> bool:

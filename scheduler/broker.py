@@ -22,6 +22,7 @@ logger = logging.getLogger(__name__)
 
 # As numbers: combining pyzmq's own takes longer than a send.
 _NOBLOCK, _SNDMORE = int(zmq.NOBLOCK), int(zmq.SNDMORE)
+FRAMES_AT_ONCE = 64  # that are taken in before what they lead to is sent
 
 
 def run(policy: SchedulerPolicy, endpoint: Endpoint, commands: Commands) -> None:
@@ -74,11 +75,16 @@ class Broker:
             self._send(self.scheduler.expect(pool_of(rest), now))
 
     def _receive_all(self) -> None:
-        while True:
+        """Take in what has come, then send: between two frames, a send would wake ZeroMQ's thread.
+
+        What is left of many frames, the next turn takes.
+        """
+        sends: list[Send] = []
+        for _ in range(FRAMES_AT_ONCE):
             try:
                 peer, *frames = self.peers.recv_multipart(_NOBLOCK)
             except zmq.Again:
-                return
+                break
             try:
                 [frame] = frames
                 message = decode_to_scheduler(frame)
@@ -89,7 +95,8 @@ class Broker:
                 continue
             if isinstance(message, Ready):
                 logger.info("worker %s joined", message.name)
-            self._send(self.scheduler.receive(peer, message, time.monotonic()))
+            sends += self.scheduler.receive(peer, message, time.monotonic())
+        self._send(sends)
 
     def _send(self, sends: list[Send]) -> None:
         for peer, message in sends:

@@ -226,7 +226,8 @@ class Settings(BaseSettings):
         gt=0,
         le=60_000,
         description="Milliseconds between two tokens of an answer while prompts are read beside "
-        "it. The engine sizes the prefill chunks by it. Raise it to read long prompts faster; "
+        "it. The engine sizes the prefill chunks by it, so that all but one step of a hundred keep "
+        "it, also while short prompts come beside long ones. Raise it to read long prompts faster; "
         "lower it for smoother answers.",
     )
     queue_limit: Annotated[int, Group.ENGINE] = Field(
@@ -332,7 +333,8 @@ class Settings(BaseSettings):
         ge=0,
         description="The largest model on a CPU that has lanes, in MB. Lanes are two more "
         "sessions, each with half of the threads. They run the halves of a step side by side where "
-        "that is faster. They map the weights from a file, so shared_weights must not be 'no'. "
+        "that is faster; if it never is, they and their file are deleted and not tried again for a "
+        "week. They map the weights from a file, so shared_weights must not be 'no'. "
         "Lower it to save memory. 0: never.",
     )
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
-from cupola.cache.convert.graph.encoder_graph import EncoderShape
+from cupola.cache.convert.weights.encoder_shape import EncoderShape
 
 WORDS = ["[PAD]", "[CLS]", "[SEP]", "[UNK]", *"the a cat dog sat ran on mat far away".split()]
 SHAPE = EncoderShape(

@@ -1,4 +1,4 @@
-"""A model of sentence-transformers (safetensors) to a model folder, without torch.
+"""A BERT of sentence-transformers (safetensors), or in a GGUF, to a model folder, without torch.
 
 It makes vectors of texts, or it is a cross-encoder and scores pairs of them.
 """
@@ -12,9 +12,10 @@ from typing import Any
 import msgspec
 
 from cupola.cache.catalog import ModelVariant
+from cupola.cache.convert.formats.gguf_file import GgufFile
 from cupola.cache.convert.formats.safetensors_file import SafetensorsFile
 from cupola.cache.convert.formats.weights_file import DATA_FILE, WeightsFile
-from cupola.cache.convert.graph.encoder_graph import EncoderGraph, EncoderShape
+from cupola.cache.convert.graph.encoder_graph import EncoderGraph
 from cupola.cache.convert.model_files import (
     advancing,
     inference_model,
@@ -22,6 +23,9 @@ from cupola.cache.convert.model_files import (
     write_bytes,
     write_json,
 )
+from cupola.cache.convert.tokenizer.wordpiece import WordPiece
+from cupola.cache.convert.weights.encoder_shape import EncoderShape, EncoderWeights
+from cupola.cache.convert.weights.gguf_encoder import GgufEncoder, encoder_shape, pooling_of
 from cupola.cache.model_config import RANKER
 from cupola.cache.progress import Progress, silent
 
@@ -30,6 +34,11 @@ COPIED_FILES = (
     "config.json", "modules.json", "sentence_bert_config.json", "1_Pooling/config.json",
     "tokenizer.json", "tokenizer_config.json",
 )  # fmt: skip
+_MODULES = (
+    {"type": "sentence_transformers.models.Transformer", "path": ""},
+    {"type": "sentence_transformers.models.Pooling", "path": "1_Pooling"},
+    {"type": "sentence_transformers.models.Normalize", "path": "2_Normalize"},
+)
 _OF_RANKERS = ("config.json", "tokenizer.json", "tokenizer_config.json")
 
 
@@ -57,18 +66,53 @@ def convert_encoder(
         sentences = read_json(source / "sentence_bert_config.json", _Sentences)
         longest = min(sentences.max_seq_length or longest, longest)
     target.mkdir(parents=True)
-    total = weights.stat().st_size
-    advance = advancing(weights, progress)
-
-    with WeightsFile(target / DATA_FILE) as data:
-        model = EncoderGraph(SafetensorsFile(weights), shape, data, advance).build()
-    write_bytes(target / "model.onnx", model.SerializeToString())
+    _write_graph(SafetensorsFile(weights), shape, target, weights, progress)
     for name in _OF_RANKERS if shape.ranks else COPIED_FILES:
         (target / name).parent.mkdir(exist_ok=True)
         shutil.copyfile(source / name, target / name)
-    write_json(target / "genai_config.json", _config(shape, longest))
-    write_json(target / "inference_model.json", inference_model(variant, "", source_sha256))
+    _finish(target, shape, longest, variant, source_sha256)
+
+
+def convert_gguf_encoder(
+    path: Path,
+    target: Path,
+    variant: ModelVariant,
+    *,
+    source_sha256: str = "",
+    progress: Progress = silent,
+) -> None:
+    """As ``convert_encoder``, of a GGUF. Its vectors have the length 1, as llama.cpp's have."""
+    gguf = GgufFile(path)
+    shape, pooling = encoder_shape(gguf), pooling_of(gguf)
+    tokenizer = WordPiece(gguf, shape.vocab_size)
+    target.mkdir(parents=True)
+    _write_graph(GgufEncoder(gguf), shape, target, path, progress)
+    (target / "1_Pooling").mkdir()
+    write_json(target / "config.json", {"model_type": shape.model_type})
+    write_json(target / "modules.json", list(_MODULES))
+    write_json(target / "1_Pooling" / "config.json", {f"pooling_mode_{pooling}": True})
+    write_json(target / "tokenizer.json", tokenizer.tokenizer_json())
+    write_json(target / "tokenizer_config.json", tokenizer.tokenizer_config())
+    _finish(target, shape, shape.max_position_embeddings, variant, source_sha256)
+
+
+def _write_graph(
+    weights: EncoderWeights, shape: EncoderShape, target: Path, file: Path, progress: Progress
+) -> None:
+    """``file``: what the weights are read of."""
+    with WeightsFile(target / DATA_FILE) as data:
+        model = EncoderGraph(weights, shape, data, advancing(file, progress)).build()
+    write_bytes(target / "model.onnx", model.SerializeToString())
+    total = file.stat().st_size
     progress("convert", total, total)
+
+
+def _finish(
+    target: Path, shape: EncoderShape, context: int, variant: ModelVariant, source_sha256: str
+) -> None:
+    """Writes what makes the folder a model's."""
+    write_json(target / "genai_config.json", _config(shape, context))
+    write_json(target / "inference_model.json", inference_model(variant, "", source_sha256))
 
 
 def _config(shape: EncoderShape, context: int) -> dict[str, Any]:

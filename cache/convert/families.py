@@ -16,6 +16,7 @@ from cupola.cache.convert.graph.layers import PreNormLayer, SandwichNormLayer
 from cupola.cache.convert.graph.mlp import GatedMlp, gelu_tanh
 from cupola.cache.convert.graph.token_embedding import OutputLayer, TokenEmbedding
 from cupola.cache.convert.weights.decoder_shape import Traits
+from cupola.cache.convert.weights.gguf_encoder import ENCODERS
 from cupola.cache.errors import UnknownFamilyError
 
 
@@ -115,7 +116,7 @@ _MISSING = MappingProxyType(
 
 def check_name(what: str, name: str) -> None:
     """Raises UnknownFamilyError for a model whose architecture or model type is not known."""
-    if _MODEL_TYPES.get(name, name) not in FAMILIES:
+    if _MODEL_TYPES.get(name, name) not in FAMILIES and name not in ENCODERS:
         raise unknown_family(what, name)
 
 

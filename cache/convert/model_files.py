@@ -47,7 +47,7 @@ def advancing(weights: Path, progress: Progress) -> Callable[[int], None]:
     return advance
 
 
-def write_json(path: Path, content: Mapping[str, Any]) -> None:
+def write_json(path: Path, content: Mapping[str, Any] | list[Any]) -> None:
     """Writes ``content`` and waits until it is on the disk. Raises OSError."""
     write_bytes(path, json.dumps(content, ensure_ascii=False, indent=2).encode())
 

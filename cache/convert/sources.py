@@ -139,8 +139,8 @@ def _tensors_of(folder: Path) -> dict[str, SafetensorsTensor]:
 
 
 def stored_precision(gguf: GgufFile) -> Precision:
-    """INT4 if most weights of the layers have four bits or fewer, else INT8."""
-    few = _most(gguf, lambda tensor: tensor.bits_per_weight < _FOUR_BITS)
+    """INT4 if most weights of the layers are of few bits, and four hold them; else INT8."""
+    few = _most(gguf, lambda tensor: tensor.bits_per_weight < _FOUR_BITS and tensor.is_even)
     return Precision.INT4 if few else Precision.INT8
 
 

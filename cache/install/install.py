@@ -37,6 +37,7 @@ from cupola.cache.install.model_builder import need_builder
 from cupola.cache.model_address import safe, title_of
 from cupola.cache.precision import Precision
 from cupola.cache.progress import Progress, silent
+from cupola.cache.remote.hub_files import TASKS
 from cupola.cache.source_note import SourceNote
 from cupola.cache.staging import staging
 from cupola.cache.store import CachedModel, ModelCache
@@ -231,16 +232,22 @@ def describe(path: Path, alias: str | None, bits: int | None = None) -> ModelVar
     """What the file says about itself. Raises ModelFileError when it is no GGUF."""
     from cupola.cache.convert.formats.gguf_file import GgufFile
     from cupola.cache.convert.sources import stored_precision
+    from cupola.cache.convert.weights.gguf_encoder import is_encoder
 
     gguf = GgufFile(path)
-    precision = _PRECISIONS[bits] if bits else stored_precision(gguf)
+    if is_encoder(gguf):  # its weights become floats, whatever they are
+        precision, kind, task = Precision.FP32, "generic", TASKS["encoder"]
+    else:
+        precision = _PRECISIONS[bits] if bits else stored_precision(gguf)
+        kind, task = _KINDS[precision], "chat-completion"
     stem = title_of(path.stem)
     title = gguf.get("general.name", str, stem) or stem
     name = safe(alias or title).lower() or safe(stem).lower() or "model"
     return ModelVariant(
-        id=f"{name}-{_KINDS[precision]}-cpu:1",
+        id=f"{name}-{kind}-cpu:1",
         alias=name,
         display_name=alias or title,
+        task=task,
         publisher=safe(gguf.get("general.organization", str, "")) or "local",
         license=gguf.get("general.license", str, ""),
         precision=precision,

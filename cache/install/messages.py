@@ -18,6 +18,7 @@ class DownloadJob(msgspec.Struct, frozen=True, tag="download"):
     force: bool = False  # also when the model is on the disk
     alias: str | None = None  # of a model from an address; None: as it is called there
     bits: int | None = None  # of most weights; None: what suits the file
+    base: str | None = None  # of an adapter: a model, or the absolute path of one
 
 
 class ImportJob(msgspec.Struct, frozen=True, tag="import"):

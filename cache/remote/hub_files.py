@@ -44,7 +44,7 @@ _OTHER_DEVICES = ("cuda", "gpu", "dml", "directml", "npu", "qnn", "webgpu", "trt
 _WHISPER = ("config.json", "generation_config.json", "tokenizer.json")
 _VOCABULARIES = {"vocabulary.txt", "vocabulary.json"}  # beside the weights of CTranslate2
 
-Kind = Literal["gguf", "genai", "encoder", "ranker", "decoder", "whisper"]
+Kind = Literal["gguf", "genai", "encoder", "ranker", "decoder", "whisper", "adapter"]
 # What converted models of some kinds do, by the catalog's name for it.
 TASKS: Mapping[Kind, str] = {
     "encoder": "embeddings",
@@ -77,7 +77,7 @@ class Choice(msgspec.Struct, frozen=True):
     @property
     def folder(self) -> str:
         """The folder of the repository that the files are in; empty: its root."""
-        if self.kind != "genai":
+        if self.kind not in ("genai", "adapter"):
             return ""
         return str(PurePosixPath(self.files[0].path).parent).removeprefix(".")
 
@@ -229,8 +229,8 @@ def _nothing(files: Sequence[HubFile]) -> str:
     paths = [file.path.lower() for file in files]
     if _ADAPTER in paths:
         return (
-            "It is a LoRA, which is no model by itself. Load its folder, and give the model that "
-            "it is for: cupola model import FOLDER --base MODEL"
+            "It is a LoRA, which is no model by itself. Name the model that it is for: "
+            "cupola model import hf:OWNER/NAME --base MODEL"
         )
     if any(path.endswith(".safetensors") for path in paths):
         return (

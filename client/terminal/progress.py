@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress as Bars
     from rich.progress import TaskID
 
-WAIT = "wait"  # the first stage: until no other process installs the same model
+WAIT = "wait"  # until no other process installs the same model
 _TITLES = {
     "download": "Downloading",
     "check": "Checking",
@@ -29,7 +29,7 @@ _TITLES = {
 def shown() -> Iterator[Callable[[InstallProgress], None]]:
     """Something that shows the progress that it is given, while the block runs."""
     if not sys.stderr.isatty():
-        yield _Lines()
+        yield _Stages(_Lines())
         return
     from rich.console import Console
     from rich.progress import (
@@ -48,7 +48,24 @@ def shown() -> Iterator[Callable[[InstallProgress], None]]:
         TextColumn("{task.fields[pace]}"),
     )
     with Bars(*columns, console=Console(stderr=True)) as bars:
-        yield _BarPerStage(bars)
+        yield _Stages(_BarPerStage(bars))
+
+
+class _Stages:
+    """Leaves out what says nothing: an installation asks for its turn, and has it at once.
+
+    One that waits says so again and again.
+    """
+
+    def __init__(self, show: Callable[[InstallProgress], None]) -> None:
+        self._show = show
+        self._last = ""
+
+    def __call__(self, report: InstallProgress) -> None:
+        asks = report.stage == WAIT and self._last != WAIT
+        self._last = report.stage
+        if not asks:
+            self._show(report)
 
 
 class _BarPerStage:
@@ -69,7 +86,7 @@ class _BarPerStage:
         """A stage ends where the next one begins, even if its length was never known."""
         if self._task is None:
             return
-        if self._stage == WAIT:  # nearly always over at once: not worth a line
+        if self._stage == WAIT:  # it has no length
             self._bars.remove_task(self._task)
         else:
             done = self._bars.tasks[-1].completed
@@ -78,7 +95,7 @@ class _BarPerStage:
 
 class _Lines:
     def __init__(self) -> None:
-        self._stage = WAIT
+        self._stage = ""
 
     def __call__(self, report: InstallProgress) -> None:
         if report.stage != self._stage:

@@ -36,6 +36,8 @@ Count = Annotated[int, Field(ge=1, le=MAX_INT)]
 # Of new tokens; -1: as many as the context holds.
 Limit = Annotated[int, Field(ge=-1, le=MAX_INT), AfterValidator(check_limit)]
 Natural = Annotated[int, Field(ge=0, le=MAX_INT)]
+# -1 is vLLM's way to say all tokens, 0 that of the others.
+TopK = Annotated[int, Field(ge=-1, le=MAX_INT), AfterValidator(lambda count: max(0, count))]
 Seed = Annotated[int, Field(ge=-(2**63), le=2**63 - 1)]
 Penalty = Annotated[float, Field(ge=-2, le=2)]
 Share = Annotated[float, Field(gt=0, le=1)]

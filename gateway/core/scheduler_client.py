@@ -55,6 +55,7 @@ class SchedulerClient:
         self._socket = socket
         self._loop = asyncio.get_running_loop()
         self._reading_soon: asyncio.Handle | None = None
+        self._outgoing: list[bytes] = []  # frames of this turn of the loop
         self._failed: asyncio.Future[None] = self._loop.create_future()
         self._calls = Calls(time.monotonic())
         self._serving = asyncio.Event()
@@ -196,6 +197,7 @@ class SchedulerClient:
         try:
             yield
         finally:
+            self._flush()
             self._loop.remove_reader(descriptor)
             if self._reading_soon is not None:
                 self._reading_soon.cancel()
@@ -261,10 +263,20 @@ class SchedulerClient:
         if self._socket.closed:
             return  # the process is ending, and the scheduler will notice
         for message in messages:
+            if not self._outgoing:
+                self._loop.call_soon(self._flush)
+            self._outgoing.append(encode(message))
+
+    def _flush(self) -> None:
+        """Send what this turn of the loop has left: each send alone would wake ZeroMQ's thread."""
+        outgoing, self._outgoing = self._outgoing, []
+        if not outgoing or self._socket.closed:
+            return
+        for frame in outgoing:
             try:
-                self._socket.send(encode(message), _NOBLOCK)
+                self._socket.send(frame, _NOBLOCK)
             except zmq.ZMQError as error:
-                logger.warning("could not send %s: %s", type(message).__name__, error)
+                logger.warning("could not send a frame to the scheduler: %s", error)
         self._read_the_rest_soon()
 
 

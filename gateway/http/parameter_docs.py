@@ -23,7 +23,7 @@ MEANINGS: Mapping[str, str] = {
     "min_tokens": "The answer cannot end before it has this many tokens.",
     "temperature": "0: always the most probable token. Higher: more variety.",
     "top_p": "Use only the most probable tokens whose probabilities add up to this.",
-    "top_k": "Use only this many of the most probable tokens. 0: all.",
+    "top_k": "Use only this many of the most probable tokens. 0 or -1: all.",
     "min_p": "Use only tokens whose probability is at least this share of the best one's.",
     "typical_p": "Use only the most typical tokens whose probabilities add up to this.",
     "frequency_penalty": "Makes tokens less likely by how often the answer has them.",

@@ -6,7 +6,7 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import Field, model_validator
 
-from cupola.gateway.core.fields import Natural, Penalty, Seed, Share, Stop
+from cupola.gateway.core.fields import Natural, Penalty, Seed, Share, Stop, TopK
 from cupola.gateway.http.validation import Endpoint, Refused, invalid
 from cupola.scheduler.protocol.messages import SamplingParams
 
@@ -36,7 +36,7 @@ class OllamaOptions(Endpoint):
     )
 
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
-    top_k: Natural | None = None
+    top_k: TopK | None = None
     top_p: Share | None = None
     min_p: Annotated[float, Field(ge=0, le=1)] | None = None
     typical_p: Share | None = None

@@ -30,3 +30,7 @@ class SimulatedRequest:
     @property
     def size(self) -> int:
         return self.prompt
+
+    @property
+    def to_read(self) -> int:
+        return self.prompt - self.cached

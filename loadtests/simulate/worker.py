@@ -96,10 +96,11 @@ class SimulatedWorker:
         if steps:
             self._end_steps(len(ends), steps, now)
         else:
-            read = 0
-            for _, count in self._read:
+            read, short = 0, False
+            for request, count in self._read:
                 read += count
-            self._budget.observe(len(ends), read, now - self._began)
+                short = short or self._budget.is_short(request)
+            self._budget.observe(len(ends), read, now - self._began, short=short)
             if ends:
                 self._done += 1
                 self._context += len(ends) * self._costs.tokens_a_step
@@ -160,7 +161,7 @@ class SimulatedWorker:
             return
         self._count = 0
         # Those that generate go first, with a token each: what is left is planned for prompts.
-        budget = self._budget.tokens(rows) - rows
+        budget = self._budget.tokens(rows, self._prompts) - rows
         self._read = read = shares(self._prompts, budget, self._size.parallel_prompts, _alike)
         tokens, deep = 0, 0.0
         for request, count in read:

@@ -203,6 +203,14 @@ def take_records(data: dict[str, Any], **_: object) -> None:
         run.results.add(Record.from_json(record))
 
 
+@events.quitting.add_listener
+def judge(environment: Environment, **_: object) -> None:
+    """A run in which no request was made is no success."""
+    if run.unsent is None and environment.parsed_options.headless and not run.results.records:
+        print("No request was made: no chosen scenario had a model, or the run was too short")
+        environment.process_exit_code = environment.process_exit_code or 1
+
+
 @events.quit.add_listener
 def finish(**_: object) -> None:
     run.results.close()

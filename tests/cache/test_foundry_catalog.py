@@ -1,8 +1,9 @@
-"""foundry.modelinfo.json: read in both forms, written in the newer one."""
+"""foundry.modelinfo.json: read and written in both forms."""
 
 import errno
 import json
 import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -109,6 +110,38 @@ def test_entries_of_others_stay(home: Home) -> None:
     assert sorted(listed(home)) == sorted([PHI, "other-generic-cpu:1"])
     ModelCache(home).remove(PHI)
     assert listed(home) == ["other-generic-cpu:1"]
+
+
+def test_a_file_that_an_older_service_keeps_stays_an_array(home: Home) -> None:
+    other = {**OLD, "name": "other-generic-cpu:1"}
+    write(home, [other, OLD])
+    kept = time.time() - 3600
+    os.utime(home.foundry_catalog, (kept, kept))
+    place(home, PHI)
+    place(home, "mine-generic-cpu:3", "local")
+    ModelCache(home).publish()
+    content = json.loads(home.foundry_catalog.read_text())
+    assert {entry["name"] for entry in content} == {
+        PHI, "other-generic-cpu:1", "mine-generic-cpu:3"
+    }  # fmt: skip
+    [mine] = [entry for entry in content if entry["name"].startswith("mine")]
+    assert mine["version"] == "3" and "id" not in mine
+    assert mine["runtime"] == {"deviceType": "CPU", "executionProvider": "CPUExecutionProvider"}
+    assert mine["modelSettings"] == {"parameters": []} and mine["minFLVersion"] == ""
+    assert abs(home.foundry_catalog.stat().st_mtime - kept) < 2  # it is refreshed when it was to be
+    assert read_facts(home)["mine-generic-cpu:3"].model_id == "mine-generic-cpu:3"
+    before = home.foundry_catalog.read_bytes()
+    ModelCache(home).publish()
+    assert home.foundry_catalog.read_bytes() == before
+
+
+def test_an_array_that_nobody_keeps_becomes_the_newer_form(home: Home) -> None:
+    write(home, [OLD])
+    kept = time.time() - 5 * 3600
+    os.utime(home.foundry_catalog, (kept, kept))
+    place(home, PHI)
+    ModelCache(home).publish()
+    assert listed(home) == [PHI]
 
 
 def test_nothing_is_written_when_nothing_has_changed(home: Home) -> None:

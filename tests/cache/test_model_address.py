@@ -8,6 +8,7 @@ from cupola.cache.model_address import (
     PipAddress,
     StorageAddress,
     UrlAddress,
+    check_name,
     is_address,
     is_hub_address,
     parse_address,
@@ -77,3 +78,17 @@ def test_names_are_no_addresses(text: str) -> None:
 
 def test_a_url_names_its_file() -> None:
     assert UrlAddress("https://x.org/a/My%20Model.gguf?a=b/c").file_name == "My Model.gguf"
+
+
+@pytest.mark.parametrize("name", ["mine", "Mine!", "My Model 2", "a.b_c-d", "x" * 200])
+def test_names_of_models(name: str) -> None:
+    check_name(name)
+
+
+@pytest.mark.parametrize(
+    "name", ["../evil", "a/b", "a\\b", "..", ".hidden", "mine:2", "", "--", "modèle", "模型"]
+)
+def test_what_is_no_name_of_a_model(name: str) -> None:
+    with pytest.raises(AddressError, match=r"cannot be a model's name") as error:
+        check_name(name)
+    assert "\n" not in str(error.value)

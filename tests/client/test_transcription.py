@@ -49,7 +49,7 @@ class Scripted(BaseHTTPRequestHandler):
 def service() -> Iterator[RunningService]:
     Scripted.asked.clear()
     with ThreadingHTTPServer(("127.0.0.1", 0), Scripted) as server:
-        thread = threading.Thread(target=server.serve_forever)
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
         yield RunningService(f"http://127.0.0.1:{server.server_port}", 1)
         server.shutdown()

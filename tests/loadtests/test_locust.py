@@ -195,3 +195,10 @@ def test_bad_input_is_told_in_a_line(
     assert done.returncode != 0
     assert message in done.stderr
     assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_a_run_without_a_request_fails(locust: Run) -> None:
+    with ScriptedServer() as server:
+        done = locust(server.url, "-u", "0", "-t", "1s", "Chat")
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "No request was made" in done.stdout

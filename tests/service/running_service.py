@@ -17,6 +17,7 @@ import httpx2
 import psutil
 from openai import AsyncOpenAI, OpenAI
 
+BREATH = 0.01  # seconds between two questions: who asks takes the processor from who answers
 PATIENCE = 60.0  # seconds until a test gives up; nothing here is measured
 MODEL = "smollm2-135m"
 
@@ -136,3 +137,4 @@ def eventually(check: Callable[[], bool]) -> None:
     deadline = time.monotonic() + PATIENCE
     while not check():
         assert time.monotonic() < deadline, "it never became true"
+        time.sleep(BREATH)

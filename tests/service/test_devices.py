@@ -15,6 +15,7 @@ from cupola.service.supervisor import GaveUpError
 from cupola.service.worker_configs import worker_configs
 
 
+@pytest.mark.slow
 def test_a_provider_that_does_not_start_ends_the_service_with_a_reason(tmp_path: Path) -> None:
     settings = Settings(home=tmp_path, workers="cpu,vitisai")
     with pytest.raises(GaveUpError, match="no worker can run VitisAIExecutionProvider"):

@@ -36,8 +36,13 @@ def both(service: Service) -> Iterator[tuple[httpx2.Client, httpx2.Client]]:
         clients: dict[int, httpx2.Client] = {}
 
         def found_both() -> bool:
-            client = stack.enter_context(httpx2.Client(base_url=service.url, timeout=PATIENCE))
-            clients.setdefault(client.get("/ready").json()["processes"]["gateway"], client)
+            client = httpx2.Client(base_url=service.url, timeout=PATIENCE)
+            with ExitStack() as unless_new:
+                unless_new.enter_context(client)
+                gateway = client.get("/ready").json()["processes"]["gateway"]
+                if gateway not in clients:
+                    clients[gateway] = client
+                    stack.push(unless_new.pop_all())
             return len(clients) == 2
 
         eventually(found_both)

@@ -91,6 +91,7 @@ def beats(lifeline: socket.socket, count: int) -> list[str]:
     return lines
 
 
+@pytest.mark.slow
 def test_the_scheduler(endpoint: Endpoint) -> None:
     policy = SchedulerPolicy(workers={"cpu:0/0": CPU})
     with (
@@ -106,6 +107,7 @@ def test_the_scheduler(endpoint: Endpoint) -> None:
         assert set(beats(lifeline, 2)) == {ALIVE}  # although nothing else happens
 
 
+@pytest.mark.slow
 def test_a_worker(endpoint: Endpoint, tmp_path: Path) -> None:
     model = LocalModel("model:1", str(tmp_path), CPU)
     config = WorkerConfig("cpu:0/0", CPU, EngineOptions("echo"), 600.0, (model,))

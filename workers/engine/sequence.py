@@ -107,6 +107,16 @@ class Sequence:
         return len(self.tokens) - self.cached
 
     @property
+    def to_read(self) -> int:
+        """How many tokens of its prompt were not in the cache when its request began."""
+        return self.job.prompt_tokens - (self.job.cached_tokens or 0)
+
+    @property
+    def generates(self) -> bool:
+        """Whether the next run gives it a token that somebody waits for."""
+        return self.pending == 1
+
+    @property
     def generated(self) -> int:
         """How many tokens follow the prompt."""
         return len(self.tokens) - self.job.prompt_tokens

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 
 from llguidance import LLMatcher, LLParserLimits, LLTokenizer
 
-from cupola.scheduler.protocol.messages import Constraint, ConstraintKind, ErrorCode
+from cupola.scheduler.protocol.messages import Constraint, ConstraintKind
 from cupola.workers.grammar.gbnf import lark_of_gbnf
-from cupola.workers.model.backend import RequestError
+from cupola.workers.grammar.refusals import refused
 
 if TYPE_CHECKING:
     from llguidance._lib import JsonCompileOptions
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 MAX_SOURCE = 128 * 1024  # characters
 MAX_GBNF = 16 * 1024  # it is read in Python
 MAX_NESTING = 100  # brackets within brackets
-MAX_TEXT = 300  # of an error, which may quote the whole grammar
 
 # White space between the parts of a JSON document. It is enough for any usual layout. It is
 # bounded, because a small model may else write white space until its tokens are used up.
@@ -37,14 +36,6 @@ _JSON_OPTIONS: JsonCompileOptions = {
 
 _JSON_STRING = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
 _ESCAPED = re.compile(r"\\.", re.DOTALL)
-_UNIMPLEMENTED = re.compile(r"Unimplemented keys: \[(.*?)\]")
-_NAMES = {
-    ConstraintKind.JSON_SCHEMA: "JSON schema",
-    ConstraintKind.JSON_OBJECT: "JSON grammar",
-    ConstraintKind.REGEX: "regular expression",
-    ConstraintKind.LARK: "Lark grammar",
-    ConstraintKind.GBNF: "GBNF grammar",
-}
 
 
 class Vocabulary:
@@ -92,23 +83,6 @@ def check_size(constraint: Constraint) -> None:
         raise refused(constraint, f"it is nested {deepest} deep, more than {MAX_NESTING}")
 
 
-def refused(constraint: Constraint, reason: str) -> RequestError:
-    """The error for a constraint that cannot be followed."""
-    name = _NAMES[constraint.kind]
-    if found := _UNIMPLEMENTED.search(reason):
-        keys = found[1].replace('"', "'")
-        text = f"the {name} uses {keys}, which cannot be enforced here; leave it out"
-    elif reason.startswith("oneOf"):
-        text = (
-            f"the {name} uses 'oneOf' with branches that are not clearly apart from each other, "
-            "which cannot be enforced here; use 'anyOf', or give each branch its own 'type' or "
-            "a required property with its own constant string"
-        )
-    else:
-        text = f"the {name} cannot be used: {_short(reason)}"
-    return RequestError(ErrorCode.INVALID_REQUEST, text, "constraint")
-
-
 def _grammar(constraint: Constraint) -> str:
     try:
         match constraint.kind:
@@ -141,8 +115,3 @@ def _parser_limits() -> LLParserLimits:
         max_grammar_size=100_000,
         verbose_errors=False,
     )
-
-
-def _short(reason: str) -> str:
-    text = " ".join(reason.replace("<non-verbose/>", "").split())
-    return text if len(text) <= MAX_TEXT else text[:MAX_TEXT] + " ..."

@@ -24,7 +24,8 @@ import numpy as np
 from llguidance import LLMatcher
 
 from cupola.scheduler.protocol.messages import Constraint, ErrorCode
-from cupola.workers.grammar.grammar import Vocabulary, compile_constraint, refused
+from cupola.workers.grammar.grammar import Vocabulary, compile_constraint
+from cupola.workers.grammar.refusals import refused
 from cupola.workers.model.backend import RequestError
 
 START_SECONDS = 60.0  # for an interpreter and a vocabulary on a busy machine

@@ -2,7 +2,7 @@
 
     class     prompts of a lower class take what they need before those of a higher one
     client    in a class, clients have equal shares; what one does not need the others have
-    prompt    of a client, the shortest comes first
+    prompt    of a client, the shortest comes first; a small one is not read in parts
 
 The prompt that has had its slot for the longest time always gets a part. So a stream of short or
 urgent prompts holds nobody up for ever.
@@ -15,6 +15,7 @@ from itertools import groupby
 from typing import Protocol, TypeVar
 
 LEAST_SHARE = 32  # tokens of a client in a step; smaller ones would cost more than they are worth
+SMALL = 2 * LEAST_SHARE  # tokens that are read at once where they fit
 OLDEST = 8  # the oldest prompt gets at least one of so many tokens
 
 
@@ -120,7 +121,7 @@ def _among_prompts(
     for number, place in enumerate(order):
         among = max(1, min(parallel, len(order)) - number)
         missing = prompts[place].pending - given.get(place, 0)
-        count = min(missing, left // among)
+        count = min(missing, left if missing <= SMALL else left // among)
         if count > 0:
             given[place] = given.get(place, 0) + count
             left -= count

@@ -20,6 +20,7 @@ class _Kind:
     # The best time of the trials, later a moving average.
     seconds: defaultdict[str, float] = field(default_factory=lambda: defaultdict(lambda: math.inf))
     lost: set[str] = field(default_factory=set)  # another way was faster when the trials ended
+    won: set[str] = field(default_factory=set)  # no other way was faster then
     taken: int = 0  # how often the fastest way was taken since the last retry
     retries: int = 0
     retrying: str = ""  # the way that is being tried again
@@ -59,8 +60,9 @@ class Autotune:
         if known.trials[way] < TRIALS:
             known.trials[way] += 1
             known.seconds[way] = min(known.seconds[way], seconds)
-            if known.trials[way] == TRIALS and min(known.seconds.values()) < known.seconds[way]:
-                known.lost.add(way)
+            if known.trials[way] == TRIALS:
+                beaten = min(known.seconds.values()) < known.seconds[way]
+                (known.lost if beaten else known.won).add(way)
             return
         weight = _RETRIED if way == known.retrying else _NEWEST
         known.retrying = ""
@@ -69,3 +71,8 @@ class Autotune:
     def lost_trials(self, kind: Hashable, way: str) -> bool:
         """Whether another way was faster when the trials of this one ended."""
         return way in self._kinds[kind].lost
+
+    def lost_all_trials(self, way: str, kinds: int) -> bool:
+        """Whether trials of this way ended for at least so many kinds, and it won none of them."""
+        lost = sum(way in known.lost for known in self._kinds.values())
+        return lost >= kinds and not any(way in known.won for known in self._kinds.values())

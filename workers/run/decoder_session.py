@@ -89,7 +89,12 @@ class DecoderSession(RaggedSession):
             options = session_options(folder, threads // LANES)
             map_weights = partial(lanes.mapped, model, options, folder.decoder.name)
             build = partial(_build_lanes, graph, map_weights, cache, doubling)
-            self.lanes = SideBySide(build, self.copy_limit)
+            if prepacked is None:  # nobody else reads the file
+                unless_lost = partial(_unless_lost, build, partial(lanes.has_lost, model))
+                forget = partial(lanes.give_up, model)
+                self.lanes = SideBySide(unless_lost, self.copy_limit, forget)
+            else:
+                self.lanes = SideBySide(build, self.copy_limit)
         others = (way for way in (self.blocks, self.lanes) if way is not None)
         steps = StepRunner(first, *others, autotune=autotune)
         reproducible = doubling is not Doubling.NOTHING
@@ -133,6 +138,13 @@ def _build_blocks(
         return Runner(graph, open_, cache)
     except UnservableGraphError:
         return None
+
+
+def _unless_lost(
+    build: Callable[[], list[Runner]], has_lost: Callable[[], bool]
+) -> list[Runner] | None:
+    """None: lanes were slower here, not long ago. Raises what ``build`` does."""
+    return None if has_lost() else build()
 
 
 def _build_lanes(

@@ -24,7 +24,7 @@ from pathlib import Path
 
 import onnxruntime as ort
 
-from cupola.cache.disk.prepacked_entries import MANIFEST, limit_bytes, note_use, tidy
+from cupola.cache.disk.prepacked_entries import LOST, MANIFEST, limit_bytes, note_use, tidy
 from cupola.cache.home import Home
 from cupola.cache.staging import staging
 from cupola.cache.system.digests import check_digests, write_digests
@@ -38,6 +38,7 @@ logger = logging.getLogger(__name__)
 _GRAPH = "graph.onnx"
 _WEIGHTS = "weights.bin"
 SPACE = 3  # times the model's size must be free: its weights are written twice, and padded
+_LOST_SECONDS = 7 * 24 * 3600  # a machine that others use does not stay the same for long
 _ERRORS_ONLY = 3  # log level: onnxruntime warns that the graph fits this machine only
 
 
@@ -69,7 +70,7 @@ class PrepackedWeights:
         """
         entry = None
         try:
-            entry = self.home.prepacked_folder(self.model) / self._key(graph)
+            entry = self._entry(graph)
             if not is_whole(entry):
                 self.write(entry, graph, options.intra_op_num_threads, file)
             session = self.map(entry / _GRAPH, options.intra_op_num_threads)
@@ -81,12 +82,31 @@ class PrepackedWeights:
         release_memory()  # nothing will use what was freed here: the weights are mapped
         return session
 
+    def has_lost(self, graph: bytes) -> bool:
+        """Whether the entry was given up, not long ago. Raises OSError."""
+        note = self._entry(graph) / LOST
+        return note.exists() and time.time() - note.stat().st_mtime < _LOST_SECONDS
+
+    def give_up(self, graph: bytes) -> None:
+        """Delete the entry, which makes nothing faster here. A note of it stays for a while."""
+        try:
+            entry = self._entry(graph)
+            with file_lock(self.home.prepacked / ".lock"):
+                shutil.rmtree(entry, ignore_errors=True)
+                entry.mkdir(parents=True, exist_ok=True)
+                (entry / LOST).touch()
+        except OSError as error:  # then it is tried again at the next start
+            logger.warning("%s: %s", self.model.name, error)
+
+    def _entry(self, graph: bytes) -> Path:
+        return self.home.prepacked_folder(self.model) / self._key(graph)
+
     def variant(self, graph: bytes, name: str, make: Callable[[bytes], bytes]) -> Path:
         """A file beside the entry's graph, over the same weights; ``make`` makes it of that graph.
 
         It is made once. The entry must be there. Raises OSError, ValueError.
         """
-        entry = self.home.prepacked_folder(self.model) / self._key(graph)
+        entry = self._entry(graph)
         path, manifest = entry / name, f"{name}.json"
         if not _is_unchanged(entry, manifest):
             draft = path.with_suffix(f".{os.getpid()}")

@@ -28,12 +28,22 @@ Lanes = Sequence[Running]
 class SideBySide(OptionalWay[Lanes]):
     """A way with two lanes: sessions that run at the same time."""
 
-    def __init__(self, build: Callable[[], Lanes], copy_limit: int) -> None:
-        """``copy_limit``: see ``step_split.runs``."""
+    def __init__(
+        self,
+        build: Callable[[], Lanes | None],
+        copy_limit: int,
+        forget: Callable[[], None] = lambda: None,
+    ) -> None:
+        """``copy_limit``: see ``step_split.runs``. ``forget``: delete what only lanes read."""
         super().__init__(build, "lanes")
+        self._forget = forget
         self._copy_limit = copy_limit
         self._thread = ThreadPoolExecutor(1, "lane")
         self._buffer = np.empty((0, 0), np.float32)
+
+    def give_up(self) -> None:
+        super().give_up()
+        self._forget()
 
     def _plan(self, sessions: Lanes, rows: Sequence[Row]) -> Plan | None:
         both = halves(rows)

@@ -9,10 +9,14 @@ from typing import Any
 from cupola.workers.run.autotune import Autotune
 from cupola.workers.run.packing import Row
 from cupola.workers.run.runner import Logits
-from cupola.workers.run.step_cost import step_cost, step_kind
+from cupola.workers.run.step_cost import Kind, step_cost, step_kind
 from cupola.workers.run.ways import OneSession, OptionalWay
 
 logger = logging.getLogger(__name__)
+
+# Kinds of steps in which a way is tried before it is given up: as many as a model that nobody uses
+# yet tries by itself.
+ENOUGH_KINDS = 3
 
 
 class StepRunner:
@@ -49,10 +53,15 @@ class StepRunner:
             way.drop()
             return plans[self._first.name](logits)
         self._autotune.observe(kind, name, seconds / step_cost(rows))
-        if way is not None and way.best_for == kind and self._autotune.lost_trials(kind, name):
+        if way is not None and self._is_useless(way, kind):
             logger.info("%s are slower on this machine, so their memory is freed", name)
-            way.drop()
+            way.give_up()
         return seconds
+
+    def _is_useless(self, way: OptionalWay[Any], kind: Kind) -> bool:
+        if way.best_for is None:
+            return self._autotune.lost_all_trials(way.name, ENOUGH_KINDS)
+        return way.best_for == kind and self._autotune.lost_trials(kind, way.name)
 
     def rebuild(self) -> None:
         """See ``Running.rebuild``."""

@@ -47,7 +47,7 @@ class OptionalWay(ABC, Generic[T]):
     """A way that exists once its sessions (``T``) are built, and until it is dropped."""
 
     # The kind of step that it suits best. If it is slower there, it is slower everywhere and its
-    # memory is freed. None: it is kept.
+    # memory is freed. None: it is, if it is slower in several kinds and faster in none.
     best_for: Kind | None = None
 
     def __init__(self, build: Callable[[], T | None], name: str) -> None:
@@ -71,6 +71,10 @@ class OptionalWay(ABC, Generic[T]):
     def drop(self) -> None:
         """Free its memory. It is never ready again."""
         self._built.value = None
+
+    def give_up(self) -> None:
+        """It is slower on this machine: free its memory, and what was made for it."""
+        self.drop()
 
     def plan(self, rows: Sequence[Row]) -> Plan | None:
         """How to run these rows; None if it is not ready or they do not suit it."""

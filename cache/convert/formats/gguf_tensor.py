@@ -12,6 +12,9 @@ from gguf.quants import dequantize
 from cupola.cache.convert.formats.gguf_blocks import CODINGS, CodedRows, Coding, coded_rows
 from cupola.cache.errors import BrokenFileError
 
+# Their weights are values of a table, some close together and some far apart.
+_UNEVEN = frozenset(kind for kind in GGMLQuantizationType if kind.name.startswith("IQ"))
+
 
 @dataclass(frozen=True, slots=True)
 class GgufTensor:
@@ -39,6 +42,11 @@ class GgufTensor:
         """With what the weights of a block share."""
         block, block_bytes = GGML_QUANT_SIZES[self.kind]
         return 8 * float(block_bytes) / float(block)
+
+    @property
+    def is_even(self) -> bool:
+        """Whether the levels of a block lie evenly apart. Only then do four bits hold them."""
+        return self.kind not in _UNEVEN
 
     def cut(self, start: int, stop: int) -> GgufTensor:
         """See ``Tensor``."""

@@ -35,7 +35,9 @@ def ensure(home: Home, key: str) -> CachedModel:
 
 def downloadable(cache: ModelCache, key: str) -> ModelVariant:
     """The best variant that ``key`` means and that can be downloaded."""
-    for variant in cache.variants(key):
+    from cupola.cache.remote.operator_catalogs import variants_to_download
+
+    for variant in variants_to_download(cache, key):
         if variant.source is not None:
             return variant
     raise ClientError(
@@ -57,16 +59,18 @@ def download_address(
     bits: int | None = None,
     *,
     force: bool = False,
+    base: str | None = None,
 ) -> CachedModel:
     """Download what an address such as "hf:org/name" offers.
 
-    ``bits``: None: what suits the file. Raises CacheError, ClientError.
+    ``bits``: None: what suits the file. ``base``: the model that an adapter is for. Raises
+    CacheError, ClientError.
     """
     try:
         parse_address(address)
     except AddressError as error:
         raise ClientError(str(error)) from None
-    return _install(home, DownloadJob(str(home.root), address, force, alias, bits))
+    return _install(home, DownloadJob(str(home.root), address, force, alias, bits, _base(base)))
 
 
 def import_path(
@@ -76,14 +80,18 @@ def import_path(
 
     ``base``: the model that an adapter is for. Raises CacheError.
     """
-    if base is not None and Path(base).exists():
-        base = str(Path(base).absolute())
-    return _install(home, ImportJob(str(home.root), str(path.absolute()), alias, bits, base))
+    job = ImportJob(str(home.root), str(path.absolute()), alias, bits, _base(base))
+    return _install(home, job)
 
 
 def quantize(home: Home, name: str, precision: Precision) -> CachedModel:
     """Make a variant with fewer bits of a model on this disk. Raises CacheError."""
     return _install(home, QuantizeJob(str(home.root), name, precision))
+
+
+def _base(base: str | None) -> str | None:
+    """The model that an adapter is for; a path becomes absolute."""
+    return str(Path(base).absolute()) if base is not None and Path(base).exists() else base
 
 
 def _install(home: Home, job: InstallJob) -> CachedModel:

@@ -136,8 +136,8 @@ def import_file(
         str | None,
         typer.Option(
             metavar="MODEL",
-            help="SOURCE is a LoRA adapter (PEFT's folder, or FILE.onnx_adapter) for this model: a "
-            "name, or the path of a GGUF file or a folder.",
+            help="SOURCE is a LoRA adapter (PEFT's folder, FILE.onnx_adapter or hf:OWNER/NAME) for "
+            "this model: a name, hf:OWNER/NAME, or the path of a GGUF file or a folder.",
         ),
     ] = None,
     output: Output = Form.TEXT,
@@ -154,13 +154,8 @@ def import_file(
     width = int(bits) if bits else None
     if path.exists():
         model = local_model.import_path(folder, path, alias, width, base)
-    elif base is not None:
-        raise ClientError(
-            f"There is no file or folder {source}",
-            "An adapter must be on this disk: load its folder first",
-        )
     elif is_address(source):
-        model = local_model.download_address(folder, source, alias, width)
+        model = local_model.download_address(folder, source, alias, width, base=base)
     else:
         raise ClientError(
             f"There is no file or folder {source}",

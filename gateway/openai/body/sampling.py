@@ -24,6 +24,7 @@ from cupola.gateway.core.fields import (
     Share,
     Stop,
     Timeout,
+    TopK,
     Ttl,
     default_model,
 )
@@ -63,7 +64,7 @@ _NUMBER_OR_TEXT = WithJsonSchema({"type": ["integer", "string", "null"]})
 class Metadata(Body):
     """Free strings, two of which Foundry Local's SDKs use for parameters that OpenAI lacks."""
 
-    top_k: Annotated[Natural | None, Field(strict=False), _NUMBER_OR_TEXT] = None
+    top_k: Annotated[TopK | None, Field(strict=False), _NUMBER_OR_TEXT] = None
     random_seed: Annotated[Seed | None, Field(strict=False), _NUMBER_OR_TEXT] = None
 
 
@@ -90,7 +91,7 @@ class SamplingFields(Endpoint):
     stream_options: StreamOptions | None = None
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
     top_p: Share | None = None
-    top_k: Natural | None = None
+    top_k: TopK | None = None
     min_p: Annotated[float, Field(ge=0, le=1)] | None = None
     typical_p: Share | None = None
     frequency_penalty: Penalty | None = None

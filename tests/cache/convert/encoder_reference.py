@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cupola.cache.convert.formats.safetensors_file import SafetensorsFile
-from cupola.cache.convert.graph.encoder_graph import EncoderShape
+from cupola.cache.convert.weights.encoder_shape import EncoderShape
 
 Values = NDArray[np.float32]
 _erf = np.vectorize(math.erf, otypes=[np.float32])

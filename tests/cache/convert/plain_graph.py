@@ -42,7 +42,7 @@ class Graph:
                 if attribute.name == "accuracy_level" and accuracy_level is not None:
                     attribute.i = accuracy_level
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = 2
+        options.intra_op_num_threads = 1
         options.add_session_config_entry(
             "session.model_external_initializers_file_folder_path", str(folder)
         )

@@ -26,6 +26,11 @@ class Reference:
             for tensor in reader.tensors
         }
 
+    @property
+    def weights(self) -> dict[str, Array]:
+        """By their names in the file. A test may replace them."""
+        return self._weights
+
     def logits(self, ids: list[int]) -> Array:
         """``[len(ids), vocabulary]``"""
         weights = self._weights

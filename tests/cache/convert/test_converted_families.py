@@ -56,6 +56,7 @@ def test_the_graph_is_the_forward_pass(name: str, kind: str, tmp_path: Path) -> 
         np.testing.assert_allclose(graph.logits(ids), reference(family).logits(ids), atol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["gemma3", "phi4-mini", "granite"])
 @pytest.mark.parametrize(("precision", "limit"), [(Precision.INT8, 0.03), (Precision.INT4, 0.25)])
 def test_rounded_weights_are_near(

@@ -26,6 +26,11 @@ from tests.cache.convert.tiny_gguf import TinyModel
         (Kind.F16, {}, Precision.INT8),
         (Kind.TQ1_0, {}, Precision.INT4),
         (Kind.MXFP4, {}, Precision.INT4),
+        (Kind.IQ4_NL, {}, Precision.INT8),  # four bits do not hold its levels
+        (Kind.IQ4_XS, {"attn_v": Kind.Q4_0}, Precision.INT8),
+        (Kind.IQ3_S, {}, Precision.INT8),
+        (Kind.IQ2_XXS, {}, Precision.INT8),
+        (Kind.Q4_0, {"ffn_down": Kind.IQ4_NL}, Precision.INT4),
     ],
 )
 def test_most_weights_of_the_layers_decide(

@@ -145,6 +145,9 @@ class TinyModel:
 def _stored(values: npt.NDArray[np.float32], kind: GGMLQuantizationType) -> npt.NDArray[Any]:
     if kind is GGMLQuantizationType.Q4_K:
         return quantize_q4_k(values)
+    if kind.name.startswith("IQ"):  # the library reads them, and writes none: all weights are alike
+        block, size = gguf.GGML_QUANT_SIZES[kind]
+        return np.zeros((len(values), values.shape[1] // block * size), np.uint8)
     return gguf.quants.quantize(values, kind)
 
 

@@ -8,7 +8,6 @@ import os
 import random
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import onnx
@@ -30,14 +29,14 @@ from cupola.cache.install.import_path import import_path
 from cupola.cache.install.install_address import install_address
 from cupola.cache.install.messages import DownloadJob, Installed, InstallFailed, InstallProgress
 from cupola.cache.install.process import InstallProcess, run_install
-from cupola.cache.remote import retry
 from cupola.cache.store import ModelCache
 from cupola.cache.system.digests import check_digests
 from tests import faulty_server as faults
 from tests import tiny_encoder, tiny_whisper
+from tests.cache.convert.tiny_bert_gguf import write_bert
 from tests.cache.convert.tiny_family import FAMILIES
 from tests.cache.convert.tiny_gguf import TinyModel
-from tests.hub_server import HubServer, hub_server, refuse
+from tests.hub_server import HubServer, refuse
 
 REPOSITORY = "Tiny-Org/Tiny-Model-Instruct-GGUF"
 ADDRESS = f"hf:{REPOSITORY}"
@@ -49,18 +48,6 @@ SPEECH = "automatic-speech-recognition"
 @pytest.fixture
 def home(tmp_path: Path) -> Home:
     return Home(tmp_path / "home")
-
-
-@pytest.fixture
-def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[HubServer]:
-    for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("HF_HOME", str(tmp_path / "no-token-here"))
-    real = retry.wait_seconds
-    monkeypatch.setattr(retry, "wait_seconds", lambda *args: min(0.002, real(*args)))
-    with hub_server() as server:
-        monkeypatch.setenv("HF_ENDPOINT", server.url)
-        yield server
 
 
 @pytest.fixture(scope="session")
@@ -167,6 +154,14 @@ def test_an_encoder_of_the_hub(home: Home, hub: HubServer, tmp_path: Path) -> No
     assert not [path for path, _ in hub.site.requests if "pytorch" in path]
     local = import_path(tmp_path / "encoder", home, "local-encoder")
     assert (local.variant.alias, local.variant.task) == ("local-encoder", "embeddings")
+
+
+def test_an_encoder_in_a_gguf(home: Home, hub: HubServer, tmp_path: Path) -> None:
+    write_bert(tmp_path / "t.gguf")
+    content = (tmp_path / "t.gguf").read_bytes()
+    hub.add("Tiny-Org/Tiny-Bert-GGUF", {"tiny-q8_0.gguf": content}, architecture="bert")
+    model = install_address("hf:Tiny-Org/Tiny-Bert-GGUF", home)
+    assert (model.variant.alias, model.variant.task) == ("tiny-bert", "embeddings")
 
 
 def test_a_whisper_of_another_converter_is_refused_with_what_to_do(
@@ -280,7 +275,7 @@ def test_folders_that_are_no_model(
     [
         ({"pytorch_model.bin": b""}, "pickle files, which can run code and are never opened"),
         ({"model.safetensors": b""}, "safetensors of a kind"),
-        ({"adapter_config.json": b"{}", "adapter_model.safetensors": b""}, "It is a LoRA"),
+        ({"adapter_config.json": b"{}", "adapter_model.safetensors": b""}, "It is a LoRA.*--base"),
         ({"onnx/model.onnx": b""}, "ONNX files but no genai_config.json"),
         ({"README.md": b""}, "No model is there"),
         ({"mmproj-F16.gguf": b""}, "No model is there"),

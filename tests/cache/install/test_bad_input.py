@@ -173,3 +173,11 @@ def test_the_process_reports_it_as_a_failure(tmp_path: Path) -> None:
     result = run(ImportJob(str(tmp_path / "home"), str(path)))
     assert isinstance(result, InstallFailed)
     assert "cut off" in result.message
+
+
+def test_a_name_that_is_none(tmp_path: Path) -> None:
+    file = TinyModel().write(tmp_path / "tiny.gguf")
+    result = run(ImportJob(str(tmp_path / "home"), str(file), "../evil"))
+    assert isinstance(result, InstallFailed)
+    assert result.message.startswith("'../evil' cannot be a model's name")
+    assert not (tmp_path / "home").exists()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -12,13 +14,20 @@ import anyio
 import onnx
 import pytest
 
-from cupola.cache.catalog import AzureSource, DeviceType, ExecutionProvider, ModelVariant
+from cupola.cache.catalog import (
+    AzureSource,
+    DeviceType,
+    ExecutionProvider,
+    ModelVariant,
+    UnknownModelError,
+)
+from cupola.cache.catalog_sources import AZURE, copy_of
 from cupola.cache.errors import FetchError, HashMismatchError, NotFoundError
 from cupola.cache.home import Home
 from cupola.cache.install.install import install
 from cupola.cache.remote.azure import Azure
 from cupola.cache.remote.azure_records import variant_of
-from cupola.cache.remote.operator_catalogs import refresh
+from cupola.cache.remote.operator_catalogs import refresh, variants_to_download
 from cupola.cache.store import ModelCache
 from tests import faulty_server as faults
 from tests.azure_server import GALLERY, REGISTRY, AzureServer, azure_server, flat, nested, uri_of
@@ -156,6 +165,34 @@ def test_nothing_is_asked_before_a_refresh(home: Home, azure: AzureServer) -> No
     [trouble] = refresh(["azure"], home)
     assert trouble.startswith("azure: ")
     assert [v for v in ModelCache(home).catalog() if v.name == NAME]  # the copy stays
+
+
+@pytest.mark.parametrize("hours", [3.9, 4.1, -1.0])
+def test_an_old_copy_is_made_anew_before_a_download(
+    home: Home, azure: AzureServer, hours: float
+) -> None:
+    azure.entries = [flat(NAME)]
+    cache, copy = ModelCache(home), copy_of(AZURE, home)
+    assert refresh(["azure"], home) == []
+    age = time.time() - hours * 3600
+    os.utime(copy, (age, age))
+    azure.site.requests.clear()
+    [*_, other] = cache.catalog().find("smollm2-135m")
+    assert variants_to_download(cache, other.id)  # no model of Azure's
+    assert azure.site.requests == []
+    assert [v.id for v in variants_to_download(cache, NAME)] == [f"{NAME}:4"]
+    assert bool(azure.site.requests) == (not 0 < hours < 4)
+
+
+def test_an_old_copy_counts_where_azure_gives_no_answer(home: Home, azure: AzureServer) -> None:
+    azure.entries = [flat(NAME)]
+    assert refresh(["azure"], home) == []
+    os.utime(copy_of(AZURE, home), (1, 1))
+    azure.site.faults[GALLERY] = [faults.status(400)] * 9
+    assert [v.id for v in variants_to_download(ModelCache(home), NAME)] == [f"{NAME}:4"]
+    copy_of(AZURE, home).unlink()
+    with pytest.raises(UnknownModelError):
+        variants_to_download(ModelCache(home), NAME)  # never asked for: Azure stays unasked
 
 
 def test_what_foundry_local_has_noted_can_be_had(home: Home) -> None:

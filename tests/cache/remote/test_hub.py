@@ -73,6 +73,7 @@ def test_an_endless_answer(hub: Site, path: str) -> None:
     assert read[0] < 3 * LARGEST  # with what lies in buffers
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", [[], [entry()]], ids=["empty", "one file"])
 def test_pages_without_an_end(hub: Site, page: list[Any]) -> None:
     hub.answers[TREE] = told(page, Link=f'<{hub.url}{TREE}?cursor=1>; rel="next"')

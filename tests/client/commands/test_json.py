@@ -172,6 +172,7 @@ def typed(
 FORMS = (["-o", "json"], ["-ojson"], ["--output", "json"], ["--output=json"])
 
 
+@pytest.mark.slow
 def test_usage_errors_of_every_command(typed: Callable[..., tuple[Any, str]]) -> None:
     """Each command has one way to write the option, behind it or before it; the rest all."""
     cases = []

@@ -53,7 +53,6 @@ def test_import(cupola: Cli, home: Home, tmp_path: Path) -> None:
     ]
     assert done.stderr.splitlines() == [
         "Checking...",
-        "Waiting for another process that installs this model...",
         "Converting...",
         "Warning: The model is likely to speak gibberish: its perplexity is more than a million. "
         "The file has F32. Try another file of the model",  # its weights are random

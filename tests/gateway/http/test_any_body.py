@@ -80,6 +80,7 @@ def test_chat(body: dict[str, Any]) -> None:
         prepare_all(chat_generation(parsed))
 
 
+@pytest.mark.slow
 @given(bodies(names(CompletionRequest), {"model": "m", "prompt": "Hi"}))
 def test_completion(body: dict[str, Any]) -> None:
     try:

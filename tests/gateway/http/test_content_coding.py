@@ -66,6 +66,7 @@ def test_bomb(shared_gateway: RunningGateway, name: str) -> None:
     assert (status_of(answer), error_of(answer)["code"]) == (413, "request_too_large")
 
 
+@pytest.mark.slow
 @compressing
 def test_output_comes_in_small_pieces(name: str) -> None:
     coding, pack = CODINGS[name]

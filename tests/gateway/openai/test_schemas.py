@@ -62,6 +62,11 @@ def test_top_k(fields: dict[str, Any]) -> None:
     assert sampling(**fields).top_k == 7
 
 
+@pytest.mark.parametrize("everything", [0, -1])
+def test_top_k_of_all_tokens(everything: int) -> None:
+    assert sampling(top_k=everything).top_k == 0
+
+
 @pytest.mark.parametrize(
     "fields", [{"seed": 0}, {"random_seed": 0}, {"metadata": {"random_seed": "0", "else": "x"}}]
 )
@@ -315,7 +320,7 @@ def test_not_an_object(body: str) -> None:
         ({"temperature": 2.1}, "temperature", "invalid_value"),
         ({"top_p": 0}, "top_p", "invalid_value"),
         ({"top_p": 1.01}, "top_p", "invalid_value"),
-        ({"top_k": -1}, "top_k", "invalid_value"),
+        ({"top_k": -2}, "top_k", "invalid_value"),
         ({"stop": ""}, "stop[0]", "invalid_value"),
         ({"stop": ["a", ""]}, "stop[1]", "invalid_value"),
         ({"stop": ["a"] * 17}, "stop", "invalid_value"),

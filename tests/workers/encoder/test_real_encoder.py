@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from tokenizers import Tokenizer
 
-from cupola.cache.convert.graph.encoder_graph import EncoderShape
+from cupola.cache.convert.weights.encoder_shape import EncoderShape
 from cupola.cache.home import Home
 from cupola.cache.store import ModelCache
 from cupola.scheduler.protocol.messages import Embed, LocalModel, Output, Text

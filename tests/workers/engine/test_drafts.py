@@ -138,6 +138,7 @@ def test_an_earlier_answer_is_drafted_from_for_the_same_tenant_only():
 HOT = pytest.param(3.0, marks=pytest.mark.slow)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("temperature", [0.0, 0.7, HOT])
 @pytest.mark.parametrize("source", ["(lighthouse|letterbox){4}", "[ab]{20}", "x{12}[a-c]{3}y{12}"])
 def test_what_a_grammar_binds_is_the_same_with_drafts_as_without(temperature: float, source: str):

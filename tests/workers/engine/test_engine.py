@@ -65,6 +65,7 @@ def arrivals(draw: st.DrawFn):
     return draw(st.lists(st.tuples(start, length, count, aborted), min_size=1, max_size=9))
 
 
+@pytest.mark.slow
 @settings(max_examples=examples(40), deadline=None)
 @given(arrivals())
 def test_every_sequence_is_as_if_it_ran_alone(requests):
@@ -227,6 +228,7 @@ def test_without_max_tokens_the_context_is_the_limit():
     assert last.usage.completion_tokens == 5
 
 
+@pytest.mark.slow
 @settings(max_examples=examples(25), deadline=None)
 @given(arrivals(), st.integers(CONTEXT, 2 * CONTEXT))
 def test_little_memory_and_shared_prompts_change_no_token(requests, positions):

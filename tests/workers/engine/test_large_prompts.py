@@ -182,6 +182,7 @@ def test_large_texts_are_converted_beside_the_steps(bench: Bench, task: Encode |
         assert b"".join(output.pieces) == b"ab" * LARGE
 
 
+@pytest.mark.slow
 def test_a_conversion_that_is_cancelled_says_nothing(bench: Bench):
     assert bench.engine.convert("r", Encode(chat())) is None
     bench.engine.abort("r")

@@ -61,6 +61,7 @@ def test_what_was_in_slots_and_in_memory_is_there_after_a_restart(tmp_path: Path
     assert min(cached for _, cached in again) >= KNOWN
 
 
+@pytest.mark.slow
 def test_what_leaves_the_memory_is_read_back(tmp_path: Path) -> None:
     tasks = [work(number) for number in range(4 * SLOTS)]
     backend = engine(tmp_path, blocks=2 * (LENGTH // BLOCK))

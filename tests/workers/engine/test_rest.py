@@ -75,6 +75,7 @@ def test_an_engine_that_works_does_not_rest() -> None:
     assert not backend.violations()
 
 
+@pytest.mark.slow
 def test_grammars_are_forgotten_and_compiled_again() -> None:
     woken = threading.Event()
     backend = engine_over(session(), wake=woken.set)

@@ -101,6 +101,7 @@ def test_nothing_is_made_of_other_products_or_of_too_large_ones(folder: Path) ->
     assert with_block_weights(served(folder), folder, 1000) is None
 
 
+@pytest.mark.slow
 def test_both_read_and_write_the_same_keys_and_values(folder: Path) -> None:
     plain, both = session(folder, 0), session(folder, PLENTY, chosen := ChosenWay())
     for blocks_first in (True, False):
@@ -115,6 +116,7 @@ def test_both_read_and_write_the_same_keys_and_values(folder: Path) -> None:
     assert distance(without, expected[-1:]) > 4 * NEAR
 
 
+@pytest.mark.slow
 def test_the_session_starts_again_with_both(folder: Path) -> None:
     both = session(folder, PLENTY, chosen := ChosenWay())
     both.rebuild()

@@ -37,6 +37,7 @@ MODELS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", MODELS.values(), ids=MODELS.keys())
 def test_rows_beside_others_are_as_in_the_plain_graph(model: TinyModel, tmp_path: Path) -> None:
     folder = tmp_path / "model"

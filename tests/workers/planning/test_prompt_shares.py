@@ -35,6 +35,12 @@ def test_nor_for_the_long_ones_of_its_own_client():
     assert divided([*flood, (20, "one", 0)], 256) == {"s8": 20, "s0": 236}
 
 
+def test_a_small_prompt_is_not_halved_so_that_two_are_read_side_by_side():
+    prompts: list[Prompt] = [(3000, "one", 0), (60, "one", 0)]
+    assert divided(prompts, 69, parallel=2) == {"s1": 60, "s0": 9}
+    assert divided([(3000, "one", 0), (200, "one", 0)], 256, parallel=2) == {"s1": 128, "s0": 128}
+
+
 def test_clients_have_equal_shares_and_what_one_does_not_need_the_others_have():
     assert divided([(900, "a", 0), (900, "b", 0)], 256) == {"s0": 128, "s1": 128}
     assert divided([(900, "a", 0), (900, "a", 0), (900, "b", 0), (16, "c", 0)], 256) == {

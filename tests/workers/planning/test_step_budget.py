@@ -1,10 +1,15 @@
 from __future__ import annotations
 
+from itertools import cycle
+from random import Random
+
+import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from cupola.workers.planning.plan import plan
-from cupola.workers.planning.step_budget import StepBudget
+from cupola.workers.planning.plan import Step, plan
+from cupola.workers.planning.prompt_shares import OLDEST, SMALL
+from cupola.workers.planning.step_budget import RECENT, StepBudget
 from tests.examples import examples
 from tests.workers.planning.waiting import Waiting
 
@@ -113,3 +118,113 @@ def test_a_prompt_of_4000_tokens_holds_the_others_up_for_one_step_at_most(
         step_budget.observe(generating, count, seconds)
         prompt.pending -= count
     assert len(over) <= 1
+
+
+@pytest.mark.parametrize("spread", [0.0, 0.05, 0.15, 0.25])
+def test_nearly_all_steps_keep_the_objective_beside_a_flood_of_questions(spread):
+    """Eight answers beside questions without end, on a machine whose steps vary by chance."""
+    step_budget, chance = StepBudget(0.1, 256), Random(1)
+    answers = [Waiting("answer", 1)] * 8
+    questions = [Waiting(f"question {n}", pending) for n, pending in zip(range(8), cycle((24, 9)))]
+    seconds, read = [], 0
+    for _ in range(20):
+        step_budget.observe(8, 0, 0.03)
+    for _ in range(3000):
+        steps = plan([*answers, *questions], step_budget.tokens(generating=8))
+        assert sum(step.sequence.generates for step in steps) == 8
+        count = sum(step.count for step in steps) - 8
+        seconds.append((0.03 + 0.001 * count) * chance.lognormvariate(0, spread))
+        step_budget.observe(8, count, seconds[-1])
+        read += count
+    late = sum(each > 0.1 for each in seconds[500:])
+    assert late <= 0.015 * len(seconds[500:])
+    assert read / 3000 >= 16
+
+
+def after(*steps: tuple[float, bool]) -> StepBudget:
+    """After steps of 100 prompt tokens, which took so many seconds and read a short prompt."""
+    step_budget = StepBudget(0.1, 256)
+    for seconds, short in steps:
+        step_budget.observe(0, 100, seconds, short=short)
+    return step_budget
+
+
+LONG = Waiting("long", 3000, to_read=3000)
+
+
+def test_long_prompts_alone_are_read_in_the_largest_steps():
+    assert after((0.4, False)).tokens(0, [LONG, LONG]) == 256
+
+
+def test_a_short_prompt_is_read_to_its_end_beside_long_ones_that_get_what_the_objective_leaves():
+    few = Waiting("short", 12, to_read=12)
+    assert after((0.4, False)).tokens(0, [LONG, few]) == 25  # of 4 ms each
+    many = Waiting("short", 60, to_read=60)
+    budget = after((0.4, False)).tokens(0, [LONG, many])
+    assert dict(counts(plan([LONG, many], budget))) == {"short": 60, "long": budget - 60}
+    assert budget < 70
+
+
+def test_long_prompts_keep_the_objective_as_long_as_short_ones_come_now_and_then():
+    assert after((0.4, True)).tokens(0, [LONG]) == 25
+    assert after((0.4, True), (RECENT - 1, False)).tokens(0, [LONG]) == 16
+    assert after((0.4, True), (RECENT, False)).tokens(0, [LONG]) == 256
+
+
+def test_a_long_prompt_is_none_of_the_short_ones_when_little_of_it_is_left():
+    assert after((0.4, False)).tokens(0, [LONG, Waiting("long", 20, to_read=3000)]) == 256
+
+
+def test_short_prompts_among_themselves_are_read_in_the_largest_steps():
+    assert after((0.4, True)).tokens(0, [Waiting("short", 60, to_read=60)] * 16) == 256
+
+
+def counts(steps: list[Step[Waiting]]) -> list[tuple[str, int]]:
+    return [(step.sequence.name, step.count) for step in steps]
+
+
+@settings(max_examples=examples(100), deadline=None)
+@given(
+    each=st.floats(0.0005, 0.004),
+    past=st.lists(st.integers(300, 4000), min_size=1, max_size=8),
+    own=st.integers(2, SMALL),
+    same_client=st.booleans(),
+    served=st.floats(0, 100),
+    arrivals=st.lists(st.floats(0, 1), min_size=2, max_size=6),
+)
+def test_a_lone_short_prompt_waits_for_the_running_step_and_its_own(
+    each, past, own, same_client, served, arrivals
+):
+    """On a clock of its own: a token takes ``each`` seconds.
+
+    It comes beside long prompts, at any moment of a step. The first one may meet a long step. The
+    others wait for the objective, and for a step that holds no more than the objective or their own
+    tokens and the part of the oldest.
+    """
+    step_budget = StepBudget(0.1, 256)
+    prompts = [Waiting(f"l{n}", size, "many", to_read=size) for n, size in enumerate(past)]
+    longest = 0.0
+
+    def step(*lone: Waiting) -> float:
+        running = [*prompts, *lone]
+        budget = step_budget.tokens(0, running)
+        steps = plan(running, budget, 1, lambda client: served * (client == "many"))
+        seconds: float = each * sum(step.count for step in steps)
+        short = any(step_budget.is_short(step.sequence) for step in steps)
+        step_budget.observe(0, sum(step.count for step in steps), seconds, short=short)
+        for part in steps:
+            part.sequence.pending -= part.count
+        for prompt in prompts:  # another of its kind comes
+            prompt.pending = prompt.pending or prompt.to_read
+        return seconds
+
+    step()
+    for number, moment in enumerate(arrivals):
+        running = step()
+        lone = Waiting("lone", own, "many" if same_client else "lone", to_read=own)
+        waited = running * (1 - moment) + step(lone)
+        assert lone.pending == 0  # it has joined the very next step, as a whole
+        if number > 0:
+            longest = max(longest, waited)
+    floor = max(0.1, 16 * each)
+    assert longest <= floor + max(floor, each * (own + own // (OLDEST - 1) + 2)) + 1e-9

@@ -11,3 +11,9 @@ class Waiting:
     pending: int
     client: str = ""
     rank: int = 0
+    to_read: int = 0
+    patient: bool = False  # its next token may wait
+
+    @property
+    def generates(self) -> bool:
+        return self.pending == 1 and not self.patient

@@ -98,6 +98,7 @@ def test_a_generator_that_has_become_too_small_is_replaced(
     assert text(drain(backend)["r"]) == expected(name, codec().encode(prompt), 40)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_grammars_seeds_and_several_answers_work(name: str):
     backend = engine(name)

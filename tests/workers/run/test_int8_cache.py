@@ -156,6 +156,7 @@ def histories(draw: st.DrawFn) -> History:
     return history
 
 
+@pytest.mark.slow
 @settings(max_examples=examples(100), deadline=None)
 @given(histories(), st.integers(0, 2**32))
 def test_any_history_of_rows_gives_what_float32_gives(

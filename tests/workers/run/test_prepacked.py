@@ -25,6 +25,8 @@ from cupola.workers.run.prepacked import PrepackedWeights
 from tests.workers.reference import DATA
 from tests.workers.tiny import BUDGET, NAME, SLOTS, session
 
+pytestmark = pytest.mark.slow
+
 ROWS = [Row(0, 0, [3, 4, 5, 6], 1), Row(1, 0, [7, 8], 2)]
 OPEN = """
 import logging, sys

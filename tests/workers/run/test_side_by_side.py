@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
+import os
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ from cupola.workers.engine.engine import Engine
 from cupola.workers.loading import EngineOptions, load
 from cupola.workers.model.model_folder import ModelFolder
 from cupola.workers.run import decoder_session
+from cupola.workers.run.autotune import TRIALS
 from cupola.workers.run.decoder_session import DecoderSession
 from cupola.workers.run.packing import Row
 from cupola.workers.run.prepacked import PrepackedWeights
@@ -29,7 +31,7 @@ from cupola.workers.run.side_by_side import SideBySide
 from cupola.workers.run.step_cost import row_cost
 from cupola.workers.run.step_runner import StepRunner
 from cupola.workers.run.step_split import halves
-from cupola.workers.run.ways import OneSession
+from cupola.workers.run.ways import OneSession, Plan
 from tests.workers.chosen_way import ChosenWay
 from tests.workers.reference import DATA
 from tests.workers.tiny import NAME, alone, drain, engine_over, greedy, text, words
@@ -192,6 +194,75 @@ def test_a_step_of_which_a_half_fails_runs_whole(
     assert whole.slots == [*range(8)] * 2
     assert not way.ready
     assert "it cannot" in caplog.text
+
+
+class Takes:
+    """A run takes so many seconds, as it says."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+
+    def run(self, rows: Sequence[Row], logits: Logits) -> float:
+        return self.seconds
+
+    def rebuild(self) -> None: ...
+
+
+class OfLanes(SideBySide):
+    """Lanes whose steps take as many seconds as they say, by the number of rows."""
+
+    def __init__(self, seconds: dict[int, float], forget: Callable[[], None]) -> None:
+        super().__init__(lambda: [Takes(0.0)] * 2, 10**9, forget)
+        self.seconds = seconds
+
+    def plan(self, rows: Sequence[Row]) -> Plan | None:
+        taken = self.seconds[len(rows)]
+        return None if super().plan(rows) is None else lambda logits: taken
+
+
+@pytest.mark.parametrize(
+    ("seconds", "kept"),
+    [
+        ({8: 3.0, 16: 3.0, 12: 3.0}, False),
+        ({8: 3.0, 16: 3.0}, True),  # too few kinds to tell
+        ({8: 3.0, 16: 1.0, 12: 3.0}, True),
+        ({8: 1.0, 16: 3.0, 12: 3.0, 28: 3.0}, True),
+    ],
+)
+def test_lanes_that_won_nothing_are_given_up(seconds: dict[int, float], kept: bool) -> None:
+    """With what was made for them."""
+    forgotten: list[str] = []
+    way = OfLanes(seconds, lambda: forgotten.append("the file"))
+    way.wait()
+    runner = StepRunner(OneSession(Takes(2.0), 10**9), way)
+    logits = np.empty((40, 1), np.float32)
+    for rows_ in seconds:
+        for _ in range(2 * TRIALS):
+            runner.run(generating(*[0] * rows_), logits)
+    assert way.ready == kept
+    assert forgotten == ([] if kept else ["the file"])
+
+
+@pytest.mark.slow
+def test_lanes_that_lost_leave_a_note_and_are_not_made_again(tmp_path: Path) -> None:
+    lanes = weights(tmp_path)
+    folder = ModelFolder.read(lanes.model)
+
+    def opened() -> DecoderSession:
+        made = DecoderSession(folder, slots=SLOTS, width=WIDTH, threads=2, lanes=lanes)
+        made.wait()
+        return made
+
+    first = opened()
+    assert first.lanes is not None and first.parallel_prompts == 2
+    assert list(lanes.home.prepacked.rglob("weights.bin"))
+    first.lanes.give_up()
+    [note] = [path for path in lanes.home.prepacked.rglob("*") if path.is_file()
+              and path.name != ".lock"]  # fmt: skip
+    assert opened().parallel_prompts == 1
+    assert not list(lanes.home.prepacked.rglob("weights.bin"))
+    os.utime(note, (1, 1))  # the machine may be another one by now
+    assert opened().parallel_prompts == 2
 
 
 @pytest.mark.slow

@@ -113,6 +113,7 @@ def test_requests_share_runs_and_say_what_each_says_alone(started: Started) -> N
         assert segments and started.segments(request_id) == segments
 
 
+@pytest.mark.slow
 def test_segments_come_in_the_order_of_time_and_the_last_output_has_the_usage(
     started: Started,
 ) -> None:
@@ -154,6 +155,7 @@ def test_logprobs_are_those_of_the_text(started: Started) -> None:
     assert logprobs and all(each.logprob <= 0 for each in logprobs)
 
 
+@pytest.mark.slow
 def test_words_are_inside_the_recording_and_in_order(started: Started) -> None:
     started.add("a", work(40, 1, words=True))
     started.finish()

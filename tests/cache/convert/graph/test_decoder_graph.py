@@ -158,6 +158,7 @@ def test_tied_embedding_is_stored_once(tmp_path: Path) -> None:
     assert sizes[1] - sizes[0] >= tied.vocabulary * tied.hidden
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", [Precision.INT8, Precision.W8A8])
 def test_genai_loads_the_folder_and_agrees(precision: Precision, tmp_path: Path) -> None:
     gguf = TinyModel().write(tmp_path / "m.gguf")

@@ -19,6 +19,8 @@ from cupola.cache.precision import Precision
 from tests.cache.convert.plain_graph import Graph
 from tests.cache.convert.tiny_family import FAMILIES, TEXTS
 
+pytestmark = pytest.mark.slow
+
 SMALL = 20_000  # bytes: about those of a projection
 
 

@@ -25,6 +25,8 @@ from tests.cache.convert.plain_graph import Graph
 from tests.cache.convert.tiny_gguf import TinyModel
 from tests.w8a8 import distance, write_w8a8
 
+pytestmark = pytest.mark.slow
+
 Array = npt.NDArray[np.float32]
 
 FIRST = [1, 72, 5, 260, 33, 99, 100]

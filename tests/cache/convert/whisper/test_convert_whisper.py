@@ -96,6 +96,7 @@ def test_logits_are_numpys(
 
 
 @pytest.mark.slow
+@pytest.mark.slow
 def test_eight_bits_stay_near_the_floats(
     tmp_path: Path, features: Floats, expected: Floats
 ) -> None:

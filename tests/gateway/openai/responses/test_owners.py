@@ -142,6 +142,7 @@ def test_owners_that_nobody_knows_share_one_quota(tmp_path: Path) -> None:
     store.close()
 
 
+@pytest.mark.slow
 def test_the_file_shrinks(tmp_path: Path) -> None:
     file = tmp_path / "r.sqlite"
     store = ResponseStore(file, limit=100, quota=100 * MEGABYTE)
