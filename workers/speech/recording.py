@@ -87,14 +87,12 @@ class SpeechRequest:
     generated: int = 0
     prompt_tokens: int = 0
     waiting: deque[Window] = field(default_factory=deque)
-    random: np.random.Generator = field(default_factory=np.random.default_rng)
     _stretches: list[_Stretch] = field(default_factory=list)
     _silence: Silence = field(init=False)
     _current: int = 0  # the stretch whose results are taken
 
     def __post_init__(self) -> None:
         self.language = self.work.language
-        self.random = np.random.default_rng(self.work.seed)
         mel = self.sound.mel
         cuts = stretches(mel, 1 if self.work.condition else self.recording_parts)
         self._silence = Silence(mel)
@@ -127,6 +125,17 @@ class SpeechRequest:
     def _window(self, stretch: int, start: int) -> Window:
         stop = self._stretches[stretch].frames.stop
         return Window(stretch, range(start, min(stop, start + WINDOW)))
+
+    def random(self, window: Window) -> np.random.Generator:
+        """For what is drawn at a temperature.
+
+        A recording has the same transcript again, whatever is heard beside it. Only a client that
+        asks for a temperature and gives no seed gets another one.
+        """
+        if self.work.seed is None and self.work.temperature > 0:
+            return np.random.default_rng()
+        seed = (self.work.seed or 0) % 2**64  # it may be negative
+        return np.random.default_rng((seed, window.frames.start))
 
     def spoken_until(self, window: Window) -> float:
         """When the last word before the window ended, as far as is known, in seconds."""

@@ -224,7 +224,7 @@ class TranscriptionBackend:
             min(limit, self._session.context - len(prompt)),
             self._results.text,
             (work.temperature,) if work.temperature > 0 else RISING,
-            request.random,
+            request.random(running.window),
         )
 
     def _language(self, slot: int) -> str:
