@@ -122,6 +122,23 @@ def test_several_clients_at_once(service: Service) -> None:
     assert asyncio.run(ask()) == [TEXT] * 4
 
 
+def test_an_asynchronous_stream(service: Service) -> None:
+    async def deltas() -> list[str]:
+        client = openai.AsyncOpenAI(base_url=f"{service.url}/v1", api_key="x", timeout=PATIENCE)
+        async with client:
+            stream = await client.audio.transcriptions.create(
+                model=WHISPER, file=upload(), stream=True, include=["logprobs"]
+            )
+            found = []
+            async for each in stream:
+                if each.type == "transcript.text.delta":
+                    assert each.logprobs and all(one.logprob is not None for one in each.logprobs)
+                    found.append(each.delta)
+            return found
+
+    assert "".join(asyncio.run(deltas())) == TEXT
+
+
 def noise(seconds: float) -> bytes:
     file = io.BytesIO()
     soundfile.write(file, np.zeros(round(seconds * 16_000)), 16_000, format="WAV")

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 _SHARE = 0.3  # of the time that the others take, for the windows
 _FULL = 0.6  # of the objective: turns are not filled beyond it
+_LONG = 1.5  # times the usual turn: it has a prompt
+_WEIGHT = 0.1  # of the newest turn in the usual one
 _IDLE = 0.005  # seconds: behind others that take less nobody waits
 
 
@@ -18,18 +20,22 @@ class Pace:
         self._objective = objective
         self._due = 0.0  # seconds that the windows may take
         self._run = 0.0  # seconds of the last run
+        self._usual = 0.0  # seconds of the others' turns
 
     def runs(self, others: float) -> int:
         """``others``: seconds for which the windows have waited for the other models."""
         if others < _IDLE:
             self._due = 0.0
             return 1
+        self._usual += (_WEIGHT if self._usual else 1.0) * (others - self._usual)
         self._due = min(self._objective, self._due + _SHARE * others)
         spare = min(self._due, _FULL * self._objective - others)
         if spare > 0.0 and spare >= self._run:
             return int(spare / self._run) if self._run else 1
-        # Turns that are always too long must not keep the windows waiting for ever.
-        return 1 if self._due >= self._objective else 0
+        # Others whose turns are always long must not keep the windows waiting.
+        is_long = others > _LONG * self._usual
+        enough = self._objective if is_long else min(self._run, self._objective)
+        return 1 if self._due >= enough else 0
 
     def ran(self, seconds: float) -> None:
         """A run has taken so long."""

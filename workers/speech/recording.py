@@ -24,9 +24,9 @@ from cupola.scheduler.protocol.messages import (
 )
 from cupola.workers.speech.log_mel import FRAMES_A_SECOND, Floats
 from cupola.workers.speech.segments import Split
-from cupola.workers.speech.windows import WINDOW, stretches
+from cupola.workers.speech.windows import WINDOW, Silence, stretches
 
-_LEFT_OVER = 0.4  # seconds at the end of a stretch that are not worth a window
+_LEFT_OVER = 2 * FRAMES_A_SECOND // 5  # frames behind a window that are not worth another one
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,18 +87,22 @@ class SpeechRequest:
     generated: int = 0
     prompt_tokens: int = 0
     waiting: deque[Window] = field(default_factory=deque)
-    random: np.random.Generator = field(default_factory=np.random.default_rng)
     _stretches: list[_Stretch] = field(default_factory=list)
+    _silence: Silence = field(init=False)
     _current: int = 0  # the stretch whose results are taken
 
     def __post_init__(self) -> None:
         self.language = self.work.language
-        self.random = np.random.default_rng(self.work.seed)
         mel = self.sound.mel
         cuts = stretches(mel, 1 if self.work.condition else self.recording_parts)
+        self._silence = Silence(mel)
         self._stretches = [_Stretch(cut, spoken_until=cut.start / FRAMES_A_SECOND) for cut in cuts]
         for number, cut in enumerate(cuts):
-            self.waiting.append(self._window(number, cut.start))
+            start = self._silence.end(cut.start, cut.stop)
+            if start < cut.stop:
+                self.waiting.append(self._window(number, start))
+            else:
+                self._stretches[number].is_open = False
 
     def finish(self, window: Window, result: Result, heard: float, *, forget: bool) -> None:
         """A window has its result. ``heard``: seconds of it. ``forget``: do not continue it."""
@@ -112,7 +116,8 @@ class SpeechRequest:
             for segment in result.segments:
                 self.before += segment.tokens
         start = window.frames.start + max(FRAMES_A_SECOND, round(heard * FRAMES_A_SECOND))
-        if stretch.frames.stop - start > _LEFT_OVER * FRAMES_A_SECOND:
+        start = self._silence.end(start, stretch.frames.stop, _LEFT_OVER)
+        if stretch.frames.stop - start > _LEFT_OVER:
             self.waiting.appendleft(self._window(window.stretch, start))
         else:
             stretch.is_open = False
@@ -120,6 +125,17 @@ class SpeechRequest:
     def _window(self, stretch: int, start: int) -> Window:
         stop = self._stretches[stretch].frames.stop
         return Window(stretch, range(start, min(stop, start + WINDOW)))
+
+    def random(self, window: Window) -> np.random.Generator:
+        """For what is drawn at a temperature.
+
+        A recording has the same transcript again, whatever is heard beside it. Only a client that
+        asks for a temperature and gives no seed gets another one.
+        """
+        if self.work.seed is None and self.work.temperature > 0:
+            return np.random.default_rng()
+        seed = (self.work.seed or 0) % 2**64  # it may be negative
+        return np.random.default_rng((seed, window.frames.start))
 
     def spoken_until(self, window: Window) -> float:
         """When the last word before the window ended, as far as is known, in seconds."""
@@ -146,6 +162,10 @@ class SpeechRequest:
             logprobs=result.logprobs,
             made=sum(len(segment.tokens) for segment in result.segments),
         )
+
+    def end(self) -> Output:
+        """The last output."""
+        return Output(self.request_id, usage=self.usage, recording=self.summary)
 
     @property
     def is_done(self) -> bool:

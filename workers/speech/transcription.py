@@ -147,8 +147,10 @@ class TranscriptionBackend:
         for request_id, read in self._reading.take():
             if isinstance(read, RequestError):
                 outputs.append(read.rejected(request_id))
-            else:
+            elif read.waiting:
                 self._requests[request_id] = read
+            else:
+                outputs.append(read.end())  # all of it is silence
         outputs += self._take_heard()
         self._hear_next()
         return outputs
@@ -222,7 +224,7 @@ class TranscriptionBackend:
             min(limit, self._session.context - len(prompt)),
             self._results.text,
             (work.temperature,) if work.temperature > 0 else RISING,
-            request.random,
+            request.random(running.window),
         )
 
     def _language(self, slot: int) -> str:
@@ -301,8 +303,7 @@ class TranscriptionBackend:
         outputs: list[Output | Rejected] = [request.output(each) for each in request.take()]
         if request.is_done:
             del self._requests[request.request_id]
-            last = Output(request.request_id, usage=request.usage, recording=request.summary)
-            outputs.append(last)
+            outputs.append(request.end())
         return outputs
 
 

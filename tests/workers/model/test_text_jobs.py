@@ -33,6 +33,13 @@ def test_a_result_wakes_the_loop_and_is_taken_once():
     assert bench.jobs.take() == []
 
 
+def test_each_thread_begins_as_it_is_told():
+    began = threading.Event()
+    jobs: TextJobs[bool] = TextJobs(lambda: None, began.set)
+    jobs.start("r", lambda _: True)
+    assert began.wait(60)
+
+
 def test_an_error_is_the_request_s_own():
     def refuse(cancelled: Cancelled) -> str:
         raise RequestError(ErrorCode.INVALID_REQUEST, "too odd", "prompt")

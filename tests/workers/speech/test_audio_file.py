@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import shutil
 import stat
 import subprocess
@@ -111,7 +112,9 @@ def ffmpeg(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     asked = tmp_path / "asked"
     program = tmp_path / "ffmpeg"
     program.write_text(
-        f'#!/bin/sh\necho "$@" > {asked}\nhead -c 32000 /dev/zero | tr "\\\\0" "\\\\100"\n'
+        f'#!/bin/sh\necho "$@" > {asked}\n'
+        f"for each; do case $each in file:*) ls -l ${{each#file:}};; esac; done >{tmp_path}/mode\n"
+        f'head -c 32000 /dev/zero | tr "\\\\0" "\\\\100"\n'
     )
     program.chmod(program.stat().st_mode | stat.S_IXUSR)
     monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
@@ -124,11 +127,13 @@ def ffmpeg(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     [(b"\0\0\0\x18ftypM4A 1234", "mov"), (b"\x1aE\xdf\xa3webm", "matroska")],
 )
 def test_other_containers_go_to_ffmpeg_which_opens_nothing_else(
-    ffmpeg: Path, content: bytes, container: str
+    ffmpeg: Path, tmp_path: Path, content: bytes, container: str
 ) -> None:
     assert len(read_audio(content)) == RATE
     asked = ffmpeg.read_text()
     assert f"-f {container} -i file:" in asked
+    (spool,) = re.findall(r"-i file:(\S+)", asked)
+    assert (tmp_path / "mode").read_text().startswith("-rw-------") and not Path(spool).exists()
     assert "-protocol_whitelist file,pipe" in asked
 
 

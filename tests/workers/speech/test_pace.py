@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -37,17 +36,28 @@ def test_a_turn_with_a_prompt_has_none_and_the_next_ones_make_up_for_it() -> Non
     assert made[1] == 0 and made[2] > made[0]
 
 
-@pytest.mark.parametrize("run", [0.004, 0.3])
-def test_turns_that_are_always_too_long_do_not_stop_the_windows(run: float) -> None:
-    made = list(turns([0.5] * 200, run=run))
-    assert sum(made) >= 50
+def test_turns_that_are_always_long_have_a_run_each() -> None:
+    assert list(turns([0.09, 0.5] * 20, run=0.004))[:1] == [1]
+    assert set(turns([0.09] * 50, run=0.004)) == {1}
 
 
-@given(
-    others=st.lists(st.floats(0.005, OBJECTIVE), min_size=1, max_size=3),
-    run=st.floats(1e-3, 1),
-)
+def test_runs_that_are_longer_than_turns_get_their_share() -> None:
+    made = list(turns([0.03] * 200, run=0.3))
+    assert 5 <= sum(made) <= 20 and max(made) == 1
+
+
+@given(st.lists(st.floats(0.005, 2), min_size=50, max_size=80), st.floats(1e-3, 0.5))
+def test_windows_never_wait_for_ever(others: list[float], run: float) -> None:
+    assert sum(turns([max(0.05, each) for each in others], run)) >= 2
+
+
+@given(st.lists(st.floats(0.005, 0.03), min_size=1, max_size=50), st.floats(1e-4, 0.005))
+def test_a_turn_with_a_prompt_is_not_made_longer(others: list[float], run: float) -> None:
+    *_, made = turns([*others, 0.09], run)
+    assert made == 0
+
+
+@given(st.lists(st.floats(0.005, 0.06), min_size=1, max_size=50), st.floats(1e-4, 0.03))
 def test_a_turn_within_the_objective_stays_so(others: list[float], run: float) -> None:
-    """Three turns are too few for a share that is due at once."""
     for each, made in zip(others, turns(others, run), strict=True):
         assert each + made * run <= OBJECTIVE

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from cupola.scheduler.protocol.messages import Transcribe
-from cupola.workers.speech.recording import Result, Sound, SpeechRequest
+from cupola.workers.speech.recording import Result, Sound, SpeechRequest, Window
 from cupola.workers.speech.segments import Piece, split
 from cupola.workers.speech.windows import WINDOW, features, stretches
 from tests.workers.speech.few_tokens import TOKENS
@@ -91,3 +93,15 @@ def test_parts_wait_side_by_side_where_they_do_not_depend_on_each_other() -> Non
     assert len(request(300, recording_parts=1).waiting) == 1
     assert len(request(300, condition=True).waiting) == 1
     assert len(request(110).waiting) == 1
+
+
+def test_a_recording_has_the_same_draws_again_unless_its_temperature_asks_for_others() -> None:
+    sound = Sound(np.ones((1, 4000), np.float32), 40.0)
+
+    def drawn(window: int = 0, **options: Any) -> float:
+        request = SpeechRequest("r", Transcribe(b"", **options), sound, [])
+        return request.random(Window(0, range(window, 4000))).random()
+
+    assert drawn() == drawn() != drawn(3000)
+    assert drawn(seed=7) == drawn(seed=7, temperature=1.0) != drawn(seed=-7)
+    assert drawn(temperature=1.0) != drawn(temperature=1.0)

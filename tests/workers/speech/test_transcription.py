@@ -11,11 +11,13 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 import pytest
 import soundfile
+from msgspec.structs import replace
 from tokenizers import Tokenizer
 
 from cupola.cache.catalog import ExecutionProvider
@@ -252,6 +254,40 @@ def with_session(
         session, tokenizer, tokens, started.woken.set, itl_seconds=0.1, clock=clock
     )
     return started
+
+
+def test_silence_is_not_heard_and_has_its_length(started: Started) -> None:
+    file = io.BytesIO()
+    soundfile.write(file, np.zeros(40 * 16_000, np.int16), 16_000, format="FLAC")
+    started.add("a", Transcribe(file.getvalue(), language="en"))
+    started.finish()
+    (only,) = started.said["a"]
+    assert isinstance(only, Output) and only.text == "" and only.recording is not None
+    assert only.recording.seconds == 40
+
+
+class Told(SpeechSession):
+    """Notes the tokens that each window begins with."""
+
+    def __init__(self, *given: Any, **options: Any) -> None:
+        super().__init__(*given, **options)
+        self.told: list[list[int]] = []
+
+    def read(self, slot: int, tokens: Sequence[int], wanted: Sequence[int]) -> Floats:
+        self.told.append(list(tokens))
+        return super().read(slot, tokens, wanted)
+
+
+def test_a_window_is_told_prompt_language_and_task(tiny_whisper: Path) -> None:
+    folder = ModelFolder.read(tiny_whisper)
+    session = Told(folder, slots=1, cache_bytes=2**30, threads=1, device=CPU)
+    started = with_session(tiny_whisper, session)
+    tokenizer = Tokenizer.from_file(str(tiny_whisper / "tokenizer.json"))
+    started.add("a", replace(work(1, prompt="ab"), translate=True))
+    started.finish()
+    marks = map(tokenizer.token_to_id, ("<|startoftranscript|>", "<|en|>", "<|translate|>"))
+    before = tokenizer.encode(" ab", add_special_tokens=False).ids
+    assert session.told[0] == [tokenizer.token_to_id("<|startofprev|>"), *before, *marks]
 
 
 class Counting(SpeechSession):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -103,3 +104,23 @@ def test_who_sends_the_bare_sound_learns_of_the_form(
 ) -> None:
     answer = post(gateway, b"RIFF", kind)
     assert answer.status_code == 415 and "multipart/form-data" in answer.json()["error"]["message"]
+
+
+def test_a_file_of_the_server_below_the_folder(
+    scheduler: ScriptedScheduler, home: Path, heard: list[bytes], tmp_path: Path
+) -> None:
+    """As Foundry Local's clients send it: with the path, in JSON."""
+    sounds = tmp_path / "sounds"
+    sounds.mkdir()
+    (sounds / "a.wav").write_bytes(b"sound")
+    (tmp_path / "b.wav").write_bytes(b"secret")
+    with (
+        RunningGateway(scheduler.endpoint, home, audio_folder=str(sounds)) as gateway,
+        gateway.http() as http,
+    ):
+
+        def ask(filename: str) -> int:
+            return http.post(PATH, json={"model": MODEL, "filename": filename}).status_code
+
+        assert (ask(str(sounds / "a.wav")), ask(str(tmp_path / "b.wav"))) == (200, 400)
+    assert heard == [b"sound"]
