@@ -226,8 +226,9 @@ class Settings(BaseSettings):
         gt=0,
         le=60_000,
         description="Milliseconds between two tokens of an answer while prompts are read beside "
-        "it. The engine sizes the prefill chunks by it, also while short prompts come beside long "
-        "ones. Raise it to read long prompts faster; lower it for smoother answers.",
+        "it. The engine sizes the prefill chunks by it, so that all but one step of a hundred keep "
+        "it, also while short prompts come beside long ones. Raise it to read long prompts faster; "
+        "lower it for smoother answers.",
     )
     queue_limit: Annotated[int, Group.ENGINE] = Field(
         default=256,

@@ -73,6 +73,7 @@ ORDER = {
     """,
     "loadtests": """
         .
+        decisions
         chaos overhead users
         simulate tune
         bench

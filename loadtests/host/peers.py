@@ -13,7 +13,7 @@ import os
 import subprocess
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -65,17 +65,21 @@ def command(name: str, place: Path, port: int, threads: int) -> list[str]:
 class Peer:
     """A running peer."""
 
-    def __init__(self, name: str, place: Path) -> None:
-        """Raises DidNotStart."""
+    def __init__(self, name: str, place: Path, more: Sequence[str] = ()) -> None:
+        """``more``: options of its program. Raises DidNotStart."""
         port = free_port()
         self.name, self.url = name, f"http://127.0.0.1:{port}"
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 until ``stop``
         self._process = subprocess.Popen(
-            command(name, place, port, cores()),
+            [*command(name, place, port, cores()), *more],
             stdin=subprocess.DEVNULL,
             stdout=self._log,
             stderr=subprocess.STDOUT,
         )
+
+    @property
+    def process_id(self) -> int:
+        return self._process.pid
 
     def wait_until_ready(self, seconds: float = READY_SECONDS) -> None:
         """Raises DidNotStart, with the end of its log."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Callable
 from functools import partial
 
@@ -202,7 +203,8 @@ class Engine:
         read = list(self._texts.take(self._enqueue))
         self._use_long_tables()
         if not self._waiting:  # decisions use the slots that nobody wants
-            self._waiting.add(list(more_forks(self._running, self.slots.free_for_copies)))
+            free = self.slots.free_for_copies
+            self._waiting.add(list(more_forks(self._running, free, self._room())))
         failed = self._waiting.give_slots(self._running, self.slots, self._recovery.admits)
         rejected = [*read, *failed]
         steps = self._plan()
@@ -237,11 +239,18 @@ class Engine:
             sequence.long, sequence.fetched = first.long, fetched
         self._waiting.add(sequences)
 
+    def _generating(self) -> int:
+        return sum(sequence.generates for sequence in self._running)
+
+    def _room(self) -> int:
+        """For how many tokens decisions may take slots: beside answers, for those of one run."""
+        generating = self._generating()
+        return self._step_budget.tokens(generating) if generating else sys.maxsize
+
     def _plan(self) -> list[Step[Sequence]]:
         """The tokens of the next run: known ones, and draft tokens behind them."""
-        generating = sum(sequence.pending == 1 for sequence in self._running)
-        prompts = [sequence for sequence in self._running if sequence.pending > 1]
-        budget = self._step_budget.tokens(generating, prompts)
+        prompts = [each for each in self._running if each.pending and not each.generates]
+        budget = self._step_budget.tokens(self._generating(), prompts)
         steps = plan(self._running, budget, self.session.parallel_prompts, self._counters.of)
         while not self.slots.make_room(steps):  # the youngest sequence waits for memory
             youngest = self._running[-1]
@@ -256,10 +265,11 @@ class Engine:
     def _run(self, steps: list[Step[Sequence]]) -> Logits:
         """Run the model. Raises what the session raises."""
         logits = self.session.run([row_of(step) for step in steps])
-        counts = [step.count for step in steps]
-        prompt_tokens = sum(count for count in counts if count > 1)
-        generating, seconds = counts.count(1), self.session.seconds
-        short = any(step.count > 1 and self._step_budget.is_short(step.sequence) for step in steps)
+        generating, seconds = self._generating(), self.session.seconds
+        # Draft tokens cost as much as those of prompts.
+        prompt_tokens = sum(step.count - step.sequence.generates for step in steps)
+        reading = (step.sequence for step in steps if not step.sequence.generates)
+        short = any(self._step_budget.is_short(prompt) for prompt in reading)
         self._step_budget.observe(generating, prompt_tokens, seconds, short=short)
         self._slot_count.observe(generating, prompt_tokens, seconds)
         self.slots.limit = self.capacity

@@ -105,6 +105,11 @@ class Fork(Sequence):
         return not self.long and self.job.prompt_tokens + self.max_tokens > short
 
     @property
+    def generates(self) -> bool:
+        """Nobody reads its tokens as they come, so they may wait for their turn."""
+        return False
+
+    @property
     def scored(self) -> int:
         return len(self.tokens) - self._first_wanted
 
@@ -182,13 +187,20 @@ def _units(asked: Asked, parts: int) -> list[Unit]:
     return [(asked, paths[start : start + size]) for start in range(0, len(paths), size)]
 
 
-def more_forks(running: Iterable[Sequence], free: int) -> Iterator[Fork]:
-    """Forks that help those that run, in at most so many slots. The requests take turns."""
-    forks = {fork.job.request_id: fork for fork in running if isinstance(fork, Fork)}
+def more_forks(running: Iterable[Sequence], free: int, room: int) -> Iterator[Fork]:
+    """Forks that help those that run, in at most so many slots. The requests take turns.
+
+    ``room``: tokens of the next run. What would only wait for its turn there takes no slot.
+    """
+    sequences = list(running)
+    room -= sum(sequence.pending for sequence in sequences)
+    forks = {fork.job.request_id: fork for fork in sequences if isinstance(fork, Fork)}
     waiting = deque(fork for fork in forks.values() if not fork.reading)
-    while waiting and free:
+    while waiting and free and room > 0:
         fork = waiting.popleft()
         if fork.job.units and fork.job.open < MOST_FORKS:
-            yield fork.another()
+            another = fork.another()
+            yield another
             free -= 1
+            room -= another.generated
             waiting.append(fork)

@@ -112,6 +112,11 @@ class Sequence:
         return self.job.prompt_tokens - (self.job.cached_tokens or 0)
 
     @property
+    def generates(self) -> bool:
+        """Whether the next run gives it a token that somebody waits for."""
+        return self.pending == 1
+
+    @property
     def generated(self) -> int:
         """How many tokens follow the prompt."""
         return len(self.tokens) - self.job.prompt_tokens

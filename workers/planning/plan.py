@@ -9,11 +9,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from cupola.workers.planning.prompt_shares import Reading, shares
 
-SequenceT = TypeVar("SequenceT", bound=Reading)
+
+class Planned(Reading, Protocol):
+    """A sequence that may have a part in a step."""
+
+    @property
+    def generates(self) -> bool:
+        """Whether the next run gives it a token that somebody waits for."""
+
+
+SequenceT = TypeVar("SequenceT", bound=Planned)
 
 
 @dataclass(slots=True)
@@ -51,9 +60,9 @@ def plan(
     steps: list[Step[SequenceT]] = []
     prompts: list[SequenceT] = []
     for sequence in running:
-        if sequence.pending > 1:
-            prompts.append(sequence)
-        elif sequence.pending == 1:
+        if sequence.generates:
             steps.append(Step(sequence, 1))
+        elif sequence.pending > 0:
+            prompts.append(sequence)
     parts = shares(prompts, budget - len(steps), parallel_prompts, served)
     return steps + [Step(sequence, count) for sequence, count in parts]

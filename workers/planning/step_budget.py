@@ -1,7 +1,8 @@
 """How many tokens a step may hold so that others are not held up. Pure.
 
 The time of a step has two parts: one for the sequences that generate, and one for each prompt token
-beside them. Both are learnt from earlier steps. The budget is what fits the objective.
+beside them. Both are learnt from earlier steps. So is how much longer than expected the slowest
+hundredth of the steps takes. The budget is what fits the objective even then.
 
 The objective holds if sequences generate. It also holds while a long prompt is read and short ones
 come now and then: a request waits until the running step ends, and that step may be a long one.
@@ -19,6 +20,10 @@ from cupola.workers.planning.prompt_shares import OLDEST
 # costs more the deeper in its prompt it lies, and an average that follows too slowly would hold the
 # other sequences up.
 _WEIGHT, _SLOWER = 0.2, 0.5
+_LATE = 0.01  # so many of the steps may take longer than the objective
+_LEARNT = 0.1  # how much a late step changes what is expected of the slowest ones
+_EQUAL = 0.01  # a step that differs so little from what was expected is not late
+_SLOWEST = 2.0  # they are expected to take at most so many times as long
 _MIN_PROMPT_TOKENS = 16  # of a step, however slow it is, so that prompts get on
 RECENT = 10.0  # seconds of runs after a short prompt in which another one is expected
 
@@ -44,6 +49,7 @@ class StepBudget:
         self._max_tokens = max_tokens
         self._step: float | None = None  # seconds of a step without prompts
         self._token: float | None = None  # seconds that one prompt token adds
+        self._slowest = 1.0  # how many times as long as expected one step of a hundred takes
         self._since_short = RECENT  # seconds of runs since a short prompt was read
 
     def is_short(self, prompt: Prompt) -> bool:
@@ -62,7 +68,7 @@ class StepBudget:
         beside_long = len(short) < len(prompts) and (short or self._since_short < RECENT)
         if not generating and not beside_long:
             return self._max_tokens
-        spare = self._objective - ((self._step or 0.0) if generating else 0.0)
+        spare = self._objective / self._slowest - ((self._step or 0.0) if generating else 0.0)
         if spare >= self._max_tokens * self._token:  # also if a token takes no time at all
             return self._max_tokens
         least = _MIN_PROMPT_TOKENS
@@ -89,7 +95,15 @@ class StepBudget:
             self._step = _average(self._step, seconds, steps)
         elif prompt_tokens >= _MIN_PROMPT_TOKENS:
             beside = (self._step or 0.0) if generating else 0.0
+            if generating and self._token is not None:
+                self._learn_slowest(seconds, beside + self._token * prompt_tokens)
             self._token = _average(self._token, max(0.0, seconds - beside) / prompt_tokens)
+
+    def _learn_slowest(self, seconds: float, expected: float) -> None:
+        """A quantile by stochastic approximation: it rests where one step of a hundred is late."""
+        late = seconds > self._slowest * expected * (1 + _EQUAL)
+        change = _LEARNT * ((1 - _LATE) if late else -_LATE)
+        self._slowest = min(max(1.0, self._slowest + change), _SLOWEST)
 
 
 def _average(known: float | None, new: float, times: int = 1) -> float:

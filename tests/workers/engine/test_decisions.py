@@ -230,6 +230,24 @@ def test_forks_take_free_slots_and_leave_for_others() -> None:
     drain(backend)
 
 
+def test_beside_an_answer_forks_take_no_slots_to_wait_in() -> None:
+    """A run that holds the end of one question and the beginning of another needs two forks."""
+    backend = engine_over(session())
+    backend.add("chat", greedy(words(9, 1), 60, ignore_eos=True))
+    most, made = 0, list[Output]()
+    while not made:
+        made = [each for each in backend.step() if isinstance(each, Output)]
+    backend.add("d", decide(words(20, 1), *(predicate(f"is it number {n}") for n in range(40))))
+    while not (made and made[-1].last):
+        outputs = [each for each in backend.step() if isinstance(each, Output)]
+        made += [each for each in outputs if each.request_id == "chat"]
+        most = max(most, sum(each.job.request_id == "d" for each in backend.running))
+    assert most == 2 < SLOTS - 1
+    while len(backend.running) < SLOTS:  # the answer has ended
+        backend.step()
+    backend.abort("d")
+
+
 def test_options_of_one_question_are_spread_over_slots() -> None:
     backend = engine_over(session())
     letters = string.ascii_lowercase

@@ -49,3 +49,11 @@ def test_the_budget_is_used_and_kept(pendings: list[int], budget: int, parallel_
     assert total <= max(budget, generating)
     assert total == min(sum(pendings), max(budget, generating))
     assert len({name for name, _ in steps}) == len(steps)
+
+
+def test_what_may_wait_is_within_the_budget_even_with_one_token_left():
+    answers = [Waiting(f"answer {n}", 1) for n in range(4)]
+    questions = [Waiting(f"question {n}", 1, patient=True) for n in range(8)]
+    steps = plan([*questions, *answers], 6)
+    assert [step.sequence for step in steps[:4]] == answers
+    assert len(steps) == 6

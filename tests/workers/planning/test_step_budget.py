@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+from itertools import cycle
+from random import Random
+
+import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -114,6 +118,27 @@ def test_a_prompt_of_4000_tokens_holds_the_others_up_for_one_step_at_most(
         step_budget.observe(generating, count, seconds)
         prompt.pending -= count
     assert len(over) <= 1
+
+
+@pytest.mark.parametrize("spread", [0.0, 0.05, 0.15, 0.25])
+def test_nearly_all_steps_keep_the_objective_beside_a_flood_of_questions(spread):
+    """Eight answers beside questions without end, on a machine whose steps vary by chance."""
+    step_budget, chance = StepBudget(0.1, 256), Random(1)
+    answers = [Waiting("answer", 1)] * 8
+    questions = [Waiting(f"question {n}", pending) for n, pending in zip(range(8), cycle((24, 9)))]
+    seconds, read = [], 0
+    for _ in range(20):
+        step_budget.observe(8, 0, 0.03)
+    for _ in range(3000):
+        steps = plan([*answers, *questions], step_budget.tokens(generating=8))
+        assert sum(step.sequence.generates for step in steps) == 8
+        count = sum(step.count for step in steps) - 8
+        seconds.append((0.03 + 0.001 * count) * chance.lognormvariate(0, spread))
+        step_budget.observe(8, count, seconds[-1])
+        read += count
+    late = sum(each > 0.1 for each in seconds[500:])
+    assert late <= 0.015 * len(seconds[500:])
+    assert read / 3000 >= 16
 
 
 def after(*steps: tuple[float, bool]) -> StepBudget:

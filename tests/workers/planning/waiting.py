@@ -12,3 +12,8 @@ class Waiting:
     client: str = ""
     rank: int = 0
     to_read: int = 0
+    patient: bool = False  # its next token may wait
+
+    @property
+    def generates(self) -> bool:
+        return self.pending == 1 and not self.patient

@@ -4,7 +4,7 @@ The reviews are those of films and products in the archive that the source distr
 vaderSentiment 3.3.2 has in ``additional_resources/hutto_ICWSM_2014.tar.gz``; people have rated them
 from -4 to 4. Half of the questions are about good ones, and half about bad ones.
 
-    python loadtests/reviews.py hutto_ICWSM_2014 --count 160 > reviews.jsonl
+    python -m loadtests.decisions.reviews hutto_ICWSM_2014 --count 160 > reviews.jsonl
     cupola model calibrate smollm2-135m reviews.jsonl
 """
 
