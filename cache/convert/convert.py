@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import onnx
@@ -111,15 +112,20 @@ class _Conversion:
 
         plain, integers = self._weights, precision is Precision.W8A8
         exact = integers or plain.float_bytes <= max_compared_bytes
+        evens = not as_stored and (exact or precision is not Precision.INT4)
+        # To run the model counts as much as to write it.
+        self._total += plain.stored_bytes * (1 + exact + evens)
         first = None
         if exact or precision is not Precision.INT4:
-            self._total *= 2
+            self._total += plain.stored_bytes
             if integers and plain.tied:  # the head is stored beside the embedding
                 self._total += plain.embedding().stored_bytes
             first = self.write(
                 RotatedWeights(plain) if integers else plain, Precision.FP32 if exact else precision
             )
-        evaluator = Evaluator(self._target, plain.shape, self._tokenizer_json)
+        evaluator = Evaluator(
+            self._target, plain.shape, self._tokenizer_json, advance=self._advance_by_share
+        )
         if exact:
             evaluator.remember_exact()
         weights: DecoderWeights = plain
@@ -142,6 +148,7 @@ class _Conversion:
             self._weights.shape,
             self._tokenizer_json,
             peaks=precision is not Precision.W8A8,
+            advance=self._advance_by_share,
         )
         smoothed = SmoothedWeights(self._weights, inputs)
         if precision is Precision.W8A8:
@@ -150,4 +157,8 @@ class _Conversion:
 
     def _advance(self, size: int) -> None:
         self._done += size
-        self._progress("convert", self._done, self._total)
+        self._progress("convert", min(self._done, self._total), self._total)
+
+    def _advance_by_share(self, share: float) -> None:
+        """Of a run of the model."""
+        self._advance(math.ceil(share * self._weights.stored_bytes))

@@ -107,6 +107,10 @@ _MISSING = MappingProxyType(
         ),
         "olmo": "its norms have no weights",
         **dict.fromkeys(
+            ("nomic-bert", "nomic-bert-moe", "jina-bert-v2", "jina-bert-v3", "modern-bert"),
+            "its layers are not those of BERT",
+        ),
+        **dict.fromkeys(
             ("mamba", "mamba2", "falcon_mamba", "rwkv6", "rwkv7"),
             "it has no attention but a recurrent state",
         ),
@@ -146,6 +150,6 @@ def unknown_family(what: str, name: str) -> UnknownFamilyError:
     because = f" ({_MISSING[name]})" if name in _MISSING else ""
     text = (
         f"{what} is of the architecture '{name}'{because}; "
-        f"these can be converted: {', '.join(sorted(FAMILIES))}"
+        f"these can be converted: {', '.join([*sorted(FAMILIES), *ENCODERS])}"
     )
     return UnknownFamilyError(text, name)

@@ -20,7 +20,7 @@ import numpy.typing as npt
 import onnx
 from tokenizers import Tokenizer
 
-from cupola.cache.convert.quality.runtime import Run, Sizes, decoder_feed, run_all
+from cupola.cache.convert.quality.runtime import Advance, Run, Sizes, decoder_feed, run_all
 from cupola.cache.quality import Quality
 
 Array = npt.NDArray[np.float32]
@@ -60,9 +60,18 @@ class Evaluator:
     """Measures a model, and compares it with its float32 form if that was remembered."""
 
     def __init__(
-        self, folder: Path, shape: Sizes, tokenizer: dict[str, Any], graph: str = "model.onnx"
+        self,
+        folder: Path,
+        shape: Sizes,
+        tokenizer: dict[str, Any],
+        graph: str = "model.onnx",
+        advance: Advance = lambda share: None,
     ) -> None:
-        """``folder``: where ``graph`` is. ``tokenizer``: the content of tokenizer.json."""
+        """``folder``: where ``graph`` is. ``tokenizer``: the content of tokenizer.json.
+
+        ``advance``: see ``run_all``.
+        """
+        self._advance = advance
         encoded: list[int] = Tokenizer.from_str(json.dumps(tokenizer)).encode(_TEXT).ids
         self._ids = encoded[: min(_MAX_TOKENS, shape.context_length)]
         self._folder = folder
@@ -115,7 +124,7 @@ class Evaluator:
         """Of the text. ``beside``: other runs of the same model."""
         text = Run(decoder_feed(self._ids, self._shape), ("logits",))
         model = onnx.load(str(self._folder / self._graph), load_external_data=False)
-        run_all(model, self._folder, [text, *beside])
+        run_all(model, self._folder, [text, *beside], advance=self._advance)
         found: Array = text.values["logits"][0]
         for rows in _some(found):  # in place: with a large vocabulary a copy is half a gigabyte
             rows -= rows.max(axis=-1, keepdims=True)

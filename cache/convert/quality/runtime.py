@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
@@ -50,6 +50,7 @@ class RunShape:
 
 Session: TypeAlias = onnxruntime.InferenceSession
 Values = dict[str, np.ndarray[Any, Any]]
+Advance = Callable[[float], None]
 
 # Of weights in a part of a model: a session has them once more, in another order.
 _PART_BYTES = 192 << 20
@@ -66,10 +67,15 @@ class Run:
 
 
 def run_all(
-    model: onnx.ModelProto, folder: Path, runs: Sequence[Run], part_bytes: int = _PART_BYTES
+    model: onnx.ModelProto,
+    folder: Path,
+    runs: Sequence[Run],
+    part_bytes: int = _PART_BYTES,
+    advance: Advance = lambda share: None,
 ) -> None:
     """Does ``runs`` side by side, part after part of the model, whose weights are in ``folder``.
 
+    ``advance`` is called behind each part with its share of the work. The shares are 1 together.
     Raises UnsupportedError for a model that does not run, BrokenFileError for one whose values are
     not finite.
     """
@@ -87,6 +93,7 @@ def run_all(
             for name in each.values.keys() - later:
                 del each.values[name]
         del session  # before the next one is opened
+        advance(1 / len(parts))
 
 
 def _run_part(session: Session, part: Part, run: Run) -> None:

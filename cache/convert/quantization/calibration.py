@@ -11,7 +11,7 @@ import onnx
 from onnx import helper, numpy_helper
 from tokenizers import Tokenizer
 
-from cupola.cache.convert.quality.runtime import Run, decoder_feed, run_all
+from cupola.cache.convert.quality.runtime import Advance, Run, decoder_feed, run_all
 from cupola.cache.convert.quantization.layer_inputs import LayerInputs
 from cupola.cache.convert.weights.decoder_shape import DecoderShape
 
@@ -73,18 +73,20 @@ def observe(
     tokenizer: dict[str, Any],
     *,
     peaks: bool = False,
+    advance: Advance = lambda share: None,
 ) -> list[LayerInputs]:
     """Runs ``model``, whose weights are in ``folder``, over the calibration text.
 
     ``tokenizer`` is the content of tokenizer.json. ``peaks``: of all tokens only the largest
-    magnitudes are kept, as one token; for the others a large model takes gigabytes. Returns one
-    LayerInputs a layer. Raises UnsupportedError or BrokenFileError for a model that does not run.
+    magnitudes are kept, as one token; for the others a large model takes gigabytes. ``advance``:
+    see ``run_all``. Returns one LayerInputs a layer. Raises UnsupportedError or BrokenFileError for
+    a model that does not run.
     """
     ids = calibration_ids(json.dumps(tokenizer), min(_MAX_TOKENS, shape.context_length))
     observed = _with_peaks(model) if peaks else _inputs(model)
     names = [observed[f"/model/layers.{n}/{at}"] for n in range(shape.layers) for at in _OBSERVED]
     run = Run(decoder_feed(ids, shape), tuple(names))
-    run_all(model, folder, [run])
+    run_all(model, folder, [run], advance=advance)
     found = [run.values[name] for name in names]
     step = len(_OBSERVED)
     by_layer = (found[start : start + step] for start in range(0, len(found), step))

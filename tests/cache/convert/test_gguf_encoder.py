@@ -47,6 +47,12 @@ def test_it_is_an_embedding_model(tmp_path: Path) -> None:
     assert again.path == model.path
 
 
+def test_an_encoder_of_another_kind_is_refused(tmp_path: Path) -> None:
+    write_bert(tmp_path / "t.gguf", architecture="nomic-bert")
+    with pytest.raises(UnsupportedError, match=r"not those of BERT.*converted: gemma.*, bert$"):
+        import_path(tmp_path / "t.gguf", Home(tmp_path / "home"))
+
+
 @pytest.mark.parametrize(
     ("metadata", "error", "message"),
     [

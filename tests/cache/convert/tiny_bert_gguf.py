@@ -41,6 +41,7 @@ def write_bert(
     words: list[str] = WORDS,
     kind: Kind = Kind.F32,
     missing: str = "",
+    architecture: str = "bert",
     **metadata: Any,
 ) -> dict[str, np.ndarray]:
     """Returns the tensors as they are stored, by the names of the hub.
@@ -48,7 +49,7 @@ def write_bert(
     ``kind``: of the matrices. ``missing``: a tensor of the file that is left out. ``metadata``: by
     the last part of a key, added or put in place of ours; None leaves it out.
     """
-    writer = gguf.GGUFWriter(path, "bert")
+    writer = gguf.GGUFWriter(path, architecture)
     values: dict[str, Any] = {
         "bert.block_count": SHAPE.num_hidden_layers,
         "bert.context_length": SHAPE.max_position_embeddings,
