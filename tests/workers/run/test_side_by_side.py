@@ -170,7 +170,7 @@ def test_sequences_are_as_if_alone(tmp_path: Path) -> None:
     """Two prompts are read at once in chunks, beside others that generate."""
     session, autotune = two_lanes(tmp_path)
     backend = engine_over(session)
-    prompts = {str(n): words(20 + 9 * n, n) for n in range(10)}
+    prompts = {str(n): words(70 + 9 * n, n) for n in range(10)}
     for request_id, prompt in prompts.items():
         backend.add(request_id, greedy(prompt, 24))
     made = {request_id: text(outputs) for request_id, outputs in drain(backend).items()}
