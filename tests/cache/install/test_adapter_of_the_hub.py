@@ -16,6 +16,8 @@ from tests.cache.convert.tiny_family import FAMILIES
 from tests.cache.tiny_adapter import write_adapter
 from tests.hub_server import HubServer
 
+pytestmark = pytest.mark.slow
+
 ADAPTER, BASE = "hf:Tiny-Org/Tiny-Pirate", "hf:Tiny-Org/Tiny-Base-GGUF"
 
 

@@ -38,6 +38,8 @@ from tests.cache.convert.tiny_family import FAMILIES
 from tests.cache.convert.tiny_gguf import TinyModel
 from tests.hub_server import HubServer, refuse
 
+pytestmark = pytest.mark.slow
+
 REPOSITORY = "Tiny-Org/Tiny-Model-Instruct-GGUF"
 ADDRESS = f"hf:{REPOSITORY}"
 

@@ -48,7 +48,7 @@ class Scripted(BaseHTTPRequestHandler):
 def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Any]:
     """Runs the command for files of these contents."""
     with ThreadingHTTPServer(("127.0.0.1", 0), Scripted) as server:
-        threading.Thread(target=server.serve_forever).start()
+        threading.Thread(target=server.serve_forever, args=(0.01,)).start()
         service = RunningService(f"http://127.0.0.1:{server.server_port}", 1)
         model = SimpleNamespace(variant=SimpleNamespace(id="w"))
         monkeypatch.setattr(connection, "running", lambda folder: service)

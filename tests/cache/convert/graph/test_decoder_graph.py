@@ -42,6 +42,7 @@ def test_fp32_is_the_same_function(model: TinyModel, tmp_path: Path) -> None:
     assert difference < 1e-4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", SHAPES.values(), ids=SHAPES.keys())
 @pytest.mark.parametrize(
     ("precision", "limit"),
@@ -49,7 +50,7 @@ def test_fp32_is_the_same_function(model: TinyModel, tmp_path: Path) -> None:
         (Precision.INT8, 0.05),
         (Precision.FP16, 0.01),
         (Precision.INT4, 0.3),
-        pytest.param(Precision.W8A8, 0.05, marks=pytest.mark.slow),  # calibrated
+        (Precision.W8A8, 0.05),
     ],
 )
 def test_quantised_is_near(
