@@ -34,7 +34,7 @@ def _sure(found: Found) -> str:
         return "No other settings were better in the trials. They were short: expect ±10%."
     said = f"{gain.text.replace('x', '×')} times the default's score, side by side"  # noqa: RUF001
     if found.chosen == found.default:
-        return f"The best of the others came to {said}, which is no gain: the default stays."
+        return f"The best of the others came to {said}, too little to leave it: the default stays."
     if gain.sure:
         return f"Sure: {said}; the 95% interval leaves 1 out."
     return f"Not sure: {said}. Repeat it on a quiet machine, or with more --minutes."

@@ -25,6 +25,7 @@ from cupola.loadtests.tune.halving import OutOfTimeError, Trial
 THROUGHPUT, LATENCY, GOODPUT = GOALS = ("throughput", "latency", "goodput")
 _SEARCH_SHARE = 0.65  # of the time; the rest is for the duel
 _DUEL_ROUNDS = 5
+_WORTH = 1.02  # a gain below is within the noise, and no reason to leave the defaults
 _GRID_RUNG = 1
 DUEL = "the duel with the default"
 _START_SECONDS = 180  # a machine in use takes its time
@@ -193,5 +194,5 @@ class Search:
             for name, row in rows.items()
         }
         found.gain = paired(scores["chosen"], scores["default"])
-        if not found.gain.value > 1:
+        if not found.gain.value > _WORTH:
             found.chosen = found.default
