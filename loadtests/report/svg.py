@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from xml.sax.saxutils import escape
 
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
-_WIDTH, _HEIGHT = 640, 300
+_WIDTH, _HEIGHT = 640, 300  # without the names of the lines, which stand to the right
+_LETTER = 8  # of a name, at most
 _LEFT, _RIGHT, _TOP, _BOTTOM = 64, 16, 34, 46
 _TICKS = 5
 _MOST = 1e15  # of a value; no number is above it
@@ -31,17 +32,18 @@ class Line:
 
 
 def plot(title: str, x: str, y: str, lines: Sequence[Line]) -> str:
-    """Lines over common axes that begin at 0.
+    """Lines over common axes that begin at 0, with their names beside.
 
     Points that are no numbers, or too large to draw, are left out.
     """
     finite = [[p for p in line.points if all(abs(value) < _MOST for value in p)] for line in lines]
     right = _ceiling(max((p[0] for points in finite for p in points), default=1.0))
     top = _ceiling(max((p[1] for points in finite for p in points), default=1.0))
+    width = _WIDTH + _LETTER * max((len(line.name) for line in lines), default=0)
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" '
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {_HEIGHT}" role="img" '
         f'font-family="system-ui, sans-serif" font-size="12"><title>{escape(title)}</title>',
-        f'<rect width="{_WIDTH}" height="{_HEIGHT}" fill="#ffffff"/>',
+        f'<rect width="{width}" height="{_HEIGHT}" fill="#ffffff"/>',
         f'<text x="{_LEFT}" y="18" font-weight="600">{escape(title)}</text>',
         *_axes(x, y, right, top),
     ]
@@ -49,7 +51,7 @@ def plot(title: str, x: str, y: str, lines: Sequence[Line]) -> str:
         places = [_place(point, right, top) for point in points]
         parts += _drawn(line, places, _COLOURS[number % len(_COLOURS)])
         parts.append(
-            f'<text x="{_WIDTH - _RIGHT}" y="{_TOP + 4 + 15 * number}" text-anchor="end" '
+            f'<text x="{_WIDTH}" y="{_TOP + 4 + 15 * number}" '
             f'fill="{_COLOURS[number % len(_COLOURS)]}">{escape(line.name)}</text>'
         )
     return "\n".join([*parts, "</svg>", ""])
