@@ -66,6 +66,9 @@ class Service:
         self._reader.join(PATIENCE)
         if self.process.stdout is not None:
             self.process.stdout.close()
+        while not self._lines.empty():
+            self.log.append(self._lines.get() or "")
+        print("\n".join(self.log))  # pytest shows it beside a failure
 
     def _read(self) -> None:
         assert self.process.stdout is not None
