@@ -144,6 +144,10 @@ async def serve_app(
     connection = partial(Connection, limits or ConnectionLimits())
     setattr(hypercorn.asyncio.run, "TCPServer", connection)  # noqa: B010  # mypy knows no such name
     at_once = at_once or asyncio.Event()
+    # Other gateways accept from the same sockets. ``dup`` makes a socket block for all of them if
+    # this object blocks, and their loops would stand still until somebody connects.
+    for each in listeners:
+        each.setblocking(False)
     again = [each.dup() for each in listeners]  # hypercorn closes those that it gets
     local = [each for each in listeners if is_unix(each)]
     others = [each.detach() for each in listeners if each not in local]

@@ -51,6 +51,24 @@ STREAM = HELLO | {"stream": True}
 # -- stop ------------------------------------------------------------------------------------------
 
 
+def test_a_start_leaves_the_listener_of_other_gateways_without_blocking(
+    scheduler: ScriptedScheduler, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else their loops would stand still in accept(2) until somebody connects."""
+    blocking: list[bool] = []
+    plain = socket.socket.dup
+
+    def dup(listener: socket.socket) -> socket.socket:
+        copy = plain(listener)
+        blocking.append(os.get_blocking(listener.fileno()))
+        return copy
+
+    monkeypatch.setattr(socket.socket, "dup", dup)
+    with RunningGateway(scheduler.endpoint, home):
+        pass
+    assert blocking == [False]
+
+
 def refuses(gateway: RunningGateway) -> bool:
     try:
         answer = gateway.send(request("GET", "/health"))
