@@ -27,7 +27,6 @@ from cupola.cache.store import ModelCache
 
 _log = logging.getLogger(__name__)
 
-
 _LIFE_SECONDS = 4 * 3600  # of the copy of Azure's catalog
 
 

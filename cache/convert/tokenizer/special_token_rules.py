@@ -15,18 +15,23 @@ def added_tokens(vocabulary: Vocabulary) -> list[Json]:
     """The tokens that are found in the text before it is cut into words."""
     tokens = zip(vocabulary.tokens, vocabulary.kinds, strict=True)
     return [
-        {
-            "id": number,
-            "content": token,
-            "single_word": False,
-            "lstrip": False,
-            "rstrip": False,
-            "normalized": False,
-            "special": kind != TokenKind.USER_DEFINED,
-        }
+        added_token(number, token, special=kind != TokenKind.USER_DEFINED)
         for number, (token, kind) in enumerate(tokens)
         if kind in _ADDED
     ]
+
+
+def added_token(number: int, token: str, *, special: bool) -> Json:
+    """One of them, as ``tokenizer.json`` has it."""
+    return {
+        "id": number,
+        "content": token,
+        "single_word": False,
+        "lstrip": False,
+        "rstrip": False,
+        "normalized": False,
+        "special": special,
+    }
 
 
 def with_bos(token: str, number: int) -> Json:

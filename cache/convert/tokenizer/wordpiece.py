@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from cupola.cache.convert.formats.gguf_file import GgufFile
+from cupola.cache.convert.tokenizer.special_token_rules import added_token
 from cupola.cache.convert.tokenizer.vocabulary import Vocabulary
 from cupola.cache.errors import BrokenFileError
 
@@ -43,15 +44,7 @@ class WordPiece:
             "truncation": None,
             "padding": None,
             "added_tokens": [
-                {
-                    "id": number,
-                    "content": token,
-                    "single_word": False,
-                    "lstrip": False,
-                    "rstrip": False,
-                    "normalized": False,
-                    "special": True,
-                }
+                added_token(number, token, special=True)
                 for number, token in enumerate(self._tokens)
                 if number in self._specials or token == "[MASK]"
             ],
