@@ -41,6 +41,7 @@ _OF_A_FOLDER = (".json", ".jinja", ".txt", ".model", ".onnx", ".data")
 _CPU = ("cpu",)
 _OTHER_DEVICES = ("cuda", "gpu", "dml", "directml", "npu", "qnn", "webgpu", "trtrtx", "openvino")
 
+_ENCODERS = ("bert", "roberta", "xlm-roberta")  # model types
 _WHISPER = ("config.json", "generation_config.json", "tokenizer.json")
 _VOCABULARIES = {"vocabulary.txt", "vocabulary.json"}  # beside the weights of CTranslate2
 
@@ -106,7 +107,7 @@ def choose(files: Sequence[HubFile], part: str = "") -> Choice:
 
 def of_type(choice: Choice, model_type: str) -> Choice:
     """The choice as its config.json explains it: a cross-encoder's files look like a decoder's."""
-    if choice.kind != "decoder" or model_type != "bert":
+    if choice.kind != "decoder" or model_type not in _ENCODERS:
         return choice
     weights = [file for file in choice.files if _WEIGHTS.fullmatch(file.path)]
     beside = [file for file in choice.files if file not in weights]
