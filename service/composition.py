@@ -180,7 +180,9 @@ def build_supervisor(
             )
             for number in range(settings.gateways)
         ],
-        ready=lambda: told.ready(url(listener, gateway.certificate), model),
+        ready=lambda: told.ready(
+            url(listener, gateway.certificate), model, needs_key=gateway.keys_demanded
+        ),
         patience=patience(settings.stall_seconds),
         each_turn=_log_keeper(home.logs),
     )
