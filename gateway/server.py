@@ -11,6 +11,7 @@ import asyncio
 import gc
 import logging
 import socket
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -196,12 +197,24 @@ async def _stop_accepting(listeners: Sequence[int]) -> None:
         await asyncio.sleep(0)
 
 
+class _Config(Config):
+    """hypercorn's, which would make the same date anew for each answer of a second."""
+
+    _dated: tuple[int, list[tuple[bytes, bytes]]] = (0, [])  # the second, and its headers
+
+    def response_headers(self, protocol: str) -> list[tuple[bytes, bytes]]:
+        second = int(time.time())
+        if self._dated[0] != second:
+            self._dated = second, super().response_headers(protocol)
+        return self._dated[1]
+
+
 def _hypercorn(
     listeners: Sequence[int], unix: Sequence[int], longest_end: float, tls: tuple[str, str] | None
 ) -> Config:
     log = logging.getLogger("hypercorn.error")
     log.setLevel(logging.WARNING)
-    settings = Config()
+    settings = _Config()
     settings.bind = [f"fd://{listener}" for listener in listeners]
     settings.insecure_bind = [f"fd://{listener}" for listener in unix]
     if tls is None:
