@@ -39,6 +39,9 @@ from cupola.scheduler.protocol.lifeline import Lifeline
 from cupola.scheduler.protocol.messages import ErrorCode, ProviderState
 
 ERROR_SECONDS = 1.0  # for the errors at the end of the grace time to reach their clients
+# Objects that are made before the collector looks for circles among the new ones. A request makes
+# hundreds and leaves hardly a circle.
+_GARBAGE = 10_000
 _ACCEPT_TURNS = 3  # of the loop from accept(2) to hypercorn: transport, protocol, its task
 
 
@@ -69,6 +72,7 @@ async def _main(
             app = build_app(client, models, config, lifeline.tell, discover, remote, told)
             # Else each full collection looks at all of this again, and nobody is served.
             gc.freeze()
+            gc.set_threshold(_GARBAGE)
             background = [
                 tasks.create_task(_announce_ready(client, lifeline)),
                 tasks.create_task(_beat(commands)),

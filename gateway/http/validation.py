@@ -124,7 +124,10 @@ class Endpoint(Body):
 
     @model_validator(mode="after")
     def _supported(self) -> Endpoint:
+        given = self.model_fields_set
         for param, asks, hint in self.refused:
+            if param not in given:
+                continue
             value = getattr(self, param)
             if value is not None and asks(value):
                 raise unsupported(param, f"'{param}' is not supported here: {hint}")

@@ -23,7 +23,7 @@ LINES_PER_SECOND = 50.0  # of one kind, in the long run
 TRACEBACK_COST = 10.0  # how many lines a traceback counts as
 
 _NOTE = "log_note"  # attribute of a record
-_FIELDS = "fields"  # the same: further keys of its JSON
+_FIELDS = "fields"  # the same: further keys of its JSON, or what gives them
 # Control characters, those that change the direction of text, and other line ends.
 _UNSAFE = {
     code: f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
@@ -79,7 +79,8 @@ class JsonFormatter(logging.Formatter):
             "logger": record.name,
             "message": record.getMessage(),
         }
-        told |= getattr(record, _FIELDS, {})
+        fields = getattr(record, _FIELDS, {})
+        told |= fields() if callable(fields) else fields
         if record.exc_info:
             told["exception"] = self.formatException(record.exc_info)
         if note := getattr(record, _NOTE, ""):

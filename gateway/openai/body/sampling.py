@@ -68,6 +68,16 @@ class Metadata(Body):
     random_seed: Annotated[Seed | None, Field(strict=False), _NUMBER_OR_TEXT] = None
 
 
+_NO_METADATA = Metadata()
+# Fields that SamplingParams has by the same names.
+_SAME = frozenset(
+    {
+        "temperature", "top_p", "min_p", "typical_p", "frequency_penalty", "presence_penalty",
+        "min_tokens", "ignore_eos",
+    }
+)  # fmt: skip
+
+
 class StreamOptions(Body):
     include_usage: bool | None = None
     include_obfuscation: bool | None = None
@@ -144,7 +154,7 @@ class SamplingFields(Endpoint):
 
     def sampling(self, max_tokens: int | None, logprobs: int | None) -> SamplingParams:
         """``logprobs``: None, or how many of the best tokens are wanted besides the chosen one."""
-        in_metadata = self.metadata or Metadata()
+        in_metadata = self.metadata or _NO_METADATA
         given: dict[str, Any] = {
             "max_tokens": max_tokens,
             "logprobs": logprobs,
@@ -155,11 +165,7 @@ class SamplingFields(Endpoint):
             "stop_token_ids": tuple(self.stop_token_ids or ()),
             "logit_bias": {int(token): bias for token, bias in (self.logit_bias or {}).items()},
         }
-        same = (
-            "temperature", "top_p", "min_p", "typical_p", "frequency_penalty", "presence_penalty",
-            "min_tokens", "ignore_eos",
-        )  # fmt: skip
-        given |= {name: getattr(self, name) for name in same}
+        given |= {name: getattr(self, name) for name in _SAME & self.model_fields_set}
         return SamplingParams(**{name: value for name, value in given.items() if value is not None})
 
     @model_validator(mode="after")
