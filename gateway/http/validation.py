@@ -58,9 +58,14 @@ def _fail_fast(schema: Any) -> None:
 
 
 class Body(BaseModel):
-    """Base of everything in a request. Types are exact: true is no number, and "1" is none."""
+    """Base of everything in a request. Types are exact: true is no number, and "1" is none.
 
-    model_config = ConfigDict(strict=True, extra="allow", allow_inf_nan=False, frozen=True)
+    What checks a body is built when the first one comes, so that a service starts without it.
+    """
+
+    model_config = ConfigDict(
+        strict=True, extra="allow", allow_inf_nan=False, frozen=True, defer_build=True
+    )
 
     @classmethod
     def __get_pydantic_core_schema__(

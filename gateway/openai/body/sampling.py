@@ -68,7 +68,6 @@ class Metadata(Body):
     random_seed: Annotated[Seed | None, Field(strict=False), _NUMBER_OR_TEXT] = None
 
 
-_NO_METADATA = Metadata()
 # Fields that SamplingParams has by the same names.
 _SAME = frozenset(
     {
@@ -154,13 +153,14 @@ class SamplingFields(Endpoint):
 
     def sampling(self, max_tokens: int | None, logprobs: int | None) -> SamplingParams:
         """``logprobs``: None, or how many of the best tokens are wanted besides the chosen one."""
-        in_metadata = self.metadata or _NO_METADATA
+        own = self.metadata
+        own_top_k, own_seed = (own.top_k, own.random_seed) if own else (None, None)
         given: dict[str, Any] = {
             "max_tokens": max_tokens,
             "logprobs": logprobs,
             "repetition_penalty": self.penalty,
-            "top_k": _first(self.top_k, in_metadata.top_k),
-            "seed": _first(self.seed, self.random_seed, in_metadata.random_seed),
+            "top_k": _first(self.top_k, own_top_k),
+            "seed": _first(self.seed, self.random_seed, own_seed),
             "stop": tuple(self.stop or ()),
             "stop_token_ids": tuple(self.stop_token_ids or ()),
             "logit_bias": {int(token): bias for token, bias in (self.logit_bias or {}).items()},
