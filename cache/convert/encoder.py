@@ -101,7 +101,7 @@ def _write_graph(
 ) -> None:
     """``file``: what the weights are read of."""
     with WeightsFile(target / DATA_FILE) as data:
-        model = EncoderGraph(weights, shape, data, advancing(file, progress)).build()
+        model = EncoderGraph(weights, shape, data, advancing(file.stat().st_size, progress)).build()
     write_bytes(target / "model.onnx", model.SerializeToString())
     total = file.stat().st_size
     progress("convert", total, total)
