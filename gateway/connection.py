@@ -142,8 +142,11 @@ class Connection(TCPServer):
         self._reading = asyncio.current_task()
         try:
             while not self.reader.at_eof():
-                async with asyncio.timeout_at(self._deadline()):
+                if (deadline := self._deadline()) is None:
                     data = await self.reader.read(MAX_RECV)
+                else:
+                    async with asyncio.timeout_at(deadline):
+                        data = await self.reader.read(MAX_RECV)
                 await self.protocol.handle(RawData(data))
         except (OSError, TimeoutError):
             pass

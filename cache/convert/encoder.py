@@ -114,7 +114,7 @@ def _write_graph(
 ) -> None:
     """``file``: what the weights are read of."""
     with WeightsFile(target / DATA_FILE) as data:
-        advance = advancing(file, progress)
+        advance = advancing(file.stat().st_size, progress)
         model = EncoderGraph(weights, shape, data, advance, traits).build()
     write_bytes(target / "model.onnx", model.SerializeToString())
     total = file.stat().st_size
