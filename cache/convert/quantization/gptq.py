@@ -44,10 +44,11 @@ def _round_columns(rows: Array, scales: Array, cholesky: Array) -> npt.NDArray[n
         stop = min(start + _BLOCK, len(remaining))
         errors = np.empty_like(remaining[start:stop])
         for column in range(start, stop):
-            rounded = np.clip(np.rint(remaining[column] / scales), -127, 127)
-            error = (remaining[column] - rounded * scales) / cholesky[column, column]
-            remaining[column + 1 : stop] -= np.outer(cholesky[column, column + 1 : stop], error)
-            codes[column], errors[column - start] = rounded, error
+            before = cholesky[start:column, column]
+            values = remaining[column] - before @ errors[: column - start]
+            rounded = np.rint(values / scales).clip(-127, 127)
+            codes[column] = rounded
+            errors[column - start] = (values - rounded * scales) / cholesky[column, column]
         remaining[stop:] -= cholesky[start:stop, stop:].T @ errors
     return codes.T
 
