@@ -250,11 +250,15 @@ def describe(path: Path, alias: str | None, bits: int | None = None) -> ModelVar
     """What the file says about itself. Raises ModelFileError when it is no GGUF."""
     from cupola.cache.convert.formats.gguf_file import GgufFile
     from cupola.cache.convert.sources import stored_precision
-    from cupola.cache.convert.weights.gguf_encoder import is_encoder
+    from cupola.cache.convert.weights.gguf_encoder import is_encoder, ranks
 
     gguf = GgufFile(path)
     if is_encoder(gguf):  # its weights become floats, whatever they are
-        precision, kind, task = Precision.FP32, "generic", TASKS["encoder"]
+        precision, kind, task = (
+            Precision.FP32,
+            "generic",
+            TASKS["ranker" if ranks(gguf) else "encoder"],
+        )
     else:
         precision = _PRECISIONS[bits] if bits else stored_precision(gguf)
         kind, task = _KINDS[precision], "chat-completion"

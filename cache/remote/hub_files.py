@@ -46,7 +46,12 @@ _VOCABULARIES = {"vocabulary.txt", "vocabulary.json"}  # beside the weights of C
 
 Kind = Literal["gguf", "genai", "encoder", "ranker", "decoder", "whisper", "adapter"]
 # Cross-encoders, and what people have trained of a Whisper, by their model_type.
-_LIKE_DECODERS: Mapping[str, Kind] = {"bert": "ranker", "whisper": "whisper"}
+_LIKE_DECODERS: Mapping[str, Kind] = {
+    "bert": "ranker",
+    "roberta": "ranker",
+    "xlm-roberta": "ranker",
+    "whisper": "whisper",
+}
 # What converted models of some kinds do, by the catalog's name for it.
 TASKS: Mapping[Kind, str] = {
     "encoder": "embeddings",
