@@ -7,7 +7,9 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -166,7 +168,18 @@ def import_file(
     if output is Form.TEXT:
         best = ModelCache(folder).find(model.variant.alias) == model
         name = model.variant.alias if best else model.variant.id
-        print(f"To chat with it: cupola model run {name}")
+        print(_USES.get(model.variant.task, _USES["chat-completion"]).format(name))
+
+
+# What is done with a model, by its task.
+_USES: Mapping[str, str] = MappingProxyType(
+    {
+        "chat-completion": "To chat with it: cupola model run {}",
+        "embeddings": "Apps use it by POST /v1/embeddings, as {}",
+        "text-ranking": "Apps use it by POST /v1/rerank, as {}",
+        "automatic-speech-recognition": "To use it: cupola transcribe FILE --model {}",
+    }
+)
 
 
 def remove(
