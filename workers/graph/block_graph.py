@@ -13,8 +13,9 @@ from pathlib import Path
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import NodeProto, TensorProto, helper, numpy_helper
+from onnx import NodeProto, TensorProto, helper
 
+from cupola.workers.graph.external_data import stored_array
 from cupola.workers.graph.serving_graph import drop_dead_nodes
 
 _BLOCK = 64  # weights that share a scale, and activations that are rounded together
@@ -117,7 +118,7 @@ class _Rewriting:
         return None
 
     def _array(self, name: str) -> NDArray[np.generic]:
-        return numpy_helper.to_array(self._stored[name], str(self._folder))
+        return stored_array(self._stored[name], self._folder)
 
 
 def _in_blocks(

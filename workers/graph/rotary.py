@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
 from cupola.workers.graph.attention_layers import UnservableGraphError
+from cupola.workers.graph.external_data import stored_array
 
 Table = NDArray[np.generic]
 
@@ -58,8 +59,7 @@ def _tables(branch: onnx.GraphProto, folder: Path) -> tuple[Table, ...]:
         constants[node.output[0]] = node.attribute[0].t
     if any(value.name not in constants for value in branch.output):
         return ()
-    base = str(folder)
-    return tuple(numpy_helper.to_array(constants[value.name], base) for value in branch.output)
+    return tuple(stored_array(constants[value.name], folder) for value in branch.output)
 
 
 def pad_tables(
