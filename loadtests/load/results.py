@@ -159,7 +159,7 @@ def figures(records: Sequence[Record], seconds: float, objective: Objective) -> 
     }
 
 
-_COLUMNS = {
+COLUMNS = {
     "ok": "ok",
     "error": "error",
     "aborted": "abort",
@@ -185,17 +185,21 @@ def table(records: Sequence[Record], objective: Objective) -> str:
     if len(rows) > 1:
         rows.append(("all", list(records)))
     width = max(len(name) for name, _ in rows)
-    lines = [" ".join([" " * width, *(f"{title:>7}" for title in _COLUMNS.values())])]
+    lines = [" ".join([" " * width, *(f"{title:>7}" for title in COLUMNS.values())])]
     for name, some in rows:
         found = figures(some, seconds, objective)
-        cells = [_cell(key, found[key]) for key in _COLUMNS]
+        cells = [_cell(key, found[key]) for key in COLUMNS]
         lines.append(" ".join([f"{name:<{width}}", *cells]))
-    lines.append(
+    return "\n".join([*lines, explained(seconds, objective), *notes(records)])
+
+
+def explained(seconds: float, objective: Objective) -> str:
+    """What the columns mean."""
+    return (
         f"{seconds:.0f} s. Times in ms, counted from the intended start. good/s: answers a second "
         f"with TTFT up to {objective.ttft * 1000:.0f} ms and an ITL p99 up to "
         f"{objective.itl * 1000:.0f} ms."
     )
-    return "\n".join([*lines, *notes(records)])
 
 
 def names(records: Iterable[Record]) -> list[str]:
@@ -208,6 +212,16 @@ def notes(records: Sequence[Record]) -> list[str]:
     if uncounted := sum(not record.counted for record in records if record.end is End.OK):
         found.append(
             f"{uncounted} answers came without usage: a piece of text is counted as a token there."
+        )
+    for name in names(records):
+        cut = [each for each in records if each.name == name and each.end is End.INCOMPLETE]
+        if not cut:
+            continue
+        silent = sum(each.ttft is None for each in cut)
+        had = f"; {silent} of them had no text yet" if silent else ""
+        found.append(
+            f"{name}: {len(cut)} cut by the end of the run, the longest after "
+            f"{max(each.e2e for each in cut):.0f} s{had}. Their times are not in the table."
         )
     errors: dict[str, int] = {}
     for record in records:

@@ -6,14 +6,22 @@ import re
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from cupola.loadtests.load.results import End, Objective, Record, figures, names, notes, percentile
+from cupola.loadtests.load.results import (
+    COLUMNS,
+    End,
+    Objective,
+    Record,
+    explained,
+    figures,
+    names,
+    notes,
+    percentile,
+)
 from cupola.loadtests.report import html
 from cupola.loadtests.report.markdown import number
 from cupola.loadtests.report.svg import Line, Point, plot
 
 _PARTS = 40  # of a run, in the plots
-_SHOWN = ("ok", "error", "ttft_p50_ms", "ttft_p99_ms", "itl_p50_ms", "itl_p99_ms", "e2e_p99_ms")
-_RATES = ("tokens_s", "goodput_s")
 _SERIES = re.compile(r"^cupola_(\w+?)(?:\{[^}]*\})? ([0-9.e+]+)$", re.MULTILINE)
 
 
@@ -81,9 +89,9 @@ def run_page(records: Sequence[Record], samples: Sequence[Sample], objective: Ob
     cells = []
     for name, some in [*rows, ("all", list(records))]:
         found = figures(some, seconds, objective)
-        cells.append([name, *(number(found[key]) for key in (*_SHOWN, *_RATES))])
-    told = [html.paragraph(text) for text in notes(records)]
-    table = html.table(["scenario", *_SHOWN, *_RATES], cells)
+        cells.append([name, *(number(found[key]) for key in COLUMNS)])
+    told = [html.paragraph(text) for text in (explained(seconds, objective), *notes(records))]
+    table = html.table(["scenario", *COLUMNS.values()], cells)
     return html.page("Load test", [table, *told, html.plots(drawings)])
 
 

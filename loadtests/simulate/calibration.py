@@ -22,13 +22,16 @@ CLIENTS = (1, 2, 4, 8, 16)
 ANSWER_TOKENS = 48  # tokens, where answers are measured
 PROMPT_WORDS = (10, 25, 50, 90, 150, 250, 400, 700)
 _PROMPTS = 3  # of each length
+ALONE, ALONE_RATE = 40, 3.0  # short requests, most of which find the engine idle for a while
 TOGETHER = (2, 4, 8, 16)  # requests that find the engine idle together
 _TIMES_TOGETHER = 3
 MIXED_WORDS = (0, 30, 60)  # of prompts that are read beside the answers of other clients
 _MIXED_CLIENTS, _MIXED_REQUESTS, _MIXED_TOKENS = 4, 5, 12
 _RECORDED = (
-    "clients", "rate", "round", "at", "prompt_tokens", "cached_tokens", "tokens", "ttft", "e2e",
+    "clients", "rate", "round", "at", "prompt_tokens", "cached_tokens", "tokens", "steps", "ttft",
+    "e2e",
 )  # fmt: skip
+_ONE_STEP = 0.3  # share of an answer's mean gap: pieces that are closer came of one step
 FIGURES = ("tokens_s", "ttft_p50_ms", "ttft_p99_ms", "waiting")
 
 
@@ -46,7 +49,7 @@ class Compared:
 
 
 def turns() -> int:
-    return len(CLIENTS) + len(PROMPT_WORDS) + len(TOGETHER) + len(MIXED_WORDS)
+    return len(CLIENTS) + len(PROMPT_WORDS) + 1 + len(TOGETHER) + len(MIXED_WORDS)
 
 
 def measure(target: Target, tell: Callable[[str], None]) -> list[dict[str, Any]]:
@@ -59,10 +62,10 @@ def measure(target: Target, tell: Callable[[str], None]) -> list[dict[str, Any]]
 
     def turn(workload: Workload, level: Level, requests: int, number: int) -> None:
         def keep(record: Record) -> None:
-            place = {"target": target.name, "clients": level.clients, "rate": 0, "round": number}
-            lines.append(place | record.as_json())
+            place = {"target": target.name, "clients": level.clients, "rate": level.rate}
+            lines.append(place | {"round": number} | record.as_json())
 
-        target.run(workload, level, Amount(requests), number, keep)
+        target.run(workload, level, Amount(requests, seconds=0), number, keep)
 
     for number, clients in enumerate(CLIENTS, 1):
         tell(f"{clients} answers at once")
@@ -70,6 +73,8 @@ def measure(target: Target, tell: Callable[[str], None]) -> list[dict[str, Any]]
     for number, words in enumerate(PROMPT_WORDS, 1):
         tell(f"prompts of {words} words")
         turn(replace(story(2, None, words), name="prompts"), Level(1), _PROMPTS, number)
+    tell("short requests now and then")
+    turn(replace(story(1), name="alone"), Level(rate=ALONE_RATE), ALONE, 1)
     for number, clients in enumerate(TOGETHER, 1):
         tell(f"{clients} requests at once")
         turn(replace(story(1), name="together"), Level(clients), _TIMES_TOGETHER, number)
@@ -86,10 +91,11 @@ def write_lines(path: Path, lines: Iterable[Mapping[str, Any]]) -> None:
 
 def write_recorded(path: Path, lines: Iterable[Mapping[str, Any]]) -> None:
     """What ``validate`` needs of a benchmark's requests, in a tenth of the room."""
+    kept = (line for line in lines if line["round"] > 0 and line["end"] == "ok")
+    told = ({**line, "steps": _steps(line)} for line in kept)
     rows = [
         [round(line[key], 4) if isinstance(line[key], float) else line[key] for key in _RECORDED]
-        for line in lines
-        if line["round"] > 0 and line["end"] == "ok"
+        for line in told
     ]
     start = min((row[_RECORDED.index("at")] for row in rows), default=0.0)
     for row in rows:
@@ -115,9 +121,11 @@ def read_lines(folder: Path) -> list[dict[str, Any]]:
 
 
 def validate(lines: Iterable[Mapping[str, Any]], setup: Setup) -> list[Compared]:
-    """The same requests, simulated: at the same times, or from as many clients.
+    """The same requests, simulated: at the same times, or from as many clients, with as many tokens
+    a step.
 
-    A figure is the median over the rounds. Raises FitError if nothing was measured.
+    Each round is compared with a simulation of its own requests. A figure is of the round whose
+    error is the median. Raises FitError if nothing was measured.
     """
     rounds: dict[Level, dict[tuple[str, int], list[Mapping[str, Any]]]] = {}
     for line in lines:
@@ -132,13 +140,29 @@ def validate(lines: Iterable[Mapping[str, Any]], setup: Setup) -> list[Compared]
 
 def _compare(level: Level, turns: Sequence[list[Mapping[str, Any]]], setup: Setup) -> Compared:
     measured, simulated = [], []
+    gain = _tokens_a_step([line for lines in turns for line in lines])
+    setup = replace(setup, costs=replace(setup.costs, tokens_a_step=gain))
     for lines in turns:
         lines.sort(key=lambda line: line["at"])
         arrivals = list(_arrivals(lines))
         measured.append(_figures(lines))
         found = Simulation(setup).run(arrivals, level.clients).figures()
         simulated.append(found)
-    return Compared(level, _medians(measured), _medians(simulated))
+    return Compared(level, *_typical(list(zip(measured, simulated, strict=True))))
+
+
+def _tokens_a_step(lines: Sequence[Mapping[str, Any]]) -> float:
+    """What draft tokens gain depends on the texts, so it is the run's own, as the lengths are."""
+    tokens = float(sum(line["tokens"] - 1 for line in lines))
+    return max(1.0, tokens / max(1, sum(map(_steps, lines))))
+
+
+def _steps(line: Mapping[str, Any]) -> int:
+    """The steps of an answer after its first text."""
+    if "steps" in line or not line.get("gaps"):
+        return int(line.get("steps", line["tokens"] - 1))
+    near = _ONE_STEP * statistics.fmean(line["gaps"])
+    return sum(gap >= near for gap in line["gaps"])
 
 
 def _arrivals(lines: Sequence[Mapping[str, Any]]) -> Iterator[Arrival]:
@@ -165,5 +189,13 @@ def _figures(lines: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     }
 
 
-def _medians(found: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    return {key: statistics.median(each[key] for each in found) for key in FIGURES}
+def _typical(
+    rounds: Sequence[tuple[Mapping[str, float], Mapping[str, float]]],
+) -> tuple[dict[str, float], dict[str, float]]:
+    measured, simulated = {}, {}
+    for key in FIGURES:
+        pairs = sorted(
+            ((one[key], other[key]) for one, other in rounds), key=lambda pair: pair[1] / pair[0]
+        )
+        measured[key], simulated[key] = pairs[(len(pairs) - 1) // 2]
+    return measured, simulated

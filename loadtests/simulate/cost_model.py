@@ -3,7 +3,8 @@
 A step's seconds = run(its tokens) + context x all tokens of the sequences that generate. If it
 reads prompts, also start x these prompts + depth x prompt tokens x tokens before them. ``run`` is
 a line through points: where memory is the limit, some tokens more cost nothing, and each costs the
-same later.
+same later. With draft tokens (``tokens_a_step`` above 1) a sequence has more than one of a run's
+tokens.
 
 What a request takes outside the steps, before its first text, is ``overhead``: HTTP, messages,
 tokenizing. Meanwhile the engine does other things, so it delays nobody else. ``intake`` is the part
@@ -54,6 +55,15 @@ class CostModel:
         run = tuple(base + token * tokens for tokens in TOKENS)
         return cls(run, context, depth, start, overhead, intake)
 
+    def _run(self, rows: int, prompt: int) -> float:
+        """A run of so many sequences, with their drafts, and tokens of prompts."""
+        if self.tokens_a_step == 1.0:
+            return self.tokens(rows + prompt)
+        tokens = rows * self.tokens_a_step + prompt
+        whole = int(tokens)
+        low = self.tokens(whole)
+        return low + (tokens - whole) * (self.tokens(whole + 1) - low)
+
     def tokens(self, number: int) -> float:
         """A run of so many tokens."""
         known = self._known
@@ -67,14 +77,14 @@ class CostModel:
     def decode(self, rows: int, context: float) -> float:
         """A step in which only so many sequences generate."""
         known = self._known
-        tokens = known[rows] if rows < len(known) else self.tokens(rows)
-        return tokens + self.context * context
+        plain = self.tokens_a_step == 1.0 and rows < len(known)
+        return (known[rows] if plain else self._run(rows, 0)) + self.context * context
 
     def step(self, rows: int, context: float, prompt: int, deep: float, prompts: int = 1) -> float:
         """It reads so many tokens of so many prompts. ``deep``: the sum over these tokens of the
         tokens before each."""
         reading = self.start * prompts + self.depth * deep
-        return self.tokens(rows + prompt) + self.context * context + reading
+        return self._run(rows, prompt) + self.context * context + reading
 
     def as_json(self) -> dict[str, Any]:
         values = asdict(self)

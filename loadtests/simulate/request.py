@@ -21,6 +21,7 @@ class SimulatedRequest:
     deadline: float = 0.0  # until when it may wait
     first: float | None = None  # when its prompt was read
     pending: int = 0
+    ready: float = 0.0  # when its worker's engine has it
 
     client = ""
     kind = "cpu"

@@ -72,18 +72,19 @@ class SimulatedWorker:
         self.started: list[SimulatedRequest] = []  # their first text came at the last end
 
     def add(self, request: SimulatedRequest, now: float) -> None:
-        """A request joins at the next end of a step."""
+        """A request joins at the first end of a step after it has come in."""
         self.running += 1
         request.pending = max(1, request.prompt - request.cached)  # it may have run elsewhere
         self._prompts.append(request)
         before = self._ready
         self._ready = ready = (before if before > now else now) + self._costs.intake
+        request.ready = ready
         if self.busy_until is None:
             self._begin(ready)
-        elif self._began > now:  # it joins the step that is to begin
-            self._begin(max(self._began, ready))
+        elif self._began > now:  # it may join the step that is to begin
+            self._begin(self._began)
         elif self._count > 1:
-            self._cut(now)
+            self._cut(ready)
 
     def end(self) -> list[SimulatedRequest]:
         """The event that is under way ends, at ``busy_until``; the next one begins.
@@ -147,34 +148,50 @@ class SimulatedWorker:
         self._read = []
 
     def _begin(self, now: float) -> None:
-        self._began = now
-        ends, costs = self._ends, self._costs
+        ends, costs, prompts = self._ends, self._costs, self._prompts
         rows = len(ends)
-        if not self._prompts:
+        if prompts and self._ready > now:
+            if rows:  # the others do not wait
+                prompts = [request for request in prompts if request.ready <= now]
+            else:
+                now = self._ready
+        self._began = now
+        if not prompts:
             steps = ends[0][0] - self._done
             if steps > self._most_steps:
                 steps = self._most_steps
-            self._count = steps
             self._step = step = costs.decode(rows, self._context)
             self._grows = grows = costs.context * rows * costs.tokens_a_step
+            if self._prompts:
+                steps = min(steps, self._steps_until(self._prompts[0].ready)[0])
+            self._count = steps
             self.busy_until = now + steps * (step + grows * (steps - 1) / 2)
             return
         self._count = 0
         # Those that generate go first, with a token each: what is left is planned for prompts.
-        budget = self._budget.tokens(rows, self._prompts) - rows
-        self._read = read = shares(self._prompts, budget, self._size.parallel_prompts, _alike)
+        budget = self._budget.tokens(rows, prompts) - rows
+        self._read = read = shares(prompts, budget, self._size.parallel_prompts, _alike)
         tokens, deep = 0, 0.0
         for request, count in read:
             tokens += count
             deep += count * (request.prompt - request.pending + (count - 1) / 2)
         self.busy_until = now + costs.step(rows, self._context, tokens, deep, len(read))
 
-    def _cut(self, now: float) -> None:
-        """End the steps that are alike after the one that runs now, and plan the one after it.
+    def _cut(self, ready: float) -> None:
+        """End the steps that are alike after the one that runs at ``ready``, and plan the next."""
+        steps, end = self._steps_until(ready)
+        if steps >= self._count:
+            return  # at the end of which somebody is complete
+        # Nobody is complete before the step with the prompt, so it is the next event.
+        self._end_steps(len(self._ends), steps, end)
+        self._begin(end)
+
+    def _steps_until(self, ready: float) -> tuple[int, float]:
+        """How many of the steps that are alike begin before ``ready``, at least one; and their end.
 
         After k of them, k x step + grows x k x (k - 1) / 2 seconds are over.
         """
-        step, grows, over = self._step, self._grows, now - self._began
+        step, grows, over = self._step, self._grows, ready - self._began
         if grows:
             less = step - grows / 2
             steps = math.ceil((math.sqrt(less * less + 2 * grows * over) - less) / grows)
@@ -182,11 +199,7 @@ class SimulatedWorker:
             steps = math.ceil(over / step)
         steps = max(1, steps)
         end = self._began + steps * (step + grows * (steps - 1) / 2)
-        if end < now:  # by the last bit of the root
+        if end < ready:  # by the last bit of the root
             steps += 1
             end = self._began + steps * (step + grows * (steps - 1) / 2)
-        if steps >= self._count:
-            return  # at the end of which somebody is complete
-        # Nobody is complete before the step with the prompt, so it is the next event.
-        self._end_steps(len(self._ends), steps, end)
-        self._begin(end)
+        return steps, end

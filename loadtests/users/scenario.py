@@ -121,6 +121,9 @@ class Scenario(User):
             run.unsent.append(record)
         if record.end is End.INCOMPLETE:
             return
+        if record.end is End.ABORTED:  # its times are the client's doing
+            self.row("abort", record.name, record.e2e * 1000, record.tokens)
+            return
         error = RuntimeError(record.error) if record.end is End.ERROR else None
         self.row("E2E", record.name, record.e2e * 1000, record.tokens, error)
         if record.ttft is not None:

@@ -69,7 +69,10 @@ def test_every_scenario_runs_and_shows_in_locusts_own_files(locust: Run, tmp_pat
     assert ends["ok"] > 20 and ends["aborted"] > 0 and ends["error"] == 0
     with (tmp_path / "locust_stats.csv").open(encoding="utf-8") as file:
         rows = {row["Type"] for row in csv.DictReader(file) if row["Name"] == "chat"}
+        file.seek(0)
+        left = {row["Type"] for row in csv.DictReader(file) if row["Name"] == "aborting"}
     assert rows == {"E2E", "TTFT", "ITL", "TPOT", "tokens/s"}
+    assert left - {"E2E", "TTFT", "ITL", "TPOT", "tokens/s"} == {"abort"}
     assert "TTFT" in (tmp_path / "report.html").read_text("utf-8")
     table = done.stdout.splitlines()
     assert any(line.startswith("all ") for line in table)

@@ -110,6 +110,7 @@ def test_the_page_of_a_run_has_its_plots(samples: int) -> None:
     found = run_page(records, told, Objective(1, 1))
     assert found.count("<svg") == (5 if samples else 4)
     assert "Goodput" in found and "4 x a &lt; b" in found
+    assert "<th>abort</th><th>cut</th>" in found and "TTFT up to 1000 ms" in found
     drawings = re.findall("<svg.*?</svg>", found, re.DOTALL)
     assert all(ElementTree.fromstring(each) is not None for each in drawings)
     assert "No request" in run_page([], [], Objective(1, 1))

@@ -14,6 +14,7 @@ from cupola.loadtests.load.results import (
     Record,
     Results,
     figures,
+    notes,
     percentile,
     table,
 )
@@ -58,6 +59,15 @@ def test_only_whole_answers_count_in_latencies() -> None:
     assert (found["ok"], found["error"], found["aborted"], found["incomplete"]) == (2, 1, 1, 1)
     assert found["tokens_s"] == 5  # all text was paid for
     assert found["goodput_s"] == 0.2
+
+
+def test_what_the_end_of_the_run_has_cut_is_told() -> None:
+    """Else a scenario whose requests were all too long looks as if nobody had asked."""
+    cut = [record(name="long", end=End.INCOMPLETE, ttft=ttft, e2e=40.0) for ttft in (None, 30.0)]
+    (told,) = notes([record(), *cut])
+    assert told.startswith("long: 2 cut") and "40 s; 1 of them had no text yet" in told
+    assert notes([record(), record(end=End.ABORTED)]) == []
+    assert told in table([record(), *cut], OBJECTIVE)
 
 
 def test_pieces_that_come_together_are_one_moment() -> None:

@@ -72,11 +72,14 @@ def test_many_steps_at_once_are_the_same_as_one_by_one(
     requests: list[tuple[float, int, int]],
 ) -> None:
     """What joins in the middle of equal steps joins at the end of the one that runs."""
-    assert _run(requests) == pytest.approx(_run(requests, most_steps=1))
+    for costs in (COSTS, replace(COSTS, intake=0.004)):
+        assert _run(costs, requests) == pytest.approx(_run(costs, requests, most_steps=1))
 
 
-def _run(requests: list[tuple[float, int, int]], most_steps: int = 99) -> dict[int, float]:
-    worker, found = SimulatedWorker(UNHURRIED, COSTS, most_steps), dict[int, float]()
+def _run(
+    costs: CostModel, requests: list[tuple[float, int, int]], most_steps: int = 99
+) -> dict[int, float]:
+    worker, found = SimulatedWorker(UNHURRIED, costs, most_steps), dict[int, float]()
     coming = sorted((at, n, p, t) for n, (at, p, t) in enumerate(requests))
     while coming or worker.busy_until is not None:
         if coming and (worker.busy_until is None or coming[0][0] <= worker.busy_until):
@@ -87,6 +90,25 @@ def _run(requests: list[tuple[float, int, int]], most_steps: int = 99) -> dict[i
         now = worker.busy_until
         found |= {request.arrival: now for request in worker.end()}
     return found
+
+
+def test_what_comes_in_beside_answers_delays_none_of_them() -> None:
+    """It misses the step that begins meanwhile."""
+    costs, step = CostModel.line(0.01, 0.0, intake=0.008), 0.01
+    requests = [Arrival(0.0, 10, 9), Arrival(0.035, 10, 3), Arrival(0.036, 10, 3)]
+    found = sorted(Simulation(Setup(costs)).run(requests).finished)
+    began = 0.008
+    ends = [began + number * step for number in range(1, 20)]
+    assert found[0].ended == pytest.approx(ends[8])
+    # 43 and 51 ms: behind the steps that begin at 38 and 48 ms.
+    assert [each.first for each in found[1:]] == pytest.approx([ends[4], ends[5]])
+
+
+def test_draft_tokens_make_fewer_and_longer_steps() -> None:
+    costs = replace(CostModel.line(0.01, 0.002), tokens_a_step=1.5)
+    (only,) = Simulation(Setup(costs)).run([Arrival(0.0, 10, 10)]).finished
+    assert only.first == pytest.approx(costs.step(0, 0, 10, 0))
+    assert only.ended - only.first == pytest.approx(6 * (0.01 + 1.5 * 0.002))
 
 
 events = st.one_of(
@@ -301,12 +323,36 @@ def test_a_measured_run_is_compared_with_its_simulation(tmp_path: Path) -> None:
         calibration.validate([], Setup(COSTS))
 
 
-def test_a_recorded_run_is_compared_again(tmp_path: Path) -> None:
-    """A service whose steps took known times, on a machine in use: half of the cores were not free.
+def test_a_run_is_compared_with_the_draft_tokens_that_it_had() -> None:
+    """Three tokens come with each second step; a gap of a client that was held up is none."""
+    gaps = [0.01, 0.0, 0.0, 0.012] * 4
+    lines = [line("x", 1, at, at + 0.05, gaps, 30) | {"rate": 1.0} for at in range(20)]
+    setup = Setup(CostModel.line(0.005, 0.003, overhead=0.01))
+    (found,) = calibration.validate(lines, setup)
+    (once,) = calibration.validate([each | {"steps": 16} for each in lines], setup)
+    assert found.simulated["tokens_s"] > once.simulated["tokens_s"]
+    assert found.measured == once.measured
 
-    The 99th percentile is the worst of thirty requests, which such a machine decides.
+
+def test_a_round_is_compared_with_its_own_requests() -> None:
+    """A round in which the machine was busy does not decide."""
+    setup = Setup(CostModel.line(0.01, 0.001))
+    lines = [
+        line("x", number, at * gap, at * gap + slow * 0.031, [0.011] * 4, 20) | {"rate": 1.0}
+        for number, gap, slow in ((1, 1.0, 1), (2, 0.5, 5), (3, 2.0, 1))
+        for at in range(10)
+    ]
+    (found,) = calibration.validate(lines, setup)
+    assert abs(found.error("tokens_s")) < 0.02
+    assert abs(found.error("ttft_p50_ms")) < 0.05
+
+
+def test_a_recorded_run_is_compared_again(tmp_path: Path) -> None:
+    """The default model on two cores, which had other work in some rounds.
+
+    The 99th percentile is the worst of fifty requests, which such a machine decides.
     """
-    setup = Setup(CostModel.load(RECORDED / "costs.json"), EngineSize(itl_seconds=0.2))
+    setup = Setup(CostModel.load(RECORDED / "costs.json"))
     lines = calibration.read_lines(RECORDED / "run.json")
     found = calibration.validate(lines, setup)
     assert len(found) == 5
