@@ -23,6 +23,13 @@ if TYPE_CHECKING:
     from cupola.cache.catalog import ModelVariant
 
 
+# How a model that has just been made is used, by its task.
+_USES = {
+    "chat-completion": "To chat with it: cupola model run {}",
+    "automatic-speech-recognition": "To transcribe with it: cupola transcribe FILE --model {}",
+}
+
+
 class Bits(enum.StrEnum):
     """Bits of a weight that an import can make."""
 
@@ -166,7 +173,8 @@ def import_file(
     if output is Form.TEXT:
         best = ModelCache(folder).find(model.variant.alias) == model
         name = model.variant.alias if best else model.variant.id
-        print(f"To chat with it: cupola model run {name}")
+        if use := _USES.get(model.variant.task):
+            print(use.format(name))
 
 
 def remove(
