@@ -177,7 +177,7 @@ _USES: Mapping[str, str] = MappingProxyType(
         "chat-completion": "To chat with it: cupola model run {}",
         "embeddings": "Apps use it by POST /v1/embeddings, as {}",
         "text-ranking": "Apps use it by POST /v1/rerank, as {}",
-        "automatic-speech-recognition": "To use it: cupola transcribe FILE --model {}",
+        "automatic-speech-recognition": "To transcribe with it: cupola transcribe FILE --model {}",
     }
 )
 

@@ -14,6 +14,7 @@ from gguf.constants import GGMLQuantizationType
 
 from cupola.cache.home import Home
 from cupola.cache.store import ModelCache
+from tests.built_whisper import write_built
 from tests.cache.convert.tiny_family import FAMILIES
 from tests.cache.convert.tiny_gguf import TinyModel
 from tests.cache.convert.tiny_gguf_encoders import TinyEncoder
@@ -41,6 +42,15 @@ def online(cupola: Cli, index: PackageIndex) -> Cli:
 
 def files_of_work(home: Home) -> list[Path]:
     return [path for path in home.downloads.rglob("*") if path.suffix != ".lock"]
+
+
+def test_import_of_a_model_of_speech(cupola: Cli, tmp_path: Path) -> None:
+    folder = write_built(tmp_path / "built").parent
+    done = cupola("model", "import", str(folder), "--name", "heard")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[1] == (
+        "To transcribe with it: cupola transcribe FILE --model heard"
+    )
 
 
 def test_import(cupola: Cli, home: Home, tmp_path: Path) -> None:
