@@ -23,8 +23,9 @@ _DEVICE_SUFFIX = re.compile(
 )
 # By the type of a model that generates no text.
 SPEECH = "whisper"
+ENCODER = "bert"
 RANKER = "bert-ranker"
-_TASKS = {"bert": "embeddings", RANKER: "text-ranking", SPEECH: "automatic-speech-recognition"}
+_TASKS = {ENCODER: "embeddings", RANKER: "text-ranking", SPEECH: "automatic-speech-recognition"}
 # By the names that genai_config.json's provider_options have.
 _PROVIDERS = {
     "cpu": (ExecutionProvider.CPU, DeviceType.CPU),

@@ -107,6 +107,9 @@ class Connection(TCPServer):
             else:
                 await self.writer.drain()  # returns at once, or tells that the client has gone
             return None
+        except asyncio.CancelledError:
+            self.writer.transport.abort()  # else what the end still sends would wait for the client
+            raise
         except TimeoutError:
             self.writer.transport.abort()
         except (ConnectionError, RuntimeError):
@@ -114,6 +117,18 @@ class Connection(TCPServer):
         await self.protocol.handle(Closed())
         if self._reading is not None and self._paused():
             self._reading.cancel()
+
+    async def _close(self) -> None:
+        """Close the connection. Drops what the client does not read in time.
+
+        A cancelled connection, as at the end of the server, drops it at once.
+        """
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            self.writer.transport.abort()
+        async with asyncio.timeout(self._limits.write_seconds):
+            await super()._close()  # returns when it is cancelled
+        self.writer.transport.abort()  # nothing is left of it where the client has read all
 
     def _paused(self) -> bool:
         """Whether a further request waits for the end of an answer: nothing is read meanwhile."""
@@ -127,8 +142,11 @@ class Connection(TCPServer):
         self._reading = asyncio.current_task()
         try:
             while not self.reader.at_eof():
-                async with asyncio.timeout_at(self._deadline()):
+                if (deadline := self._deadline()) is None:
                     data = await self.reader.read(MAX_RECV)
+                else:
+                    async with asyncio.timeout_at(deadline):
+                        data = await self.reader.read(MAX_RECV)
                 await self.protocol.handle(RawData(data))
         except (OSError, TimeoutError):
             pass

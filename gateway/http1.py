@@ -19,6 +19,8 @@ from hypercorn.protocol.h11 import H11Protocol
 from hypercorn.utils import suppress_body
 from starlette.types import Message, Scope
 
+from cupola.gateway.http.disconnect import Disconnect
+
 _MOST_WAITING = 10  # pieces of a body that the application has not taken yet
 _FRAMING = frozenset({b"content-length", b"transfer-encoding", b"connection"})
 _CHUNKED = b"transfer-encoding: chunked\r\n"
@@ -61,18 +63,23 @@ class Http1(H11Protocol):
                 if self.connection.our_state in {h11.IDLE, h11.SEND_RESPONSE}:
                     await self.refuse(error.error_status_hint)
                 return await self.send(Closed())
-            if isinstance(event, h11.Request):
+            # Not ``isinstance``, which asks h11's abstract base class each time.
+            if type(event) is h11.Request:
                 await self.send(Updated(idle=False))
                 self._begin(event)
             elif event is h11.PAUSED:
                 await self.can_read.clear()
                 await self.can_read.wait()
-            elif not isinstance(event, (h11.Data, h11.EndOfMessage)) or self.stream is None:
-                return await self._own_stream().hand_over() if self.stream else None
-            elif isinstance(event, h11.Data):
+            elif self.stream is None:
+                return None
+            elif type(event) is h11.Data:
                 await self._own_stream().take(bytes(event.data))
-            else:
+            elif type(event) is h11.EndOfMessage:
                 await self._own_stream().hand_over(whole=True)
+                if not any(self.connection.trailing_data):
+                    return None
+            else:
+                return await self._own_stream().hand_over()
 
     def _own_stream(self) -> Stream:
         return cast(Stream, self.stream)
@@ -110,12 +117,15 @@ class Http1(H11Protocol):
 
     def begin_answer(self, status: int, headers: Headers) -> None:
         """What frames the answer goes through h11; it would check each of the others twice."""
-        headers = [(name.lower(), value) for name, value in headers]
-        headers += self.config.response_headers("h11")
+        framing: Headers = []
+        lines: list[bytes] = []
+        for name, value in (*headers, *self.config.response_headers("h11")):
+            if (name := name.lower()) in _FRAMING:
+                framing.append((name, value))
+            else:
+                lines.append(b"%b: %b\r\n" % (name, value))
         if self.keep_alive_requests > self.config.keep_alive_max_requests:
-            headers.append((b"connection", b"close"))
-        framing = [each for each in headers if each[0] in _FRAMING]
-        lines = [b"%b: %b\r\n" % each for each in headers if each[0] not in _FRAMING]
+            framing.append((b"connection", b"close"))
         others = b"".join(lines)
         if not others.count(b"\r") == others.count(b"\n") == len(lines):
             raise ValueError("a header of the answer has more than one line")
@@ -186,6 +196,8 @@ class Stream:
         self._inbox: deque[Message] = deque()
         self._came = asyncio.Event()
         self._taken = asyncio.Event()
+        self._disconnect = Disconnect()
+        self._disconnect.note_in(scope)
 
     async def run(self) -> None:
         app = self._protocol.app
@@ -221,6 +233,8 @@ class Stream:
             self._closed = True
             self._taken.set()
             self._put({"type": "http.disconnect"})
+            if self._answer is not _State.AFTER:
+                self._disconnect.happen()
 
     def _put(self, message: Message) -> None:
         self._inbox.append(message)

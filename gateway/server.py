@@ -11,6 +11,7 @@ import asyncio
 import gc
 import logging
 import socket
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -38,6 +39,9 @@ from cupola.scheduler.protocol.lifeline import Lifeline
 from cupola.scheduler.protocol.messages import ErrorCode, ProviderState
 
 ERROR_SECONDS = 1.0  # for the errors at the end of the grace time to reach their clients
+# Objects that are made before the collector looks for circles among the new ones. A request makes
+# hundreds and leaves hardly a circle.
+_GARBAGE = 10_000
 _ACCEPT_TURNS = 3  # of the loop from accept(2) to hypercorn: transport, protocol, its task
 
 
@@ -68,6 +72,7 @@ async def _main(
             app = build_app(client, models, config, lifeline.tell, discover, remote, told)
             # Else each full collection looks at all of this again, and nobody is served.
             gc.freeze()
+            gc.set_threshold(_GARBAGE)
             background = [
                 tasks.create_task(_announce_ready(client, lifeline)),
                 tasks.create_task(_beat(commands)),
@@ -196,12 +201,24 @@ async def _stop_accepting(listeners: Sequence[int]) -> None:
         await asyncio.sleep(0)
 
 
+class _Config(Config):
+    """hypercorn's, which would make the same date anew for each answer of a second."""
+
+    _dated: tuple[int, list[tuple[bytes, bytes]]] = (0, [])  # the second, and its headers
+
+    def response_headers(self, protocol: str) -> list[tuple[bytes, bytes]]:
+        second = int(time.time())
+        if self._dated[0] != second:
+            self._dated = second, super().response_headers(protocol)
+        return self._dated[1]
+
+
 def _hypercorn(
     listeners: Sequence[int], unix: Sequence[int], longest_end: float, tls: tuple[str, str] | None
 ) -> Config:
     log = logging.getLogger("hypercorn.error")
     log.setLevel(logging.WARNING)
-    settings = Config()
+    settings = _Config()
     settings.bind = [f"fd://{listener}" for listener in listeners]
     settings.insecure_bind = [f"fd://{listener}" for listener in unix]
     if tls is None:

@@ -18,6 +18,10 @@ class Workers(Mapping[Peer, Worker]):
         self._policy = policy
         self._by_peer: dict[Peer, Worker] = {}
         self._pool: dict[str, Member] = {}
+        # Names of those that get no further work, and end when they have finished.
+        self.leaving: frozenset[str] = frozenset()
+        # Names of those that have no process, and are to have none.
+        self.stopped: frozenset[str] = frozenset()
         self._known_runnable: dict[ExecutionProvider, frozenset[str] | None] | None = None
         self.expect(Member(name, provider) for name, provider in policy.workers.items())
 
@@ -34,18 +38,9 @@ class Workers(Mapping[Peer, Worker]):
         """These should be there from now on."""
         self._pool = {member.name: member for member in members}
         self._known_runnable = None
+        self.leaving, self.stopped = self._names(Presence.LEAVING), self._names(Presence.STOPPED)
         for worker in self.values():
             worker.leaving = worker.name in self.leaving
-
-    @property
-    def leaving(self) -> frozenset[str]:
-        """Names of those that get no further work, and end when they have finished."""
-        return self._names(Presence.LEAVING)
-
-    @property
-    def stopped(self) -> frozenset[str]:
-        """Names of those that have no process, and are to have none."""
-        return self._names(Presence.STOPPED)
 
     def _names(self, presence: Presence) -> frozenset[str]:
         return frozenset(m.name for m in self._pool.values() if m.presence is presence)

@@ -14,8 +14,8 @@ from pathlib import Path
 
 from cupola.cache.system import standard_streams
 from cupola.service.output.told import Told
-from cupola.service.setting_sources import load
-from cupola.service.settings import SettingsError
+from cupola.service.settings.settings import SettingsError
+from cupola.service.settings.sources import load
 
 
 def main() -> int:

@@ -26,8 +26,8 @@ from cupola.service.output.told import Told
 from cupola.service.processes.child import ChildSpec
 from cupola.service.processes.watchdog import Patience
 from cupola.service.processes.worker_children import WorkerChildren
-from cupola.service.setting_types import listed
-from cupola.service.settings import Settings
+from cupola.service.settings.settings import Settings
+from cupola.service.settings.types import listed
 from cupola.service.start_models import means_one_of, pinned_ids, start_models
 from cupola.service.supervisor import GaveUpError, Supervisor
 from cupola.service.unix_socket import remove_dead
@@ -180,7 +180,9 @@ def build_supervisor(
             )
             for number in range(settings.gateways)
         ],
-        ready=lambda: told.ready(url(listener, gateway.certificate), model),
+        ready=lambda: told.ready(
+            url(listener, gateway.certificate), model, needs_key=gateway.keys_demanded
+        ),
         patience=patience(settings.stall_seconds),
         each_turn=_log_keeper(home.logs),
     )

@@ -14,9 +14,8 @@ from pathlib import Path
 
 from cupola.service import api_tables
 from cupola.service.page_tables import filled, table
-from cupola.service.setting_texts import default, flag, in_group, meaning, variable
-from cupola.service.setting_types import Group
-from cupola.service.worker_tables import WorkerTable
+from cupola.service.settings.texts import Group, default, flag, in_group, meaning, variable
+from cupola.service.settings.worker_tables import WorkerTable
 
 MAKER = "cupola.service.documents"
 # The settings that most people need; docs/settings.md has all of them.

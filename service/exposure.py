@@ -21,7 +21,7 @@ from cupola.cache.system.api_keys import (
     write_private,
 )
 from cupola.cache.system.local_url import is_loopback
-from cupola.service.settings import Settings
+from cupola.service.settings.settings import Settings
 
 VARIABLES = {"CUPOLA_API_KEY": False, "CUPOLA_ADMIN_KEY": True}  # whether it is an admin's
 

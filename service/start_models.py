@@ -10,8 +10,8 @@ from cupola.cache.errors import NotCachedError
 from cupola.cache.home import Home
 from cupola.cache.store import ModelCache
 from cupola.scheduler.protocol.messages import LocalModel
-from cupola.service.setting_types import listed
-from cupola.service.settings import Settings
+from cupola.service.settings.settings import Settings
+from cupola.service.settings.types import listed
 
 logger = logging.getLogger(__name__)
 

@@ -11,10 +11,10 @@ from cupola.cache.catalog import ExecutionProvider, UnknownModelError
 from cupola.cache.home import Home
 from cupola.scheduler.protocol.messages import LocalModel
 from cupola.scheduler.protocol.pool import device_of
-from cupola.service.setting_types import AUTO
-from cupola.service.settings import Settings
+from cupola.service.settings.settings import Settings
+from cupola.service.settings.types import AUTO
+from cupola.service.settings.worker_tables import WorkerTable, bytes_of, cpus_of, cpus_text
 from cupola.service.start_models import named_models
-from cupola.service.worker_tables import WorkerTable, bytes_of, cpus_of, cpus_text
 from cupola.workers.device.machine import available_bytes, cores, processors
 from cupola.workers.loading import EngineOptions
 from cupola.workers.main import WorkerConfig

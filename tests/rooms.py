@@ -69,7 +69,7 @@ ORDER = {
     """,
     "service": """
         .
-        output processes
+        output processes settings
     """,
     "loadtests": """
         .

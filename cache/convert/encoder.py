@@ -1,4 +1,4 @@
-"""A BERT of sentence-transformers (safetensors), or in a GGUF, to a model folder, without torch.
+"""An encoder of sentence-transformers (safetensors), or in a GGUF, to a model folder.
 
 It makes vectors of texts, or it is a cross-encoder and scores pairs of them.
 """
@@ -23,10 +23,15 @@ from cupola.cache.convert.model_files import (
     write_bytes,
     write_json,
 )
-from cupola.cache.convert.tokenizer.wordpiece import WordPiece
-from cupola.cache.convert.weights.encoder_shape import EncoderShape, EncoderWeights
-from cupola.cache.convert.weights.gguf_encoder import GgufEncoder, encoder_shape, pooling_of
-from cupola.cache.model_config import RANKER
+from cupola.cache.convert.tokenizer.encoder_tokenizer import encoder_tokenizer
+from cupola.cache.convert.weights.encoder_shape import EncoderShape, EncoderTraits, EncoderWeights
+from cupola.cache.convert.weights.gguf_encoder import (
+    GgufEncoder,
+    encoder_shape,
+    encoder_traits,
+    pooling_of,
+)
+from cupola.cache.model_config import ENCODER, RANKER
 from cupola.cache.progress import Progress, silent
 
 # The files that a worker reads as their authors wrote them.
@@ -61,12 +66,13 @@ def convert_encoder(
     """
     source = weights.parent
     shape = read_json(source / "config.json", EncoderShape)
-    longest = shape.max_position_embeddings
+    shape.check()
+    longest = shape.context
     if not shape.ranks:
         sentences = read_json(source / "sentence_bert_config.json", _Sentences)
         longest = min(sentences.max_seq_length or longest, longest)
     target.mkdir(parents=True)
-    _write_graph(SafetensorsFile(weights), shape, target, weights, progress)
+    _write_graph(SafetensorsFile(weights), shape, shape.traits, target, weights, progress)
     for name in _OF_RANKERS if shape.ranks else COPIED_FILES:
         (target / name).parent.mkdir(exist_ok=True)
         shutil.copyfile(source / name, target / name)
@@ -83,25 +89,33 @@ def convert_gguf_encoder(
 ) -> None:
     """As ``convert_encoder``, of a GGUF. Its vectors have the length 1, as llama.cpp's have."""
     gguf = GgufFile(path)
-    shape, pooling = encoder_shape(gguf), pooling_of(gguf)
-    tokenizer = WordPiece(gguf, shape.vocab_size)
+    shape, traits = encoder_shape(gguf), encoder_traits(gguf)
+    pooling = "" if shape.ranks else pooling_of(gguf)
+    tokenizer = encoder_tokenizer(gguf, shape.vocab_size)
     target.mkdir(parents=True)
-    _write_graph(GgufEncoder(gguf), shape, target, path, progress)
-    (target / "1_Pooling").mkdir()
+    _write_graph(GgufEncoder(gguf), shape, traits, target, path, progress)
+    if pooling:
+        (target / "1_Pooling").mkdir()
+        write_json(target / "modules.json", list(_MODULES))
+        write_json(target / "1_Pooling" / "config.json", {f"pooling_mode_{pooling}": True})
     write_json(target / "config.json", {"model_type": shape.model_type})
-    write_json(target / "modules.json", list(_MODULES))
-    write_json(target / "1_Pooling" / "config.json", {f"pooling_mode_{pooling}": True})
     write_json(target / "tokenizer.json", tokenizer.tokenizer_json())
     write_json(target / "tokenizer_config.json", tokenizer.tokenizer_config())
-    _finish(target, shape, shape.max_position_embeddings, variant, source_sha256)
+    _finish(target, shape, shape.context, variant, source_sha256)
 
 
 def _write_graph(
-    weights: EncoderWeights, shape: EncoderShape, target: Path, file: Path, progress: Progress
+    weights: EncoderWeights,
+    shape: EncoderShape,
+    traits: EncoderTraits,
+    target: Path,
+    file: Path,
+    progress: Progress,
 ) -> None:
     """``file``: what the weights are read of."""
     with WeightsFile(target / DATA_FILE) as data:
-        model = EncoderGraph(weights, shape, data, advancing(file, progress)).build()
+        advance = advancing(file.stat().st_size, progress)
+        model = EncoderGraph(weights, shape, data, advance, traits).build()
     write_bytes(target / "model.onnx", model.SerializeToString())
     total = file.stat().st_size
     progress("convert", total, total)
@@ -118,7 +132,7 @@ def _finish(
 def _config(shape: EncoderShape, context: int) -> dict[str, Any]:
     return {
         "model": {
-            "type": RANKER if shape.ranks else shape.model_type,
+            "type": RANKER if shape.ranks else ENCODER,
             "context_length": context,
             "decoder": {
                 "session_options": {"provider_options": []},

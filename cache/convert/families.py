@@ -107,7 +107,7 @@ _MISSING = MappingProxyType(
         ),
         "olmo": "its norms have no weights",
         **dict.fromkeys(
-            ("nomic-bert", "nomic-bert-moe", "jina-bert-v2", "jina-bert-v3", "modern-bert"),
+            ("nomic-bert-moe", "jina-bert-v3", "modern-bert", "neo-bert", "eurobert"),
             "its layers are not those of BERT",
         ),
         **dict.fromkeys(

@@ -35,9 +35,9 @@ def read_json(path: Path, kind: type[_T]) -> _T:
         raise BrokenFileError(f"{path.name}: {error}") from None
 
 
-def advancing(weights: Path, progress: Progress) -> Callable[[int], None]:
+def advancing(total: int, progress: Progress) -> Callable[[int], None]:
     """Something that hears how many bytes were written, and tells how far the conversion is."""
-    total, done = weights.stat().st_size, 0
+    done = 0
 
     def advance(size: int) -> None:
         nonlocal done

@@ -19,6 +19,7 @@ from msgspec.structs import replace
 from onnx import numpy_helper
 
 from cupola.cache.catalog import ModelVariant
+from cupola.cache.convert.formats.external_data import array_of
 from cupola.cache.convert.formats.json_file import read_json
 from cupola.cache.convert.formats.onnx_nodes import alive_nodes, node_inputs
 from cupola.cache.convert.formats.onnx_tensor import OnnxMatrix
@@ -114,7 +115,7 @@ class _Rewriting:
             self._model = onnx.load(str(graph), load_external_data=False)
         except DecodeError as error:
             raise BrokenFileError(f"{graph.name} is damaged: {error}") from None
-        self._folder = str(source)
+        self._folder = source
         self._target = target
         self._precision = precision
         self._progress = progress
@@ -208,7 +209,7 @@ class _Rewriting:
         tensor = self._stored.get(name)
         if tensor is None or tensor.data_type not in _READ:
             return None
-        return np.asarray(numpy_helper.to_array(tensor, self._folder))
+        return array_of(tensor, self._folder)
 
     def _rounding(self, at: str, matrix: OnnxMatrix) -> Matrix:
         """Four bits, and eight for the head and for the sensitive weights of some layers."""
@@ -218,7 +219,7 @@ class _Rewriting:
         return Matrix((matrix,), (None,), four_bits=four)
 
     def _copied(self, tensor: onnx.TensorProto, data: WeightsFile) -> onnx.TensorProto:
-        array = numpy_helper.to_array(tensor, self._folder)
+        array = array_of(tensor, self._folder)
         if array.nbytes < _INLINE_BYTES:
             return numpy_helper.from_array(array, tensor.name)
         self._advance(array.nbytes)

@@ -99,7 +99,7 @@ def convert_into_place(
         from cupola.cache.convert.encoder import convert_encoder
 
         convert_encoder(weights, built, variant, source_sha256=digest, progress=progress)
-    elif variant.task == TASKS["encoder"]:
+    elif variant.task in (TASKS["encoder"], TASKS["ranker"]):
         from cupola.cache.convert.encoder import convert_gguf_encoder
 
         convert_gguf_encoder(weights, built, variant, source_sha256=digest, progress=progress)

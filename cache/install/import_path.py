@@ -6,12 +6,19 @@ from pathlib import Path
 
 from cupola.cache.adapter_files import ADAPTER_CONFIG
 from cupola.cache.convert.formats.json_file import JsonObject, read_json
+from cupola.cache.convert.whisper.whisper_files import is_built_whisper
 from cupola.cache.errors import BrokenFileError, UnsupportedError
 from cupola.cache.home import Home
 from cupola.cache.install.adopt import adopt, describe_folder, name_of
 from cupola.cache.install.building import need_room, one_of_this_name
 from cupola.cache.install.fetch import sha256_of
-from cupola.cache.install.install import described, import_as, import_decoder, import_gguf
+from cupola.cache.install.install import (
+    described,
+    import_as,
+    import_decoder,
+    import_gguf,
+    import_whisper,
+)
 from cupola.cache.model_config import GENAI_CONFIG
 from cupola.cache.progress import Progress, silent
 from cupola.cache.remote.hub_files import PICKLES, TASKS, Choice, HubFile, choose, of_type
@@ -30,8 +37,9 @@ def import_path(
 ) -> CachedModel:
     """Makes a model of ``path``, which stays as it is.
 
-    A folder of onnxruntime-genai's form is taken as it is; one with a GGUF, with the safetensors of
-    a decoder, with what sentence-transformers publishes, or with a Whisper is converted. ``bits``:
+    A folder of onnxruntime-genai's form is taken as it is, unless it has a Whisper; one with a
+    GGUF, with the safetensors of a decoder, with what sentence-transformers publishes, or with a
+    Whisper is converted. ``bits``:
     of the weights of a GGUF or of safetensors; see ``import_gguf``. Raises CacheError, OSError.
     """
     if not path.is_dir():
@@ -89,25 +97,13 @@ def _refuse_kind(file: Path) -> None:
         raise UnsupportedError(f"{file.name} is an archive. Unpack it, and give what is in it")
 
 
-def _check_speech(folder: Path) -> None:
-    """Raises UnsupportedError for a Whisper that another program has converted."""
-    decoder = folder / "decoder.onnx"
-    # The name of an input. The file is small: the weights are beside it.
-    if not decoder.is_file() or b"cross_key.0" not in decoder.read_bytes():
-        raise UnsupportedError(
-            f"{folder.name} is a Whisper that another program has converted, such as "
-            "onnxruntime-genai's builder; its decoder cannot run several recordings together. "
-            "Take the model as it was published, with model.safetensors or as CTranslate2's "
-            "folder, and import that"
-        )
-
-
 def _import_folder(folder: Path, home: Home, alias: str | None, progress: Progress) -> CachedModel:
     if folder.resolve().is_relative_to(home.models.resolve()):
         raise BrokenFileError(f"{folder} is in the cache of models already")
+    if is_built_whisper(folder):
+        variant = described(alias or name_of(folder), task=TASKS["whisper"])
+        return import_whisper(folder, variant, home, progress)
     variant = describe_folder(folder, alias)
-    if variant.task == TASKS["whisper"]:
-        _check_speech(folder)
     with one_of_this_name(variant, home, progress):
         for model in ModelCache(home).scan():
             if model.variant.id == variant.id:

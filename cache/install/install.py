@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Iterable
 from pathlib import Path
 
 import msgspec
@@ -19,6 +20,7 @@ from cupola.cache.catalog import (
     ModelVariant,
     WheelSource,
 )
+from cupola.cache.convert.whisper.whisper_files import is_whisper, whisper_files
 from cupola.cache.errors import NoSourceError, UnknownFamilyError
 from cupola.cache.home import Home
 from cupola.cache.install.building import (
@@ -35,6 +37,7 @@ from cupola.cache.install.fetch import fetch, sha256_of
 from cupola.cache.install.import_built import import_built
 from cupola.cache.install.model_builder import need_builder
 from cupola.cache.model_address import safe, title_of
+from cupola.cache.model_config import GENAI_CONFIG
 from cupola.cache.precision import Precision
 from cupola.cache.progress import Progress, silent
 from cupola.cache.remote.hub_files import TASKS
@@ -88,7 +91,7 @@ def _install_from_address(
     offer.check_family()
     room = offer.size if offer.kind == "genai" else room_for(variant, offer.size)
     with fetched(offer, home, progress, room) as folder:
-        if offer.kind == "genai":
+        if offer.kind == "genai" and not is_whisper(folder / offer.first):
             adopt(folder, variant, home, offer.note)
         else:
             with staging(home) as work:
@@ -159,6 +162,22 @@ def import_as(
     return ModelCache(home).find(variant.id)
 
 
+def import_whisper(
+    folder: Path, variant: ModelVariant, home: Home, progress: Progress = silent
+) -> CachedModel:
+    """Makes a model of a Whisper in onnxruntime-genai's form. Raises CacheError, OSError."""
+    config = folder / GENAI_CONFIG
+    files = whisper_files(config)
+    digest = _digest_of(files, progress)
+    room = room_for_floats(sum(file.stat().st_size for file in files))
+    return import_as(config, variant, digest, home, progress, room=room)
+
+
+def _digest_of(files: Iterable[Path], progress: Progress) -> str:
+    digests = [sha256_of(file, progress) for file in files]
+    return hashlib.sha256("".join(digests).encode()).hexdigest()
+
+
 def import_decoder(
     config: Path,
     variant: ModelVariant,
@@ -186,8 +205,7 @@ def import_decoder(
     variant = with_precision(variant, precision_of(bits))
     need_memory_for_weights(variant.display_name, weights, variant.precision)
     if not digest:
-        digests = [sha256_of(file, progress) for file in files]
-        digest = hashlib.sha256("".join(digests).encode()).hexdigest()
+        digest = _digest_of(files, progress)
     room = room_for_floats(sum(file.stat().st_size for file in files))
     return import_as(config, variant, digest, home, progress, note, room=room)
 
@@ -232,11 +250,15 @@ def describe(path: Path, alias: str | None, bits: int | None = None) -> ModelVar
     """What the file says about itself. Raises ModelFileError when it is no GGUF."""
     from cupola.cache.convert.formats.gguf_file import GgufFile
     from cupola.cache.convert.sources import stored_precision
-    from cupola.cache.convert.weights.gguf_encoder import is_encoder
+    from cupola.cache.convert.weights.gguf_encoder import is_encoder, ranks
 
     gguf = GgufFile(path)
     if is_encoder(gguf):  # its weights become floats, whatever they are
-        precision, kind, task = Precision.FP32, "generic", TASKS["encoder"]
+        precision, kind, task = (
+            Precision.FP32,
+            "generic",
+            TASKS["ranker" if ranks(gguf) else "encoder"],
+        )
     else:
         precision = _PRECISIONS[bits] if bits else stored_precision(gguf)
         kind, task = _KINDS[precision], "chat-completion"

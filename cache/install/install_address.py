@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 
 from cupola.cache.catalog import HubSource, ModelVariant, UnknownModelError
+from cupola.cache.convert.whisper.whisper_files import is_whisper
 from cupola.cache.errors import NotCachedError
 from cupola.cache.home import Home
 from cupola.cache.install.adopt import adopt, describe_folder
@@ -109,7 +110,10 @@ def _make(
     progress: Progress,
 ) -> CachedModel:
     first = folder / offer.first
-    if offer.kind == "genai":
+    speech = is_whisper(first)
+    if speech:
+        variant = msgspec.structs.replace(variant, task=TASKS["whisper"])
+    elif offer.kind == "genai":
         found = describe_folder(folder, variant.alias)
         found = msgspec.structs.replace(
             found,
@@ -125,7 +129,7 @@ def _make(
             first, variant, home, progress, digest=offer.digest, bits=bits, note=offer.note
         )
     digest = offer.digest or sha256_of(first, progress)
-    if offer.kind in TASKS:
+    if speech or offer.kind in TASKS:
         with one_of_this_name(variant, home, progress) as shared, staging(home) as work:
             convert_into_place(first, work, variant, digest, home, shared, offer.note)
         return ModelCache(home).find(variant.id)

@@ -45,6 +45,13 @@ _WHISPER = ("config.json", "generation_config.json", "tokenizer.json")
 _VOCABULARIES = {"vocabulary.txt", "vocabulary.json"}  # beside the weights of CTranslate2
 
 Kind = Literal["gguf", "genai", "encoder", "ranker", "decoder", "whisper", "adapter"]
+# Cross-encoders, and what people have trained of a Whisper, by their model_type.
+_LIKE_DECODERS: Mapping[str, Kind] = {
+    "bert": "ranker",
+    "roberta": "ranker",
+    "xlm-roberta": "ranker",
+    "whisper": "whisper",
+}
 # What converted models of some kinds do, by the catalog's name for it.
 TASKS: Mapping[Kind, str] = {
     "encoder": "embeddings",
@@ -105,12 +112,13 @@ def choose(files: Sequence[HubFile], part: str = "") -> Choice:
 
 
 def of_type(choice: Choice, model_type: str) -> Choice:
-    """The choice as its config.json explains it: a cross-encoder's files look like a decoder's."""
-    if choice.kind != "decoder" or model_type != "bert":
+    """The choice as its config.json explains it: other models' files look like a decoder's."""
+    kind = _LIKE_DECODERS.get(model_type)
+    if choice.kind != "decoder" or kind is None:
         return choice
     weights = [file for file in choice.files if _WEIGHTS.fullmatch(file.path)]
     beside = [file for file in choice.files if file not in weights]
-    return Choice("ranker", (*weights, *beside), choice.name, choice.reason)
+    return Choice(kind, (*weights, *beside), choice.name, choice.reason)
 
 
 def quant_of(path: str) -> str:

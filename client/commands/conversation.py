@@ -173,7 +173,7 @@ def _obey(conversation: Conversation, line: str, show: AnswerPrinter) -> bool:
 
 
 def _default_model() -> str:
-    from cupola.service.setting_sources import load
+    from cupola.service.settings.sources import load
 
     if model := load().settings.model:
         return model

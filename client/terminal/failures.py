@@ -41,7 +41,7 @@ def words(error: Exception) -> tuple[str, str] | None:
         return str(error), ""
     if isinstance(error, OSError):
         return _of_the_system(error)
-    from cupola.service.settings import SettingsError
+    from cupola.service.settings.settings import SettingsError
 
     if isinstance(error, SettingsError):
         return str(error), "To see every setting: cupola serve --help"

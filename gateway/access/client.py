@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import ipaddress
 from contextvars import ContextVar
-from dataclasses import dataclass
+from functools import lru_cache
 
+import msgspec
 from starlette.datastructures import Headers
 from starlette.types import Scope
 
@@ -13,8 +14,7 @@ from cupola.cache.system.api_keys import ApiKey
 from cupola.gateway.http.headers import headers_of
 
 
-@dataclass(frozen=True, slots=True)
-class Client:
+class Client(msgspec.Struct, frozen=True):
     """``key``: the record of its key; None where no key is demanded and none was recognised.
 
     ``owner``: whose stored responses it may see; empty: those of everybody without a key.
@@ -72,7 +72,12 @@ def is_on_this_machine(scope: Scope) -> bool:
     if is_forwarded(headers_of(scope)):
         return False
     client = scope.get("client")
+    return client is None or _is_loopback(client[0])
+
+
+@lru_cache(maxsize=1024)
+def _is_loopback(address: str) -> bool:
     try:
-        return client is None or ipaddress.ip_address(client[0]).is_loopback
+        return ipaddress.ip_address(address).is_loopback
     except ValueError:
         return False

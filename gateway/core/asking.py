@@ -49,12 +49,10 @@ async def ask(
     outputs: list[Output] = []
     tenant, turn = current_client().tenant, current_turn()
     answers = client.generate(model, work, ttl, tenant=tenant, turn=turn, size=size_of(task))
-    async with (
-        cancelled_on_disconnect(request.receive),
-        aclosing(answers) as batches,
-    ):
-        async for batch in batches:
-            outputs += batch
+    with cancelled_on_disconnect(request.scope, request.receive):
+        async with aclosing(answers) as batches:
+            async for batch in batches:
+                outputs += batch
     if not outputs or not outputs[-1].last:
         raise ApiError(499, "client_closed_request", "The client went away")
     return outputs

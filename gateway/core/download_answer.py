@@ -49,14 +49,15 @@ class DownloadAnswer:
         self._whole = whole
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async with cancelled_on_disconnect(receive), aclosing(self._reports):
-            if self._whole is None:
-                await self._stream(send)
-            else:
-                last: InstallReport | None = None
-                async for batch in self._reports:
-                    last = batch[-1]
-                await self._whole(_result(last))(scope, receive, send)
+        with cancelled_on_disconnect(scope, receive):
+            async with aclosing(self._reports):
+                if self._whole is None:
+                    await self._stream(send)
+                else:
+                    last: InstallReport | None = None
+                    async for batch in self._reports:
+                        last = batch[-1]
+                    await self._whole(_result(last))(scope, receive, send)
 
     async def _stream(self, send: Send) -> None:
         headers = [

@@ -10,9 +10,10 @@ neither the scheduler nor the markers of a model's format: ``generator.Generator
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
+
+import msgspec
 
 from cupola.cache.catalog import ExecutionProvider
 from cupola.scheduler.protocol.messages import Constraint, SamplingParams, Text, Tokens
@@ -26,8 +27,7 @@ class ToolUse(StrEnum):
     REQUIRED = "required"
 
 
-@dataclass(frozen=True, slots=True)
-class Tool:
+class Tool(msgspec.Struct, frozen=True):
     """A function that the model may call; ``parameters`` is a JSON Schema.
 
     A ``custom`` tool takes a text instead of arguments. See ``custom_tools``.
@@ -41,8 +41,7 @@ class Tool:
     grammar: Constraint | None = None  # that a custom tool's text must follow
 
 
-@dataclass(frozen=True, slots=True)
-class ToolOptions:
+class ToolOptions(msgspec.Struct, frozen=True):
     """The tools that may be called, and how.
 
     ``listed``: the tools in the prompt. A choice that is enforced does not change them. So the
@@ -55,25 +54,23 @@ class ToolOptions:
     listed: tuple[Tool, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Conversation:
+class Conversation(msgspec.Struct, frozen=True):
     """A chat. Messages have the shape of OpenAI's API; arguments of calls are objects."""
 
     messages: tuple[dict[str, Any], ...]
-    template_options: dict[str, Any] = field(default_factory=dict)  # further variables
+    template_options: dict[str, Any] = {}  # further variables
     continue_last: bool = False  # the answer goes on where the last message ends
     parse_special: bool = False  # a message that spells a special token has that token
 
 
-@dataclass(frozen=True, slots=True)
-class GenerationRequest:
+class GenerationRequest(msgspec.Struct, frozen=True):
     """What a client wants, in no API's words."""
 
     model: str  # id, name or alias
     prompt: Conversation | Text | Tokens
-    sampling: SamplingParams = field(default_factory=SamplingParams)
+    sampling: SamplingParams = SamplingParams()
     answers: int = 1
-    tools: ToolOptions = field(default_factory=ToolOptions)
+    tools: ToolOptions = ToolOptions()
     constraint: Constraint | None = None
     reasoning: bool | None = None  # None: as the model does by itself
     show_special: bool = False  # special tokens are part of the text
@@ -86,4 +83,4 @@ class GenerationRequest:
     provider: ExecutionProvider | None = None  # None: the best that there is
     priority: int | None = None  # a lower number is more urgent; None: as the headers say
     timeout: float | None = None  # seconds to wait for the beginning; None: as the headers say
-    names: Mapping[str, str] = field(default_factory=dict)  # see ``param_names``: for errors only
+    names: Mapping[str, str] = {}  # see ``param_names``: for errors only

@@ -159,6 +159,7 @@ class SchedulerClient:
                 if outputs and outputs[-1].last:
                     return
         finally:
+            replies.close()
             self._send(self._calls.close(call))
 
     async def load(self, model: LocalModel, ttl: float | None = None) -> None:

@@ -107,31 +107,31 @@ async def _pass_on(
     limits = httpx2.Timeout(SILENCE_SECONDS, connect=CONNECT_SECONDS)
     # A proxy in the environment is not for servers on this machine.
     outside = not is_loopback(urlsplit(model.base).hostname or "")
-    async with (
-        cancelled_on_disconnect(receive),
-        httpx2.AsyncClient(timeout=limits, trust_env=outside) as client,
-    ):
-        try:
-            content = msgspec.json.encode(fields)
-            async with client.stream("POST", url, content=content, headers=headers) as answer:
-                await send(_start(answer))
-                started = True
-                async with aclosing(answer.aiter_bytes()) as pieces:
-                    async for piece in pieces:
-                        await send({"type": "http.response.body", "body": piece, "more_body": True})
-            await send({"type": "http.response.body", "body": b""})
-        except httpx2.HTTPError as error:
-            logger.warning("the provider of %s failed: %r", model.name, error)
-            if started:
-                raise  # the cut connection tells the client
-            refusal = ApiError(
-                502,
-                "provider_unreachable",
-                f"The server that runs '{model.name}' does not answer",
-                kind=SERVER_ERROR,
-                headers=NO_RETRY,
-            )
-            await error_response(refusal, scope)(scope, receive, send)
+    with cancelled_on_disconnect(scope, receive):
+        async with httpx2.AsyncClient(timeout=limits, trust_env=outside) as client:
+            try:
+                content = msgspec.json.encode(fields)
+                async with client.stream("POST", url, content=content, headers=headers) as answer:
+                    await send(_start(answer))
+                    started = True
+                    async with aclosing(answer.aiter_bytes()) as pieces:
+                        async for piece in pieces:
+                            await send(
+                                {"type": "http.response.body", "body": piece, "more_body": True}
+                            )
+                await send({"type": "http.response.body", "body": b""})
+            except httpx2.HTTPError as error:
+                logger.warning("the provider of %s failed: %r", model.name, error)
+                if started:
+                    raise  # the cut connection tells the client
+                refusal = ApiError(
+                    502,
+                    "provider_unreachable",
+                    f"The server that runs '{model.name}' does not answer",
+                    kind=SERVER_ERROR,
+                    headers=NO_RETRY,
+                )
+                await error_response(refusal, scope)(scope, receive, send)
 
 
 def _start(answer: httpx2.Response) -> Message:

@@ -61,6 +61,8 @@ def without_stopped_calls(events: Sequence[Event]) -> list[Event]:
     Nobody could tell them from whole calls, because such an answer has no sign that it was cut.
     """
     cut = {e.index for e in events if isinstance(e, Finished) and e.cut_call and e.reason == "stop"}
+    if not cut:
+        return [*events]
     last: dict[int, int] = {}  # the last call of each answer
     for event in events:
         if isinstance(event, ToolCallStart) and event.index in cut:

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 from msgspec.structs import replace
 
 from cupola.gateway.core.param_names import ParamNames
@@ -51,8 +51,7 @@ NewId = Callable[[], str]
 _SHORT_ID = 9
 
 
-@dataclass(frozen=True, slots=True)
-class Prepared:
+class Prepared(msgspec.Struct, frozen=True):
     work: Work
     names: ParamNames  # the request's, with the parameter that the constraint comes from
     parser: Callable[[int], Parser] | None = None  # for the answer with this index; None: all text

@@ -56,14 +56,15 @@ class Answer:
         self._streamed = stream
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async with cancelled_on_disconnect(receive), aclosing(self._events):
-            # What fails before the headers are sent gets an HTTP status: see error_formats.
-            batch = await anext(self._events)
-            if self._streamed:
-                await self._stream(batch, send)
-            else:
-                response = await self._collect(batch)
-                await response(scope, receive, send)
+        with cancelled_on_disconnect(scope, receive):
+            async with aclosing(self._events):
+                # What fails before the headers are sent gets an HTTP status: see error_formats.
+                batch = await anext(self._events)
+                if self._streamed:
+                    await self._stream(batch, send)
+                else:
+                    response = await self._collect(batch)
+                    await response(scope, receive, send)
 
     async def _collect(self, events: list[Event]) -> Response:
         async for batch in self._events:

@@ -34,7 +34,7 @@ PROTECTING = (
     (b"x-frame-options", b"DENY"),
     (b"referrer-policy", b"no-referrer"),
 )
-FIELDS = "fields"  # attribute of a log record: what a structured log has of it
+FIELDS = "fields"  # attribute of a log record: gives what a structured log has of it
 CLIENT_CLOSED_REQUEST = 499  # nginx's number for the log: the client left before an answer
 KEPT = ("x-client-request-id", "traceparent")  # a client's own ids, sent back as they came
 _CLIENT_ID = re.compile(r"[\x21-\x7e]{1,512}")
@@ -81,32 +81,54 @@ class RequestLog:
                 await response(scope, receive, send_with_id)
         finally:
             ended = time.perf_counter()
-            milliseconds = (ended - began) * 1000
-            path = scope["raw_path"].decode("latin-1")
             shown = status or CLIENT_CLOSED_REQUEST
             parent = headers.get("traceparent", "")
-            method, known_path = scope["method"], scope["path"]
-            over = Finished(request_id, method, known_path, shown, served, ended, parent)
+            over = Finished(
+                request_id, scope["method"], scope["path"], shown, served, ended, parent
+            )
             for tell in self._tell:
                 tell(over)
-            known = {"id": request_id, **dict(served.fields())}
-            access.info(
-                "%s %s %d %.0f ms%s",
-                scope["method"],
-                path,
-                shown,
-                milliseconds,
-                "".join(f" {name}={value}" for name, value in known.items()),
-                extra={
-                    FIELDS: {
-                        "method": scope["method"],
-                        "path": path,
-                        "status": shown,
-                        "duration_ms": round(milliseconds, 1),
-                        **known,
-                    }
-                },
-            )
+            line = LogLine(over, scope["raw_path"])
+            access.info("%s", line, extra={FIELDS: line.fields})
+
+
+class LogLine:
+    """What the log has of a request. A busy service writes few of the lines that it could.
+
+    ``raw_path``: as the client wrote it.
+    """
+
+    __slots__ = ("_over", "_raw_path")
+
+    def __init__(self, over: Finished, raw_path: bytes) -> None:
+        self._over = over
+        self._raw_path = raw_path
+
+    @property
+    def _path(self) -> str:
+        return self._raw_path.decode("latin-1")
+
+    @property
+    def _milliseconds(self) -> float:
+        return (self._over.ended - self._over.served.began) * 1000
+
+    def _known(self) -> dict[str, str | int]:
+        return {"id": self._over.id, **dict(self._over.served.fields())}
+
+    def __str__(self) -> str:
+        over = self._over
+        known = "".join(f" {name}={value}" for name, value in self._known().items())
+        return f"{over.method} {self._path} {over.status} {self._milliseconds:.0f} ms{known}"
+
+    def fields(self) -> dict[str, object]:
+        """For a structured log."""
+        return {
+            "method": self._over.method,
+            "path": self._path,
+            "status": self._over.status,
+            "duration_ms": round(self._milliseconds, 1),
+            **self._known(),
+        }
 
 
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:\d{1,5})?")

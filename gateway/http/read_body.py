@@ -24,6 +24,8 @@ _one_at_a_time: RunVar[anyio.CapacityLimiter] = RunVar("cupola.read_body")
 
 async def read_body(kind: type[Kind], request: Request) -> Kind:
     """The request's body. Raises pydantic's ValidationError, which becomes an answer."""
+    if not kind.__pydantic_complete__:
+        kind.model_rebuild()  # here, and not in two threads at once
     return await aside(request, kind.model_validate_json, await request.body())
 
 

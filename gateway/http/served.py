@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass
 
+import msgspec
+
 
 @dataclass(slots=True)
 class Served:
@@ -47,8 +49,7 @@ class Served:
             yield "decode", decode, self.last_output
 
 
-@dataclass(frozen=True, slots=True)
-class Finished:
+class Finished(msgspec.Struct, frozen=True):
     """A request whose answer is over. ``traceparent``: the client's own, if it is one."""
 
     id: str

@@ -58,9 +58,14 @@ def _fail_fast(schema: Any) -> None:
 
 
 class Body(BaseModel):
-    """Base of everything in a request. Types are exact: true is no number, and "1" is none."""
+    """Base of everything in a request. Types are exact: true is no number, and "1" is none.
 
-    model_config = ConfigDict(strict=True, extra="allow", allow_inf_nan=False, frozen=True)
+    What checks a body is built when the first one comes, so that a service starts without it.
+    """
+
+    model_config = ConfigDict(
+        strict=True, extra="allow", allow_inf_nan=False, frozen=True, defer_build=True
+    )
 
     @classmethod
     def __get_pydantic_core_schema__(
@@ -124,7 +129,10 @@ class Endpoint(Body):
 
     @model_validator(mode="after")
     def _supported(self) -> Endpoint:
+        given = self.model_fields_set
         for param, asks, hint in self.refused:
+            if param not in given:
+                continue
             value = getattr(self, param)
             if value is not None and asks(value):
                 raise unsupported(param, f"'{param}' is not supported here: {hint}")

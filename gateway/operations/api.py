@@ -8,7 +8,7 @@ from cupola.gateway.generation.dependencies import ApiDependencies
 from cupola.gateway.operations.front_page import FrontPage
 from cupola.gateway.operations.health import HealthApi
 from cupola.gateway.operations.log_level import LogLevelApi
-from cupola.gateway.operations.metrics import MetricsApi
+from cupola.gateway.operations.metrics_api import MetricsApi
 from cupola.gateway.operations.state import StateApi
 from cupola.gateway.operations.workers import WorkersApi
 

@@ -20,7 +20,7 @@ Level = Literal["debug", "info", "warning", "error"]
 
 
 class LogLevelBody(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", defer_build=True)
 
     level: Level
 

@@ -7,10 +7,8 @@ They begin again at zero when the scheduler restarts, as counters may.
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Iterable, Iterator, Mapping
 
-import anyio.to_thread
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import (
     CounterMetricFamily,
@@ -19,17 +17,11 @@ from prometheus_client.core import (
     Metric,
 )
 from prometheus_client.registry import Collector
-from starlette.requests import Request
-from starlette.responses import Response
-from starlette.routing import Route
 
-from cupola.gateway.core.scheduler_client import SchedulerClient
-from cupola.gateway.openapi.described import TEXT, Operation, Section, get
-from cupola.gateway.operations.process_memory import ProcessMemory, memory_of
+from cupola.gateway.operations.process_memory import ProcessMemory
 from cupola.scheduler.protocol.histograms import BOUNDS, Histogram
 from cupola.scheduler.protocol.messages import Outcome, Status
 
-MEDIA_TYPE = f"{TEXT}; version=0.0.4; charset=utf-8"
 PREFIX = "cupola_"
 # Of the distributions, by the scheduler's names: the metric and its meaning.
 DISTRIBUTIONS = {
@@ -48,34 +40,6 @@ DISTRIBUTIONS = {
 
 # (values of the labels, value) of each series of a metric.
 Series = Iterable[tuple[tuple[str, ...], float]]
-
-
-class MetricsApi:
-    def __init__(self, client: SchedulerClient, supervisor_pid: int) -> None:
-        self._client = client
-        self._supervisor_pid = supervisor_pid
-
-    def routes(self) -> list[Route]:
-        about = "Requests, tokens, times, memory; in Prometheus's text format."
-        described = Operation(Section.SERVICE, "Metrics", about, answer=str, media=TEXT)
-        return [get("/metrics", self.metrics, described)]
-
-    async def metrics(self, request: Request) -> Response:
-        status = await self._client.status_now()
-        processes = {"supervisor": self._supervisor_pid, **_processes(status)}
-        memory = await anyio.to_thread.run_sync(memory_of, processes)
-        return Response(render(status, memory), headers={"content-type": MEDIA_TYPE})
-
-
-def _processes(status: Status | None) -> dict[str, int]:
-    """The ids of those that the scheduler knows, and of this one."""
-    if status is None:
-        return {f"gateway {os.getpid()}": os.getpid()}
-    return {
-        "scheduler": status.pid,
-        **{f"gateway {pid}": pid for pid in {os.getpid(), *status.gateways}},
-        **{f"worker {worker.name}": worker.pid for worker in status.workers},
-    }
 
 
 def render(status: Status | None, memory: Mapping[str, ProcessMemory] | None = None) -> str:

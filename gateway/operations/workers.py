@@ -63,7 +63,7 @@ class NamesAnswer(msgspec.Struct, frozen=True):
 class NewWorkersBody(BaseModel):
     """``device``: empty: that of the first worker. ``threads``: of each; 0: as the others have."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", defer_build=True)
 
     device: str = Field(default="", max_length=40)
     count: int = Field(default=1, ge=1, le=MAX_WORKERS)
@@ -73,7 +73,7 @@ class NewWorkersBody(BaseModel):
 class WorkerBody(BaseModel):
     """``now``: its process is ended at once, and what it runs ends with an error."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", defer_build=True)
 
     name: str = Field(max_length=40)
     now: bool = False

@@ -34,3 +34,7 @@ class SimulatedRequest:
     @property
     def to_read(self) -> int:
         return self.prompt - self.cached
+
+    @property
+    def patient(self) -> bool:
+        return False

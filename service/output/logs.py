@@ -23,13 +23,26 @@ LINES_PER_SECOND = 50.0  # of one kind, in the long run
 TRACEBACK_COST = 10.0  # how many lines a traceback counts as
 
 _NOTE = "log_note"  # attribute of a record
-_FIELDS = "fields"  # the same: further keys of its JSON
-# Control characters, those that change the direction of text, and other line ends.
-_UNSAFE = {
-    code: f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
-    for code in range(0x10000)
-    if unicodedata.category(chr(code)) in ("Cc", "Cf", "Cs", "Zl", "Zp") and chr(code) != "\t"
-} | {ord("\n"): "\n    "}  # a line of the log's own begins at the margin
+_FIELDS = "fields"  # the same: further keys of its JSON, or what gives them
+_UNSAFE = ("Cc", "Cf", "Cs", "Zl", "Zp")
+
+
+class _Escapes(dict[int, str]):
+    """For ``str.translate``: control characters, those that change the direction of text, and line
+    ends are escaped. What becomes of a character is found when it first comes.
+    """
+
+    def __missing__(self, code: int) -> str:
+        text = chr(code)
+        if unicodedata.category(text) in _UNSAFE and text != "\t":
+            form = "\\x{:02x}" if code < 0x100 else "\\u{:04x}" if code < 0x10000 else "\\U{:08x}"
+            text = form.format(code)
+        if code < 0x10000:
+            self[code] = text
+        return text
+
+
+_ESCAPES = _Escapes({ord("\n"): "\n    "})  # a line of the log's own begins at the margin
 
 
 class LogOptions(NamedTuple):
@@ -58,7 +71,7 @@ class LineFormatter(logging.Formatter):
         super().__init__(f"%(asctime)s %(levelname)-7s {process:<16} %(message)s")
 
     def format(self, record: logging.LogRecord) -> str:
-        text = super().format(record).translate(_UNSAFE)
+        text = super().format(record).translate(_ESCAPES)
         note = getattr(record, _NOTE, "")
         return f"{text} [{note}]" if note else text
 
@@ -79,7 +92,8 @@ class JsonFormatter(logging.Formatter):
             "logger": record.name,
             "message": record.getMessage(),
         }
-        told |= getattr(record, _FIELDS, {})
+        fields = getattr(record, _FIELDS, {})
+        told |= fields() if callable(fields) else fields
         if record.exc_info:
             told["exception"] = self.formatException(record.exc_info)
         if note := getattr(record, _NOTE, ""):

@@ -20,7 +20,7 @@ class Told:
 
     as_json: bool = False
 
-    def ready(self, address: str, model: str) -> None:
+    def ready(self, address: str, model: str, *, needs_key: bool = False) -> None:
         """The service's address, and a first request to try. ``model``: empty: none is loaded."""
         if self.as_json:
             facts = {"running": True, "state": "ready", "pid": os.getpid()}
@@ -28,9 +28,10 @@ class Told:
             return
         name = model or "MODEL"
         body = f'{{"model": "{name}", "messages": [{{"role": "user", "content": "Hello!"}}]}}'
+        key = " \\\n    -H 'Authorization: Bearer KEY'" if needs_key else ""
         _print(
             f"\nCupola is ready on {address} {f'with {model}' if model else NO_MODEL}. Try:\n\n"
-            f"  curl {address}/v1/chat/completions -H 'Content-Type: application/json' \\\n"
+            f"  curl {address}/v1/chat/completions -H 'Content-Type: application/json'{key} \\\n"
             f"    -d '{body}'\n\nCtrl+C stops it.\n"
         )
 

@@ -17,7 +17,7 @@ from cupola.cache.system.local_url import local_url
 from cupola.client import running_service
 from cupola.client.errors import NoAnswerError
 from cupola.client.running_service import RunningService, find
-from cupola.service.settings import Settings
+from cupola.service.settings.settings import Settings
 
 
 @pytest.fixture(autouse=True)

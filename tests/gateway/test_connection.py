@@ -122,8 +122,10 @@ def test_a_client_that_does_not_read_is_not_waited_for(
         gateway.until(lambda: gateway.limits.open == 0)  # also of the one that asks
 
 
+# After two hundred answers to others, the answers to this client fill every buffer on their way.
+@pytest.mark.parametrize("others", [0, 200], ids=["while it sends", "while the client must read"])
 def test_a_connection_that_the_end_cuts_off_is_no_fault(
-    scheduler: ScriptedScheduler, home: Path, caplog: pytest.LogCaptureFixture
+    scheduler: ScriptedScheduler, home: Path, caplog: pytest.LogCaptureFixture, others: int
 ) -> None:
     limits = ConnectionLimits()
     with (
@@ -132,6 +134,8 @@ def test_a_connection_that_the_end_cuts_off_is_no_fault(
     ):
         connection.sendall(LARGE * 200)
         read_until(connection, b"openapi")
+        for _ in range(others):
+            gateway.send(request("GET", "/health"))
         gateway.stop()
         gateway.join()
     assert limits.open == 0

@@ -20,7 +20,7 @@ from cupola.loadtests.load.results import End
 from cupola.loadtests.load.workloads import WORKLOADS, story
 from cupola.loadtests.simulate import calibration
 from cupola.loadtests.simulate.cost_model import CostModel
-from cupola.service.settings import Settings
+from cupola.service.settings.settings import Settings
 
 pytestmark = pytest.mark.slow
 

@@ -22,7 +22,7 @@ from cupola.loadtests.tune.halving import OutOfTimeError, Trial
 from cupola.loadtests.tune.roofline import Machine, bound
 from cupola.loadtests.tune.search import DUEL, GOALS, Found, Task, score
 from cupola.service import home_lock
-from cupola.service.settings import Settings
+from cupola.service.settings.settings import Settings
 
 GRID = grid(4, 16, ["m"])
 DEFAULT = Candidate(1, 4, AUTO, 256, "m")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import zmq
@@ -14,12 +16,14 @@ from cupola.scheduler.protocol.commands import Commands
 from cupola.scheduler.protocol.messages import Query, Status, decode_to_gateway, encode
 
 SECONDS = 60_000  # in ms: more than any answer takes
+Peers = tuple[zmq.Socket[bytes], Scheduler]
 
 
-def test_every_frame_of_many_that_wait_is_answered_in_order(tmp_path: Path) -> None:
-    address = f"ipc://{tmp_path}/scheduler"
+@contextmanager
+def running(folder: Path, before: Callable[[zmq.Socket[bytes]], None]) -> Iterator[Peers]:
+    """A broker, and a gateway that has sent ``before`` the loop begins."""
+    address = f"ipc://{folder}/scheduler"
     commands = Commands(lambda line: None)
-    count = 3 * FRAMES_AT_ONCE + 1
     with (
         zmq.Context() as context,
         context.socket(zmq.ROUTER) as peers,
@@ -28,17 +32,44 @@ def test_every_frame_of_many_that_wait_is_answered_in_order(tmp_path: Path) -> N
         peers.bind(address)
         gateway.identity = b"gateway-1"
         gateway.connect(address)
-        for number in range(1, count + 1):
-            gateway.send(encode(Query(number)))
-        peers.poll(SECONDS)  # they are there before the loop begins
+        before(gateway)
+        peers.poll(SECONDS)
         scheduler = Scheduler(SchedulerPolicy({}), epoch="epoch")
         loop = threading.Thread(target=Broker(scheduler, peers, commands).run)
         loop.start()
-        answered: list[int] = []
-        while len(answered) < count and gateway.poll(SECONDS):
-            message = decode_to_gateway(gateway.recv())
-            answered += [message.answers] if isinstance(message, Status) else []
+        yield gateway, scheduler
         commands.put("stop")
         loop.join()
     commands.close()
-    assert answered == list(range(1, count + 1))
+
+
+def answers(gateway: zmq.Socket[bytes], count: int) -> list[int]:
+    """The numbers of the queries that are answered, ``count`` of them."""
+    answered: list[int] = []
+    while len(answered) < count and gateway.poll(SECONDS):
+        message = decode_to_gateway(gateway.recv())
+        answered += [message.answers] if isinstance(message, Status) else []
+    return answered
+
+
+def test_every_frame_of_many_that_wait_is_answered_in_order(tmp_path: Path) -> None:
+    count = 3 * FRAMES_AT_ONCE + 1
+
+    def send(gateway: zmq.Socket[bytes]) -> None:
+        for number in range(1, count + 1):
+            gateway.send(encode(Query(number)))
+
+    with running(tmp_path, send) as (gateway, _):
+        assert answers(gateway, count) == list(range(1, count + 1))
+
+
+def test_a_message_of_several_frames_is_dropped_whole(tmp_path: Path) -> None:
+    def send(gateway: zmq.Socket[bytes]) -> None:
+        gateway.send(encode(Query(1)))
+        gateway.send_multipart([encode(Query(2)), encode(Query(3)), b""])
+        gateway.send_multipart([b"", encode(Query(4))])
+        gateway.send(encode(Query(5)))
+
+    with running(tmp_path, send) as (gateway, scheduler):
+        assert answers(gateway, 2) == [1, 5]
+        assert scheduler.status(0.0).totals.malformed_frames == 2

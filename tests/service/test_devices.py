@@ -10,7 +10,7 @@ import pytest
 from cupola.cache.catalog import ExecutionProvider
 from cupola.cache.home import Home
 from cupola.service.composition import check_devices
-from cupola.service.settings import Settings
+from cupola.service.settings.settings import Settings
 from cupola.service.supervisor import GaveUpError
 from cupola.service.worker_configs import worker_configs
 

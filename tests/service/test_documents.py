@@ -9,8 +9,8 @@ import pytest
 
 from cupola.service.documents import MAIN, PAGES, main
 from cupola.service.page_tables import filled
-from cupola.service.setting_texts import flag, variable
-from cupola.service.settings import Settings
+from cupola.service.settings.settings import Settings
+from cupola.service.settings.texts import flag, variable
 
 ROOT = Path(__file__).parents[2]
 

@@ -21,7 +21,7 @@ from cupola.cache.system.api_keys import ApiKey, KeyFile, digest, matching, new_
 from cupola.client.running_service import find, is_ready
 from cupola.client.sdk.connection import Connection
 from cupola.service.exposure import ExposedError, check_certificate, demands_keys, keys, local_key
-from cupola.service.settings import Settings
+from cupola.service.settings.settings import Settings
 from tests.foundry.conftest import MODEL_ID, place
 from tests.service.running_service import PATIENCE, Service
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import time
 from collections import Counter
 from collections.abc import Callable
 from functools import partial
@@ -73,6 +74,7 @@ class Engine:
         slot_count: SlotCount | None = None,
         spare: int = 0,
         warms_up: bool = True,
+        clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         """``positions``: the most keys and values in memory at once, but at least one full context.
         ``wake`` is called from another thread when the engine has new work. ``reproducible``: which
@@ -83,6 +85,7 @@ class Engine:
         prepares for requests while there are none."""
         self.session = session
         self._wake = wake
+        self._clock = clock
         self._step_budget = step_budget
         self._context = folder.context
         ends = sorted(folder.end_tokens)
@@ -201,6 +204,7 @@ class Engine:
         return found
 
     def step(self) -> list[Output | Rejected]:
+        began = self._clock()
         read = list(self._texts.take(self._enqueue))
         self._use_long_tables()
         if not self._waiting:  # decisions use the slots that nobody wants
@@ -214,6 +218,7 @@ class Engine:
         completing = [step.sequence for step in steps if step.completes]
         self._selection.begin(steps)
         self._timings.begin(steps)
+        learn = self._learner(steps)
         try:
             logits = self._run(steps)
         except Exception as error:  # of whatever kind the runtime raises
@@ -221,6 +226,7 @@ class Engine:
         waiting = () if self.slots.free else {s.job.request_id for s in self._waiting}
         selected = self._selection.select(steps, logits, waiting)
         outputs = self._timings.add_to(selected, steps)
+        learn(self._clock() - began)  # who waits for a token waits for the whole step
         return [*rejected, *outputs, *self._end(completing)]
 
     # -- the parts of a step -----------------------------------------------------------------------
@@ -252,7 +258,11 @@ class Engine:
         """The tokens of the next run: known ones, and draft tokens behind them."""
         prompts = [each for each in self._running if each.pending and not each.generates]
         running = Counter(each.client for each in self._running)
-        newcomers = (prompt.pending for prompt in prompts if running[prompt.client] == 1)
+        newcomers = (
+            prompt.pending
+            for prompt in prompts
+            if running[prompt.client] == 1 and not prompt.patient
+        )
         newcomer = min(newcomers, default=0)
         budget = self._step_budget.tokens(self._generating(), prompts, newcomer)
         steps = plan(self._running, budget, self.session.parallel_prompts, self._counters.of)
@@ -269,15 +279,21 @@ class Engine:
     def _run(self, steps: list[Step[Sequence]]) -> Logits:
         """Run the model. Raises what the session raises."""
         logits = self.session.run([row_of(step) for step in steps])
-        generating, seconds = self._generating(), self.session.seconds
-        # Draft tokens cost as much as those of prompts.
-        prompt_tokens = sum(step.count - step.sequence.generates for step in steps)
-        reading = (step.sequence for step in steps if not step.sequence.generates)
-        short = any(self._step_budget.is_short(prompt) for prompt in reading)
-        self._step_budget.observe(generating, prompt_tokens, seconds, short=short)
-        self._slot_count.observe(generating, prompt_tokens, seconds)
+        prompt_tokens = _prompt_tokens(steps)
+        self._slot_count.observe(self._generating(), prompt_tokens, self.session.seconds)
         self.slots.limit = self.capacity
         return logits
+
+    def _learner(self, steps: list[Step[Sequence]]) -> Callable[[float], None]:
+        """What learns how many seconds these steps take. To be made before they are run."""
+        reading = [step.sequence for step in steps if not step.sequence.generates]
+        return partial(
+            self._step_budget.observe,
+            self._generating(),
+            _prompt_tokens(steps),
+            short=any(self._step_budget.is_short(prompt) for prompt in reading),
+            patient=bool(reading) and all(prompt.patient for prompt in reading),
+        )
 
     def _end(self, completing: list[Sequence]) -> list[Output | Rejected]:
         """Take leave of the sequences that are finished or have failed."""
@@ -353,3 +369,8 @@ class Engine:
         self.slots.clear()
         self.session.rebuild()
         return self._fail(guilty, RequestError(ErrorCode.INTERNAL, RUN_FAILED)) if guilty else []
+
+
+def _prompt_tokens(steps: list[Step[Sequence]]) -> int:
+    """Draft tokens cost as much as those of prompts."""
+    return sum(step.count - step.sequence.generates for step in steps)

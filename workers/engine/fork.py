@@ -108,8 +108,12 @@ class Fork(Sequence):
 
     @property
     def generates(self) -> bool:
-        """Nobody reads its tokens as they come, so they may wait for their turn."""
+        """Its tokens may wait for their turn."""
         return False
+
+    @property
+    def patient(self) -> bool:
+        return True
 
     @property
     def scored(self) -> int:

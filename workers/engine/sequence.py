@@ -117,6 +117,11 @@ class Sequence:
         return self.pending == 1
 
     @property
+    def patient(self) -> bool:
+        """Whether nobody reads its tokens as they come."""
+        return False
+
+    @property
     def generated(self) -> int:
         """How many tokens follow the prompt."""
         return len(self.tokens) - self.job.prompt_tokens

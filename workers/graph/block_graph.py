@@ -15,7 +15,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import NodeProto, TensorProto, helper
 
-from cupola.workers.graph.external_data import stored_array
+from cupola.cache.convert.formats.external_data import array_of
 from cupola.workers.graph.serving_graph import drop_dead_nodes
 
 _BLOCK = 64  # weights that share a scale, and activations that are rounded together
@@ -118,7 +118,7 @@ class _Rewriting:
         return None
 
     def _array(self, name: str) -> NDArray[np.generic]:
-        return stored_array(self._stored[name], self._folder)
+        return array_of(self._stored[name], self._folder)
 
 
 def _in_blocks(

@@ -8,11 +8,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import onnx
 from google.protobuf.message import DecodeError
-from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper
 
 from cupola.cache.convert.formats.external_data import external_locations
 from cupola.cache.system.confined_names import leads_out
@@ -39,17 +36,3 @@ def check_graph(file: Path, folder: Path) -> None:
                 f"{file.name} has its weights in {location}, which is not in the model's folder; "
                 "download the model again"
             )
-
-
-def stored_array(tensor: TensorProto, folder: Path) -> NDArray[np.generic]:
-    """The values of an initializer, mapped where they lie in a file of ``folder``.
-
-    ``onnx`` itself refuses a file that has a second hard link, and copies of a model's folder may
-    consist of such. The graph must have been checked. Raises OSError, ValueError.
-    """
-    stored = {entry.key: entry.value for entry in tensor.external_data}
-    if "location" not in stored:
-        return numpy_helper.to_array(tensor)
-    dtype = helper.tensor_dtype_to_np_dtype(tensor.data_type)
-    offset, shape = int(stored.get("offset", 0)), tuple(tensor.dims)
-    return np.memmap(folder / stored["location"], dtype, "r", offset, shape)

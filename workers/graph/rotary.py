@@ -15,8 +15,8 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
+from cupola.cache.convert.formats.external_data import array_of
 from cupola.workers.graph.attention_layers import UnservableGraphError
-from cupola.workers.graph.external_data import stored_array
 
 Table = NDArray[np.generic]
 
@@ -59,7 +59,7 @@ def _tables(branch: onnx.GraphProto, folder: Path) -> tuple[Table, ...]:
         constants[node.output[0]] = node.attribute[0].t
     if any(value.name not in constants for value in branch.output):
         return ()
-    return tuple(stored_array(constants[value.name], folder) for value in branch.output)
+    return tuple(array_of(constants[value.name], folder) for value in branch.output)
 
 
 def pad_tables(

@@ -25,6 +25,8 @@ _LEARNT = 0.1  # how much a late step changes what is expected of the slowest on
 _EQUAL = 0.01  # a step that differs so little from what was expected is not late
 _SLOWEST = 2.0  # they are expected to take at most so many times as long
 _MIN_PROMPT_TOKENS = 16  # of a step, however slow it is, so that prompts get on
+# The same where only decisions are read: they wait rather than make answers slower.
+_MIN_PATIENT_TOKENS = 8
 RECENT = 10.0  # seconds of runs after a short prompt in which another one is expected
 
 
@@ -38,6 +40,10 @@ class Prompt(Protocol):
     @property
     def to_read(self) -> int:
         """How many there were when it got its slot."""
+
+    @property
+    def patient(self) -> bool:
+        """Whether nobody reads its tokens as they come."""
 
 
 class StepBudget:
@@ -72,7 +78,8 @@ class StepBudget:
         spare = self._objective / self._slowest - ((self._step or 0.0) if generating else 0.0)
         if spare >= self._max_tokens * self._token:  # also if a token takes no time at all
             return self._max_tokens
-        least = _MIN_PROMPT_TOKENS
+        patient = bool(prompts) and all(prompt.patient for prompt in prompts)
+        least = _MIN_PATIENT_TOKENS if patient and generating else _MIN_PROMPT_TOKENS
         if short and not generating:
             least = max(least, _beside_oldest(min(short)))
         elif newcomer <= LEAST_SHARE:
@@ -88,15 +95,17 @@ class StepBudget:
         steps: int = 1,
         *,
         short: bool = False,
+        patient: bool = False,
     ) -> None:
         """Learn that a step of so many sequences and prompt tokens took ``seconds``.
 
         ``steps``: so many took as long, and had no prompts. ``short``: one of the prompts was.
+        ``patient``: all of them were, so that the step may have had fewer tokens than others.
         """
         self._since_short = 0.0 if short else self._since_short + seconds * steps
         if prompt_tokens == 0:
             self._step = _average(self._step, seconds, steps)
-        elif prompt_tokens >= _MIN_PROMPT_TOKENS:
+        elif prompt_tokens >= (_MIN_PATIENT_TOKENS if patient else _MIN_PROMPT_TOKENS):
             beside = (self._step or 0.0) if generating else 0.0
             if generating and self._token is not None:
                 self._learn_slowest(seconds, beside + self._token * prompt_tokens)

@@ -92,6 +92,9 @@ _GPT4O = PreTokenizer(
 PRE_TOKENIZERS: Mapping[str, PreTokenizer] = MappingProxyType(
     {
         "gpt-2": _GPT2,
+        # Of encoders.
+        **dict.fromkeys(("roberta-bpe", "jina-v1-en", "jina-v2-code"), _GPT2),
+        **dict.fromkeys(("jina-v2-de", "jina-v2-es"), _GPT2),
         "smollm": _SINGLE_DIGITS,
         "refact": _SINGLE_DIGITS,
         "starcoder": _SINGLE_DIGITS,

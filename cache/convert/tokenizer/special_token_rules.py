@@ -50,3 +50,22 @@ def with_bos(token: str, number: int) -> Json:
         ],
         "special_tokens": {token: {"id": token, "ids": [number], "tokens": [token]}},
     }
+
+
+def around_pairs(begin: tuple[str, int], end: tuple[str, int]) -> Json:
+    """RoBERTa's post-processor: ``<s> A </s>``, and ``<s> A </s></s> B </s>``.
+
+    ``begin`` and ``end``: tokens with their numbers.
+    """
+    (first, _), (last, _) = begin, end
+    opening, closing = ({"SpecialToken": {"id": each, "type_id": 0}} for each in (first, last))
+    one, other = ({"Sequence": {"id": each, "type_id": 0}} for each in ("A", "B"))
+    return {
+        "type": "TemplateProcessing",
+        "single": [opening, one, closing],
+        "pair": [opening, one, closing, closing, other, closing],
+        "special_tokens": {
+            token: {"id": token, "ids": [number], "tokens": [token]}
+            for token, number in (begin, end)
+        },
+    }

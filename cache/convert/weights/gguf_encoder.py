@@ -1,9 +1,11 @@
-"""A BERT in a GGUF: its shape, and its tensors by the names of the hub."""
+"""An encoder in a GGUF: its shape, and its tensors by the names of the hub."""
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from types import MappingProxyType
 
 import numpy as np
@@ -11,12 +13,23 @@ import numpy.typing as npt
 
 from cupola.cache.convert.formats.gguf_file import GgufFile
 from cupola.cache.convert.weights.decoder_shape import MAX_LAYERS, MAX_SIZE
-from cupola.cache.convert.weights.encoder_shape import EncoderShape
+from cupola.cache.convert.weights.encoder_shape import EncoderShape, EncoderTraits, Positions
 from cupola.cache.errors import BrokenFileError, UnsupportedError
 
-ENCODERS = ("bert",)  # general.architecture
+# By general.architecture. The layers of "bert" are those of XLM-RoBERTa, too.
+_TRAITS: Mapping[str, EncoderTraits] = MappingProxyType(
+    {
+        "bert": EncoderTraits(),
+        "jina-bert-v2": EncoderTraits(Positions.ALIBI, gate="Gelu", all_biases=False),
+        "nomic-bert": EncoderTraits(Positions.ROTARY, gate="Silu", all_biases=False),
+    }
+)
+ENCODERS = tuple(_TRAITS)
 # By pooling_type, as sentence transformers call them. 0 leaves it to the user, who usually means 1.
 _POOLING = {0: "mean_tokens", 1: "mean_tokens", 2: "cls_token", 3: "lasttoken"}
+_UNSAID, _RANK = 0, 4
+_DENSE, _CLASSIFIER = "cls.weight", "cls.output.weight"  # the layers that score a pair
+_RANKS = ("BertForSequenceClassification",)  # what a config.json calls a model with such layers
 
 _NAMES: Mapping[str, str] = MappingProxyType(
     {
@@ -24,22 +37,55 @@ _NAMES: Mapping[str, str] = MappingProxyType(
         "embeddings.position_embeddings": "position_embd",
         "embeddings.token_type_embeddings": "token_types",
         "embeddings.LayerNorm": "token_embd_norm",
+        "attention.self.qkv": "attn_qkv",
         "attention.self.query": "attn_q",
         "attention.self.key": "attn_k",
         "attention.self.value": "attn_v",
+        "attention.self.query_norm": "attn_q_norm",
+        "attention.self.key_norm": "attn_k_norm",
         "attention.output.dense": "attn_output",
         "attention.output.LayerNorm": "attn_output_norm",
+        "attention.again": "attn_norm_2",
+        "intermediate.gate": "ffn_gate",
         "intermediate.dense": "ffn_up",
         "output.dense": "ffn_down",
         "output.LayerNorm": "layer_output_norm",
+        "pooler.dense": "cls",
+        "classifier": "cls.output",
     }
 )
 _PLACE = re.compile(r"(?:encoder\.layer\.(\d+)\.)?(.+)\.(weight|bias)")
 
 
 def is_encoder(gguf: GgufFile) -> bool:
-    """Whether it makes vectors of texts, and writes none."""
+    """Whether it makes vectors of texts or ranks them, and writes none."""
     return gguf.architecture in ENCODERS
+
+
+def ranks(gguf: GgufFile) -> bool:
+    """Whether an encoder scores pairs of texts. Files of some converters only have the layers."""
+    pooling = gguf.get(f"{gguf.architecture}.pooling_type", int, _UNSAID)
+    has_layers = _DENSE in gguf.tensors or _CLASSIFIER in gguf.tensors
+    return pooling == _RANK or (pooling == _UNSAID and has_layers)
+
+
+def encoder_traits(gguf: GgufFile) -> EncoderTraits:
+    """What the layers of a file's family are. Raises UnsupportedError."""
+    at = gguf.architecture
+    traits = _TRAITS[at]
+    if traits.positions is Positions.ROTARY:
+        if (scaling := gguf.get(f"{at}.rope.scaling.type", str, "none")) != "none":
+            raise UnsupportedError(f"{gguf.path} stretches its positions by '{scaling}'")
+        base = gguf.get(f"{at}.rope.freq_base", float, traits.rope_base)
+        if not 1 < base < math.inf:
+            raise BrokenFileError(f"{gguf.path}: '{at}.rope.freq_base' is {base}")
+        traits = replace(traits, rope_base=base)
+    if at == "bert" and ranks(gguf) and _DENSE not in gguf.tensors:
+        raise UnsupportedError(
+            f"{gguf.path} lacks the layer in front of its classifier, which the program that made "
+            "it leaves out: its scores would be wrong. Take the model's safetensors"
+        )
+    return traits if _CLASSIFIER in gguf.tensors else replace(traits, classifier="")
 
 
 def encoder_shape(gguf: GgufFile) -> EncoderShape:
@@ -60,6 +106,7 @@ def encoder_shape(gguf: GgufFile) -> EncoderShape:
         max_position_embeddings=_size(gguf, f"{at}.context_length"),
         layer_norm_eps=gguf.get(f"{at}.attention.layer_norm_epsilon", float),
         type_vocab_size=gguf.get("tokenizer.ggml.token_type_count", int, 1),
+        architectures=_RANKS if ranks(gguf) else (),
     )
     if shape.hidden_size % shape.num_attention_heads:
         raise BrokenFileError(f"{gguf.path} has heads that do not divide the hidden size")
@@ -70,9 +117,7 @@ def pooling_of(gguf: GgufFile) -> str:
     """How a text's vector is made of those of its tokens. Raises UnsupportedError."""
     kind = gguf.get(f"{gguf.architecture}.pooling_type", int, 1)
     if kind not in _POOLING:
-        raise UnsupportedError(
-            f"{gguf.path} ranks texts. Take the model's safetensors, which hold all of it"
-        )
+        raise UnsupportedError(f"{gguf.path} has the unknown pooling_type {kind}")
     return _POOLING[kind]
 
 

@@ -14,10 +14,13 @@ times a power of two, the discrete Hartley transform takes the odd part.
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 import numpy.typing as npt
 
 _SEED = 1
+_INNER = 128  # channels that one product of matrices mixes, if the odd part is no larger
 
 Array = npt.NDArray[np.float32]
 
@@ -28,16 +31,29 @@ def rotate(values: Array, size: int) -> Array:
     ``values`` is ``[..., N]`` and N is a multiple of ``size``. Returns float32 ``[..., N]``.
     """
     signs = np.random.default_rng(_SEED).choice(np.array([-1, 1], np.float32), size)
-    power = size & -size
-    rotated = (values.reshape(-1, size) * signs).reshape(-1, power, size // power)
-    if power < size:
-        waves = np.fft.fft(rotated)
-        rotated = waves.real - waves.imag
-    half = 1
-    while half < power:
-        pairs = rotated.reshape(len(rotated), -1, 2, half * size // power)
-        first, second = pairs[:, :, 0], pairs[:, :, 1]
-        rotated = np.stack([first + second, first - second], axis=2)
-        half *= 2
-    result: Array = (rotated / np.sqrt(size)).astype(np.float32).reshape(values.shape)
+    outer, inner = _factors(size)
+    signed = (values.reshape(-1, size) * signs).astype(np.float32, copy=False)
+    rotated = (signed.reshape(-1, len(inner)) @ inner).reshape(-1, len(outer), len(inner))
+    result: Array = np.matmul(outer, rotated).reshape(values.shape)
     return result
+
+
+@cache
+def _factors(size: int) -> tuple[Array, Array]:
+    """Two orthogonal and symmetric matrices. Their Kronecker product is that of the transforms."""
+    power = size & -size
+    odd = size // power
+    inside = min(power, 1 << max(1, _INNER // odd).bit_length() - 1)
+    angles = 2 * np.pi / odd * np.outer(np.arange(odd), np.arange(odd))
+    hartley = np.cos(angles) + np.sin(angles)
+    inner = np.kron(_hadamard(inside), hartley) / np.sqrt(inside * odd)
+    outer = _hadamard(power // inside) / np.sqrt(power // inside)
+    return outer.astype(np.float32), inner.astype(np.float32)
+
+
+def _hadamard(size: int) -> npt.NDArray[np.float64]:
+    """Sylvester's matrix ``[size, size]`` of ones and minus ones. ``size``: a power of two."""
+    matrix: npt.NDArray[np.float64] = np.ones((1, 1))
+    while len(matrix) < size:
+        matrix = np.block([[matrix, matrix], [matrix, -matrix]])
+    return matrix

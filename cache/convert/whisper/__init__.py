@@ -1,1 +1,1 @@
-"""Whisper models of CTranslate2 and Hugging Face to ONNX graphs, without torch."""
+"""Whispers of CTranslate2, Hugging Face and onnxruntime-genai to our ONNX graphs, without torch."""

@@ -1,4 +1,4 @@
-"""A Whisper model of CTranslate2 or Hugging Face to a model folder, without torch."""
+"""A Whisper of CTranslate2, Hugging Face or onnxruntime-genai to a model folder, without torch."""
 
 from __future__ import annotations
 
@@ -22,7 +22,10 @@ from cupola.cache.convert.model_files import (
     write_json,
 )
 from cupola.cache.convert.whisper.audio_encoder import audio_encoder
+from cupola.cache.convert.whisper.builder_weights import BuilderWeights
+from cupola.cache.convert.whisper.suppressed_tokens import suppressed_tokens
 from cupola.cache.convert.whisper.text_decoder import text_decoder
+from cupola.cache.convert.whisper.whisper_files import CTRANSLATE2, DECODER, ENCODER, whisper_files
 from cupola.cache.convert.whisper.whisper_layers import WhisperLayers
 from cupola.cache.convert.whisper.whisper_shape import WhisperShape
 from cupola.cache.convert.whisper.whisper_weights import (
@@ -31,9 +34,9 @@ from cupola.cache.convert.whisper.whisper_weights import (
     WhisperWeights,
 )
 from cupola.cache.errors import BrokenFileError
+from cupola.cache.model_config import GENAI_CONFIG
 from cupola.cache.progress import Progress, silent
 
-ENCODER, DECODER = "encoder.onnx", "decoder.onnx"
 TOKENIZER = "tokenizer.json"
 GENERATION = "generation_config.json"
 
@@ -56,24 +59,27 @@ def convert_whisper(
 ) -> None:
     """Writes the model folder ``target``, which must not exist.
 
-    The sources are ``weights`` and the files beside it. ``inference_model.json`` is written last.
+    The sources are ``weights`` (for onnxruntime-genai's form, its ``genai_config.json``) and the
+    files beside it. ``inference_model.json`` is written last.
     Raises ModelFileError, OSError.
     """
     source = weights.parent
-    read, generation = _open(weights)
     tokenizer = source / TOKENIZER
     if not tokenizer.is_file():
         raise BrokenFileError(f"{TOKENIZER} is missing beside the weights")
+    read, generation = _open(weights)
+    if "suppress_tokens" not in generation:
+        generation = suppressed_tokens(tokenizer) | generation
     target.mkdir(parents=True)
-    total = weights.stat().st_size
-    advance = advancing(weights, progress)
+    total = sum(path.stat().st_size for path in whisper_files(weights))
+    advance = advancing(total, progress)
 
     rounded = not variant.precision.is_float
     _write(target / ENCODER, read, advance, audio_encoder, rounded=False)
     _write(target / DECODER, read, advance, text_decoder, rounded=rounded)
     shutil.copyfile(tokenizer, target / TOKENIZER)
     write_json(target / GENERATION, generation)
-    write_json(target / "genai_config.json", _config(read.shape))
+    write_json(target / GENAI_CONFIG, _config(read.shape))
     write_json(target / "inference_model.json", inference_model(variant, "", source_sha256))
     progress("convert", total, total)
 
@@ -81,11 +87,13 @@ def convert_whisper(
 def _open(weights: Path) -> tuple[WhisperWeights, dict[str, Any]]:
     """The weights, and what the model's makers say about the choice of tokens."""
     source = weights.parent
-    if weights.suffix == ".safetensors":
-        shape = read_json(source / "config.json", WhisperShape)
+    if weights.suffix != CTRANSLATE2:
         generation = dict[str, Any]()
         if (source / GENERATION).is_file():
             generation = read_json(source / GENERATION, dict[str, Any])
+        if weights.name == GENAI_CONFIG:
+            return BuilderWeights(source), generation
+        shape = read_json(source / "config.json", WhisperShape)
         return HuggingFaceWeights(SafetensorsFile(weights), shape), generation
     config = read_json(source / "config.json", CTranslate2Config)
     generation = {

@@ -50,7 +50,8 @@ def text_decoder(layers: WhisperLayers) -> onnx.ModelProto:
     layers.constant("flat", np.array([-1, width], np.int64))
     rows = layers.node("Reshape", [normed, "flat"], "rows")
     chosen = layers.node("Gather", [rows, "wanted"], "chosen")
-    logits = layers.head(chosen, tokens)
+    head = layers.weights.head()
+    logits = layers.head(chosen, tokens if head is None else head)
     layers.node("Identity", [logits], "logits")
     return _model(layers)
 

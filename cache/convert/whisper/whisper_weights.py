@@ -69,7 +69,10 @@ class WhisperWeights(Protocol):
         """The table of the encoder's or the decoder's positions."""
 
     def tokens(self) -> Values:
-        """The table of the tokens, which is the output layer as well."""
+        """The table of the tokens."""
+
+    def head(self) -> Values | None:
+        """The output layer ``[N, K]``; None: the table of the tokens."""
 
 
 def sizes(shape: WhisperShape, layer: str, part: str) -> tuple[int, int]:
@@ -134,11 +137,14 @@ class CTranslate2Weights:
         return kernel, self._file.tensor(f"{at}/bias", (width,))
 
     def positions(self, stack: str) -> Values:
-        return self._file.tensor(f"{stack}/position_encodings/encodings", _places(self, stack))
+        return self._file.tensor(f"{stack}/position_encodings/encodings", places(self, stack))
 
     def tokens(self) -> Values:
         size = (self.shape.vocab_size, self.shape.d_model)
         return self._file.tensor("decoder/embeddings/weight", size)
+
+    def head(self) -> None:
+        """It is tied."""
 
 
 class HuggingFaceWeights:
@@ -183,14 +189,18 @@ class HuggingFaceWeights:
 
     def positions(self, stack: str) -> Values:
         name = f"{self._prefix}{stack}.embed_positions.weight"
-        return self._file.tensor(name, _places(self, stack))
+        return self._file.tensor(name, places(self, stack))
 
     def tokens(self) -> Values:
         size = (self.shape.vocab_size, self.shape.d_model)
         return self._file.tensor(f"{self._prefix}decoder.embed_tokens.weight", size)
 
+    def head(self) -> None:
+        """It is tied."""
 
-def _places(weights: WhisperWeights, stack: str) -> tuple[int, int]:
+
+def places(weights: WhisperWeights, stack: str) -> tuple[int, int]:
+    """The sizes of the table of positions."""
     shape = weights.shape
     count = shape.max_source_positions if stack == "encoder" else shape.max_target_positions
     return count, shape.d_model

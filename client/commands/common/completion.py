@@ -58,7 +58,7 @@ def cached_models(context: typer.Context) -> Iterable[Offer]:
 @_in_silence
 def settings(context: typer.Context) -> Iterable[Offer]:
     """The settings, and the further keys of ``config``."""
-    from cupola.service.setting_texts import FIELDS, summary
+    from cupola.service.settings.texts import FIELDS, summary
 
     yield from ((key, summary(key)) for key in FIELDS)
     yield from ((key, "") for key in OWN_KEYS)
@@ -67,7 +67,7 @@ def settings(context: typer.Context) -> Iterable[Offer]:
 @_in_silence
 def values(context: typer.Context) -> Iterable[Offer]:
     """The values of the setting before, if it has only a few."""
-    from cupola.service.setting_texts import choices
+    from cupola.service.settings.texts import choices
 
     return [(value, "") for value in choices(context.params["key"])]
 

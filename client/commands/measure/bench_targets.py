@@ -73,7 +73,7 @@ def _engine(model: str) -> Target:
     """The engine as the service's settings have it, in this process."""
     from cupola.cache.store import ModelCache
     from cupola.loadtests.bench.engine_target import EngineTarget, engine_options
-    from cupola.service.setting_sources import load
+    from cupola.service.settings.sources import load
 
     settings, folder = load().settings, home.current()
     cached = ModelCache(folder).find(model or settings.model)

@@ -60,7 +60,7 @@ def tune(
     from cupola.loadtests.tune.candidate import grid as all_candidates
     from cupola.loadtests.tune.roofline import bound, probe
     from cupola.loadtests.tune.search import GOALS, Search, Task
-    from cupola.service.setting_sources import load
+    from cupola.service.settings.sources import load
 
     if goal not in GOALS:
         raise ClientError(f"--for is {', '.join(GOALS)}, not '{goal}'")

@@ -41,8 +41,8 @@ def show(
     Example: CUPOLA_PORT=8080 cupola config show
     """
     from cupola.client import models_folder
-    from cupola.service.setting_sources import DEFAULT, load
-    from cupola.service.setting_texts import summary
+    from cupola.service.settings.sources import DEFAULT, load
+    from cupola.service.settings.texts import summary
 
     resolved = load()
     values: dict[str, Any] = resolved.settings.model_dump(mode="json")
@@ -110,7 +110,7 @@ def reset(key: Key, output: Output = Form.TEXT) -> None:
 def store(key: str, value: str) -> None:
     """Check a setting and write it to the file. Raises SettingsError, ClientError."""
     from cupola.client import settings_file
-    from cupola.service.setting_sources import load
+    from cupola.service.settings.sources import load
 
     if key == "home":
         raise ClientError("The data folder is not set in its own file", "Set CUPOLA_HOME instead")
@@ -131,7 +131,7 @@ def _own_words(key: str, value: str) -> tuple[str, str]:
 
 def _known(key: str) -> str:
     """The setting that a key means. Raises SettingsError, with similar names, if there is none."""
-    from cupola.service.setting_sources import check_known
+    from cupola.service.settings.sources import check_known
 
     name = "model_ttl" if _name(key) == _name(_IDLE) else _name(key)
     check_known(name)

@@ -25,7 +25,7 @@ def serve(context: typer.Context, output: Output = Form.TEXT) -> None:
     """
     flags = setting_flags.given(context)
     from cupola.cache.home import Home
-    from cupola.service.setting_sources import environment, load
+    from cupola.service.settings.sources import environment, load
 
     settings = load(flags).settings
     if settings.model and settings.backend != "echo":

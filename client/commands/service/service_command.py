@@ -174,7 +174,7 @@ def _flags(context: typer.Context, idle_minutes: float | None) -> dict[str, Any]
 
 def _start(flags: dict[str, Any], output: Form) -> None:
     from cupola.client import daemon
-    from cupola.service.setting_sources import environment, load
+    from cupola.service.settings.sources import environment, load
 
     folder = home.current()
     try:
@@ -206,7 +206,7 @@ def _providers(service: RunningService) -> str:
 def _shown() -> dict[str, Any]:
     """The settings as Foundry Local's first generation prints them."""
     from cupola.client import models_folder
-    from cupola.service.setting_sources import load
+    from cupola.service.settings.sources import load
 
     settings = load().settings
     levels = {"debug": 1, "info": 2, "warning": 3, "error": 4}

@@ -27,7 +27,7 @@ class SettingCommand(TyperCommand):
 
     @cached_property
     def flags(self) -> list[TyperOption]:
-        from cupola.service.setting_texts import FIELDS
+        from cupola.service.settings.texts import FIELDS
 
         return [_option(key) for key in sorted(FIELDS, key=_place)]
 
@@ -61,7 +61,7 @@ def given(context: typer.Context) -> dict[str, Any]:
 
 def with_values(arguments: list[str]) -> list[str]:
     """A setting that is no or yes needs no value on the command line: ``--insecure`` is yes."""
-    from cupola.service.setting_texts import FIELDS, choices, flag
+    from cupola.service.settings.texts import FIELDS, choices, flag
 
     switches = {flag(key) for key in FIELDS if choices(key) == _SWITCH}
     complete: list[str] = []
@@ -73,8 +73,7 @@ def with_values(arguments: list[str]) -> list[str]:
 
 
 def _place(key: str) -> int:
-    from cupola.service.setting_texts import group
-    from cupola.service.setting_types import Group
+    from cupola.service.settings.texts import Group, group
 
     return list(Group).index(group(key))
 
@@ -84,7 +83,7 @@ def _panel(param: Any) -> str:
 
 
 def _option(key: str) -> TyperOption:
-    from cupola.service.setting_texts import FIELDS, choices, default, flag, group, meaning
+    from cupola.service.settings.texts import FIELDS, choices, default, flag, group, meaning
 
     kind = FIELDS[key].annotation
     names = [key, flag(key), *filter(None, [_SHORT.get(key)])]

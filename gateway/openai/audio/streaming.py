@@ -41,23 +41,24 @@ class TranscriptStream:
         self._segments = 0  # in ``_outputs``
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async with cancelled_on_disconnect(receive), aclosing(self._batches):
-            # What fails before the headers are sent gets an HTTP status: see error_formats.
-            batch = await anext(self._batches)
-            headers = [
-                (b"content-type", b"text/event-stream; charset=utf-8"),
-                (b"cache-control", b"no-cache"),
-                (b"x-accel-buffering", b"no"),  # nginx would hold the stream back
-            ]
-            await send({"type": "http.response.start", "status": 200, "headers": headers})
-            try:
-                await self._send(send, batch)
-                async for batch in self._batches:
+        with cancelled_on_disconnect(scope, receive):
+            async with aclosing(self._batches):
+                # What fails before the headers are sent gets an HTTP status: see error_formats.
+                batch = await anext(self._batches)
+                headers = [
+                    (b"content-type", b"text/event-stream; charset=utf-8"),
+                    (b"cache-control", b"no-cache"),
+                    (b"x-accel-buffering", b"no"),  # nginx would hold the stream back
+                ]
+                await send({"type": "http.response.start", "status": 200, "headers": headers})
+                try:
                     await self._send(send, batch)
-                end = self._end()
-            except RequestFailed as failed:
-                end = event(OpenAIErrors().encode(from_failure(failed)))
-            await send({"type": "http.response.body", "body": end})
+                    async for batch in self._batches:
+                        await self._send(send, batch)
+                    end = self._end()
+                except RequestFailed as failed:
+                    end = event(OpenAIErrors().encode(from_failure(failed)))
+                await send({"type": "http.response.body", "body": end})
 
     async def _send(self, send: Send, batch: list[Output]) -> None:
         frames = b"".join(map(self._delta, batch)) if batch else KEEP_ALIVE

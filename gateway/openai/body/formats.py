@@ -108,6 +108,8 @@ class FormatFields(Body):
 
     @cached_property
     def _wanted(self) -> tuple[str, Constraint | None]:
+        if self.model_fields_set.isdisjoint(FormatFields.model_fields):
+            return "response_format", None
         given = [(param, found) for param, found in self._given() if found is not None]
         if len(given) > 1:
             raise invalid(f"'{given[1][0]}' and '{given[0][0]}' exclude each other", given[1][0])

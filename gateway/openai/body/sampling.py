@@ -68,6 +68,15 @@ class Metadata(Body):
     random_seed: Annotated[Seed | None, Field(strict=False), _NUMBER_OR_TEXT] = None
 
 
+# Fields that SamplingParams has by the same names.
+_SAME = frozenset(
+    {
+        "temperature", "top_p", "min_p", "typical_p", "frequency_penalty", "presence_penalty",
+        "min_tokens", "ignore_eos",
+    }
+)  # fmt: skip
+
+
 class StreamOptions(Body):
     include_usage: bool | None = None
     include_obfuscation: bool | None = None
@@ -144,22 +153,19 @@ class SamplingFields(Endpoint):
 
     def sampling(self, max_tokens: int | None, logprobs: int | None) -> SamplingParams:
         """``logprobs``: None, or how many of the best tokens are wanted besides the chosen one."""
-        in_metadata = self.metadata or Metadata()
+        own = self.metadata
+        own_top_k, own_seed = (own.top_k, own.random_seed) if own else (None, None)
         given: dict[str, Any] = {
             "max_tokens": max_tokens,
             "logprobs": logprobs,
             "repetition_penalty": self.penalty,
-            "top_k": _first(self.top_k, in_metadata.top_k),
-            "seed": _first(self.seed, self.random_seed, in_metadata.random_seed),
+            "top_k": _first(self.top_k, own_top_k),
+            "seed": _first(self.seed, self.random_seed, own_seed),
             "stop": tuple(self.stop or ()),
             "stop_token_ids": tuple(self.stop_token_ids or ()),
             "logit_bias": {int(token): bias for token, bias in (self.logit_bias or {}).items()},
         }
-        same = (
-            "temperature", "top_p", "min_p", "typical_p", "frequency_penalty", "presence_penalty",
-            "min_tokens", "ignore_eos",
-        )  # fmt: skip
-        given |= {name: getattr(self, name) for name in same}
+        given |= {name: getattr(self, name) for name in _SAME & self.model_fields_set}
         return SamplingParams(**{name: value for name, value in given.items() if value is not None})
 
     @model_validator(mode="after")

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from pydantic import TypeAdapter
+from pydantic import ConfigDict, TypeAdapter
 
 from cupola.gateway.core.custom_tools import as_arguments
 from cupola.gateway.http.errors import ApiError
@@ -24,7 +24,7 @@ from cupola.gateway.openai.responses.body_items import (
     ReasoningItem,
 )
 
-_items: TypeAdapter[list[Any]] = TypeAdapter(list[Item])
+_items: TypeAdapter[list[Any]] = TypeAdapter(list[Item], config=ConfigDict(defer_build=True))
 _PREFIXES = {
     "message": "msg",
     "function_call": "fc",

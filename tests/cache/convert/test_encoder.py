@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import onnxruntime
 import pytest
@@ -14,7 +15,9 @@ from cupola.cache.errors import BrokenFileError, UnsupportedError
 from cupola.cache.home import Home
 from cupola.cache.install.install import import_gguf
 from tests.cache.convert.encoder_reference import EncoderReference
-from tests.tiny_encoder import LONGEST, SHAPE, safetensors, write, write_ranker
+from tests.tiny_encoder import LONGEST, SHAPE, ranker_tensors, safetensors, write, write_ranker
+
+_LAST = ("classifier.weight", "classifier.bias")
 
 
 def convert(folder: Path, **options) -> Path:
@@ -69,6 +72,39 @@ def test_scores_of_pairs_are_numpys(tmp_path: Path) -> None:
     assert abs(reference.score(*pairs[0]) - reference.score(pairs[0][0], [0] * 6)) > 1e-3
 
 
+def test_scores_of_an_xlm_roberta_are_numpys(tmp_path: Path) -> None:
+    names = {
+        "architectures": ["XLMRobertaForSequenceClassification"],
+        "model_type": "xlm-roberta",
+        "type_vocab_size": 1,
+        "pad_token_id": 0,
+    }
+    weights = write_ranker(tmp_path / "source", **names)
+    one_type = "bert.embeddings.token_type_embeddings.weight"
+    made = ranker_tensors() | {one_type: ranker_tensors()[one_type][:1]}
+    weights.write_bytes(safetensors({_as_roberta(name): value for name, value in made.items()}))
+    convert_encoder(weights, tmp_path / "made", ALL_MINILM_L6_V2)
+    session = onnxruntime.InferenceSession(str(tmp_path / "made" / "model.onnx"))
+    assert {each.name for each in session.get_inputs()} == {"input_ids", "attention_mask"}
+    # Its positions begin behind that of the padding token.
+    places = "bert.embeddings.position_embeddings.weight"
+    made[places] = made[places][1:]
+    plain = tmp_path / "plain.safetensors"
+    plain.write_bytes(safetensors(made))
+    rows = SHAPE.max_position_embeddings - 1
+    shape = msgspec.structs.replace(SHAPE, max_position_embeddings=rows, type_vocab_size=1)
+    reference = EncoderReference(plain, shape, "bert.")
+    for ids in ([1, 4, 6, 2, 2, 5, 2], [1, *[5] * (rows - 2), 2]):
+        feed = {"input_ids": np.array([ids]), "attention_mask": np.ones((1, len(ids)), np.int64)}
+        (scores,) = session.run(None, feed)
+        np.testing.assert_allclose(scores[0], [reference.score(ids, [0] * len(ids))], atol=2e-5)
+
+
+def _as_roberta(name: str) -> str:
+    name = name.replace("bert.pooler.dense", "classifier.dense").replace("bert.", "roberta.")
+    return "classifier.out_proj." + name[11:] if name in _LAST else name
+
+
 def test_a_classifier_of_several_labels_is_no_ranker(tmp_path: Path) -> None:
     weights = write_ranker(tmp_path / "source", id2label={"0": "no", "1": "yes"})
     with pytest.raises(UnsupportedError, match="2 labels"):
@@ -78,7 +114,7 @@ def test_a_classifier_of_several_labels_is_no_ranker(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("config", "named"),
     [
-        ({"model_type": "roberta"}, "model_type"),
+        ({"model_type": "distilbert"}, "model_type"),
         ({"hidden_act": "relu"}, "hidden_act"),
         ({"position_embedding_type": "relative_key"}, "position_embedding_type"),
     ],

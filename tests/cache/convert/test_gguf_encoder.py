@@ -48,15 +48,19 @@ def test_it_is_an_embedding_model(tmp_path: Path) -> None:
 
 
 def test_an_encoder_of_another_kind_is_refused(tmp_path: Path) -> None:
-    write_bert(tmp_path / "t.gguf", architecture="nomic-bert")
-    with pytest.raises(UnsupportedError, match=r"not those of BERT.*converted: gemma.*, bert$"):
+    write_bert(tmp_path / "t.gguf", architecture="modern-bert")
+    with pytest.raises(UnsupportedError, match=r"not those of BERT.*: gemma.*, bert, jina"):
         import_path(tmp_path / "t.gguf", Home(tmp_path / "home"))
 
 
 @pytest.mark.parametrize(
     ("metadata", "error", "message"),
     [
-        ({"pooling_type": 4}, UnsupportedError, "ranks texts. Take the model's safetensors"),
+        (
+            {"pooling_type": 4},
+            UnsupportedError,
+            "lacks the layer in front",
+        ),
         ({"causal": True}, UnsupportedError, "in one direction only"),
         ({"head_count": 5}, BrokenFileError, "do not divide"),
         ({"head_count": 0}, BrokenFileError, "is 0"),

@@ -33,6 +33,7 @@ from cupola.cache.store import ModelCache
 from cupola.cache.system.digests import check_digests
 from tests import faulty_server as faults
 from tests import tiny_encoder, tiny_whisper
+from tests.built_whisper import write_built
 from tests.cache.convert.tiny_bert_gguf import write_bert
 from tests.cache.convert.tiny_family import FAMILIES
 from tests.cache.convert.tiny_gguf import TinyModel
@@ -169,12 +170,42 @@ def test_an_encoder_in_a_gguf(home: Home, hub: HubServer, tmp_path: Path) -> Non
 def test_a_whisper_of_another_converter_is_refused_with_what_to_do(
     home: Home, tmp_path: Path
 ) -> None:
-    folder = tmp_path / "built"
-    folder.mkdir()
-    (folder / "genai_config.json").write_text('{"model": {"type": "whisper"}}')
-    (folder / "decoder.onnx").write_bytes(b"encoder_hidden_states")
+    folder = write_built(tmp_path / "built").parent
+    for path in folder.glob("*.onnx"):
+        graph = onnx.load(path, load_external_data=False)
+        for node in graph.graph.node:
+            node.name = f"MatMul_{len(node.name)}"
+        path.write_bytes(graph.SerializeToString())
     with pytest.raises(UnsupportedError, match=r"model\.safetensors"):
         import_path(folder, home)
+    assert not list(home.models.glob("*/*"))
+
+
+def test_a_whisper_of_the_builder(home: Home, hub: HubServer, tmp_path: Path) -> None:
+    folder = write_built(tmp_path / "Built Whisper").parent
+    model = import_path(folder, home)
+    assert (model.variant.id, model.variant.task) == ("built-whisper-generic-cpu:1", SPEECH)
+    assert (model.path / "decoder.onnx").read_bytes() != (folder / "decoder.onnx").read_bytes()
+    assert import_path(folder, home).path == model.path
+    assert import_path(folder, home, "mine").variant.alias == "mine"
+    files = {f"cpu/{path.name}": path.read_bytes() for path in folder.iterdir()}
+    hub.add("Tiny-Org/Tiny-Built", files)
+    fetched = install_address("hf:Tiny-Org/Tiny-Built", home)
+    assert (fetched.variant.id, fetched.variant.task) == ("tiny-built-generic-cpu:1", SPEECH)
+    for name in ("encoder.onnx", "decoder.onnx.data"):
+        assert (fetched.path / name).read_bytes() == (model.path / name).read_bytes()
+    assert import_path(model.path, Home(tmp_path / "second")).variant.task == SPEECH
+    assert left_over(home) == []
+
+
+def test_a_whisper_that_somebody_trained(home: Home, hub: HubServer, tmp_path: Path) -> None:
+    """Some of the files that its makers have beside the weights are missing."""
+    folder = tiny_whisper.write_hugging_face(tmp_path / "trained").parent
+    for name in ("normalizer.json", "preprocessor_config.json", "generation_config.json"):
+        (folder / name).unlink()
+    assert import_path(folder, home).variant.task == SPEECH
+    hub.add("Tiny-Org/Trained", {path.name: path.read_bytes() for path in folder.iterdir()})
+    assert install_address("hf:Tiny-Org/Trained", home, "hub").variant.task == SPEECH
 
 
 def test_a_cross_encoder_of_the_hub(home: Home, hub: HubServer, tmp_path: Path) -> None:

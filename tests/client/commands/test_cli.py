@@ -14,10 +14,9 @@ from typer.main import get_command
 
 from cupola.cache.home import Home
 from cupola.client.commands import main
-from cupola.service.setting_sources import load
-from cupola.service.setting_texts import default, flag, in_group, meaning, summary
-from cupola.service.setting_types import Group
-from cupola.service.settings import Settings
+from cupola.service.settings.settings import Settings
+from cupola.service.settings.sources import load
+from cupola.service.settings.texts import Group, default, flag, in_group, meaning, summary
 from tests.client.command_line import COMMAND, Cli
 from tests.default_model import DEFAULT_MODEL
 

@@ -14,7 +14,7 @@ from typer.main import get_command
 from cupola.cache.catalog_file import built_in
 from cupola.cache.home import Home
 from cupola.client.commands import main
-from cupola.service.setting_texts import FIELDS, choices, flag
+from cupola.service.settings.texts import FIELDS, choices, flag
 from tests.client.command_line import LONGEST, Cli
 from tests.default_model import DEFAULT_MODEL
 

@@ -11,7 +11,7 @@ import sys
 import pytest
 
 from cupola.cache.home import Home
-from cupola.service.setting_texts import FIELDS, summary
+from cupola.service.settings.texts import FIELDS, summary
 from tests.client.command_line import COMMAND, LONGEST, Cli
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="has terminals of POSIX")

@@ -49,3 +49,20 @@ def test_cancelled_reader_loses_nothing() -> None:
         assert await mailbox.take() == [1]
 
     asyncio.run(scenario())
+
+
+def test_each_wait_is_as_long_as_it_says() -> None:
+    async def scenario() -> None:
+        mailbox: Mailbox[int] = Mailbox()
+        mailbox.put(1)
+        assert await mailbox.take(max_wait=0.01) == [1]
+        assert await mailbox.take(max_wait=0.02) == []
+        assert await mailbox.take(max_wait=0.0) == []  # shorter than the one before
+        patient = asyncio.create_task(mailbox.take())
+        await asyncio.sleep(0.03)
+        assert not patient.done()  # what was left of the others did not wake it
+        mailbox.put(2)
+        assert await patient == [2]
+        mailbox.close()
+
+    asyncio.run(scenario())

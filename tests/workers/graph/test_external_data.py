@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 
-from cupola.cache.convert.formats.weights_file import WeightsFile
-from cupola.workers.graph.external_data import check_graph, stored_array
+from cupola.workers.graph.external_data import check_graph
 from cupola.workers.model.confinement import ConfinementError
 
 
@@ -109,15 +107,3 @@ def test_weights_in_the_folder(tmp_path: Path, make: Make) -> None:
 def test_what_is_no_graph_is_left_to_the_runtime(tmp_path: Path) -> None:
     (tmp_path / "model.onnx").write_bytes(b"\xff\xff no graph")
     check_graph(tmp_path / "model.onnx", tmp_path)
-
-
-def test_weights_are_read_where_they_lie_also_in_a_file_with_two_names(tmp_path: Path) -> None:
-    """``onnx`` refuses such a file, and copies of a model's folder may have them."""
-    values = np.arange(6, dtype=np.int8).reshape(2, 3)
-    with WeightsFile(tmp_path / "w.data") as data:
-        data.write("other", np.float32, (1,), [np.ones(1, np.float32)])
-        outside = data.write("w", np.int8, (2, 3), [values])
-    (tmp_path / "twin.data").hardlink_to(tmp_path / "w.data")
-    for tensor in (outside, numpy_helper.from_array(values, "w")):
-        found = stored_array(tensor, tmp_path)
-        assert found.dtype == values.dtype and (found == values).all()

@@ -12,10 +12,10 @@ from cupola.cache.catalog import ExecutionProvider
 from cupola.cache.catalog_settings import read_catalog_settings
 from cupola.cache.home import Home
 from cupola.scheduler.protocol.messages import LocalModel
-from cupola.service.setting_sources import load
-from cupola.service.settings import Settings, SettingsError
+from cupola.service.settings.settings import Settings, SettingsError
+from cupola.service.settings.sources import load
+from cupola.service.settings.worker_tables import WorkerTable, bytes_of, cpus_of, cpus_text
 from cupola.service.worker_configs import WorkersError, divided, one_more, worker_configs
-from cupola.service.worker_tables import WorkerTable, bytes_of, cpus_of, cpus_text
 
 ALL = """
 threads = 7

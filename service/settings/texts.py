@@ -2,17 +2,46 @@
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
 import annotated_types
+from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from cupola.service.setting_types import Allowed, Group
-from cupola.service.settings import PREFIX, Settings
+from cupola.service.settings.engine import EngineSettings
+from cupola.service.settings.logs import LogSettings
+from cupola.service.settings.memory import MemorySettings
+from cupola.service.settings.models import ModelSettings
+from cupola.service.settings.network import NetworkSettings
+from cupola.service.settings.security import SecuritySettings
+from cupola.service.settings.settings import PREFIX, Settings
+from cupola.service.settings.types import Allowed
 
 FIELDS: Mapping[str, FieldInfo] = Settings.model_fields
+
+
+class Group(enum.StrEnum):
+    """What a setting is about. Help and documents show the settings by group."""
+
+    NETWORK = "network"
+    MODELS = "models"
+    ENGINE = "engine"
+    MEMORY = "memory"
+    SECURITY = "security"
+    LOGGING = "logging"
+
+
+_CLASSES: Mapping[Group, type[BaseModel]] = {
+    Group.NETWORK: NetworkSettings,
+    Group.MODELS: ModelSettings,
+    Group.ENGINE: EngineSettings,
+    Group.MEMORY: MemorySettings,
+    Group.SECURITY: SecuritySettings,
+    Group.LOGGING: LogSettings,
+}
 
 
 def flag(key: str) -> str:
@@ -36,12 +65,12 @@ def summary(key: str) -> str:
 
 
 def group(key: str) -> Group:
-    return next(each for each in FIELDS[key].metadata if isinstance(each, Group))
+    return next(each for each, fields in _CLASSES.items() if key in fields.model_fields)
 
 
 def in_group(wanted: Group) -> list[str]:
-    """The settings of a group, in the order of the class."""
-    return [key for key in FIELDS if group(key) is wanted]
+    """The settings of a group, in the order of its class."""
+    return list(_CLASSES[wanted].model_fields)
 
 
 def default(key: str) -> str:

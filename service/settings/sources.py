@@ -20,9 +20,9 @@ from pydantic_core import ErrorDetails
 from pydantic_settings import EnvSettingsSource
 
 from cupola.cache.home import Home
-from cupola.service.setting_texts import allowed, flag, variable
-from cupola.service.settings import PREFIX, Settings, SettingsError
-from cupola.service.worker_tables import WRONG_TABLE, wrong_table
+from cupola.service.settings.settings import PREFIX, Settings, SettingsError
+from cupola.service.settings.texts import allowed, flag, variable
+from cupola.service.settings.worker_tables import WRONG_TABLE, wrong_table
 
 DEFAULT = "default"
 PATHS = {"home", "uds", "tls_certificate", "tls_key"}

@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 
 from cupola.client import home as client_home
-from cupola.service.setting_sources import DEFAULT, environment, load
-from cupola.service.setting_texts import (
+from cupola.service.settings.settings import Settings, SettingsError
+from cupola.service.settings.sources import DEFAULT, environment, load
+from cupola.service.settings.texts import (
+    Group,
     allowed,
     default,
     flag,
@@ -21,8 +23,6 @@ from cupola.service.setting_texts import (
     summary,
     variable,
 )
-from cupola.service.setting_types import Group
-from cupola.service.settings import Settings, SettingsError
 
 WriteToml = Callable[[str], Path]
 

@@ -5,7 +5,6 @@ A setting whose type says enough by itself, such as a number with limits, needs 
 
 from __future__ import annotations
 
-import enum
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -14,7 +13,7 @@ from pydantic import AfterValidator, BeforeValidator
 
 from cupola.cache.catalog_settings import pairs, pairs_text
 from cupola.scheduler.protocol.pool import MAX_WORKERS
-from cupola.service.worker_tables import (
+from cupola.service.settings.worker_tables import (
     DEVICE,
     MAX_SLOTS,
     WorkerTable,
@@ -23,17 +22,6 @@ from cupola.service.worker_tables import (
 )
 
 AUTO = "auto"
-
-
-class Group(enum.StrEnum):
-    """What a setting is about. Help and documents show the settings by group."""
-
-    NETWORK = "network"
-    MODELS = "models"
-    ENGINE = "engine"
-    MEMORY = "memory"
-    SECURITY = "security"
-    LOGGING = "logging"
 
 
 @dataclass(frozen=True, slots=True)
