@@ -219,7 +219,7 @@ SMOLLM2_135M = ModelVariant(
 SMOLLM2_135M_W8A8 = msgspec.structs.replace(
     SMOLLM2_135M,
     id="smollm2-135m-instruct-w8a8-cpu:1",
-    file_size_mb=173,
+    file_size_mb=288,
     precision=Precision.W8A8,
 )
 

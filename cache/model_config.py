@@ -13,6 +13,9 @@ from cupola.cache.catalog import DeviceType, ExecutionProvider, ModelVariant
 _T = TypeVar("_T")
 
 GENAI_CONFIG = "genai_config.json"
+MAIN_GRAPH = "model.onnx"
+# The same model with fewer bits, over the same keys and values. It is faster for few tokens.
+FEW_TOKEN_GRAPH = "few_tokens.onnx"
 _MAX_JSON = 1 << 22  # bytes
 _DEVICE_SUFFIX = re.compile(
     r"-(generic|cuda|qnn|openvino|trtrtx|tensorrt|vitis|webgpu|dml|int4|w8a8|fp16)-(cpu|gpu|npu)$",

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from enum import Enum, auto
+from functools import lru_cache
 from typing import Any, cast
 from urllib.parse import unquote
 
@@ -129,7 +130,7 @@ class Http1(H11Protocol):
         others = b"".join(lines)
         if not others.count(b"\r") == others.count(b"\n") == len(lines):
             raise ValueError("a header of the answer has more than one line")
-        head = self._framed(h11.Response(status_code=status, headers=framing))
+        head = self._framed(_framing_of(status, tuple(framing)))
         self._chunked = _CHUNKED in head.lower()
         self._held = head and head.removesuffix(b"\r\n") + others + b"\r\n"
         self._flushing = asyncio.get_running_loop().call_soon(self._flush_soon)
@@ -171,6 +172,12 @@ class Http1(H11Protocol):
         data, self._held = self._held + data, b""
         if data:
             await self.send(RawData(data=data))
+
+
+@lru_cache(maxsize=1024)
+def _framing_of(status: int, framing: tuple[tuple[bytes, bytes], ...]) -> h11.Response:
+    """What h11 is told of an answer. Streams are told alike, and whole answers of one length."""
+    return h11.Response(status_code=status, headers=list(framing))
 
 
 def _go_on() -> h11.InformationalResponse:

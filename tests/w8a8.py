@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+from gguf.constants import GGMLQuantizationType
 
 from cupola.cache.catalog import SMOLLM2_135M_W8A8
 from cupola.cache.convert.convert import convert
@@ -15,9 +16,14 @@ from tests.cache.convert.tiny_gguf import TinyModel
 Array = npt.NDArray[np.float32]
 
 
-def write_w8a8(place: Path, *, tied: bool) -> Path:
-    """The model's folder in ``place``. ``tied``: the embedding is the head as well."""
-    gguf = TinyModel(tied=tied).write(place / "m.gguf")
+def write_w8a8(
+    place: Path, *, tied: bool, kind: GGMLQuantizationType = GGMLQuantizationType.F32
+) -> Path:
+    """The model's folder in ``place``.
+
+    ``tied``: the embedding is the head as well. ``kind``: of the weights in its source.
+    """
+    gguf = TinyModel(tied=tied, kind=kind).write(place / "m.gguf")
     convert(gguf, place / "model", SMOLLM2_135M_W8A8, precision=Precision.W8A8)
     return place / "model"
 

@@ -9,7 +9,7 @@ import onnx
 from msgspec.structs import replace
 
 from cupola.cache.catalog import ModelVariant
-from cupola.cache.convert.formats.weights_file import DATA_FILE, WeightsFile
+from cupola.cache.convert.formats.weights_file import WeightsFile
 from cupola.cache.convert.graph.decoder_graph import decoder_graph
 from cupola.cache.convert.graph.initializers import Initializers, StoredWeights
 from cupola.cache.convert.model_files import (
@@ -18,13 +18,16 @@ from cupola.cache.convert.model_files import (
     write_bytes,
     write_json,
 )
+from cupola.cache.convert.quantization.few_token_weights import FewTokenWeights
 from cupola.cache.convert.quantization.four_bit_weights import FourBitWeights
 from cupola.cache.convert.quantization.integer_weights import IntegerWeights
+from cupola.cache.convert.quantization.layer_inputs import LayerInputs
 from cupola.cache.convert.quantization.rotated_weights import RotatedWeights
 from cupola.cache.convert.quantization.smoothquant import SmoothedWeights
 from cupola.cache.convert.sources import Source, open_source
 from cupola.cache.convert.weight_kinds import weight_kinds
 from cupola.cache.convert.weights.decoder_weights import DecoderWeights
+from cupola.cache.model_config import FEW_TOKEN_GRAPH, MAIN_GRAPH
 from cupola.cache.precision import Precision
 from cupola.cache.progress import Progress, silent
 from cupola.cache.quality import MAX_COMPARED_BYTES, QUALITY_FILE
@@ -59,8 +62,7 @@ def convert(
     if precision.is_float:
         conversion.write(weights, precision)
     else:
-        as_stored = precision is Precision.INT4 and source.coded
-        conversion.write_rounded(precision, max_compared_bytes, as_stored=as_stored)
+        conversion.write_rounded(precision, max_compared_bytes)
     if tokenizer.chat_template:
         write_bytes(target / "chat_template.jinja", tokenizer.chat_template.encode())
     config = genai_config(source.family.genai_type, weights.shape, tokenizer, variant.parameters)
@@ -79,6 +81,7 @@ class _Conversion:
     def __init__(self, source: Source, target: Path, progress: Progress) -> None:
         self._blocks = source.family.blocks
         self._weights = source.weights
+        self._coded = source.coded
         self._tokenizer_json = source.tokenizer.tokenizer_json()
         self._target = target
         self._progress = progress
@@ -86,35 +89,38 @@ class _Conversion:
         self._done = 0
         self._total = source.weights.stored_bytes
 
-    def write(self, weights: DecoderWeights, precision: Precision) -> onnx.ModelProto:
-        """Writes ``model.onnx`` and its data. ``weights``: those of the file, perhaps changed.
+    def write(
+        self, weights: DecoderWeights, precision: Precision, file: str = MAIN_GRAPH
+    ) -> onnx.ModelProto:
+        """Writes the graph ``file`` and its data. ``weights``: the source's, perhaps changed.
 
-        Raises UnsupportedError when the file has tensors that the graph does not use.
+        Raises UnsupportedError when the source has tensors that the graph does not use.
         """
-        with WeightsFile(self._target / DATA_FILE) as data:
-            stored = Initializers(data, precision, self._advance)
+        with WeightsFile(self._target / f"{file}.data") as data:
+            large = file == FEW_TOKEN_GRAPH
+            stored = Initializers(data, precision, self._advance, large_blocks=large)
             model = decoder_graph(self._blocks, weights, stored)
         self._stored = stored.matrices
         self._weights.refuse_unread()
-        write_bytes(self._target / "model.onnx", model.SerializeToString())
+        write_bytes(self._target / file, model.SerializeToString())
         return model
 
-    def write_rounded(
-        self, precision: Precision, max_compared_bytes: int, *, as_stored: bool
-    ) -> None:
+    def write_rounded(self, precision: Precision, max_compared_bytes: int) -> None:
         """Writes a first graph to measure the activations, then the graph that stays.
 
         The first graph is in float32, so that the second can be compared with it, and takes up to
         eight times the space. There is no comparison of a large model: its first graph is rounded
-        as well, and four bits do without one. ``as_stored``: the file has four bits, which stay.
+        as well, and four bits do without one if they are those of the file. Beside integer
+        products, four bits of the file stay in a graph for few tokens.
         """
         from cupola.cache.convert.quality.evaluator import Evaluator
 
         plain, integers = self._weights, precision is Precision.W8A8
+        as_stored = precision is Precision.INT4 and self._coded
         exact = integers or plain.float_bytes <= max_compared_bytes
         evens = not as_stored and (exact or precision is not Precision.INT4)
         # To run the model counts as much as to write it.
-        self._total += plain.stored_bytes * (1 + exact + evens)
+        self._total += plain.stored_bytes * (1 + exact + evens + (integers and self._coded))
         first = None
         if exact or precision is not Precision.INT4:
             self._total += plain.stored_bytes
@@ -129,20 +135,29 @@ class _Conversion:
         if exact:
             evaluator.remember_exact()
         weights: DecoderWeights = plain
+        few_tokens: DecoderWeights | None = None
         if first is not None and not as_stored:
-            weights = self._even(precision, first)
+            inputs = self._observe(precision, first)
+            weights = smoothed = SmoothedWeights(plain, inputs)
+            if integers:
+                weights = IntegerWeights(RotatedWeights(smoothed), inputs)
+                if self._coded:
+                    few_tokens = FewTokenWeights(plain, IntegerWeights(smoothed, inputs))
         if precision is Precision.INT4 and not as_stored:
             weights = FourBitWeights(weights)
         self.write(weights, precision)
-        quality = replace(evaluator.measure(), weights=weight_kinds(self._stored))
+        kinds = weight_kinds(self._stored)
+        if few_tokens is not None:
+            self.write(few_tokens, Precision.INT4, FEW_TOKEN_GRAPH)
+        quality = replace(evaluator.measure(), weights=kinds)
         write_bytes(self._target / QUALITY_FILE, quality.encoded())
 
-    def _even(self, precision: Precision, first: onnx.ModelProto) -> DecoderWeights:
-        """The same function with activations of less spread. ``first`` is run to see them."""
+    def _observe(self, precision: Precision, first: onnx.ModelProto) -> list[LayerInputs]:
+        """Runs ``first`` to see the activations."""
         from cupola.cache.convert.quantization.calibration import observe
 
         # Smoothing wants the peaks; products of integers are rounded for all that was read.
-        inputs = observe(
+        return observe(
             first,
             self._target,
             self._weights.shape,
@@ -150,10 +165,6 @@ class _Conversion:
             peaks=precision is not Precision.W8A8,
             advance=self._advance_by_share,
         )
-        smoothed = SmoothedWeights(self._weights, inputs)
-        if precision is Precision.W8A8:
-            return IntegerWeights(RotatedWeights(smoothed), inputs)
-        return smoothed
 
     def _advance(self, size: int) -> None:
         self._done += size

@@ -12,7 +12,11 @@ from cupola.cache.convert.formats.json_file import JsonObject, read_json
 from cupola.cache.home import Home
 from cupola.cache.install.adopt import adopt, describe_folder
 from cupola.cache.install.building import cached, need_room, one_of_this_name
-from cupola.cache.install.model_builder import build, need_memory_of_builder
+from cupola.cache.install.model_builder import (
+    build,
+    need_known_layers,
+    need_memory_of_builder,
+)
 from cupola.cache.precision import Precision
 from cupola.cache.progress import Progress
 from cupola.cache.source_note import SourceNote
@@ -40,13 +44,14 @@ def import_built(
     """
     size = sum(file.stat().st_size for file in weights)
     need_memory_of_builder(variant.display_name, size)
-    layers = JsonObject("config.json", read_json(folder / "config.json"))
+    config = JsonObject("config.json", read_json(folder / "config.json"))
+    need_known_layers(config, _PRECISIONS[bits])
     with one_of_this_name(variant, home, progress) as shared:
         if (found := cached(variant.id, home)) is not None:
             return found
         need_room(home, round(size * _ROOM))
         with staging(home) as work:
-            count = layers.get("num_hidden_layers", int, 0)
+            count = config.get("num_hidden_layers", int, 0)
             build(folder, work / "built", _PRECISIONS[bits], count, shared)
             told = msgspec.structs.replace(
                 describe_folder(work / "built", variant.alias),

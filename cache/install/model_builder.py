@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
+from cupola.cache.convert.formats.json_file import JsonObject
 from cupola.cache.errors import NoMemoryError, UnknownFamilyError, UnsupportedError
 from cupola.cache.precision import Precision
 from cupola.cache.progress import Progress
@@ -21,8 +22,9 @@ from cupola.cache.system.machine_memory import memory_bytes
 
 _NEEDED = ("torch", "transformers", "onnx_ir", "onnxruntime_genai")
 _PRECISIONS = {Precision.INT4: "int4", Precision.FP16: "fp16", Precision.FP32: "fp32"}
-# Version 0.18 gives OLMo another kind of norm: its logits are off by a fifth.
-_MADE_WRONG = frozenset({"olmo"})
+# Version 0.18 gives OLMo another kind of norm, so that its logits are off by a fifth. It does not
+# know the positions of PhiMoE.
+_NOT_MADE = frozenset({"olmo", "phimoe"})
 _LAYER = re.compile(r"Reading layer (\d+)")
 _KEPT_LINES = 40  # of what the builder says
 _MAX_LINE = 300
@@ -38,14 +40,29 @@ def missing() -> list[str]:
 def need_builder(reason: UnknownFamilyError) -> None:
     """Raises UnsupportedError, which names the extra, when the builder cannot run here.
 
-    Raises ``reason`` where the builder makes a wrong model.
+    Raises ``reason`` where the builder makes a wrong model, or none.
     """
-    if reason.family in _MADE_WRONG:
+    if reason.family in _NOT_MADE:
         raise reason
     if missing():
         raise UnsupportedError(
             f"{reason}. onnxruntime-genai's builder knows more families: install the extra "
             "cupola[convert] (pip install 'cupola[convert]', which brings torch), and try again"
+        )
+
+
+def need_known_layers(config: JsonObject, precision: Precision) -> None:
+    """Raises UnsupportedError for what the builder does not know of a family, or leaves out."""
+    if config.get("model_type", str, "") == "gpt_oss" and precision is Precision.FP16:
+        raise UnsupportedError(
+            "At 16 bits onnxruntime-genai's builder leaves out gpt-oss' attention sinks, and the "
+            "answers are wrong. Import it with four bits, which is the default"
+        )
+    kinds = config.get("layer_types", list, [])
+    if config.get("model_type", str, "") == "granitemoehybrid" and "mamba" in kinds:
+        raise UnsupportedError(
+            "Most layers of the model are Mamba-2, which onnxruntime-genai's builder does not "
+            "make. Of Granite 4, take a model without 'h' in its name, or a ready ONNX folder"
         )
 
 

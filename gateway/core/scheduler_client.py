@@ -210,14 +210,13 @@ class SchedulerClient:
     def _read(self) -> None:
         try:
             self._drain()
-            self._read_the_rest_soon()
         except Exception as error:
             if not self._failed.done():
                 self._failed.set_exception(error)
 
     def _read_the_rest_soon(self) -> None:
         """The descriptor tells only of what comes: neither of the rest, nor what a send met."""
-        if self._reading_soon is None and int(self._socket.get(zmq.EVENTS)) & _POLLIN:
+        if self._reading_soon is None and self._has_frames():
             self._reading_soon = self._loop.call_soon(self._read_again)
 
     def _read_again(self) -> None:
@@ -225,11 +224,15 @@ class SchedulerClient:
         self._read()
 
     def _drain(self) -> None:
-        try:
-            for _ in range(FRAMES_AT_ONCE):
-                self._receive(self._socket.recv(_NOBLOCK))
-        except zmq.Again:
-            return
+        """Handle what has come. To ask for it costs a third of a receive that finds nothing."""
+        for _ in range(FRAMES_AT_ONCE):
+            if not self._has_frames():
+                return
+            self._receive(self._socket.recv(_NOBLOCK))
+        self._read_the_rest_soon()
+
+    def _has_frames(self) -> bool:
+        return bool(int(self._socket.get(zmq.EVENTS)) & _POLLIN)
 
     def _receive(self, frame: bytes) -> None:
         try:

@@ -17,6 +17,7 @@ from cupola.gateway.http.errors import ApiError, not_cached, unknown_model
 from cupola.scheduler.protocol.messages import LocalModel
 
 FRESH = 5.0  # seconds for which a name that was found need not be looked for again
+LOOKING = 1.0  # seconds for which it stays as it was while one request looks for it again
 MAX_REMEMBERED = 1000
 LATEST = ":latest"  # Ollama's clients, and those that know it, add it to names without a tag
 
@@ -49,12 +50,22 @@ class ModelDirectory:
         key = (name, provider)
         expires_at, model, alias = self._found.get(key, (0.0, None, ""))
         allowed = model is not None and current_client().may_use(model.id, alias)
-        if model is None or not allowed or expires_at < time.monotonic() or _has_gone(model):
+        now = time.monotonic()
+        if model is not None and allowed and expires_at >= now and not _has_gone(model):
+            return model
+        if model is not None:
+            # One request looks. If those that come meanwhile did so as well, their threads would
+            # hold each other up, and the loop.
+            self._found[key] = (now + LOOKING, model, alias)
+        try:
             cached = await (self.cached(name) if provider is None else self._built_for(*key))
-            model = LocalModel(cached.variant.id, str(cached.path), cached.variant.provider)
-            if len(self._found) >= MAX_REMEMBERED:
-                self._found.clear()
-            self._found[key] = (time.monotonic() + FRESH, model, cached.variant.alias)
+        except BaseException:
+            self._found.pop(key, None)
+            raise
+        model = LocalModel(cached.variant.id, str(cached.path), cached.variant.provider)
+        if len(self._found) >= MAX_REMEMBERED:
+            self._found.clear()
+        self._found[key] = (time.monotonic() + FRESH, model, cached.variant.alias)
         return model
 
     async def _built_for(self, name: str, provider: ExecutionProvider | None) -> CachedModel:

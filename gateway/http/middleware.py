@@ -17,6 +17,7 @@ from secrets import token_hex
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from cupola.cache.system.line_rate import LineRate
 from cupola.cache.system.local_url import is_local, is_loopback
 from cupola.gateway.http.cors import Origins
 from cupola.gateway.http.error_formats import error_response, note_request_id
@@ -34,7 +35,8 @@ PROTECTING = (
     (b"x-frame-options", b"DENY"),
     (b"referrer-policy", b"no-referrer"),
 )
-FIELDS = "fields"  # attribute of a log record: gives what a structured log has of it
+# Attributes of a log record: what gives the fields of a structured log, and what the log adds.
+FIELDS, NOTE = "fields", "log_note"
 CLIENT_CLOSED_REQUEST = 499  # nginx's number for the log: the client left before an answer
 KEPT = ("x-client-request-id", "traceparent")  # a client's own ids, sent back as they came
 _CLIENT_ID = re.compile(r"[\x21-\x7e]{1,512}")
@@ -50,6 +52,7 @@ class RequestLog:
         """``tell``: who is told of each answer."""
         self._app = app
         self._tell = tell
+        self._lines = LineRate(time.perf_counter())
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -88,8 +91,11 @@ class RequestLog:
             )
             for tell in self._tell:
                 tell(over)
-            line = LogLine(over, scope["raw_path"])
-            access.info("%s", line, extra={FIELDS: line.fields})
+            # The log would leave out the rest in any case, but it takes a record to know that.
+            if access.isEnabledFor(logging.INFO) and self._lines.takes(ended):
+                line = LogLine(over, scope["raw_path"])
+                about = {FIELDS: line.fields, NOTE: self._lines.left_out()}
+                access.info("%s", line, extra=about)
 
 
 class LogLine:

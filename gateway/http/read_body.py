@@ -26,7 +26,10 @@ async def read_body(kind: type[Kind], request: Request) -> Kind:
     """The request's body. Raises pydantic's ValidationError, which becomes an answer."""
     if not kind.__pydantic_complete__:
         kind.model_rebuild()  # here, and not in two threads at once
-    return await aside(request, kind.model_validate_json, await request.body())
+    body = await request.body()
+    if len(body) < LARGE:
+        return kind.model_validate_json(body)
+    return await aside(request, kind.model_validate_json, body)
 
 
 async def aside(request: Request, work: Callable[..., Result], *arguments: object) -> Result:

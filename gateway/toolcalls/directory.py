@@ -59,7 +59,7 @@ class _Tokenizer(msgspec.Struct):
 
 
 class FormatDirectory:
-    """Reads model folders, in threads, and again only when they have changed.
+    """Reads model folders, in threads, and again only when their files have changed.
 
     ``clock``: monotonic seconds. A change is seen after LOOK_SECONDS at the latest.
     """
@@ -72,18 +72,17 @@ class FormatDirectory:
         """The format of the model in ``folder``. ``PLAIN`` where the folder says nothing."""
         known = self._known.get(folder)
         now = self._clock()
-        if known is None or now >= known.look_at:
-            known = await anyio.to_thread.run_sync(_look, folder, known, now + LOOK_SECONDS)
-            self._known[folder] = known
-        return known.answer_format
-
-
-def _look(folder: str, known: _Known | None, look_at: float) -> _Known:
-    path = Path(folder)
-    stamp = tuple(_stamp(path / name) for name in (OWN, TEMPLATE, TOKENIZER))
-    if known is not None and known.stamp == stamp:
-        return _Known(look_at, stamp, known.answer_format)
-    return _Known(look_at, stamp, read_format(path))
+        if known is not None and now < known.look_at:
+            return known.answer_format
+        # In the loop: it takes less than until a thread has its turn beside a busy loop, and every
+        # request that comes until then would have a thread as well.
+        stamp = tuple(_stamp(Path(folder) / name) for name in (OWN, TEMPLATE, TOKENIZER))
+        if known is not None and known.stamp == stamp:
+            answer_format = known.answer_format
+        else:
+            answer_format = await anyio.to_thread.run_sync(read_format, Path(folder))
+        self._known[folder] = _Known(now + LOOK_SECONDS, stamp, answer_format)
+        return answer_format
 
 
 def read_template(folder: Path) -> str:

@@ -1,8 +1,8 @@
-"""How often a model is right about reviews that people have rated, by the form of the question.
+"""How often a model is right about texts that people have rated, by the form of the question.
 
     python -m loadtests.decisions.labelled hutto_ICWSM_2014 --url URL --permutations 1,2,4
 
-For the folder see ``reviews``. ``ranked right``: how often a good review is found better than a bad
+For the folder see ``reviews``. ``ranked right``: how often a good text is found better than a bad
 one; 0.5 is chance. ``best right``: how often the most probable option is the right one.
 """
 
@@ -18,7 +18,7 @@ from typing import Any
 
 import httpx2
 
-from cupola.loadtests.decisions.reviews import CHOICE, PREDICATE, halves
+from cupola.loadtests.decisions.reviews import KINDS, choice, halves, predicate
 
 _GRADES = ("very negative", "negative", "positive", "very positive")
 _BORDERS = (-2.5, 0.0, 2.5)  # of the ratings, between two grades
@@ -26,7 +26,7 @@ _BORDERS = (-2.5, 0.0, 2.5)  # of the ratings, between two grades
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """``good``: how good the model finds the review. ``best``: the option it finds best."""
+    """``good``: how good the model finds the text. ``best``: the option it finds best."""
 
     good: float
     best: int
@@ -55,23 +55,25 @@ class Form:
         return Answer(good, best, right, answer["option_mass"], rating > 0)
 
 
-FORMS = (
-    Form("sentiment, `positive` or `negative`", CHOICE, (1, 0)),
-    Form(
-        "the same, `negative` first",
-        CHOICE | {"choices": list(reversed(CHOICE["choices"]))},
-        (0, 1),
-    ),
-    Form(
-        "sentiment, four grades",
-        CHOICE | {"choices": [{"value": grade} for grade in _GRADES]},
-        (0, 1, 2, 3),
-    ),
-    Form(f'"{PREDICATE["instructions"]}"', PREDICATE, (1, 0)),
-    Form(
-        '"The reviewer likes it."', PREDICATE | {"instructions": "The reviewer likes it."}, (1, 0)
-    ),
-)
+def forms(kind: str) -> tuple[Form, ...]:
+    asked, likes = choice(kind), "reviewer" if kind == "review" else "writer"
+    return (
+        Form("sentiment, `positive` or `negative`", asked, (1, 0)),
+        Form(
+            "the same, `negative` first",
+            asked | {"choices": list(reversed(asked["choices"]))},
+            (0, 1),
+        ),
+        Form(
+            "sentiment, four grades",
+            asked | {"choices": [{"value": grade} for grade in _GRADES]},
+            (0, 1, 2, 3),
+        ),
+        *(
+            Form(f'"{text}"', {"type": "predicate", "instructions": text}, (1, 0))
+            for text in (predicate(kind)["instructions"], f"The {likes} likes it.")
+        ),
+    )
 
 
 def ranked_right(answers: Sequence[Answer]) -> float:
@@ -93,18 +95,19 @@ def lines(found: dict[tuple[str, int], list[Answer]]) -> Iterator[str]:
 
 def main() -> None:
     given = _arguments()
+    asked = forms(given.kind)
     found: dict[tuple[str, int], list[Answer]] = {}
     with httpx2.Client(base_url=given.url, timeout=600, trust_env=False) as http:
-        for text, rating in halves(given.folder, given.count):
+        for text, rating in halves(given.folder, given.count, given.kind):
             for permutations in map(int, given.permutations.split(",")):
                 body = {
                     "model": given.model,
                     "input": text,
-                    "questions": [form.question for form in FORMS],
+                    "questions": [form.question for form in asked],
                     "permutations": permutations,
                 }
                 told = http.post("/v1/decisions", json=body).raise_for_status().json()["answers"]
-                for form, answer in zip(FORMS, told, strict=True):
+                for form, answer in zip(asked, told, strict=True):
                     read = form.read(answer, rating)
                     found.setdefault((form.name, permutations), []).append(read)
     print(*lines(found), sep="\n")
@@ -116,6 +119,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--url", default="http://127.0.0.1:5273")
     parser.add_argument("--model", default="smollm2-135m")
     parser.add_argument("--count", type=int, default=100)
+    parser.add_argument("--kind", choices=KINDS, default="review")
     parser.add_argument("--permutations", default="1,2,4")
     return parser.parse_args()
 

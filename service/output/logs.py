@@ -12,17 +12,15 @@ import threading
 import time
 import unicodedata
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal, NamedTuple
 
+from cupola.cache.system.line_rate import LineRate
 from cupola.service.output.log_writer import LogWriter
 
-BURST = 200.0  # lines of one kind at once
-LINES_PER_SECOND = 50.0  # of one kind, in the long run
 TRACEBACK_COST = 10.0  # how many lines a traceback counts as
 
-_NOTE = "log_note"  # attribute of a record
+_NOTE = "log_note"  # attribute of a record: what the log adds to it
 _FIELDS = "fields"  # the same: further keys of its JSON, or what gives them
 _UNSAFE = ("Cc", "Cf", "Cs", "Zl", "Zp")
 
@@ -101,15 +99,6 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(told, ensure_ascii=True, default=str)
 
 
-@dataclass(slots=True)
-class _Kind:
-    """The lines of one place in the code."""
-
-    left: float
-    at: float  # when ``left`` was so
-    dropped: int = 0
-
-
 class RateLimit(logging.Filter):
     """Lets so many records of each kind pass. What is left out is counted in the next that passes.
 
@@ -119,7 +108,7 @@ class RateLimit(logging.Filter):
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__()
         self._clock = clock
-        self._kinds: dict[tuple[str, int, int], _Kind] = {}
+        self._kinds: dict[tuple[str, int, int], LineRate] = {}
         self._lock = threading.Lock()
 
     def filter(self, record: logging.LogRecord) -> bool:
@@ -127,16 +116,12 @@ class RateLimit(logging.Filter):
         now = self._clock()
         with self._lock:
             place = (record.pathname, record.lineno, record.levelno)
-            kind = self._kinds.setdefault(place, _Kind(BURST, now))
-            kind.left = min(BURST, kind.left + (now - kind.at) * LINES_PER_SECOND)
-            kind.at = now
-            if kind.left < cost:
-                kind.dropped += 1
+            if (kind := self._kinds.get(place)) is None:
+                kind = self._kinds[place] = LineRate(now)
+            if not kind.takes(now, cost):
                 return False
-            kind.left -= cost
-            notes = [f"{kind.dropped} lines like this were left out"] if kind.dropped else []
-            if kind.left < cost:
+            notes = [getattr(record, _NOTE, ""), kind.left_out()]
+            if kind.is_full(cost):
                 notes.append("more lines like this may be left out")
-            kind.dropped = 0
-        setattr(record, _NOTE, "; ".join(notes))
+        setattr(record, _NOTE, "; ".join(filter(None, notes)))
         return True

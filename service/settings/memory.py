@@ -56,9 +56,10 @@ class MemorySettings(BaseModel):
         default=512,
         ge=0,
         description="The largest integer weights that are in memory a second time, in blocks, in "
-        "MB. The blocks make runs of few tokens faster on some processors; a worker uses them "
-        "where they do. They are not used at temperature 0, with a seed, with shared weights or "
-        "with kv_cache 'int8'. Lower it to save memory. 0: never.",
+        "MB. The blocks have four bits where the model has a graph of its own for them. They make "
+        "runs of few tokens faster on some processors; a worker uses them where they do. They are "
+        "not used at temperature 0, with a seed, with shared weights or with kv_cache 'int8'. "
+        "Lower it to save memory. 0: never.",
     )
     lane_weights_mb: int = Field(
         default=512,

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from cupola.cache.model_config import FEW_TOKEN_GRAPH
 from cupola.scheduler.protocol.messages import SamplingParams
 from cupola.workers.model.advice import advice_of_folder
 from cupola.workers.model.confinement import (
@@ -72,10 +73,20 @@ class ModelFolder:
         return sorted(file for file in found if file.is_file())
 
     @property
+    def few_token_graph(self) -> Path | None:
+        """The decoder with fewer bits, for few tokens. None: there is none."""
+        file = self.path / FEW_TOKEN_GRAPH
+        return file if file.is_file() else None
+
+    @property
     def decoder_bytes(self) -> int:
         """Size of the decoder's graph and of the weights beside it."""
-        files = self.decoder.parent.glob(f"{self.decoder.name}*")
-        return sum(file.stat().st_size for file in files)
+        return graph_bytes(self.decoder)
+
+
+def graph_bytes(graph: Path) -> int:
+    """Size of a graph and of the weights beside it."""
+    return sum(file.stat().st_size for file in graph.parent.glob(f"{graph.name}*"))
 
 
 def _cache_bytes(decoder: dict[str, Any]) -> int:

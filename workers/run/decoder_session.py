@@ -14,7 +14,7 @@ from cupola.workers.graph.block_graph import with_block_weights
 from cupola.workers.graph.serving_graph import ServingGraph, serving_graph
 from cupola.workers.kv.kv_cache import KeyValueCache
 from cupola.workers.kv.sharing_cache import key_value_cache
-from cupola.workers.model.model_folder import ModelFolder
+from cupola.workers.model.model_folder import ModelFolder, graph_bytes
 from cupola.workers.run.autotune import Autotune
 from cupola.workers.run.exactness import required_doubling
 from cupola.workers.run.packing import Doubling
@@ -23,7 +23,7 @@ from cupola.workers.run.runner import Runner
 from cupola.workers.run.session import RaggedSession, session_options
 from cupola.workers.run.side_by_side import LANES, SideBySide
 from cupola.workers.run.step_runner import StepRunner
-from cupola.workers.run.ways import BlockWeights, OneSession
+from cupola.workers.run.ways import MAX_BLOCK_TOKENS, BlockWeights, OneSession
 
 # So many bytes of keys and values are copied in the time in which one byte of weights is read
 # (measured with float32 beside weights of 8 bits).
@@ -120,9 +120,17 @@ def _build_blocks(
 ) -> Runner | None:
     """A runner of the same cache whose weights lie in blocks.
 
-    None: the model has no weights for blocks, or they take more than ``max_bytes``. Raises OSError
-    and what ``Device.open`` does.
+    None: the model has no weights for blocks, or they take more than ``max_bytes``. Raises OSError,
+    UnservableGraphError, ModelFolderError and what ``Device.open`` does.
     """
+    if (file := folder.few_token_graph) is not None:
+        if graph_bytes(file) > max_bytes:
+            return None
+        few = serving_graph(file, folder.head_size, padding=MAX_BLOCK_TOKENS)
+        if few.kv != graph.kv:
+            raise UnservableGraphError(f"{file.name} has other keys and values")
+        options = session_options(folder, threads)
+        return Runner(few, partial(CPU.open, few.model, options, file.name), cache)
 
     def open_() -> ort.InferenceSession:
         # Made anew whenever the session is opened: the session has a copy of its own.

@@ -53,13 +53,24 @@ class Initializers:
     """
 
     def __init__(
-        self, data: WeightsFile, precision: Precision, advance: Callable[[int], None]
+        self,
+        data: WeightsFile,
+        precision: Precision,
+        advance: Callable[[int], None],
+        *,
+        large_blocks: bool = False,
     ) -> None:
+        """``large_blocks``: of weights of 8 bits; those of W8A8 are, because they are even."""
         self.precision = precision
+        self._large_blocks = large_blocks or precision is Precision.W8A8
         self.tensors: list[onnx.TensorProto] = []
         self.matrices: list[StoredWeights] = []  # those that were rounded
         self._data = data
         self._advance = advance
+
+    def block_size(self, columns: int) -> int:
+        """The block of a matrix of 8 bits with rows of so many values. 0: none divides them."""
+        return block_size(columns, large=self._large_blocks)
 
     def constant(self, name: str, value: npt.NDArray[np.generic]) -> str:
         """Stores a small value inside the model file. Returns its name, as all methods do."""
@@ -100,7 +111,7 @@ class Initializers:
         multiple of a block.
         """
         rows, columns = matrix.shape
-        block = block_size(columns, self.precision)
+        block = self.block_size(columns)
         if not block:
             raise UnsupportedError(f"{name} has rows of {columns} values, no multiple of {BLOCK}")
         scales: list[npt.NDArray[np.float32]] = []

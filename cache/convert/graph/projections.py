@@ -19,7 +19,6 @@ from onnx import TensorProto
 
 from cupola.cache.convert.graph.graph_nodes import MICROSOFT, GraphNodes
 from cupola.cache.convert.graph.initializers import Initializers, StoredBlocks
-from cupola.cache.convert.quantization.quantize import block_size
 from cupola.cache.convert.weights.matrix import Matrix
 from cupola.cache.convert.weights.rotation import rotate
 from cupola.cache.precision import Precision
@@ -73,7 +72,7 @@ class Projections:
         """Adds the product with an initializer that another node has stored already."""
         if self._precision.is_float:
             return self._nodes.add("MatMul", [x, self.as_float(weight, at)], f"{at}/MatMul", output)
-        block = block_size(shape[1], self._precision)
+        block = self._stored.block_size(shape[1])
         stored = StoredBlocks([f"{weight}_Q8", f"{weight}_scales"], shape, 8, block, means=False)
         return self._block_product(x, stored, at, output)
 

@@ -8,7 +8,6 @@ import numpy as np
 
 from cupola.cache.convert.graph.blocks import GraphContext
 from cupola.cache.convert.graph.graph_nodes import MICROSOFT
-from cupola.cache.convert.quantization.quantize import block_size
 from cupola.cache.precision import Precision
 
 _SHARED = "lm_head.MatMul.weight"  # a tied embedding, stored once for both ends
@@ -43,7 +42,7 @@ class TokenEmbedding:
             f"{at}/GatherBlockQuantized",
             domain=MICROSOFT,
             bits=8,
-            block_size=block_size(matrix.shape[1], graph.precision),
+            block_size=graph.stored.block_size(matrix.shape[1]),
             gather_axis=0,
             quantize_axis=1,
         )

@@ -96,7 +96,7 @@ class Evaluator:
         quality = Quality(
             perplexity=round(self._perplexity(found), 4),
             tokens=len(self._ids),
-            size_bytes=sum(path.stat().st_size for path in self._folder.glob("model.onnx*")),
+            size_bytes=sum(path.stat().st_size for path in self._folder.glob("*.onnx*")),
             tokens_per_second_1=round(1 / one.seconds, 1),
             tokens_per_second_16=round(16 / sixteen.seconds, 1),
         )

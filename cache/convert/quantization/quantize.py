@@ -11,20 +11,18 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from cupola.cache.precision import Precision
-
 BLOCK = 32
 
 _TINY = np.float32(1e-30)  # the scale of a block of zeros: anything but 0 will do
 
 
-def block_size(columns: int, precision: Precision) -> int:
+def block_size(columns: int, *, large: bool) -> int:
     """The number of values in a block of a row of ``columns`` values.
 
-    0: no block size divides the row. The rows of W8A8 are rotated or smoothed, and even enough for
-    blocks of 128, which are a third faster. Other precisions keep the block size of GGUF.
+    0: no block size divides the row. ``large``: take the largest that does. Large blocks are up to
+    a third faster. Small ones have the size of GGUF's.
     """
-    sizes = (128, 64, BLOCK) if precision is Precision.W8A8 else (BLOCK,)
+    sizes = (128, 64, BLOCK) if large else (BLOCK,)
     return next((size for size in sizes if columns % size == 0), 0)
 
 

@@ -7,7 +7,9 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -21,13 +23,6 @@ from cupola.client.terminal.output import Form, Output, print_json, report_succe
 
 if TYPE_CHECKING:
     from cupola.cache.catalog import ModelVariant
-
-
-# How a model that has just been made is used, by its task.
-_USES = {
-    "chat-completion": "To chat with it: cupola model run {}",
-    "automatic-speech-recognition": "To transcribe with it: cupola transcribe FILE --model {}",
-}
 
 
 class Bits(enum.StrEnum):
@@ -173,8 +168,18 @@ def import_file(
     if output is Form.TEXT:
         best = ModelCache(folder).find(model.variant.alias) == model
         name = model.variant.alias if best else model.variant.id
-        if use := _USES.get(model.variant.task):
-            print(use.format(name))
+        print(_USES.get(model.variant.task, _USES["chat-completion"]).format(name))
+
+
+# What is done with a model, by its task.
+_USES: Mapping[str, str] = MappingProxyType(
+    {
+        "chat-completion": "To chat with it: cupola model run {}",
+        "embeddings": "Apps use it by POST /v1/embeddings, as {}",
+        "text-ranking": "Apps use it by POST /v1/rerank, as {}",
+        "automatic-speech-recognition": "To use it: cupola transcribe FILE --model {}",
+    }
+)
 
 
 def remove(

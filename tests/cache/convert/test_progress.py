@@ -20,6 +20,7 @@ from tests.cache.convert.tiny_gguf import TinyModel
         (Precision.INT4, Kind.Q4_1, 0),
         (Precision.INT8, Kind.F16, 1 << 30),
         (Precision.W8A8, Kind.F16, 0),
+        (Precision.W8A8, Kind.Q4_1, 1 << 30),
         (Precision.FP16, Kind.F16, 0),
     ],
 )

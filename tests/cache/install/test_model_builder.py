@@ -6,6 +6,7 @@ import json
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -91,15 +92,45 @@ def test_an_unknown_family_names_the_extra(tmp_path: Path, monkeypatch: pytest.M
         import_path(unknown_family(tmp_path), Home(tmp_path / "home"))
 
 
-def test_what_the_builder_makes_wrong_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("family", "why"),
+    [("olmo", "its norms have no weights"), ("phimoe", "it is a mixture of experts")],
+)
+def test_what_the_builder_makes_wrong_or_not_is_refused(
+    family: str, why: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(model_builder, "missing", list)
     folder = unknown_family(tmp_path)
     config = folder / "config.json"
-    config.write_text(config.read_text().replace("nemotron", "olmo"))
-    with pytest.raises(UnknownFamilyError, match="its norms have no weights"):
+    config.write_text(config.read_text().replace("nemotron", family))
+    with pytest.raises(UnknownFamilyError, match=why):
         import_path(folder, Home(tmp_path / "home"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "bits", "why"),
+    [
+        (
+            {"model_type": "granitemoehybrid", "layer_types": ["mamba", "attention"]},
+            None,
+            r"Mamba-2, which .* does not make",
+        ),
+        ({"model_type": "gpt_oss"}, 16, r"leaves out gpt-oss' attention sinks.*four bits"),
+    ],
+)
+def test_what_the_builder_does_not_know_of_a_family_is_named(
+    changes: dict[str, Any],
+    bits: int | None,
+    why: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(model_builder, "missing", list)
+    folder = unknown_family(tmp_path)
+    config = folder / "config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | changes))
+    with pytest.raises(UnsupportedError, match=why):
+        import_path(folder, Home(tmp_path / "home"), bits=bits)
 
 
 def test_what_the_builder_makes_is_a_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,6 +17,7 @@ from cupola.cache.store import ModelCache
 from tests.built_whisper import write_built
 from tests.cache.convert.tiny_family import FAMILIES
 from tests.cache.convert.tiny_gguf import TinyModel
+from tests.cache.convert.tiny_gguf_encoders import TinyEncoder
 from tests.cache.tiny_adapter import write_adapter
 from tests.client.command_line import Cli, bounded, start_interruptible
 from tests.foundry.package_index import PackageIndex, build_wheel
@@ -47,9 +48,7 @@ def test_import_of_a_model_of_speech(cupola: Cli, tmp_path: Path) -> None:
     folder = write_built(tmp_path / "built").parent
     done = cupola("model", "import", str(folder), "--name", "heard")
     assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[1] == (
-        "To transcribe with it: cupola transcribe FILE --model heard"
-    )
+    assert done.stdout.splitlines()[1] == ("To use it: cupola transcribe FILE --model heard")
 
 
 def test_import(cupola: Cli, home: Home, tmp_path: Path) -> None:
@@ -66,6 +65,19 @@ def test_import(cupola: Cli, home: Home, tmp_path: Path) -> None:
         "Converting...",
         "Warning: The model is likely to speak gibberish: its perplexity is more than a million. "
         "The file has F32. Try another file of the model",  # its weights are random
+    ]
+
+
+def test_import_says_what_a_model_is_for(cupola: Cli, tmp_path: Path) -> None:
+    TinyEncoder().write(tmp_path / "vectors.gguf")
+    TinyEncoder(ranks=True, tokenizer="t5", types=1).write(tmp_path / "order.gguf")
+    said = [
+        cupola.ok("model", "import", str(tmp_path / f"{name}.gguf")).splitlines()[1]
+        for name in ("vectors", "order")
+    ]
+    assert said == [
+        "Apps use it by POST /v1/embeddings, as vectors",
+        "Apps use it by POST /v1/rerank, as order",
     ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import logging
@@ -10,9 +11,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from starlette.types import Receive, Scope, Send
 
 from cupola.cache.store import ModelCache
+from cupola.cache.system.line_rate import BURST
 from cupola.cache.system.local_url import is_loopback
+from cupola.gateway.apis import ERROR_FORMATS
+from cupola.gateway.http.error_formats import ErrorFormats
+from cupola.gateway.http.middleware import RequestLog
+from cupola.gateway.http.served import Finished
 from cupola.scheduler.protocol.messages import Submit
 from tests.gateway.running_gateway import (
     HELLO,
@@ -76,6 +83,30 @@ def test_clients_own_id_comes_back(shared: RunningGateway) -> None:
 def test_strange_client_id_is_left_out(shared: RunningGateway, bad: str) -> None:
     answer = shared.send(request("GET", "/health", b"", f"X-Client-Request-Id: {bad}"))
     assert status_of(answer) == 200 and b"x-client-request-id" not in answer
+
+
+def test_a_flood_makes_few_lines_and_the_requests_are_told_of_all_the_same(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO)
+    told: list[Finished] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body"})
+
+    async def nothing(*_: object) -> None:
+        return None
+
+    async def flood() -> None:
+        whole = ErrorFormats(RequestLog(app, [told.append]), ERROR_FORMATS)
+        for _ in range(3000):
+            scope = {"type": "http", "method": "GET", "path": "/", "raw_path": b"/", "headers": []}
+            await whole(scope, nothing, nothing)  # type: ignore[arg-type]  # it asks for nothing
+
+    asyncio.run(flood())
+    assert len(told) == 3000
+    assert BURST <= sum(r.name == "cupola.gateway.access" for r in caplog.records) < 3000
 
 
 def access_lines(gateway: RunningGateway, caplog: pytest.LogCaptureFixture) -> list[str]:

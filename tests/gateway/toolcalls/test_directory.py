@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from cupola.gateway.toolcalls import directory
 from cupola.gateway.toolcalls.directory import LOOK_SECONDS, FormatDirectory, read_format
 from cupola.gateway.toolcalls.formats import Markers
 from cupola.gateway.toolcalls.known import THINK, format_of_template
@@ -133,3 +134,28 @@ def test_not_looked_at_for_each_request(tmp_path: Path) -> None:
     first = asyncio.run(directory.of(str(tmp_path)))
     write(tmp_path, "chat_template.jinja", QWEN3)
     assert asyncio.run(directory.of(str(tmp_path))) is first
+
+
+def test_a_folder_that_has_not_changed_is_not_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path, "tokenizer_config.json", {"chat_template": QWEN3})
+    reads: list[Path] = []
+
+    def read(folder: Path) -> Any:
+        reads.append(folder)
+        return read_format(folder)
+
+    monkeypatch.setattr(directory, "read_format", read)
+
+    async def ask_often() -> None:
+        clock = count(step=LOOK_SECONDS)
+        formats = FormatDirectory(clock=lambda: float(next(clock)))
+        for _ in range(5):
+            assert (await formats.of(str(tmp_path))).name == "hermes"
+        assert len(reads) == 1
+        write(tmp_path, "tokenizer_config.json", {"chat_template": CHATML})
+        assert (await formats.of(str(tmp_path))).name == "generic"
+        assert len(reads) == 2
+
+    asyncio.run(ask_often())

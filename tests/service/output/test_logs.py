@@ -17,10 +17,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cupola.cache.system.line_rate import BURST, LINES_PER_SECOND
 from cupola.service.output.log_file import OLDER, older, own_log, rotate
 from cupola.service.output.logs import (
-    BURST,
-    LINES_PER_SECOND,
     JsonFormatter,
     LineFormatter,
     RateLimit,
