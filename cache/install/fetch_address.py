@@ -19,7 +19,13 @@ import anyio
 import msgspec
 
 from cupola.cache.catalog_settings import read_catalog_settings
-from cupola.cache.errors import DeniedError, ModelFileError, NoSpaceError, UnknownFamilyError
+from cupola.cache.errors import (
+    DeniedError,
+    ModelFileError,
+    NoSpaceError,
+    UnknownFamilyError,
+    UnsupportedError,
+)
 from cupola.cache.home import Home
 from cupola.cache.install.exclusive import exclusive, remove_notes
 from cupola.cache.install.model_builder import need_builder, need_memory_of_builder
@@ -92,7 +98,17 @@ class Offer(msgspec.Struct, frozen=True):
 
     def check_family(self) -> None:
         """Raises UnsupportedError, before the download, for what could not be converted after."""
-        if self.kind not in ("gguf", "decoder") or not self.architecture:
+        if self.kind not in ("gguf", "decoder", "encoder") or not self.architecture:
+            return
+        if self.kind == "encoder":
+            from cupola.cache.convert.weights.encoder_shape import MODEL_TYPES
+
+            if self.architecture not in MODEL_TYPES:
+                raise UnsupportedError(
+                    f"{self.address} is of the architecture '{self.architecture}'; of embedding "
+                    f"models in safetensors these can be converted: {', '.join(MODEL_TYPES)}. "
+                    "There may be a GGUF of it"
+                )
             return
         from cupola.cache.convert.families import check_name
 
@@ -139,7 +155,9 @@ async def _look_up_on_hub(address: HubAddress, *, adapter: bool = False) -> Offe
         publisher=owner,
         license=repository.license,
         commit=repository.commit,
-        architecture=repository.model_type if choice.kind == "decoder" else repository.architecture,
+        architecture=repository.model_type
+        if choice.kind in ("decoder", "encoder")
+        else repository.architecture,
         headers=hub.headers,
         reason=choice.reason,
     )

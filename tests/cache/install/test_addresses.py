@@ -159,6 +159,21 @@ def test_an_encoder_of_the_hub(home: Home, hub: HubServer, tmp_path: Path) -> No
     assert (local.variant.alias, local.variant.task) == ("local-encoder", "embeddings")
 
 
+def test_an_encoder_of_another_kind_is_not_loaded(
+    home: Home, hub: HubServer, tmp_path: Path
+) -> None:
+    folder = tiny_encoder.write(tmp_path / "encoder", model_type="nomic_bert").parent
+    files = {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+    hub.add("Tiny-Org/Tiny-Nomic", files)
+    with pytest.raises(UnsupportedError, match=r"'nomic_bert'.*bert, roberta, xlm-roberta.*a GGUF"):
+        install_address("hf:Tiny-Org/Tiny-Nomic", home)
+    assert not [path for path, _ in hub.site.requests if path.endswith(".safetensors")]
+
+
 def test_an_encoder_in_a_gguf(home: Home, hub: HubServer, tmp_path: Path) -> None:
     write_bert(tmp_path / "t.gguf")
     content = (tmp_path / "t.gguf").read_bytes()
