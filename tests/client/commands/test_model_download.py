@@ -48,9 +48,7 @@ def test_import_of_a_model_of_speech(cupola: Cli, tmp_path: Path) -> None:
     folder = write_built(tmp_path / "built").parent
     done = cupola("model", "import", str(folder), "--name", "heard")
     assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[1] == (
-        "To transcribe with it: cupola transcribe FILE --model heard"
-    )
+    assert done.stdout.splitlines()[1] == ("To use it: cupola transcribe FILE --model heard")
 
 
 def test_import(cupola: Cli, home: Home, tmp_path: Path) -> None:
