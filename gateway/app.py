@@ -39,7 +39,7 @@ from cupola.gateway.ollama.port import OllamaPort
 from cupola.gateway.openapi.api import Description
 from cupola.gateway.openapi.described import working
 from cupola.gateway.toolcalls.directory import FormatDirectory
-from cupola.scheduler.protocol.messages import ProviderState
+from cupola.scheduler.protocol.status import ProviderState
 
 
 def build_app(

@@ -10,7 +10,7 @@ from cupola.scheduler.protocol.lifeline import Lifeline
 
 if TYPE_CHECKING:
     from cupola.gateway.core.config import GatewayConfig
-    from cupola.scheduler.protocol.messages import ProviderState
+    from cupola.scheduler.protocol.status import ProviderState
 
 
 def run(

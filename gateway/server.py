@@ -36,7 +36,8 @@ from cupola.gateway.http1 import Http1
 from cupola.gateway.refusal import is_unix, refusing
 from cupola.scheduler.protocol.commands import BEAT_SECONDS, STOP_AT_ONCE, Commands
 from cupola.scheduler.protocol.lifeline import Lifeline
-from cupola.scheduler.protocol.messages import ErrorCode, ProviderState
+from cupola.scheduler.protocol.messages import ErrorCode
+from cupola.scheduler.protocol.status import ProviderState
 
 ERROR_SECONDS = 1.0  # for the errors at the end of the grace time to reach their clients
 # Objects that are made before the collector looks for circles among the new ones. A request makes

@@ -26,7 +26,7 @@ from cupola.loadtests.bench.target import Amount
 from cupola.loadtests.load.results import Objective, figures
 from cupola.loadtests.load.server import loopback
 from cupola.loadtests.load.workloads import story
-from cupola.scheduler.protocol.messages import Constraint, ConstraintKind
+from cupola.scheduler.protocol.tasks import Constraint, ConstraintKind
 from cupola.workers.grammar.constraints import Constraints, Matcher
 from cupola.workers.model.model_folder import ModelFolder
 from cupola.workers.sampling.masks import MaskBatch

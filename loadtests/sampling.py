@@ -16,7 +16,7 @@ import time
 import numpy as np
 from numpy.typing import NDArray
 
-from cupola.scheduler.protocol.messages import SamplingParams
+from cupola.scheduler.protocol.tasks import SamplingParams
 from cupola.workers.sampling.logprobs import logprob
 from cupola.workers.sampling.penalties import Penalties
 from cupola.workers.sampling.sampling import Sampler, penalize, sample

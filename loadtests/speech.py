@@ -25,7 +25,8 @@ from pathlib import Path
 from typing import Any
 
 from cupola.cache.catalog import ExecutionProvider
-from cupola.scheduler.protocol.messages import LocalModel, Output, Transcribe
+from cupola.scheduler.protocol.outputs import Output
+from cupola.scheduler.protocol.tasks import LocalModel, Transcribe
 from cupola.workers.loading import EngineOptions, load
 
 PEER = Path(__file__).parent / "host" / "faster_whisper_peer.py"

@@ -22,13 +22,11 @@ from cupola.scheduler.protocol.messages import (
     Abort,
     Done,
     ErrorCode,
-    FinishReason,
     FromGateway,
     Goodbye,
     Heartbeat,
     LoadModel,
     Outcome,
-    Output,
     Outputs,
     Postponed,
     Query,
@@ -40,6 +38,7 @@ from cupola.scheduler.protocol.messages import (
     ToScheduler,
     UnloadModel,
 )
+from cupola.scheduler.protocol.outputs import FinishReason, Output
 from cupola.scheduler.protocol.pool import Member
 from cupola.scheduler.records import Peer, Request, Send, Worker
 from cupola.scheduler.replicas import Replicas

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cupola.scheduler.affinity import Affinity
 from cupola.scheduler.placement import Placement
-from cupola.scheduler.protocol.messages import Output
+from cupola.scheduler.protocol.outputs import Output
 from cupola.scheduler.records import Request, Send, Worker
 from cupola.scheduler.requests import Requests
 from cupola.scheduler.suspicion import Suspicion

@@ -12,8 +12,9 @@ from collections import OrderedDict
 from collections.abc import Iterable
 from itertools import count
 
-from cupola.scheduler.protocol.messages import LoadModel, LocalModel
+from cupola.scheduler.protocol.messages import LoadModel
 from cupola.scheduler.protocol.pool import Member
+from cupola.scheduler.protocol.tasks import LocalModel
 from cupola.scheduler.records import Peer, Send, Worker
 from cupola.scheduler.suspicion import Suspicion
 from cupola.scheduler.workers import Workers

@@ -8,7 +8,8 @@ from __future__ import annotations
 from bisect import bisect_left
 
 from cupola.scheduler.protocol.histograms import BOUNDS, Distributions, Histogram
-from cupola.scheduler.protocol.messages import LoadModel, Output
+from cupola.scheduler.protocol.messages import LoadModel
+from cupola.scheduler.protocol.outputs import Output
 from cupola.scheduler.records import Request
 
 

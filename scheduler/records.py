@@ -10,14 +10,13 @@ from cupola.scheduler.protocol.messages import (
     ANY_TURN,
     Heartbeat,
     LoadModel,
-    LocalModel,
-    Serving,
     Submit,
     ToGateway,
     ToWorker,
     Turn,
-    WorkerStatus,
 )
+from cupola.scheduler.protocol.status import Serving, WorkerStatus
+from cupola.scheduler.protocol.tasks import LocalModel
 
 BYTES_PER_TOKEN = 4  # of text, on average
 MAX_ATTEMPTS = 3  # a request that makes its worker crash must not reach every worker

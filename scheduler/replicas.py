@@ -11,7 +11,8 @@ from __future__ import annotations
 from collections import Counter
 from itertools import count
 
-from cupola.scheduler.protocol.messages import LoadModel, LocalModel, UnloadModel
+from cupola.scheduler.protocol.messages import LoadModel, UnloadModel
+from cupola.scheduler.protocol.tasks import LocalModel
 from cupola.scheduler.records import Peer, Send, Worker
 from cupola.scheduler.suspicion import Suspicion
 from cupola.scheduler.workers import Workers

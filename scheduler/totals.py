@@ -6,7 +6,9 @@ import math
 from collections import Counter
 from collections.abc import Collection, Set
 
-from cupola.scheduler.protocol.messages import ErrorCode, Outcome, Output, Totals
+from cupola.scheduler.protocol.messages import ErrorCode, Outcome
+from cupola.scheduler.protocol.outputs import Output
+from cupola.scheduler.protocol.status import Totals
 
 _REFUSALS = frozenset(
     {

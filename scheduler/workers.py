@@ -6,8 +6,10 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from cupola.cache.catalog import ExecutionProvider
 from cupola.scheduler.policy import SchedulerPolicy
-from cupola.scheduler.protocol.messages import LocalModel, Ready, WorkerStatus
+from cupola.scheduler.protocol.messages import Ready
 from cupola.scheduler.protocol.pool import Member, Presence
+from cupola.scheduler.protocol.status import WorkerStatus
+from cupola.scheduler.protocol.tasks import LocalModel
 from cupola.scheduler.records import Peer, Request, Worker
 
 

@@ -9,7 +9,7 @@ from cupola.cache.catalog import ExecutionProvider, UnknownModelError
 from cupola.cache.errors import NotCachedError
 from cupola.cache.home import Home
 from cupola.cache.store import ModelCache
-from cupola.scheduler.protocol.messages import LocalModel
+from cupola.scheduler.protocol.tasks import LocalModel
 from cupola.service.settings.settings import Settings
 from cupola.service.settings.types import listed
 

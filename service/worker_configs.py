@@ -9,8 +9,8 @@ from itertools import pairwise
 
 from cupola.cache.catalog import ExecutionProvider, UnknownModelError
 from cupola.cache.home import Home
-from cupola.scheduler.protocol.messages import LocalModel
 from cupola.scheduler.protocol.pool import device_of
+from cupola.scheduler.protocol.tasks import LocalModel
 from cupola.service.settings.settings import Settings
 from cupola.service.settings.types import AUTO
 from cupola.service.settings.worker_tables import WorkerTable, bytes_of, cpus_of, cpus_text

@@ -30,15 +30,12 @@ from cupola.scheduler.protocol.messages import (
     Abort,
     Done,
     ErrorCode,
-    FinishReason,
     Goodbye,
     Heartbeat,
     LoadModel,
-    LocalModel,
     MalformedFrameError,
     Message,
     Outcome,
-    Output,
     Outputs,
     Postponed,
     Query,
@@ -48,13 +45,14 @@ from cupola.scheduler.protocol.messages import (
     Status,
     Submit,
     UnloadModel,
-    Usage,
-    WorkerStatus,
     decode_to_gateway,
     decode_to_scheduler,
     decode_to_worker,
     encode,
 )
+from cupola.scheduler.protocol.outputs import FinishReason, Output, Usage
+from cupola.scheduler.protocol.status import WorkerStatus
+from cupola.scheduler.protocol.tasks import LocalModel
 from cupola.service import children
 from cupola.service.output.logs import LogOptions
 from cupola.workers.loading import EngineOptions

@@ -9,22 +9,18 @@ import os
 from collections import deque
 from itertools import cycle, islice
 
-from cupola.scheduler.protocol.messages import (
-    ANY_TURN,
+from cupola.scheduler.protocol.messages import ANY_TURN, ErrorCode, Turn
+from cupola.scheduler.protocol.outputs import FinishReason, Output, Usage
+from cupola.scheduler.protocol.status import Serving
+from cupola.scheduler.protocol.tasks import (
     Chat,
     Decide,
     Decode,
     Embed,
     Encode,
-    ErrorCode,
-    FinishReason,
-    Output,
-    Serving,
     Text,
     Tokens,
     Transcribe,
-    Turn,
-    Usage,
     Work,
 )
 from cupola.workers.model.backend import RequestError, refuse_speech

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from cupola.scheduler.protocol.messages import LocalModel
+from cupola.scheduler.protocol.tasks import LocalModel
 
 _Identity = tuple[int, int]  # the device and the number that the file system gives a folder
 

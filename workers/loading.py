@@ -13,7 +13,7 @@ from cupola.cache.catalog import ExecutionProvider
 from cupola.cache.home import Home
 from cupola.cache.model_config import RANKER, SPEECH, read_config
 from cupola.cache.system.digests import MANIFEST, DamagedFileError, check_digests
-from cupola.scheduler.protocol.messages import LocalModel
+from cupola.scheduler.protocol.tasks import LocalModel
 from cupola.workers.model.backend import Backend
 
 if TYPE_CHECKING:

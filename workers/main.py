@@ -20,7 +20,8 @@ from cupola.cache.disk import uses
 from cupola.cache.home import Home
 from cupola.scheduler.protocol.commands import ALIVE, LONG_TURN, Commands
 from cupola.scheduler.protocol.endpoint import Endpoint
-from cupola.scheduler.protocol.messages import FromWorker, LocalModel, decode_to_worker, encode
+from cupola.scheduler.protocol.messages import FromWorker, decode_to_worker, encode
+from cupola.scheduler.protocol.tasks import LocalModel
 from cupola.workers.device.machine import (
     map_large_blocks,
     memory_bytes,

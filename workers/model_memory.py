@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from cupola.scheduler.protocol.messages import LocalModel
+from cupola.scheduler.protocol.tasks import LocalModel
 from cupola.workers.device.machine import available_bytes, memory_bytes
 
 # Files that are not a model's weights in memory, by their names' ends.

@@ -14,7 +14,10 @@ from dataclasses import dataclass, field
 
 from msgspec.structs import replace
 
-from cupola.scheduler.protocol.messages import LoadModel, LocalModel, Output, Serving, Submit
+from cupola.scheduler.protocol.messages import LoadModel, Submit
+from cupola.scheduler.protocol.outputs import Output
+from cupola.scheduler.protocol.status import Serving
+from cupola.scheduler.protocol.tasks import LocalModel
 from cupola.workers.model.backend import Backend
 
 FOREVER = -1.0

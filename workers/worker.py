@@ -17,18 +17,12 @@ from cupola.cache.catalog import ExecutionProvider
 from cupola.cache.error_text import without_paths
 from cupola.scheduler.protocol.messages import (
     Abort,
-    Decide,
-    Decode,
     Done,
-    Embed,
-    Encode,
     ErrorCode,
     FromWorker,
     Goodbye,
     Heartbeat,
     LoadModel,
-    LocalModel,
-    Output,
     Outputs,
     Postponed,
     Ready,
@@ -37,9 +31,10 @@ from cupola.scheduler.protocol.messages import (
     Submit,
     ToWorker,
     UnloadModel,
-    Work,
     decode_work,
 )
+from cupola.scheduler.protocol.outputs import Output
+from cupola.scheduler.protocol.tasks import Decide, Decode, Embed, Encode, LocalModel, Work
 from cupola.workers.eviction import NoRoomError, to_evict
 from cupola.workers.model.backend import Backend, RequestError
 from cupola.workers.model_memory import ModelMemory

@@ -17,7 +17,7 @@ from cupola.gateway.http.json_answer import json_answer
 from cupola.gateway.http.read_body import aside, read_body
 from cupola.gateway.openapi.absent import absent
 from cupola.gateway.openapi.described import SSE, Operation, Section, post
-from cupola.scheduler.protocol.messages import SamplingParams
+from cupola.scheduler.protocol.tasks import SamplingParams
 
 
 class AnthropicApi:

@@ -20,7 +20,7 @@ from cupola.gateway.core.schemas.tool_schemas import (
     options,
 )
 from cupola.gateway.http.validation import Body, Endpoint, Refused, invalid, unsupported
-from cupola.scheduler.protocol.messages import Constraint, SamplingParams
+from cupola.scheduler.protocol.tasks import Constraint, SamplingParams
 
 NAMES = {
     "prompt": "messages",

@@ -49,7 +49,7 @@ from cupola.gateway.core.events import (
 )
 from cupola.gateway.generation.streaming import SSE
 from cupola.gateway.http.errors import ApiError
-from cupola.scheduler.protocol.messages import Usage
+from cupola.scheduler.protocol.outputs import Usage
 
 _encode = msgspec.json.Encoder().encode
 _errors = AnthropicErrors()

@@ -12,15 +12,8 @@ from cupola.gateway.core.encoding import encoded
 from cupola.gateway.core.scheduler_client import SchedulerClient
 from cupola.gateway.http.disconnect import cancelled_on_disconnect
 from cupola.gateway.http.errors import ApiError
-from cupola.scheduler.protocol.messages import (
-    Decide,
-    Decode,
-    Embed,
-    Encode,
-    LocalModel,
-    Output,
-    Transcribe,
-)
+from cupola.scheduler.protocol.outputs import Output
+from cupola.scheduler.protocol.tasks import Decide, Decode, Embed, Encode, LocalModel, Transcribe
 
 _SOUND_BYTES_PER_TOKEN = 256  # from 160 of compressed speech to 640 of plain samples at 16 kHz
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 
-from cupola.scheduler.protocol.messages import Chat, LocalModel, Task, Text, Tokens, Work, encode
+from cupola.scheduler.protocol.messages import encode
+from cupola.scheduler.protocol.tasks import Chat, LocalModel, Task, Text, Tokens, Work
 
 MOST = 16  # digests of a prompt
 _DIGEST = 8  # bytes

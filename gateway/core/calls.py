@@ -20,13 +20,13 @@ from cupola.scheduler.protocol.messages import (
     FromGateway,
     LoadModel,
     Outcome,
-    Output,
     Outputs,
     Rejected,
     Status,
     Submit,
     UnloadModel,
 )
+from cupola.scheduler.protocol.outputs import Output
 
 SCHEDULER_TIMEOUT = 10.0  # seconds without a frame after which the scheduler counts as lost
 

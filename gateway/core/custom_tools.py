@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from cupola.gateway.core.request import Tool
-from cupola.scheduler.protocol.messages import Constraint, ConstraintKind
+from cupola.scheduler.protocol.tasks import Constraint, ConstraintKind
 
 INPUT = "input"  # the parameter
 

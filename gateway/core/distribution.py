@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import exp, fsum
 
-from cupola.scheduler.protocol.messages import Scores
+from cupola.scheduler.protocol.outputs import Scores
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,17 +5,8 @@ from __future__ import annotations
 import msgspec
 
 from cupola.gateway.http.errors import ApiError
-from cupola.scheduler.protocol.messages import (
-    Chat,
-    Decide,
-    Decode,
-    Embed,
-    Encode,
-    Task,
-    Work,
-    encode,
-    encode_work,
-)
+from cupola.scheduler.protocol.messages import encode, encode_work
+from cupola.scheduler.protocol.tasks import Chat, Decide, Decode, Embed, Encode, Task, Work
 
 
 def encoded(task: Task) -> msgspec.Raw:

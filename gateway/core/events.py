@@ -11,7 +11,7 @@ from typing import Literal
 
 import msgspec
 
-from cupola.scheduler.protocol.messages import PromptProgress, Timings, TokenLogprob, Usage
+from cupola.scheduler.protocol.outputs import PromptProgress, Timings, TokenLogprob, Usage
 
 Reason = Literal["stop", "length", "tool_calls"]
 

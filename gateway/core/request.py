@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 
 from cupola.cache.catalog import ExecutionProvider
-from cupola.scheduler.protocol.messages import Constraint, SamplingParams, Text, Tokens
+from cupola.scheduler.protocol.tasks import Constraint, SamplingParams, Text, Tokens
 
 
 class ToolUse(StrEnum):

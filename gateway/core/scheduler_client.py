@@ -27,9 +27,7 @@ from cupola.scheduler.protocol.messages import (
     ErrorCode,
     FromGateway,
     LoadModel,
-    LocalModel,
     Outcome,
-    Output,
     Query,
     Status,
     Submit,
@@ -38,6 +36,8 @@ from cupola.scheduler.protocol.messages import (
     decode_to_gateway,
     encode,
 )
+from cupola.scheduler.protocol.outputs import Output
+from cupola.scheduler.protocol.tasks import LocalModel
 
 logger = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ import msgspec
 from cupola.gateway.core.distribution import Distribution
 from cupola.gateway.decisions.body import ChoiceQuestion, Predicate, Score
 from cupola.gateway.generation.decider import Decided
-from cupola.scheduler.protocol.messages import Usage
+from cupola.scheduler.protocol.outputs import Usage
 
 
 class PredicateAnswer(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="predicate"):

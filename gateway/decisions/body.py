@@ -12,7 +12,7 @@ from cupola.gateway.decisions.texts import Asked, Joined
 from cupola.gateway.generation.decider import DecisionRequest
 from cupola.gateway.http.validation import Body, Endpoint, invalid
 from cupola.gateway.openai.body.conversation import parsed
-from cupola.scheduler.protocol.messages import Option, Question, QuestionKind
+from cupola.scheduler.protocol.tasks import Option, Question, QuestionKind
 
 MOST_QUESTIONS = 400
 MOST_OPTIONS = 255

@@ -14,7 +14,7 @@ from cupola.gateway.decisions.body import MOST_OPTIONS, MOST_QUESTIONS, Permutat
 from cupola.gateway.decisions.texts import AnyAsked, AnyText
 from cupola.gateway.generation.decider import DecisionRequest
 from cupola.gateway.http.validation import Body, Endpoint, invalid
-from cupola.scheduler.protocol.messages import Option, Question, QuestionKind
+from cupola.scheduler.protocol.tasks import Option, Question, QuestionKind
 
 MOST_LEVELS = 10
 

@@ -20,7 +20,8 @@ from cupola.gateway.foundry.answers import LoadStatus, UnloadStatus
 from cupola.gateway.generation.model_directory import ModelDirectory
 from cupola.gateway.http.errors import SERVER_ERROR, ApiError, RequestFailed
 from cupola.gateway.http.json_answer import json_answer
-from cupola.scheduler.protocol.messages import ErrorCode, LocalModel
+from cupola.scheduler.protocol.messages import ErrorCode
+from cupola.scheduler.protocol.tasks import LocalModel
 
 FOREVER = -1.0
 # The SDKs look for this text and then report that the model has not been downloaded.

@@ -12,7 +12,7 @@ from starlette.responses import Response
 from cupola.gateway.core.scheduler_client import SchedulerClient
 from cupola.gateway.foundry.answers import ProviderAnswer
 from cupola.gateway.http.json_answer import json_answer
-from cupola.scheduler.protocol.messages import ProviderState
+from cupola.scheduler.protocol.status import ProviderState
 
 
 class FoundryProvidersApi:

@@ -22,7 +22,7 @@ from cupola.gateway.core.events import (
     ToolCallStart,
     UsageTotal,
 )
-from cupola.scheduler.protocol.messages import Timings, TokenLogprob, Usage
+from cupola.scheduler.protocol.outputs import Timings, TokenLogprob, Usage
 
 
 @dataclass(slots=True)

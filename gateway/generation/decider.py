@@ -20,7 +20,8 @@ from cupola.gateway.generation.model_directory import ModelDirectory
 from cupola.gateway.generation.preparation import chat_prompt
 from cupola.gateway.http.errors import ApiError
 from cupola.gateway.toolcalls.directory import FormatDirectory
-from cupola.scheduler.protocol.messages import Decide, Question, Usage
+from cupola.scheduler.protocol.outputs import Usage
+from cupola.scheduler.protocol.tasks import Decide, Question
 
 # A model that thinks has no place at which it could be asked before its thoughts. These variables
 # of the models' own templates leave the thoughts out.

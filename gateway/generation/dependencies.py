@@ -16,7 +16,7 @@ from cupola.gateway.generation.generator import Generator
 from cupola.gateway.generation.model_directory import ModelDirectory
 from cupola.gateway.generation.prompt_counter import PromptCounter
 from cupola.gateway.toolcalls.directory import FormatDirectory
-from cupola.scheduler.protocol.messages import ProviderState
+from cupola.scheduler.protocol.status import ProviderState
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,8 @@ from cupola.gateway.core.asking import ask
 from cupola.gateway.core.scheduler_client import SchedulerClient
 from cupola.gateway.generation.model_directory import ModelDirectory
 from cupola.gateway.http.errors import ApiError
-from cupola.scheduler.protocol.messages import Embed, Usage
+from cupola.scheduler.protocol.outputs import Usage
+from cupola.scheduler.protocol.tasks import Embed
 
 
 class Embedded(NamedTuple):

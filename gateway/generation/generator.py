@@ -18,7 +18,7 @@ from cupola.gateway.generation.model_directory import ModelDirectory
 from cupola.gateway.generation.preparation import Prepared, prepare
 from cupola.gateway.generation.translator import Translator
 from cupola.gateway.toolcalls.directory import FormatDirectory
-from cupola.scheduler.protocol.messages import Output
+from cupola.scheduler.protocol.outputs import Output
 
 
 class Generation:

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from cupola.gateway.core.events import Event, UsageTotal
 from cupola.gateway.core.mailbox import Mailbox
 from cupola.gateway.http.errors import RequestFailed
-from cupola.scheduler.protocol.messages import Usage
+from cupola.scheduler.protocol.outputs import Usage
 
 Events = AsyncGenerator[list[Event]]
 Ended = RequestFailed | None

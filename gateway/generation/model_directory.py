@@ -14,7 +14,7 @@ from cupola.cache.errors import NotCachedError
 from cupola.cache.store import CachedModel, ModelCache
 from cupola.gateway.access.client import current_client
 from cupola.gateway.http.errors import ApiError, not_cached, unknown_model
-from cupola.scheduler.protocol.messages import LocalModel
+from cupola.scheduler.protocol.tasks import LocalModel
 
 FRESH = 5.0  # seconds for which a name that was found need not be looked for again
 LOOKING = 1.0  # seconds for which it stays as it was while one request looks for it again

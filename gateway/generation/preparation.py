@@ -37,7 +37,7 @@ from cupola.gateway.toolcalls.marked import MarkedParser
 from cupola.gateway.toolcalls.parser import Parser
 from cupola.gateway.toolcalls.raw_call import RawCallParser
 from cupola.gateway.toolcalls.tool_prompt import definition, described
-from cupola.scheduler.protocol.messages import (
+from cupola.scheduler.protocol.tasks import (
     Chat,
     Constraint,
     ConstraintKind,

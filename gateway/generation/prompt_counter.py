@@ -12,7 +12,8 @@ from cupola.gateway.generation.generator import new_call_id
 from cupola.gateway.generation.model_directory import ModelDirectory
 from cupola.gateway.generation.preparation import chat_prompt
 from cupola.gateway.toolcalls.directory import FormatDirectory
-from cupola.scheduler.protocol.messages import Encode, LocalModel, Output
+from cupola.scheduler.protocol.outputs import Output
+from cupola.scheduler.protocol.tasks import Encode, LocalModel
 
 
 class PromptCounter:

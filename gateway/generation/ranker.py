@@ -17,7 +17,7 @@ from cupola.gateway.core.vectors import cosine, number_of
 from cupola.gateway.generation.decider import Decided, Decider, DecisionRequest
 from cupola.gateway.generation.embedder import Embedder
 from cupola.gateway.generation.model_directory import ModelDirectory
-from cupola.scheduler.protocol.messages import Embed, Option, Question, QuestionKind, Text
+from cupola.scheduler.protocol.tasks import Embed, Option, Question, QuestionKind, Text
 
 EMBEDDINGS = "embeddings"  # the task of a model that makes vectors
 RANKING = "text-ranking"  # the task of a cross-encoder

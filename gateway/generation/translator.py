@@ -23,7 +23,7 @@ from cupola.gateway.core.events import (
 )
 from cupola.gateway.toolcalls.custom_input import CustomInputs
 from cupola.gateway.toolcalls.parser import Parser
-from cupola.scheduler.protocol.messages import FinishReason, Output
+from cupola.scheduler.protocol.outputs import FinishReason, Output
 
 
 class Translator:

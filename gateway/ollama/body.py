@@ -22,7 +22,7 @@ from cupola.gateway.core.schemas.schema_constraint import schema_constraint
 from cupola.gateway.core.schemas.tool_schemas import ToolChoice, Tools, options
 from cupola.gateway.http.validation import Body, Endpoint, Refused, invalid
 from cupola.gateway.ollama.options import OllamaOptions
-from cupola.scheduler.protocol.messages import Constraint, ConstraintKind, Text
+from cupola.scheduler.protocol.tasks import Constraint, ConstraintKind, Text
 
 LATEST = ":latest"  # Ollama's clients add it to names without a tag
 NAMES = {

@@ -38,7 +38,7 @@ from cupola.gateway.ollama.answers import (
 )
 from cupola.gateway.ollama.errors import OllamaErrors
 from cupola.gateway.openapi.described import NDJSON
-from cupola.scheduler.protocol.messages import TokenLogprob
+from cupola.scheduler.protocol.outputs import TokenLogprob
 
 _encode = msgspec.json.Encoder().encode
 _errors = OllamaErrors()

@@ -35,7 +35,7 @@ from cupola.gateway.ollama.body import (
 )
 from cupola.gateway.ollama.frames import OllamaFrames
 from cupola.gateway.openapi.described import JSON, NDJSON, Operation, Section, post
-from cupola.scheduler.protocol.messages import Embed, Text
+from cupola.scheduler.protocol.tasks import Embed, Text
 
 
 class GenerationEndpoints:

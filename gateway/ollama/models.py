@@ -37,7 +37,7 @@ from cupola.gateway.openapi.absent import absent
 from cupola.gateway.openapi.described import Operation, Section, delete, get, post
 from cupola.gateway.toolcalls.directory import read_template
 from cupola.gateway.toolcalls.formats import AnswerFormat
-from cupola.scheduler.protocol.messages import Serving
+from cupola.scheduler.protocol.status import Serving
 
 FOREVER = timedelta(days=292 * 365)  # as long as Ollama's "for ever"
 API_VERSION = "0.12.6"  # of the Ollama whose API this is: clients ask for a least one

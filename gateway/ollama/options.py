@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from cupola.gateway.core.fields import Natural, Penalty, Seed, Share, Stop, TopK
 from cupola.gateway.http.validation import Endpoint, Refused, invalid
-from cupola.scheduler.protocol.messages import SamplingParams
+from cupola.scheduler.protocol.tasks import SamplingParams
 
 # Answers of Ollama's clients look as they are used to.
 TEMPERATURE, TOP_K, TOP_P = 0.8, 40, 0.9

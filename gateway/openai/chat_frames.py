@@ -39,7 +39,7 @@ from cupola.gateway.openai.chunks import DONE, KEEP_ALIVE, ChunkEncoder, event
 from cupola.gateway.openai.errors import OpenAIErrors
 from cupola.gateway.openai.logprobs import chat_logprobs
 from cupola.gateway.openai.timings import timings_of, with_progress, with_timings
-from cupola.scheduler.protocol.messages import TokenLogprob, Usage
+from cupola.scheduler.protocol.outputs import TokenLogprob, Usage
 
 _errors = OpenAIErrors()
 

@@ -34,7 +34,8 @@ from cupola.gateway.openai.chunks import DONE, KEEP_ALIVE, event
 from cupola.gateway.openai.errors import OpenAIErrors
 from cupola.gateway.openai.logprobs import legacy_logprobs
 from cupola.gateway.openai.timings import timings_of, with_progress, with_timings
-from cupola.scheduler.protocol.messages import Text, Timings, TokenLogprob, Tokens, Usage
+from cupola.scheduler.protocol.outputs import Timings, TokenLogprob, Usage
+from cupola.scheduler.protocol.tasks import Text, Tokens
 
 _errors = OpenAIErrors()
 

@@ -15,7 +15,7 @@ from cupola.gateway.openai.answers import TextCompletion
 from cupola.gateway.openai.body.completion import CompletionRequest
 from cupola.gateway.openai.completion_frames import AnswerOptions, CompletionFrames
 from cupola.gateway.openapi.described import SSE, Operation, Section, post
-from cupola.scheduler.protocol.messages import Text, Tokens
+from cupola.scheduler.protocol.tasks import Text, Tokens
 
 
 class CompletionsEndpoint:

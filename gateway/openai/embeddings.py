@@ -15,7 +15,7 @@ from cupola.gateway.http.read_body import read_body
 from cupola.gateway.openai.answers import Embedding, EmbeddingList, EmbeddingUsage
 from cupola.gateway.openai.body.embeddings import EmbeddingsRequest
 from cupola.gateway.openapi.described import Operation, Section, post
-from cupola.scheduler.protocol.messages import Embed
+from cupola.scheduler.protocol.tasks import Embed
 
 NAMES = {"texts": "input"}
 

@@ -11,7 +11,7 @@ from cupola.gateway.openai.answers import (
     LegacyLogprobs,
     TopLogprob,
 )
-from cupola.scheduler.protocol.messages import TokenLogprob
+from cupola.scheduler.protocol.outputs import TokenLogprob
 
 LOWEST = -9999.0  # OpenAI's number for what cannot be; JSON has no infinity
 

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from cupola.gateway.core.events import Event, Measured, UsageTotal
-from cupola.scheduler.protocol.messages import PromptProgress, Timings
+from cupola.scheduler.protocol.outputs import PromptProgress, Timings
 
 
 class ServerTimings(msgspec.Struct, frozen=True):

@@ -11,7 +11,8 @@ from cupola.gateway.core.scheduler_client import SchedulerClient
 from cupola.gateway.http.errors import RequestFailed
 from cupola.gateway.http.json_answer import json_answer
 from cupola.gateway.openapi.described import Operation, Section, get
-from cupola.scheduler.protocol.messages import ErrorCode, Totals, WorkerStatus
+from cupola.scheduler.protocol.messages import ErrorCode
+from cupola.scheduler.protocol.status import Totals, WorkerStatus
 
 
 class ModelState(msgspec.Struct, frozen=True):

@@ -28,7 +28,8 @@ from cupola.gateway.tokens.body import (
     TokenizeChat,
     TokenizeText,
 )
-from cupola.scheduler.protocol.messages import Decode, Encode, LocalModel, Output, Text
+from cupola.scheduler.protocol.outputs import Output
+from cupola.scheduler.protocol.tasks import Decode, Encode, LocalModel, Text
 
 
 class TokensApi:

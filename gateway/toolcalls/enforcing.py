@@ -15,7 +15,7 @@ from cupola.gateway.core.schemas.closed_schema import closed, is_open
 from cupola.gateway.core.schemas.odd_schemas import enforceable
 from cupola.gateway.toolcalls.formats import AnswerFormat, ToolCallFormat
 from cupola.gateway.toolcalls.readers import Payload
-from cupola.scheduler.protocol.messages import Constraint, ConstraintKind
+from cupola.scheduler.protocol.tasks import Constraint, ConstraintKind
 
 MAX_CALLS = 16  # of one answer
 ENFORCED = ToolCallFormat(bare=True)  # how a required call is read

@@ -17,14 +17,9 @@ from cupola.loadtests.bench.level import Level, arrivals
 from cupola.loadtests.bench.target import Amount, Broken, Turn
 from cupola.loadtests.load.results import End, Record
 from cupola.loadtests.load.workloads import CHAT, Conversation, Workload
-from cupola.scheduler.protocol.messages import (
-    Chat,
-    LocalModel,
-    Output,
-    Rejected,
-    SamplingParams,
-    Work,
-)
+from cupola.scheduler.protocol.messages import Rejected
+from cupola.scheduler.protocol.outputs import Output
+from cupola.scheduler.protocol.tasks import Chat, LocalModel, SamplingParams, Work
 from cupola.workers.device.machine import available_bytes, cores
 from cupola.workers.loading import EngineOptions, load
 from cupola.workers.model.backend import Backend, RequestError

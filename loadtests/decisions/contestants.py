@@ -13,7 +13,7 @@ import httpx2
 from cupola.loadtests.host.own_service import OwnService, borrowed_home
 from cupola.loadtests.host.peers import SLOTS, Peer, folder
 from cupola.loadtests.overhead.processes import Processes
-from cupola.scheduler.protocol.messages import Option, Question, QuestionKind
+from cupola.scheduler.protocol.tasks import Option, Question, QuestionKind
 from cupola.workers.decisions.wording import NO, YES, worded
 
 ALL_SLOTS = SLOTS

@@ -12,15 +12,9 @@ from cupola.loadtests.simulate.request import SimulatedRequest
 from cupola.loadtests.simulate.worker import SimulatedWorker
 from cupola.scheduler.core import Scheduler
 from cupola.scheduler.policy import SchedulerPolicy
-from cupola.scheduler.protocol.messages import (
-    LocalModel,
-    Output,
-    Outputs,
-    Ready,
-    Rejected,
-    Submit,
-    Usage,
-)
+from cupola.scheduler.protocol.messages import Outputs, Ready, Rejected, Submit
+from cupola.scheduler.protocol.outputs import Output, Usage
+from cupola.scheduler.protocol.tasks import LocalModel
 from cupola.scheduler.records import Send
 
 _GATEWAY = b"gateway"

@@ -26,7 +26,7 @@ from cupola.gateway.core.events import (
 from cupola.gateway.http.errors import ApiError
 from cupola.gateway.openai.chat_frames import ChatFrames
 from cupola.gateway.openai.legacy_keys import LegacyChatFrames
-from cupola.scheduler.protocol.messages import TokenLogprob, Usage
+from cupola.scheduler.protocol.outputs import TokenLogprob, Usage
 from tests.foundry.conftest import ALIAS, MODEL_ID, client, place
 from tests.foundry.wire import PATIENCE
 from tests.service.running_service import Service

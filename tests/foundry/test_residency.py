@@ -15,16 +15,14 @@ from cupola.scheduler.protocol.messages import (
     FromWorker,
     Heartbeat,
     LoadModel,
-    LocalModel,
-    Output,
     Outputs,
     Rejected,
     Submit,
-    Text,
     UnloadModel,
-    Work,
     encode_work,
 )
+from cupola.scheduler.protocol.outputs import Output
+from cupola.scheduler.protocol.tasks import LocalModel, Text, Work
 from cupola.workers.echo import FATAL, EchoBackend
 from cupola.workers.residency import FOREVER, Residency
 from cupola.workers.worker import Identity, Worker

@@ -8,7 +8,8 @@ import httpx2
 import pytest
 
 from cupola.cache.catalog import ExecutionProvider
-from cupola.scheduler.protocol.messages import Status, WorkerStatus
+from cupola.scheduler.protocol.messages import Status
+from cupola.scheduler.protocol.status import WorkerStatus
 from tests.foundry.conftest import ALIAS
 from tests.gateway.running_gateway import RunningGateway
 from tests.gateway.scripted_scheduler import ScriptedScheduler

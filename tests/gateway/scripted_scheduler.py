@@ -17,24 +17,22 @@ from msgspec.structs import replace
 from cupola.cache.catalog import ExecutionProvider
 from cupola.scheduler.protocol.endpoint import Endpoint, local_endpoint, remove
 from cupola.scheduler.protocol.messages import (
-    Chat,
     Done,
-    FinishReason,
     FromGateway,
     LoadModel,
-    Output,
     Outputs,
     Query,
     Status,
     Submit,
     ToGateway,
     UnloadModel,
-    Usage,
-    WorkerStatus,
     decode_to_scheduler,
     decode_work,
     encode,
 )
+from cupola.scheduler.protocol.outputs import FinishReason, Output, Usage
+from cupola.scheduler.protocol.status import WorkerStatus
+from cupola.scheduler.protocol.tasks import Chat
 
 WAIT = 60.0  # seconds after which a test gives up; never waited for when all is well
 WORKER = WorkerStatus("cpu:0/0", ExecutionProvider.CPU, pid=1)

@@ -19,7 +19,7 @@ from cupola.gateway.ollama.body import (
     OllamaEmbeddings,
     OllamaGenerate,
 )
-from cupola.scheduler.protocol.messages import SamplingParams
+from cupola.scheduler.protocol.tasks import SamplingParams
 
 USER: dict[str, Any] = {"role": "user", "content": "Hello!"}
 VALID: dict[type[Endpoint], dict[str, Any]] = {

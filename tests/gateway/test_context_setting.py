@@ -10,7 +10,8 @@ import httpx2
 import msgspec
 import pytest
 
-from cupola.scheduler.protocol.messages import Output, Outputs, Status, Submit, Usage
+from cupola.scheduler.protocol.messages import Outputs, Status, Submit
+from cupola.scheduler.protocol.outputs import Output, Usage
 from tests.gateway.running_gateway import MODEL, MODEL_ID, RunningGateway
 from tests.gateway.scripted_scheduler import WORKER, ScriptedScheduler
 

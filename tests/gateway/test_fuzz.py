@@ -20,23 +20,15 @@ from cupola.cache.install.messages import Installed, InstallProgress, encode
 from cupola.cache.install.process import InstallProcess
 from cupola.gateway.openapi.described import Section
 from cupola.scheduler.protocol.messages import (
-    Decide,
-    Decode,
     Done,
-    Embed,
-    Encode,
-    FinishReason,
     LoadModel,
-    Output,
     Outputs,
-    Scores,
     Submit,
-    Transcribe,
     UnloadModel,
-    Usage,
-    Work,
     decode_work,
 )
+from cupola.scheduler.protocol.outputs import FinishReason, Output, Scores, Usage
+from cupola.scheduler.protocol.tasks import Decide, Decode, Embed, Encode, Transcribe, Work
 from tests.fuzzing import NEGATIVE, POSITIVE, Fuzzer
 from tests.gateway.conftest import furnished
 from tests.gateway.running_gateway import MODEL, MODEL_ID, RunningGateway

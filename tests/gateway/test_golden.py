@@ -15,16 +15,9 @@ import pytest
 
 from cupola.cache.catalog import SMOLLM2_135M
 from cupola.cache.home import Home
-from cupola.scheduler.protocol.messages import (
-    FinishReason,
-    Output,
-    Outputs,
-    Submit,
-    TokenLogprob,
-    Usage,
-    Work,
-    decode_work,
-)
+from cupola.scheduler.protocol.messages import Outputs, Submit, decode_work
+from cupola.scheduler.protocol.outputs import FinishReason, Output, TokenLogprob, Usage
+from cupola.scheduler.protocol.tasks import Work
 from tests.gateway.running_gateway import HELLO, MODEL, MODEL_ID, RunningGateway
 from tests.gateway.scripted_scheduler import ScriptedScheduler
 

@@ -9,15 +9,8 @@ from typing import Any
 
 import pytest
 
-from cupola.scheduler.protocol.messages import (
-    Chat,
-    Embed,
-    Encode,
-    Submit,
-    Text,
-    Work,
-    decode_work,
-)
+from cupola.scheduler.protocol.messages import Submit, decode_work
+from cupola.scheduler.protocol.tasks import Chat, Embed, Encode, Text, Work
 from tests.gateway.running_gateway import MODEL, RunningGateway
 from tests.gateway.scripted_scheduler import ScriptedScheduler
 

@@ -23,12 +23,12 @@ from cupola.scheduler.protocol.messages import (
     Abort,
     ErrorCode,
     Outcome,
-    Output,
     Outputs,
     Rejected,
     Status,
     Submit,
 )
+from cupola.scheduler.protocol.outputs import Output
 from cupola.service import children
 from cupola.service.output.logs import LogOptions
 from tests.gateway.running_gateway import (

@@ -8,15 +8,9 @@ from typing import Any
 
 import pytest
 
-from cupola.scheduler.protocol.messages import (
-    FinishReason,
-    Output,
-    Outputs,
-    Submit,
-    Usage,
-    Work,
-    decode_work,
-)
+from cupola.scheduler.protocol.messages import Outputs, Submit, decode_work
+from cupola.scheduler.protocol.outputs import FinishReason, Output, Usage
+from cupola.scheduler.protocol.tasks import Work
 from tests.gateway.running_gateway import MODEL, RunningGateway
 from tests.gateway.scripted_scheduler import ScriptedScheduler
 

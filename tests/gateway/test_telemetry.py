@@ -16,7 +16,8 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 from cupola.gateway.http.served import Served
 from cupola.gateway.telemetry import Telemetry
-from cupola.scheduler.protocol.messages import FinishReason, Output, Outputs, Timings, Usage
+from cupola.scheduler.protocol.messages import Outputs
+from cupola.scheduler.protocol.outputs import FinishReason, Output, Timings, Usage
 from tests.gateway.running_gateway import HELLO, MODEL_ID, RunningGateway
 from tests.gateway.scripted_scheduler import ScriptedScheduler
 

@@ -13,31 +13,25 @@ from cupola.scheduler.protocol.messages import (
     Abort,
     Done,
     ErrorCode,
-    FinishReason,
     Goodbye,
     Heartbeat,
     LoadModel,
-    LocalModel,
     Outcome,
-    Output,
     Outputs,
-    PromptProgress,
     Query,
     Ready,
-    Recording,
     Rejected,
     Rejoin,
     Status,
     Submit,
-    Text,
-    Totals,
     UnloadModel,
-    Usage,
-    Work,
     decode_to_worker,
     encode,
     encode_work,
 )
+from cupola.scheduler.protocol.outputs import FinishReason, Output, PromptProgress, Recording, Usage
+from cupola.scheduler.protocol.status import Totals
+from cupola.scheduler.protocol.tasks import LocalModel, Text, Work
 from cupola.scheduler.records import Send
 
 CPU, CUDA = ExecutionProvider.CPU, ExecutionProvider.CUDA

@@ -9,19 +9,14 @@ from cupola.scheduler.protocol.lines import MAX_LINE_BYTES
 from cupola.scheduler.protocol.messages import (
     Done,
     ErrorCode,
-    FinishReason,
     LoadModel,
-    LocalModel,
-    Output,
     Outputs,
     Ready,
     Rejected,
     Submit,
-    Text,
-    Usage,
-    Work,
     encode_work,
 )
+from cupola.scheduler.protocol.outputs import FinishReason, Output, Usage
 from cupola.scheduler.protocol.pool import (
     MAX_WORKERS,
     AddWorker,
@@ -34,6 +29,7 @@ from cupola.scheduler.protocol.pool import (
     pool_line,
     pool_of,
 )
+from cupola.scheduler.protocol.tasks import LocalModel, Text, Work
 from cupola.scheduler.records import Send
 
 CPU = ExecutionProvider.CPU

@@ -12,19 +12,15 @@ from cupola.scheduler.policy import SchedulerPolicy
 from cupola.scheduler.protocol.messages import (
     Abort,
     ErrorCode,
-    FinishReason,
-    LocalModel,
-    Output,
     Outputs,
     Ready,
     Rejected,
     Submit,
-    Text,
     Turn,
-    Usage,
-    Work,
     encode_work,
 )
+from cupola.scheduler.protocol.outputs import FinishReason, Output, Usage
+from cupola.scheduler.protocol.tasks import LocalModel, Text, Work
 from cupola.scheduler.records import Send
 
 CPU = ExecutionProvider.CPU

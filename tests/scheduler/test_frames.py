@@ -19,14 +19,11 @@ from cupola.scheduler.protocol.messages import (
     Abort,
     Done,
     ErrorCode,
-    FinishReason,
     Goodbye,
     Heartbeat,
     LoadModel,
-    LocalModel,
     MalformedFrameError,
     Outcome,
-    Output,
     Outputs,
     Postponed,
     Query,
@@ -34,12 +31,13 @@ from cupola.scheduler.protocol.messages import (
     Rejected,
     Submit,
     UnloadModel,
-    Usage,
     decode_to_gateway,
     decode_to_scheduler,
     decode_to_worker,
     encode,
 )
+from cupola.scheduler.protocol.outputs import FinishReason, Output, Usage
+from cupola.scheduler.protocol.tasks import LocalModel
 
 DECODERS = pytest.mark.parametrize(
     "decode", [decode_to_scheduler, decode_to_gateway, decode_to_worker]

@@ -15,12 +15,9 @@ from cupola.scheduler.protocol.messages import (
     Abort,
     Done,
     ErrorCode,
-    FinishReason,
     Goodbye,
     Heartbeat,
     LoadModel,
-    LocalModel,
-    Output,
     Outputs,
     Postponed,
     Query,
@@ -28,14 +25,13 @@ from cupola.scheduler.protocol.messages import (
     Rejected,
     Rejoin,
     Submit,
-    Text,
     ToScheduler,
     Turn,
-    Usage,
-    Work,
     encode_work,
 )
+from cupola.scheduler.protocol.outputs import FinishReason, Output, Usage
 from cupola.scheduler.protocol.pool import Member, Then
+from cupola.scheduler.protocol.tasks import LocalModel, Text, Work
 from cupola.scheduler.records import Send
 from cupola.service.processes.worker_pool import PoolError, WorkerPool
 from tests.examples import examples

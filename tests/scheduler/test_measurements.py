@@ -11,19 +11,16 @@ from cupola.scheduler.core import Scheduler
 from cupola.scheduler.policy import SchedulerPolicy
 from cupola.scheduler.protocol.histograms import BOUNDS, Distributions, Histogram
 from cupola.scheduler.protocol.messages import (
-    FinishReason,
     Heartbeat,
     LoadModel,
-    LocalModel,
-    Output,
     Outputs,
-    PromptProgress,
     Query,
     Ready,
     Status,
     Submit,
-    Usage,
 )
+from cupola.scheduler.protocol.outputs import FinishReason, Output, PromptProgress, Usage
+from cupola.scheduler.protocol.tasks import LocalModel
 
 CPU = ExecutionProvider.CPU
 MODEL = LocalModel("m:1", "/m", CPU)

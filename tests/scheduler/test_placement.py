@@ -11,19 +11,15 @@ from cupola.scheduler.core import Scheduler
 from cupola.scheduler.policy import SchedulerPolicy
 from cupola.scheduler.protocol.messages import (
     ErrorCode,
-    FinishReason,
     Heartbeat,
-    LocalModel,
-    Output,
     Outputs,
     Ready,
     Rejected,
     Submit,
-    Text,
-    Usage,
-    Work,
     encode_work,
 )
+from cupola.scheduler.protocol.outputs import FinishReason, Output, Usage
+from cupola.scheduler.protocol.tasks import LocalModel, Text, Work
 
 CPU = ExecutionProvider.CPU
 MODEL, OTHER = LocalModel("m:1", "/models/m", CPU), LocalModel("o:1", "/models/o", CPU)

@@ -10,17 +10,15 @@ from cupola.scheduler.policy import SchedulerPolicy
 from cupola.scheduler.protocol.messages import (
     Abort,
     ErrorCode,
-    LocalModel,
-    Output,
     Outputs,
     Postponed,
     Ready,
     Rejected,
     Submit,
-    Text,
-    Work,
     encode_work,
 )
+from cupola.scheduler.protocol.outputs import Output
+from cupola.scheduler.protocol.tasks import LocalModel, Text, Work
 from cupola.scheduler.records import Send
 
 CPU = ExecutionProvider.CPU

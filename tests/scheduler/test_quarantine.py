@@ -9,15 +9,8 @@ from hypothesis import strategies as st
 from cupola.cache.catalog import ExecutionProvider
 from cupola.scheduler import model_quarantine, request_quarantine
 from cupola.scheduler.model_quarantine import LONGEST_PAUSE, MAX_FAILURES, ModelQuarantine
-from cupola.scheduler.protocol.messages import (
-    Chat,
-    LocalModel,
-    SamplingParams,
-    Submit,
-    Text,
-    Work,
-    encode_work,
-)
+from cupola.scheduler.protocol.messages import Submit, encode_work
+from cupola.scheduler.protocol.tasks import Chat, LocalModel, SamplingParams, Text, Work
 from cupola.scheduler.request_quarantine import (
     MAX_DEATHS,
     QUARANTINE_SECONDS,

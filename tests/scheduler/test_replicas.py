@@ -12,22 +12,18 @@ from cupola.scheduler.policy import SchedulerPolicy
 from cupola.scheduler.protocol.messages import (
     Done,
     ErrorCode,
-    FinishReason,
     Heartbeat,
     LoadModel,
-    LocalModel,
-    Output,
     Outputs,
     Query,
     Ready,
     Rejected,
     Submit,
-    Text,
     UnloadModel,
-    Usage,
-    Work,
     encode_work,
 )
+from cupola.scheduler.protocol.outputs import FinishReason, Output, Usage
+from cupola.scheduler.protocol.tasks import LocalModel, Text, Work
 from cupola.scheduler.records import Send
 from cupola.scheduler.replicas import COOL_SECONDS, HOT_SECONDS, PAUSE_SECONDS
 

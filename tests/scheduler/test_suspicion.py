@@ -12,24 +12,20 @@ from cupola.scheduler.policy import SchedulerPolicy
 from cupola.scheduler.protocol.messages import (
     Done,
     ErrorCode,
-    FinishReason,
     Goodbye,
     Heartbeat,
     LoadModel,
-    LocalModel,
-    Output,
     Outputs,
     Query,
     Ready,
     Rejected,
     Rejoin,
     Submit,
-    Text,
     UnloadModel,
-    Usage,
-    Work,
     encode_work,
 )
+from cupola.scheduler.protocol.outputs import FinishReason, Output, Usage
+from cupola.scheduler.protocol.tasks import LocalModel, Text, Work
 from cupola.scheduler.records import Send
 
 CPU = ExecutionProvider.CPU

@@ -17,7 +17,7 @@ from cupola.gateway.openai.chat import generation_of as chat_generation
 from cupola.gateway.openai.completions import generation_of as completion_generation
 from cupola.gateway.openai.responses.body import ResponsesRequest
 from cupola.gateway.openai.responses.endpoints import generation_of as response_generation
-from cupola.scheduler.protocol.messages import SamplingParams
+from cupola.scheduler.protocol.tasks import SamplingParams
 from cupola.service.api_tables import (
     ANTHROPIC,
     DECISIONS,

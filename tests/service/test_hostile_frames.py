@@ -19,7 +19,6 @@ from cupola.scheduler.protocol.commands import ALIVE, LONG_TURN, STARTED
 from cupola.scheduler.protocol.endpoint import Endpoint, local_endpoint, remove
 from cupola.scheduler.protocol.lines import LineBuffer
 from cupola.scheduler.protocol.messages import (
-    LocalModel,
     Query,
     Ready,
     Rejoin,
@@ -28,6 +27,7 @@ from cupola.scheduler.protocol.messages import (
     decode_to_scheduler,
     encode,
 )
+from cupola.scheduler.protocol.tasks import LocalModel
 from cupola.service import children
 from cupola.service.output.logs import LogOptions
 from cupola.workers.loading import EngineOptions

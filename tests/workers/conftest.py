@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from cupola.scheduler.protocol.messages import Output, Rejected
+from cupola.scheduler.protocol.messages import Rejected
+from cupola.scheduler.protocol.outputs import Output
 from cupola.workers.engine.engine import Engine
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from cupola.scheduler.protocol.messages import Serving
+from cupola.scheduler.protocol.status import Serving
 from cupola.workers.run.decoder_session import DecoderSession
 from cupola.workers.run.packing import Row
 from cupola.workers.run.runner import Logits

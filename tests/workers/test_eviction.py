@@ -13,14 +13,12 @@ from cupola.scheduler.protocol.messages import (
     FromWorker,
     Heartbeat,
     LoadModel,
-    LocalModel,
     Rejected,
     Submit,
-    Text,
     UnloadModel,
-    Work,
     encode_work,
 )
+from cupola.scheduler.protocol.tasks import LocalModel, Text, Work
 from cupola.workers.echo import EchoBackend
 from cupola.workers.eviction import NoRoomError, to_evict
 from cupola.workers.model_memory import ModelMemory

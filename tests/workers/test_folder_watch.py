@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from cupola.cache.catalog import ExecutionProvider
-from cupola.scheduler.protocol.messages import LocalModel
+from cupola.scheduler.protocol.tasks import LocalModel
 from cupola.workers.folder_watch import FolderWatch
 
 

@@ -9,7 +9,8 @@ import pytest
 
 from cupola.cache.catalog import ExecutionProvider
 from cupola.cache.system.digests import MANIFEST, write_model_digests
-from cupola.scheduler.protocol.messages import ErrorCode, LoadModel, LocalModel, Rejected
+from cupola.scheduler.protocol.messages import ErrorCode, LoadModel, Rejected
+from cupola.scheduler.protocol.tasks import LocalModel
 from cupola.workers.loading import EngineOptions, load
 from cupola.workers.model.backend import Backend
 from cupola.workers.model.model_folder import ModelFolderError

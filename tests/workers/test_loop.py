@@ -12,12 +12,8 @@ import zmq
 
 from cupola.cache.catalog import ExecutionProvider
 from cupola.scheduler.protocol.commands import STARTED, Commands
-from cupola.scheduler.protocol.messages import (
-    Heartbeat,
-    LocalModel,
-    Ready,
-    decode_to_scheduler,
-)
+from cupola.scheduler.protocol.messages import Heartbeat, Ready, decode_to_scheduler
+from cupola.scheduler.protocol.tasks import LocalModel
 from cupola.workers import main
 from cupola.workers.echo import EchoBackend
 from cupola.workers.loading import EngineOptions

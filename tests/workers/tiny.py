@@ -9,7 +9,8 @@ from functools import cache
 from typing import Any
 
 from cupola.cache.catalog import ExecutionProvider
-from cupola.scheduler.protocol.messages import LocalModel, Output, SamplingParams, Text, Work
+from cupola.scheduler.protocol.outputs import Output
+from cupola.scheduler.protocol.tasks import LocalModel, SamplingParams, Text, Work
 from cupola.workers.engine.answer import Answer
 from cupola.workers.engine.engine import Engine
 from cupola.workers.engine.prefix_cache import PrefixCache

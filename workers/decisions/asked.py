@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from cupola.scheduler.protocol.messages import Scores
+from cupola.scheduler.protocol.outputs import Scores
 from cupola.workers.decisions.trie import Logprobs, Path, Tokens, Trie, child_logprobs, normalized
 
 

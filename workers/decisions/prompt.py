@@ -10,7 +10,8 @@ from itertools import takewhile
 
 from msgspec.structs import replace
 
-from cupola.scheduler.protocol.messages import Chat, Decide, ErrorCode, Question
+from cupola.scheduler.protocol.messages import ErrorCode
+from cupola.scheduler.protocol.tasks import Chat, Decide, Question
 from cupola.workers.decisions.asked import Asked
 from cupola.workers.decisions.labels import Labels, labels_of
 from cupola.workers.decisions.trie import Tokens, Trie

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from cupola.scheduler.protocol.messages import Option, Question, QuestionKind
+from cupola.scheduler.protocol.tasks import Option, Question, QuestionKind
 
 YES, NO = "Yes", "No"
 

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterable
 
 from cupola.cache.catalog import ExecutionProvider
-from cupola.scheduler.protocol.messages import ProviderState
+from cupola.scheduler.protocol.status import ProviderState
 
 PROBE_SECONDS = 60.0  # a driver that is used for the first time may compile for long
 PROBE = (sys.executable, "-m", "cupola.workers.device.provider_probe")

@@ -16,7 +16,7 @@ from cupola.cache.catalog import ExecutionProvider
 from cupola.cache.system.instruction_sets import instruction_sets
 from cupola.cache.system.machine_memory import memory_bytes
 from cupola.cache.system.processor import processor
-from cupola.scheduler.protocol.messages import ProviderState
+from cupola.scheduler.protocol.status import ProviderState
 from cupola.workers.device.discovery import discover, package_of
 from cupola.workers.device.machine import cores
 

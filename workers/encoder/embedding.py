@@ -10,21 +10,10 @@ from functools import partial
 
 import numpy as np
 
-from cupola.scheduler.protocol.messages import (
-    ANY_TURN,
-    Decide,
-    Decode,
-    Embed,
-    Encode,
-    ErrorCode,
-    Output,
-    Rejected,
-    Serving,
-    Transcribe,
-    Turn,
-    Usage,
-    Work,
-)
+from cupola.scheduler.protocol.messages import ANY_TURN, ErrorCode, Rejected, Turn
+from cupola.scheduler.protocol.outputs import Output, Usage
+from cupola.scheduler.protocol.status import Serving
+from cupola.scheduler.protocol.tasks import Decide, Decode, Embed, Encode, Transcribe, Work
 from cupola.workers.encoder.encoder_session import EncoderSession
 from cupola.workers.encoder.input_texts import InputText, InputTexts
 from cupola.workers.encoder.pooling import Pooling, Vectors, normalized

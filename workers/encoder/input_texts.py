@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from cupola.scheduler.protocol.messages import Embed, ErrorCode, Text, Tokens
+from cupola.scheduler.protocol.messages import ErrorCode
+from cupola.scheduler.protocol.tasks import Embed, Text, Tokens
 from cupola.workers.model.backend import RequestError
 from cupola.workers.model.render_budget import CancelledError
 from cupola.workers.model.text import TextCodec

@@ -9,17 +9,16 @@ from math import nan
 
 from msgspec import structs
 
-from cupola.scheduler.protocol.messages import (
+from cupola.scheduler.protocol.messages import ErrorCode, Turn
+from cupola.scheduler.protocol.outputs import TokenLogprob
+from cupola.scheduler.protocol.tasks import (
     Chat,
     Decide,
     Embed,
-    ErrorCode,
     Question,
     SamplingParams,
     Text,
-    TokenLogprob,
     Tokens,
-    Turn,
     Work,
 )
 from cupola.workers.decisions.prompt import DecisionPrompt

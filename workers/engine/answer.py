@@ -7,13 +7,9 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from itertools import takewhile
 
-from cupola.scheduler.protocol.messages import (
-    ErrorCode,
-    FinishReason,
-    Output,
-    SamplingParams,
-    TokenLogprob,
-)
+from cupola.scheduler.protocol.messages import ErrorCode
+from cupola.scheduler.protocol.outputs import FinishReason, Output, TokenLogprob
+from cupola.scheduler.protocol.tasks import SamplingParams
 from cupola.workers.engine.sequence import Sequence
 from cupola.workers.grammar.constraints import Grammar, Matcher
 from cupola.workers.model.backend import RequestError

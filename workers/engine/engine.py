@@ -11,20 +11,10 @@ from functools import partial
 
 from msgspec.structs import replace
 
-from cupola.scheduler.protocol.messages import (
-    ANY_TURN,
-    Decide,
-    Decode,
-    Embed,
-    Encode,
-    ErrorCode,
-    Output,
-    Rejected,
-    Serving,
-    Transcribe,
-    Turn,
-    Work,
-)
+from cupola.scheduler.protocol.messages import ANY_TURN, ErrorCode, Rejected, Turn
+from cupola.scheduler.protocol.outputs import Output
+from cupola.scheduler.protocol.status import Serving
+from cupola.scheduler.protocol.tasks import Decide, Decode, Embed, Encode, Transcribe, Work
 from cupola.scheduler.waiting.token_counters import TokenCounters
 from cupola.workers.engine.admission import Accepted, Admission, check_kind
 from cupola.workers.engine.draft_planner import DraftPlanner

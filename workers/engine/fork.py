@@ -16,7 +16,8 @@ from math import ceil
 import numpy as np
 from numpy.typing import NDArray
 
-from cupola.scheduler.protocol.messages import ANY_TURN, FinishReason, Output, Turn, Usage
+from cupola.scheduler.protocol.messages import ANY_TURN, Turn
+from cupola.scheduler.protocol.outputs import FinishReason, Output, Usage
 from cupola.workers.decisions.asked import Asked, scores
 from cupola.workers.decisions.prompt import DecisionPrompt
 from cupola.workers.decisions.trie import Path

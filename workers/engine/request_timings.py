@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from msgspec.structs import replace
 
-from cupola.scheduler.protocol.messages import Output, PromptProgress, Timings
+from cupola.scheduler.protocol.outputs import Output, PromptProgress, Timings
 from cupola.workers.engine.sequence import Job
 from cupola.workers.engine.sequence import Sequence as Answer
 from cupola.workers.planning.plan import Step

@@ -7,15 +7,8 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Literal
 
-from cupola.scheduler.protocol.messages import (
-    ANY_TURN,
-    ErrorCode,
-    FinishReason,
-    Output,
-    TokenLogprob,
-    Turn,
-    Usage,
-)
+from cupola.scheduler.protocol.messages import ANY_TURN, ErrorCode, Turn
+from cupola.scheduler.protocol.outputs import FinishReason, Output, TokenLogprob, Usage
 from cupola.scheduler.waiting.lane import class_of
 from cupola.workers.engine.prefix_store import Fetched
 from cupola.workers.engine.slots import Slot

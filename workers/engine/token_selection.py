@@ -8,7 +8,7 @@ from collections.abc import Collection
 import numpy as np
 from numpy.typing import NDArray
 
-from cupola.scheduler.protocol.messages import Output
+from cupola.scheduler.protocol.outputs import Output
 from cupola.workers.engine.answer import Answer
 from cupola.workers.engine.fork import Fork
 from cupola.workers.engine.rows import wanted_logits

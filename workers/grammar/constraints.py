@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 from llguidance import LLMatcher
 
-from cupola.scheduler.protocol.messages import Constraint, ConstraintKind
+from cupola.scheduler.protocol.tasks import Constraint, ConstraintKind
 from cupola.workers.grammar.grammar import Vocabulary, check_size, compile_constraint
 from cupola.workers.grammar.grammar_probe import GrammarProbe
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from llguidance import LLMatcher, LLParserLimits, LLTokenizer
 
-from cupola.scheduler.protocol.messages import Constraint, ConstraintKind
+from cupola.scheduler.protocol.tasks import Constraint, ConstraintKind
 from cupola.workers.grammar.gbnf import lark_of_gbnf
 from cupola.workers.grammar.refusals import refused
 

@@ -23,7 +23,8 @@ import msgspec
 import numpy as np
 from llguidance import LLMatcher
 
-from cupola.scheduler.protocol.messages import Constraint, ErrorCode
+from cupola.scheduler.protocol.messages import ErrorCode
+from cupola.scheduler.protocol.tasks import Constraint
 from cupola.workers.grammar.grammar import Vocabulary, compile_constraint
 from cupola.workers.grammar.refusals import refused
 from cupola.workers.model.backend import RequestError

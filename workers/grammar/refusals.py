@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import re
 
-from cupola.scheduler.protocol.messages import Constraint, ConstraintKind, ErrorCode
+from cupola.scheduler.protocol.messages import ErrorCode
+from cupola.scheduler.protocol.tasks import Constraint, ConstraintKind
 from cupola.workers.model.backend import RequestError
 
 MAX_TEXT = 300  # characters of a reason, which may quote the whole grammar

@@ -5,7 +5,7 @@ from __future__ import annotations
 from msgspec import structs
 
 from cupola.cache.catalog_file import built_in
-from cupola.scheduler.protocol.messages import SamplingParams
+from cupola.scheduler.protocol.tasks import SamplingParams
 
 _NAMES = ("temperature", "top_p", "top_k", "repetition_penalty")
 

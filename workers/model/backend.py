@@ -5,20 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from cupola.scheduler.protocol.messages import (
-    ANY_TURN,
-    Decide,
-    Decode,
-    Embed,
-    Encode,
-    ErrorCode,
-    Output,
-    Rejected,
-    Serving,
-    Transcribe,
-    Turn,
-    Work,
-)
+from cupola.scheduler.protocol.messages import ANY_TURN, ErrorCode, Rejected, Turn
+from cupola.scheduler.protocol.outputs import Output
+from cupola.scheduler.protocol.status import Serving
+from cupola.scheduler.protocol.tasks import Decide, Decode, Embed, Encode, Transcribe, Work
 
 
 class RequestError(ValueError):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from cupola.scheduler.protocol.messages import Chat, Decode, Encode, ErrorCode, Output, Usage
+from cupola.scheduler.protocol.messages import ErrorCode
+from cupola.scheduler.protocol.outputs import Output, Usage
+from cupola.scheduler.protocol.tasks import Chat, Decode, Encode
 from cupola.workers.model.backend import RequestError
 from cupola.workers.model.chat_template import TemplateError
 from cupola.workers.model.render_budget import (

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from cupola.cache.model_config import FEW_TOKEN_GRAPH
-from cupola.scheduler.protocol.messages import SamplingParams
+from cupola.scheduler.protocol.tasks import SamplingParams
 from cupola.workers.model.advice import advice_of_folder
 from cupola.workers.model.confinement import (
     ConfinementError,

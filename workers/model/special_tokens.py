@@ -13,7 +13,7 @@ from collections.abc import Iterable
 
 from tokenizers import AddedToken, Tokenizer
 
-from cupola.scheduler.protocol.messages import Chat
+from cupola.scheduler.protocol.tasks import Chat
 from cupola.workers.model.user_strings import user_strings, with_strings
 
 # Some models do not mark all of their control tokens as special, such as DeepSeek's, which

@@ -11,7 +11,7 @@ from typing import Any
 from tokenizers import Tokenizer
 from tokenizers.decoders import DecodeStream
 
-from cupola.scheduler.protocol.messages import Chat
+from cupola.scheduler.protocol.tasks import Chat
 from cupola.workers.model.chat_template import ChatTemplate, TemplateError
 from cupola.workers.model.prompt_template import read_prompt_template
 from cupola.workers.model.render_budget import RenderBudget

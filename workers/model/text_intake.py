@@ -6,7 +6,9 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Generic, TypeVar
 
-from cupola.scheduler.protocol.messages import Decode, Encode, Output, Rejected
+from cupola.scheduler.protocol.messages import Rejected
+from cupola.scheduler.protocol.outputs import Output
+from cupola.scheduler.protocol.tasks import Decode, Encode
 from cupola.workers.model.backend import RequestError
 from cupola.workers.model.conversion import convert, convert_small
 from cupola.workers.model.text import TextCodec

@@ -8,7 +8,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from cupola.scheduler.protocol.messages import Chat
+from cupola.scheduler.protocol.tasks import Chat
 
 
 def user_strings(chat: Chat) -> Iterator[str]:

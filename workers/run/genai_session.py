@@ -21,7 +21,7 @@ import numpy as np
 import onnxruntime_genai as og
 from numpy.typing import NDArray
 
-from cupola.scheduler.protocol.messages import Serving
+from cupola.scheduler.protocol.status import Serving
 from cupola.workers.device.device import CPU, Device
 from cupola.workers.kv.kv_store import KVStore
 from cupola.workers.model.model_folder import ModelFolder, ModelFolderError

@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 import onnxruntime as ort
 
-from cupola.scheduler.protocol.messages import Serving
+from cupola.scheduler.protocol.status import Serving
 from cupola.workers.graph.attention_layers import UnservableGraphError
 from cupola.workers.graph.serving_graph import ServingGraph
 from cupola.workers.kv.kv_store import KVStore

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from cupola.scheduler.protocol.messages import TokenLogprob
+from cupola.scheduler.protocol.outputs import TokenLogprob
 from cupola.workers.sampling.sampling import largest
 
 TokenBytes = Callable[[int], bytes]

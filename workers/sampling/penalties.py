@@ -10,7 +10,7 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import NDArray
 
-from cupola.scheduler.protocol.messages import SamplingParams
+from cupola.scheduler.protocol.tasks import SamplingParams
 
 _MIN_REPETITION = 1e-3  # a smaller repetition penalty would give infinite logits
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from tokenizers import Tokenizer
 
-from cupola.scheduler.protocol.messages import ErrorCode, Transcribe, Turn
+from cupola.scheduler.protocol.messages import ErrorCode, Turn
+from cupola.scheduler.protocol.tasks import Transcribe
 from cupola.workers.model.backend import RequestError
 from cupola.workers.model.text_jobs import Cancelled
 from cupola.workers.speech.audio_file import read_audio

@@ -12,16 +12,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from cupola.scheduler.protocol.messages import (
-    ANY_TURN,
-    Output,
-    Recording,
-    Segment,
-    TokenLogprob,
-    Transcribe,
-    Turn,
-    Usage,
-)
+from cupola.scheduler.protocol.messages import ANY_TURN, Turn
+from cupola.scheduler.protocol.outputs import Output, Recording, Segment, TokenLogprob, Usage
+from cupola.scheduler.protocol.tasks import Transcribe
 from cupola.workers.speech.log_mel import FRAMES_A_SECOND, Floats
 from cupola.workers.speech.segments import Split
 from cupola.workers.speech.windows import WINDOW, Silence, stretches

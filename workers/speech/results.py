@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from tokenizers import Tokenizer
 
-from cupola.scheduler.protocol.messages import Segment, SpokenWord, TokenLogprob
+from cupola.scheduler.protocol.outputs import Segment, SpokenWord, TokenLogprob
 from cupola.workers.speech.alignment import POSITIONS_A_SECOND, token_times
 from cupola.workers.speech.listening import RunningWindow
 from cupola.workers.speech.recording import Result

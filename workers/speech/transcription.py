@@ -10,20 +10,10 @@ from functools import partial
 
 from tokenizers import Tokenizer
 
-from cupola.scheduler.protocol.messages import (
-    ANY_TURN,
-    Decide,
-    Decode,
-    Embed,
-    Encode,
-    ErrorCode,
-    Output,
-    Rejected,
-    Serving,
-    Transcribe,
-    Turn,
-    Work,
-)
+from cupola.scheduler.protocol.messages import ANY_TURN, ErrorCode, Rejected, Turn
+from cupola.scheduler.protocol.outputs import Output
+from cupola.scheduler.protocol.status import Serving
+from cupola.scheduler.protocol.tasks import Decide, Decode, Embed, Encode, Transcribe, Work
 from cupola.workers.device.machine import lower_priority
 from cupola.workers.model.backend import RequestError
 from cupola.workers.model.text_jobs import TextJobs

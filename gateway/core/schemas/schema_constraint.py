@@ -8,7 +8,7 @@ from typing import Any
 from cupola.gateway.core.schemas.closed_schema import closed
 from cupola.gateway.core.schemas.odd_schemas import enforceable
 from cupola.gateway.http.validation import invalid
-from cupola.scheduler.protocol.messages import Constraint, ConstraintKind
+from cupola.scheduler.protocol.tasks import Constraint, ConstraintKind
 
 MAX_SCHEMA = 256 * 1024  # characters
 MAX_NESTING = 64

@@ -21,7 +21,7 @@ from cupola.gateway.core.fields import KeepAlive, Model, Seed, Ttl
 from cupola.gateway.http.multipart import Form
 from cupola.gateway.http.validation import Endpoint, Refused, invalid
 from cupola.gateway.openai.audio.languages import CODES
-from cupola.scheduler.protocol.messages import Transcribe
+from cupola.scheduler.protocol.tasks import Transcribe
 
 MAX_PROMPT = 100_000  # characters; the model reads its last 223 tokens
 Form_ = Literal["json", "text", "srt", "verbose_json", "vtt"]

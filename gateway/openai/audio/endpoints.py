@@ -33,7 +33,7 @@ from cupola.gateway.openai.audio.formats import FORMATS, Transcript
 from cupola.gateway.openai.audio.sound_path import read_sound
 from cupola.gateway.openai.audio.streaming import TranscriptStream
 from cupola.gateway.openapi.described import SSE, Operation, Section, post
-from cupola.scheduler.protocol.messages import Transcribe
+from cupola.scheduler.protocol.tasks import Transcribe
 
 Form = TypeVar("Form", bound=AudioRequest)
 NAMES = {"audio": "file"}

@@ -17,7 +17,7 @@ from cupola.gateway.openai.audio.answers import (
     VerboseTranscription,
 )
 from cupola.gateway.openai.audio.languages import LANGUAGES
-from cupola.scheduler.protocol.messages import Output, Recording, Segment, TokenLogprob, Usage
+from cupola.scheduler.protocol.outputs import Output, Recording, Segment, TokenLogprob, Usage
 
 JSON, TEXT = "application/json", "text/plain; charset=utf-8"
 

@@ -22,7 +22,7 @@ from cupola.gateway.openai.audio.formats import (
 )
 from cupola.gateway.openai.chunks import DONE, KEEP_ALIVE, event
 from cupola.gateway.openai.errors import OpenAIErrors
-from cupola.scheduler.protocol.messages import Output
+from cupola.scheduler.protocol.outputs import Output
 
 _ENCODER_POSITIONS = 50  # a second
 

@@ -10,7 +10,7 @@ from cupola.gateway.core.fields import MAX_INT, Limit, Natural
 from cupola.gateway.http.validation import Refused, invalid
 from cupola.gateway.openai.body.formats import FormatFields
 from cupola.gateway.openai.body.sampling import SamplingFields, limit_of
-from cupola.scheduler.protocol.messages import Text, Tokens
+from cupola.scheduler.protocol.tasks import Text, Tokens
 
 MAX_PROMPTS = 128
 DEFAULT_MAX_TOKENS = 16  # OpenAI's

@@ -8,7 +8,7 @@ from pydantic import BeforeValidator, model_validator
 
 from cupola.gateway.core.fields import MAX_INPUTS, Count, KeepAlive, Model, Natural, Ttl
 from cupola.gateway.http.validation import Endpoint, invalid
-from cupola.scheduler.protocol.messages import Text, Tokens
+from cupola.scheduler.protocol.tasks import Text, Tokens
 
 
 def check_input(given: Any) -> Any:

@@ -11,7 +11,7 @@ from pydantic import Field, StringConstraints, WithJsonSchema
 
 from cupola.gateway.core.schemas.schema_constraint import MAX_SCHEMA, schema_constraint
 from cupola.gateway.http.validation import Body, invalid
-from cupola.scheduler.protocol.messages import Constraint, ConstraintKind
+from cupola.scheduler.protocol.tasks import Constraint, ConstraintKind
 
 KINDS = ("text", "json_object", "json_schema", "lark_grammar", "regex")
 Grammar = Annotated[str, StringConstraints(min_length=1, max_length=MAX_SCHEMA)]

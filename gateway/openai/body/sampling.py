@@ -29,7 +29,7 @@ from cupola.gateway.core.fields import (
     default_model,
 )
 from cupola.gateway.http.validation import Body, Endpoint, Refused, invalid
-from cupola.scheduler.protocol.messages import SamplingParams
+from cupola.scheduler.protocol.tasks import SamplingParams
 
 MAX_BIAS = 100
 Bias = Annotated[float, Field(ge=-MAX_BIAS, le=MAX_BIAS)]

@@ -19,7 +19,7 @@ from cupola.gateway.core.schemas.tool_schemas import (
 )
 from cupola.gateway.http.validation import Body, invalid
 from cupola.gateway.openai.body.formats import Grammar
-from cupola.scheduler.protocol.messages import Constraint, ConstraintKind
+from cupola.scheduler.protocol.tasks import Constraint, ConstraintKind
 
 
 class GrammarDefinition(Body):

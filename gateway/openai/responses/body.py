@@ -21,7 +21,7 @@ from cupola.gateway.openai.responses.body_tools import (
     skipped,
     tool_options,
 )
-from cupola.scheduler.protocol.messages import Constraint, ConstraintKind
+from cupola.scheduler.protocol.tasks import Constraint, ConstraintKind
 
 LOGPROBS = "message.output_text.logprobs"
 Includable = Literal[

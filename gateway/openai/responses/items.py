@@ -34,7 +34,7 @@ from cupola.gateway.openai.responses.events import (
     TextDone,
 )
 from cupola.gateway.openai.responses.record import new_id
-from cupola.scheduler.protocol.messages import TokenLogprob
+from cupola.scheduler.protocol.outputs import TokenLogprob
 
 Emit = Callable[[StreamEvent], None]
 

@@ -34,7 +34,7 @@ from cupola.gateway.openai.responses.items import (
     OpenMessage,
     OpenReasoning,
 )
-from cupola.scheduler.protocol.messages import TokenLogprob
+from cupola.scheduler.protocol.outputs import TokenLogprob
 
 
 class Progress:

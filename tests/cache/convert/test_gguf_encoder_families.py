@@ -14,7 +14,7 @@ from cupola.cache.errors import BrokenFileError, ModelFileError, UnsupportedErro
 from cupola.cache.home import Home
 from cupola.cache.install.import_path import import_path
 from cupola.cache.store import ModelCache
-from cupola.scheduler.protocol.messages import Embed, LocalModel, Text
+from cupola.scheduler.protocol.tasks import Embed, LocalModel, Text
 from cupola.workers.encoder.pooling import Pooling
 from cupola.workers.loading import EngineOptions, load
 from tests.cache.convert.tiny_gguf_encoders import CONTEXT, TinyEncoder, unigram

@@ -10,15 +10,9 @@ from typing import Any
 
 import pytest
 
-from cupola.scheduler.protocol.messages import (
-    Output,
-    Outputs,
-    Submit,
-    Usage,
-    Work,
-    decode_work,
-    encode,
-)
+from cupola.scheduler.protocol.messages import Outputs, Submit, decode_work, encode
+from cupola.scheduler.protocol.outputs import Output, Usage
+from cupola.scheduler.protocol.tasks import Work
 from tests.gateway.conftest import furnished
 from tests.gateway.running_gateway import RunningGateway
 from tests.gateway.scripted_scheduler import ScriptedScheduler, words

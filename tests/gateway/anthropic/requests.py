@@ -5,13 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from cupola.scheduler.protocol.messages import (
-    FinishReason,
-    Output,
-    Outputs,
-    Submit,
-    Usage,
-)
+from cupola.scheduler.protocol.messages import Outputs, Submit
+from cupola.scheduler.protocol.outputs import FinishReason, Output, Usage
 from tests.gateway.running_gateway import MODEL
 from tests.gateway.scripted_scheduler import ScriptedScheduler
 

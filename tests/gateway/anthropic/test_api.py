@@ -22,13 +22,8 @@ from cupola.gateway.core.events import (
     ToolCallStart,
     UsageTotal,
 )
-from cupola.scheduler.protocol.messages import (
-    Abort,
-    ErrorCode,
-    Rejected,
-    Submit,
-    Usage,
-)
+from cupola.scheduler.protocol.messages import Abort, ErrorCode, Rejected, Submit
+from cupola.scheduler.protocol.outputs import Usage
 from tests.gateway.anthropic.requests import CALL, CLOSE, HELLO, OPEN, WEATHER, say
 from tests.gateway.running_gateway import MODEL_ID, RunningGateway
 from tests.gateway.scripted_scheduler import ScriptedScheduler

@@ -12,18 +12,9 @@ from anthropic.types.beta.message_count_tokens_params import MessageCountTokensP
 from anthropic.types.beta.message_create_params import MessageCreateParamsStreaming
 
 from cupola.gateway.anthropic.body import CountRequest, MessagesRequest
-from cupola.scheduler.protocol.messages import (
-    ConstraintKind,
-    Encode,
-    ErrorCode,
-    FinishReason,
-    Output,
-    Outputs,
-    Rejected,
-    Submit,
-    Usage,
-    decode_work,
-)
+from cupola.scheduler.protocol.messages import ErrorCode, Outputs, Rejected, Submit, decode_work
+from cupola.scheduler.protocol.outputs import FinishReason, Output, Usage
+from cupola.scheduler.protocol.tasks import ConstraintKind, Encode
 from tests.gateway.anthropic.requests import CALL, CLOSE, HELLO, OPEN, SCHEMA, WEATHER, say
 from tests.gateway.running_gateway import MODEL, MODEL_ID, WAIT, RunningGateway
 from tests.gateway.scripted_scheduler import ScriptedScheduler, work_of

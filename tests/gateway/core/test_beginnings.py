@@ -8,7 +8,7 @@ import pytest
 
 from cupola.cache.catalog import ExecutionProvider
 from cupola.gateway.core.beginnings import MOST, beginnings
-from cupola.scheduler.protocol.messages import Chat, Embed, LocalModel, Task, Text, Tokens, Work
+from cupola.scheduler.protocol.tasks import Chat, Embed, LocalModel, Task, Text, Tokens, Work
 
 MODEL = LocalModel("m:1", "/models/m", ExecutionProvider.CPU)
 OTHER = LocalModel("o:1", "/models/o", ExecutionProvider.CPU)

@@ -15,19 +15,17 @@ from cupola.scheduler.protocol.messages import (
     Abort,
     Done,
     ErrorCode,
-    FinishReason,
     FromGateway,
     LoadModel,
-    LocalModel,
     Outcome,
-    Output,
     Outputs,
     Query,
     Rejected,
     Status,
     Submit,
-    Usage,
 )
+from cupola.scheduler.protocol.outputs import FinishReason, Output, Usage
+from cupola.scheduler.protocol.tasks import LocalModel
 
 USAGE = Usage(1, 1)
 MODEL = LocalModel("m:1", "/models/m", ExecutionProvider.CPU)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cupola.gateway.core.distribution import Distribution
-from cupola.scheduler.protocol.messages import Scores
+from cupola.scheduler.protocol.outputs import Scores
 
 LOGPROBS = st.lists(st.floats(-1e4, 0), min_size=1, max_size=20).map(tuple)
 

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from cupola.gateway.core import scheduler_client
-from cupola.scheduler.protocol.messages import Output, Outputs, Submit
+from cupola.scheduler.protocol.messages import Outputs, Submit
+from cupola.scheduler.protocol.outputs import Output
 from tests.gateway.running_gateway import HELLO, RunningGateway
 from tests.gateway.scripted_scheduler import ScriptedScheduler, last
 

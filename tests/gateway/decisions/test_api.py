@@ -9,20 +9,9 @@ from typing import Any
 import openai
 import pytest
 
-from cupola.scheduler.protocol.messages import (
-    Decide,
-    ErrorCode,
-    Option,
-    Output,
-    Outputs,
-    Question,
-    QuestionKind,
-    Rejected,
-    Scores,
-    Submit,
-    Usage,
-    decode_work,
-)
+from cupola.scheduler.protocol.messages import ErrorCode, Outputs, Rejected, Submit, decode_work
+from cupola.scheduler.protocol.outputs import Output, Scores, Usage
+from cupola.scheduler.protocol.tasks import Decide, Option, Question, QuestionKind
 from tests.gateway.running_gateway import MODEL, RunningGateway
 from tests.gateway.scripted_scheduler import ScriptedScheduler
 

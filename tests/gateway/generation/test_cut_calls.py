@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from cupola.scheduler.protocol.messages import FinishReason, Output, Outputs, Submit, Usage
+from cupola.scheduler.protocol.messages import Outputs, Submit
+from cupola.scheduler.protocol.outputs import FinishReason, Output, Usage
 from tests.gateway.running_gateway import MODEL, RunningGateway
 from tests.gateway.scripted_scheduler import ScriptedScheduler, work_of
 

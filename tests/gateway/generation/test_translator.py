@@ -24,7 +24,7 @@ from cupola.gateway.toolcalls.emitter import Emitter
 from cupola.gateway.toolcalls.known import HERMES, THINK
 from cupola.gateway.toolcalls.marked import MarkedParser
 from cupola.gateway.toolcalls.parser import Parser
-from cupola.scheduler.protocol.messages import (
+from cupola.scheduler.protocol.outputs import (
     FinishReason,
     Output,
     PromptProgress,

@@ -32,24 +32,18 @@ from cupola.gateway.ollama.frames import OllamaFrames
 from cupola.gateway.ollama.pull import PullLines
 from cupola.scheduler.protocol.messages import (
     Abort,
-    ConstraintKind,
-    Embed,
     ErrorCode,
-    FinishReason,
     LoadModel,
-    Output,
     Outputs,
     Rejected,
-    Serving,
     Status,
     Submit,
-    Text,
-    Timings,
-    TokenLogprob,
     UnloadModel,
-    Usage,
     decode_work,
 )
+from cupola.scheduler.protocol.outputs import FinishReason, Output, Timings, TokenLogprob, Usage
+from cupola.scheduler.protocol.status import Serving
+from cupola.scheduler.protocol.tasks import ConstraintKind, Embed, Text
 from tests.gateway.running_gateway import MODEL, MODEL_ID, WAIT, RunningGateway
 from tests.gateway.scripted_scheduler import WORKER, ScriptedScheduler, work_of
 

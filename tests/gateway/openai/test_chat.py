@@ -12,17 +12,9 @@ import openai
 import pytest
 
 from cupola.gateway.core import scheduler_client
-from cupola.scheduler.protocol.messages import (
-    Abort,
-    ErrorCode,
-    FinishReason,
-    Output,
-    Outputs,
-    Rejected,
-    SamplingParams,
-    Submit,
-    Usage,
-)
+from cupola.scheduler.protocol.messages import Abort, ErrorCode, Outputs, Rejected, Submit
+from cupola.scheduler.protocol.outputs import FinishReason, Output, Usage
+from cupola.scheduler.protocol.tasks import SamplingParams
 from tests.gateway.running_gateway import (
     HELLO,
     MODEL_ID,

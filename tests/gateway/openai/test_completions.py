@@ -12,19 +12,13 @@ import pytest
 from cupola.scheduler.protocol.messages import (
     Abort,
     ErrorCode,
-    FinishReason,
-    Output,
     Outputs,
     Rejected,
-    SamplingParams,
     Submit,
-    Text,
-    TokenLogprob,
-    Tokens,
-    Usage,
-    Work,
     decode_work,
 )
+from cupola.scheduler.protocol.outputs import FinishReason, Output, TokenLogprob, Usage
+from cupola.scheduler.protocol.tasks import SamplingParams, Text, Tokens, Work
 from tests.gateway.running_gateway import MODEL, MODEL_ID, RunningGateway, error_of, status_of
 from tests.gateway.scripted_scheduler import ScriptedScheduler
 

@@ -12,15 +12,9 @@ from openai.types.chat import ChatCompletion
 
 from cupola.cache.catalog import SMOLLM2_135M
 from cupola.cache.home import Home
-from cupola.scheduler.protocol.messages import (
-    Constraint,
-    ConstraintKind,
-    FinishReason,
-    Output,
-    Outputs,
-    Submit,
-    Usage,
-)
+from cupola.scheduler.protocol.messages import Outputs, Submit
+from cupola.scheduler.protocol.outputs import FinishReason, Output, Usage
+from cupola.scheduler.protocol.tasks import Constraint, ConstraintKind
 from tests.gateway.running_gateway import HELLO, MODEL_ID, RunningGateway
 from tests.gateway.scripted_scheduler import ScriptedScheduler, work_of
 

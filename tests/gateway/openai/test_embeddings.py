@@ -8,19 +8,9 @@ from typing import Any
 import openai
 import pytest
 
-from cupola.scheduler.protocol.messages import (
-    Embed,
-    ErrorCode,
-    FinishReason,
-    Output,
-    Outputs,
-    Rejected,
-    Submit,
-    Text,
-    Tokens,
-    Usage,
-    decode_work,
-)
+from cupola.scheduler.protocol.messages import ErrorCode, Outputs, Rejected, Submit, decode_work
+from cupola.scheduler.protocol.outputs import FinishReason, Output, Usage
+from cupola.scheduler.protocol.tasks import Embed, Text, Tokens
 from tests.gateway.running_gateway import MODEL, RunningGateway
 from tests.gateway.scripted_scheduler import ScriptedScheduler
 

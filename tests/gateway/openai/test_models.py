@@ -11,7 +11,8 @@ import pytest
 from cupola.cache.catalog import SMOLLM2_135M
 from cupola.cache.home import Home
 from cupola.cache.store import ModelCache
-from cupola.scheduler.protocol.messages import Serving, Status
+from cupola.scheduler.protocol.messages import Status
+from cupola.scheduler.protocol.status import Serving
 from tests.default_model import DEFAULT_MODEL
 from tests.gateway.running_gateway import HELLO, MODEL, MODEL_ID, RunningGateway
 from tests.gateway.scripted_scheduler import WORKER, ScriptedScheduler

@@ -22,7 +22,7 @@ from cupola.gateway.openai.body.chat import ChatRequest
 from cupola.gateway.openai.body.completion import CompletionRequest
 from cupola.gateway.openai.body.embeddings import EmbeddingsRequest
 from cupola.gateway.openai.responses.body import ResponsesRequest
-from cupola.scheduler.protocol.messages import SamplingParams
+from cupola.scheduler.protocol.tasks import SamplingParams
 from tests.cases import case
 
 HELLO: dict[str, Any] = {"model": "m", "messages": [{"role": "user", "content": "Hello!"}]}

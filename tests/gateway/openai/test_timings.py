@@ -11,16 +11,8 @@ import msgspec
 import pytest
 
 from cupola.gateway.openai.timings import timings_of
-from cupola.scheduler.protocol.messages import (
-    FinishReason,
-    Output,
-    Outputs,
-    PromptProgress,
-    Submit,
-    Timings,
-    Usage,
-    decode_work,
-)
+from cupola.scheduler.protocol.messages import Outputs, Submit, decode_work
+from cupola.scheduler.protocol.outputs import FinishReason, Output, PromptProgress, Timings, Usage
 from tests.gateway.running_gateway import HELLO, MODEL, RunningGateway
 from tests.gateway.scripted_scheduler import ScriptedScheduler
 

@@ -17,15 +17,9 @@ from pydantic import BaseModel
 from cupola.cache.catalog import SMOLLM2_135M
 from cupola.cache.home import Home
 from cupola.gateway.core.schemas.closed_schema import closed
-from cupola.scheduler.protocol.messages import (
-    ConstraintKind,
-    FinishReason,
-    Output,
-    Outputs,
-    Submit,
-    TokenLogprob,
-    Usage,
-)
+from cupola.scheduler.protocol.messages import Outputs, Submit
+from cupola.scheduler.protocol.outputs import FinishReason, Output, TokenLogprob, Usage
+from cupola.scheduler.protocol.tasks import ConstraintKind
 from tests.gateway.running_gateway import HELLO, MODEL_ID, RunningGateway
 from tests.gateway.scripted_scheduler import ScriptedScheduler, work_of
 

@@ -16,7 +16,8 @@ from cupola.cache.catalog import ExecutionProvider
 from cupola.gateway.operations.metrics import render
 from cupola.gateway.operations.process_memory import memory_of
 from cupola.scheduler.protocol.histograms import Distributions, Histogram
-from cupola.scheduler.protocol.messages import Outcome, Serving, Status, Totals, WorkerStatus
+from cupola.scheduler.protocol.messages import Outcome, Status
+from cupola.scheduler.protocol.status import Serving, Totals, WorkerStatus
 from tests.gateway.running_gateway import RunningGateway
 from tests.gateway.scripted_scheduler import ScriptedScheduler
 

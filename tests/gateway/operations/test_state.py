@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from cupola.cache.catalog import ExecutionProvider
-from cupola.scheduler.protocol.messages import Serving, Status, Totals, WorkerStatus
+from cupola.scheduler.protocol.messages import Status
+from cupola.scheduler.protocol.status import Serving, Totals, WorkerStatus
 from tests.gateway.running_gateway import RunningGateway, request, status_of
 from tests.gateway.scripted_scheduler import ScriptedScheduler
 

@@ -6,7 +6,7 @@ import httpx2
 import pytest
 
 from cupola.cache.catalog import ExecutionProvider
-from cupola.scheduler.protocol.messages import Status, WorkerStatus
+from cupola.scheduler.protocol.messages import Status
 from cupola.scheduler.protocol.pool import (
     AddWorker,
     Change,
@@ -14,6 +14,7 @@ from cupola.scheduler.protocol.pool import (
     WorkerLeaves,
     change_of,
 )
+from cupola.scheduler.protocol.status import WorkerStatus
 from tests.gateway.running_gateway import RunningGateway, request, status_of
 from tests.gateway.scripted_scheduler import ScriptedScheduler
 

@@ -11,19 +11,9 @@ from typing import Any
 import pytest
 
 from cupola.cache.home import Home
-from cupola.scheduler.protocol.messages import (
-    Decide,
-    Embed,
-    Option,
-    Output,
-    Outputs,
-    QuestionKind,
-    Scores,
-    Submit,
-    Text,
-    Usage,
-    decode_work,
-)
+from cupola.scheduler.protocol.messages import Outputs, Submit, decode_work
+from cupola.scheduler.protocol.outputs import Output, Scores, Usage
+from cupola.scheduler.protocol.tasks import Decide, Embed, Option, QuestionKind, Text
 from tests.gateway.running_gateway import MODEL, RunningGateway
 from tests.gateway.scripted_scheduler import ScriptedScheduler
 

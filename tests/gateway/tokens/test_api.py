@@ -6,19 +6,9 @@ from typing import Any
 
 import pytest
 
-from cupola.scheduler.protocol.messages import (
-    Chat,
-    Decode,
-    Encode,
-    ErrorCode,
-    Output,
-    Outputs,
-    Rejected,
-    Submit,
-    Text,
-    Usage,
-    decode_work,
-)
+from cupola.scheduler.protocol.messages import ErrorCode, Outputs, Rejected, Submit, decode_work
+from cupola.scheduler.protocol.outputs import Output, Usage
+from cupola.scheduler.protocol.tasks import Chat, Decode, Encode, Text
 from tests.gateway.running_gateway import HELLO, MODEL, RunningGateway
 from tests.gateway.scripted_scheduler import ScriptedScheduler
 

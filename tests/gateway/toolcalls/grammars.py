@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from llguidance import LLMatcher, LLTokenizer
 
-from cupola.scheduler.protocol.messages import Constraint, ConstraintKind
+from cupola.scheduler.protocol.tasks import Constraint, ConstraintKind
 
 TOKENIZER = LLTokenizer("byte")
 

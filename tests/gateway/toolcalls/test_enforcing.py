@@ -19,7 +19,7 @@ from cupola.gateway.toolcalls.enforcing import (
 )
 from cupola.gateway.toolcalls.formats import AnswerFormat
 from cupola.gateway.toolcalls.known import HERMES, HERMES_CALLS, LLAMA3, THINK
-from cupola.scheduler.protocol.messages import Constraint, ConstraintKind
+from cupola.scheduler.protocol.tasks import Constraint, ConstraintKind
 from tests.gateway.toolcalls.grammars import follows
 
 CITY = {

@@ -8,16 +8,8 @@ from hypothesis import strategies as st
 
 from cupola.cache.catalog import ExecutionProvider
 from cupola.gateway.core.asking import size_of
-from cupola.scheduler.protocol.messages import (
-    Embed,
-    LocalModel,
-    Submit,
-    Text,
-    Transcribe,
-    Turn,
-    Work,
-    encode_work,
-)
+from cupola.scheduler.protocol.messages import Submit, Turn, encode_work
+from cupola.scheduler.protocol.tasks import Embed, LocalModel, Text, Transcribe, Work
 from cupola.scheduler.records import Request
 from cupola.scheduler.waiting.limits import Full, QueueLimits
 from cupola.scheduler.waiting.queue import WaitingQueue

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from cupola.cache.catalog import ExecutionProvider
 from cupola.cache.catalog_settings import read_catalog_settings
 from cupola.cache.home import Home
-from cupola.scheduler.protocol.messages import LocalModel
+from cupola.scheduler.protocol.tasks import LocalModel
 from cupola.service.settings.settings import Settings, SettingsError
 from cupola.service.settings.sources import load
 from cupola.service.settings.worker_tables import WorkerTable, bytes_of, cpus_of, cpus_text

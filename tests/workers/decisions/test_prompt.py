@@ -9,14 +9,8 @@ from typing import Any
 
 import pytest
 
-from cupola.scheduler.protocol.messages import (
-    Chat,
-    Decide,
-    ErrorCode,
-    Option,
-    Question,
-    QuestionKind,
-)
+from cupola.scheduler.protocol.messages import ErrorCode
+from cupola.scheduler.protocol.tasks import Chat, Decide, Option, Question, QuestionKind
 from cupola.workers.decisions.prompt import DecisionPrompt, read
 from cupola.workers.model.backend import RequestError
 from cupola.workers.model.render_budget import full_budget

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cupola.scheduler.protocol.messages import Option, Question, QuestionKind
+from cupola.scheduler.protocol.tasks import Option, Question, QuestionKind
 from cupola.workers.decisions.wording import options_of, worded
 
 PLAIN = (Option("red"), Option("green"), Option("blue"))

@@ -11,7 +11,8 @@ import onnxruntime as ort
 import pytest
 
 from cupola.cache.catalog import ExecutionProvider
-from cupola.scheduler.protocol.messages import LocalModel, ProviderState
+from cupola.scheduler.protocol.status import ProviderState
+from cupola.scheduler.protocol.tasks import LocalModel
 from cupola.workers.device import discovery
 from cupola.workers.device.device import Device, ProviderError
 from cupola.workers.device.discovery import discover

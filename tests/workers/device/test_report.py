@@ -7,7 +7,7 @@ import platform
 import pytest
 
 from cupola.cache.catalog import ExecutionProvider
-from cupola.scheduler.protocol.messages import ProviderState
+from cupola.scheduler.protocol.status import ProviderState
 from cupola.workers.device import report
 from cupola.workers.device.discovery import missing
 from cupola.workers.device.report import (

@@ -14,17 +14,9 @@ from numpy.typing import NDArray
 
 from cupola.cache.catalog import ALL_MINILM_L6_V2, ExecutionProvider
 from cupola.cache.convert.encoder import convert_encoder
-from cupola.scheduler.protocol.messages import (
-    Embed,
-    Encode,
-    ErrorCode,
-    LocalModel,
-    Output,
-    Rejected,
-    Text,
-    Tokens,
-    Work,
-)
+from cupola.scheduler.protocol.messages import ErrorCode, Rejected
+from cupola.scheduler.protocol.outputs import Output
+from cupola.scheduler.protocol.tasks import Embed, Encode, LocalModel, Text, Tokens, Work
 from cupola.workers.encoder import embedding
 from cupola.workers.encoder.embedding import EmbeddingBackend
 from cupola.workers.encoder.encoder_session import EncoderSession

@@ -10,11 +10,11 @@ import pytest
 
 from cupola.cache.catalog import ALL_MINILM_L6_V2, ExecutionProvider
 from cupola.cache.convert.encoder import convert_encoder
-from cupola.scheduler.protocol.messages import (
+from cupola.scheduler.protocol.messages import ErrorCode
+from cupola.scheduler.protocol.tasks import (
     Chat,
     Decide,
     Embed,
-    ErrorCode,
     LocalModel,
     Option,
     Question,

@@ -15,7 +15,8 @@ from tokenizers import Tokenizer
 from cupola.cache.convert.weights.encoder_shape import EncoderShape
 from cupola.cache.home import Home
 from cupola.cache.store import ModelCache
-from cupola.scheduler.protocol.messages import Embed, LocalModel, Output, Text
+from cupola.scheduler.protocol.outputs import Output
+from cupola.scheduler.protocol.tasks import Embed, LocalModel, Text
 from cupola.workers.loading import EngineOptions, load
 from cupola.workers.model.backend import Backend, RequestError
 from tests.cache.convert.encoder_reference import EncoderReference

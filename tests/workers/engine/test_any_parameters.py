@@ -5,7 +5,8 @@ from __future__ import annotations
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from cupola.scheduler.protocol.messages import Output, SamplingParams, Text, Work
+from cupola.scheduler.protocol.outputs import Output
+from cupola.scheduler.protocol.tasks import SamplingParams, Text, Work
 from tests.examples import examples
 from tests.workers.tiny import alone, drain, engine, greedy, text, words
 

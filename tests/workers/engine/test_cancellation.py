@@ -10,13 +10,7 @@ from contextlib import contextmanager
 import msgspec
 import pytest
 
-from cupola.scheduler.protocol.messages import (
-    Constraint,
-    ConstraintKind,
-    SamplingParams,
-    Text,
-    Work,
-)
+from cupola.scheduler.protocol.tasks import Constraint, ConstraintKind, SamplingParams, Text, Work
 from cupola.workers.engine.engine import Engine
 from cupola.workers.grammar.constraints import Grammar
 from tests.workers.tiny import (

@@ -8,16 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cupola.scheduler.protocol.messages import (
-    Constraint,
-    ConstraintKind,
-    FinishReason,
-    Output,
-    Rejected,
-    SamplingParams,
-    Text,
-    Work,
-)
+from cupola.scheduler.protocol.messages import Rejected
+from cupola.scheduler.protocol.outputs import FinishReason, Output
+from cupola.scheduler.protocol.tasks import Constraint, ConstraintKind, SamplingParams, Text, Work
 from cupola.workers.engine.answer import Answer
 from tests.examples import examples
 from tests.workers.faulty_session import FaultySession

@@ -11,17 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cupola.scheduler.protocol.messages import (
-    Chat,
-    Decide,
-    ErrorCode,
-    Option,
-    Output,
-    Question,
-    QuestionKind,
-    Rejected,
-    Scores,
-)
+from cupola.scheduler.protocol.messages import ErrorCode, Rejected
+from cupola.scheduler.protocol.outputs import Output, Scores
+from cupola.scheduler.protocol.tasks import Chat, Decide, Option, Question, QuestionKind
 from cupola.workers.decisions.prompt import read
 from cupola.workers.decisions.trie import END, Tokens
 from cupola.workers.engine.engine import Engine

@@ -8,14 +8,8 @@ from collections import Counter
 import msgspec
 import pytest
 
-from cupola.scheduler.protocol.messages import (
-    Constraint,
-    ConstraintKind,
-    FinishReason,
-    SamplingParams,
-    Text,
-    Work,
-)
+from cupola.scheduler.protocol.outputs import FinishReason
+from cupola.scheduler.protocol.tasks import Constraint, ConstraintKind, SamplingParams, Text, Work
 from tests.workers.faulty_session import FaultySession
 from tests.workers.tiny import (
     LETTERS,

@@ -13,18 +13,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cupola.scheduler.protocol.messages import (
+from cupola.scheduler.protocol.messages import ErrorCode, Rejected
+from cupola.scheduler.protocol.outputs import FinishReason, Output, Usage
+from cupola.scheduler.protocol.tasks import (
     Chat,
     Constraint,
     ConstraintKind,
-    ErrorCode,
-    FinishReason,
-    Output,
-    Rejected,
     SamplingParams,
     Text,
     Tokens,
-    Usage,
     Work,
 )
 from cupola.workers.engine.engine import Engine

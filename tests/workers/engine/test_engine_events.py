@@ -13,14 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cupola.scheduler.protocol.messages import (
-    FinishReason,
-    Output,
-    SamplingParams,
-    Text,
-    Usage,
-    Work,
-)
+from cupola.scheduler.protocol.outputs import FinishReason, Output, Usage
+from cupola.scheduler.protocol.tasks import SamplingParams, Text, Work
 from tests.examples import examples
 from tests.workers.faulty_session import FaultySession
 from tests.workers.tiny import CONTEXT, SLOTS, codec, drain, engine_over, session, step, text, words

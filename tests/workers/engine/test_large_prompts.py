@@ -8,18 +8,9 @@ from typing import Any
 
 import pytest
 
-from cupola.scheduler.protocol.messages import (
-    Chat,
-    Decode,
-    Encode,
-    ErrorCode,
-    Output,
-    Rejected,
-    SamplingParams,
-    Text,
-    Tokens,
-    Work,
-)
+from cupola.scheduler.protocol.messages import ErrorCode, Rejected
+from cupola.scheduler.protocol.outputs import Output
+from cupola.scheduler.protocol.tasks import Chat, Decode, Encode, SamplingParams, Text, Tokens, Work
 from cupola.workers.engine.engine import Engine
 from cupola.workers.model.render_budget import RenderBudget
 from cupola.workers.model.text import RenderedChat, TextCodec

@@ -5,7 +5,8 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from cupola.scheduler.protocol.messages import Rejected, SamplingParams, Tokens, Work
+from cupola.scheduler.protocol.messages import Rejected
+from cupola.scheduler.protocol.tasks import SamplingParams, Tokens, Work
 from cupola.workers.engine.engine import Engine
 from cupola.workers.engine.prefix_cache import PrefixCache
 from cupola.workers.kv.kv_cache import KeyValueCache

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from cupola.scheduler.protocol.messages import Work
+from cupola.scheduler.protocol.tasks import Work
 from cupola.workers.engine.engine import Engine
 from cupola.workers.engine.prefix_cache import PrefixCache
 from cupola.workers.kv.prefix_files import PrefixFiles

@@ -13,17 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cupola.scheduler.protocol.messages import (
-    Constraint,
-    ConstraintKind,
-    ErrorCode,
-    FinishReason,
-    Output,
-    Rejected,
-    SamplingParams,
-    Text,
-    Work,
-)
+from cupola.scheduler.protocol.messages import ErrorCode, Rejected
+from cupola.scheduler.protocol.outputs import FinishReason, Output
+from cupola.scheduler.protocol.tasks import Constraint, ConstraintKind, SamplingParams, Text, Work
 from cupola.workers.engine.answer import Answer
 from cupola.workers.engine.recovery import MAX_UNEXPLAINED, Recovery
 from cupola.workers.model.model_folder import ModelFolderError

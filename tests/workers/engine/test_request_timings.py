@@ -7,7 +7,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from cupola.scheduler.protocol.messages import Output, PromptProgress, Timings, Usage
+from cupola.scheduler.protocol.outputs import Output, PromptProgress, Timings, Usage
 from cupola.workers.engine.request_timings import RequestTimings
 from cupola.workers.planning.plan import Step
 from tests.workers.tiny import BUDGET, drain, engine, greedy, small_memory, step, words

@@ -7,13 +7,7 @@ from concurrent.futures import Future
 
 import pytest
 
-from cupola.scheduler.protocol.messages import (
-    Constraint,
-    ConstraintKind,
-    SamplingParams,
-    Text,
-    Work,
-)
+from cupola.scheduler.protocol.tasks import Constraint, ConstraintKind, SamplingParams, Text, Work
 from cupola.workers.engine.answer import Answer
 from cupola.workers.engine.engine import Engine
 from cupola.workers.grammar.constraints import Grammar

@@ -7,13 +7,8 @@ from dataclasses import dataclass
 
 from hypothesis import strategies as st
 
-from cupola.scheduler.protocol.messages import (
-    Output,
-    SamplingParams,
-    TokenLogprob,
-    Tokens,
-    Work,
-)
+from cupola.scheduler.protocol.outputs import Output, TokenLogprob
+from cupola.scheduler.protocol.tasks import SamplingParams, Tokens, Work
 from cupola.workers.engine.engine import Engine
 
 # Its tokens and the most probable ones in their places, with log-probabilities to the last bit.

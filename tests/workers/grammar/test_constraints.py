@@ -13,7 +13,7 @@ import pytest
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
-from cupola.scheduler.protocol.messages import Constraint, ConstraintKind
+from cupola.scheduler.protocol.tasks import Constraint, ConstraintKind
 from cupola.workers.grammar import constraints as module
 from cupola.workers.grammar import grammar_probe as probe_module
 from cupola.workers.grammar.constraints import Constraints, Matcher

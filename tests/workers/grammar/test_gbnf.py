@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from llguidance import LLMatcher
 
-from cupola.scheduler.protocol.messages import Constraint, ConstraintKind
+from cupola.scheduler.protocol.tasks import Constraint, ConstraintKind
 from cupola.workers.grammar.gbnf import lark_of_gbnf
 from cupola.workers.grammar.grammar import MAX_GBNF, check_size
 from cupola.workers.model.backend import RequestError

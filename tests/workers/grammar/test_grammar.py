@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from cupola.scheduler.protocol.messages import Constraint, ConstraintKind, ErrorCode
+from cupola.scheduler.protocol.messages import ErrorCode
+from cupola.scheduler.protocol.tasks import Constraint, ConstraintKind
 from cupola.workers.grammar.grammar import MAX_NESTING, MAX_SOURCE, Vocabulary, compile_constraint
 from cupola.workers.grammar.grammar_probe import GrammarProbe
 from cupola.workers.model.backend import RequestError

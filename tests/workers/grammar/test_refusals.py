@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from cupola.scheduler.protocol.messages import Constraint, ConstraintKind
+from cupola.scheduler.protocol.tasks import Constraint, ConstraintKind
 from cupola.workers.grammar.grammar import Vocabulary, compile_constraint
 from cupola.workers.model.backend import RequestError
 from tests.cases import case

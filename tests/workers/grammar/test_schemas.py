@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from cupola.cache.home import Home
 from cupola.cache.store import ModelCache
 from cupola.gateway.core.schemas.closed_schema import closed
-from cupola.scheduler.protocol.messages import Constraint, ConstraintKind
+from cupola.scheduler.protocol.tasks import Constraint, ConstraintKind
 from cupola.workers.grammar.grammar import Vocabulary, compile_constraint
 from cupola.workers.model.backend import RequestError
 from cupola.workers.model.model_folder import ModelFolder

@@ -15,7 +15,7 @@ from functools import cache
 import numpy as np
 import pytest
 
-from cupola.scheduler.protocol.messages import SamplingParams, Tokens, Work
+from cupola.scheduler.protocol.tasks import SamplingParams, Tokens, Work
 from cupola.workers.engine.engine import Engine
 from cupola.workers.model.model_folder import ModelFolder
 from cupola.workers.run.decoder_session import DecoderSession

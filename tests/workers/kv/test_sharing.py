@@ -10,7 +10,8 @@ import sys
 import msgspec
 import pytest
 
-from cupola.scheduler.protocol.messages import SamplingParams, Text, Usage, Work
+from cupola.scheduler.protocol.outputs import Usage
+from cupola.scheduler.protocol.tasks import SamplingParams, Text, Work
 from cupola.workers.engine.slot_allocation import LEAST_READ, WORTH_WAITING
 from cupola.workers.kv.sharing_cache import SharingCache
 from tests.workers.faulty_session import FaultySession

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cupola.scheduler.protocol.messages import Chat
+from cupola.scheduler.protocol.tasks import Chat
 from cupola.workers.model.chat_template import ChatTemplate, TemplateError
 from cupola.workers.model.render_budget import BudgetSpentError, CancelledError, RenderBudget
 

@@ -13,7 +13,7 @@ import pytest
 
 from cupola.cache.catalog import ExecutionProvider
 from cupola.cache.system.confined_names import leads_out
-from cupola.scheduler.protocol.messages import LocalModel
+from cupola.scheduler.protocol.tasks import LocalModel
 from cupola.workers.loading import EngineOptions, load
 from cupola.workers.model.model_folder import ModelFolder, ModelFolderError
 from tests.cases import case

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from cupola.scheduler.protocol.messages import Chat, Decode, Encode, Text
+from cupola.scheduler.protocol.tasks import Chat, Decode, Encode, Text
 from cupola.workers.model.backend import RequestError
 from cupola.workers.model.conversion import convert
 from cupola.workers.model.text import TextCodec

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from cupola.scheduler.protocol.messages import Chat
+from cupola.scheduler.protocol.tasks import Chat
 from cupola.workers.model.chat_template import ChatTemplate
 from cupola.workers.model.prompt_template import jinja_of, read_prompt_template
 

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers
 
-from cupola.scheduler.protocol.messages import Chat, Encode
+from cupola.scheduler.protocol.tasks import Chat, Encode
 from cupola.workers.model.conversion import convert
 from cupola.workers.model.text import TextCodec
 from tests.cases import case

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
 
-from cupola.scheduler.protocol.messages import Chat
+from cupola.scheduler.protocol.tasks import Chat
 from cupola.workers.model.chat_template import ChatTemplate, TemplateError
 from cupola.workers.model.text import Detokenizer, StopMatcher, TextCodec
 

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from cupola.cache.catalog import ExecutionProvider
-from cupola.scheduler.protocol.messages import (
+from cupola.scheduler.protocol.tasks import (
     Constraint,
     ConstraintKind,
     LocalModel,

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from cupola.cache.catalog import ExecutionProvider
 from cupola.cache.home import Home
-from cupola.scheduler.protocol.messages import LocalModel
+from cupola.scheduler.protocol.tasks import LocalModel
 from cupola.workers.device.device import CPU
 from cupola.workers.engine.engine import Engine
 from cupola.workers.loading import EngineOptions, load

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cupola.scheduler.protocol.messages import SamplingParams
+from cupola.scheduler.protocol.tasks import SamplingParams
 from cupola.workers.sampling.penalties import Penalties
 
 VOCABULARY = 50

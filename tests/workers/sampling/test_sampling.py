@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cupola.scheduler.protocol.messages import SamplingParams
+from cupola.scheduler.protocol.tasks import SamplingParams
 from cupola.workers.sampling.penalties import Penalties
 from cupola.workers.sampling.sampling import NOTHING, Sampler, largest, penalize, sample
 from tests.examples import examples

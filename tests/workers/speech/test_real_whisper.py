@@ -10,7 +10,8 @@ import pytest
 from cupola.cache.catalog import ExecutionProvider
 from cupola.cache.home import Home
 from cupola.cache.store import ModelCache
-from cupola.scheduler.protocol.messages import LocalModel, Output, Transcribe
+from cupola.scheduler.protocol.outputs import Output
+from cupola.scheduler.protocol.tasks import LocalModel, Transcribe
 from cupola.workers.loading import EngineOptions, load
 from tests.workers.speech.recorded import RECORDED, SPEECH
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cupola.scheduler.protocol.messages import Transcribe
+from cupola.scheduler.protocol.tasks import Transcribe
 from cupola.workers.speech.recording import Result, Sound, SpeechRequest, Window
 from cupola.workers.speech.segments import Piece, split
 from cupola.workers.speech.windows import WINDOW, features, stretches

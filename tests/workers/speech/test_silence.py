@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cupola.scheduler.protocol.messages import Transcribe
+from cupola.scheduler.protocol.tasks import Transcribe
 from cupola.workers.speech.log_mel import RATE, Floats, log_mel
 from cupola.workers.speech.recording import Result, Sound, SpeechRequest
 from cupola.workers.speech.windows import Silence

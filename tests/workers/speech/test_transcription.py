@@ -21,16 +21,9 @@ from msgspec.structs import replace
 from tokenizers import Tokenizer
 
 from cupola.cache.catalog import ExecutionProvider
-from cupola.scheduler.protocol.messages import (
-    Embed,
-    Encode,
-    LocalModel,
-    Output,
-    Rejected,
-    Text,
-    Transcribe,
-    Work,
-)
+from cupola.scheduler.protocol.messages import Rejected
+from cupola.scheduler.protocol.outputs import Output
+from cupola.scheduler.protocol.tasks import Embed, Encode, LocalModel, Text, Transcribe, Work
 from cupola.workers.device.device import CPU
 from cupola.workers.loading import EngineOptions, load
 from cupola.workers.model.backend import RequestError

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from cupola.scheduler.protocol.messages import Transcribe, Turn
+from cupola.scheduler.protocol.messages import Turn
+from cupola.scheduler.protocol.tasks import Transcribe
 from cupola.workers.speech.recording import Sound, SpeechRequest
 from cupola.workers.speech.turns import decodes, next_request
 

@@ -8,14 +8,8 @@ from typing import Any
 import httpx2
 import pytest
 
-from cupola.scheduler.protocol.messages import (
-    Output,
-    Outputs,
-    Recording,
-    Submit,
-    Usage,
-    decode_work,
-)
+from cupola.scheduler.protocol.messages import Outputs, Submit, decode_work
+from cupola.scheduler.protocol.outputs import Output, Recording, Usage
 from tests.gateway.running_gateway import MODEL, RunningGateway
 from tests.gateway.scripted_scheduler import ScriptedScheduler
 

@@ -7,7 +7,7 @@ import pytest
 from msgspec.structs import replace
 
 from cupola.gateway.openai.audio.formats import FORMATS, Transcript, as_verbose_json
-from cupola.scheduler.protocol.messages import (
+from cupola.scheduler.protocol.outputs import (
     Output,
     Recording,
     Segment,

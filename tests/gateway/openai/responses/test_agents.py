@@ -13,7 +13,8 @@ import pytest
 
 from cupola.cache.catalog import SMOLLM2_135M
 from cupola.cache.home import Home
-from cupola.scheduler.protocol.messages import FinishReason, Output, Outputs, Submit, Usage
+from cupola.scheduler.protocol.messages import Outputs, Submit
+from cupola.scheduler.protocol.outputs import FinishReason, Output, Usage
 from tests.gateway.running_gateway import MODEL, MODEL_ID, RunningGateway
 from tests.gateway.scripted_scheduler import ScriptedScheduler, work_of
 

@@ -11,7 +11,8 @@ import pytest
 from openai.types.responses import Response
 
 from cupola.gateway.openai.responses.store import ResponseStore
-from cupola.scheduler.protocol.messages import Abort, ErrorCode, Output, Outputs, Rejected, Submit
+from cupola.scheduler.protocol.messages import Abort, ErrorCode, Outputs, Rejected, Submit
+from cupola.scheduler.protocol.outputs import Output
 from tests.gateway.running_gateway import MODEL, RunningGateway
 from tests.gateway.scripted_scheduler import ScriptedScheduler, last
 

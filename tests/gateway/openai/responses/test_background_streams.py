@@ -14,16 +14,8 @@ import pytest
 from openai.types.responses import ResponseStreamEvent
 
 from cupola.gateway.openai.responses.store import ResponseStore
-from cupola.scheduler.protocol.messages import (
-    Abort,
-    ErrorCode,
-    FinishReason,
-    Output,
-    Outputs,
-    Rejected,
-    Submit,
-    Usage,
-)
+from cupola.scheduler.protocol.messages import Abort, ErrorCode, Outputs, Rejected, Submit
+from cupola.scheduler.protocol.outputs import FinishReason, Output, Usage
 from tests.gateway.running_gateway import MODEL, RunningGateway
 from tests.gateway.scripted_scheduler import ScriptedScheduler, last
 

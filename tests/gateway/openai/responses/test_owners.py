@@ -13,7 +13,8 @@ from msgspec.structs import replace
 from cupola.cache.system.api_keys import ApiKey, digest, new_key
 from cupola.gateway.openai.responses.answers import OutputMessage, ResponseObject, ResponseText
 from cupola.gateway.openai.responses.store import ResponseStore
-from cupola.scheduler.protocol.messages import Output, Outputs, Submit
+from cupola.scheduler.protocol.messages import Outputs, Submit
+from cupola.scheduler.protocol.outputs import Output
 from tests.gateway.conftest import furnished
 from tests.gateway.running_gateway import MODEL, RunningGateway
 from tests.gateway.scripted_scheduler import ScriptedScheduler

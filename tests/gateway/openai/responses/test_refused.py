@@ -11,7 +11,8 @@ from openai.types.responses.response_create_params import ResponseCreateParamsSt
 from openai.types.shared_params import Reasoning
 
 from cupola.gateway.openai.responses.body import ReasoningOptions, ResponsesRequest
-from cupola.scheduler.protocol.messages import Abort, ErrorCode, Output, Outputs, Rejected, Submit
+from cupola.scheduler.protocol.messages import Abort, ErrorCode, Outputs, Rejected, Submit
+from cupola.scheduler.protocol.outputs import Output
 from tests.gateway.running_gateway import MODEL, RunningGateway
 from tests.gateway.scripted_scheduler import ScriptedScheduler, last
 
