@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import logging
-import sys
 import time
-from collections import Counter
 from collections.abc import Callable
 from functools import partial
 
@@ -28,6 +26,7 @@ from cupola.workers.engine.sequence import Reproducible, Sequence, cost
 from cupola.workers.engine.slot_allocation import SlotAllocator
 from cupola.workers.engine.slot_count import SlotCount
 from cupola.workers.engine.slot_queue import SlotQueue
+from cupola.workers.engine.step_planner import StepPlanner, generating, prompt_tokens
 from cupola.workers.engine.token_selection import TokenSelection
 from cupola.workers.engine.warm_up import WarmUp
 from cupola.workers.grammar.constraints import Constraints
@@ -36,7 +35,7 @@ from cupola.workers.model.model_folder import ModelFolder
 from cupola.workers.model.text import TextCodec
 from cupola.workers.model.text_intake import TextIntake
 from cupola.workers.model.text_jobs import Cancelled
-from cupola.workers.planning.plan import Step, plan
+from cupola.workers.planning.plan import Step
 from cupola.workers.planning.step_budget import StepBudget
 from cupola.workers.run.runner import Logits
 from cupola.workers.run.session import Session
@@ -76,7 +75,6 @@ class Engine:
         self.session = session
         self._wake = wake
         self._clock = clock
-        self._step_budget = step_budget
         self._context = folder.context
         ends = sorted(folder.end_tokens)
         constraints = Constraints(folder.path / "tokenizer.json", session.vocabulary, ends)
@@ -95,6 +93,7 @@ class Engine:
         self._selection = TokenSelection(self._masks, self.slots, codec.token_bytes)
         self._texts: TextIntake[Arrived] = TextIntake(codec, wake)
         self._counters = TokenCounters()
+        self._planner = StepPlanner(session, step_budget, self._counters.of)
         self._waiting = SlotQueue(self._counters, spare)
         self._running: list[Sequence] = []  # in order of arrival
         self._recovery: Recovery[Sequence] = Recovery()
@@ -198,8 +197,8 @@ class Engine:
         read = list(self._texts.take(self._enqueue))
         self._use_long_tables()
         if not self._waiting:  # decisions use the slots that nobody wants
-            free = self.slots.free_for_copies
-            self._waiting.add(list(more_forks(self._running, free, self._room())))
+            free, room = self.slots.free_for_copies, self._planner.room(self._running)
+            self._waiting.add(list(more_forks(self._running, free, room)))
         failed = self._waiting.give_slots(self._running, self.slots, self._recovery.admits)
         rejected = [*read, *failed]
         steps = self._plan()
@@ -208,7 +207,7 @@ class Engine:
         completing = [step.sequence for step in steps if step.completes]
         self._selection.begin(steps)
         self._timings.begin(steps)
-        learn = self._learner(steps)
+        learn = self._planner.learner(self._running, steps)
         try:
             logits = self._run(steps)
         except Exception as error:  # of whatever kind the runtime raises
@@ -236,26 +235,9 @@ class Engine:
             sequence.long, sequence.fetched = first.long, fetched
         self._waiting.add(sequences)
 
-    def _generating(self) -> int:
-        return sum(sequence.generates for sequence in self._running)
-
-    def _room(self) -> int:
-        """For how many tokens decisions may take slots: beside answers, for those of one run."""
-        generating = self._generating()
-        return self._step_budget.tokens(generating) if generating else sys.maxsize
-
     def _plan(self) -> list[Step[Sequence]]:
         """The tokens of the next run: known ones, and draft tokens behind them."""
-        prompts = [each for each in self._running if each.pending and not each.generates]
-        running = Counter(each.client for each in self._running)
-        newcomers = (
-            prompt.pending
-            for prompt in prompts
-            if running[prompt.client] == 1 and not prompt.patient
-        )
-        newcomer = min(newcomers, default=0)
-        budget = self._step_budget.tokens(self._generating(), prompts, newcomer)
-        steps = plan(self._running, budget, self.session.parallel_prompts, self._counters.of)
+        steps, budget = self._planner.plan(self._running)
         while not self.slots.make_room(steps):  # the youngest sequence waits for memory
             youngest = self._running[-1]
             self._preempt(youngest)
@@ -269,21 +251,10 @@ class Engine:
     def _run(self, steps: list[Step[Sequence]]) -> Logits:
         """Run the model. Raises what the session raises."""
         logits = self.session.run([row_of(step) for step in steps])
-        prompt_tokens = _prompt_tokens(steps)
-        self._slot_count.observe(self._generating(), prompt_tokens, self.session.seconds)
+        running, seconds = generating(self._running), self.session.seconds
+        self._slot_count.observe(running, prompt_tokens(steps), seconds)
         self.slots.limit = self.capacity
         return logits
-
-    def _learner(self, steps: list[Step[Sequence]]) -> Callable[[float], None]:
-        """What learns how many seconds these steps take. To be made before they are run."""
-        reading = [step.sequence for step in steps if not step.sequence.generates]
-        return partial(
-            self._step_budget.observe,
-            self._generating(),
-            _prompt_tokens(steps),
-            short=any(self._step_budget.is_short(prompt) for prompt in reading),
-            patient=bool(reading) and all(prompt.patient for prompt in reading),
-        )
 
     def _end(self, completing: list[Sequence]) -> list[Output | Rejected]:
         """Take leave of the sequences that are finished or have failed."""
@@ -359,8 +330,3 @@ class Engine:
         self.slots.clear()
         self.session.rebuild()
         return self._fail(guilty, RequestError(ErrorCode.INTERNAL, RUN_FAILED)) if guilty else []
-
-
-def _prompt_tokens(steps: list[Step[Sequence]]) -> int:
-    """Draft tokens cost as much as those of prompts."""
-    return sum(step.count - step.sequence.generates for step in steps)
