@@ -23,7 +23,7 @@ _malloc_trim = getattr(_libc, "malloc_trim", None)
 _mallopt = getattr(_libc, "mallopt", None)
 _M_MMAP_THRESHOLD = -3  # malloc.h
 _MAPPED_BYTES = 16 * 1024 * 1024
-_NICE = 10  # of 19
+_NICE, _NICEST = 10, 19  # how much lower, and the lowest priority that there is
 
 
 def memory_bytes() -> int:
@@ -70,7 +70,10 @@ def lower_priority() -> None:
     few processors. Linux alone: elsewhere a priority is that of a process.
     """
     if sys.platform == "linux":
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
+        thread = threading.get_native_id()
+        # Relative: only root may raise the priority of a service that runs with a lower one.
+        nice = min(_NICEST, os.getpriority(os.PRIO_PROCESS, thread) + _NICE)
+        os.setpriority(os.PRIO_PROCESS, thread, nice)
 
 
 def processors() -> frozenset[int]:

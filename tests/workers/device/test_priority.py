@@ -29,6 +29,21 @@ def test_a_thread_lowers_its_priority_with_those_that_it_starts_and_no_other() -
             other.join()
             return priority()
 
-        assert thread.submit(start).result() > before
-    assert started[0] > before
+        assert thread.submit(start).result() == min(19, before + 10)
+    assert started[0] == min(19, before + 10)
     assert priority() == before
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a priority is that of a process")
+@pytest.mark.parametrize(("own", "lowered"), [(0, 10), (5, 15), (10, 19), (19, 19)])
+def test_a_service_of_a_low_priority_lowers_it_further(own: int, lowered: int) -> None:
+    """In a thread of its own: only root may raise a priority again."""
+
+    def start() -> int:
+        thread = threading.get_native_id()
+        os.setpriority(os.PRIO_PROCESS, thread, max(own, priority()))
+        lower_priority()
+        return priority()
+
+    with ThreadPoolExecutor(1) as thread:
+        assert thread.submit(start).result() >= lowered
