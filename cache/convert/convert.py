@@ -110,14 +110,15 @@ class _Conversion:
 
         The first graph is in float32, so that the second can be compared with it, and takes up to
         eight times the space. There is no comparison of a large model: its first graph is rounded
-        as well, and four bits do without one if they are those of the file. Beside integer
-        products, four bits of the file stay in a graph for few tokens.
+        as well, to 8 bits where products are of integers, and four bits do without one if they are
+        those of the file. Beside integer products, four bits of the file stay in a graph for few
+        tokens.
         """
         from cupola.cache.convert.quality.evaluator import Evaluator
 
         plain, integers = self._weights, precision is Precision.W8A8
         as_stored = precision is Precision.INT4 and self._coded
-        exact = integers or plain.float_bytes <= max_compared_bytes
+        exact = plain.float_bytes <= max_compared_bytes
         evens = not as_stored and (exact or precision is not Precision.INT4)
         # To run the model counts as much as to write it.
         self._total += plain.stored_bytes * (1 + exact + evens + (integers and self._coded))
@@ -126,8 +127,9 @@ class _Conversion:
             self._total += plain.stored_bytes
             if integers and plain.tied:  # the head is stored beside the embedding
                 self._total += plain.embedding().stored_bytes
+            rounded = Precision.INT8 if integers else precision
             first = self.write(
-                RotatedWeights(plain) if integers else plain, Precision.FP32 if exact else precision
+                RotatedWeights(plain) if integers else plain, Precision.FP32 if exact else rounded
             )
         evaluator = Evaluator(
             self._target, plain.shape, self._tokenizer_json, advance=self._advance_by_share

@@ -68,18 +68,22 @@ def _do(job: InstallJob, home: Home) -> CachedModel:
         check_name(job.alias)
     if isinstance(job, DownloadJob):
         if is_address(job.model) and job.base is not None:
-            return install_adapter(job.model, job.base, home, job.alias, report, bits=job.bits)
+            return install_adapter(
+                job.model, job.base, home, job.alias, report, precision=job.precision
+            )
         if is_address(job.model):
             return install_address(
-                job.model, home, job.alias, report, force=job.force, bits=job.bits
+                job.model, home, job.alias, report, force=job.force, precision=job.precision
             )
         [variant, *_] = variants_to_download(ModelCache(home), job.model)
         return install(variant, home, report, force=job.force)
     if isinstance(job, QuantizeJob):
         return quantize(job.model, job.precision, home, report)
     if job.base is not None:
-        return import_adapter(Path(job.path), job.base, home, job.alias, report, bits=job.bits)
-    return import_path(Path(job.path), home, job.alias, report, bits=job.bits)
+        return import_adapter(
+            Path(job.path), job.base, home, job.alias, report, precision=job.precision
+        )
+    return import_path(Path(job.path), home, job.alias, report, precision=job.precision)
 
 
 class _Reporter:

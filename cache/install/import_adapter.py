@@ -34,7 +34,7 @@ from cupola.cache.install.building import (
 from cupola.cache.install.enough_memory import need_memory_for_weights
 from cupola.cache.install.fetch import fetch, sha256_of
 from cupola.cache.install.fetch_address import fetched, look_up, look_up_adapter
-from cupola.cache.install.install import described, precision_of, with_precision
+from cupola.cache.install.install import described, with_precision
 from cupola.cache.model_address import (
     Address,
     AddressError,
@@ -45,6 +45,7 @@ from cupola.cache.model_address import (
     parse_address,
     title_of,
 )
+from cupola.cache.precision import Precision
 from cupola.cache.progress import Progress, silent
 from cupola.cache.source_note import SourceNote
 from cupola.cache.staging import staging
@@ -58,14 +59,14 @@ def import_adapter(
     alias: str | None = None,
     progress: Progress = silent,
     *,
-    bits: int | None = None,
+    precision: Precision | None = None,
 ) -> CachedModel:
     """Makes a model of the adapter ``adapter``, PEFT's folder or a file, which stays as it is.
 
     ``base``: the path of a GGUF or of a folder of safetensors, an address such as "hf:org/name", or
     a model whose source is known: it is fetched again. The same adapter for the same base is
-    returned at once. ``bits``: of most weights; None: 8. Raises AddressError, UnknownModelError,
-    CacheError, OSError.
+    returned at once. ``precision``: None: INT8. Raises AddressError, UnknownModelError, CacheError,
+    OSError.
     """
     from cupola.cache.convert.weights.lora import read_lora
 
@@ -79,7 +80,7 @@ def import_adapter(
             raise BrokenFileError(f"{file.name} is missing in {adapter}")
     read_lora(adapter)  # what cannot be merged is found before a base is fetched
     with _weights(base, home, progress) as (about, weights):
-        return _merged(adapter, about, weights, home, alias, progress, bits)
+        return _merged(adapter, about, weights, home, alias, progress, precision)
 
 
 def install_adapter(
@@ -89,7 +90,7 @@ def install_adapter(
     alias: str | None = None,
     progress: Progress = silent,
     *,
-    bits: int | None = None,
+    precision: Precision | None = None,
 ) -> CachedModel:
     """As ``import_adapter``, of the adapter at the address ``text``, which is loaded first.
 
@@ -102,7 +103,9 @@ def install_adapter(
     with fetched(offer, home, progress) as folder:
         first = folder / offer.first
         adapter = first if first.suffix == ONNX_ADAPTER else folder
-        return import_adapter(adapter, base, home, alias or offer.name, progress, bits=bits)
+        return import_adapter(
+            adapter, base, home, alias or offer.name, progress, precision=precision
+        )
 
 
 def _merged(
@@ -112,12 +115,12 @@ def _merged(
     home: Home,
     alias: str | None,
     progress: Progress,
-    bits: int | None,
+    precision: Precision | None,
 ) -> CachedModel:
     from cupola.cache.convert.sources import open_source
 
     title = alias or (adapter.stem if adapter.is_file() else name_of(adapter))
-    variant = with_precision(described(title), precision_of(bits))
+    variant = with_precision(described(title), precision or Precision.INT8)
     variant = msgspec.structs.replace(
         variant,
         display_name=f"{title} ({about.display_name} with an adapter)",
@@ -128,7 +131,7 @@ def _merged(
     need_memory_for_weights(variant.display_name, base_size // 4, variant.precision)
     with one_of_this_name(variant, home, progress) as shared:
         parts = (*_files(weights), *files_of(adapter))
-        together = "".join(sha256_of(part, shared) for part in parts) + str(bits)
+        together = "".join(sha256_of(part, shared) for part in parts) + variant.precision
         digest = hashlib.sha256(together.encode()).hexdigest()
         same_name = [m for m in ModelCache(home).scan() if m.variant.name == variant.name]
         if found := next((m for m in same_name if m.source_sha256 == digest), None):

@@ -23,8 +23,6 @@ from cupola.cache.source_note import SourceNote
 from cupola.cache.staging import staging
 from cupola.cache.store import CachedModel
 
-# The builder has no eight bits for the CPU: four, with more where its own rules say so, or 16.
-_PRECISIONS = {None: Precision.INT4, 4: Precision.INT4, 8: Precision.INT4, 16: Precision.FP16}
 _ROOM = 2.5  # times the weights' size: what is built, and its copy in the cache
 
 
@@ -35,24 +33,26 @@ def import_built(
     home: Home,
     progress: Progress,
     *,
-    bits: int | None,
+    precision: Precision | None,
     note: SourceNote | None,
 ) -> CachedModel:
     """Builds ``folder``, and puts what was made into the cache. A model of this name is returned.
 
     Raises CacheError, OSError.
     """
+    # The builder has no eight bits for the CPU: four, with more where its own rules say so, or 16.
+    made = Precision.FP16 if precision is Precision.FP16 else Precision.INT4
     size = sum(file.stat().st_size for file in weights)
     need_memory_of_builder(variant.display_name, size)
     config = JsonObject("config.json", read_json(folder / "config.json"))
-    need_known_layers(config, _PRECISIONS[bits])
+    need_known_layers(config, made)
     with one_of_this_name(variant, home, progress) as shared:
         if (found := cached(variant.id, home)) is not None:
             return found
         need_room(home, round(size * _ROOM))
         with staging(home) as work:
             count = config.get("num_hidden_layers", int, 0)
-            build(folder, work / "built", _PRECISIONS[bits], count, shared)
+            build(folder, work / "built", made, count, shared)
             told = msgspec.structs.replace(
                 describe_folder(work / "built", variant.alias),
                 alias=variant.alias,

@@ -20,6 +20,7 @@ from cupola.cache.install.install import (
     import_whisper,
 )
 from cupola.cache.model_config import GENAI_CONFIG
+from cupola.cache.precision import Precision
 from cupola.cache.progress import Progress, silent
 from cupola.cache.remote.hub_files import PICKLES, TASKS, Choice, HubFile, choose, of_type
 from cupola.cache.store import CachedModel, ModelCache
@@ -33,18 +34,18 @@ def import_path(
     alias: str | None = None,
     progress: Progress = silent,
     *,
-    bits: int | None = None,
+    precision: Precision | None = None,
 ) -> CachedModel:
     """Makes a model of ``path``, which stays as it is.
 
     A folder of onnxruntime-genai's form is taken as it is, unless it has a Whisper; one with a
     GGUF, with the safetensors of a decoder, with what sentence-transformers publishes, or with a
-    Whisper is converted. ``bits``:
+    Whisper is converted. ``precision``:
     of the weights of a GGUF or of safetensors; see ``import_gguf``. Raises CacheError, OSError.
     """
     if not path.is_dir():
         _refuse_kind(path)
-        return import_gguf(path, home, alias, progress, bits=bits)
+        return import_gguf(path, home, alias, progress, precision=precision)
     if (path / GENAI_CONFIG).exists():
         return _import_folder(path, home, alias, progress)
     if (path / ADAPTER_CONFIG).exists() and not (path / "config.json").exists():
@@ -58,13 +59,13 @@ def import_path(
         return import_as(chosen, variant, sha256_of(chosen, progress), home, progress)
     if choice.kind == "decoder":
         variant = described(alias or name_of(path))
-        return import_decoder(chosen, variant, home, progress, bits=bits)
+        return import_decoder(chosen, variant, home, progress, precision=precision)
     if chosen.name == GENAI_CONFIG:
         return _import_folder(chosen.parent, home, alias, progress)
     ggufs = [each.name for each in files if each.suffix == ".gguf"]
     if len(ggufs) > 1 and "-of-" not in chosen.name:
         raise UnsupportedError(f"{path} has several GGUF files. Name one: {', '.join(ggufs)}")
-    return import_gguf(chosen, home, alias, progress, bits=bits)
+    return import_gguf(chosen, home, alias, progress, precision=precision)
 
 
 def _explained(choice: Choice, folder: Path) -> Choice:

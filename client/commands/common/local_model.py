@@ -56,31 +56,33 @@ def download_address(
     home: Home,
     address: str,
     alias: str | None = None,
-    bits: int | None = None,
+    precision: Precision | None = None,
     *,
     force: bool = False,
     base: str | None = None,
 ) -> CachedModel:
     """Download what an address such as "hf:org/name" offers.
 
-    ``bits``: None: what suits the file. ``base``: the model that an adapter is for. Raises
+    ``precision``: None: what suits the file. ``base``: the model that an adapter is for. Raises
     CacheError, ClientError.
     """
     try:
         parse_address(address)
     except AddressError as error:
         raise ClientError(str(error)) from None
-    return _install(home, DownloadJob(str(home.root), address, force, alias, bits, _base(base)))
+    return _install(
+        home, DownloadJob(str(home.root), address, force, alias, precision, _base(base))
+    )
 
 
 def import_path(
-    home: Home, path: Path, alias: str | None, bits: int | None, base: str | None = None
+    home: Home, path: Path, alias: str | None, precision: Precision | None, base: str | None = None
 ) -> CachedModel:
-    """Make a model of a file or a folder. ``bits``: None: what suits the file.
+    """Make a model of a file or a folder. ``precision``: None: what suits the file.
 
     ``base``: the model that an adapter is for. Raises CacheError.
     """
-    job = ImportJob(str(home.root), str(path.absolute()), alias, bits, _base(base))
+    job = ImportJob(str(home.root), str(path.absolute()), alias, precision, _base(base))
     return _install(home, job)
 
 

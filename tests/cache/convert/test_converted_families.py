@@ -56,6 +56,27 @@ def test_the_graph_is_the_forward_pass(name: str, kind: str, tmp_path: Path) -> 
         np.testing.assert_allclose(graph.logits(ids), reference(family).logits(ids), atol=1e-4)
 
 
+@pytest.mark.parametrize("large", [False, True])
+@pytest.mark.parametrize("name", [name for name in FAMILIES if name not in ("gemma2", "gemma3")])
+def test_integer_products_are_near(name: str, large: bool, tmp_path: Path) -> None:
+    """``large``: nothing is written in float32, as of a model that takes gigabytes so."""
+    family = FAMILIES[name]
+    source = family.write_gguf(tmp_path / "m.gguf")
+    size = 0 if large else 2**30
+    model = tmp_path / "model"
+    convert(source, model, SMOLLM2_135M, precision=Precision.W8A8, max_compared_bytes=size)
+    expected = reference(family).logits(TEXTS[1])
+    found = Graph(model).logits(TEXTS[1])
+    assert np.sqrt(((found - expected) ** 2).mean() / (expected**2).mean()) < 0.04
+
+
+@pytest.mark.parametrize("name", ["gemma2", "gemma3"])
+def test_norms_behind_a_block_rule_out_integer_products(name: str, tmp_path: Path) -> None:
+    source = FAMILIES[name].write_gguf(tmp_path / "m.gguf")
+    with pytest.raises(UnsupportedError, match="choose another precision"):
+        convert(source, tmp_path / "model", SMOLLM2_135M, precision=Precision.W8A8)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["gemma3", "phi4-mini", "granite"])
 @pytest.mark.parametrize(("precision", "limit"), [(Precision.INT8, 0.03), (Precision.INT4, 0.25)])

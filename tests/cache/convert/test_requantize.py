@@ -95,7 +95,10 @@ def test_what_cannot_be_made_smaller_is_said(tmp_path: Path) -> None:
 def test_a_variant_stands_beside_its_source(tmp_path: Path) -> None:
     home = Home(tmp_path / "home")
     source = import_path(
-        FAMILIES["llama"].write_folder(tmp_path / "tiny").parent, home, "tiny", bits=16
+        FAMILIES["llama"].write_folder(tmp_path / "tiny").parent,
+        home,
+        "tiny",
+        precision=Precision.FP16,
     )
     made = quantize(source.variant.id, Precision.INT4, home)
     assert made.variant.id == "tiny-int4-cpu:1"

@@ -29,6 +29,7 @@ from cupola.cache.install.import_path import import_path
 from cupola.cache.install.install_address import install_address
 from cupola.cache.install.messages import DownloadJob, Installed, InstallFailed, InstallProgress
 from cupola.cache.install.process import InstallProcess, run_install
+from cupola.cache.precision import Precision
 from cupola.cache.store import ModelCache
 from cupola.cache.system.digests import check_digests
 from tests import faulty_server as faults
@@ -241,9 +242,9 @@ def test_a_decoder_in_safetensors(home: Home, hub: HubServer, tmp_path: Path) ->
     assert model.variant.id == "tiny-qwen-generic-cpu:1"
     assert not [path for path, _ in hub.site.requests if "pytorch" in path or "README" in path]
     assert (model.path / "chat_template.jinja").is_file()
-    local = import_path(folder, home, bits=16)
+    local = import_path(folder, home, precision=Precision.FP16)
     assert local.variant.id == "tiny-qwen-fp16-cpu:1"
-    assert import_path(folder, home, bits=16).path == local.path
+    assert import_path(folder, home, precision=Precision.FP16).path == local.path
     assert left_over(home) == []
 
 

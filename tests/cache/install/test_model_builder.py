@@ -108,19 +108,23 @@ def test_what_the_builder_makes_wrong_or_not_is_refused(
 
 
 @pytest.mark.parametrize(
-    ("changes", "bits", "why"),
+    ("changes", "precision", "why"),
     [
         (
             {"model_type": "granitemoehybrid", "layer_types": ["mamba", "attention"]},
             None,
             r"Mamba-2, which .* does not make",
         ),
-        ({"model_type": "gpt_oss"}, 16, r"leaves out gpt-oss' attention sinks.*four bits"),
+        (
+            {"model_type": "gpt_oss"},
+            Precision.FP16,
+            r"leaves out gpt-oss' attention sinks.*four bits",
+        ),
     ],
 )
 def test_what_the_builder_does_not_know_of_a_family_is_named(
     changes: dict[str, Any],
-    bits: int | None,
+    precision: Precision | None,
     why: str,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -130,7 +134,7 @@ def test_what_the_builder_does_not_know_of_a_family_is_named(
     config = folder / "config.json"
     config.write_text(json.dumps(json.loads(config.read_text()) | changes))
     with pytest.raises(UnsupportedError, match=why):
-        import_path(folder, Home(tmp_path / "home"), bits=bits)
+        import_path(folder, Home(tmp_path / "home"), precision=precision)
 
 
 def test_what_the_builder_makes_is_a_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -48,7 +48,9 @@ def test_import_of_a_model_of_speech(cupola: Cli, tmp_path: Path) -> None:
     folder = write_built(tmp_path / "built").parent
     done = cupola("model", "import", str(folder), "--name", "heard")
     assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[1] == ("To use it: cupola transcribe FILE --model heard")
+    assert (
+        done.stdout.splitlines()[1] == "To transcribe with it: cupola transcribe FILE --model heard"
+    )
 
 
 def test_import(cupola: Cli, home: Home, tmp_path: Path) -> None:
@@ -105,6 +107,17 @@ def test_import_of_other_bits_is_another_model(cupola: Cli, home: Home, tmp_path
     bits = "Bits a weight       lm_head 8 (Q4_1), qkv_proj 4 (Q4_1), o_proj 4 (Q4_1), "
     assert bits in cupola.ok("model", "info", "tiny-int4-cpu:1")
     assert cupola("model", "import", file, "--bits", "5").returncode == 2
+
+
+def test_import_for_integer_products(cupola: Cli, home: Home, tmp_path: Path) -> None:
+    file = str(FAMILIES["qwen3"].write_gguf(tmp_path / "tiny.gguf"))
+    assert "-w8a8-cpu:1 is ready" in cupola.ok("model", "import", file, "--integers")
+    gemma = str(FAMILIES["gemma3"].write_gguf(tmp_path / "gemma.gguf"))
+    refused = cupola("model", "import", gemma, "--integers")
+    assert refused.returncode == 1 and "choose another precision" in refused.stderr
+    both = cupola("model", "import", file, "--integers", "--bits", "4")
+    assert both.returncode == 1 and "weights of 8 bits, not 4" in both.stderr
+    assert len(ModelCache(home).scan()) == 1
 
 
 def test_import_of_an_adapter(cupola: Cli, home: Home, tmp_path: Path) -> None:
