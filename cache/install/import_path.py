@@ -46,7 +46,7 @@ def import_path(
     if not path.is_dir():
         _refuse_kind(path)
         return import_gguf(path, home, alias, progress, precision=precision)
-    if (path / GENAI_CONFIG).exists():
+    if (path / GENAI_CONFIG).is_file():
         return _import_folder(path, home, alias, progress)
     if (path / ADAPTER_CONFIG).exists() and not (path / "config.json").exists():
         raise UnsupportedError(f"{path} is an adapter. Name its model: --base MODEL")
@@ -78,6 +78,8 @@ def _explained(choice: Choice, folder: Path) -> Choice:
 
 def _refuse_kind(file: Path) -> None:
     """Raises UnsupportedError for files that are no GGUF, before much of them is read."""
+    if file.exists() and not file.is_file():  # a pipe or a device: it may never end
+        raise UnsupportedError(f"{file} is no regular file. Give a file or a folder on the disk")
     ending = file.suffix.lower()
     with file.open("rb") as opened:
         begin = opened.read(4)

@@ -10,7 +10,7 @@ from gguf.constants import GGML_QUANT_SIZES, GGMLQuantizationType
 from gguf.quants import dequantize
 
 from cupola.cache.convert.formats.gguf_blocks import CODINGS, CodedRows, Coding, coded_rows
-from cupola.cache.errors import BrokenFileError
+from cupola.cache.errors import BrokenFileError, UnsupportedError
 
 # Their weights are values of a table, some close together and some far apart.
 _UNEVEN = frozenset(kind for kind in GGMLQuantizationType if kind.name.startswith("IQ"))
@@ -56,10 +56,17 @@ class GgufTensor:
     def rows(self, start: int = 0, stop: int | None = None) -> npt.NDArray[np.float32]:
         """Rows ``start`` to ``stop`` as float32 ``[rows, columns]``.
 
-        Raises BrokenFileError for values that are not finite.
+        Raises BrokenFileError for values that are not finite, UnsupportedError for a type that
+        ``gguf`` cannot read.
         """
         with np.errstate(all="ignore"):  # a damaged scale is reported below, not warned about
-            values = np.asarray(dequantize(self.data[start:stop], self.kind), dtype=np.float32)
+            try:
+                values = np.asarray(dequantize(self.data[start:stop], self.kind), dtype=np.float32)
+            except NotImplementedError:
+                raise UnsupportedError(
+                    f"The tensor '{self.name}' is of the type {self.kind.name}, which cannot be "
+                    "converted. Take a GGUF of another type, such as Q8_0 or Q4_K_M"
+                ) from None
         if not np.isfinite(values).all():
             raise self._not_finite()
         return values

@@ -16,6 +16,8 @@ MAX_BYTES = 1 << 26  # the largest tokenizers have 35 MB
 
 def read_json(path: Path) -> dict[str, Any]:
     """The object in the file. Raises BrokenFileError, which names the file, and OSError."""
+    if path.exists() and not path.is_file():  # a pipe: nothing may ever come
+        raise BrokenFileError(f"{path.name} is no regular file")
     try:
         with path.open("rb") as file:
             content = file.read(MAX_BYTES + 1)

@@ -41,7 +41,8 @@ class Tensor(Protocol):
     def rows(self, start: int = 0, stop: int | None = None) -> npt.NDArray[np.float32]:
         """Rows ``start`` to ``stop`` as float32 ``[rows, columns]``.
 
-        Raises BrokenFileError for values that are not finite.
+        Raises BrokenFileError for values that are not finite, UnsupportedError for a type that
+        cannot be read.
         """
 
     def coded_rows(self, start: int = 0, stop: int | None = None) -> CodedRows:

@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from cupola.cache.errors import UnsupportedError
+from cupola.cache.errors import BrokenFileError, UnsupportedError
 
 # RoBERTa's positions begin behind the number of the padding token.
 _ROBERTAS = ("roberta", "xlm-roberta")
@@ -98,8 +98,14 @@ class EncoderShape(msgspec.Struct, frozen=True):
             classifier="classifier.out_proj",
         )
 
+    def check_epsilon(self, path: object) -> None:
+        """Raises BrokenFileError for one with which ONNX Runtime opens no model."""
+        if not 0 < np.float32(self.layer_norm_eps) < 1:
+            raise BrokenFileError(f"{path}: the epsilon of its norms is {self.layer_norm_eps:g}")
+
     def check(self) -> None:
-        """Raises UnsupportedError for a config.json of an encoder of another kind."""
+        """Raises UnsupportedError for a config.json of another kind of encoder, BrokenFileError."""
+        self.check_epsilon("config.json")
         if self.ranks and len(self.id2label) != 1:
             text = f"config.json: a classifier of {len(self.id2label)} labels does not rank"
             raise UnsupportedError(f"{text}; one of a single label does")

@@ -110,6 +110,7 @@ def encoder_shape(gguf: GgufFile) -> EncoderShape:
     )
     if shape.hidden_size % shape.num_attention_heads:
         raise BrokenFileError(f"{gguf.path} has heads that do not divide the hidden size")
+    shape.check_epsilon(gguf.path)
     return shape
 
 

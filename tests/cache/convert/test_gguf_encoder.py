@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +69,10 @@ def test_an_encoder_of_another_kind_is_refused(tmp_path: Path) -> None:
         ({"block_count": 3}, BrokenFileError, "lacks the tensor 'blk.2."),
         ({"feed_forward_length": 65}, BrokenFileError, r"is \(64, 32\), not \(65, 32\)"),
         ({"layer_norm_epsilon": None}, BrokenFileError, "layer_norm_epsilon"),
+        *(
+            ({"layer_norm_epsilon": epsilon}, BrokenFileError, "epsilon of its norms is")
+            for epsilon in (math.nan, math.inf, 0.0, -1e-12, 1e-46)
+        ),
         ({"tokens": [f"▁{n}" for n in range(99)], "token_type": [1] * 99}, BrokenFileError, "99"),
         ({"missing": "blk.1.ffn_up.bias"}, BrokenFileError, "lacks the tensor 'blk.1.ffn_up.bias'"),
         ({"missing": "token_embd.weight"}, BrokenFileError, "lacks the tensor 'token_embd"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import struct
 import zipfile
 from collections.abc import Callable
@@ -11,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from gguf.constants import GGUFValueType
+from gguf.constants import GGMLQuantizationType, GGUFValueType
 from onnx import TensorProto, helper
 
 from cupola.cache.errors import CacheError
@@ -104,6 +105,28 @@ def deep(depth: int) -> bytes:
     return b'{"a":' + b"[" * depth + b"]" * depth + b"}"
 
 
+def pipe(name: str, folder_of: str = "") -> Callable[[Path], Path]:
+    """A pipe to which nobody writes, alone or in a folder of safetensors in place of a file."""
+
+    def write(folder: Path) -> Path:
+        place = FAMILIES[folder_of].write_folder(folder / "m").parent if folder_of else folder
+        (place / name).unlink(missing_ok=True)
+        os.mkfifo(place / name)
+        return place if folder_of else place / name
+
+    return write
+
+
+def of_integers(folder: Path) -> Path:
+    """A GGUF whose first matrix says that its float32 are int32."""
+    path = TinyModel().write(folder / "m.gguf")
+    data, name = path.read_bytes(), b"token_embd.weight"
+    at = data.index(name) + len(name) + 4 + 2 * 8  # behind the number and the sizes of dimensions
+    kind = struct.pack("<I", GGMLQuantizationType.I32)
+    path.write_bytes(data[:at] + kind + data[at + 4 :])
+    return path
+
+
 PICKLE = b"\x80\x04\x95\x05\x00\x00\x00\x00\x00\x00\x00]\x94K\x01a."  # of the list [1]
 HEADER = b"GGUF" + struct.pack("<IQQ", 3, 1 << 60, 0)
 KEYS = b"GGUF" + struct.pack("<IQQ", 3, 0, 1) + struct.pack("<Q", 1) + b"k"
@@ -122,6 +145,14 @@ CASES: dict[str, tuple[Callable[[Path], Path], str]] = {
     ),
     "weights that are no numbers": (not_a_number, "not finite"),
     "a scale that is no number": (gguf(metadata={"llama.rope.freq_base": -1.0}), "wrong base"),
+    "an epsilon that is no number": (
+        gguf(metadata={"llama.attention.layer_norm_rms_epsilon": float("nan")}),
+        "an epsilon in its metadata is no number",
+    ),
+    "weights of integers": (of_integers, "'token_embd.weight' is of the type I32"),
+    "a pipe": (pipe("m.gguf"), "m.gguf is no regular file"),
+    "a device": (lambda folder: Path("/dev/zero"), "/dev/zero is no regular file"),
+    "a pipe in a folder": (pipe("config.json", "llama"), "beside a decoder.s lies config.json"),
     "a pickle": (content("model.bin", PICKLE), "pickle, .* never opened"),
     "a pickle that is called a GGUF": (content("m.gguf", PICKLE), "is a pickle"),
     "an archive with a name that leads out": (archive, "is an archive"),

@@ -6,11 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from gguf.constants import GGMLQuantizationType, GGUFValueType
+from gguf.constants import GGML_QUANT_SIZES, GGMLQuantizationType, GGUFValueType
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cupola.cache.convert.formats.gguf_file import GgufFile
+from cupola.cache.convert.formats.gguf_tensor import GgufTensor
 from cupola.cache.convert.sources import open_source, read_decoder
 from cupola.cache.convert.tokenizer.tokenizer_files import TokenizerFiles
 from cupola.cache.convert.weights.decoder_weights import Projection
@@ -37,6 +38,17 @@ def test_tensors_are_what_was_written(kind: GGMLQuantizationType, tmp_path: Path
         np.testing.assert_allclose(rows, values, rtol=2e-3, atol=1e-4)
     part = read["token_embd.weight"].rows(3, 5)
     np.testing.assert_array_equal(part, read["token_embd.weight"].rows()[3:5])
+
+
+@pytest.mark.parametrize("kind", GGMLQuantizationType)
+def test_a_type_is_read_or_named(kind: GGMLQuantizationType) -> None:
+    block, size = GGML_QUANT_SIZES[kind]
+    tensor = GgufTensor("w", (2, block), kind, np.zeros((2, size), np.uint8))
+    try:
+        assert tensor.rows().shape == (2, block)
+    except UnsupportedError as error:
+        assert f"'w' is of the type {kind.name}," in str(error) and "\n" not in str(error)
+        assert kind.name in ("Q8_1", "Q8_K", "I8", "I16", "I32", "I64", "F64", "Q1_0")
 
 
 def test_metadata_by_type(tmp_path: Path) -> None:
