@@ -18,7 +18,7 @@ _FREE = ("apache-2.0", "mit")
 # Measured with the default model against its variant for integer products, with AVX2 alone.
 _FOUR_BITS = (
     "with AVX2 alone four bits answer one client faster (1.2 times) and many slower (0.65 times "
-    "for sixteen): to use it, name its id"
+    "for sixteen)"
 )
 
 
@@ -79,7 +79,7 @@ def why(
             reasons = [_why_taken(variant, cached, others=len(variants) > 1)]
         else:
             reasons = [_why_not(variant, cached, providers, is_better=number < place)]
-        reasons += _remarks(variant, machine)
+        reasons += _remarks(variant, machine, is_taken=variant is taken)
         verdict = "taken" if variant is taken else "not taken"
         lines.append(f"{variant.id}: {verdict}; {'; '.join(reasons)}")
     return lines
@@ -116,14 +116,14 @@ def _why_not(
     return f"it would go first, but what is on this disk does; to have it: {get}"
 
 
-def _remarks(variant: ModelVariant, machine: Machine) -> list[str]:
+def _remarks(variant: ModelVariant, machine: Machine, *, is_taken: bool) -> list[str]:
     """What else is to be known of a variant on this machine."""
     remarks = []
     if variant.precision is Precision.W8A8:
         has = "does" if machine.integers else "does not (no AVX2, VNNI or AMX)"
         remarks.append(f"it is for processors that multiply integers quickly: this one {has}")
     if variant.precision is Precision.INT4 and not {"VNNI", "AMX"} & {*machine.instruction_sets}:
-        remarks.append(_FOUR_BITS)
+        remarks.append(_FOUR_BITS + ("" if is_taken else ": to use it, name its id"))
     if not machine.fits(variant):
         need = needed_mb(variant)
         remarks.append(f"it needs about {need} MB of memory: too much for this machine")

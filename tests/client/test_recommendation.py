@@ -80,6 +80,13 @@ def test_four_bits_are_praised_only_where_they_are_faster(sets: tuple[str, ...])
     cpu = {ExecutionProvider.CPU}
     *_, line = why([SMOLLM2_135M_W8A8, SMOLLM2_135M_INT4], machine, set(), cpu)
     assert ("1.2 times" in line) is ("VNNI" not in sets)
+    assert ("to use it, name its id" in line) is ("VNNI" not in sets)
+
+
+def test_nobody_is_told_to_name_what_is_taken() -> None:
+    machine = Machine(8000, 4, integers=True, instruction_sets=("AVX2",))
+    _, line = why([SMOLLM2_135M_INT4], machine, set(), {ExecutionProvider.CPU})
+    assert "1.2 times" in line and "name its id" not in line
 
 
 @pytest.mark.parametrize(
