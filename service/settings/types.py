@@ -123,7 +123,11 @@ def _lower(value: Any) -> Any:
     return value.lower() if isinstance(value, str) else value
 
 
-Names = Annotated[str, BeforeValidator(_as_text)]
+Names = Annotated[
+    str,
+    BeforeValidator(_as_text),
+    Allowed("texts that are separated by commas, or a list of texts"),
+]
 Aliases = Annotated[
     str,
     BeforeValidator(_as_aliases),
