@@ -16,6 +16,7 @@ GENAI_CONFIG = "genai_config.json"
 MAIN_GRAPH = "model.onnx"
 # The same model with fewer bits, over the same keys and values. It is faster for few tokens.
 FEW_TOKEN_GRAPH = "few_tokens.onnx"
+FEW_TOKEN_FILES = (FEW_TOKEN_GRAPH, f"{FEW_TOKEN_GRAPH}.data")
 _MAX_JSON = 1 << 22  # bytes
 _DEVICE_SUFFIX = re.compile(
     r"-(generic|cuda|qnn|openvino|trtrtx|tensorrt|vitis|webgpu|dml|int4|w8a8|fp16)-(cpu|gpu|npu)$",

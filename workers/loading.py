@@ -11,7 +11,13 @@ from typing import TYPE_CHECKING
 
 from cupola.cache.catalog import ExecutionProvider
 from cupola.cache.home import Home
-from cupola.cache.model_config import RANKER, SPEECH, read_config
+from cupola.cache.model_config import (
+    FEW_TOKEN_FILES,
+    FEW_TOKEN_GRAPH,
+    RANKER,
+    SPEECH,
+    read_config,
+)
 from cupola.cache.system.digests import MANIFEST, DamagedFileError, check_digests
 from cupola.scheduler.protocol.tasks import LocalModel
 from cupola.workers.model.backend import Backend
@@ -92,7 +98,8 @@ def load(
 
     folder = ModelFolder.read(Path(model.path), options.context)
     _check(folder)
-    folder = replace(folder, advised=with_catalog(folder.advised, model.id))
+    advised = with_catalog(folder.advised, model.id)
+    folder = replace(folder, advised=advised, few_tokens=_few_tokens_are_whole(folder))
     codec = TextCodec(folder.path)
     session = _session(folder, options, _device(model.provider, options))
     # If the runtime does not say how much memory a token takes, the slots are the only limit.
@@ -148,7 +155,10 @@ def _prefix_files(
 
 
 def _check(folder: ModelFolder) -> None:
-    """Raises ModelFolderError if a graph reads files outside, or a file is damaged."""
+    """Raises ModelFolderError if a graph reads files outside, or a file is damaged.
+
+    The graph for few tokens is left to ``_few_tokens_are_whole``.
+    """
     from cupola.workers.graph.external_data import check_graph
     from cupola.workers.model.confinement import ConfinementError
     from cupola.workers.model.model_folder import ModelFolderError
@@ -156,9 +166,11 @@ def _check(folder: ModelFolder) -> None:
     name = folder.path.name
     began = time.monotonic()
     try:
-        if check_digests(folder.path):
+        if check_digests(folder.path, wanted=lambda each: each not in FEW_TOKEN_FILES):
             logger.info("%s is as it was installed, %.2f s", name, time.monotonic() - began)
         for file in folder.graphs:
+            if file == folder.path / FEW_TOKEN_GRAPH:
+                continue
             check_graph(file, folder.path)
     except ConfinementError as error:
         raise ModelFolderError(f"{name}: {error}") from error
@@ -168,6 +180,23 @@ def _check(folder: ModelFolder) -> None:
             "if you have changed the file on purpose"
         )
         raise ModelFolderError(text) from error
+
+
+def _few_tokens_are_whole(folder: ModelFolder) -> bool:
+    """Whether the graph for few tokens can be used. The model does without one that is damaged."""
+    from cupola.cache.error_text import without_paths
+    from cupola.workers.graph.external_data import check_graph
+    from cupola.workers.model.confinement import ConfinementError
+
+    try:
+        check_digests(folder.path, wanted=lambda each: each in FEW_TOKEN_FILES)
+        if (file := folder.few_token_graph) is not None:
+            check_graph(file, folder.path)
+    except (ConfinementError, DamagedFileError, OSError) as error:
+        why, name = without_paths(error, folder.path), folder.path.name
+        logger.warning("%s: one answer at a time will be slower: %s", name, why)
+        return False
+    return True
 
 
 def _device(provider: ExecutionProvider, options: EngineOptions) -> Device:

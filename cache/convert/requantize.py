@@ -49,6 +49,10 @@ _INLINE_BYTES = 1 << 16
 _LAYER = re.compile(r"/layers\.(\d+)/(attn/(?:qkv|v)_proj|mlp/down_proj)")
 _NUMBER = re.compile(r"/layers\.(\d+)/")
 _PRODUCTS = ("Cast", "MatMul", "MatMulNBits")
+# Beside them, a graph's floats are rotations and the like, which are no weights.
+_INTEGER_PRODUCTS = frozenset(
+    {"MatMulInteger", "MatMulIntegerToFloat", "DynamicQuantizeMatMul", "QLinearMatMul"}
+)
 _READ = {onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProto.UINT8}
 
 
@@ -67,11 +71,11 @@ def requantize(
     config = read_json(source / GENAI_CONFIG)
     shape = _run_shape(config)
     graph_file = config["model"].get("decoder", {}).get("filename", "model.onnx")
+    rewriting = _Rewriting(source, source / graph_file, target, precision, progress)
     tokenizer = read_json(source / "tokenizer.json")
     evaluator = Evaluator(source, shape, tokenizer, graph_file)
     evaluator.remember_exact()
     target.mkdir(parents=True)
-    rewriting = _Rewriting(source, source / graph_file, target, precision, progress)
     stored = rewriting.write()
     quality = replace(evaluator.of(target).measure(), weights=weight_kinds(stored))
     for path in sorted(source.iterdir()):
@@ -115,6 +119,13 @@ class _Rewriting:
             self._model = onnx.load(str(graph), load_external_data=False)
         except DecodeError as error:
             raise BrokenFileError(f"{graph.name} is damaged: {error}") from None
+        if any(node.op_type in _INTEGER_PRODUCTS for node in self._model.graph.node):
+            bits = precision.bits
+            raise UnsupportedError(
+                "The model's products are of integers, so its weights cannot be rounded further. "
+                f"Import its source (cupola model import SOURCE --bits {bits}), or take the "
+                f"catalog's variant of {bits} bits (cupola model list)"
+            )
         self._folder = source
         self._target = target
         self._precision = precision

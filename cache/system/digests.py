@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import zip_longest
 from pathlib import Path
 
@@ -66,8 +66,12 @@ def write_digests(folder: Path, names: Iterable[str], manifest: str = MANIFEST) 
         os.fsync(file.fileno())
 
 
-def check_digests(folder: Path, manifest: str = MANIFEST) -> bool:
+def check_digests(
+    folder: Path, manifest: str = MANIFEST, wanted: Callable[[str], bool] = lambda name: True
+) -> bool:
     """Compare the files with the manifest. False if there is none.
+
+    ``wanted``: of a name in the manifest, whether its file is compared.
 
     Raises DamagedFileError, OSError.
     """
@@ -84,6 +88,8 @@ def check_digests(folder: Path, manifest: str = MANIFEST) -> bool:
     for name, file in expected.files.items():
         if name.startswith("/") or ".." in Path(name).parts:
             raise DamagedFileError(f"{manifest} is damaged: it lists a file of another folder")
+        if not wanted(name):
+            continue
         _check_size(folder, name, file.size)
         found = _digests(folder / name, expected.block)
         for number, pair in enumerate(zip_longest(found, file.blocks)):

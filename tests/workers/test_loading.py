@@ -2,20 +2,33 @@
 
 from __future__ import annotations
 
+import logging
+import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from gguf.constants import GGMLQuantizationType as Kind
 
 from cupola.cache.catalog import ExecutionProvider
-from cupola.cache.system.digests import MANIFEST, write_model_digests
+from cupola.cache.model_config import FEW_TOKEN_FILES
+from cupola.cache.system.digests import (
+    MANIFEST,
+    DamagedFileError,
+    check_digests,
+    write_model_digests,
+)
 from cupola.scheduler.protocol.messages import ErrorCode, LoadModel, Rejected
 from cupola.scheduler.protocol.tasks import LocalModel
+from cupola.workers.engine.engine import Engine
 from cupola.workers.loading import EngineOptions, load
 from cupola.workers.model.backend import Backend
 from cupola.workers.model.model_folder import ModelFolderError
 from cupola.workers.residency import Residency
+from cupola.workers.run.decoder_session import DecoderSession
 from cupola.workers.worker import Identity, Worker
+from tests.w8a8 import write_w8a8
 from tests.workers.reference import DATA
 
 CPU = ExecutionProvider.CPU
@@ -62,6 +75,40 @@ def test_a_config_that_was_edited_is_read(folder: Path) -> None:
     config = folder / "genai_config.json"
     config.write_text(config.read_text() + "\n")
     loaded(folder)
+
+
+@pytest.fixture(scope="module")
+def two_graphs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_w8a8(tmp_path_factory.mktemp("two"), tied=True, kind=Kind.Q4_1)
+
+
+@pytest.mark.parametrize("name", FEW_TOKEN_FILES)
+@pytest.mark.parametrize("damage", [Path.unlink, flip, lambda file: os.truncate(file, 99)])
+@pytest.mark.parametrize("listed", [True, False])
+def test_a_damaged_second_graph_is_done_without(
+    two_graphs: Path,
+    tmp_path: Path,
+    name: str,
+    damage: Callable[[Path], None],
+    listed: bool,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    folder = shutil.copytree(two_graphs, tmp_path / "tiny-1")
+    if listed:
+        write_model_digests(folder)
+    damage(folder / name)
+    options = EngineOptions(slots=2, block_bytes=1 << 24, warm_up=False)
+    engine = load(LocalModel("tiny:1", str(folder), CPU), options)
+    assert isinstance(engine, Engine) and isinstance(engine.session, DecoderSession)
+    engine.session.wait()
+    told = [each for each in caplog.records if each.levelno >= logging.WARNING]
+    assert len(told) <= 1 and not any(each.exc_info for each in told)
+    if listed:
+        assert (
+            told[0].getMessage().startswith(f"tiny-1: one answer at a time will be slower: {name}")
+        )
+        with pytest.raises(DamagedFileError, match=name):
+            check_digests(folder)
 
 
 @pytest.mark.parametrize("name", ["genai_config.json", *LISTED])

@@ -35,6 +35,7 @@ class ModelFolder:
     window: int = 0  # tokens that onnxruntime-genai remembers; 0: all
     # Temperature, top_p, top_k and repetition penalty that the makers advise.
     advised: SamplingParams = field(default_factory=SamplingParams)
+    few_tokens: bool = True  # whether its graph for few tokens is used, if it has one
 
     @classmethod
     def read(cls, path: Path, context_limit: int = 0) -> ModelFolder:
@@ -74,9 +75,9 @@ class ModelFolder:
 
     @property
     def few_token_graph(self) -> Path | None:
-        """The decoder with fewer bits, for few tokens. None: there is none."""
+        """The decoder with fewer bits, for few tokens. None: there is none, or it is not used."""
         file = self.path / FEW_TOKEN_GRAPH
-        return file if file.is_file() else None
+        return file if self.few_tokens and file.is_file() else None
 
     @property
     def decoder_bytes(self) -> int:

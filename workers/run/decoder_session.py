@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from functools import partial
 
 import onnxruntime as ort
 
 from cupola.cache.convert.formats.unsigned_weights import for_this_processor
+from cupola.cache.error_text import without_paths
 from cupola.workers.device.device import CPU
 from cupola.workers.graph.attention_layers import UnservableGraphError
 from cupola.workers.graph.block_graph import with_block_weights
@@ -24,6 +26,8 @@ from cupola.workers.run.session import RaggedSession, session_options
 from cupola.workers.run.side_by_side import LANES, SideBySide
 from cupola.workers.run.step_runner import StepRunner
 from cupola.workers.run.ways import MAX_BLOCK_TOKENS, BlockWeights, OneSession
+
+logger = logging.getLogger(__name__)
 
 # So many bytes of keys and values are copied in the time in which one byte of weights is read
 # (measured with float32 beside weights of 8 bits).
@@ -120,17 +124,24 @@ def _build_blocks(
 ) -> Runner | None:
     """A runner of the same cache whose weights lie in blocks.
 
-    None: the model has no weights for blocks, or they take more than ``max_bytes``. Raises OSError,
-    UnservableGraphError, ModelFolderError and what ``Device.open`` does.
+    None: the model has no weights for blocks, they take more than ``max_bytes``, or its graph for
+    few tokens is damaged. Raises OSError, UnservableGraphError, ModelFolderError and what
+    ``Device.open`` does.
     """
     if (file := folder.few_token_graph) is not None:
         if graph_bytes(file) > max_bytes:
             return None
-        few = serving_graph(file, folder.head_size, padding=MAX_BLOCK_TOKENS)
-        if few.kv != graph.kv:
-            raise UnservableGraphError(f"{file.name} has other keys and values")
-        options = session_options(folder, threads)
-        return Runner(few, partial(CPU.open, few.model, options, file.name), cache)
+        try:
+            few = serving_graph(file, folder.head_size, padding=MAX_BLOCK_TOKENS)
+            if few.kv != graph.kv:
+                raise UnservableGraphError("it has other keys and values")
+            options = session_options(folder, threads)
+            return Runner(few, partial(CPU.open, few.model, options, file.name), cache)
+        except Exception as error:  # a damaged file has errors of many kinds
+            why = " ".join(without_paths(error, folder.path).split())
+            name = folder.path.name
+            logger.warning("%s: one answer at a time will be slower: %s: %s", name, file.name, why)
+            return None
 
     def open_() -> ort.InferenceSession:
         # Made anew whenever the session is opened: the session has a copy of its own.

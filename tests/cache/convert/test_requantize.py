@@ -20,6 +20,7 @@ from cupola.cache.precision import Precision
 from cupola.cache.quality import read_quality
 from tests.cache.convert.plain_graph import Graph
 from tests.cache.convert.tiny_family import FAMILIES, TEXTS
+from tests.w8a8 import write_w8a8
 from tests.workers.reference import PlainDecoder
 
 BUILDER = Path(__file__).parents[2] / "workers" / "data"
@@ -90,6 +91,16 @@ def test_what_cannot_be_made_smaller_is_said(tmp_path: Path) -> None:
     (source / "genai_config.json").write_text("[]")
     with pytest.raises(BrokenFileError, match="holds no object"):
         requantize(source, tmp_path / "other", SMOLLM2_135M, Precision.INT4)
+
+
+@pytest.mark.parametrize("precision", [Precision.INT4, Precision.INT8])
+def test_integer_products_cannot_be_made_smaller(precision: Precision, tmp_path: Path) -> None:
+    source = write_w8a8(tmp_path, tied=True)
+    bits = precision.bits
+    with pytest.raises(UnsupportedError, match=rf"products are of integers.* --bits {bits}\)") as e:
+        requantize(source, tmp_path / "made", SMOLLM2_135M, precision)
+    assert "\n" not in str(e.value)
+    assert not (tmp_path / "made").exists()
 
 
 def test_a_variant_stands_beside_its_source(tmp_path: Path) -> None:
