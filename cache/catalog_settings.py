@@ -81,9 +81,9 @@ def items_text(value: Any) -> str:
 
 
 def pairs_text(value: Any) -> str:
-    """A table of names as one text: ``a=b,c=d``."""
+    """A table of names, or a list of such pairs, as one text: ``a=b,c=d``."""
     if not isinstance(value, dict):
-        return str(value)
+        return items_text(value)
     return ",".join(f"{name}={meaning}" for name, meaning in value.items())
 
 

@@ -180,8 +180,11 @@ def build_supervisor(
             )
             for number in range(settings.gateways)
         ],
-        ready=lambda: told.ready(
-            url(listener, gateway.certificate), model, needs_key=gateway.keys_demanded
+        ready=lambda not_loaded: told.ready(
+            url(listener, gateway.certificate),
+            model,
+            needs_key=gateway.keys_demanded,
+            is_loaded=not (not_loaded and means_one_of(model, not_loaded, home)),
         ),
         patience=patience(settings.stall_seconds),
         each_turn=_log_keeper(home.logs),

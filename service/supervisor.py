@@ -11,12 +11,18 @@ import math
 import signal
 import socket
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Set
 from multiprocessing.connection import wait
 from types import FrameType
 from typing import Any
 
-from cupola.scheduler.protocol.commands import LOG_LEVEL, STARTED, STOP_AT_ONCE, set_log_level
+from cupola.scheduler.protocol.commands import (
+    LOG_LEVEL,
+    NOT_LOADED,
+    STARTED,
+    STOP_AT_ONCE,
+    set_log_level,
+)
 from cupola.scheduler.protocol.pool import CHANGE, DRAINED
 from cupola.service.processes.child import Child, ChildSpec
 from cupola.service.processes.watchdog import Patience, Watchdog
@@ -36,10 +42,10 @@ class GaveUpError(RuntimeError):
 class Supervisor:
     """Runs the processes of the service.
 
-    ``ready`` is called once, when a gateway first sees a worker that can serve. ``listeners`` are
-    shared by the gateways. Closing them is the first step of the stop. ``patience``: when a child
-    is taken for hung. ``each_turn`` is called whenever something has happened, which is every
-    second or so.
+    ``ready`` is called once, when a gateway first sees a worker that can serve, with the ids of the
+    models that workers could not load at their start. ``listeners`` are shared by the gateways.
+    Closing them is the first step of the stop. ``patience``: when a child is taken for hung.
+    ``each_turn`` is called whenever something has happened, which is every second or so.
     """
 
     def __init__(
@@ -48,7 +54,7 @@ class Supervisor:
         scheduler: ChildSpec,
         workers: WorkerChildren,
         gateways: Iterable[ChildSpec],
-        ready: Callable[[], None],
+        ready: Callable[[Set[str]], None],
         patience: Patience | None = None,
         each_turn: Callable[[], None] = lambda: None,
     ) -> None:
@@ -57,7 +63,8 @@ class Supervisor:
         self.workers = workers
         workers.tell_scheduler = self.scheduler.tell
         self.gateways = [Child(spec) for spec in gateways]
-        self._ready: Callable[[], None] | None = ready
+        self._ready: Callable[[Set[str]], None] | None = ready
+        self._not_loaded: set[str] = set()
         self._each_turn = each_turn
         self._watchdog = Watchdog(patience or Patience())
         self._shared: dict[str, str] = {}  # lines that one gateway sent and all must get
@@ -146,7 +153,9 @@ class Supervisor:
             self.workers.drained(line.removeprefix(f"{DRAINED} "), time.monotonic())
         elif line == "ready" and self._ready is not None:
             ready, self._ready = self._ready, None
-            ready()
+            ready(self._not_loaded)
+        elif line.startswith(f"{NOT_LOADED} "):  # a worker says so before a gateway sees it
+            self._not_loaded.add(line.removeprefix(f"{NOT_LOADED} "))
 
     def _on_exit(self, child: Child) -> None:
         assert child.process is not None

@@ -143,7 +143,7 @@ class Loop:
         self.residency = Residency(config.model_ttl, config.pinned)
         memory = ModelMemory(maps=config.engine.shares, limit=config.memory_bytes)
         self.worker = Worker(identity, self.residency, self._load, memory)
-        self.preload = config.preload
+        self.preload, self.fatal = config.preload, config.fatal
         self.home = config.home
         self.next_heartbeat = 0.0
         self.next_note = 0.0
@@ -155,7 +155,7 @@ class Loop:
     def run(self) -> None:
         if not self._preload():
             return
-        self.commands.started()
+        self.commands.started(self._not_loaded())
         self._send([self.worker.ready(time.monotonic())])
         stopped = False
         while not stopped:
@@ -196,6 +196,11 @@ class Loop:
             for model_id, result in self.loader.take():
                 self.worker.loaded(model_id, result, time.monotonic())
         return True
+
+    def _not_loaded(self) -> list[str]:
+        """The ids of the models of the start whose loads have failed so far."""
+        known = {*self.residency.loaded, *self.residency.loading}
+        return [*self.fatal, *(model.id for model in self.preload if model.id not in known)]
 
     def _load(self, model: LocalModel) -> None:
         # Said before the load begins: onnxruntime-genai blocks every thread of the process.

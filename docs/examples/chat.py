@@ -12,7 +12,7 @@ client = OpenAI(base_url=manager.endpoint, api_key=manager.api_key)
 
 answer = client.chat.completions.create(
     model=name,
-    messages=[{"role": "user", "content": "What is the capital of France?"}],
+    messages=[{"role": "user", "content": "How many days are in a week?"}],
     temperature=0,
 )
 print(answer.choices[0].message.content)

@@ -8,7 +8,7 @@ import queue
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from cupola.scheduler.protocol.lines import MAX_WAITING_BYTES, LineError
 
@@ -18,6 +18,7 @@ LONG_TURN = "long turn"
 LOG_LEVEL = "log-level"  # and a level: how much the process is to log from now on
 STOP_AT_ONCE = "stop at once"  # without waiting for what runs
 STARTED = "started"  # the process serves now
+NOT_LOADED = "not loaded"  # and a model's id: its load at the start failed
 BEAT_SECONDS = 1.0  # between two of them
 
 
@@ -65,8 +66,10 @@ class Commands:
             self._unread -= sum(map(len, lines))
         return [line for line in lines if not set_log_level(line)]
 
-    def started(self) -> None:
-        """Tell the supervisor that the process serves now."""
+    def started(self, not_loaded: Iterable[str] = ()) -> None:
+        """Tell the supervisor that the process serves now, and without which models."""
+        for model_id in not_loaded:
+            self.tell(f"{NOT_LOADED} {model_id}")
         self.tell(STARTED)
 
     def tell(self, line: str) -> None:

@@ -20,11 +20,24 @@ class Told:
 
     as_json: bool = False
 
-    def ready(self, address: str, model: str, *, needs_key: bool = False) -> None:
-        """The service's address, and a first request to try. ``model``: empty: none is loaded."""
+    def ready(
+        self, address: str, model: str, *, needs_key: bool = False, is_loaded: bool = True
+    ) -> None:
+        """The service's address, and a first request to try. ``model``: empty: none is loaded.
+
+        ``is_loaded`` is false when its load failed.
+        """
         if self.as_json:
-            facts = {"running": True, "state": "ready", "pid": os.getpid()}
-            _print(_line(facts | {"webUrls": [address], "model": model}))
+            facts = {"running": True, "state": "ready", "pid": os.getpid(), "webUrls": [address]}
+            loads = {"model": model} if is_loaded else {"model": "", "notLoaded": model}
+            _print(_line(facts | loads))
+            return
+        if not is_loaded:
+            _print(
+                f"\nCupola is ready on {address}, but {model} could not be loaded: the log "
+                "says why.\nRequests for it try again. Other models are loaded when they are asked "
+                "for.\n\nCtrl+C stops it.\n"
+            )
             return
         name = model or "MODEL"
         body = f'{{"model": "{name}", "messages": [{{"role": "user", "content": "Hello!"}}]}}'

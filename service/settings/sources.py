@@ -39,10 +39,10 @@ class Resolved:
     sources: Mapping[str, str]
 
 
-def load(flags: Mapping[str, Any] | None = None) -> Resolved:
+def load(flags: Mapping[str, Any] | None = None, source: Callable[[str], str] = flag) -> Resolved:
     """Settings from flags (None = not given), environment, file and defaults, in this order.
 
-    Raises SettingsError.
+    ``source``: what gave the flag of a setting. Raises SettingsError.
     """
     from_flags = _from_flags(flags or {})
     from_environment = _from_environment()
@@ -52,12 +52,13 @@ def load(flags: Mapping[str, Any] | None = None) -> Resolved:
         dict.fromkeys(Settings.model_fields, DEFAULT)
         | dict.fromkeys(from_file, str(file))
         | {key: variable(key) for key in from_environment}
-        | {key: flag(key) for key in from_flags}
+        | {key: source(key) for key in from_flags}
     )
     try:
         return Resolved(Settings(**from_file | from_environment | from_flags), sources)
     except ValidationError as error:
-        lines = [_told(item, sources) for item in error.errors()]
+        # a setting of several types has one error for each
+        lines = dict.fromkeys(_told(item, sources) for item in error.errors())
         raise SettingsError("\n".join(lines)) from None
 
 
@@ -106,7 +107,9 @@ def _from_file(file: Path) -> dict[str, Any]:
         raise SettingsError(f"{file} cannot be read: it is not UTF-8; save it as UTF-8") from None
     except (tomllib.TOMLDecodeError, OSError) as error:
         raise SettingsError(f"{file} cannot be read: {error}") from None
-    # The file is found through ``home``, so it cannot move it.
+    if "home" in found:
+        text = f"home ({file}) cannot be set in the file that it leads to; set CUPOLA_HOME, or give"
+        raise SettingsError(f"{text} --home, and remove the line")
     known = [key for key in Settings.model_fields if key != "home"]
     _refuse_unknown(found, known, str(file), str)
     return found

@@ -52,7 +52,9 @@ def listed(value: str) -> tuple[str, ...]:
 def _as_text(value: Any) -> Any:
     # TOML has numbers and lists where the command line has text.
     if isinstance(value, list):
-        return ",".join(str(item) for item in value)
+        if not all(isinstance(item, str) for item in value):
+            raise ValueError("not a list of texts")
+        return ",".join(value)
     return str(value) if isinstance(value, int) else value
 
 
@@ -81,6 +83,14 @@ def _check_slots(value: Any) -> Any:
     if count != float(value) or not 1 <= count <= MAX_SLOTS:
         raise ValueError("not a number of slots")
     return count
+
+
+def _as_aliases(value: Any) -> Any:
+    if isinstance(value, dict):
+        for name, meaning in value.items():
+            if not isinstance(meaning, str) or "=" in name:
+                raise ValueError("not a table of names and what they mean")
+    return pairs_text(value)
 
 
 def _check_aliases(value: str) -> str:
@@ -113,10 +123,14 @@ def _lower(value: Any) -> Any:
     return value.lower() if isinstance(value, str) else value
 
 
-Names = Annotated[str, BeforeValidator(_as_text)]
+Names = Annotated[
+    str,
+    BeforeValidator(_as_text),
+    Allowed("texts that are separated by commas, or a list of texts"),
+]
 Aliases = Annotated[
     str,
-    BeforeValidator(pairs_text),
+    BeforeValidator(_as_aliases),
     AfterValidator(_check_aliases),
     Allowed("a list of NAME=MODEL"),
 ]

@@ -56,7 +56,7 @@ def records(folder: Path) -> list[dict[str, Any]]:
 def test_every_scenario_runs_and_shows_in_locusts_own_files(locust: Run, tmp_path: Path) -> None:
     with ScriptedServer() as server:
         # A user of each class, and the flood's weight.
-        done = locust(server.url, "-u", "14", "-r", "14", "-t", "4s", "--stop-timeout", "5")
+        done = locust(server.url, "-u", "14", "-r", "14", "-t", "6s", "--stop-timeout", "5")
     assert done.returncode == 0, done.stdout + done.stderr
     found = records(tmp_path)
     names = {each["name"] for each in found}

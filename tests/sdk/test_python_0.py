@@ -52,10 +52,10 @@ def test_from_a_stopped_service_to_a_chat(
 def test_the_model_is_downloaded_and_answers(machine: Machine, test_cache: Path) -> None:
     python = python_with(test_cache, "0.5.1", ["foundry-local-sdk==0.5.1", "openai"])
     real = machine.having(CUPOLA_BACKEND="onnx")
-    question = "What is the capital of France?"
+    question = "What is 2+2?"
     told = real.program(python, "sdk_0.py", "foundry_local", ALIAS, question)
     check(told, machine.home)
-    assert "Paris" in told["answer"]
+    assert "4" in told["answer"]
     assert told["streamed"] == told["answer"]
     assert list(machine.home.models.rglob("model.onnx"))
 

@@ -20,7 +20,7 @@ from tests.default_model import DEFAULT_MODEL as MODEL
 from tests.sdk.conftest import Machine
 from tests.sdk.environments import python_with
 
-QUESTION = "What is the capital of France?"
+QUESTION = "What is 2+2?"
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="names Linux's native libraries")
 
@@ -66,5 +66,5 @@ def test_version_2_runs_what_cupola_has_made(
     assert (told["catalog"], told["model"], told["cached"]) == ([MODEL.id], MODEL.id, True)
     assert (told["loaded before"], told["loaded"], told["loaded after"]) == (False, True, False)
     assert told["loaded in service"] == []  # it has not asked
-    assert "Paris" in told["answer"]
+    assert "4" in told["answer"]
     assert told["own answer"]

@@ -11,7 +11,7 @@ import pytest
 import zmq
 
 from cupola.cache.catalog import ExecutionProvider
-from cupola.scheduler.protocol.commands import STARTED, Commands
+from cupola.scheduler.protocol.commands import LONG_TURN, STARTED, Commands
 from cupola.scheduler.protocol.messages import Heartbeat, Ready, decode_to_scheduler
 from cupola.scheduler.protocol.tasks import LocalModel
 from cupola.workers import main
@@ -27,6 +27,7 @@ class Worker:
 
     def __init__(self, preload: tuple[LocalModel, ...], fatal: tuple[str, ...] = ()) -> None:
         self.may_load, self.loads = threading.Event(), threading.Event()
+        self.problem: Exception | None = None  # of every load
         self.told: list[str] = []
         self.commands = Commands(self.told.append)
         self.context = zmq.Context()
@@ -43,6 +44,8 @@ class Worker:
     def load(self, *_: object) -> EchoBackend:
         self.loads.set()
         self.may_load.wait(60)
+        if self.problem is not None:
+            raise self.problem
         return EchoBackend()
 
     def ready(self) -> Ready:
@@ -101,7 +104,17 @@ def test_it_is_ready_once_its_first_model_is_loaded(begin: Begin) -> None:
 
 
 def test_it_says_which_loads_have_ended_the_processes_before_it(begin: Begin) -> None:
-    assert begin((), fatal=("a:1",)).ready().fatal == ("a:1",)
+    worker = begin((), fatal=("a:1",))
+    assert worker.ready().fatal == ("a:1",)
+    assert worker.told.index("not loaded a:1") < worker.told.index(STARTED)
+
+
+def test_it_tells_the_supervisor_first_that_the_load_at_the_start_failed(begin: Begin) -> None:
+    worker = begin(MODELS[:1])
+    worker.problem = OSError("the file is cut off")
+    worker.may_load.set()
+    worker.ready()
+    assert [line for line in worker.told if line != LONG_TURN][:2] == ["not loaded a:1", STARTED]
 
 
 def test_a_model_that_is_removed_from_the_disk_leaves_the_memory(

@@ -88,7 +88,7 @@ def change(
 
         models_folder.choose(folder, Path(value))
     else:
-        store(*_own_words(key, value))
+        store(*_own_words(key, value), source="the argument VALUE")
     report_success(f"Saved: {key} = {value}", output)
 
 
@@ -107,14 +107,18 @@ def reset(key: Key, output: Output = Form.TEXT) -> None:
     report_success(f"Reset: {key}" if was_set else f"{key} was not set", output)
 
 
-def store(key: str, value: str) -> None:
-    """Check a setting and write it to the file. Raises SettingsError, ClientError."""
+def store(key: str, value: str, source: str = "") -> None:
+    """Check a setting and write it to the file. Raises SettingsError, ClientError.
+
+    ``source``: what gave the value; empty: the flag of the setting's name.
+    """
     from cupola.client import settings_file
     from cupola.service.settings.sources import load
+    from cupola.service.settings.texts import flag
 
     if key == "home":
         raise ClientError("The data folder is not set in its own file", "Set CUPOLA_HOME instead")
-    checked = getattr(load({key: value}).settings, key)
+    checked = getattr(load({key: value}, lambda key: source or flag(key)).settings, key)
     settings_file.put(home.current().settings_file, key, checked)
 
 

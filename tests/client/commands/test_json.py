@@ -233,6 +233,24 @@ def test_the_version(typed: Callable[..., tuple[Any, str]]) -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="interrupts with a signal")
+@pytest.mark.slow
+def test_serve_tells_that_its_model_could_not_be_loaded(cupola: Cli, model: str) -> None:
+    """The files of ``model`` are none that an engine reads."""
+    with subprocess.Popen(
+        [*COMMAND, "serve", "-o", "json"],
+        env=cupola.having(CUPOLA_PORT="0", CUPOLA_GRACE_SECONDS="1").environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        encoding="utf-8",
+    ) as service:
+        assert service.stdout is not None
+        ready = json.loads(service.stdout.readline())
+        service.send_signal(signal.SIGINT)
+        assert service.wait(LONGEST) == 0
+    assert (ready["state"], ready["model"], ready["notLoaded"]) == ("ready", "", "smollm2-135m")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="interrupts with a signal")
 def test_serve_tells_when_it_is_ready(echoing: Cli, model: str, tmp_path: Path) -> None:
     with subprocess.Popen(
         [*COMMAND, "serve", "-o", "json"],

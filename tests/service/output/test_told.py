@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from cupola.service.output.told import Told
@@ -18,6 +20,16 @@ def test_it_names_a_model_only_if_one_is_loaded(
     out = capsys.readouterr().out
     assert told in out
     assert f'"model": "{model or "MODEL"}"' in out
+
+
+def test_it_is_not_ready_with_a_model_whose_load_failed(capsys: pytest.CaptureFixture[str]) -> None:
+    Told().ready("http://x", "tiny", is_loaded=False)
+    out = capsys.readouterr().out
+    assert "ready on http://x, but tiny could not be loaded: the log says why" in out
+    assert "curl" not in out
+    Told(as_json=True).ready("http://x", "tiny", is_loaded=False)
+    facts = json.loads(capsys.readouterr().out)
+    assert (facts["state"], facts["model"], facts["notLoaded"]) == ("ready", "", "tiny")
 
 
 @pytest.mark.parametrize("needs_key", [True, False])

@@ -161,8 +161,44 @@ def test_variables_that_are_not_settings(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_the_file_cannot_move_the_folder_it_is_in(toml: WriteToml) -> None:
-    toml("home = '/tmp'")
-    assert "home" in refusal()
+    file = toml("home = '/tmp'")
+    assert refusal().startswith(f"home ({file}) cannot be set in the file that it leads to")
+    assert "CUPOLA_HOME" in refusal() and "--home" in refusal()
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        ("slots = 1.5", "slots"),
+        ("slots = [1]", "slots"),
+        ("[workers]\ncount = 2", "workers"),
+        ("workers = [1, 2]", "workers"),
+        ("catalogs = [1]", "catalogs"),
+        ("catalogs = ['a', ['b']]", "catalogs"),
+        ("preload = ['a', true]", "preload"),
+        ("cors_origins = [1.5]", "cors_origins"),
+        ("[aliases]\na = 3", "aliases"),
+        ("[aliases]\na = ['b']", "aliases"),
+        ("[aliases]\n'a=b' = 'c'", "aliases"),
+        ("[aliases.a]\nb = 'c'", "aliases"),
+        ("aliases = 3", "aliases"),
+        ("aliases = ['a']", "aliases"),
+    ],
+)
+def test_what_is_of_another_kind_is_refused_in_one_line(
+    toml: WriteToml, text: str, key: str
+) -> None:
+    file = toml(text)
+    [line] = refusal().splitlines()
+    assert line.startswith(f"{key} = ")
+    assert line.endswith(f" ({file}) is not allowed: it must be {allowed(key)}")
+
+
+def test_a_list_of_pairs_is_as_good_as_a_table(toml: WriteToml) -> None:
+    toml("aliases = ['a=b', 'c=d']")
+    of_list = load().settings
+    toml("[aliases]\na = 'b'\nc = 'd'")
+    assert load().settings == of_list
 
 
 def test_a_broken_file_is_named(toml: WriteToml) -> None:
