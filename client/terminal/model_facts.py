@@ -53,6 +53,8 @@ def _facts(
     yield "On this disk", about["path"] or fetch
     reason = f", because {about['engineReason']}" if about["engineReason"] else ""
     yield "Engine", (about["engine"] or "known once the model is loaded") + reason
+    if about["fewTokens"]:
+        yield "Few tokens", "with a graph of fewer bits, where it is faster"
     if about["loadError"]:
         yield "Not loaded now", about["loadError"]
     if about["kvCache"]:

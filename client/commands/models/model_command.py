@@ -49,6 +49,7 @@ def info(
     from msgspec import to_builtins
 
     from cupola.cache.errors import NotCachedError
+    from cupola.cache.model_config import FEW_TOKEN_GRAPH
     from cupola.cache.store import ModelCache
     from cupola.client.advice import this_machine, why_of
 
@@ -67,6 +68,7 @@ def info(
     known = ("engine", "engineReason", "kvCache", "keptBytes", "loadError", "reproducible")
     about |= {key: served.get(key) for key in known}
     about["quality"] = to_builtins(figures)
+    about["fewTokens"] = bool(path) and Path(path, FEW_TOKEN_GRAPH).is_file()
     about["fits"] = this_machine().fits(variant)
     if reasons:
         about["why"] = choice

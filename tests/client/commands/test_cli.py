@@ -121,6 +121,13 @@ def test_model_info(cupola: Cli, model: str, home: Home) -> None:
     assert str(home.models) in cupola.ok("model", "info", model)
 
 
+def test_model_info_tells_of_a_graph_for_few_tokens(cupola: Cli, model: str, home: Home) -> None:
+    assert "Few tokens" not in cupola.ok("model", "info", model)
+    (config,) = home.models.rglob("genai_config.json")
+    config.with_name("few_tokens.onnx").touch()
+    assert "\nFew tokens          with a graph of fewer bits, " in cupola.ok("model", "info", model)
+
+
 def test_model_info_tells_what_an_import_measured(cupola: Cli, model: str, home: Home) -> None:
     (config,) = home.models.rglob("genai_config.json")
     file = config.parent / "quality.json"
