@@ -96,6 +96,9 @@ class Http1(H11Protocol):
                 return await self._end()
             # Not ``isinstance``, which asks h11's abstract base class each time.
             if type(event) is h11.Request:
+                if _has_two_lengths(event):
+                    await self.refuse(400)
+                    return await self._end()
                 await self.send(Updated(idle=False))
                 self._begin(event)
             elif event is h11.PAUSED or self.stream is None:
@@ -112,14 +115,15 @@ class Http1(H11Protocol):
         if self.connection.their_state is not h11.IDLE:
             return
         data, ended = self.connection.trailing_data
-        if data[:2] != b"\r\n":
+        begin = 0
+        while data.startswith(b"\r\n", begin):
+            begin += 2
+        if not begin:
             return
-        while data[:2] == b"\r\n":
-            data = data[2:]
         self.connection = h11.Connection(
             h11.SERVER, max_incomplete_event_size=self.config.h11_max_incomplete_size
         )
-        if data:  # to h11 nothing is the end of the connection
+        if data := data[begin:]:  # to h11 nothing is the end of the connection
             self.connection.receive_data(data)
         if ended:
             self.connection.receive_data(b"")
@@ -233,6 +237,12 @@ class Http1(H11Protocol):
 def _framing_of(status: int, framing: tuple[tuple[bytes, bytes], ...]) -> h11.Response:
     """What h11 is told of an answer. Streams are told alike, and whole answers of one length."""
     return h11.Response(status_code=status, headers=list(framing))
+
+
+def _has_two_lengths(request: h11.Request) -> bool:
+    """A proxy may go by the other one, and see another end of the request (RFC 9112 6.1)."""
+    names = {name for name, _ in request.headers}
+    return b"content-length" in names and b"transfer-encoding" in names
 
 
 def _go_on() -> h11.InformationalResponse:

@@ -157,6 +157,16 @@ def test_who_waits_for_100_continue_is_not_asked_for_a_body_that_nobody_reads() 
     assert status_of(answer) == 200
 
 
+@pytest.mark.parametrize("before", [b"", POST + b"\r\n"], ids=["alone", "behind another"])
+@pytest.mark.parametrize("swapped", [True, False])
+def test_a_request_with_two_lengths_is_refused_and_the_last(before: bytes, swapped: bool) -> None:
+    lengths = [b"Content-Length: 5\r\n", b"Transfer-Encoding: chunked\r\n"]
+    head = POST + b"".join(reversed(lengths) if swapped else lengths) + b"\r\n"
+    answer = ask(echoes, before + head + b"0\r\n\r\n" + GET + b"\r\n")
+    statuses = [int(part[:3]) for part in answer.split(b"HTTP/1.1 ")[1:]]
+    assert statuses == ([200, 400] if before else [400])
+
+
 def test_requests_that_come_together_are_answered_in_their_order() -> None:
     one = POST + b"Content-Length: 1\r\n\r\n"
     last = POST + b"Content-Length: 1\r\nConnection: close\r\n\r\n"
