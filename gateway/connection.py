@@ -58,7 +58,7 @@ class Connection(TCPServer):
     def __init__(self, limits: ConnectionLimits, *hypercorns: Any) -> None:
         super().__init__(*hypercorns)
         self._limits = limits
-        self._reading: asyncio.Task[None] | None = None
+        self._reading: asyncio.Timeout | None = None  # of the bytes that are waited for
         self._request_ends = 0.0  # when the request that is being read must be here
         self._idle_since: float | None = self.loop.time()  # None: there is a request
 
@@ -96,6 +96,8 @@ class Connection(TCPServer):
     async def protocol_send(self, event: Event) -> None:
         if isinstance(event, Updated):
             self._idle_since = self.loop.time() if event.idle else None
+            if self._reading is not None and not self._reading.expired():
+                self._reading.reschedule(self._deadline())
             return None
         if not isinstance(event, RawData):
             return await super().protocol_send(event)
@@ -115,8 +117,6 @@ class Connection(TCPServer):
         except (ConnectionError, RuntimeError):
             pass
         await self.protocol.handle(Closed())
-        if self._reading is not None and self._paused():
-            self._reading.cancel()
 
     async def _close(self) -> None:
         """Close the connection. Drops what the client does not read in time.
@@ -130,29 +130,31 @@ class Connection(TCPServer):
             await super()._close()  # returns when it is cancelled
         self.writer.transport.abort()  # nothing is left of it where the client has read all
 
-    def _paused(self) -> bool:
-        """Whether a further request waits for the end of an answer: nothing is read meanwhile."""
-        protocol = self.protocol.protocol
-        if not isinstance(protocol, H11Protocol):
-            return False
-        connection = protocol.connection
-        return connection.their_state is h11.DONE and bool(connection.trailing_data[0])
-
     async def _read_data(self) -> None:
-        self._reading = asyncio.current_task()
         try:
             while not self.reader.at_eof():
-                if (deadline := self._deadline()) is None:
-                    data = await self.reader.read(MAX_RECV)
-                else:
-                    async with asyncio.timeout_at(deadline):
-                        data = await self.reader.read(MAX_RECV)
-                await self.protocol.handle(RawData(data))
+                await self.protocol.handle(RawData(await self._read_in_time()))
         except (OSError, TimeoutError):
             pass
         await self.protocol.handle(Closed())
         # An idle connection waits for its keep-alive timeout in a task, which holds the descriptor.
         await self.idle_task.stop()
+
+    async def _read_in_time(self) -> bytes:
+        """Raises TimeoutError. A request that waits for an answer's end can begin meanwhile."""
+        deadline = self._deadline()
+        if deadline is None and not self._has_unread():
+            return await self.reader.read(MAX_RECV)
+        try:
+            async with asyncio.timeout_at(deadline) as self._reading:
+                return await self.reader.read(MAX_RECV)
+        finally:
+            self._reading = None
+
+    def _has_unread(self) -> bool:
+        """Whether bytes have come that belong to no request yet."""
+        protocol = self.protocol.protocol
+        return isinstance(protocol, H11Protocol) and bool(protocol.connection.trailing_data[0])
 
     async def _idle_timeout(self) -> None:
         """End the connection when it has been idle for too long, or is idle when the service stops.
@@ -180,8 +182,8 @@ class Connection(TCPServer):
         protocol = self.protocol.protocol
         if not isinstance(protocol, H11Protocol):
             return None
-        connection = protocol.connection
-        begun = connection.their_state is h11.SEND_BODY or bool(connection.trailing_data[0])
+        their_state = protocol.connection.their_state
+        begun = their_state is h11.SEND_BODY or (their_state is h11.IDLE and self._has_unread())
         if not begun:
             self._request_ends = 0.0
             return None

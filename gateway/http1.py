@@ -23,6 +23,7 @@ from starlette.types import Message, Scope
 from cupola.gateway.http.disconnect import Disconnect
 
 _MOST_WAITING = 10  # pieces of a body that the application has not taken yet
+_MOST_AHEAD = 64 * 1024  # bytes behind a request that are held until it is answered
 _FRAMING = frozenset({b"content-length", b"transfer-encoding", b"connection"})
 _CHUNKED = b"transfer-encoding: chunked\r\n"
 
@@ -38,49 +39,98 @@ class Http1(H11Protocol):
 
     The head of an answer and the first piece of its body go out together: each write is a call of
     the system for the server and for its client.
+
+    hypercorn reads nothing while a further request waits for the end of an answer, and does not
+    notice that the client has gone. Here reading goes on until there are ``_MOST_AHEAD`` bytes.
     """
 
     connection: h11.Connection
     _held = b""  # the head of an answer, for a turn of the loop at most
     _chunked = False  # how the answer is framed
     _flushing: asyncio.Handle | None = None
+    _over = False  # the connection: no request begins any more
+
+    def __init__(self, *hypercorns: Any) -> None:
+        super().__init__(*hypercorns)
+        self._handling = asyncio.Lock()  # by who reads, or after an answer
 
     async def handle(self, event: Event) -> None:
-        """What follows the last request of a connection is no fault of that request."""
-        if not (isinstance(event, RawData) and self._has_last_request()):
+        """Returns when more may be read."""
+        if not isinstance(event, RawData):
+            await self._end_reading()
             await super().handle(event)
+        elif self._wants_more():
+            self.connection.receive_data(event.data)
+            await self._handle_events()
+            while self._wants_more() and len(self.connection.trailing_data[0]) >= _MOST_AHEAD:
+                await self.can_read.clear()
+                await self.can_read.wait()
 
-    def _has_last_request(self) -> bool:
-        return self.connection.their_state is h11.MUST_CLOSE
+    def _wants_more(self) -> bool:
+        """What follows the last request of a connection is no fault of that request."""
+        return not self._over and self.connection.their_state is not h11.MUST_CLOSE
+
+    async def _end_reading(self) -> None:
+        self._over = True
+        await self.can_read.set()
 
     async def _handle_events(self) -> None:
+        async with self._handling:
+            await self._hand_on()
+
+    async def _handle_waiting(self) -> None:
+        """Begin the request that has waited for the end of an answer."""
+        await self._handle_events()
+        await self.can_read.set()
+        await self.send(Updated(idle=self.stream is None))  # from now it must come in time
+
+    async def _hand_on(self) -> None:
         """Hand on all that has been received."""
-        while not self._has_last_request():
-            if self.connection.they_are_waiting_for_100_continue:
-                await self.send(RawData(data=self._framed(_go_on())))
+        while self._wants_more():
+            self._drop_empty_lines()
             try:
                 event = self.connection.next_event()
             except h11.RemoteProtocolError as error:
                 if self.connection.our_state in {h11.IDLE, h11.SEND_RESPONSE}:
                     await self.refuse(error.error_status_hint)
-                return await self.send(Closed())
+                return await self._end()
             # Not ``isinstance``, which asks h11's abstract base class each time.
             if type(event) is h11.Request:
+                if _has_two_lengths(event):
+                    await self.refuse(400)
+                    return await self._end()
                 await self.send(Updated(idle=False))
                 self._begin(event)
-            elif event is h11.PAUSED:
-                await self.can_read.clear()
-                await self.can_read.wait()
-            elif self.stream is None:
+            elif event is h11.PAUSED or self.stream is None:
                 return None
             elif type(event) is h11.Data:
                 await self._own_stream().take(bytes(event.data))
             elif type(event) is h11.EndOfMessage:
-                await self._own_stream().hand_over(whole=True)
-                if not any(self.connection.trailing_data):
-                    return None
+                return await self._own_stream().hand_over(whole=True)
             else:
                 return await self._own_stream().hand_over()
+
+    def _drop_empty_lines(self) -> None:
+        """Some clients send one behind a body (RFC 9112 2.2). h11 would refuse it."""
+        if self.connection.their_state is not h11.IDLE:
+            return
+        data, ended = self.connection.trailing_data
+        begin = 0
+        while data.startswith(b"\r\n", begin):
+            begin += 2
+        if not begin:
+            return
+        self.connection = h11.Connection(
+            h11.SERVER, max_incomplete_event_size=self.config.h11_max_incomplete_size
+        )
+        if data := data[begin:]:  # to h11 nothing is the end of the connection
+            self.connection.receive_data(data)
+        if ended:
+            self.connection.receive_data(b"")
+
+    async def _end(self) -> None:
+        await self._end_reading()
+        await self.send(Closed())
 
     def _own_stream(self) -> Stream:
         return cast(Stream, self.stream)
@@ -146,6 +196,15 @@ class Http1(H11Protocol):
 
     async def end_answer(self) -> None:
         await self._maybe_recycle()
+        if self.connection.our_state is not h11.IDLE:
+            await self._end_reading()  # the connection is closed
+        elif self.connection.trailing_data[0]:
+            self.task_group.spawn(self._handle_waiting)
+
+    async def go_on(self) -> None:
+        """Ask a client for its body that waits to be asked."""
+        if self.connection.they_are_waiting_for_100_continue:
+            await self.send(RawData(data=self._framed(_go_on())))
 
     async def refuse(self, status: int) -> None:
         self.begin_answer(status, [(b"content-length", b"0"), (b"connection", b"close")])
@@ -178,6 +237,12 @@ class Http1(H11Protocol):
 def _framing_of(status: int, framing: tuple[tuple[bytes, bytes], ...]) -> h11.Response:
     """What h11 is told of an answer. Streams are told alike, and whole answers of one length."""
     return h11.Response(status_code=status, headers=list(framing))
+
+
+def _has_two_lengths(request: h11.Request) -> bool:
+    """A proxy may go by the other one, and see another end of the request (RFC 9112 6.1)."""
+    names = {name for name, _ in request.headers}
+    return b"content-length" in names and b"transfer-encoding" in names
 
 
 def _go_on() -> h11.InformationalResponse:
@@ -248,6 +313,8 @@ class Stream:
         self._came.set()
 
     async def receive(self) -> Message:
+        if not self._inbox:
+            await self._protocol.go_on()
         while not self._inbox:
             self._came.clear()
             await self._came.wait()

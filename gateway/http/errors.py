@@ -160,6 +160,14 @@ def internal_error(request_id: str) -> ApiError:
     return ApiError(500, "internal_error", message, kind=SERVER_ERROR)
 
 
+def cut_off() -> ApiError:
+    """Of a request that the end of the service found without an answer."""
+    text = "the service is shutting down; try again when it is back"
+    error = from_failure(RequestFailed(ErrorCode.SHUTTING_DOWN, text))
+    error.headers["connection"] = "close"
+    return error
+
+
 def from_http(error: HTTPException, method: str, path: str) -> ApiError:
     """Starlette's own refusals: no such route, or not with this method."""
     if error.status_code == 404:

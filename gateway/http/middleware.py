@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 import logging
 import re
@@ -21,7 +22,7 @@ from cupola.cache.system.line_rate import LineRate
 from cupola.cache.system.local_url import is_local, is_loopback
 from cupola.gateway.http.cors import Origins
 from cupola.gateway.http.error_formats import error_response, note_request_id
-from cupola.gateway.http.errors import ApiError, internal_error
+from cupola.gateway.http.errors import ApiError, cut_off, internal_error
 from cupola.gateway.http.headers import headers_of
 from cupola.gateway.http.served import Finished, begin_serving
 
@@ -45,7 +46,8 @@ _CLIENT_ID = re.compile(r"[\x21-\x7e]{1,512}")
 class RequestLog:
     """Logs method, path (no query, no body, no header), status, time and tokens of every request.
 
-    It gives every response an id, and answers with 500 where an exception reaches it.
+    It gives every response an id. It answers with 500 where an exception reaches it, and with 503
+    where the end of the service does, as while the body is still coming.
     """
 
     def __init__(self, app: ASGIApp, tell: Sequence[Callable[[Finished], None]]) -> None:
@@ -77,6 +79,10 @@ class RequestLog:
 
         try:
             await self._app(scope, receive, send_with_id)
+        except asyncio.CancelledError:
+            if not status:
+                await error_response(cut_off(), scope)(scope, receive, send_with_id)
+            raise
         except Exception:
             logger.exception("request %s failed", request_id)
             if not status:

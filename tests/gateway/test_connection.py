@@ -79,12 +79,13 @@ def test_a_client_that_leaves_in_an_upgrade_leaves_nothing(gateway: RunningGatew
 
 
 @pytest.mark.parametrize("sent", UNFINISHED.values(), ids=UNFINISHED)
+@pytest.mark.parametrize("before", [b"", KEPT], ids=["alone", "behind another"])
 def test_an_unfinished_request_is_not_waited_for_forever(
-    scheduler: ScriptedScheduler, home: Path, sent: bytes
+    scheduler: ScriptedScheduler, home: Path, sent: bytes, before: bytes
 ) -> None:
     limits = ConnectionLimits(request_seconds=0.2)
     with with_limits(scheduler, home, limits) as gateway, gateway.connect() as connection:
-        connection.sendall(sent)
+        connection.sendall(before + sent)
         read_all(connection)  # the end comes from the gateway
 
 

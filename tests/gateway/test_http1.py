@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import struct
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,6 +17,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from cupola.gateway.connection import ConnectionLimits
 from cupola.gateway.core.scheduler_client import SchedulerClient
+from cupola.gateway.http.disconnect import cancelled_on_disconnect
 from cupola.gateway.server import serve_app
 from tests.gateway.running_gateway import WAIT, RunningGateway, read_all, read_until, status_of
 
@@ -27,7 +30,9 @@ class NoScheduler:
 
 
 @contextmanager
-def served(app: ASGIApp) -> Iterator[Callable[[], socket.socket]]:
+def served(
+    app: ASGIApp, limits: ConnectionLimits | None = None
+) -> Iterator[Callable[[], socket.socket]]:
     """Serve ``app`` as the gateway is served. Gives what connects to it."""
     listener = socket.create_server(("127.0.0.1", 0))
     address = listener.getsockname()
@@ -48,8 +53,8 @@ def served(app: ASGIApp) -> Iterator[Callable[[], socket.socket]]:
 
     async def main() -> None:
         client = cast(SchedulerClient, NoScheduler())
-        limits = ConnectionLimits()
-        await serve_app(cast(Starlette, whole), client, [listener], stop, WAIT, limits)
+        app = cast(Starlette, whole)
+        await serve_app(app, client, [listener], stop, WAIT, limits or ConnectionLimits())
 
     thread = threading.Thread(target=loop.run_until_complete, args=[main()], daemon=True)
     thread.start()
@@ -147,6 +152,21 @@ def test_who_waits_for_100_continue_gets_it_and_then_the_answer() -> None:
         assert read_all(connection).endswith(b"\r\n\r\nabc")
 
 
+def test_who_waits_for_100_continue_is_not_asked_for_a_body_that_nobody_reads() -> None:
+    answer = ask(streams, POST + b"Content-Length: 3\r\nExpect: 100-continue\r\n\r\n")
+    assert status_of(answer) == 200
+
+
+@pytest.mark.parametrize("before", [b"", POST + b"\r\n"], ids=["alone", "behind another"])
+@pytest.mark.parametrize("swapped", [True, False])
+def test_a_request_with_two_lengths_is_refused_and_the_last(before: bytes, swapped: bool) -> None:
+    lengths = [b"Content-Length: 5\r\n", b"Transfer-Encoding: chunked\r\n"]
+    head = POST + b"".join(reversed(lengths) if swapped else lengths) + b"\r\n"
+    answer = ask(echoes, before + head + b"0\r\n\r\n" + GET + b"\r\n")
+    statuses = [int(part[:3]) for part in answer.split(b"HTTP/1.1 ")[1:]]
+    assert statuses == ([200, 400] if before else [400])
+
+
 def test_requests_that_come_together_are_answered_in_their_order() -> None:
     one = POST + b"Content-Length: 1\r\n\r\n"
     last = POST + b"Content-Length: 1\r\nConnection: close\r\n\r\n"
@@ -154,6 +174,116 @@ def test_requests_that_come_together_are_answered_in_their_order() -> None:
     assert [part.partition(b"\r\n\r\n")[2] for part in answer.split(b"HTTP/1.1 200")[1:]] == [
         b"1", b"2", b"3",
     ]  # fmt: skip
+
+
+class Held:
+    """An application that answers with the body, and not before ``go_on``."""
+
+    def __init__(self) -> None:
+        self.came, self.gone = threading.Event(), threading.Event()
+        self._may_answer = asyncio.Event()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self._loop = asyncio.get_running_loop()
+        self.came.set()
+        with cancelled_on_disconnect(scope, receive):
+            await self._may_answer.wait()
+            return await echoes(scope, receive, send)
+        self.gone.set()
+
+    def go_on(self) -> None:
+        self._loop.call_soon_threadsafe(self._may_answer.set)
+
+
+ONE = POST + b"Content-Length: 1\r\n\r\n1"
+LAST = POST + b"Content-Length: 1\r\nConnection: close\r\n\r\n2"
+UPGRADE = POST + b"Connection: Upgrade\r\nUpgrade: h2c\r\nContent-Length: 1\r\n\r\n1"
+
+
+@pytest.mark.parametrize("request_sent", [ONE, UPGRADE], ids=["plain", "upgrade"])
+@pytest.mark.parametrize(
+    "behind",
+    [b"", b"G", b"\r\n", ONE, ONE * 500],
+    ids=["nothing", "a byte", "an empty line", "a request", "many requests"],
+)
+@pytest.mark.parametrize("together", [True, False])
+@pytest.mark.parametrize("resets", [True, False])
+def test_a_client_that_has_gone_is_noticed_whatever_it_sent_behind_its_request(
+    request_sent: bytes, behind: bytes, together: bool, resets: bool
+) -> None:
+    app = Held()
+    with served(app) as connect:
+        with connect() as connection:
+            connection.sendall(request_sent + behind if together else request_sent)
+            assert app.came.wait(WAIT)
+            if not together:
+                connection.sendall(behind)
+            if resets:
+                linger = struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+        assert app.gone.wait(WAIT)
+
+
+def test_what_comes_behind_a_request_is_not_held_without_limit() -> None:
+    app = Held()
+    with served(app) as connect, connect() as connection:
+        connection.sendall(ONE)
+        assert app.came.wait(WAIT)
+        connection.settimeout(0.3)
+        with pytest.raises(TimeoutError):  # more than the buffers of the system hold
+            connection.sendall(ONE * 500_000)
+        connection.settimeout(WAIT)
+        app.go_on()
+        assert status_of(read_until(connection, b"\r\n\r\n1")) == 200
+
+
+def test_many_requests_behind_one_that_waits_are_answered_in_their_order() -> None:
+    app = Held()
+    bodies = [b"%0*d" % (1 + number % 3000, number) for number in range(300)]
+    sent = [POST + b"Content-Length: %d\r\n\r\n%b" % (len(body), body) for body in bodies]
+    with served(app) as connect, connect() as connection:
+        connection.sendall(ONE)
+        assert app.came.wait(WAIT)
+        writer = threading.Thread(target=connection.sendall, args=[b"".join(sent) + LAST])
+        writer.start()
+        app.go_on()
+        answer = read_all(connection)
+        writer.join(WAIT)
+    answers = [part.partition(b"\r\n\r\n")[2] for part in answer.split(b"HTTP/1.1 200")[1:]]
+    assert answers == [b"1", *bodies, b"2"]
+
+
+@pytest.mark.parametrize("empty", [[b"\r\n"], [b"\r", b"\n"], [b"\r\n\r\n"]])
+@pytest.mark.parametrize("answered", [True, False])
+def test_an_empty_line_behind_a_body_is_nothing(empty: list[bytes], answered: bool) -> None:
+    app = Held()
+    with served(app) as connect, connect() as connection:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        connection.sendall(ONE)
+        assert app.came.wait(WAIT)
+        if answered:
+            app.go_on()
+            read_until(connection, b"\r\n\r\n1")
+        for piece in empty:
+            connection.sendall(piece)
+        app.go_on()
+        if not answered:
+            read_until(connection, b"\r\n\r\n1")
+        connection.sendall(LAST)
+        answer = read_all(connection)
+    assert status_of(answer) == 200 and answer.endswith(b"\r\n\r\n2")
+
+
+def test_what_comes_behind_a_request_does_not_shorten_its_answer() -> None:
+    async def slow(scope: Scope, receive: Receive, send: Send) -> None:
+        await asyncio.sleep(0.2)  # longer than a request may take to come
+        await echoes(scope, receive, send)
+
+    limits = ConnectionLimits(request_seconds=0.1)
+    with served(slow, limits) as connect, connect() as connection:
+        connection.sendall(ONE + LAST[:10])
+        assert status_of(read_until(connection, b"\r\n\r\n1")) == 200
+        read_all(connection)  # the other one does not come in time
 
 
 @pytest.mark.parametrize("more", [b"\r\n", b"garbage", POST + b"\r\n", b"x" * 200_000])

@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from cupola.gateway.http.served import Finished
 from cupola.scheduler.protocol.endpoint import remove
 from cupola.scheduler.protocol.lifeline import ORPHANED
 from cupola.scheduler.protocol.messages import (
@@ -184,6 +185,26 @@ def test_whole_answer_that_outlives_the_grace_time(
             answer = read_all(connection)
         gateway.join()
     assert (status_of(answer), error_of(answer)["code"]) == (503, "shutting_down")
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/messages", "/api/chat"])
+def test_request_whose_body_is_still_coming_at_the_end_of_the_grace_time(
+    scheduler: ScriptedScheduler, home: Path, path: str
+) -> None:
+    scheduler.script = None
+    told: list[Finished] = []
+    body = json.dumps(HELLO | {"max_tokens": 5, "stream": False}).encode()
+    sent = request("POST", path, body)
+    with RunningGateway(scheduler.endpoint, home, grace_seconds=0.0, told=[told.append]) as gateway:
+        with gateway.connect() as connection:
+            connection.sendall(sent[:-10])
+            gateway.send(request("GET", "/health"))  # the other one has been read as well
+            gateway.stop()
+            answer = read_all(connection)
+        gateway.join()
+    assert status_of(answer) == 503 and b"shutting down" in answer
+    assert b"retry-after: " in answer.lower()
+    assert [each.status for each in told if each.path == path] == [503]
 
 
 # -- as a process ----------------------------------------------------------------------------------
