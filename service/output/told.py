@@ -34,9 +34,9 @@ class Told:
             return
         if not is_loaded:
             _print(
-                f"\nCupola is ready on {address}, but {model} could not be loaded: the log "
-                "says why.\nRequests for it try again. Other models are loaded when they are asked "
-                "for.\n\nCtrl+C stops it.\n"
+                f"\nCupola is ready on {address} without {model}, which could not be loaded: "
+                "the log says why.\nRequests for it try again. Other models are loaded when they "
+                "are asked for.\n\nCtrl+C stops it.\n"
             )
             return
         name = model or "MODEL"

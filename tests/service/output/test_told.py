@@ -25,7 +25,7 @@ def test_it_names_a_model_only_if_one_is_loaded(
 def test_it_is_not_ready_with_a_model_whose_load_failed(capsys: pytest.CaptureFixture[str]) -> None:
     Told().ready("http://x", "tiny", is_loaded=False)
     out = capsys.readouterr().out
-    assert "ready on http://x, but tiny could not be loaded: the log says why" in out
+    assert "ready on http://x without tiny, which could not be loaded: the log says why" in out
     assert "curl" not in out
     Told(as_json=True).ready("http://x", "tiny", is_loaded=False)
     facts = json.loads(capsys.readouterr().out)
