@@ -37,9 +37,11 @@ def running(folder: Path, before: Callable[[zmq.Socket[bytes]], None]) -> Iterat
         scheduler = Scheduler(SchedulerPolicy({}), epoch="epoch")
         loop = threading.Thread(target=Broker(scheduler, peers, commands).run)
         loop.start()
-        yield gateway, scheduler
-        commands.put("stop")
-        loop.join()
+        try:
+            yield gateway, scheduler
+        finally:  # else the end of the context would wait for the loop's socket
+            commands.put("stop")
+            loop.join()
     commands.close()
 
 
@@ -48,7 +50,9 @@ def answers(gateway: zmq.Socket[bytes], count: int) -> list[int]:
     answered: list[int] = []
     while len(answered) < count and gateway.poll(SECONDS):
         message = decode_to_gateway(gateway.recv())
-        answered += [message.answers] if isinstance(message, Status) else []
+        # Those that answer no query come with time.
+        if isinstance(message, Status) and message.answers:
+            answered.append(message.answers)
     return answered
 
 
