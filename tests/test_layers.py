@@ -75,6 +75,7 @@ BORDERS = {
         "gateway/server.py",
         "gateway/connection.py",
         "gateway/http1.py",
+        "gateway/http1_stream.py",
         "loadtests/overhead/bare_server.py",
     ),
     "tokenizers": ("workers/", "cache/convert/"),

@@ -25,10 +25,10 @@ from cupola.cache.system.digests import write_model_digests
 # Times the model's size. The wheel and the GGUF in it, or the GGUF and the model, are on the disk
 # at the same time, and a GGUF is at most about as large as the model.
 _ROOM = 2.2
-# The model is also written in float32 for a while, for comparison. That is four times the size of a
-# model of 8 bits a weight, and eight times the size of a GGUF of 4.
-_FLOATS_OF_MODEL = 4.0
+# The model is also written in float32 for a while, for comparison. That is eight times the size of
+# a GGUF of 4 bits a weight.
 _FLOATS_OF_GGUF = 8.0
+_FLOAT = 4e9  # bytes of a billion of weights
 
 
 def cached(model_id: str, home: Home) -> CachedModel | None:
@@ -48,13 +48,13 @@ def one_of_this_name(
 
 
 def room_of_model(variant: ModelVariant) -> int:
-    """About how many bytes on the disk it takes to make a model, by the size that it will have."""
-    return _room(variant, variant.file_size_mb * 1e6, _FLOATS_OF_MODEL)
+    """About how many bytes on the disk it takes to make a model of the catalog."""
+    return _room(variant, variant.file_size_mb * 1e6, variant.billions * _FLOAT)
 
 
 def room_for(variant: ModelVariant, size: int) -> int:
     """About how many bytes it takes to convert a file of ``size`` bytes, which is on the disk."""
-    return _room(variant, size, _FLOATS_OF_GGUF)
+    return _room(variant, size, size * _FLOATS_OF_GGUF)
 
 
 def room_for_floats(size: int) -> int:
@@ -63,9 +63,9 @@ def room_for_floats(size: int) -> int:
 
 
 def _room(variant: ModelVariant, size: float, floats: float) -> int:
-    """About how many bytes on the disk it takes to make a model of a file of ``size`` bytes."""
+    """As ``room_for``. ``floats``: the size of the copy in float32, which only decoders have."""
     decoder = variant.task == "chat-completion"
-    return round(size * _ROOM + (min(size * floats, MAX_COMPARED_BYTES) if decoder else 0))
+    return round(size * _ROOM + (min(floats, MAX_COMPARED_BYTES) if decoder else 0))
 
 
 def need_room(home: Home, needed: int) -> None:

@@ -35,6 +35,23 @@ def phantom(token: str) -> str:
     return token[2:] if token.startswith("##") else "▁" + token
 
 
+def add_value(writer: gguf.GGUFWriter, key: str, value: object) -> None:
+    """By its type. None: the file has none."""
+    match value:
+        case None:
+            pass
+        case bool():
+            writer.add_bool(key, value)
+        case int():
+            writer.add_uint32(key, value)
+        case float():
+            writer.add_float32(key, value)
+        case str():
+            writer.add_string(key, value)
+        case list() | bytes():
+            writer.add_array(key, value)
+
+
 def write_bert(
     path: Path,
     *,
@@ -74,19 +91,7 @@ def write_bert(
         if last in metadata:
             values[key] = metadata[last]
     for key, value in values.items():
-        match value:
-            case None:
-                pass
-            case bool():
-                writer.add_bool(key, value)
-            case int():
-                writer.add_uint32(key, value)
-            case float():
-                writer.add_float32(key, value)
-            case str():
-                writer.add_string(key, value)
-            case list():
-                writer.add_array(key, value)
+        add_value(writer, key, value)
     stored = {}
     for name, weights in tensors().items():
         own = name

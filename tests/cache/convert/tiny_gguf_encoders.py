@@ -15,7 +15,7 @@ import gguf
 import numpy as np
 from numpy.typing import NDArray
 
-from tests.cache.convert.tiny_bert_gguf import phantom
+from tests.cache.convert.tiny_bert_gguf import add_value, phantom
 from tests.tiny_encoder import WORDS
 
 WIDTH, INNER, LAYERS, CONTEXT, EPS = 48, 80, 2, 40, 1e-5
@@ -58,17 +58,7 @@ class TinyEncoder:
         }
         for key, value in {**values, **metadata}.items():
             key = key.replace("__", ".")
-            match value:
-                case bool():
-                    writer.add_bool(key, value)
-                case int():
-                    writer.add_uint32(key, value)
-                case float():
-                    writer.add_float32(key, value)
-                case str():
-                    writer.add_string(key, value)
-                case list() | bytes():
-                    writer.add_array(key, value)
+            add_value(writer, key, value)
         for name, tensor in self.tensors.items():
             writer.add_tensor(name, tensor)
         writer.write_header_to_file()
