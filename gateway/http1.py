@@ -81,7 +81,8 @@ class Http1(H11Protocol):
     async def _hand_on(self) -> None:
         """Hand on all that has been received."""
         while self._wants_more():
-            self._drop_empty_lines()
+            if self._drop_empty_lines():
+                return None
             try:
                 event = self.connection.next_event()
             except h11.RemoteProtocolError as error:
@@ -104,16 +105,19 @@ class Http1(H11Protocol):
             else:
                 return await self._own_stream().hand_over()
 
-    def _drop_empty_lines(self) -> None:
-        """Some clients send one behind a body (RFC 9112 2.2). h11 would refuse it."""
+    def _drop_empty_lines(self) -> bool:
+        """Some clients send one behind a body (RFC 9112 2.2). h11 would refuse it.
+
+        Returns whether the rest of such a line has still to come.
+        """
         if self.connection.their_state is not h11.IDLE:
-            return
+            return False
         data, ended = self.connection.trailing_data
         begin = 0
         while data.startswith(b"\r\n", begin):
             begin += 2
         if not begin:
-            return
+            return data == b"\r"
         self.connection = h11.Connection(
             h11.SERVER, max_incomplete_event_size=self.config.h11_max_incomplete_size
         )
@@ -121,6 +125,7 @@ class Http1(H11Protocol):
             self.connection.receive_data(data)
         if ended:
             self.connection.receive_data(b"")
+        return data == b"\r"
 
     async def _end(self) -> None:
         await self._end_reading()

@@ -104,8 +104,13 @@ class _Reporter:
 
 
 def _write(report: InstallReport) -> None:
-    sys.stdout.buffer.write(encode(report) + b"\n")
-    sys.stdout.buffer.flush()
+    try:
+        sys.stdout.buffer.write(encode(report) + b"\n")
+        sys.stdout.buffer.flush()
+    except BrokenPipeError:
+        # The input ends, too, where the starter has gone. That must not interrupt what cleans up.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        raise
 
 
 def _interrupt_once(number: int, frame: FrameType | None) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from cupola.cache.errors import CacheErrorCode, InstallError
 from cupola.cache.home import Home
+from cupola.cache.install.__main__ import CANCELLED
 from cupola.cache.install.messages import (
     DownloadJob,
     ImportJob,
@@ -39,6 +40,22 @@ next(process.reports())
 import psutil
 print(psutil.Process().children()[0].pid, flush=True)
 sys.stdin.readline()
+"""
+
+# Does the job argv[1]; says when it begins to delete files, and takes its time.
+SLOW_TO_CLEAN = """
+import shutil, sys, time
+from cupola.cache.install.__main__ import main
+
+rmtree = shutil.rmtree
+
+def slow(*arguments, **options):
+    print("deletes", file=sys.stderr, flush=True)
+    time.sleep(0.5)
+    rmtree(*arguments, **options)
+
+shutil.rmtree = slow
+sys.exit(main())
 """
 
 
@@ -126,6 +143,22 @@ def test_an_install_does_not_outlive_its_starter(home: Home, job: ImportJob) -> 
         child = psutil.Process(int(starter.stdout.readline()))
         starter.kill()
     child.wait(PATIENCE)
+    assert files_of_work(home) == []
+
+
+def test_the_end_of_input_does_not_interrupt_what_cleans_up(home: Home, job: ImportJob) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", SLOW_TO_CLEAN, encode(job).decode()],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as child:
+        assert child.stdin is not None and child.stdout is not None and child.stderr is not None
+        assert any(b'"convert"' in line for line in child.stdout)
+        child.stdout.close()  # the next report finds nobody
+        assert child.stderr.readline() == b"deletes\n"
+        child.stdin.close()
+        assert child.wait(PATIENCE) == CANCELLED
     assert files_of_work(home) == []
 
 
