@@ -20,7 +20,7 @@ from cupola.loadtests.bench.engine_target import EngineTarget
 from cupola.loadtests.bench.level import Level
 from cupola.loadtests.bench.target import Amount
 from cupola.loadtests.load.workloads import Workload, story
-from cupola.workers.loading import EngineOptions
+from cupola.workers.engine_options import EngineOptions
 
 
 def measure(

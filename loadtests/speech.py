@@ -27,7 +27,8 @@ from typing import Any
 from cupola.cache.catalog import ExecutionProvider
 from cupola.scheduler.protocol.outputs import Output
 from cupola.scheduler.protocol.tasks import LocalModel, Transcribe
-from cupola.workers.loading import EngineOptions, load
+from cupola.workers.engine_options import EngineOptions
+from cupola.workers.loading import load
 
 PEER = Path(__file__).parent / "host" / "faster_whisper_peer.py"
 Round = dict[str, Any]

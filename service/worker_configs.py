@@ -16,7 +16,7 @@ from cupola.service.settings.types import AUTO
 from cupola.service.settings.worker_tables import WorkerTable, bytes_of, cpus_of, cpus_text
 from cupola.service.start_models import named_models
 from cupola.workers.device.machine import available_bytes, cores, processors
-from cupola.workers.loading import EngineOptions
+from cupola.workers.engine_options import EngineOptions
 from cupola.workers.main import WorkerConfig
 
 _MOST_PREFIX_BYTES = 2**30  # unless the setting says otherwise: other programs need memory, too

@@ -55,7 +55,7 @@ from cupola.scheduler.protocol.status import WorkerStatus
 from cupola.scheduler.protocol.tasks import LocalModel
 from cupola.service import children
 from cupola.service.output.logs import LogOptions
-from cupola.workers.loading import EngineOptions
+from cupola.workers.engine_options import EngineOptions
 from cupola.workers.main import WorkerConfig
 
 WAIT = 60.0

@@ -29,8 +29,9 @@ from cupola.workers.device.machine import (
     use_only,
 )
 from cupola.workers.engine.slot_count import FIRST
+from cupola.workers.engine_options import EngineOptions
 from cupola.workers.folder_watch import FolderWatch
-from cupola.workers.loading import EngineOptions, load
+from cupola.workers.loading import load
 from cupola.workers.model.backend import Backend
 from cupola.workers.model_memory import ModelMemory
 from cupola.workers.residency import Residency

@@ -21,7 +21,8 @@ from cupola.scheduler.protocol.messages import Rejected
 from cupola.scheduler.protocol.outputs import Output
 from cupola.scheduler.protocol.tasks import Chat, LocalModel, SamplingParams, Work
 from cupola.workers.device.machine import available_bytes, cores
-from cupola.workers.loading import EngineOptions, load
+from cupola.workers.engine_options import EngineOptions
+from cupola.workers.loading import load
 from cupola.workers.model.backend import Backend, RequestError
 
 

@@ -10,7 +10,7 @@ from statistics import median
 from cupola.cache.home import Home
 from cupola.loadtests.bench.engine_target import EngineTarget
 from cupola.workers.engine.engine import Engine
-from cupola.workers.loading import EngineOptions
+from cupola.workers.engine_options import EngineOptions
 from cupola.workers.run.packing import Row
 
 _STATE, _QUESTION = 1_008, 24  # tokens

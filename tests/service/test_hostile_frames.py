@@ -30,7 +30,7 @@ from cupola.scheduler.protocol.messages import (
 from cupola.scheduler.protocol.tasks import LocalModel
 from cupola.service import children
 from cupola.service.output.logs import LogOptions
-from cupola.workers.loading import EngineOptions
+from cupola.workers.engine_options import EngineOptions
 from cupola.workers.main import WorkerConfig
 
 WAIT = 30.0

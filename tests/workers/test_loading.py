@@ -22,7 +22,8 @@ from cupola.cache.system.digests import (
 from cupola.scheduler.protocol.messages import ErrorCode, LoadModel, Rejected
 from cupola.scheduler.protocol.tasks import LocalModel
 from cupola.workers.engine.engine import Engine
-from cupola.workers.loading import EngineOptions, load
+from cupola.workers.engine_options import EngineOptions
+from cupola.workers.loading import load
 from cupola.workers.model.backend import Backend
 from cupola.workers.model.model_folder import ModelFolderError
 from cupola.workers.residency import Residency

@@ -16,7 +16,7 @@ from cupola.scheduler.protocol.messages import Heartbeat, Ready, decode_to_sched
 from cupola.scheduler.protocol.tasks import LocalModel
 from cupola.workers import main
 from cupola.workers.echo import EchoBackend
-from cupola.workers.loading import EngineOptions
+from cupola.workers.engine_options import EngineOptions
 from cupola.workers.main import Loop, WorkerConfig
 
 MODELS = tuple(LocalModel(name, f"/{name}", ExecutionProvider.CPU) for name in ("a:1", "b:1"))

@@ -15,7 +15,8 @@ from cupola.workers.engine.answer import Answer
 from cupola.workers.engine.engine import Engine
 from cupola.workers.engine.prefix_cache import PrefixCache
 from cupola.workers.engine.sequence import Reproducible
-from cupola.workers.loading import EngineOptions, load
+from cupola.workers.engine_options import EngineOptions
+from cupola.workers.loading import load
 from cupola.workers.model.model_folder import ModelFolder
 from cupola.workers.model.text import TextCodec
 from cupola.workers.planning.step_budget import StepBudget

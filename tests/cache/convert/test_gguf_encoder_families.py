@@ -16,7 +16,8 @@ from cupola.cache.install.import_path import import_path
 from cupola.cache.store import ModelCache
 from cupola.scheduler.protocol.tasks import Embed, LocalModel, Text
 from cupola.workers.encoder.pooling import Pooling
-from cupola.workers.loading import EngineOptions, load
+from cupola.workers.engine_options import EngineOptions
+from cupola.workers.loading import load
 from tests.cache.convert.tiny_gguf_encoders import CONTEXT, TinyEncoder, unigram
 
 JINA, NOMIC = "jina-bert-v2", "nomic-bert"

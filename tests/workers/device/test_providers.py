@@ -17,7 +17,8 @@ from cupola.workers.device import discovery
 from cupola.workers.device.device import Device, ProviderError
 from cupola.workers.device.discovery import discover
 from cupola.workers.device.provider_probe import problem
-from cupola.workers.loading import EngineOptions, load
+from cupola.workers.engine_options import EngineOptions
+from cupola.workers.loading import load
 from tests.workers.reference import DATA
 from tests.workers.tiny import BUDGET, NAME
 

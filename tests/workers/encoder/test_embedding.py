@@ -21,7 +21,8 @@ from cupola.workers.encoder import embedding
 from cupola.workers.encoder.embedding import EmbeddingBackend
 from cupola.workers.encoder.encoder_session import EncoderSession
 from cupola.workers.encoder.pooling import Pooling, Vectors
-from cupola.workers.loading import EngineOptions, load
+from cupola.workers.engine_options import EngineOptions
+from cupola.workers.loading import load
 from cupola.workers.model.backend import Backend, RequestError
 from cupola.workers.model.model_folder import ModelFolder, ModelFolderError
 from cupola.workers.model.text import TextCodec

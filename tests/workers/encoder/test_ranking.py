@@ -22,7 +22,8 @@ from cupola.scheduler.protocol.tasks import (
     Text,
     Tokens,
 )
-from cupola.workers.loading import EngineOptions, load
+from cupola.workers.engine_options import EngineOptions
+from cupola.workers.loading import load
 from cupola.workers.model.backend import Backend, RequestError
 from tests.cache.convert.encoder_reference import EncoderReference
 from tests.tiny_encoder import SHAPE, tokenizer, write_ranker

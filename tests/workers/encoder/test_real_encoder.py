@@ -17,7 +17,8 @@ from cupola.cache.home import Home
 from cupola.cache.store import ModelCache
 from cupola.scheduler.protocol.outputs import Output
 from cupola.scheduler.protocol.tasks import Embed, LocalModel, Text
-from cupola.workers.loading import EngineOptions, load
+from cupola.workers.engine_options import EngineOptions
+from cupola.workers.loading import load
 from cupola.workers.model.backend import Backend, RequestError
 from tests.cache.convert.encoder_reference import EncoderReference
 

@@ -14,7 +14,8 @@ import pytest
 from cupola.cache.catalog import ExecutionProvider
 from cupola.cache.system.confined_names import leads_out
 from cupola.scheduler.protocol.tasks import LocalModel
-from cupola.workers.loading import EngineOptions, load
+from cupola.workers.engine_options import EngineOptions
+from cupola.workers.loading import load
 from cupola.workers.model.model_folder import ModelFolder, ModelFolderError
 from tests.cases import case
 from tests.workers.reference import DATA

@@ -20,7 +20,8 @@ from cupola.scheduler.protocol.tasks import (
     Work,
 )
 from cupola.workers.engine.engine import Engine
-from cupola.workers.loading import EngineOptions, load
+from cupola.workers.engine_options import EngineOptions
+from cupola.workers.loading import load
 from cupola.workers.model.backend import RequestError
 from cupola.workers.model.model_folder import ModelFolder
 from cupola.workers.run.genai_session import GenaiSession

@@ -20,8 +20,9 @@ from cupola.cache.home import Home
 from cupola.scheduler.protocol.tasks import LocalModel
 from cupola.workers.device.device import CPU
 from cupola.workers.engine.engine import Engine
+from cupola.workers.engine_options import EngineOptions
 from cupola.workers.graph.attention_layers import ATTENTION
-from cupola.workers.loading import EngineOptions, load
+from cupola.workers.loading import load
 from cupola.workers.model.model_folder import ModelFolder
 from cupola.workers.run import prompt_runner
 from cupola.workers.run.decoder_session import DecoderSession

@@ -19,7 +19,8 @@ from cupola.cache.home import Home
 from cupola.scheduler.protocol.tasks import LocalModel
 from cupola.workers.device.device import CPU
 from cupola.workers.engine.engine import Engine
-from cupola.workers.loading import EngineOptions, load
+from cupola.workers.engine_options import EngineOptions
+from cupola.workers.loading import load
 from cupola.workers.model.model_folder import ModelFolder
 from cupola.workers.run import decoder_session
 from cupola.workers.run.autotune import TRIALS

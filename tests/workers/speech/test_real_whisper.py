@@ -12,7 +12,8 @@ from cupola.cache.home import Home
 from cupola.cache.store import ModelCache
 from cupola.scheduler.protocol.outputs import Output
 from cupola.scheduler.protocol.tasks import LocalModel, Transcribe
-from cupola.workers.loading import EngineOptions, load
+from cupola.workers.engine_options import EngineOptions
+from cupola.workers.loading import load
 from tests.workers.speech.recorded import RECORDED, SPEECH
 
 pytestmark = pytest.mark.slow

@@ -25,7 +25,8 @@ from cupola.scheduler.protocol.messages import Rejected
 from cupola.scheduler.protocol.outputs import Output
 from cupola.scheduler.protocol.tasks import Embed, Encode, LocalModel, Text, Transcribe, Work
 from cupola.workers.device.device import CPU
-from cupola.workers.loading import EngineOptions, load
+from cupola.workers.engine_options import EngineOptions
+from cupola.workers.loading import load
 from cupola.workers.model.backend import RequestError
 from cupola.workers.model.model_folder import ModelFolder
 from cupola.workers.speech.log_mel import Floats
