@@ -10,6 +10,7 @@ import socket
 import threading
 import time
 import uuid
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,7 +36,8 @@ from cupola.workers.loading import load
 from cupola.workers.model.backend import Backend
 from cupola.workers.model_memory import ModelMemory
 from cupola.workers.residency import Residency
-from cupola.workers.worker import Identity, Worker
+from cupola.workers.self_report import Identity
+from cupola.workers.worker import Worker
 
 logger = logging.getLogger(__name__)
 HEARTBEAT_SECONDS = 1.0
@@ -157,13 +159,13 @@ class Loop:
         if not self._preload():
             return
         self.commands.started(self._not_loaded())
-        self._send([self.worker.ready(time.monotonic())])
+        self._send([self.worker.report.ready(time.monotonic())])
         stopped = False
         while not stopped:
             self._beat()
             self._send(self.worker.step(time.monotonic()))
-            self._send(self.worker.postponed())
-            self._send(self.worker.resized(time.monotonic()))
+            self._send(self.worker.report.postponed())
+            self._send(self.worker.report.resized(time.monotonic()))
             self._give_back()
             self._send_heartbeat(time.monotonic())
             more = self.worker.warm_up()
@@ -247,7 +249,7 @@ class Loop:
                 continue
             self._send(self.worker.receive(message, time.monotonic()))
 
-    def _send(self, messages: list[FromWorker]) -> None:
+    def _send(self, messages: Iterable[FromWorker]) -> None:
         for message in messages:
             try:
                 self.scheduler.send(encode(message), _NOBLOCK)
@@ -263,7 +265,7 @@ class Loop:
                 self.next_note = now + NOTE_SECONDS
                 for resident in self.residency.models.values():
                     self._note_use(resident.model)
-            self._send([self.worker.heartbeat(now, memory_bytes())])
+            self._send([self.worker.report.heartbeat(now, memory_bytes())])
 
     def _timeout_ms(self, now: float) -> int:
         if self.worker.busy:

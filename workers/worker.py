@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from pathlib import Path
 
 from msgspec.structs import replace
 
-from cupola.cache.catalog import ExecutionProvider
 from cupola.cache.error_text import without_paths
 from cupola.scheduler.protocol.messages import (
     Abort,
@@ -21,11 +19,8 @@ from cupola.scheduler.protocol.messages import (
     ErrorCode,
     FromWorker,
     Goodbye,
-    Heartbeat,
     LoadModel,
     Outputs,
-    Postponed,
-    Ready,
     Rejected,
     Rejoin,
     Submit,
@@ -38,27 +33,17 @@ from cupola.scheduler.protocol.tasks import Decide, Decode, Embed, Encode, Local
 from cupola.workers.eviction import NoRoomError, to_evict
 from cupola.workers.model.backend import Backend, RequestError
 from cupola.workers.model_memory import ModelMemory
-from cupola.workers.read_beginnings import ReadBeginnings
 from cupola.workers.residency import RESTS, Residency, Resident
+from cupola.workers.self_report import Identity, SelfReport
 
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Identity:
-    """What Ready says of the worker's process."""
-
-    name: str
-    provider: ExecutionProvider
-    pid: int
-    slots: int
-    fatal: tuple[str, ...] = ()  # ids of models whose loads ended the processes before this one
-    spare: int = 0  # of the slots, those for clients that run nothing here
-    only: frozenset[str] = frozenset()  # ids of the only models that it runs; empty: all
-
-
 class Worker:
-    """``load`` starts to load a model and returns at once. ``memory``: None: there is enough."""
+    """``load`` starts to load a model and returns at once. ``memory``: None: there is enough.
+
+    ``report`` makes what it tells of itself.
+    """
 
     def __init__(
         self,
@@ -67,14 +52,10 @@ class Worker:
         load: Callable[[LocalModel], None],
         memory: ModelMemory | None = None,
     ) -> None:
-        self._identity = identity
+        self.report = SelfReport(identity, residency)
         self._residency = residency
         self._load = load
         self._memory = memory
-        self._postponed: frozenset[str] = frozenset()  # as the scheduler knows it
-        self._slots_told = identity.slots
-        self._beginnings = ReadBeginnings()
-        self._evicted = 0  # models, since the last heartbeat
 
     # -- events ------------------------------------------------------------------------------------
 
@@ -97,7 +78,7 @@ class Worker:
         waiting = resident.loaded(result, now)
         answers = [answer for message in waiting for answer in self._start(resident, message)]
         # The heartbeat comes first, so that a model is listed once its load has been answered.
-        return [self.heartbeat(now), *answers]
+        return [self.report.heartbeat(now), *answers]
 
     def step(self, now: float) -> list[FromWorker]:
         """Run every model that has work once. All outputs are one message."""
@@ -129,7 +110,7 @@ class Worker:
             logger.info("unloaded %s", resident.model.id)
             answers += [Done(request_id) for request_id in resident.unloads]
             answers += self._unload(resident, now)
-        return [self.heartbeat(now), *answers] if expired else []
+        return [self.report.heartbeat(now), *answers] if expired else []
 
     def outdate(self, model_ids: Iterable[str]) -> None:
         """The files of these models were deleted or replaced: unload them when they are idle."""
@@ -145,7 +126,7 @@ class Worker:
             long = resident.rests == len(RESTS)
             resident.backend.rest(long=long)
             if long:
-                self._beginnings.forget(resident.model.id)
+                self.report.beginnings.forget(resident.model.id)
         return bool(resting)
 
     def warm_up(self) -> bool:
@@ -157,14 +138,6 @@ class Worker:
         runs = any(resident.running for resident in self._residency.models.values())
         idle = not self.busy and not runs
         return idle and any(backend.warm_up() for backend in self._residency.backends)
-
-    def postponed(self) -> list[FromWorker]:
-        """Which requests take no place for now. Empty if that has not changed since it was told."""
-        now = frozenset().union(*(b.postponed for b in self._residency.backends))
-        if now == self._postponed:
-            return []
-        self._postponed = now
-        return [Postponed(tuple(sorted(now)))]
 
     def preload(self, model: LocalModel, now: float) -> None:
         """Load a model at the start, without a request. One that does not fit is left out."""
@@ -178,51 +151,12 @@ class Worker:
     # -- what the loop needs to know --------------------------------------------------------------
 
     @property
-    def slots(self) -> int:
-        """How many requests it takes at once: as many as one of its models can run."""
-        known = (backend.capacity for backend in self._residency.backends)
-        return max(known, default=0) or self._identity.slots
-
-    def resized(self, now: float) -> list[FromWorker]:
-        """Says how many requests it takes if that has changed since it was told."""
-        return [self.heartbeat(now)] if self.slots != self._slots_told else []
-
-    @property
     def busy(self) -> bool:
         """Whether ``step`` has something to do."""
         return self._residency.busy
 
     def next_deadline(self) -> float | None:
         return self._residency.next_deadline()
-
-    def ready(self, now: float) -> Ready:
-        identity, models = self._identity, self._residency
-        self._postponed = frozenset()
-        self._slots_told = self.slots
-        self._beginnings.tell_again()
-        return Ready(
-            name=identity.name,
-            provider=identity.provider,
-            pid=identity.pid,
-            slots=self.slots,
-            resident=models.loaded,
-            loading=models.loading,
-            serving=models.serving(now),
-            fatal=identity.fatal,
-            spare=identity.spare,
-            only=tuple(sorted(identity.only)),
-        )
-
-    def heartbeat(self, now: float, resident_bytes: int = 0) -> Heartbeat:
-        """``resident_bytes``: the memory of this process; 0: not measured."""
-        models = self._residency
-        memory_bytes = max(0, resident_bytes - models.shared_bytes)
-        slots = self.slots if self.slots != self._slots_told else 0
-        self._slots_told = self.slots
-        serving = models.serving(now)
-        news = self._beginnings.news()
-        evicted, self._evicted = self._evicted, 0
-        return Heartbeat(memory_bytes, models.loaded, models.loading, serving, slots, news, evicted)
 
     def close(self) -> None:
         """Let the models write what is to outlive the process, which is about to stop."""
@@ -272,7 +206,7 @@ class Worker:
             for request_id in resident.request_ids:
                 spent += self._abort(request_id, now)
             resident.unloads.clear()
-        return [self.ready(now), *spent]
+        return [self.report.ready(now), *spent]
 
     # -- requests ----------------------------------------------------------------------------------
 
@@ -297,7 +231,7 @@ class Worker:
             text = "the worker could not read this request"
             return [Rejected(message.request_id, ErrorCode.INTERNAL, text)]
         resident.running.add(message.request_id)
-        self._beginnings.read(resident.model.id, message.beginnings)
+        self.report.beginnings.read(resident.model.id, message.beginnings)
         return []
 
     def _abort(self, request_id: str, now: float) -> list[FromWorker]:
@@ -334,8 +268,8 @@ class Worker:
             logger.info("unloaded %s to make room for %s", resident.model.id, model.id)
             answers += [Done(request_id) for request_id in resident.unloads]
             answers += self._unload(resident, now)
-        self._evicted += len(evicted)
-        return [self.heartbeat(now), *answers] if evicted else []
+        self.report.evicted += len(evicted)
+        return [self.report.heartbeat(now), *answers] if evicted else []
 
     # -- models that end ---------------------------------------------------------------------------
 
@@ -346,7 +280,10 @@ class Worker:
         reason = without_paths(error, Path(resident.model.path))
         text = f"the model '{model_id}' could not be loaded: {reason}"
         ids = [*resident.request_ids, *resident.unloads]
-        return [self.heartbeat(now), *(Rejected(i, ErrorCode.MODEL_LOAD_FAILED, text) for i in ids)]
+        return [
+            self.report.heartbeat(now),
+            *(Rejected(i, ErrorCode.MODEL_LOAD_FAILED, text) for i in ids),
+        ]
 
     def _on_engine_failed(self, resident: Resident, now: float) -> list[FromWorker]:
         """The engine is lost, and with it the requests that ran."""
@@ -354,7 +291,7 @@ class Worker:
         failed = [Rejected(i, ErrorCode.INTERNAL, text) for i in sorted(resident.running)]
         unloaded = [Done(request_id) for request_id in resident.unloads]
         again = self._remove(resident, now)
-        return [self.heartbeat(now), *failed, *unloaded, *again]
+        return [self.report.heartbeat(now), *failed, *unloaded, *again]
 
     def _unload(self, resident: Resident, now: float) -> list[FromWorker]:
         """End a model that nothing runs on in an orderly way, and forget it."""
@@ -365,7 +302,7 @@ class Worker:
     def _remove(self, resident: Resident, now: float) -> list[FromWorker]:
         """Forget a model. Load it again for the requests that came since it was to be unloaded."""
         del self._residency.models[resident.model.id]
-        self._beginnings.forget(resident.model.id)
+        self.report.beginnings.forget(resident.model.id)
         later = resident.after_unload
         return [answer for message in later for answer in self._on_submit(message, now)]
 

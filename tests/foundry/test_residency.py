@@ -25,7 +25,8 @@ from cupola.scheduler.protocol.outputs import Output
 from cupola.scheduler.protocol.tasks import LocalModel, Text, Work
 from cupola.workers.echo import FATAL, EchoBackend
 from cupola.workers.residency import FOREVER, Residency
-from cupola.workers.worker import Identity, Worker
+from cupola.workers.self_report import Identity
+from cupola.workers.worker import Worker
 from tests.examples import examples
 
 CPU = ExecutionProvider.CPU

@@ -23,7 +23,8 @@ from cupola.workers.echo import EchoBackend
 from cupola.workers.eviction import NoRoomError, to_evict
 from cupola.workers.model_memory import ModelMemory
 from cupola.workers.residency import Residency, Resident
-from cupola.workers.worker import Identity, Worker
+from cupola.workers.self_report import Identity
+from cupola.workers.worker import Worker
 
 CPU = ExecutionProvider.CPU
 GIGABYTE = 10**9
@@ -92,7 +93,7 @@ def test_the_scheduler_learns_of_it_at_once(bench: Bench) -> None:
     assert isinstance(beat, Heartbeat)
     assert (beat.resident, beat.evicted) == ((), 1)
     bench.finish("large-b", now=3)
-    beat = bench.worker.heartbeat(4)
+    beat = bench.worker.report.heartbeat(4)
     assert beat.evicted == 0  # it is told once
     assert beat.serving["large-b"].weight_bytes == SIZES["large"] * GIGABYTE
 

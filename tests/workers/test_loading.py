@@ -28,7 +28,8 @@ from cupola.workers.model.backend import Backend
 from cupola.workers.model.model_folder import ModelFolderError
 from cupola.workers.residency import Residency
 from cupola.workers.run.decoder_session import DecoderSession
-from cupola.workers.worker import Identity, Worker
+from cupola.workers.self_report import Identity
+from cupola.workers.worker import Worker
 from tests.w8a8 import write_w8a8
 from tests.workers.reference import DATA
 

@@ -43,7 +43,8 @@ from cupola.scheduler.protocol.tasks import (
 from cupola.workers.echo import FATAL, FORBIDDEN, EchoBackend
 from cupola.workers.model.backend import Backend
 from cupola.workers.residency import FOREVER, RESTS, Residency
-from cupola.workers.worker import Identity, Worker
+from cupola.workers.self_report import Identity
+from cupola.workers.worker import Worker
 
 CPU = ExecutionProvider.CPU
 MODEL = LocalModel("m:1", "/m", CPU)
@@ -333,7 +334,7 @@ def test_a_request_can_set_the_time_to_live(bench: Bench) -> None:
 
 
 def expires_in(bench: Bench, now: float) -> float | None:
-    return bench.worker.heartbeat(now).serving[MODEL.id].expires_in
+    return bench.worker.report.heartbeat(now).serving[MODEL.id].expires_in
 
 
 def test_a_heartbeat_says_how_long_a_model_stays(bench: Bench) -> None:
@@ -559,23 +560,23 @@ def test_the_scheduler_is_told_which_requests_wait_for_their_grammars(bench: Ben
     one, two = Recording(), Recording()
     bench.load(backend=one)
     bench.load(OTHER, backend=two)
-    assert bench.worker.postponed() == []
+    assert bench.worker.report.postponed() == []
     one.postponed, two.postponed = frozenset({"b"}), frozenset({"a"})
-    assert bench.worker.postponed() == [Postponed(("a", "b"))]
-    assert bench.worker.postponed() == []
+    assert bench.worker.report.postponed() == [Postponed(("a", "b"))]
+    assert bench.worker.report.postponed() == []
     one.postponed = frozenset()
-    assert bench.worker.postponed() == [Postponed(("a",))]
+    assert bench.worker.report.postponed() == [Postponed(("a",))]
     two.postponed = frozenset()
-    assert bench.worker.postponed() == [Postponed()]
+    assert bench.worker.report.postponed() == [Postponed()]
 
 
 def test_a_new_scheduler_is_told_anew(bench: Bench) -> None:
     backend = Recording()
     bench.load(backend=backend)
     backend.postponed = frozenset({"a"})
-    assert bench.worker.postponed() == [Postponed(("a",))]
+    assert bench.worker.report.postponed() == [Postponed(("a",))]
     bench.worker.receive(Rejoin(), 0)
-    assert bench.worker.postponed() == [Postponed(("a",))]
+    assert bench.worker.report.postponed() == [Postponed(("a",))]
 
 
 def test_the_scheduler_learns_how_many_requests_a_worker_takes() -> None:
@@ -583,15 +584,15 @@ def test_the_scheduler_learns_how_many_requests_a_worker_takes() -> None:
     bench = Bench()
     backend = Recording()
     bench.load(MODEL, backend=backend)
-    first = bench.worker.ready(0).slots
-    assert not bench.worker.resized(0)
+    first = bench.worker.report.ready(0).slots
+    assert not bench.worker.report.resized(0)
     backend.capacity = first + 9
-    (told,) = bench.worker.resized(0)
+    (told,) = bench.worker.report.resized(0)
     assert isinstance(told, Heartbeat)
     assert told.slots == first + 9
-    assert not bench.worker.resized(0)
-    assert bench.worker.heartbeat(0).slots == 0
-    assert bench.worker.ready(0).slots == first + 9
+    assert not bench.worker.report.resized(0)
+    assert bench.worker.report.heartbeat(0).slots == 0
+    assert bench.worker.report.ready(0).slots == first + 9
 
 
 def test_a_piece_of_work_is_done_while_there_are_no_requests() -> None:
@@ -635,13 +636,13 @@ def test_a_request_that_waits_for_a_thread_is_a_request_too() -> None:
 def test_heartbeats_tell_once_what_was_read_and_that_it_is_gone(bench: Bench) -> None:
     message = Submit("r1", MODEL, encode_work(Work(Text("x"))), beginnings=(b"one", b"two"))
     bench.worker.receive(message, 0)
-    assert bench.worker.heartbeat(0).beginnings is None, "it waits for its model"
+    assert bench.worker.report.heartbeat(0).beginnings is None, "it waits for its model"
     heartbeat, *_ = bench.worker.loaded(MODEL.id, EchoBackend(), 0)
     assert isinstance(heartbeat, Heartbeat)
     assert heartbeat.beginnings == (b"one", b"two")
-    assert bench.worker.heartbeat(0).beginnings is None
+    assert bench.worker.report.heartbeat(0).beginnings is None
     bench.worker.receive(Rejoin(), 0)
-    assert bench.worker.heartbeat(0).beginnings == (b"one", b"two"), "a new scheduler asks"
+    assert bench.worker.report.heartbeat(0).beginnings == (b"one", b"two"), "a new scheduler asks"
     bench.worker.receive(UnloadModel("u", MODEL.id), 0)
     heartbeat, *_ = bench.worker.expire(0)
     assert isinstance(heartbeat, Heartbeat)
