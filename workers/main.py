@@ -41,7 +41,8 @@ from cupola.workers.worker import Worker
 
 logger = logging.getLogger(__name__)
 HEARTBEAT_SECONDS = 1.0
-_NOBLOCK = int(zmq.NOBLOCK)
+UPKEEP_SECONDS = 0.01  # between two rounds of all that is not a step, while there are steps
+_NOBLOCK, _POLLIN = int(zmq.NOBLOCK), int(zmq.POLLIN)
 NOTE_SECONDS = 3600.0  # between two notes on the disk that a model is in memory
 
 
@@ -148,6 +149,7 @@ class Loop:
         self.worker = Worker(identity, self.residency, self._load, memory)
         self.preload, self.fatal = config.preload, config.fatal
         self.home = config.home
+        self.next_upkeep = 0.0
         self.next_heartbeat = 0.0
         self.next_note = 0.0
         self.folders = FolderWatch()
@@ -162,15 +164,12 @@ class Loop:
         self._send([self.worker.report.ready(time.monotonic())])
         stopped = False
         while not stopped:
-            self._beat()
             self._send(self.worker.step(time.monotonic()))
-            self._send(self.worker.report.postponed())
-            self._send(self.worker.report.resized(time.monotonic()))
-            self._give_back()
-            self._send_heartbeat(time.monotonic())
-            more = self.worker.warm_up()
-            timeout = 0 if more else self._timeout_ms(time.monotonic())
-            ready = dict(self.poller.poll(timeout))
+            busy = self.worker.busy
+            if not busy or time.monotonic() >= self.next_upkeep:
+                self._do_upkeep()
+                busy = self.worker.busy or self.worker.warm_up()
+            ready = dict(self.poller.poll(0 if busy else self._timeout_ms(time.monotonic())))
             if self.scheduler in ready:
                 self._receive_all()
             if self.loader.wake.fileno() in ready:
@@ -180,6 +179,15 @@ class Loop:
         self._send(self.worker.goodbye())
         self.worker.close()
         self.scheduler.linger = 1000  # the goodbye should arrive
+
+    def _do_upkeep(self) -> None:
+        """What is not a step. Steps that take less time than UPKEEP_SECONDS share it."""
+        self._beat()
+        self._send(self.worker.report.postponed())
+        self._send(self.worker.report.resized(time.monotonic()))
+        self._give_back()
+        self._send_heartbeat(time.monotonic())
+        self.next_upkeep = time.monotonic() + UPKEEP_SECONDS
 
     def _preload(self) -> bool:
         """Load the first model before Ready is sent, so that a ready worker answers at once.
@@ -237,17 +245,17 @@ class Loop:
         self._send(messages)
 
     def _receive_all(self) -> None:
+        """Take in what has come: one frame at least."""
         while True:
             try:
-                frame = self.scheduler.recv(_NOBLOCK)
-            except zmq.Again:
-                return
-            try:
-                message = decode_to_worker(frame)
+                message = decode_to_worker(self.scheduler.recv(_NOBLOCK))
             except ValueError as error:
                 logger.warning("dropped a frame: %s", error)
-                continue
-            self._send(self.worker.receive(message, time.monotonic()))
+            else:
+                self._send(self.worker.receive(message, time.monotonic()))
+            # A receive that finds no frame raises, which takes longer than to ask.
+            if not int(self.scheduler.get(zmq.EVENTS)) & _POLLIN:
+                return
 
     def _send(self, messages: Iterable[FromWorker]) -> None:
         for message in messages:
@@ -268,8 +276,7 @@ class Loop:
             self._send([self.worker.report.heartbeat(now, memory_bytes())])
 
     def _timeout_ms(self, now: float) -> int:
-        if self.worker.busy:
-            return 0
+        """How long the loop may wait when it has nothing to do."""
         deadlines = [self.next_heartbeat]
         if (deadline := self.worker.next_deadline()) is not None:
             deadlines.append(deadline)
