@@ -130,10 +130,10 @@ class Scheduler:
 
     def next_deadline(self) -> float | None:
         """When ``tick`` has something to do; None: not before another event."""
-        deadlines = (self.workers.next_deadline(), self.queue.next_deadline())
-        postponed = (request.deadline for request in self.workers.postponed())
-        known = (*deadlines, *postponed, *self.gateways.values())
-        times = [time for time in known if time is not None]
+        times = [*self.workers.deadlines(), *self.gateways.values()]
+        times += [request.deadline for request in self.workers.postponed()]
+        if (waiting := self.queue.next_deadline()) is not None:
+            times.append(waiting)
         return min(times, default=None)
 
     def _handle(self, peer: Peer, message: ToScheduler, now: float) -> list[Send]:

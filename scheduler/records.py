@@ -13,7 +13,6 @@ from cupola.scheduler.protocol.messages import (
     Submit,
     ToGateway,
     ToWorker,
-    Turn,
 )
 from cupola.scheduler.protocol.status import Serving, WorkerStatus
 from cupola.scheduler.protocol.tasks import LocalModel
@@ -47,48 +46,29 @@ class Request:
     heard_of_failure: bool = False  # of the load that it waits for
     charged: bool = False  # its prompt counts as served
     output_at: float | None = None  # when its last output came
+    # What its message says. Each is asked for many times.
+    id: str = field(init=False)
+    model: LocalModel = field(init=False)
+    kind: ExecutionProvider = field(init=False)  # which workers can run it
+    client: str = field(init=False)
+    priority: int = field(init=False)
+    beginnings: tuple[bytes, ...] = ()  # digests of the prompt's beginnings, the shortest first
+    size: int = 0  # about how many tokens its prompt has
 
-    @property
-    def id(self) -> str:
-        return self.message.request_id
-
-    @property
-    def model(self) -> LocalModel:
-        return self.message.model
-
-    @property
-    def kind(self) -> ExecutionProvider:
-        """Which workers can run it."""
-        return self.message.model.provider
-
-    @property
-    def turn(self) -> Turn:
-        return self.message.turn if isinstance(self.message, Submit) else ANY_TURN
-
-    @property
-    def beginnings(self) -> tuple[bytes, ...]:
-        """Digests of the prompt's beginnings, the shortest first."""
-        return self.message.beginnings if isinstance(self.message, Submit) else ()
-
-    @property
-    def client(self) -> str:
-        return self.turn.client
-
-    @property
-    def priority(self) -> int:
-        return self.turn.priority
+    def __post_init__(self) -> None:
+        message, turn = self.message, ANY_TURN
+        if isinstance(message, Submit):
+            turn = message.turn
+            self.beginnings = message.beginnings
+            # Of text, how long it is on the wire tells that.
+            self.size = message.size or len(bytes(message.work)) // BYTES_PER_TOKEN
+        self.id, self.model, self.kind = message.request_id, message.model, message.model.provider
+        self.client, self.priority = turn.client, turn.priority
 
     @property
     def returned(self) -> bool:
         """Whether it was on a worker already, which is gone."""
         return self.attempts > 0
-
-    @property
-    def size(self) -> int:
-        """About how many tokens its prompt has. Of text, how long it is on the wire tells that."""
-        if isinstance(self.message, LoadModel):
-            return 0
-        return self.message.size or len(bytes(self.message.work)) // BYTES_PER_TOKEN
 
     @property
     def may_run_again(self) -> bool:

@@ -57,7 +57,7 @@ class Requests(Mapping[str, Request]):
 
     def running_on(self, worker: Peer, request_id: str) -> Request | None:
         """The request, if it runs on that worker."""
-        request = self.get(request_id)
+        request = self._by_id.get(request_id)
         if request is None or request.worker is None or request.worker.peer != worker:
             return None
         return request

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, ValuesView
 
 from cupola.cache.catalog import ExecutionProvider
 from cupola.scheduler.policy import SchedulerPolicy
@@ -35,6 +35,10 @@ class Workers(Mapping[Peer, Worker]):
 
     def __len__(self) -> int:
         return len(self._by_peer)
+
+    def values(self) -> ValuesView[Worker]:
+        """A mapping's own would look each of them up."""
+        return self._by_peer.values()
 
     def expect(self, members: Iterable[Member]) -> None:
         """These should be there from now on."""
@@ -112,9 +116,9 @@ class Workers(Mapping[Peer, Worker]):
         """The workers that have been silent for too long. They stay until removed."""
         return [worker for worker in self.values() if self._lease_end(worker) <= now]
 
-    def next_deadline(self) -> float | None:
-        """When the next worker expires; None: there is no worker."""
-        return min((self._lease_end(worker) for worker in self.values()), default=None)
+    def deadlines(self) -> list[float]:
+        """When the workers expire."""
+        return [self._lease_end(worker) for worker in self.values()]
 
     def postponed(self) -> list[Request]:
         """The requests that were sent to a worker and hold no slot there yet."""
