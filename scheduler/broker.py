@@ -16,13 +16,14 @@ from cupola.scheduler.protocol.commands import BEAT_SECONDS, Commands
 from cupola.scheduler.protocol.endpoint import Endpoint
 from cupola.scheduler.protocol.messages import Ready, decode_to_scheduler, encode
 from cupola.scheduler.protocol.pool import DRAINED, LEFT, POOL, pool_of
-from cupola.scheduler.records import Send
+from cupola.scheduler.records import Send, joined
 
 logger = logging.getLogger(__name__)
 
 # As numbers: combining pyzmq's own takes longer than a send.
 _NOBLOCK, _SNDMORE = int(zmq.NOBLOCK), int(zmq.SNDMORE)
 FRAMES_AT_ONCE = 64  # that are taken in before what they lead to is sent
+JOINED_BYTES = 1024 * 1024  # of frames whose outputs may go on in one: frames have a limit
 
 
 def run(policy: SchedulerPolicy, endpoint: Endpoint, commands: Commands) -> None:
@@ -88,9 +89,11 @@ class Broker:
         What is left of many frames, the next turn takes.
         """
         sends: list[Send] = []
+        size = 0
         for _ in range(FRAMES_AT_ONCE):
             peer = self.peers.recv(_NOBLOCK)
             frame = self.peers.recv(_NOBLOCK, copy=False)
+            size += len(frame)
             try:
                 message = decode_to_scheduler(self._only(frame))
             except ValueError as error:
@@ -103,7 +106,7 @@ class Broker:
                 sends += self.scheduler.receive(peer, message, time.monotonic())
             if not self._frames.poll(0):
                 break
-        self._send(sends)
+        self._send(joined(sends) if size <= JOINED_BYTES else sends)
 
     def _only(self, frame: zmq.Frame) -> bytes:
         """The bytes of a message that has one frame, as all have. Raises ValueError."""

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from itertools import chain, groupby
+from typing import NamedTuple, cast
 
 from cupola.cache.catalog import ExecutionProvider
 from cupola.scheduler.protocol.messages import (
     ANY_TURN,
     Heartbeat,
     LoadModel,
+    Outputs,
     Submit,
     ToGateway,
     ToWorker,
@@ -28,6 +31,21 @@ class Send(NamedTuple):
 
     peer: Peer
     message: ToGateway | ToWorker
+
+
+def joined(sends: list[Send]) -> list[Send]:
+    """The same with fewer messages: outputs that go to a gateway one after the other are one."""
+    if len(sends) < 2:
+        return sends
+    fewer: list[Send] = []
+    for (peer, kind), group in groupby(sends, key=lambda send: (send.peer, type(send.message))):
+        if kind is Outputs:
+            messages = cast(Iterator[Outputs], (send.message for send in group))
+            outputs = chain.from_iterable(message.outputs for message in messages)
+            fewer.append(Send(peer, Outputs(tuple(outputs))))
+        else:
+            fewer += group
+    return fewer
 
 
 @dataclass(slots=True, eq=False)

@@ -136,7 +136,7 @@ class Query(Message, frozen=True):
 
 
 class Outputs(Message, frozen=True):
-    """The outputs of one step of a worker."""
+    """The outputs of one step of a worker; to a gateway, those of several that came together."""
 
     outputs: tuple[Output, ...]
 

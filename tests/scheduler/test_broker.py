@@ -7,13 +7,27 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
 import zmq
 
-from cupola.scheduler.broker import FRAMES_AT_ONCE, Broker
+from cupola.cache.catalog import ExecutionProvider
+from cupola.scheduler.broker import FRAMES_AT_ONCE, JOINED_BYTES, Broker
 from cupola.scheduler.core import Scheduler
 from cupola.scheduler.policy import SchedulerPolicy
 from cupola.scheduler.protocol.commands import Commands
-from cupola.scheduler.protocol.messages import Query, Status, decode_to_gateway, encode
+from cupola.scheduler.protocol.messages import (
+    Outputs,
+    Query,
+    Ready,
+    Status,
+    Submit,
+    decode_to_gateway,
+    decode_to_worker,
+    encode,
+    encode_work,
+)
+from cupola.scheduler.protocol.outputs import Output
+from cupola.scheduler.protocol.tasks import LocalModel, Text, Work
 
 SECONDS = 60_000  # in ms: more than any answer takes
 Peers = tuple[zmq.Socket[bytes], Scheduler]
@@ -77,3 +91,31 @@ def test_a_message_of_several_frames_is_dropped_whole(tmp_path: Path) -> None:
     with running(tmp_path, send) as (gateway, scheduler):
         assert answers(gateway, 2) == [1, 5]
         assert scheduler.status(0.0).totals.malformed_frames == 2
+
+
+@pytest.mark.parametrize("size", [1, JOINED_BYTES // 2])
+def test_outputs_that_wait_go_on_whole_and_in_order(tmp_path: Path, size: int) -> None:
+    """One socket is gateway and worker here, so that the frames come in the order of the test."""
+    count = 8
+    texts = [chr(ord("a") + number) * size for number in range(count)]
+    model = LocalModel("m:1", "/m", ExecutionProvider.CPU)
+
+    def send(both: zmq.Socket[bytes]) -> None:
+        both.maxmsgsize = JOINED_BYTES
+        both.send(encode(Ready("cpu:0/0", model.provider, pid=1, slots=1)))
+        both.send(encode(Submit("r", model, encode_work(Work(Text("Hello"))))))
+        for text in texts:
+            both.send(encode(Outputs((Output("r", text),))))
+
+    with running(tmp_path, send) as (both, _):
+        came: list[str] = []
+        while len(came) < count and both.poll(SECONDS):
+            frame = both.recv()
+            try:
+                message = decode_to_gateway(frame)
+            except ValueError:
+                assert isinstance(decode_to_worker(frame), Submit)
+                continue
+            if isinstance(message, Outputs):
+                came += [output.text for output in message.outputs]
+        assert came == texts
