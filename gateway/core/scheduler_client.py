@@ -44,7 +44,7 @@ logger = logging.getLogger(__name__)
 HEARTBEAT = 1.0  # seconds between queries
 PATIENCE = 3.0  # seconds in which a scheduler that works answers a query
 IDLE = 15.0  # seconds without output after which a reader of outputs gets an empty batch
-_NOBLOCK, _POLLIN = int(zmq.NOBLOCK), int(zmq.POLLIN)
+_NOBLOCK = int(zmq.NOBLOCK)
 FRAMES_AT_ONCE = 64  # how many are handled before other tasks of the loop get their turn
 
 
@@ -53,6 +53,8 @@ class SchedulerClient:
 
     def __init__(self, socket: zmq.Socket[bytes]) -> None:
         self._socket = socket
+        self._frames = zmq.Poller()
+        self._frames.register(socket, zmq.POLLIN)
         self._loop = asyncio.get_running_loop()
         self._reading_soon: asyncio.Handle | None = None
         self._outgoing: list[bytes] = []  # frames of this turn of the loop
@@ -216,7 +218,7 @@ class SchedulerClient:
 
     def _read_the_rest_soon(self) -> None:
         """The descriptor tells only of what comes: neither of the rest, nor what a send met."""
-        if self._reading_soon is None and self._has_frames():
+        if self._reading_soon is None and self._frames.poll(0):
             self._reading_soon = self._loop.call_soon(self._read_again)
 
     def _read_again(self) -> None:
@@ -226,13 +228,10 @@ class SchedulerClient:
     def _drain(self) -> None:
         """Handle what has come. To ask for it costs a third of a receive that finds nothing."""
         for _ in range(FRAMES_AT_ONCE):
-            if not self._has_frames():
+            if not self._frames.poll(0):
                 return
             self._receive(self._socket.recv(_NOBLOCK))
         self._read_the_rest_soon()
-
-    def _has_frames(self) -> bool:
-        return bool(int(self._socket.get(zmq.EVENTS)) & _POLLIN)
 
     def _receive(self, frame: bytes) -> None:
         try:
