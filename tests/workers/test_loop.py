@@ -12,8 +12,18 @@ import zmq
 
 from cupola.cache.catalog import ExecutionProvider
 from cupola.scheduler.protocol.commands import LONG_TURN, STARTED, Commands
-from cupola.scheduler.protocol.messages import Heartbeat, Ready, decode_to_scheduler
-from cupola.scheduler.protocol.tasks import LocalModel
+from cupola.scheduler.protocol.messages import (
+    Done,
+    Heartbeat,
+    Outputs,
+    Ready,
+    Submit,
+    UnloadModel,
+    decode_to_scheduler,
+    encode,
+    encode_work,
+)
+from cupola.scheduler.protocol.tasks import LocalModel, SamplingParams, Text, Work
 from cupola.workers import main
 from cupola.workers.echo import EchoBackend
 from cupola.workers.engine_options import EngineOptions
@@ -131,3 +141,22 @@ def test_a_model_that_is_removed_from_the_disk_leaves_the_memory(
         message = decode_to_scheduler(worker.scheduler.recv())
         if isinstance(message, Heartbeat) and not message.resident:
             break
+
+
+def test_a_model_is_unloaded_while_another_makes_step_after_step(begin: Begin) -> None:
+    worker = begin(MODELS)
+    worker.may_load.set()
+    assert worker.ready().resident == ("a:1", "b:1")
+    endless = encode_work(Work(Text("Hello"), SamplingParams(max_tokens=100_000)))
+    worker.scheduler.send(encode(Submit("r", MODELS[0], endless)))
+    worker.scheduler.send(encode(UnloadModel("u", MODELS[1].id)))
+    outputs = 0
+    while worker.scheduler.poll(60_000):
+        match decode_to_scheduler(worker.scheduler.recv()):
+            case Outputs():
+                outputs += 1
+            case Done(request_id):
+                assert request_id == "u"
+                break
+    assert outputs
+    assert worker.loop.worker.busy
