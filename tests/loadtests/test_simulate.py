@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from cupola.loadtests.load.workloads import WORKLOADS
-from cupola.loadtests.simulate import calibration
+from cupola.loadtests.simulate import calibration, validation
 from cupola.loadtests.simulate.arrivals import Arrival, Sizes, TraceError, poisson, trace
 from cupola.loadtests.simulate.capacity import TooMuch, workers_needed
 from cupola.loadtests.simulate.cost_model import TOKENS, CostModel, FitError
@@ -316,11 +316,11 @@ def test_a_measured_run_is_compared_with_its_simulation(tmp_path: Path) -> None:
         "\n".join(json.dumps(line) for line in whole_run(COSTS))
     )
     read = [each for each in calibration.read_lines(tmp_path) if each["name"] == "x"]
-    found = calibration.validate(read, Setup(COSTS))
+    found = validation.validate(read, Setup(COSTS))
     assert {each.level.clients for each in found} == {1, 2, 4, 8, 16}
     assert all(abs(each.error("tokens_s")) < 0.1 for each in found)
     with pytest.raises(FitError):
-        calibration.validate([], Setup(COSTS))
+        validation.validate([], Setup(COSTS))
 
 
 def test_a_run_is_compared_with_the_draft_tokens_that_it_had() -> None:
@@ -328,8 +328,8 @@ def test_a_run_is_compared_with_the_draft_tokens_that_it_had() -> None:
     gaps = [0.01, 0.0, 0.0, 0.012] * 4
     lines = [line("x", 1, at, at + 0.05, gaps, 30) | {"rate": 1.0} for at in range(20)]
     setup = Setup(CostModel.line(0.005, 0.003, overhead=0.01))
-    (found,) = calibration.validate(lines, setup)
-    (once,) = calibration.validate([each | {"steps": 16} for each in lines], setup)
+    (found,) = validation.validate(lines, setup)
+    (once,) = validation.validate([each | {"steps": 16} for each in lines], setup)
     assert found.simulated["tokens_s"] > once.simulated["tokens_s"]
     assert found.measured == once.measured
 
@@ -342,7 +342,7 @@ def test_a_round_is_compared_with_its_own_requests() -> None:
         for number, gap, slow in ((1, 1.0, 1), (2, 0.5, 5), (3, 2.0, 1))
         for at in range(10)
     ]
-    (found,) = calibration.validate(lines, setup)
+    (found,) = validation.validate(lines, setup)
     assert abs(found.error("tokens_s")) < 0.02
     assert abs(found.error("ttft_p50_ms")) < 0.05
 
@@ -354,7 +354,7 @@ def test_a_recorded_run_is_compared_again(tmp_path: Path) -> None:
     """
     setup = Setup(CostModel.load(RECORDED / "costs.json"))
     lines = calibration.read_lines(RECORDED / "run.json")
-    found = calibration.validate(lines, setup)
+    found = validation.validate(lines, setup)
     assert len(found) == 5
     for figure, most in (("tokens_s", 0.03), ("ttft_p50_ms", 0.25), ("waiting", 0.25)):
         assert all(abs(each.error(figure)) < most for each in found)

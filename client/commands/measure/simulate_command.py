@@ -61,7 +61,7 @@ def simulate(
         float, typer.Option(min=0, help="Find the workers for a TTFT p99 of so many ms.")
     ] = 0,
     calibrate: Annotated[
-        bool, typer.Option("--calibrate", help="First measure the running service, a minute.")
+        bool, typer.Option("--calibrate", help="First measure the running service, two minutes.")
     ] = False,
     url: Annotated[
         str, typer.Option(show_default="the running service", help="What --calibrate measures.")
@@ -96,7 +96,7 @@ def simulate(
     size = EngineSize(slots, step_tokens, itl_ms / 1000)
     try:
         model = _calibrated(url) if calibrate else _known(costs)
-        setup = Setup(model, size, workers, queue_limit, queue_timeout, events)
+        setup = Setup(model, size, workers, queue_limit, queue_timeout, events, seed=seed)
         if validate is not None:
             _compare(validate, setup, output)
             return
@@ -198,29 +198,34 @@ def _calibrated(url: str) -> CostModel:
 
 def _compare(folder: Path, setup: Setup, output: Form) -> None:
     from cupola.loadtests.report.markdown import number
-    from cupola.loadtests.simulate import calibration
+    from cupola.loadtests.simulate import validation
+    from cupola.loadtests.simulate.calibration import read_lines
 
-    found = calibration.validate(calibration.read_lines(folder), setup)
+    found = validation.validate(read_lines(folder), setup)
     if output is Form.JSON:
         print_json(
             [
-                {"level": c.level.label, "measured": c.measured, "simulated": c.simulated}
-                for c in found
+                {
+                    "level": each.level.label,
+                    "requests": each.requests,
+                    "measured": each.measured,
+                    "simulated": each.simulated,
+                    "ttft_p99_ms_interval": each.tail_ms,
+                }
+                for each in found
             ]
         )
         return
-    rows = [
-        [
-            each.level.label,
-            *(
-                f"{number(each.measured[key])} / {number(each.simulated[key])} "
-                f"({each.error(key):+.0%})"
-                for key in calibration.FIGURES
-            ),
+    rows = []
+    for each in found:
+        cells = [
+            f"{number(each.measured[key])} / {number(each.simulated[key])} ({each.error(key):+.0%})"
+            for key in validation.FIGURES
         ]
-        for each in found
-    ]
-    titles = ["measured / simulated", *(_SHOWN[key] for key in calibration.FIGURES)]
+        interval = " to ".join(map(number, each.tail_ms))
+        rows.append([each.level.label, f"{each.requests:,}", *cells, interval])
+    shown = [_SHOWN[key] for key in validation.FIGURES]
+    titles = ["measured / simulated", "requests", *shown, "measured TTFT p99, 95%"]
     print_table([Column(title) for title in titles], rows)
 
 
@@ -252,12 +257,12 @@ def _finish(
         )
         for key, title in (("ttft_p99_ms", "TTFT p99"), ("tpot_p50_ms", "TPOT p50"))
     ]
-    note = f"Costs of a step, in seconds: {setup.costs.as_json()}. Times in ms."
+    costs = {key: value for key, value in setup.costs.as_json().items() if key != "spread"}
+    note = f"Costs of a step, in seconds: {costs}. Times in ms."
     parts = [html.table(titles, cells), html.plots(plots), html.paragraph(note)]
     page = folder / "simulation.html"
     page.write_text(html.page("Simulated capacity", parts), encoding="utf-8")
     if output is Form.JSON:
-        costs = setup.costs.as_json()
         print_json({"costs": costs, "rows": rows, "seconds": seconds, "report": str(page)})
         return
     if rows:
