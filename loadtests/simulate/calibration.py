@@ -19,9 +19,10 @@ CLIENTS = (1, 2, 4, 8, 16)
 ANSWER_TOKENS = 48  # tokens, where answers are measured
 PROMPT_WORDS = (10, 25, 50, 90, 150, 250, 400, 700)
 _PROMPTS = 3  # of each length
-# Short requests, most of which find the engine idle for a while: so many that the slowest of a
-# hundred are among them.
-ALONE, ALONE_RATE = 240, 4.0
+# Short requests, which find the engine idle, for a minute: enough of them to have the slowest of a
+# hundred among them.
+ALONE, ALONE_SECONDS, ALONE_RATE = 40, 60.0, 4.0
+_ALONE_BUSY = 0.25  # share of the time at most, so that a slow server is idle between them too
 TOGETHER = (2, 4, 8, 16)  # requests that find the engine idle together
 _TIMES_TOGETHER = 3
 MIXED_WORDS = (0, 30, 60)  # of prompts that are read beside the answers of other clients
@@ -45,12 +46,14 @@ def measure(target: Target, tell: Callable[[str], None]) -> list[dict[str, Any]]
     """
     lines: list[dict[str, Any]] = []
 
-    def turn(workload: Workload, level: Level, requests: int, number: int) -> None:
+    def turn(
+        workload: Workload, level: Level, requests: int, number: int, seconds: float = 0
+    ) -> None:
         def keep(record: Record) -> None:
             place = {"target": target.name, "clients": level.clients, "rate": level.rate}
             lines.append(place | {"round": number} | record.as_json())
 
-        target.run(workload, level, Amount(requests, seconds=0), number, keep)
+        target.run(workload, level, Amount(requests, seconds), number, keep)
 
     for number, clients in enumerate(CLIENTS, 1):
         tell(f"{clients} answers at once")
@@ -59,7 +62,8 @@ def measure(target: Target, tell: Callable[[str], None]) -> list[dict[str, Any]]
         tell(f"prompts of {words} words")
         turn(replace(story(2, None, words), name="prompts"), Level(1), _PROMPTS, number)
     tell("short requests now and then")
-    turn(replace(story(1), name="alone"), Level(rate=ALONE_RATE), ALONE, 1)
+    often = Level(rate=min(ALONE_RATE, _ALONE_BUSY / _shortest_wait(lines)))
+    turn(replace(story(1), name="alone"), often, ALONE, 1, ALONE_SECONDS)
     for number, clients in enumerate(TOGETHER, 1):
         tell(f"{clients} requests at once")
         turn(replace(story(1), name="together"), Level(clients), _TIMES_TOGETHER, number)
@@ -68,6 +72,11 @@ def measure(target: Target, tell: Callable[[str], None]) -> list[dict[str, Any]]
         mixed = replace(story(_MIXED_TOKENS, None, words), name=f"mixed {words}")
         turn(mixed, Level(_MIXED_CLIENTS), _MIXED_REQUESTS, number)
     return lines
+
+
+def _shortest_wait(lines: Iterable[Mapping[str, Any]]) -> float:
+    waits = [line["ttft"] for line in lines if line["name"] == "prompts" and line["ttft"]]
+    return max(min(waits, default=0.0), 1e-3)
 
 
 def write_lines(path: Path, lines: Iterable[Mapping[str, Any]]) -> None:
