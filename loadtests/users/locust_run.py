@@ -27,7 +27,13 @@ from cupola.cache.home import Home
 from cupola.loadtests.host import machine
 from cupola.loadtests.host.own_service import DidNotStart, OwnService
 from cupola.loadtests.load.results import Objective, Record, Results, table
-from cupola.loadtests.load.server import Models, Unreachable, choose_models, loopback
+from cupola.loadtests.load.server import (
+    Models,
+    Unreachable,
+    base_address,
+    choose_models,
+    loopback,
+)
 from cupola.loadtests.report.run_page import Sample, run_page, sample
 from cupola.loadtests.users.http_client import HttpClient
 from cupola.loadtests.users.shapes import SHAPES, users_at
@@ -149,10 +155,11 @@ def begin(environment: Environment, **_: object) -> None:
 
 def watch(environment: Environment) -> None:
     """Ask the service for its queue and memory, each second until the run ends."""
+    url = f"{base_address(environment.host or HOST)}/metrics"
     with httpx2.Client(trust_env=False, timeout=5) as client:
         while environment.runner.state not in ("stopped", "cleanup"):
             with suppress(httpx2.HTTPError):
-                answer = client.get(f"{environment.host or HOST}/metrics")
+                answer = client.get(url)
                 found = sample(answer.text, time.time()) if answer.is_success else None
                 if found is None:
                     return  # another server
@@ -222,8 +229,8 @@ def _load_of(environment: Environment) -> str:
     )
     rate = f", {options.rate:g} requests/s of each" if options.arrivals == "poisson" else ""
     return (
-        f"Model: {', '.join(models) or 'none'}. Scenarios: {scenarios}. Up to {options.num_users} "
-        f"users, shape {options.shape}, arrivals {options.arrivals}{rate}."
+        f"Models: {', '.join(models) or 'none'}. Scenarios: {scenarios}. Users: up to "
+        f"{options.num_users}, shape {options.shape}, arrivals {options.arrivals}{rate}."
     )
 
 

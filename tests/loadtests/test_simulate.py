@@ -14,7 +14,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from typer.testing import CliRunner
 
+from cupola.client.commands.main import build
+from cupola.client.errors import ClientError
 from cupola.loadtests.load.workloads import WORKLOADS
 from cupola.loadtests.simulate import calibration, validation
 from cupola.loadtests.simulate.arrivals import Arrival, Sizes, TraceError, poisson, trace
@@ -436,13 +439,48 @@ def test_a_recorded_run_is_compared_again(tmp_path: Path) -> None:
     assert calibration.read_lines(tmp_path / "again.json") == lines
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "Say which load"),
+        (["--rates", "x"], "'x' is no number"),
+        (["--rates", "1", "--trace", "a.csv"], "Give one load"),
+        (["--validate", str(RECORDED / "run.json"), "--rates", "1"], "Give one load"),
+        (["--clients", "4", "--for-ttft", "9"], "--for-ttft is for --rates"),
+        (["--rates", "1", "--fail", "1:1:1"], "there is no worker 1"),
+        (["--rates", "1", "--fail", "1:0:-1"], "times are from 0"),
+        (["--rates", "1", "--add", "nan:1"], "times are from 0"),
+        (["--rates", "1", "--add", "1:0"], "at least one worker"),
+        (["--rates", "1", "--add", "1"], "Examples are"),
+        (["--rates", "1", "--for-ttft", "0.001"], "No number of workers"),
+        (["--trace", "none.csv"], "none.csv"),
+    ],
+)
+def test_bad_input_is_told_in_a_line(arguments: list[str], message: str, tmp_path: Path) -> None:
+    known = ["--costs", str(RECORDED / "costs.json"), "--out", str(tmp_path)]
+    done = CliRunner().invoke(build(), ["simulate", *known, *arguments])
+    assert isinstance(done.exception, ClientError | OSError) and message in str(done.exception)
+
+
+def test_costs_without_a_spread_say_that_their_tail_is_too_short(tmp_path: Path) -> None:
+    replace(COSTS, spread=UNEVEN).save(tmp_path / "costs.json")
+    for costs, words in ((RECORDED, "knows no bad moments"), (tmp_path, "4 times as long")):
+        known = ["--costs", str(costs / "costs.json"), "--out", str(tmp_path)]
+        done = CliRunner().invoke(build(), ["simulate", *known, "--rates", "1", "--requests", "9"])
+        assert done.exit_code == 0 and words in done.output
+
+
 def test_traces_are_read(tmp_path: Path) -> None:
     path, titles = tmp_path / "t.csv", "at,prompt_tokens,output_tokens"
     path.write_text(f"{titles}\n5,10,3\n4.5,7,0\n")
     assert trace(path) == [Arrival(0.0, 7, 1), Arrival(0.5, 10, 3)]
     path.write_text("TIMESTAMP,ContextTokens,GeneratedTokens\n2023-11-16 18:15:46.6805900,374,44\n")
     assert trace(path) == [Arrival(0.0, 374, 44)]
-    for text in ("", "a,b\n1,2\n", *(f"{titles}\n{row}\n" for row in ("x,1,1", "1,1", ""))):
+    for text in (
+        "",
+        "a,b\n1,2\n",
+        *(f"{titles}\n{row}\n" for row in ("x,1,1", "1,1", "nan,1,1", "")),
+    ):
         path.write_text(text)
         with pytest.raises(TraceError):
             trace(path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -32,6 +33,7 @@ _SHOWN = {
     "refused": "refused",
     "lost": "lost",
 }
+_TELLING = 10_000  # requests, below which the simulation's own speed says nothing
 _COSTS, _CALIBRATION = "costs.json", "calibration.jsonl"
 Load = Callable[[], Iterable["Arrival"]]
 
@@ -92,7 +94,11 @@ def simulate(
     from cupola.loadtests.simulate.worker import EngineSize
 
     sizes = Sizes(workload_options.workload(workload, max_tokens))
-    events = _events(fail or [], add or [])
+    if sum(map(bool, (rates or clients, trace, validate))) > 1:
+        raise ClientError("Give one load: --rates and --clients, --trace, or --validate")
+    if for_ttft and clients:
+        raise ClientError("--for-ttft is for --rates or --trace: a closed loop waits for answers")
+    events = _events(fail or [], add or [], workers)
     size = EngineSize(slots, step_tokens, itl_ms / 1000)
     try:
         model = _calibrated(url) if calibrate else _known(costs)
@@ -139,7 +145,7 @@ def _levels(rates: str, clients: str, may_be_none: bool) -> list[Any]:
         raise ClientError(f"--rates or --clients: {error}") from None
 
 
-def _events(fail: list[str], add: list[str]) -> tuple[Failure | Growth, ...]:
+def _events(fail: list[str], add: list[str], workers: int) -> tuple[Failure | Growth, ...]:
     from cupola.loadtests.simulate.simulation import Failure, Growth
 
     try:
@@ -147,9 +153,16 @@ def _events(fail: list[str], add: list[str]) -> tuple[Failure | Growth, ...]:
             Failure(float(at), int(worker), float(seconds))
             for at, worker, seconds in (text.split(":") for text in fail)
         ]
-        growths = [Growth(float(at), int(workers)) for at, workers in (t.split(":") for t in add)]
+        growths = [Growth(float(at), int(more)) for at, more in (text.split(":") for text in add)]
     except ValueError:
         raise ClientError("Examples are --fail 60:0:10 and --add 60:4") from None
+    times = [each.at for each in failures] + [each.at for each in growths]
+    times += [each.seconds for each in failures]
+    if not all(0 <= each < math.inf for each in times) or any(each.workers < 1 for each in growths):
+        raise ClientError("--fail and --add: times are from 0, and at least one worker comes")
+    for each in failures:
+        if not 0 <= each.worker < workers:
+            raise ClientError(f"--fail: there is no worker {each.worker}; the first one is 0")
     return (*failures, *growths)
 
 
@@ -267,8 +280,19 @@ def _finish(
         return
     if rows:
         print_table([Column(title) for title in titles], cells)
-    error = f"{setup.costs.error:.0%}"
-    print(f"Times in ms. Half of the measured steps lie within {error} of the model.")
-    if simulated := sum(f.answered + f.refused + f.lost for f in found.values()):
+    print(f"Times in ms. {_trust(setup.costs)}")
+    simulated = sum(f.answered + f.refused + f.lost for f in found.values())
+    if simulated >= _TELLING:
         print(f"{simulated:,} requests were simulated, {simulated / seconds:,.0f} in a second.")
     print(f"Plots: {page}")
+
+
+def _trust(costs: CostModel) -> str:
+    """How far what was measured lies from the model."""
+    from cupola.loadtests.load.results import percentile
+
+    said = f"Half of the measured steps lie within {costs.error:.0%} of the model"
+    if not costs.spread.steps:
+        return f"{said}. It knows no bad moments, so p99 comes out too low: --calibrate anew."
+    slow = percentile(costs.spread.steps, 99)
+    return f"{said}; one of a hundred takes {slow:.2g} times as long or more."
