@@ -63,7 +63,8 @@ class CostModel:
     def _run(self, rows: int, prompt: int) -> float:
         """A run of so many sequences, with their drafts, and tokens of prompts."""
         if self.tokens_a_step == 1.0:
-            return self.tokens(rows + prompt)
+            number, known = rows + prompt, self._known
+            return known[number] if number < len(known) else self.tokens(number)
         tokens = rows * self.tokens_a_step + prompt
         whole = int(tokens)
         low = self.tokens(whole)
@@ -81,9 +82,7 @@ class CostModel:
 
     def decode(self, rows: int, context: float) -> float:
         """A step in which only so many sequences generate."""
-        known = self._known
-        plain = self.tokens_a_step == 1.0 and rows < len(known)
-        return (known[rows] if plain else self._run(rows, 0)) + self.context * context
+        return self._run(rows, 0) + self.context * context
 
     def step(self, rows: int, context: float, prompt: int, deep: float, prompts: int = 1) -> float:
         """It reads so many tokens of so many prompts. ``deep``: the sum over these tokens of the
@@ -115,7 +114,7 @@ class CostModel:
             raise FitError(f"{path} is no cost model (costs.json)") from None
         if tokens != TOKENS or len(run) != len(TOKENS):
             raise FitError(f"{path} is of another version: cupola simulate --calibrate")
-        if not all(each > 0 for each in found.run):
+        if not all(each > 0 for each in (*run, *spread.steps, *spread.waits)):
             raise FitError(f"{path}: a step must take time")
         return found
 

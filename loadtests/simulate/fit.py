@@ -78,7 +78,7 @@ def _late(costs: CostModel, wait: Wait) -> float:
 def _tokens_a_step(answers: Sequence[Answered]) -> float:
     tokens = sum(answer.tokens - 1 for answer in answers)
     pieces = sum(len(answer.pieces) - 1 for answer in answers)
-    return max(1.0, tokens / pieces) if pieces else 1.0
+    return max(1.0, round(tokens / pieces, 2)) if pieces else 1.0  # two pieces may come as one
 
 
 def _solved(steps: Sequence[Step], waits: Sequence[Wait]) -> CostModel:

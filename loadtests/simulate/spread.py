@@ -16,8 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 BLOCK = 16  # ratios: behind so many, measured ones have nothing to do with each other any more
-_DRAWN = 1 << 15  # ratios of a tape
-_LEAST = 0.01  # a ratio: a step takes time, though a client may see two at once
+DRAWN = 1 << 15  # ratios of a tape
+MOST_STEPS = 1 << 12  # in a row. A tape has so many more, which are its first ones again
+_LEAST = 0.01  # a ratio
+_AT_ONCE = 0.3  # a ratio: a piece that comes sooner behind the one before had waited for the client
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,13 +33,25 @@ class Spread:
 
     @classmethod
     def of(cls, steps: Iterable[float], waits: Iterable[float]) -> Spread:
-        kept = (tuple(round(max(_LEAST, each), 3) for each in some) for some in (steps, waits))
-        return cls(*kept)
+        """As clients saw them."""
+        kept = (_levelled(steps), waits)
+        return cls(*(tuple(round(max(_LEAST, each), 3) for each in some) for some in kept))
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Spread:
         """Raises TypeError, ValueError, AttributeError."""
-        return cls.of(*(map(float, values.get(key, ())) for key in ("steps", "waits")))
+        return cls(*(tuple(map(float, values.get(key, ()))) for key in ("steps", "waits")))
+
+
+def _levelled(ratios: Iterable[float]) -> list[float]:
+    """A client that is held up sees a step that is too long, and then one that takes no time: the
+    engine's were as long as their mean."""
+    found: list[float] = []
+    for ratio in ratios:
+        if found and ratio < _AT_ONCE:
+            found[-1] = ratio = (found[-1] + ratio) / 2
+        found.append(ratio)
+    return found
 
 
 class Tapes:
@@ -55,6 +69,7 @@ class Tapes:
         steps = _drawn(spread.steps, chance)
         self.steps: list[float] = steps.tolist()
         self.waits: list[float] = _drawn(spread.waits, chance).tolist()
+        steps = np.concatenate([steps, steps[:MOST_STEPS]])
         self.sums = _running(steps)
         self.moments = _running(steps * np.arange(len(steps)))
 
@@ -62,7 +77,7 @@ class Tapes:
 def _drawn(ratios: Sequence[float], chance: np.random.Generator) -> NDArray[np.float64]:
     """Blocks that begin anywhere; behind the last ratio the first one follows."""
     measured = np.array(ratios or (1.0,))
-    begins = chance.integers(len(measured), size=_DRAWN // BLOCK)
+    begins = chance.integers(len(measured), size=DRAWN // BLOCK)
     places = (begins[:, None] + np.arange(BLOCK)) % len(measured)
     found: NDArray[np.float64] = measured[places.ravel()]
     return found

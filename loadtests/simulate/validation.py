@@ -115,7 +115,7 @@ def _resampled(values: NDArray[np.float64], chance: np.random.Generator) -> NDAr
 def _tokens_a_step(lines: Lines) -> float:
     """What draft tokens gain depends on the texts, so it is the run's own, as the lengths are."""
     tokens = float(sum(line["tokens"] - 1 for line in lines))
-    return max(1.0, tokens / max(1, sum(map(steps_of, lines))))
+    return max(1.0, round(tokens / max(1, sum(map(steps_of, lines))), 2))
 
 
 def _arrivals(lines: Lines) -> Iterator[Arrival]:

@@ -17,7 +17,7 @@ from heapq import heappop, heappush
 
 from cupola.loadtests.simulate.cost_model import CostModel
 from cupola.loadtests.simulate.request import SimulatedRequest
-from cupola.loadtests.simulate.spread import STEADY, Tapes
+from cupola.loadtests.simulate.spread import DRAWN, MOST_STEPS, STEADY, Tapes
 from cupola.workers.planning.prompt_shares import shares
 from cupola.workers.planning.step_budget import StepBudget
 
@@ -42,15 +42,15 @@ class SimulatedWorker:
 
     __slots__ = (
         "_began", "_budget", "_context", "_costs", "_count", "_done", "_ends", "_grows", "_late",
-        "_most_steps", "_place", "_prompts", "_read", "_ready", "_size", "_step", "_tapes",
-        "_waits", "busy_until", "listed", "name", "number", "running", "started",
+        "_most_steps", "_place", "_prompts", "_read", "_ready", "_requests", "_size", "_step",
+        "_tapes", "busy_until", "listed", "name", "number", "running", "started",
     )  # fmt: skip
 
     def __init__(
         self,
         size: EngineSize,
         costs: CostModel,
-        most_steps: int = 10**9,
+        most_steps: int = MOST_STEPS,
         name: str = "",
         number: int = 0,
         tapes: Tapes = STEADY,
@@ -73,8 +73,7 @@ class SimulatedWorker:
         self._count = 0  # steps in it, if it has no prompts; else 0
         self._step, self._grows = 0.0, 0.0  # seconds of the first of them; of each, more
         self._tapes = tapes
-        self._place = int(place * len(tapes.steps))  # on the tape, of the event's first step
-        self._waits = int(place * len(tapes.waits))
+        self._place = self._requests = int(place * DRAWN)  # on the tapes
         self._late = 1.0  # ratio of the event, if it has prompts
         self._read: list[tuple[SimulatedRequest, int]] = []  # prompts' tokens in it
         self.busy_until: float | None = None
@@ -85,15 +84,14 @@ class SimulatedWorker:
         self.running += 1
         request.pending = max(1, request.prompt - request.cached)  # it may have run elsewhere
         self._prompts.append(request)
-        before, late = self._ready, self._tapes.waits[self._waits]
-        self._waits = (self._waits + 1) % len(self._tapes.waits)
+        before, late = self._ready, self._tapes.waits[self._requests]
+        self._requests = (self._requests + 1) % DRAWN
         self._ready = ready = (before if before > now else now) + late * self._costs.intake
         request.ready = ready
         if self.busy_until is None:
-            self._late = late
-            self._begin(ready)
+            self._begin(ready, late)
         elif self._began > now:  # it may join the step that is to begin
-            self._begin(self._began)
+            self._begin(self._began, self._late)
         elif self._count > 1:
             self._cut(ready)
 
@@ -108,7 +106,7 @@ class SimulatedWorker:
         if steps:
             self._end_steps(len(ends), steps, now)
         else:
-            self._move(1)
+            self._place = (self._place + 1) % DRAWN
             read, short = 0, False
             for request, count in self._read:
                 read += count
@@ -136,16 +134,10 @@ class SimulatedWorker:
 
     def _end_steps(self, rows: int, steps: int, now: float) -> None:
         """So many steps without prompts are over."""
-        self._move(steps)
+        self._place = (self._place + steps) % DRAWN
         self._budget.observe(rows, 0, (now - self._began) / steps, steps)
         self._done += steps
         self._context += rows * steps * self._costs.tokens_a_step
-
-    def _move(self, steps: int) -> None:
-        """So many ratios further."""
-        place, tape = self._place + steps, self._tapes.steps
-        self._place = place = place if place < len(tape) else 0
-        self._late = tape[place]
 
     def _advance_prompts(self, now: float, finished: list[SimulatedRequest]) -> None:
         self.started = []
@@ -166,7 +158,8 @@ class SimulatedWorker:
             self._context += request.prompt + 1
         self._read = []
 
-    def _begin(self, now: float) -> None:
+    def _begin(self, now: float, late: float = 0.0) -> None:
+        """``late``: the ratio of a step with prompts, if it is not the next one of steps."""
         ends, costs, prompts = self._ends, self._costs, self._prompts
         rows = len(ends)
         if prompts and self._ready > now:
@@ -181,9 +174,6 @@ class SimulatedWorker:
                 steps = self._most_steps
             self._step = costs.decode(rows, self._context)
             self._grows = costs.context * rows * costs.tokens_a_step
-            left = len(self._tapes.steps) - self._place
-            if steps > left:
-                steps = left
             if self._prompts:
                 steps = self._steps_until(self._prompts[0].ready, steps)
             self._count = steps
@@ -197,9 +187,8 @@ class SimulatedWorker:
         for request, count in read:
             tokens += count
             deep += count * (request.prompt - request.pending + (count - 1) / 2)
-        self.busy_until = now + self._late * costs.step(
-            rows, self._context, tokens, deep, len(read)
-        )
+        self._late = late = late or self._tapes.steps[self._place]
+        self.busy_until = now + late * costs.step(rows, self._context, tokens, deep, len(read))
 
     def _cut(self, ready: float) -> None:
         """End the steps that are alike after the one that runs at ``ready``, and plan the next."""

@@ -327,6 +327,11 @@ def test_the_spread_of_a_server_is_learnt_from_its_answers() -> None:
     assert np.median(waits[late]) / np.median(waits) == pytest.approx(2, rel=0.1)
 
 
+def test_a_client_that_is_held_up_makes_no_slow_steps() -> None:
+    spread = Spread.of([1.0, 1.9, 0.1, 1.0, 4.0, 1.2], [0.1, 2.0])
+    assert spread == Spread((1.0, 1.0, 1.0, 1.0, 4.0, 1.2), (0.1, 2.0))
+
+
 def _one_a_turn(measured: list[Any]) -> list[Any]:
     """All answers of a turn come together there, but for those beside another."""
     return list({each["round"]: each for each in reversed(measured)}.values())
@@ -364,8 +369,8 @@ def test_costs_are_kept(tmp_path: Path) -> None:
         assert CostModel.load(tmp_path / "costs.json") == costs
     nothing = COSTS.as_json() | {"run": [0] * len(TOKENS)}
     older = COSTS.as_json() | {"tokens": [1, 2]}
-    uneven = COSTS.as_json() | {"spread": [1.0]}
-    for text in ("", "[]", "{}", json.dumps(nothing), json.dumps(older), json.dumps(uneven)):
+    uneven = [COSTS.as_json() | {"spread": bad} for bad in ([1.0], {"steps": [1.0, 0.0]})]
+    for text in ("", "[]", "{}", *map(json.dumps, (nothing, older, *uneven))):
         (tmp_path / "costs.json").write_text(text)
         with pytest.raises(FitError):
             CostModel.load(tmp_path / "costs.json")
