@@ -82,7 +82,9 @@ class CostModel:
 
     def decode(self, rows: int, context: float) -> float:
         """A step in which only so many sequences generate."""
-        return self._run(rows, 0) + self.context * context
+        known = self._known
+        plain = self.tokens_a_step == 1.0 and rows < len(known)
+        return (known[rows] if plain else self._run(rows, 0)) + self.context * context
 
     def step(self, rows: int, context: float, prompt: int, deep: float, prompts: int = 1) -> float:
         """It reads so many tokens of so many prompts. ``deep``: the sum over these tokens of the

@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 BLOCK = 16  # ratios: behind so many, measured ones have nothing to do with each other any more
-DRAWN = 1 << 15  # ratios of a tape
-MOST_STEPS = 1 << 12  # in a row. A tape has so many more, which are its first ones again
+DRAWN = 1 << 12  # ratios of a tape
+MOST_STEPS = 1 << 9  # in a row. A tape has so many more, which are its first ones again
 _LEAST = 0.01  # a ratio
 _AT_ONCE = 0.3  # a ratio: a piece that comes sooner behind the one before had waited for the client
 

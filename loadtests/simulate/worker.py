@@ -41,9 +41,10 @@ class SimulatedWorker:
     """``busy_until`` is when the event that is under way ends; None: it does nothing."""
 
     __slots__ = (
-        "_began", "_budget", "_context", "_costs", "_count", "_done", "_ends", "_grows", "_late",
-        "_most_steps", "_place", "_prompts", "_read", "_ready", "_requests", "_size", "_step",
-        "_tapes", "busy_until", "listed", "name", "number", "running", "started",
+        "_began", "_budget", "_context", "_costs", "_count", "_done", "_ends", "_grows", "_growth",
+        "_late", "_moments", "_most_steps", "_place", "_prompts", "_ratios", "_read", "_ready",
+        "_requests", "_size", "_step", "_sums", "_waits", "busy_until", "listed", "name", "number",
+        "running", "started",
     )  # fmt: skip
 
     def __init__(
@@ -71,8 +72,10 @@ class SimulatedWorker:
         self._began = 0.0  # of the event that is under way
         self._ready = 0.0  # when the last request that came is there
         self._count = 0  # steps in it, if it has no prompts; else 0
+        self._growth = costs.context * costs.tokens_a_step
         self._step, self._grows = 0.0, 0.0  # seconds of the first of them; of each, more
-        self._tapes = tapes
+        self._ratios, self._waits = tapes.steps, tapes.waits
+        self._sums, self._moments = tapes.sums, tapes.moments
         self._place = self._requests = int(place * DRAWN)  # on the tapes
         self._late = 1.0  # ratio of the event, if it has prompts
         self._read: list[tuple[SimulatedRequest, int]] = []  # prompts' tokens in it
@@ -82,9 +85,10 @@ class SimulatedWorker:
     def add(self, request: SimulatedRequest, now: float) -> None:
         """A request joins at the first end of a step after it has come in."""
         self.running += 1
-        request.pending = max(1, request.prompt - request.cached)  # it may have run elsewhere
+        request.to_read = request.prompt - request.cached
+        request.pending = max(1, request.to_read)  # it may have run elsewhere
         self._prompts.append(request)
-        before, late = self._ready, self._tapes.waits[self._requests]
+        before, late = self._ready, self._waits[self._requests]
         self._requests = (self._requests + 1) % DRAWN
         self._ready = ready = (before if before > now else now) + late * self._costs.intake
         request.ready = ready
@@ -173,7 +177,7 @@ class SimulatedWorker:
             if steps > self._most_steps:
                 steps = self._most_steps
             self._step = costs.decode(rows, self._context)
-            self._grows = costs.context * rows * costs.tokens_a_step
+            self._grows = self._growth * rows
             if self._prompts:
                 steps = self._steps_until(self._prompts[0].ready, steps)
             self._count = steps
@@ -187,7 +191,7 @@ class SimulatedWorker:
         for request, count in read:
             tokens += count
             deep += count * (request.prompt - request.pending + (count - 1) / 2)
-        self._late = late = late or self._tapes.steps[self._place]
+        self._late = late = late or self._ratios[self._place]
         self.busy_until = now + late * costs.step(rows, self._context, tokens, deep, len(read))
 
     def _cut(self, ready: float) -> None:
@@ -202,7 +206,7 @@ class SimulatedWorker:
 
     def _steps_until(self, ready: float, most: int) -> int:
         """How many of the steps that are alike begin before ``ready``, at least one."""
-        began, place, sums = self._began, self._place, self._tapes.sums
+        began, place, sums = self._began, self._place, self._sums
         end = place + most
         # As if all were as long as the first: never too few, and few too many.
         steps = bisect_left(sums, sums[place] + (ready - began) / self._step, place, end) - place
@@ -214,9 +218,8 @@ class SimulatedWorker:
 
     def _seconds(self, steps: int) -> float:
         """Of so many steps that are alike: the sum of ratio x (step + grows x steps before)."""
-        place, tapes = self._place, self._tapes
-        ratios = tapes.sums[place + steps] - tapes.sums[place]
-        if not self._grows:
-            return self._step * ratios
-        growths = tapes.moments[place + steps] - tapes.moments[place] - place * ratios
+        place, sums, moments = self._place, self._sums, self._moments
+        end = place + steps
+        ratios = sums[end] - sums[place]
+        growths = moments[end] - moments[place] - place * ratios
         return self._step * ratios + self._grows * growths

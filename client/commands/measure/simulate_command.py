@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 import time
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -190,6 +191,7 @@ def _calibrated(url: str) -> CostModel:
     from cupola.client.commands.measure import bench_targets
     from cupola.client.terminal.turns import shown
     from cupola.loadtests.bench.target import Broken
+    from cupola.loadtests.host import machine
     from cupola.loadtests.load.workloads import story
     from cupola.loadtests.simulate import calibration
     from cupola.loadtests.simulate.fit import fit
@@ -197,6 +199,8 @@ def _calibrated(url: str) -> CostModel:
     try:
         target = bench_targets.first(url, "")
         target.check(story(2))
+        for note in machine.hindrances(machine.busy_share()):
+            print(note, file=sys.stderr)
         with shown(calibration.turns()) as show:
             lines = calibration.measure(target, show)
     except Broken as error:
@@ -251,6 +255,10 @@ def _finish(
     output: Form,
 ) -> None:
     """``seconds``: of a core, for what is in ``found``."""
+    if not rows and output is Form.TEXT:
+        print(_trust(setup.costs))
+        print(f"The costs of this machine: {home.current().root / 'measurements' / _COSTS}")
+        return
     from cupola.loadtests.report import html, svg
     from cupola.loadtests.report.markdown import number
 
@@ -278,8 +286,7 @@ def _finish(
     if output is Form.JSON:
         print_json({"costs": costs, "rows": rows, "seconds": seconds, "report": str(page)})
         return
-    if rows:
-        print_table([Column(title) for title in titles], cells)
+    print_table([Column(title) for title in titles], cells)
     print(f"Times in ms. {_trust(setup.costs)}")
     simulated = sum(f.answered + f.refused + f.lost for f in found.values())
     if simulated >= _TELLING:
