@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from random import Random
+from typing import TypeVar
 
 MOST_CLIENTS = 10_000
 LEAST_RATE, MOST_RATE = 0.001, 10_000.0
+NumberT = TypeVar("NumberT", int, float)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,14 +28,14 @@ class Level:
 
 def closed(text: str) -> list[Level]:
     """The levels of a text such as "1,4,16". Raises ValueError."""
-    levels = [Level(clients=int(each)) for each in text.split(",")]
+    levels = [Level(clients=_number(each, int)) for each in text.split(",")]
     _check([level.clients for level in levels], 1, MOST_CLIENTS)
     return levels
 
 
 def open_loop(text: str) -> list[Level]:
     """The levels of a text such as "0.5,2". Raises ValueError."""
-    levels = [Level(rate=float(each)) for each in text.split(",")]
+    levels = [Level(rate=_number(each, float)) for each in text.split(",")]
     _check([level.rate for level in levels], LEAST_RATE, MOST_RATE)
     return levels
 
@@ -44,6 +46,14 @@ def arrivals(rate: float, seconds: float, requests: int, chance: Random) -> Iter
     while (at := at + chance.expovariate(rate)) < seconds or number < requests:
         number += 1
         yield at
+
+
+def _number(text: str, kind: Callable[[str], NumberT]) -> NumberT:
+    try:
+        return kind(text)
+    except ValueError:
+        wanted = "whole number" if kind is int else "number"
+        raise ValueError(f"'{text.strip()}' is no {wanted}") from None
 
 
 def _check(values: Sequence[float], least: float, most: float) -> None:

@@ -17,6 +17,7 @@ CONNECT_SECONDS = 10
 READ_SECONDS = 300  # of silence
 TIMEOUT = httpx2.Timeout(READ_SECONDS, connect=CONNECT_SECONDS)
 _EMBEDDER = re.compile(r"embed|minilm|bge-|e5-|gte-", re.IGNORECASE)
+_SPEECH = re.compile(r"whisper|moonshine|-tts|-asr", re.IGNORECASE)
 
 
 class Unreachable(Exception):
@@ -37,8 +38,8 @@ class Models:
 
 def choose_models(listed: Sequence[str], chat: str = "", embedding: str = "") -> Models:
     """The models to ask for: those that are wanted, else the first ones that the server lists."""
-    chats = [name for name in listed if not _EMBEDDER.search(name)]
     embedders = [name for name in listed if _EMBEDDER.search(name)]
+    chats = [name for name in listed if name not in embedders and not _SPEECH.search(name)]
     return Models(chat or next(iter(chats), ""), embedding or next(iter(embedders), ""))
 
 
@@ -50,7 +51,7 @@ def model_ids(url: str, response: httpx2.Response) -> list[str]:
     except (Refused, ValueError, KeyError, TypeError) as error:
         raise Unreachable(
             f"{url} does not list its models: {why(url, error)}. Give --model, and see "
-            "that the address is one of an OpenAI-compatible server, without /v1."
+            "that the address is one of an OpenAI-compatible server."
         ) from None
 
 
@@ -84,13 +85,21 @@ def why(url: str, error: Exception) -> str:
     return f"the answer cannot be read ({type(error).__name__})"
 
 
+def base_address(url: str) -> str:
+    """People copy it as ``127.0.0.1:8080``, or with the ``/v1`` that SDKs want."""
+    address = url if "://" in url else f"http://{url}"
+    return address.rstrip("/").removesuffix("/v1").rstrip("/")
+
+
 def loopback(url: str) -> str:
-    """The address without its last slash, if it is one of this machine: an option's type."""
-    host = urlsplit(url).hostname or ""
+    """The base address, if it is one of this machine: an option's type."""
+    address = base_address(url)
+    parts = urlsplit(address)
+    host = parts.hostname or ""
     try:
         here = host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:
         here = False
-    if not here:
+    if not here or parts.scheme not in ("http", "https"):
         raise ArgumentTypeError(f"{url} is not on this machine: load goes to loopback addresses")
-    return url.rstrip("/")
+    return address

@@ -43,8 +43,16 @@ def sample(metrics: str, at: float) -> Sample | None:
     return Sample(at, totals["num_requests_waiting"], totals.get("worker_memory_bytes", 0.0))
 
 
-def run_page(records: Sequence[Record], samples: Sequence[Sample], objective: Objective) -> str:
-    """Everything in one HTML page. Without samples, queue and memory are left out."""
+def run_page(
+    records: Sequence[Record],
+    samples: Sequence[Sample],
+    objective: Objective,
+    about: Sequence[str] = (),
+) -> str:
+    """Everything in one HTML page. Without samples, queue and memory are left out.
+
+    ``about``: what was asked, of whom, and on which machine.
+    """
     if not records:
         return html.page("Load test", [html.paragraph("No request was made.")])
     start = min(record.at for record in records)
@@ -90,7 +98,8 @@ def run_page(records: Sequence[Record], samples: Sequence[Sample], objective: Ob
     for name, some in [*rows, ("all", list(records))]:
         found = figures(some, seconds, objective)
         cells.append([name, *(number(found[key]) for key in COLUMNS)])
-    told = [html.paragraph(text) for text in (explained(seconds, objective), *notes(records))]
+    texts = (*about, explained(seconds, objective), *notes(records))
+    told = [html.paragraph(text) for text in texts]
     table = html.table(["scenario", *COLUMNS.values()], cells)
     return html.page("Load test", [table, *told, html.plots(drawings)])
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -104,7 +105,11 @@ def _place(titles: list[str], *names: str, path: Path) -> int:
 
 
 def _seconds(text: str) -> float:
+    """Raises ValueError."""
     try:
-        return float(text)
+        found = float(text)
     except ValueError:
         return datetime.fromisoformat(text[:26]).timestamp()
+    if not math.isfinite(found):
+        raise ValueError(text)
+    return found

@@ -9,6 +9,8 @@ tokens.
 What a request takes outside the steps, before its first text, is ``overhead``: HTTP, messages,
 tokenizing. Meanwhile the engine does other things, so it delays nobody else. ``intake`` is the part
 of it in which one request waits for the other, so those that come together begin later.
+
+These are typical times. ``spread`` has how far measured ones were from them.
 """
 
 from __future__ import annotations
@@ -18,6 +20,8 @@ from bisect import bisect_right
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
+
+from cupola.loadtests.simulate.spread import Spread
 
 TOKENS = (1, 2, 4, 8, 16, 32, 64, 128, 256)  # of a run, between which its time is a line
 
@@ -38,6 +42,7 @@ class CostModel:
     intake: float = 0.0
     tokens_a_step: float = 1.0  # above 1 with draft tokens
     error: float = 0.0  # of the fit: half of the measured steps lie closer than this share
+    spread: Spread = field(default_factory=Spread)
     _known: list[float] = field(default_factory=list, init=False, repr=False, compare=False)
 
     @classmethod
@@ -58,7 +63,8 @@ class CostModel:
     def _run(self, rows: int, prompt: int) -> float:
         """A run of so many sequences, with their drafts, and tokens of prompts."""
         if self.tokens_a_step == 1.0:
-            return self.tokens(rows + prompt)
+            number, known = rows + prompt, self._known
+            return known[number] if number < len(known) else self.tokens(number)
         tokens = rows * self.tokens_a_step + prompt
         whole = int(tokens)
         low = self.tokens(whole)
@@ -92,7 +98,10 @@ class CostModel:
         return values | {"tokens": TOKENS}
 
     def save(self, path: Path) -> None:
-        path.write_text(json.dumps(self.as_json(), indent=1), encoding="utf-8")
+        lines = (
+            f" {json.dumps(key)}: {json.dumps(value)}" for key, value in self.as_json().items()
+        )
+        path.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
 
     @classmethod
     def load(cls, path: Path) -> CostModel:
@@ -100,12 +109,14 @@ class CostModel:
         try:
             values = json.loads(path.read_text("utf-8"))
             run, tokens = (tuple(values.pop(key)) for key in ("run", "tokens"))
-            found = cls(tuple(map(float, run)), **{key: float(v) for key, v in values.items()})
+            spread = Spread.from_json(values.pop("spread", {}))
+            known = {key: float(value) for key, value in values.items()}
+            found = cls(tuple(map(float, run)), **known, spread=spread)
         except (ValueError, TypeError, AttributeError, LookupError):
             raise FitError(f"{path} is no cost model (costs.json)") from None
         if tokens != TOKENS or len(run) != len(TOKENS):
             raise FitError(f"{path} is of another version: cupola simulate --calibrate")
-        if not all(each > 0 for each in found.run):
+        if not all(each > 0 for each in (*run, *spread.steps, *spread.waits)):
             raise FitError(f"{path}: a step must take time")
         return found
 

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from cupola.loadtests.simulate import observed_steps
 from cupola.loadtests.simulate.cost_model import TOKENS, CostModel, FitError, shares_of_points
 from cupola.loadtests.simulate.observed_steps import CHUNK, Answered, Step, Wait
+from cupola.loadtests.simulate.spread import Spread
 
 _LEAST_STEPS, _LEAST_ALONE = 20, 5
 _PROMPT_RANGE = 3.0  # the longest prompt divided by the shortest one, at least
@@ -51,13 +52,33 @@ def fit(lines: Iterable[Mapping[str, Any]]) -> CostModel:
             "Measure them: cupola simulate --calibrate"
         )
     answers = [answer for each in turns for answer in each]
-    return replace(_solved(steps, waits), tokens_a_step=_tokens_a_step(answers))
+    costs = _solved(steps, waits)
+    in_order = (step for some in turns for step in observed_steps.steps(some, once=True))
+    spread = Spread.of(
+        (step.seconds / _modelled(costs, step) for step in in_order),
+        (_late(costs, wait) for wait in waits if wait.requests == 1),
+    )
+    return replace(costs, tokens_a_step=_tokens_a_step(answers), spread=spread)
+
+
+def _modelled(costs: CostModel, step: Step) -> float:
+    if not step.prompts:
+        return costs.decode(step.rows, step.context)
+    return costs.step(step.rows, step.context, step.prompt, step.deep, step.prompts)
+
+
+def _late(costs: CostModel, wait: Wait) -> float:
+    """What was measured as a share of the model, but for ``overhead``."""
+    equation = _of_waits([wait])
+    runs = sum(map(costs.tokens, map(round, equation.runs)))
+    prompts = costs.depth * wait.deep + costs.start * equation.others[2]
+    return (wait.seconds - costs.overhead) / (costs.intake + runs + prompts)
 
 
 def _tokens_a_step(answers: Sequence[Answered]) -> float:
     tokens = sum(answer.tokens - 1 for answer in answers)
     pieces = sum(len(answer.pieces) - 1 for answer in answers)
-    return max(1.0, tokens / pieces) if pieces else 1.0
+    return max(1.0, round(tokens / pieces, 2)) if pieces else 1.0  # two pieces may come as one
 
 
 def _solved(steps: Sequence[Step], waits: Sequence[Wait]) -> CostModel:

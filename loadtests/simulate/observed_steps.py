@@ -105,14 +105,26 @@ def turns(lines: Iterable[Mapping[str, Any]]) -> list[list[Answered]]:
     return list(found.values())
 
 
-def steps(answers: Sequence[Answered]) -> Iterable[Step]:
-    """The steps of a turn of which it is known what they held."""
-    for answer in answers:
+def steps(answers: Sequence[Answered], once: bool = False) -> Iterable[Step]:
+    """The steps of a turn of which it is known what they held, as each answer saw them.
+
+    ``once``: no step comes twice, and all are in their order.
+    """
+    for answer in _in_turn(answers) if once else answers:
         began = None  # the step before
         for before, after in pairwise(answer.pieces):
             if (step := _step(answers, began, before, after)) is not None:
                 yield step
             began = before
+
+
+def _in_turn(answers: Sequence[Answered]) -> Iterable[Answered]:
+    """Answers of which each begins after the end of the one before."""
+    until = 0.0
+    for answer in sorted(answers, key=lambda answer: answer.first):
+        if answer.first >= until:
+            until = answer.last
+            yield answer
 
 
 def _step(

@@ -22,20 +22,13 @@ class SimulatedRequest:
     first: float | None = None  # when its prompt was read
     pending: int = 0
     ready: float = 0.0  # when its worker's engine has it
+    to_read: int = 0  # tokens of the prompt, but for the cached ones
 
     client = ""
     kind = "cpu"
     priority = rank = 0
-    returned = False
+    returned = patient = False
 
     @property
     def size(self) -> int:
         return self.prompt
-
-    @property
-    def to_read(self) -> int:
-        return self.prompt - self.cached
-
-    @property
-    def patient(self) -> bool:
-        return False

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from heapq import heappop, heappush, heapreplace
 from itertools import count, islice
+from random import Random
 from typing import NamedTuple
 
 import numpy as np
@@ -18,6 +19,7 @@ from cupola.loadtests.simulate.arrivals import Arrival
 from cupola.loadtests.simulate.cost_model import CostModel
 from cupola.loadtests.simulate.decisions import Decisions, QueueDecisions
 from cupola.loadtests.simulate.request import SimulatedRequest
+from cupola.loadtests.simulate.spread import Tapes
 from cupola.loadtests.simulate.whole_scheduler import WholeScheduler
 from cupola.loadtests.simulate.worker import EngineSize, SimulatedWorker
 
@@ -53,6 +55,7 @@ class Setup:
     queue_timeout: float = 300.0
     events: tuple[Failure | Growth, ...] = ()
     whole: bool = False  # every message goes through the whole scheduler; slow
+    seed: int = 0  # of the good and the bad moments
 
     @property
     def fails(self) -> bool:
@@ -124,6 +127,7 @@ class Simulation:
     def __init__(self, setup: Setup) -> None:
         self._setup = setup
         self._overhead = setup.costs.overhead
+        self._tapes, self._chance = Tapes(setup.costs.spread, setup.seed), Random(setup.seed)
         limits = (setup.size.slots, setup.queue_limit, setup.queue_timeout)
         self._decisions: Decisions
         self._tells_starts = setup.fails
@@ -227,7 +231,10 @@ class Simulation:
 
     def _join(self, name: str, now: float) -> None:
         setup = self._setup
-        worker = SimulatedWorker(setup.size, setup.costs, name=name, number=next(self._numbers))
+        number, place = next(self._numbers), self._chance.random()
+        worker = SimulatedWorker(
+            setup.size, setup.costs, name=name, number=number, tapes=self._tapes, place=place
+        )
         self._workers[name] = worker
         self._decisions.joins(worker, now)
 

@@ -1,9 +1,9 @@
 """A simulated worker: the engine's own plan and step budget, with a cost model for the runs. Pure.
 
-Steps in which all sequences only generate are alike but for their growing contexts. Many of them
-are one event here, whose end has a closed form. As soon as a prompt is there, each step is planned:
-``workers/planning/step_budget.py`` says how many tokens it holds, ``prompt_shares.py`` of which
-prompts.
+Steps in which all sequences only generate are alike but for their growing contexts and the moment's
+luck (``spread.py``). Many of them are one event here, whose end is known from sums. As soon as a
+prompt is there, each step is planned: ``workers/planning/step_budget.py`` says how many tokens it
+holds, ``prompt_shares.py`` of which prompts.
 
 Left out: memory for keys and values, grammars, draft tokens but for their mean gain.
 """
@@ -11,11 +11,13 @@ Left out: memory for keys and values, grammars, draft tokens but for their mean 
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from dataclasses import dataclass
 from heapq import heappop, heappush
 
 from cupola.loadtests.simulate.cost_model import CostModel
 from cupola.loadtests.simulate.request import SimulatedRequest
+from cupola.loadtests.simulate.spread import DRAWN, MOST_STEPS, STEADY, Tapes
 from cupola.workers.planning.prompt_shares import shares
 from cupola.workers.planning.step_budget import StepBudget
 
@@ -39,20 +41,24 @@ class SimulatedWorker:
     """``busy_until`` is when the event that is under way ends; None: it does nothing."""
 
     __slots__ = (
-        "_began", "_budget", "_context", "_costs", "_count", "_done", "_ends", "_grows",
-        "_most_steps", "_prompts", "_read", "_ready", "_size", "_step", "busy_until", "listed",
-        "name", "number", "running", "started",
+        "_began", "_budget", "_context", "_costs", "_count", "_done", "_ends", "_grows", "_growth",
+        "_late", "_moments", "_most_steps", "_place", "_prompts", "_ratios", "_read", "_ready",
+        "_requests", "_size", "_step", "_sums", "_waits", "busy_until", "listed", "name", "number",
+        "running", "started",
     )  # fmt: skip
 
     def __init__(
         self,
         size: EngineSize,
         costs: CostModel,
-        most_steps: int = 10**9,
+        most_steps: int = MOST_STEPS,
         name: str = "",
         number: int = 0,
+        tapes: Tapes = STEADY,
+        place: float = 0.0,
     ) -> None:
-        """``most_steps``: so many are one event at most."""
+        """``most_steps``: so many are one event at most. ``place``: a share, where it begins on the
+        tapes."""
         self.name, self.number = name, number
         self.running = 0  # requests
         self.listed = 0  # for ``FreeSlots``
@@ -66,7 +72,12 @@ class SimulatedWorker:
         self._began = 0.0  # of the event that is under way
         self._ready = 0.0  # when the last request that came is there
         self._count = 0  # steps in it, if it has no prompts; else 0
+        self._growth = costs.context * costs.tokens_a_step
         self._step, self._grows = 0.0, 0.0  # seconds of the first of them; of each, more
+        self._ratios, self._waits = tapes.steps, tapes.waits
+        self._sums, self._moments = tapes.sums, tapes.moments
+        self._place = self._requests = int(place * DRAWN)  # on the tapes
+        self._late = 1.0  # ratio of the event, if it has prompts
         self._read: list[tuple[SimulatedRequest, int]] = []  # prompts' tokens in it
         self.busy_until: float | None = None
         self.started: list[SimulatedRequest] = []  # their first text came at the last end
@@ -74,15 +85,17 @@ class SimulatedWorker:
     def add(self, request: SimulatedRequest, now: float) -> None:
         """A request joins at the first end of a step after it has come in."""
         self.running += 1
-        request.pending = max(1, request.prompt - request.cached)  # it may have run elsewhere
+        request.to_read = request.prompt - request.cached
+        request.pending = max(1, request.to_read)  # it may have run elsewhere
         self._prompts.append(request)
-        before = self._ready
-        self._ready = ready = (before if before > now else now) + self._costs.intake
+        before, late = self._ready, self._waits[self._requests]
+        self._requests = (self._requests + 1) % DRAWN
+        self._ready = ready = (before if before > now else now) + late * self._costs.intake
         request.ready = ready
         if self.busy_until is None:
-            self._begin(ready)
+            self._begin(ready, late)
         elif self._began > now:  # it may join the step that is to begin
-            self._begin(self._began)
+            self._begin(self._began, self._late)
         elif self._count > 1:
             self._cut(ready)
 
@@ -97,6 +110,7 @@ class SimulatedWorker:
         if steps:
             self._end_steps(len(ends), steps, now)
         else:
+            self._place = (self._place + 1) % DRAWN
             read, short = 0, False
             for request, count in self._read:
                 read += count
@@ -124,6 +138,7 @@ class SimulatedWorker:
 
     def _end_steps(self, rows: int, steps: int, now: float) -> None:
         """So many steps without prompts are over."""
+        self._place = (self._place + steps) % DRAWN
         self._budget.observe(rows, 0, (now - self._began) / steps, steps)
         self._done += steps
         self._context += rows * steps * self._costs.tokens_a_step
@@ -147,7 +162,8 @@ class SimulatedWorker:
             self._context += request.prompt + 1
         self._read = []
 
-    def _begin(self, now: float) -> None:
+    def _begin(self, now: float, late: float = 0.0) -> None:
+        """``late``: the ratio of a step with prompts, if it is not the next one of steps."""
         ends, costs, prompts = self._ends, self._costs, self._prompts
         rows = len(ends)
         if prompts and self._ready > now:
@@ -160,12 +176,12 @@ class SimulatedWorker:
             steps = ends[0][0] - self._done
             if steps > self._most_steps:
                 steps = self._most_steps
-            self._step = step = costs.decode(rows, self._context)
-            self._grows = grows = costs.context * rows * costs.tokens_a_step
+            self._step = costs.decode(rows, self._context)
+            self._grows = self._growth * rows
             if self._prompts:
-                steps = min(steps, self._steps_until(self._prompts[0].ready)[0])
+                steps = self._steps_until(self._prompts[0].ready, steps)
             self._count = steps
-            self.busy_until = now + steps * (step + grows * (steps - 1) / 2)
+            self.busy_until = now + self._seconds(steps)
             return
         self._count = 0
         # Those that generate go first, with a token each: what is left is planned for prompts.
@@ -175,31 +191,35 @@ class SimulatedWorker:
         for request, count in read:
             tokens += count
             deep += count * (request.prompt - request.pending + (count - 1) / 2)
-        self.busy_until = now + costs.step(rows, self._context, tokens, deep, len(read))
+        self._late = late = late or self._ratios[self._place]
+        self.busy_until = now + late * costs.step(rows, self._context, tokens, deep, len(read))
 
     def _cut(self, ready: float) -> None:
         """End the steps that are alike after the one that runs at ``ready``, and plan the next."""
-        steps, end = self._steps_until(ready)
+        steps = self._steps_until(ready, self._count)
         if steps >= self._count:
             return  # at the end of which somebody is complete
         # Nobody is complete before the step with the prompt, so it is the next event.
+        end = self._began + self._seconds(steps)
         self._end_steps(len(self._ends), steps, end)
         self._begin(end)
 
-    def _steps_until(self, ready: float) -> tuple[int, float]:
-        """How many of the steps that are alike begin before ``ready``, at least one; and their end.
-
-        After k of them, k x step + grows x k x (k - 1) / 2 seconds are over.
-        """
-        step, grows, over = self._step, self._grows, ready - self._began
-        if grows:
-            less = step - grows / 2
-            steps = math.ceil((math.sqrt(less * less + 2 * grows * over) - less) / grows)
-        else:
-            steps = math.ceil(over / step)
-        steps = max(1, steps)
-        end = self._began + steps * (step + grows * (steps - 1) / 2)
-        if end < ready:  # by the last bit of the root
+    def _steps_until(self, ready: float, most: int) -> int:
+        """How many of the steps that are alike begin before ``ready``, at least one."""
+        began, place, sums = self._began, self._place, self._sums
+        end = place + most
+        # As if all were as long as the first: never too few, and few too many.
+        steps = bisect_left(sums, sums[place] + (ready - began) / self._step, place, end) - place
+        while steps > 1 and began + self._seconds(steps - 1) >= ready:
+            steps -= 1
+        if steps < most and began + self._seconds(steps) < ready:  # by a last bit
             steps += 1
-            end = self._began + steps * (step + grows * (steps - 1) / 2)
-        return steps, end
+        return max(1, steps)
+
+    def _seconds(self, steps: int) -> float:
+        """Of so many steps that are alike: the sum of ratio x (step + grows x steps before)."""
+        place, sums, moments = self._place, self._sums, self._moments
+        end = place + steps
+        ratios = sums[end] - sums[place]
+        growths = moments[end] - moments[place] - place * ratios
+        return self._step * ratios + self._grows * growths

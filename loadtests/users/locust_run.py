@@ -24,9 +24,16 @@ from locust.env import Environment
 from locust.runners import WorkerRunner
 
 from cupola.cache.home import Home
+from cupola.loadtests.host import machine
 from cupola.loadtests.host.own_service import DidNotStart, OwnService
 from cupola.loadtests.load.results import Objective, Record, Results, table
-from cupola.loadtests.load.server import Models, Unreachable, choose_models, loopback
+from cupola.loadtests.load.server import (
+    Models,
+    Unreachable,
+    base_address,
+    choose_models,
+    loopback,
+)
 from cupola.loadtests.report.run_page import Sample, run_page, sample
 from cupola.loadtests.users.http_client import HttpClient
 from cupola.loadtests.users.shapes import SHAPES, users_at
@@ -48,6 +55,7 @@ class Run:
     report: Path | None = None
     users: int = 0  # that have been started
     samples: list[Sample] = field(default_factory=list)  # of the service, each second
+    about: list[str] = field(default_factory=list)  # for the report
     unsent: list[Record] | None = None  # of a process whose master collects the records
     service: OwnService | None = None  # that is to be stopped in the end
 
@@ -147,10 +155,11 @@ def begin(environment: Environment, **_: object) -> None:
 
 def watch(environment: Environment) -> None:
     """Ask the service for its queue and memory, each second until the run ends."""
+    url = f"{base_address(environment.host or HOST)}/metrics"
     with httpx2.Client(trust_env=False, timeout=5) as client:
         while environment.runner.state not in ("stopped", "cleanup"):
             with suppress(httpx2.HTTPError):
-                answer = client.get(f"{environment.host or HOST}/metrics")
+                answer = client.get(url)
                 found = sample(answer.text, time.time()) if answer.is_success else None
                 if found is None:
                     return  # another server
@@ -205,10 +214,30 @@ def take_records(data: dict[str, Any], **_: object) -> None:
 
 @events.quitting.add_listener
 def judge(environment: Environment, **_: object) -> None:
-    """A run in which no request was made is no success."""
+    """A run in which no request was made is no success. What it was goes into the report."""
+    run.about = [_load_of(environment), _machine()]
     if run.unsent is None and environment.parsed_options.headless and not run.results.records:
         print("No request was made: no chosen scenario had a model, or the run was too short")
         environment.process_exit_code = environment.process_exit_code or 1
+
+
+def _load_of(environment: Environment) -> str:
+    options = environment.parsed_options
+    scenarios = ", ".join(each.__name__ for each in environment.user_classes)
+    models = sorted(
+        {name for each in run.models.values() for name in (each.chat, each.embedding)} - {""}
+    )
+    rate = f", {options.rate:g} requests/s of each" if options.arrivals == "poisson" else ""
+    return (
+        f"Models: {', '.join(models) or 'none'}. Scenarios: {scenarios}. Users: up to "
+        f"{options.num_users}, shape {options.shape}, arrivals {options.arrivals}{rate}."
+    )
+
+
+def _machine() -> str:
+    facts = machine.describe()
+    shown = ("processor", "instructions", "cores", "memory", "cupola", "onnxruntime")
+    return ", ".join(f"{key} {facts[key]}" for key in shown) + "."
 
 
 @events.quit.add_listener
@@ -217,7 +246,7 @@ def finish(**_: object) -> None:
     _stop_service()
     if run.unsent is None and run.report is not None:
         run.report.parent.mkdir(parents=True, exist_ok=True)
-        page = run_page(run.results.records, run.samples, run.objective)
+        page = run_page(run.results.records, run.samples, run.objective, run.about)
         run.report.write_text(page, encoding="utf-8")
         print(f"Plots: {run.report}")
     if run.unsent is None:

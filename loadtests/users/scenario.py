@@ -14,7 +14,7 @@ from locust import User, task
 from locust.exception import StopUser
 
 from cupola.loadtests.load.results import End, Record
-from cupola.loadtests.load.server import Models, Unreachable
+from cupola.loadtests.load.server import Models, Unreachable, base_address
 from cupola.loadtests.load.workloads import Conversation, Workload
 from cupola.loadtests.users.http_client import HttpClient
 from cupola.loadtests.users.locust_run import HOST, models, run
@@ -47,7 +47,7 @@ class Scenario(User):
         if not self.model:
             print(told, file=sys.stderr)
         self.http = HttpClient(
-            self.environment.host or HOST,
+            base_address(self.environment.host or HOST),
             self.report,
             api_key=self.options.api_key or self.api_key,
             slow=self.slow,

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from cupola.loadtests.load.results import End, Record
-from cupola.loadtests.load.server import Unreachable, loopback
+from cupola.loadtests.load.server import Models, Unreachable, choose_models, loopback
 from cupola.loadtests.users.http_client import HttpClient
 from tests.loadtests.scripted_server import END, ScriptedServer, frame, good, piece, without_usage
 
@@ -156,12 +156,27 @@ def test_a_server_that_refuses_a_call() -> None:
     assert [record.error for record in records] == ["status 500: not today"]
 
 
-@pytest.mark.parametrize("url", ["http://localhost:1/", "http://127.0.0.1:1", "http://[::1]:1"])
-def test_load_stays_on_this_machine(url: str) -> None:
-    assert loopback(url) == url.rstrip("/")
+def test_a_chat_model_is_chosen_whatever_comes_first() -> None:
+    listed = ["whisper-tiny.en-generic-cpu:1", "all-minilm-l6-v2-generic-cpu:1", "phi-4:1", "x:1"]
+    assert choose_models(listed) == Models("phi-4:1", "all-minilm-l6-v2-generic-cpu:1")
+    assert choose_models(listed[:2]).chat == ""
 
 
-@pytest.mark.parametrize("url", ["http://10.0.0.1", "http://example.com", "localhost:5", ""])
+@pytest.mark.parametrize(
+    ("url", "base"),
+    [
+        ("http://localhost:1/", "http://localhost:1"),
+        ("http://127.0.0.1:1", "http://127.0.0.1:1"),
+        ("http://[::1]:1", "http://[::1]:1"),
+        ("127.0.0.1:1", "http://127.0.0.1:1"),
+        ("localhost:1/v1/", "http://localhost:1"),
+    ],
+)
+def test_load_stays_on_this_machine(url: str, base: str) -> None:
+    assert loopback(url) == base
+
+
+@pytest.mark.parametrize("url", ["http://10.0.0.1", "example.com:5", "ftp://127.0.0.1", ""])
 def test_load_never_leaves_this_machine(url: str) -> None:
     with pytest.raises(ArgumentTypeError, match="not on this machine"):
         loopback(url)

@@ -183,6 +183,16 @@ def test_a_model_is_named_or_found(locust: Run) -> None:
     assert {body["model"] for body in server.bodies} == {"mine", "all-minilm"}
 
 
+def test_an_address_as_an_sdk_wants_it_will_do(locust: Run, tmp_path: Path) -> None:
+    with ScriptedServer() as server:
+        url = server.url.removeprefix("http://") + "/v1"
+        done = locust(url, "-u", "1", "-t", "2s", "Chat")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert server.bodies
+    page = (tmp_path / "plots.html").read_text("utf-8")
+    assert "Scenarios: Chat. Users: up to 1, shape steady" in page
+
+
 @pytest.mark.parametrize(
     ("url", "arguments", "message"),
     [

@@ -42,12 +42,14 @@ def test_a_service_and_its_engine_are_measured_and_simulated(
     monkeypatch.setattr(calibration, "CLIENTS", (1, 2))
     monkeypatch.setattr(calibration, "PROMPT_WORDS", (5, 100))
     monkeypatch.setattr(calibration, "ANSWER_TOKENS", 12)
+    monkeypatch.setattr(calibration, "ALONE_SECONDS", 1.0)
     with OwnService(real_model.root, tmp_path) as service:
         service.wait_until_ready(PATIENCE)
         short = ("--rounds", "1", "--warm-up", "0", "--max-tokens", "8", "--url", service.url)
         cupola("bench", *short, "--engine", "--clients", "2", "--out", str(tmp_path))
         monkeypatch.setenv("CUPOLA_HOME", str(tmp_path / "home"))
-        cupola("simulate", "--calibrate", "--url", service.url, "--out", str(tmp_path))
+        told = cupola("simulate", "--calibrate", "--url", service.url, "--out", str(tmp_path))
+    assert "The costs of this machine" in told and "one of a hundred" in told
     rows = json.loads((tmp_path / "bench.json").read_text())["rows"]
     assert [row["target"] for row in rows] == [service.url, "engine"]
     assert all(row["figures"]["ok"]["median"] == 4 for row in rows)
@@ -55,7 +57,8 @@ def test_a_service_and_its_engine_are_measured_and_simulated(
     lines = (tmp_path / "requests.jsonl").read_text().splitlines()
     assert {json.loads(line)["tokens"] for line in lines} == {8}
     made = tmp_path / "home" / "measurements" / "costs.json"
-    assert CostModel.load(made).tokens(16) > 0
+    costs = CostModel.load(made)
+    assert costs.tokens(16) > 0 and costs.spread.steps and costs.spread.waits
     told = cupola("simulate", "--rates", "0.5,1", "--requests", "50", "--out", str(tmp_path))
     assert told.count("requests/s") == 3 and (tmp_path / "simulation.html").exists()
     told = cupola("simulate", "--validate", str(tmp_path))

@@ -107,7 +107,8 @@ def test_the_page_of_a_run_has_its_plots(samples: int) -> None:
         for n in range(20)
     ]  # fmt: skip
     told = [Sample(100.0 + n, n, 2**30) for n in range(samples)]
-    found = run_page(records, told, Objective(1, 1))
+    found = run_page(records, told, Objective(1, 1), ["two <cores>"])
+    assert "two &lt;cores&gt;" in found
     assert found.count("<svg") == (5 if samples else 4)
     assert "Goodput" in found and "4 x a &lt; b" in found
     assert "<th>abort</th><th>cut</th>" in found and "TTFT up to 1000 ms" in found

@@ -14,21 +14,26 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from typer.testing import CliRunner
 
+from cupola.client.commands.main import build
+from cupola.client.errors import ClientError
 from cupola.loadtests.load.workloads import WORKLOADS
-from cupola.loadtests.simulate import calibration
+from cupola.loadtests.simulate import calibration, validation
 from cupola.loadtests.simulate.arrivals import Arrival, Sizes, TraceError, poisson, trace
 from cupola.loadtests.simulate.capacity import TooMuch, workers_needed
 from cupola.loadtests.simulate.cost_model import TOKENS, CostModel, FitError
 from cupola.loadtests.simulate.fit import fit, non_negative
 from cupola.loadtests.simulate.request import SimulatedRequest
 from cupola.loadtests.simulate.simulation import Failure, Growth, Setup, Simulation
+from cupola.loadtests.simulate.spread import BLOCK, STEADY, Spread, Tapes
 from cupola.loadtests.simulate.worker import EngineSize, SimulatedWorker
 
 COSTS = CostModel.line(0.006, 0.0008, 2e-6, 1e-7, 0.001, 0.003)
 UNHURRIED = EngineSize(itl_seconds=1000)  # what the budget learns makes no difference
 RECORDED = Path(__file__).parent / "recorded"
 CHAT = Sizes(WORKLOADS["chat"])
+UNEVEN = Spread((0.7, 0.9, 1.0, 4.0, 1.1, 0.8, 1.0), (0.5, 1.0, 3.0))
 
 
 def test_a_request_alone_takes_what_its_steps_take() -> None:
@@ -73,13 +78,15 @@ def test_many_steps_at_once_are_the_same_as_one_by_one(
 ) -> None:
     """What joins in the middle of equal steps joins at the end of the one that runs."""
     for costs in (COSTS, replace(COSTS, intake=0.004)):
-        assert _run(costs, requests) == pytest.approx(_run(costs, requests, most_steps=1))
+        for tapes in (STEADY, Tapes(UNEVEN, 1)):
+            assert _run(costs, requests, tapes) == pytest.approx(_run(costs, requests, tapes, 1))
 
 
 def _run(
-    costs: CostModel, requests: list[tuple[float, int, int]], most_steps: int = 99
+    costs: CostModel, requests: list[tuple[float, int, int]], tapes: Tapes, most_steps: int = 99
 ) -> dict[int, float]:
-    worker, found = SimulatedWorker(UNHURRIED, costs, most_steps), dict[int, float]()
+    worker = SimulatedWorker(UNHURRIED, costs, most_steps, tapes=tapes, place=0.999)
+    found = dict[int, float]()
     coming = sorted((at, n, p, t) for n, (at, p, t) in enumerate(requests))
     while coming or worker.busy_until is not None:
         if coming and (worker.busy_until is None or coming[0][0] <= worker.busy_until):
@@ -90,6 +97,31 @@ def _run(
         now = worker.busy_until
         found |= {request.arrival: now for request in worker.end()}
     return found
+
+
+def test_requests_alone_take_as_long_as_those_that_were_measured() -> None:
+    """And their steps too, in rows as they were measured."""
+    costs = replace(COSTS, intake=0.002, spread=UNEVEN)
+    arrivals = [Arrival(10.0 * number, 20, 3) for number in range(300)]
+    found = sorted(Simulation(Setup(costs)).run(arrivals).finished)
+    typical = costs.intake + costs.step(0, 0, 20, 190)
+    waits = [one.first - one.arrived - costs.overhead for one in found]
+    assert {round(wait / typical, 6) for wait in waits} == set(UNEVEN.waits)
+    steps = [costs.decode(1, 21), costs.decode(1, 22)]
+    pairs = zip(UNEVEN.steps, [*UNEVEN.steps[1:], UNEVEN.steps[0]], strict=True)
+    in_row = {round(first * steps[0] + then * steps[1], 6) for first, then in pairs}
+    answers = [round(one.ended - one.first, 6) for one in found]
+    # Two ratios are two in a row of those measured, but where a block ends between them.
+    assert sum(each in in_row for each in answers) >= (1 - 2 / BLOCK) * len(answers)
+
+
+def test_a_seed_decides_the_moments() -> None:
+    setup = Setup(replace(COSTS, spread=UNEVEN), workers=3)
+    once, again, other = (
+        Simulation(replace(setup, seed=seed)).run(poisson(CHAT, 4, 100, 1)) for seed in (5, 5, 6)
+    )
+    assert once.finished == again.finished != other.finished
+    assert len(other.finished) == 100
 
 
 def test_what_comes_in_beside_answers_delays_none_of_them() -> None:
@@ -274,6 +306,37 @@ def test_a_few_slow_moments_do_not_change_the_costs() -> None:
     assert found.step(0, 0, 200, 0) == pytest.approx(costs.step(0, 0, 200, 0), rel=0.1)
 
 
+def test_the_spread_of_a_server_is_learnt_from_its_answers() -> None:
+    """A step in eight takes four times as long, and a first text in four twice as long."""
+    measured = whole_run(COSTS)
+    for each in measured:
+        gaps = enumerate(each["gaps"], 1)
+        each["gaps"] = [gap * (4 if place % 8 == 0 else 1) for place, gap in gaps]
+    alone = [dict(lines(COSTS, 1, 20, 1, 100 + number)[0]) for number in range(80)]
+    for each in alone[::4]:
+        each["ttft"] *= 2
+    spread = fit(measured + alone).spread
+    steps, waits = np.array(spread.steps), np.array(spread.waits)
+    slow = steps > 2 * np.median(steps)
+    most = sum(len(each["gaps"]) for each in _one_a_turn(measured))
+    assert 0.9 * most < len(steps) <= most  # each once
+    assert slow.mean() == pytest.approx(1 / 8, abs=0.03)
+    assert np.median(steps[slow]) / np.median(steps) == pytest.approx(4, rel=0.1)
+    late = waits > 1.4 * np.median(waits)
+    assert late.sum() == 20
+    assert np.median(waits[late]) / np.median(waits) == pytest.approx(2, rel=0.1)
+
+
+def test_a_client_that_is_held_up_makes_no_slow_steps() -> None:
+    spread = Spread.of([1.0, 1.9, 0.1, 1.0, 4.0, 1.2], [0.1, 2.0])
+    assert spread == Spread((1.0, 1.0, 1.0, 1.0, 4.0, 1.2), (0.1, 2.0))
+
+
+def _one_a_turn(measured: list[Any]) -> list[Any]:
+    """All answers of a turn come together there, but for those beside another."""
+    return list({each["round"]: each for each in reversed(measured)}.values())
+
+
 @given(
     arrays(np.float64, (6, 3), elements=st.floats(0, 1)),
     arrays(np.float64, 6, elements=st.floats(-1, 1)),
@@ -301,11 +364,13 @@ def test_what_cannot_be_fitted_says_what_is_missing(some: list[Any], message: st
 
 
 def test_costs_are_kept(tmp_path: Path) -> None:
-    COSTS.save(tmp_path / "costs.json")
-    assert CostModel.load(tmp_path / "costs.json") == COSTS
+    for costs in (COSTS, replace(COSTS, spread=UNEVEN)):
+        costs.save(tmp_path / "costs.json")
+        assert CostModel.load(tmp_path / "costs.json") == costs
     nothing = COSTS.as_json() | {"run": [0] * len(TOKENS)}
     older = COSTS.as_json() | {"tokens": [1, 2]}
-    for text in ("", "[]", "{}", json.dumps(nothing), json.dumps(older)):
+    uneven = [COSTS.as_json() | {"spread": bad} for bad in ([1.0], {"steps": [1.0, 0.0]})]
+    for text in ("", "[]", "{}", *map(json.dumps, (nothing, older, *uneven))):
         (tmp_path / "costs.json").write_text(text)
         with pytest.raises(FitError):
             CostModel.load(tmp_path / "costs.json")
@@ -316,11 +381,11 @@ def test_a_measured_run_is_compared_with_its_simulation(tmp_path: Path) -> None:
         "\n".join(json.dumps(line) for line in whole_run(COSTS))
     )
     read = [each for each in calibration.read_lines(tmp_path) if each["name"] == "x"]
-    found = calibration.validate(read, Setup(COSTS))
+    found = validation.validate(read, Setup(COSTS))
     assert {each.level.clients for each in found} == {1, 2, 4, 8, 16}
     assert all(abs(each.error("tokens_s")) < 0.1 for each in found)
     with pytest.raises(FitError):
-        calibration.validate([], Setup(COSTS))
+        validation.validate([], Setup(COSTS))
 
 
 def test_a_run_is_compared_with_the_draft_tokens_that_it_had() -> None:
@@ -328,8 +393,8 @@ def test_a_run_is_compared_with_the_draft_tokens_that_it_had() -> None:
     gaps = [0.01, 0.0, 0.0, 0.012] * 4
     lines = [line("x", 1, at, at + 0.05, gaps, 30) | {"rate": 1.0} for at in range(20)]
     setup = Setup(CostModel.line(0.005, 0.003, overhead=0.01))
-    (found,) = calibration.validate(lines, setup)
-    (once,) = calibration.validate([each | {"steps": 16} for each in lines], setup)
+    (found,) = validation.validate(lines, setup)
+    (once,) = validation.validate([each | {"steps": 16} for each in lines], setup)
     assert found.simulated["tokens_s"] > once.simulated["tokens_s"]
     assert found.measured == once.measured
 
@@ -342,9 +407,26 @@ def test_a_round_is_compared_with_its_own_requests() -> None:
         for number, gap, slow in ((1, 1.0, 1), (2, 0.5, 5), (3, 2.0, 1))
         for at in range(10)
     ]
-    (found,) = calibration.validate(lines, setup)
+    (found,) = validation.validate(lines, setup)
     assert abs(found.error("tokens_s")) < 0.02
     assert abs(found.error("ttft_p50_ms")) < 0.05
+
+
+def test_the_tail_of_few_requests_says_little() -> None:
+    """Of the 99th percentile of so many draws, whose true one is 4.6, and of blocks of them."""
+    chance = np.random.default_rng(3)
+
+    def wide(requests: int, alike: int = 1) -> float:
+        drawn = chance.exponential(1, requests // alike).repeat(alike)
+        low, high = validation.tail_interval([drawn[: requests // 2], drawn[requests // 2 :]])
+        assert low <= high
+        return high - low
+
+    assert wide(100) > 2 * wide(10_000)
+    assert wide(10_000, alike=20) > 2 * wide(10_000)
+    found = [validation.tail_interval([chance.exponential(1, 2000)]) for _ in range(20)]
+    assert sum(low < 4.605 < high for low, high in found) >= 15
+    assert validation.tail_interval([np.array([0.2])]) == (0.2, 0.2)
 
 
 def test_a_recorded_run_is_compared_again(tmp_path: Path) -> None:
@@ -354,12 +436,43 @@ def test_a_recorded_run_is_compared_again(tmp_path: Path) -> None:
     """
     setup = Setup(CostModel.load(RECORDED / "costs.json"))
     lines = calibration.read_lines(RECORDED / "run.json")
-    found = calibration.validate(lines, setup)
+    found = validation.validate(lines, setup)
     assert len(found) == 5
     for figure, most in (("tokens_s", 0.03), ("ttft_p50_ms", 0.25), ("waiting", 0.25)):
         assert all(abs(each.error(figure)) < most for each in found)
     calibration.write_recorded(tmp_path / "again.json", lines)
     assert calibration.read_lines(tmp_path / "again.json") == lines
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "Say which load"),
+        (["--rates", "x"], "'x' is no number"),
+        (["--rates", "1", "--trace", "a.csv"], "Give one load"),
+        (["--validate", str(RECORDED / "run.json"), "--rates", "1"], "Give one load"),
+        (["--clients", "4", "--for-ttft", "9"], "--for-ttft is for --rates"),
+        (["--rates", "1", "--fail", "1:1:1"], "there is no worker 1"),
+        (["--rates", "1", "--fail", "1:0:-1"], "times are from 0"),
+        (["--rates", "1", "--add", "nan:1"], "times are from 0"),
+        (["--rates", "1", "--add", "1:0"], "at least one worker"),
+        (["--rates", "1", "--add", "1"], "Examples are"),
+        (["--rates", "1", "--for-ttft", "0.001"], "No number of workers"),
+        (["--trace", "none.csv"], "none.csv"),
+    ],
+)
+def test_bad_input_is_told_in_a_line(arguments: list[str], message: str, tmp_path: Path) -> None:
+    known = ["--costs", str(RECORDED / "costs.json"), "--out", str(tmp_path)]
+    done = CliRunner().invoke(build(), ["simulate", *known, *arguments])
+    assert isinstance(done.exception, ClientError | OSError) and message in str(done.exception)
+
+
+def test_costs_without_a_spread_say_that_their_tail_is_too_short(tmp_path: Path) -> None:
+    replace(COSTS, spread=UNEVEN).save(tmp_path / "costs.json")
+    for costs, words in ((RECORDED, "knows no bad moments"), (tmp_path, "4 times as long")):
+        known = ["--costs", str(costs / "costs.json"), "--out", str(tmp_path)]
+        done = CliRunner().invoke(build(), ["simulate", *known, "--rates", "1", "--requests", "9"])
+        assert done.exit_code == 0 and words in done.output
 
 
 def test_traces_are_read(tmp_path: Path) -> None:
@@ -368,7 +481,11 @@ def test_traces_are_read(tmp_path: Path) -> None:
     assert trace(path) == [Arrival(0.0, 7, 1), Arrival(0.5, 10, 3)]
     path.write_text("TIMESTAMP,ContextTokens,GeneratedTokens\n2023-11-16 18:15:46.6805900,374,44\n")
     assert trace(path) == [Arrival(0.0, 374, 44)]
-    for text in ("", "a,b\n1,2\n", *(f"{titles}\n{row}\n" for row in ("x,1,1", "1,1", ""))):
+    for text in (
+        "",
+        "a,b\n1,2\n",
+        *(f"{titles}\n{row}\n" for row in ("x,1,1", "1,1", "nan,1,1", "")),
+    ):
         path.write_text(text)
         with pytest.raises(TraceError):
             trace(path)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import sys
 import time
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -32,6 +34,7 @@ _SHOWN = {
     "refused": "refused",
     "lost": "lost",
 }
+_TELLING = 10_000  # requests, below which the simulation's own speed says nothing
 _COSTS, _CALIBRATION = "costs.json", "calibration.jsonl"
 Load = Callable[[], Iterable["Arrival"]]
 
@@ -61,7 +64,7 @@ def simulate(
         float, typer.Option(min=0, help="Find the workers for a TTFT p99 of so many ms.")
     ] = 0,
     calibrate: Annotated[
-        bool, typer.Option("--calibrate", help="First measure the running service, a minute.")
+        bool, typer.Option("--calibrate", help="First measure the running service, two minutes.")
     ] = False,
     url: Annotated[
         str, typer.Option(show_default="the running service", help="What --calibrate measures.")
@@ -92,11 +95,15 @@ def simulate(
     from cupola.loadtests.simulate.worker import EngineSize
 
     sizes = Sizes(workload_options.workload(workload, max_tokens))
-    events = _events(fail or [], add or [])
+    if sum(map(bool, (rates or clients, trace, validate))) > 1:
+        raise ClientError("Give one load: --rates and --clients, --trace, or --validate")
+    if for_ttft and clients:
+        raise ClientError("--for-ttft is for --rates or --trace: a closed loop waits for answers")
+    events = _events(fail or [], add or [], workers)
     size = EngineSize(slots, step_tokens, itl_ms / 1000)
     try:
         model = _calibrated(url) if calibrate else _known(costs)
-        setup = Setup(model, size, workers, queue_limit, queue_timeout, events)
+        setup = Setup(model, size, workers, queue_limit, queue_timeout, events, seed=seed)
         if validate is not None:
             _compare(validate, setup, output)
             return
@@ -139,7 +146,7 @@ def _levels(rates: str, clients: str, may_be_none: bool) -> list[Any]:
         raise ClientError(f"--rates or --clients: {error}") from None
 
 
-def _events(fail: list[str], add: list[str]) -> tuple[Failure | Growth, ...]:
+def _events(fail: list[str], add: list[str], workers: int) -> tuple[Failure | Growth, ...]:
     from cupola.loadtests.simulate.simulation import Failure, Growth
 
     try:
@@ -147,9 +154,16 @@ def _events(fail: list[str], add: list[str]) -> tuple[Failure | Growth, ...]:
             Failure(float(at), int(worker), float(seconds))
             for at, worker, seconds in (text.split(":") for text in fail)
         ]
-        growths = [Growth(float(at), int(workers)) for at, workers in (t.split(":") for t in add)]
+        growths = [Growth(float(at), int(more)) for at, more in (text.split(":") for text in add)]
     except ValueError:
         raise ClientError("Examples are --fail 60:0:10 and --add 60:4") from None
+    times = [each.at for each in failures] + [each.at for each in growths]
+    times += [each.seconds for each in failures]
+    if not all(0 <= each < math.inf for each in times) or any(each.workers < 1 for each in growths):
+        raise ClientError("--fail and --add: times are from 0, and at least one worker comes")
+    for each in failures:
+        if not 0 <= each.worker < workers:
+            raise ClientError(f"--fail: there is no worker {each.worker}; the first one is 0")
     return (*failures, *growths)
 
 
@@ -177,6 +191,7 @@ def _calibrated(url: str) -> CostModel:
     from cupola.client.commands.measure import bench_targets
     from cupola.client.terminal.turns import shown
     from cupola.loadtests.bench.target import Broken
+    from cupola.loadtests.host import machine
     from cupola.loadtests.load.workloads import story
     from cupola.loadtests.simulate import calibration
     from cupola.loadtests.simulate.fit import fit
@@ -184,6 +199,8 @@ def _calibrated(url: str) -> CostModel:
     try:
         target = bench_targets.first(url, "")
         target.check(story(2))
+        for note in machine.hindrances(machine.busy_share()):
+            print(note, file=sys.stderr)
         with shown(calibration.turns()) as show:
             lines = calibration.measure(target, show)
     except Broken as error:
@@ -198,29 +215,34 @@ def _calibrated(url: str) -> CostModel:
 
 def _compare(folder: Path, setup: Setup, output: Form) -> None:
     from cupola.loadtests.report.markdown import number
-    from cupola.loadtests.simulate import calibration
+    from cupola.loadtests.simulate import validation
+    from cupola.loadtests.simulate.calibration import read_lines
 
-    found = calibration.validate(calibration.read_lines(folder), setup)
+    found = validation.validate(read_lines(folder), setup)
     if output is Form.JSON:
         print_json(
             [
-                {"level": c.level.label, "measured": c.measured, "simulated": c.simulated}
-                for c in found
+                {
+                    "level": each.level.label,
+                    "requests": each.requests,
+                    "measured": each.measured,
+                    "simulated": each.simulated,
+                    "ttft_p99_ms_interval": each.tail_ms,
+                }
+                for each in found
             ]
         )
         return
-    rows = [
-        [
-            each.level.label,
-            *(
-                f"{number(each.measured[key])} / {number(each.simulated[key])} "
-                f"({each.error(key):+.0%})"
-                for key in calibration.FIGURES
-            ),
+    rows = []
+    for each in found:
+        cells = [
+            f"{number(each.measured[key])} / {number(each.simulated[key])} ({each.error(key):+.0%})"
+            for key in validation.FIGURES
         ]
-        for each in found
-    ]
-    titles = ["measured / simulated", *(_SHOWN[key] for key in calibration.FIGURES)]
+        interval = " to ".join(map(number, each.tail_ms))
+        rows.append([each.level.label, f"{each.requests:,}", *cells, interval])
+    shown = [_SHOWN[key] for key in validation.FIGURES]
+    titles = ["measured / simulated", "requests", *shown, "measured TTFT p99, 95%"]
     print_table([Column(title) for title in titles], rows)
 
 
@@ -233,6 +255,10 @@ def _finish(
     output: Form,
 ) -> None:
     """``seconds``: of a core, for what is in ``found``."""
+    if not rows and output is Form.TEXT:
+        print(_trust(setup.costs))
+        print(f"The costs of this machine: {home.current().root / 'measurements' / _COSTS}")
+        return
     from cupola.loadtests.report import html, svg
     from cupola.loadtests.report.markdown import number
 
@@ -252,18 +278,28 @@ def _finish(
         )
         for key, title in (("ttft_p99_ms", "TTFT p99"), ("tpot_p50_ms", "TPOT p50"))
     ]
-    note = f"Costs of a step, in seconds: {setup.costs.as_json()}. Times in ms."
+    costs = {key: value for key, value in setup.costs.as_json().items() if key != "spread"}
+    note = f"Costs of a step, in seconds: {costs}. Times in ms."
     parts = [html.table(titles, cells), html.plots(plots), html.paragraph(note)]
     page = folder / "simulation.html"
     page.write_text(html.page("Simulated capacity", parts), encoding="utf-8")
     if output is Form.JSON:
-        costs = setup.costs.as_json()
         print_json({"costs": costs, "rows": rows, "seconds": seconds, "report": str(page)})
         return
-    if rows:
-        print_table([Column(title) for title in titles], cells)
-    error = f"{setup.costs.error:.0%}"
-    print(f"Times in ms. Half of the measured steps lie within {error} of the model.")
-    if simulated := sum(f.answered + f.refused + f.lost for f in found.values()):
+    print_table([Column(title) for title in titles], cells)
+    print(f"Times in ms. {_trust(setup.costs)}")
+    simulated = sum(f.answered + f.refused + f.lost for f in found.values())
+    if simulated >= _TELLING:
         print(f"{simulated:,} requests were simulated, {simulated / seconds:,.0f} in a second.")
     print(f"Plots: {page}")
+
+
+def _trust(costs: CostModel) -> str:
+    """How far what was measured lies from the model."""
+    from cupola.loadtests.load.results import percentile
+
+    said = f"Half of the measured steps lie within {costs.error:.0%} of the model"
+    if not costs.spread.steps:
+        return f"{said}. It knows no bad moments, so p99 comes out too low: --calibrate anew."
+    slow = percentile(costs.spread.steps, 99)
+    return f"{said}; one of a hundred takes {slow:.2g} times as long or more."

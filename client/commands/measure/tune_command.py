@@ -70,6 +70,8 @@ def tune(
     folder, settings = home.current(), load().settings
     cached = ModelCache(folder)
     chosen = cached.find(model or settings.model)
+    if chosen.variant.task != "chat-completion":
+        raise ClientError(f"{chosen.variant.id} does not chat, and only chat models are tuned")
     models = [chosen.variant.id]
     if variants:
         alias = chosen.variant.alias
