@@ -16,24 +16,20 @@ def home(tmp_path: Path) -> Home:
     return Home(tmp_path / "home")
 
 
-@pytest.fixture
-def cupola(home: Home) -> Cli:
-    """The command line, with its own folder; services that it starts prepare for nothing."""
+def command_line(home: Home) -> Cli:
+    """Commands for this folder; services that they start prepare for nothing."""
     clean = {key: value for key, value in os.environ.items() if not key.startswith("CUPOLA_")}
     return Cli({**clean, "CUPOLA_HOME": str(home.root), "CUPOLA_WARM_UP": "no"})
 
 
-@pytest.fixture
-def echoing(cupola: Cli) -> Iterator[Cli]:
-    """The command line over services that run no model; whatever it started is stopped."""
-    cli = cupola.having(CUPOLA_BACKEND="echo", CUPOLA_PORT="0", CUPOLA_GRACE_SECONDS="1")
-    yield cli
-    cli("service", "stop")
+def echo_services(home: Home) -> Cli:
+    """The command line over services that run no model."""
+    cli = command_line(home)
+    return cli.having(CUPOLA_BACKEND="echo", CUPOLA_PORT="0", CUPOLA_GRACE_SECONDS="1")
 
 
-@pytest.fixture
-def model(home: Home) -> str:
-    """A folder that looks like the default model, as far as the echo backend and lists see it."""
+def place_model(home: Home) -> str:
+    """Makes a folder that looks like the default model to the echo backend and to lists."""
     folder = home.model_folder(DEFAULT_MODEL.publisher, DEFAULT_MODEL.id)
     folder.mkdir(parents=True)
     (folder / "genai_config.json").write_text(
@@ -42,3 +38,23 @@ def model(home: Home) -> str:
     (folder / "inference_model.json").write_text(f'{{"Name": "{DEFAULT_MODEL.id}"}}')
     (folder / "model.onnx").write_bytes(b"not read here")
     return DEFAULT_MODEL.id
+
+
+@pytest.fixture
+def cupola(home: Home) -> Cli:
+    """The command line, with its own folder."""
+    return command_line(home)
+
+
+@pytest.fixture
+def echoing(home: Home) -> Iterator[Cli]:
+    """The command line over services that run no model; whatever it started is stopped."""
+    cli = echo_services(home)
+    yield cli
+    cli("service", "stop")
+
+
+@pytest.fixture
+def model(home: Home) -> str:
+    """The default model, as far as the echo backend and lists see it."""
+    return place_model(home)

@@ -85,10 +85,17 @@ class Graph:
 
 
 def log_softmax(logits: Array) -> npt.NDArray[np.float64]:
-    """The logarithms of the probabilities, ``[..., vocabulary]``."""
-    shifted = logits.astype(np.float64) - logits.max(-1, keepdims=True)
-    found: npt.NDArray[np.float64] = shifted - np.log(np.exp(shifted).sum(-1, keepdims=True))
+    """The logarithms of the probabilities, ``[tokens, vocabulary]``."""
+    found = np.empty(logits.shape, np.float64)
+    for row, out in zip(logits, found, strict=True):  # one that stays in the processor's cache
+        np.subtract(row, row.max(), out=out, dtype=np.float64)
+        out -= np.log(np.exp(out).sum())
     return found
+
+
+def divergences(p: npt.NDArray[np.float64], q: npt.NDArray[np.float64]) -> list[float]:
+    """The KL divergence of ``q`` from ``p`` at each token, both from ``log_softmax``."""
+    return [float(np.exp(right) @ (right - other)) for right, other in zip(p, q, strict=True)]
 
 
 def written(blocks: DecoderBlocks, weights: DecoderWeights, folder: Path) -> Graph:

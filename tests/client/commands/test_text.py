@@ -6,12 +6,15 @@ import codecs
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from cupola.cache.home import Home
 from tests.client.command_line import COMMAND, LONGEST, Cli
+from tests.client.conftest import echo_services, place_model
+from tests.default_model import DEFAULT_MODEL
 
 pytestmark = pytest.mark.slow
 
@@ -32,6 +35,17 @@ def run(
     )
 
 
+@pytest.fixture(scope="module")
+def serving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cli]:
+    """The command line over a service that runs, for commands that leave it as it is."""
+    home = Home(tmp_path_factory.mktemp("serving"))
+    place_model(home)
+    cli = echo_services(home)
+    cli.ok("service", "start")
+    yield cli
+    cli.ok("service", "stop")
+
+
 # -- what is read ----------------------------------------------------------------------------------
 
 
@@ -49,10 +63,10 @@ def run(
 )
 @pytest.mark.parametrize("language", [{}, {"PYTHONIOENCODING": "ascii"}, {"LC_ALL": "C"}])
 def test_standard_input(
-    echoing: Cli, model: str, typed: bytes, said: str, is_told: bool, language: dict[str, str]
+    serving: Cli, typed: bytes, said: str, is_told: bool, language: dict[str, str]
 ) -> None:
-    echoing.ok("service", "start")
-    done = run(echoing.having(PYTHONUTF8="0", **language), "run", model, typed=typed + b"\nlast\n")
+    cli = serving.having(PYTHONUTF8="0", **language)
+    done = run(cli, "run", DEFAULT_MODEL.id, typed=typed + b"\nlast\n")
     assert done.returncode == 0, done.stderr
     assert done.stdout.decode() == f"{said} \nlast \n"
     assert (done.stderr.count(b"not all UTF-8") == 1) is is_told
@@ -81,10 +95,11 @@ def test_standard_input(
 )
 @pytest.mark.parametrize("form", ["text", "json"])
 def test_arguments_that_are_not_utf8(
-    echoing: Cli, model: str, tmp_path: Path, arguments: list[str | bytes], form: str
+    serving: Cli, cupola: Cli, tmp_path: Path, arguments: list[str | bytes], form: str
 ) -> None:
     odd = os.fsdecode(bytes(tmp_path) + b"/" + LATIN)
-    cli = echoing.having(CUPOLA_HOME=odd) if "show" in arguments else echoing
+    cli = serving if "run" in arguments else cupola
+    cli = cli.having(CUPOLA_HOME=odd) if "show" in arguments else cli
     done = subprocess.run(
         [*COMMAND, *arguments, "-o", form],
         capture_output=True,
