@@ -43,7 +43,9 @@ def test_a_service_and_its_engine_are_measured_and_simulated(
     monkeypatch.setattr(calibration, "PROMPT_WORDS", (5, 100))
     monkeypatch.setattr(calibration, "ANSWER_TOKENS", 12)
     monkeypatch.setattr(calibration, "ALONE_SECONDS", 1.0)
-    with OwnService(real_model.root, tmp_path) as service:
+    monkeypatch.setattr(calibration, "TOGETHER", (2, 4))
+    monkeypatch.setattr(calibration, "MIXED_WORDS", (0, 30))
+    with OwnService(real_model.root, tmp_path, {"warm_up": "no"}) as service:
         service.wait_until_ready(PATIENCE)
         short = ("--rounds", "1", "--warm-up", "0", "--max-tokens", "8", "--url", service.url)
         cupola("bench", *short, "--engine", "--clients", "2", "--out", str(tmp_path))

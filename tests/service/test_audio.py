@@ -240,7 +240,7 @@ def test_a_client_that_leaves_does_not_stop_the_others(service: Service, tmp_pat
 def test_a_killed_worker_ends_a_transcript_once_and_the_next_is_whole(
     start: Callable[..., Service], real_whisper: Home, tmp_path: Path
 ) -> None:
-    running = start().ready()
+    running = start(model="").ready()
     folder = ModelCache(real_whisper).find(WHISPER).path
     shutil.copytree(folder, Home(tmp_path).models / folder.relative_to(real_whisper.models))
     long = io.BytesIO()

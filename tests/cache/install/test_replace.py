@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import mmap
+import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -83,15 +85,21 @@ def home(tmp_path: Path) -> Home:
     return Home(tmp_path / "home")
 
 
-@pytest.fixture
-def variant(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModelVariant:
+@pytest.fixture(scope="module")
+def variant(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ModelVariant]:
     """A model of a catalog whose index is a folder."""
-    index = tmp_path / "index"
+    folder = tmp_path_factory.mktemp("offered")
+    index = folder / "index"
     index.mkdir()
-    content = TinyModel().write(tmp_path / "Tiny.gguf").read_bytes()
+    content = TinyModel().write(folder / "Tiny.gguf").read_bytes()
     write_wheel(index, content)
-    monkeypatch.setenv("PIP_NO_INDEX", "1")
-    monkeypatch.setenv("PIP_FIND_LINKS", str(index))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PIP_NO_INDEX", "1")
+        patch.setenv("PIP_FIND_LINKS", str(index))
+        yield tiny_variant(content)
+
+
+def tiny_variant(content: bytes) -> ModelVariant:
     return ModelVariant(
         id="tiny-generic-cpu:1",
         alias="tiny",
@@ -103,9 +111,18 @@ def variant(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModelVariant:
     )
 
 
+@pytest.fixture(scope="module")
+def installed(variant: ModelVariant, tmp_path_factory: pytest.TempPathFactory) -> Home:
+    """A data folder with the model, to be copied."""
+    home = Home(tmp_path_factory.mktemp("installed"))
+    install(variant, home)
+    return home
+
+
 @pytest.fixture
-def old(home: Home, variant: ModelVariant) -> CachedModel:
-    model = install(variant, home)
+def old(home: Home, installed: Home) -> CachedModel:
+    shutil.copytree(installed.root, home.root)
+    model = ModelCache(home).find("tiny")
     (model.path / MARK).touch()
     return model
 
