@@ -69,8 +69,8 @@ def test_a_model_of_the_hub(start: Callable[..., Service], hub: HubServer, name:
 
 
 @pytest.mark.parametrize("name", ["https://127.0.0.1:1/x.gguf", "hf:nothing", "file:///x.gguf"])
-def test_a_service_fetches_no_other_address(start: Callable[..., Service], name: str) -> None:
-    with client(start()) as http:
+def test_a_service_fetches_no_other_address(shared: Service, name: str) -> None:
+    with client(shared) as http:
         answer = http.post("/openai/download", json={"model": {"Name": name}})
         assert b'"success":false' in answer.content
         assert http.post("/api/pull", json={"model": name}).status_code == 404

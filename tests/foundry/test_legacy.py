@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any
 
 import httpx2
@@ -36,10 +35,15 @@ BODY: dict[str, Any] = {"model": ALIAS, "messages": [{"role": "user", "content":
 KEYS = {"CreatedAt", "IsDelta", "Successful", "HttpStatusCode"}
 
 
-@pytest.fixture
-def legacy(start: Callable[..., Service], tmp_path: Path) -> Iterator[httpx2.Client]:
-    place(tmp_path, MODEL_ID)
-    with client(start(legacy_keys="yes")) as http:
+@pytest.fixture(scope="module")
+def legacy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx2.Client]:
+    """A client of a service that both tests leave as it is."""
+    home = tmp_path_factory.mktemp("legacy")
+    place(home, MODEL_ID)
+    with (
+        Service(home, backend="echo", model="", legacy_keys="yes") as service,
+        client(service.ready()) as http,
+    ):
         yield http
 
 

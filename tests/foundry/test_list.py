@@ -162,21 +162,26 @@ def test_the_variant_that_is_there_wins_over_a_better_one_that_is_not(
         assert http.get(f"/v1/models/{ALIAS}").json()["id"] == "smollm2-135m-slow-cpu:1"
 
 
-@pytest.mark.parametrize(("given", "expected"), [
+PLAIN = ("{Content}", "{Content}")
+TEMPLATES: list[tuple[object, tuple[str, str]]] = [
     ({"system": "S{Content}", "user": "U{Content}"}, ("S{Content}", "U{Content}")),
-    (None, ("{Content}", "{Content}")),
-    ("text", ("{Content}", "{Content}")),
-    ({"system": 5, "other": "x"}, ("{Content}", "{Content}")),
-])  # fmt: skip
-def test_the_prompt_template_of_the_folder(
-    start: Callable[..., Service], tmp_path: Path, given: object, expected: tuple[str, str]
-) -> None:
-    place(tmp_path, "phi:1")
-    description = Home(tmp_path).model_folder("Microsoft", "phi:1") / "inference_model.json"
-    description.write_text(json.dumps({"Name": "phi:1", "PromptTemplate": given}))
+    (None, PLAIN),
+    ("text", PLAIN),
+    ({"system": 5, "other": "x"}, PLAIN),
+]
+
+
+def test_the_prompt_template_of_the_folder(start: Callable[..., Service], tmp_path: Path) -> None:
+    for number, (given, _) in enumerate(TEMPLATES):
+        name = f"phi-{number}:1"
+        place(tmp_path, name)
+        description = Home(tmp_path).model_folder("Microsoft", name) / "inference_model.json"
+        description.write_text(json.dumps({"Name": name, "PromptTemplate": given}))
     with client(start()) as http:
-        [template] = [model.promptTemplate for model in listed(http) if model.name == "phi:1"]
-    assert (template.system, template.user) == expected
+        templates = {model.name: model.promptTemplate for model in listed(http)}
+    for number, (given, expected) in enumerate(TEMPLATES):
+        template = templates[f"phi-{number}:1"]
+        assert (template.system, template.user) == expected, given
 
 
 def test_models_with_a_chat_template_can_call_tools(

@@ -78,18 +78,18 @@ def test_a_short_time_ends(http: httpx2.Client) -> None:
     eventually(lambda: loaded(http) == [])
 
 
-@pytest.mark.parametrize("force", ["true", "false"])
 def test_unload_of_what_is_not_loaded_changes_nothing(
-    start: Callable[..., Service], tmp_path: Path, force: str
+    start: Callable[..., Service], tmp_path: Path
 ) -> None:
     for name in ("idle", "busy"):
         place(tmp_path, f"{name}-generic-cpu:1")
     with client(start()) as http:
         get(http, "/openai/load/busy")
-        get(http, f"/openai/unload/idle?force={force}")
-        assert loaded(http) == ["busy-generic-cpu:1"]
-        assert http.get(f"/openai/unload/nothing?force={force}").status_code == 404
-        assert loaded(http) == ["busy-generic-cpu:1"]
+        for force in ("true", "false"):
+            get(http, f"/openai/unload/idle?force={force}")
+            assert loaded(http) == ["busy-generic-cpu:1"]
+            assert http.get(f"/openai/unload/nothing?force={force}").status_code == 404
+            assert loaded(http) == ["busy-generic-cpu:1"]
 
 
 @pytest.mark.parametrize("name", ["phi-4-mini", "a/b", "..%2F..%2Fetc%2Fpasswd", "%00"])

@@ -28,7 +28,7 @@ def test_memory_is_given_back(
     rounds: int,
 ) -> None:
     place_model(tmp_path)
-    service = start(backend="onnx")
+    service = start(backend="onnx", lean=False, warm_up="no")
     worker = service.child("worker cpu:0/0")
     with client(service) as http:
         http.get(f"/openai/load/{MODEL_ID}")  # the first load also brings the runtime's code

@@ -21,6 +21,7 @@ from cupola.loadtests.load.workloads import WORKLOADS, story
 from cupola.loadtests.simulate import calibration
 from cupola.loadtests.simulate.cost_model import CostModel
 from cupola.service.settings.settings import Settings
+from tests.service.running_service import LEAN
 
 pytestmark = pytest.mark.slow
 
@@ -45,7 +46,7 @@ def test_a_service_and_its_engine_are_measured_and_simulated(
     monkeypatch.setattr(calibration, "ALONE_SECONDS", 1.0)
     monkeypatch.setattr(calibration, "TOGETHER", (2, 4))
     monkeypatch.setattr(calibration, "MIXED_WORDS", (0, 30))
-    with OwnService(real_model.root, tmp_path, {"warm_up": "no"}) as service:
+    with OwnService(real_model.root, tmp_path, LEAN) as service:
         service.wait_until_ready(PATIENCE)
         short = ("--rounds", "1", "--warm-up", "0", "--max-tokens", "8", "--url", service.url)
         cupola("bench", *short, "--engine", "--clients", "2", "--out", str(tmp_path))

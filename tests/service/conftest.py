@@ -44,7 +44,7 @@ def service(
     for cache, name in ((real_encoder, ENCODER), (real_whisper, WHISPER)):
         path = ModelCache(cache).find(name).path
         shutil.copytree(path, Home(home).models / path.relative_to(cache.models))
-    with Service(home, warm_up="yes") as running:  # with all that users have
+    with Service(home, lean=False) as running:  # with all that users have
         yield running.ready()
 
 

@@ -20,14 +20,19 @@ from openai import AsyncOpenAI, OpenAI
 BREATH = 0.01  # seconds between two questions: who asks takes the processor from who answers
 PATIENCE = 60.0  # seconds until a test gives up; nothing here is measured
 MODEL = "smollm2-135m"
+# What makes later requests fast costs a processor more than most tests' requests do.
+LEAN = {"warm_up": "no", "block_weights_mb": 0, "lane_weights_mb": 0}
 
 
 class Service:
-    """``python -m cupola.service`` on a free port. Settings are given as keyword arguments."""
+    """``python -m cupola.service`` on a free port. Settings are given as keyword arguments.
 
-    def __init__(self, home: Path, **settings: object) -> None:
-        # To prepare for requests costs more than most tests' requests do.
-        usual = {"port": 0, "model": MODEL, "log_level": "debug", "warm_up": "no"}
+    ``lean``: a model is run in one way only. Users have it otherwise, so tests of what a model
+    answers, and of what runs beside its requests, have it otherwise too.
+    """
+
+    def __init__(self, home: Path, *, lean: object = True, **settings: object) -> None:
+        usual = {"port": 0, "model": MODEL, "log_level": "debug"} | (LEAN if lean else {})
         values = {"home": home} | usual | settings
         clean = {key: value for key, value in os.environ.items() if not key.startswith("CUPOLA_")}
         given = {f"CUPOLA_{key.upper()}": str(value) for key, value in values.items()}

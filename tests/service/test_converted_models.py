@@ -54,7 +54,7 @@ def service(
     merged = write_adapter(folder / "adapter", llama.tensors())
     import_adapter(folder / "adapter", str(base), home, "pirate", precision=Precision.FP16)
     references["pirate"] = FamilyReference(llama.full_config, merged)
-    with Service(home.root, model="qwen3") as running:
+    with Service(home.root, lean=False, warm_up="no", model="qwen3") as running:
         yield running.ready()
 
 

@@ -149,7 +149,7 @@ def test_nothing_is_left_of_a_killed_supervisor(start: Start) -> None:
 def test_a_stop_soon_after_a_load_is_quiet(start: Start, answers: int) -> None:
     """Sessions are still being built in the background then."""
     for _ in range(2):
-        service = start().ready()
+        service = start(lean=False, warm_up="no").ready()
         for _ in range(answers):
             service.openai().chat.completions.create(**story(2))
         service.process.terminate()

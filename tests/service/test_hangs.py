@@ -64,11 +64,11 @@ def ends_in_order(service: Service) -> bool:
     return service.process.wait(PATIENCE) == 0
 
 
-@pytest.mark.parametrize("key", MAX_BYTES)
-def test_values_that_are_too_long_are_refused(echo: Service, key: str) -> None:
-    values = {key: "http://localhost/" * (250_000 // 17)}
-    bodies = [registration(number, **values) for number in range(PARALLEL)]
-    assert register(echo, bodies) == [400] * PARALLEL
+def test_values_that_are_too_long_are_refused(echo: Service) -> None:
+    for key in MAX_BYTES:
+        values = {key: "http://localhost/" * (250_000 // 17)}
+        bodies = [registration(number, **values) for number in range(PARALLEL)]
+        assert register(echo, bodies) == [400] * PARALLEL, key
     assert ends_in_order(echo)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -40,7 +41,8 @@ def test_prompts_are_found_behind_other_slots_and_after_a_restart(
     place_model: Callable[[Path], Path], tmp_path: Path
 ) -> None:
     place_model(tmp_path)
-    settings = {"slots": 2, "prefix_cache_mb": 256, "prefix_disk_mb": 256}
+    settings: dict[str, Any] = {"slots": 2, "prefix_cache_mb": 256, "prefix_disk_mb": 256}
+    settings |= {"lean": False, "warm_up": "no"}
     numbers = range(5)
     with Service(tmp_path, **settings).ready() as service:
         first = [ask(service, prompt(number)) for number in numbers]

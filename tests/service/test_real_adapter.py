@@ -64,7 +64,7 @@ def test_an_answer_is_that_of_the_merged_weights(real_gguf: Path, tmp_path: Path
     merged = write_adapter(tmp_path / "pirate", hub, strength=0.05)
     home = Home(tmp_path / "home")
     model = import_adapter(tmp_path / "pirate", str(real_gguf), home, precision=Precision.FP16)
-    with Service(home.root, model="pirate") as service:
+    with Service(home.root, lean=False, warm_up="no", model="pirate") as service:
         answer = (
             service.ready()
             .openai()

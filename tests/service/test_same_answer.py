@@ -66,7 +66,7 @@ def test_the_same_answer_cached_guessed_and_in_a_crowd(
 
 
 def test_the_same_answer_of_either_of_two_workers(start: Callable[..., Service]) -> None:
-    service = start(workers="2", threads="1", slots="1").ready()
+    service = start(lean=False, warm_up="no", workers="2", threads="1", slots="1").ready()
     for name in WORKERS:
         if f"worker {name} joined" not in "\n".join(service.log):
             service.wait_for(f"worker {name} joined")

@@ -18,7 +18,7 @@ from cupola.cache.convert.sources import read_decoder
 from cupola.cache.home import Home
 from cupola.cache.store import ModelCache
 from tests.cache.convert.genai import genai_greedy
-from tests.cache.convert.plain_graph import Graph, log_softmax
+from tests.cache.convert.plain_graph import Graph, divergences, log_softmax
 from tests.cache.convert.reference import Reference
 
 pytestmark = pytest.mark.slow
@@ -60,7 +60,7 @@ def test_logits_are_numpys(
         logits = Graph(int8, accuracy_level).logits(ids)
         largest = np.abs(logits - expected).max()
         p, q = log_softmax(expected), log_softmax(logits)
-        divergence = (np.exp(p) * (p - q)).sum(-1).mean()
+        divergence = np.mean(divergences(p, q))
         same = (p.argmax(-1) == q.argmax(-1)).mean()
         print(
             f"int8 ({what}) against NumPy: max difference {largest:.2f}, "
@@ -123,8 +123,6 @@ def perplexity(graph: Graph, ids: list[int]) -> float:
     losses: list[float] = []
     for start in range(0, len(ids) - 1, CHUNK):
         chunk = ids[start : start + CHUNK]
-        logits = graph.logits(chunk)[:-1]
-        largest = logits.max(-1)
-        totals = np.log(np.exp(logits - largest[:, None]).sum(-1)) + largest
-        losses += (totals - logits[np.arange(len(totals)), chunk[1:]]).tolist()
+        told = log_softmax(graph.logits(chunk)[:-1])
+        losses += (-told[np.arange(len(told)), chunk[1:]]).tolist()
     return float(np.exp(np.mean(losses)))
