@@ -6,15 +6,18 @@ import asyncio
 from collections.abc import Iterator, Mapping
 from itertools import groupby
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-import anthropic
 import pytest
 from pydantic import BaseModel, Field
 
 from tests.service.conftest import THINKER
 from tests.service.running_service import MODEL, PATIENCE, Service
 
+if TYPE_CHECKING:
+    import anthropic
+
+# The client takes seconds to import. So its tests do, and not each process that collects them.
 pytestmark = pytest.mark.slow
 
 SCHEMA = {
@@ -39,6 +42,8 @@ class Weather(BaseModel):
 
 @pytest.fixture
 def client(service: Service) -> Iterator[anthropic.Anthropic]:
+    import anthropic
+
     with anthropic.Anthropic(
         base_url=service.url, api_key="any", max_retries=0, timeout=PATIENCE
     ) as client:
@@ -142,6 +147,8 @@ def test_models(client: anthropic.Anthropic) -> None:
 
 
 def test_async_client(service: Service) -> None:
+    import anthropic
+
     async def ask() -> str:
         async with (
             anthropic.AsyncAnthropic(base_url=service.url, api_key="any") as client,
@@ -247,6 +254,8 @@ def test_a_coding_agent(client: anthropic.Anthropic, tmp_path: Path) -> None:
 
 
 def test_the_runner_of_tools(client: anthropic.Anthropic) -> None:
+    import anthropic
+
     called: list[str] = []
 
     @anthropic.beta_tool

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import anthropic
 import pytest
-from anthropic.types.beta.message_count_tokens_params import MessageCountTokensParams
-from anthropic.types.beta.message_create_params import MessageCreateParamsStreaming
 
 from cupola.gateway.anthropic.body import CountRequest, MessagesRequest
 from cupola.scheduler.protocol.messages import ErrorCode, Outputs, Rejected, Submit, decode_work
@@ -19,11 +16,17 @@ from tests.gateway.anthropic.requests import CALL, CLOSE, HELLO, OPEN, SCHEMA, W
 from tests.gateway.running_gateway import MODEL, MODEL_ID, WAIT, RunningGateway
 from tests.gateway.scripted_scheduler import ScriptedScheduler, work_of
 
-pytestmark = pytest.mark.slow  # the client takes seconds to import
+if TYPE_CHECKING:
+    import anthropic
+
+# The client takes seconds to import. So its tests do, and not each process that collects them.
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
 def client(gateway: RunningGateway) -> Iterator[anthropic.Anthropic]:
+    import anthropic
+
     with anthropic.Anthropic(
         base_url=gateway.url, api_key="any", max_retries=0, timeout=WAIT
     ) as client:
@@ -204,17 +207,18 @@ def test_count_tokens(client: anthropic.Anthropic, scheduler: ScriptedScheduler)
     assert isinstance(task, Encode)
 
 
-@pytest.mark.parametrize(
-    ("offered", "body"),
-    [
+def test_every_parameter_of_the_client_is_known() -> None:
+    from anthropic.types.beta.message_count_tokens_params import MessageCountTokensParams
+    from anthropic.types.beta.message_create_params import MessageCreateParamsStreaming
+
+    in_headers = {"betas", "user_profile_id", "workspace_id"}
+    offered: Any
+    for offered, body in (
         (MessageCreateParamsStreaming, MessagesRequest),
         (MessageCountTokensParams, CountRequest),
-    ],
-)
-def test_every_parameter_of_the_client_is_known(offered: Any, body: Any) -> None:
-    in_headers = {"betas", "user_profile_id", "workspace_id"}
-    assert len(offered.__annotations__) > 10
-    assert set(offered.__annotations__) - in_headers <= set(body.model_fields)
+    ):
+        assert len(offered.__annotations__) > 10
+        assert set(offered.__annotations__) - in_headers <= set(body.model_fields)
 
 
 def test_what_an_app_has_found(client: anthropic.Anthropic, scheduler: ScriptedScheduler) -> None:
@@ -241,12 +245,16 @@ def test_models(client: anthropic.Anthropic) -> None:
 
 
 def test_a_conversation_is_not_kept_and_the_client_is_told_so(client: anthropic.Anthropic) -> None:
+    import anthropic
+
     with pytest.raises(anthropic.BadRequestError) as caught:
         client.beta.messages.create(**HELLO, thread={"type": "create"})
     assert caught.value.error_code == "thread_unsupported_request"
 
 
 def test_unknown_model(client: anthropic.Anthropic) -> None:
+    import anthropic
+
     with pytest.raises(anthropic.NotFoundError) as caught:
         client.messages.create(**HELLO | {"model": "claude"})
     assert isinstance(caught.value.body, dict)
@@ -256,6 +264,8 @@ def test_unknown_model(client: anthropic.Anthropic) -> None:
 
 
 def test_failure_in_the_stream(client: anthropic.Anthropic, scheduler: ScriptedScheduler) -> None:
+    import anthropic
+
     def script(request: Any) -> Iterable[Any]:
         if isinstance(request, Submit):
             yield Outputs((Output(request.request_id, "One"),))

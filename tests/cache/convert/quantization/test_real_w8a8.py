@@ -47,11 +47,20 @@ What is 2+2?<|im_end|>
 """
 
 
+@pytest.fixture(scope="module")
+def exact(real_model_fp32: Path) -> Graph:
+    return Graph(real_model_fp32)
+
+
+@pytest.fixture(scope="module")
+def rounded(real_model_w8a8: Path) -> Graph:
+    return Graph(real_model_w8a8)
+
+
 @pytest.mark.parametrize("kind", TEXTS)
-def test_is_near_to_float32(kind: str, real_model_fp32: Path, real_model_w8a8: Path) -> None:
+def test_is_near_to_float32(kind: str, exact: Graph, rounded: Graph, real_model_w8a8: Path) -> None:
     tokenizer = Tokenizer.from_file(str(real_model_w8a8 / "tokenizer.json"))
     ids = tokenizer.encode(TEXTS[kind].read_text("utf-8")).ids[: 3 * CHUNK]
-    exact, rounded = Graph(real_model_fp32), Graph(real_model_w8a8)
     losses: list[tuple[float, float]] = []
     found: list[float] = []
     same: list[bool] = []
@@ -73,15 +82,13 @@ def test_is_near_to_float32(kind: str, real_model_fp32: Path, real_model_w8a8: P
     assert np.mean(same) > 0.92
 
 
-def test_answers_as_float32_does(real_model_fp32: Path, real_model_w8a8: Path) -> None:
+def test_answers_as_float32_does(exact: Graph, rounded: Graph, real_model_w8a8: Path) -> None:
     """To a question whose first token is clear: after others, two are as likely in float32."""
     tokenizer = Tokenizer.from_file(str(real_model_w8a8 / "tokenizer.json"))
     prompt = tokenizer.encode(SUM).ids
-    exact, rounded = (
-        Graph(folder).greedy(prompt, 24, 2) for folder in (real_model_fp32, real_model_w8a8)
-    )
-    assert tokenizer.decode(exact) == tokenizer.decode(rounded)
-    assert tokenizer.decode(exact) == "The answer to this classic math problem is 4."
+    right, ours = (tokenizer.decode(graph.greedy(prompt, 24, 2)) for graph in (exact, rounded))
+    assert right == ours
+    assert right == "The answer to this classic math problem is 4."
 
 
 @pytest.fixture(scope="module")
@@ -104,11 +111,11 @@ def sessions(
 def test_keys_and_values_of_8_bits_cost_little(
     kind: str, real_model: Home, sessions: tuple[RaggedSession, RaggedSession]
 ) -> None:
-    exact, rounded = sessions
+    as_read, rounded = sessions
     model = ModelCache(real_model).find("smollm2-135m").path
     tokenizer = Tokenizer.from_file(str(model / "tokenizer.json"))
     ids = tokenizer.encode(TEXTS[kind].read_text("utf-8")).ids[:CHUNK]
-    p = _read(exact, ids, CHUNK)
+    p = _read(as_read, ids, CHUNK)
     generating, prompts = _read(rounded, ids, 8), _read(rounded, ids, CHUNK // 4)
     following = (np.arange(len(ids) - 1), ids[1:])
     for what, q in (("generating", generating), ("prompts", prompts)):
@@ -120,13 +127,11 @@ def test_keys_and_values_of_8_bits_cost_little(
         assert distance < 0.02
 
 
-def test_weights_in_blocks_are_as_near_to_float32(
-    real_model_fp32: Path, real_model_w8a8: Path
-) -> None:
+def test_weights_in_blocks_are_as_near_to_float32(exact: Graph, real_model_w8a8: Path) -> None:
     """What a worker reads few tokens with."""
     tokenizer = Tokenizer.from_file(str(real_model_w8a8 / "tokenizer.json"))
     ids = tokenizer.encode(TEXTS["a novel"].read_text("utf-8")).ids[: CHUNK // 2]
-    p = log_softmax(Graph(real_model_fp32).logits(ids))
+    p = log_softmax(exact.logits(ids))
     folder = ModelFolder.read(real_model_w8a8)
     found = {}
     for block_bytes in (0, 2**28):
