@@ -51,7 +51,8 @@ def echoing(home: Home) -> Iterator[Cli]:
     """The command line over services that run no model; whatever it started is stopped."""
     cli = echo_services(home)
     yield cli
-    cli("service", "stop")
+    if home.daemon_file.exists():
+        cli("service", "stop")
 
 
 @pytest.fixture
