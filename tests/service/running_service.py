@@ -20,15 +20,16 @@ from openai import AsyncOpenAI, OpenAI
 BREATH = 0.01  # seconds between two questions: who asks takes the processor from who answers
 PATIENCE = 60.0  # seconds until a test gives up; nothing here is measured
 MODEL = "smollm2-135m"
-# What makes later requests fast costs a processor more than most tests' requests do.
-LEAN = {"warm_up": "no", "block_weights_mb": 0, "lane_weights_mb": 0}
+# What makes later requests fast costs a processor more than most tests' requests do. A second
+# thread mostly waits, busily, for one that has no processor while other tests run.
+LEAN = {"warm_up": "no", "block_weights_mb": 0, "lane_weights_mb": 0, "threads": 1}
 
 
 class Service:
     """``python -m cupola.service`` on a free port. Settings are given as keyword arguments.
 
-    ``lean``: a model is run in one way only. Users have it otherwise, so tests of what a model
-    answers, and of what runs beside its requests, have it otherwise too.
+    ``lean``: a model is run in one way only, by one thread. Users have it otherwise. So have tests
+    of what a model answers, and of what runs beside its requests.
     """
 
     def __init__(self, home: Path, *, lean: object = True, **settings: object) -> None:

@@ -39,7 +39,7 @@ TEXTS = [
 def backend(real_encoder: Home) -> Backend:
     model = ModelCache(real_encoder).find("all-minilm-l6-v2")
     local = LocalModel(model.variant.id, str(model.path), model.variant.provider)
-    return load(local, EngineOptions(threads=2))
+    return load(local, EngineOptions(threads=1))
 
 
 def embed(backend: Backend, texts: list[str], truncate: bool = False) -> np.ndarray:

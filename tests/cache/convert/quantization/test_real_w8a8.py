@@ -102,8 +102,8 @@ def sessions(
     link.symlink_to(ModelCache(real_model).find("smollm2-135m").path)
     folder = ModelFolder.read(link)
     weights = PrepackedWeights(home, link, CPU)
-    rounded = Int8Session(folder, weights, slots=1, width=CHUNK, threads=2)
-    yield DecoderSession(folder, slots=1, width=CHUNK, threads=2), rounded
+    rounded = Int8Session(folder, weights, slots=1, width=CHUNK, threads=1)
+    yield DecoderSession(folder, slots=1, width=CHUNK, threads=1), rounded
     shutil.rmtree(home.root)  # pytest would keep it
 
 
@@ -139,7 +139,7 @@ def test_weights_in_blocks_are_as_near_to_float32(exact: Graph, real_model_w8a8:
             folder,
             slots=1,
             width=8,
-            threads=2,
+            threads=1,
             block_bytes=block_bytes,
             autotune=ChosenWay(),
         )
