@@ -62,7 +62,10 @@ def download(requirement: str, folder: Path, progress: Progress) -> Path:
         *("--dest", str(folder), "--", requirement),
     ]
     progress("download", 0, None)
+    # What pip leaves when it is ended goes with the folder.
+    folder.mkdir(parents=True, exist_ok=True)
     environment = {**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONIOENCODING": "utf-8"}
+    environment["TMPDIR"] = str(folder)
     output: deque[str] = deque(maxlen=200)
     with subprocess.Popen(
         command,

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from cupola.client.commands.common.completion import catalog_models
-from cupola.client.commands.common.options import Name, Ttl
+from cupola.client.commands.common.options import Name, Ttl, finite
 from cupola.client.errors import ClientError
 from cupola.client.terminal.output import Form, Output
 
@@ -25,7 +25,10 @@ MaxTokens = Annotated[
     int | None, typer.Option(min=1, help="The most tokens of an answer. [as many as fit]")
 ]
 Temperature = Annotated[
-    float, typer.Option(help="How freely words are chosen; small models ramble above 0.5.")
+    float,
+    typer.Option(
+        callback=finite, help="How freely words are chosen; small models ramble above 0.5."
+    ),
 ]
 Seed = Annotated[int | None, typer.Option(help="The same seed gives the same answer again.")]
 JsonSchema = Annotated[

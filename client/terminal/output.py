@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import enum
-import json
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -47,8 +46,10 @@ class Column:
 
 
 def print_json(value: object) -> None:
-    """One line of JSON on standard output."""
-    print(json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=str))
+    """One line of JSON on standard output. What is no number is null."""
+    import msgspec
+
+    print(msgspec.json.encode(value, enc_hook=str).decode())
 
 
 def report_success(text: str, form: Form, **facts: object) -> None:

@@ -31,9 +31,12 @@ class Served:
             yield "client", self.client
         if self.model:
             yield "model", self.model
+        if self.last_output:
             yield "prompt_tokens", self.prompt_tokens
             yield "cached_tokens", self.cached_tokens
             yield "completion_tokens", self.completion_tokens
+        elif self.submitted:  # the client left, or it failed
+            yield "outcome", "unfinished"
         if self.first_output:
             yield "ttft_ms", round(1000 * (self.first_output - self.began))
 

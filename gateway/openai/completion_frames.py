@@ -73,6 +73,11 @@ class CompletionFrames:
         self._options = options
         self._offsets: dict[int, int] = {}  # characters sent, by answer
         self._tokens: dict[int, tuple[TokenLogprob, ...]] = {}  # that wait for their text
+        # What the answers of a prompt had to say before its echo, by prompt. Only the first of them
+        # reads all of the prompt, so others may be faster.
+        self._held: dict[int, list[Event]] = {
+            prompt: [] for prompt in range(len(options.prompts)) if options.waits_for_echo(prompt)
+        }
 
     # -- whole -------------------------------------------------------------------------------------
 
@@ -122,9 +127,22 @@ class CompletionFrames:
         return b"".join(frames)
 
     def encode(self, events: list[Event]) -> bytes:
+        events = [each for event in events for each in self._after_echo(event)]
         frames = [self._frame(event) for event in events]
         frames += [self._chunk(index, "") for index in list(self._tokens)]
         return b"".join(with_timings(frames, events, each=self._options.timings))
+
+    def _after_echo(self, event: Event) -> list[Event]:
+        """What may be sent once this has come."""
+        match event:
+            case PromptLogprobs(index, _):
+                return [event, *self._held.pop(index // self._options.candidates, ())]
+            case TextDelta(index, _) | Logprobs(index, _) | Finished(index):
+                held = self._held.get(index // self._options.candidates)
+                if held is not None:
+                    held.append(event)
+                    return []
+        return [event]
 
     def _frame(self, event: Event) -> bytes:
         match event:

@@ -100,6 +100,10 @@ def loopback(url: str) -> str:
         here = host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:
         here = False
+    try:
+        _ = parts.port
+    except ValueError as error:
+        raise ArgumentTypeError(f"{url}: {error}") from None
     if not here or parts.scheme not in ("http", "https"):
         raise ArgumentTypeError(f"{url} is not on this machine: load goes to loopback addresses")
     return address

@@ -76,7 +76,8 @@ def trace(path: Path) -> list[Arrival]:
     Its first line names the columns: ``at`` (seconds, or a date with a time), ``prompt_tokens`` and
     ``output_tokens``, or the names in Azure's traces.
     """
-    with path.open(encoding="utf-8-sig", newline="") as file:
+    # What is no UTF-8 is told as a line that is no request.
+    with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
         rows = csv.reader(file)
         titles = [title.strip().lower() for title in next(rows, [])]
         places = [_place(titles, *_COLUMNS[key], path=path) for key in ("at", "prompt", "tokens")]
@@ -86,7 +87,7 @@ def trace(path: Path) -> list[Arrival]:
                 continue
             try:
                 at, prompt, tokens = (row[place] for place in places)
-                found.append(Arrival(_seconds(at), max(1, int(prompt)), max(1, int(tokens))))
+                found.append(Arrival(_seconds(at), _count(prompt), _count(tokens)))
             except (ValueError, IndexError):
                 raise TraceError(f"{path}, line {number}: not a time and two numbers") from None
     if not found:
@@ -102,6 +103,13 @@ def _place(titles: list[str], *names: str, path: Path) -> int:
     raise TraceError(
         f"{path} has no column {names[0]}: the first line names at, prompt_tokens and output_tokens"
     )
+
+
+def _count(text: str) -> int:
+    """Published traces have requests without tokens. Raises ValueError."""
+    if (found := int(text)) < 0:
+        raise ValueError(text)
+    return max(1, found)
 
 
 def _seconds(text: str) -> float:

@@ -19,7 +19,9 @@ import json
 from bisect import bisect_right
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+import msgspec
 
 from cupola.loadtests.simulate.spread import Spread
 
@@ -107,18 +109,39 @@ class CostModel:
     def load(cls, path: Path) -> CostModel:
         """Raises FitError, OSError."""
         try:
-            values = json.loads(path.read_text("utf-8"))
-            run, tokens = (tuple(values.pop(key)) for key in ("run", "tokens"))
-            spread = Spread.from_json(values.pop("spread", {}))
-            known = {key: float(value) for key, value in values.items()}
-            found = cls(tuple(map(float, run)), **known, spread=spread)
-        except (ValueError, TypeError, AttributeError, LookupError):
-            raise FitError(f"{path} is no cost model (costs.json)") from None
-        if tokens != TOKENS or len(run) != len(TOKENS):
+            file = msgspec.json.decode(path.read_bytes(), type=_File)
+        except (msgspec.MsgspecError, RecursionError) as error:
+            raise FitError(f"{path} is no cost model (costs.json): {error}") from None
+        if file.tokens != TOKENS or len(file.run) != len(TOKENS):
             raise FitError(f"{path} is of another version: cupola simulate --calibrate")
-        if not all(each > 0 for each in (*run, *spread.steps, *spread.waits)):
-            raise FitError(f"{path}: a step must take time")
-        return found
+        values = msgspec.structs.asdict(file)
+        del values["tokens"]
+        spread = Spread(file.spread.steps, file.spread.waits)
+        return cls(**values | {"spread": spread})
+
+
+_Seconds = Annotated[float, msgspec.Meta(ge=0, le=1e6)]
+_Time = Annotated[float, msgspec.Meta(gt=0, le=1e6)]  # a step takes some
+
+
+class _FileSpread(msgspec.Struct):
+    steps: tuple[_Time, ...] = ()
+    waits: tuple[_Time, ...] = ()
+
+
+class _File(msgspec.Struct):
+    """A cost model on the disk."""
+
+    tokens: tuple[int, ...]
+    run: tuple[_Time, ...]
+    context: _Seconds = 0.0
+    depth: _Seconds = 0.0
+    start: _Seconds = 0.0
+    overhead: _Seconds = 0.0
+    intake: _Seconds = 0.0
+    tokens_a_step: Annotated[float, msgspec.Meta(ge=1, le=1000)] = 1.0
+    error: _Seconds = 0.0
+    spread: _FileSpread = msgspec.field(default_factory=_FileSpread)
 
 
 def shares_of_points(tokens: float) -> list[float]:

@@ -8,9 +8,8 @@ bootstrap, Künsch 1989). So the simulation needs no guess of their distribution
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,11 +35,6 @@ class Spread:
         """As clients saw them."""
         kept = (_levelled(steps), waits)
         return cls(*(tuple(round(max(_LEAST, each), 3) for each in some) for some in kept))
-
-    @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> Spread:
-        """Raises TypeError, ValueError, AttributeError."""
-        return cls(*(tuple(map(float, values.get(key, ()))) for key in ("steps", "waits")))
 
 
 def _levelled(ratios: Iterable[float]) -> list[float]:

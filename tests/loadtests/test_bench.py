@@ -130,6 +130,8 @@ def test_a_run_whose_only_server_dies_fails_and_leaves_what_it_had(
     [
         (["--url", NOBODY], "cannot be reached"),
         (["--url", "http://10.0.0.1"], "not on this machine"),
+        (["--url", "http://127.0.0.1:99999"], "Port out of range"),
+        (["--url", "http://127.0.0.1:abc"], "Port could not be cast"),
         ([], "No service is running"),
         (["--url", NOBODY, "--clients", "0"], "--clients: 0 is not from 1"),
         (["--url", NOBODY, "--clients", "1,x"], "--clients: 'x' is no whole number"),
@@ -149,6 +151,28 @@ def test_bad_input_is_told_in_a_line(
     monkeypatch.delenv("CUPOLA_PEERS", raising=False)
     done = CliRunner().invoke(build(), ["bench", *arguments, "--out", str(tmp_path)])
     assert isinstance(done.exception, ClientError) and message in str(done.exception)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["bench", "--seconds", "nan"],
+        ["tune", "--minutes", "nan"],
+        ["top", "--seconds", "nan"],
+        *(["simulate", name, "nan"] for name in ("--itl-ms", "--queue-timeout", "--for-ttft")),
+    ],
+)
+def test_nan_is_not_a_number_of_an_option(arguments: list[str]) -> None:
+    done = CliRunner().invoke(build(), arguments)
+    assert done.exit_code == 2 and "nan is not a finite number" in done.stderr
+
+
+def test_a_run_that_does_not_begin_leaves_no_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUPOLA_HOME", str(tmp_path))
+    assert CliRunner().invoke(build(), ["bench", "--url", NOBODY]).exit_code == 1
+    assert list(tmp_path.glob("measurements/*")) == []
 
 
 def test_a_server_that_refuses_is_told(bench: Run) -> None:

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -370,7 +371,20 @@ def test_costs_are_kept(tmp_path: Path) -> None:
     nothing = COSTS.as_json() | {"run": [0] * len(TOKENS)}
     older = COSTS.as_json() | {"tokens": [1, 2]}
     uneven = [COSTS.as_json() | {"spread": bad} for bad in ([1.0], {"steps": [1.0, 0.0]})]
-    for text in ("", "[]", "{}", *map(json.dumps, (nothing, older, *uneven))):
+    impossible = [
+        COSTS.as_json() | {key: value}
+        for key, value in (
+            ("context", -1),
+            ("depth", math.nan),
+            ("intake", math.inf),
+            ("tokens_a_step", 0),
+            ("tokens_a_step", 10**400),
+            ("spread", {"steps": "12"}),
+            ("spread", {"steps": [1e300]}),
+        )
+    ]
+    bad = (nothing, older, *uneven, *impossible)
+    for text in ("", "[]", "{}", "[" * 100_000, *map(json.dumps, bad)):
         (tmp_path / "costs.json").write_text(text)
         with pytest.raises(FitError):
             CostModel.load(tmp_path / "costs.json")
@@ -467,6 +481,16 @@ def test_bad_input_is_told_in_a_line(arguments: list[str], message: str, tmp_pat
     assert isinstance(done.exception, ClientError | OSError) and message in str(done.exception)
 
 
+def test_json_has_null_for_what_was_not_measured(tmp_path: Path) -> None:
+    trace_of_one_token = tmp_path / "t.csv"
+    trace_of_one_token.write_text("at,prompt_tokens,output_tokens\n0,10,1\n1,10,1\n")
+    known = ["--costs", str(RECORDED / "costs.json"), "--out", str(tmp_path)]
+    asked = ["simulate", *known, "--trace", str(trace_of_one_token), "-o", "json"]
+    done = CliRunner().invoke(build(), asked)
+    [row] = msgspec.json.decode(done.stdout)["rows"]  # which refuses NaN
+    assert row["tpot_p50_ms"] is None and row["ttft_p50_ms"] > 0
+
+
 def test_costs_without_a_spread_say_that_their_tail_is_too_short(tmp_path: Path) -> None:
     replace(COSTS, spread=UNEVEN).save(tmp_path / "costs.json")
     for costs, words in ((RECORDED, "knows no bad moments"), (tmp_path, "4 times as long")):
@@ -484,11 +508,14 @@ def test_traces_are_read(tmp_path: Path) -> None:
     for text in (
         "",
         "a,b\n1,2\n",
-        *(f"{titles}\n{row}\n" for row in ("x,1,1", "1,1", "nan,1,1", "")),
+        *(f"{titles}\n{row}\n" for row in ("x,1,1", "1,1", "nan,1,1", "5,-10,0", "")),
     ):
         path.write_text(text)
         with pytest.raises(TraceError):
             trace(path)
+    path.write_text(f"{titles}\n5,10,3\n", encoding="utf-16")
+    with pytest.raises(TraceError):
+        trace(path)
 
 
 def test_the_mean_rate_is_the_one_asked_for() -> None:

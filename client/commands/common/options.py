@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated
 
 import typer
 
 from cupola.client.commands.common.completion import cached_models, catalog_models
 from cupola.client.commands.common.filters import Device, Kind
+
+
+def finite(value: float) -> float:
+    """A callback of options: click takes nan for a number in every range."""
+    if math.isfinite(value):
+        return value
+    raise typer.BadParameter(f"{value} is not a finite number")
+
 
 _NAME = "An alias, a name or a full id."
 Name = Annotated[str, typer.Argument(metavar="MODEL", help=_NAME, autocompletion=catalog_models)]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cupola.client import home
+from cupola.client.commands.common.options import finite
 from cupola.client.commands.measure import bench_targets, workload_options
 from cupola.client.commands.measure.workload_options import (
     Folder,
@@ -54,7 +55,14 @@ def bench(
     requests: Annotated[
         int, typer.Option(min=1, help="Of each client in a round; with --rates, of all, at least.")
     ] = 2,
-    seconds: Annotated[float, typer.Option(min=1, help="Of a round, with --rates, at least.")] = 20,
+    seconds: Annotated[
+        float,
+        typer.Option(
+            min=1,
+            callback=finite,
+            help="Of a round, with --rates, at least.",
+        ),
+    ] = 20,
     rounds: Annotated[int, typer.Option(min=1, help="Rounds that count.")] = 3,
     warm_up: Annotated[int, typer.Option(min=0, help="Rounds before, that do not count.")] = 1,
     workload: WorkloadName = workload_options.STORY,
@@ -100,13 +108,13 @@ def bench(
         seed,
     )
     old = _earlier(compare)
-    folder = workload_options.results(home.current(), out, "bench")
     with ExitStack() as stack:
         try:
             targets = bench_targets.targets(url, model, against or [], engine, peers, stack)
             _check(targets, asked)
         except Broken as error:
             raise ClientError(str(error)) from None
+        folder = workload_options.results(home.current(), out, "bench")
         notes = machine.hindrances(machine.busy_share())
         for note in notes:
             print(note, file=sys.stderr)
@@ -169,12 +177,12 @@ def _measure(rounds: Rounds, turns: int) -> tuple[Outcome, bool]:
 
 
 def _finish(found: dict[str, Any], old: dict[str, Any] | None, folder: Path, output: Form) -> None:
-    import json
+    import msgspec
 
     from cupola.loadtests.bench import document, page
 
     comparison = document.compared(found, old) if old else []
-    (folder / "bench.json").write_text(json.dumps(found, indent=1), encoding="utf-8")
+    (folder / "bench.json").write_bytes(msgspec.json.format(msgspec.json.encode(found), indent=1))
     (folder / "bench.md").write_text(page.markdown(found, comparison), encoding="utf-8")
     (folder / "bench.svg").write_text(page.picture(found), encoding="utf-8")
     if output is Form.JSON:

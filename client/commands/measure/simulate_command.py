@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cupola.client import home
+from cupola.client.commands.common.options import finite
 from cupola.client.commands.measure import workload_options
 from cupola.client.commands.measure.workload_options import Folder, MaxTokens, WorkloadName
 from cupola.client.errors import ClientError
@@ -51,9 +52,23 @@ def simulate(
     workers: Annotated[int, typer.Option(min=1, help="Worker processes.")] = 1,
     slots: Annotated[int, typer.Option(min=1, help="Sequences that a worker runs at once.")] = 16,
     step_tokens: Annotated[int, typer.Option(min=1, help="The setting of this name.")] = 256,
-    itl_ms: Annotated[float, typer.Option(min=0.001, help="The setting of this name.")] = 100,
+    itl_ms: Annotated[
+        float,
+        typer.Option(
+            min=0.001,
+            callback=finite,
+            help="The setting of this name.",
+        ),
+    ] = 100,
     queue_limit: Annotated[int, typer.Option(min=0, help="The setting of this name.")] = 256,
-    queue_timeout: Annotated[float, typer.Option(min=0.001, help="In seconds.")] = 300,
+    queue_timeout: Annotated[
+        float,
+        typer.Option(
+            min=0.001,
+            callback=finite,
+            help="In seconds.",
+        ),
+    ] = 300,
     fail: Annotated[
         list[str] | None, typer.Option(help="AT:WORKER:SECONDS: a worker is away for so long.")
     ] = None,
@@ -61,7 +76,12 @@ def simulate(
         list[str] | None, typer.Option(help="AT:WORKERS: so many come at this second.")
     ] = None,
     for_ttft: Annotated[
-        float, typer.Option(min=0, help="Find the workers for a TTFT p99 of so many ms.")
+        float,
+        typer.Option(
+            min=0,
+            callback=finite,
+            help="Find the workers for a TTFT p99 of so many ms.",
+        ),
     ] = 0,
     calibrate: Annotated[
         bool, typer.Option("--calibrate", help="First measure the running service, two minutes.")

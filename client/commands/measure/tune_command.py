@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cupola.client import home
+from cupola.client.commands.common.options import finite
 from cupola.client.commands.measure import workload_options
 from cupola.client.commands.measure.workload_options import (
     Folder,
@@ -35,7 +36,14 @@ def tune(
     workload: WorkloadName = workload_options.STORY,
     max_tokens: MaxTokens = 48,
     objective: ObjectiveText = "ttft=1000,itl=200",
-    minutes: Annotated[float, typer.Option(min=0.2, help="The time that it may take.")] = 5,
+    minutes: Annotated[
+        float,
+        typer.Option(
+            min=0.2,
+            callback=finite,
+            help="The time that it may take.",
+        ),
+    ] = 5,
     variants: Annotated[
         bool,
         typer.Option("--variants", help="Also try the model's other variants on this disk."),

@@ -9,13 +9,17 @@ from typing import Annotated, Any
 import typer
 
 from cupola.client import home
+from cupola.client.commands.common.options import finite
 from cupola.client.errors import ClientError
 from cupola.client.terminal.output import Form, Output, print_json
 
 
 def top(
     seconds: Annotated[
-        float, typer.Option("--seconds", "-s", min=0.1, max=3600, help="Between two looks.")
+        float,
+        typer.Option(
+            "--seconds", "-s", min=0.1, max=3600, callback=finite, help="Between two looks."
+        ),
     ] = 1.0,
     once: Annotated[bool, typer.Option("--once", help="Look twice, print, and end.")] = False,
     output: Output = Form.TEXT,

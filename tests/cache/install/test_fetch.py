@@ -1,7 +1,11 @@
 """pip is real here; the index is a folder."""
 
+import os
 import sys
+import threading
 import venv
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -27,6 +31,33 @@ def test_only_the_member_is_kept(index: Path, target: Path) -> None:
     assert [path for path in target.rglob("*") if path.is_file()] == [file]
     assert stages[0] == ("download", 0, None)
     assert stages[-1] == ("check", len(CONTENT), len(CONTENT))
+
+
+def test_what_pip_leaves_when_it_is_ended_goes_with_the_folder(
+    index: Path, target: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_wheel(index, os.urandom(2_000_000))  # pip tells of the progress of large files
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.setenv("TMPDIR", str(elsewhere))
+    stages: list[str] = []
+
+    def interrupt(stage: str, done: int, total: int | None) -> None:
+        stages.append(stage)
+        if total is not None:
+            raise KeyboardInterrupt
+
+    handler = partial(SimpleHTTPRequestHandler, directory=str(index))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setenv("PIP_FIND_LINKS", f"http://127.0.0.1:{server.server_port}/")
+        try:
+            with pytest.raises(KeyboardInterrupt):
+                fetch(SOURCE, target, interrupt)
+        finally:
+            server.shutdown()
+    assert stages == ["download", "download"]  # pip was ended in the midst of it
+    assert list(elsewhere.iterdir()) == []
 
 
 def test_another_file_is_not_used(index: Path, target: Path) -> None:

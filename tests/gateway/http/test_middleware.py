@@ -20,7 +20,8 @@ from cupola.gateway.apis import ERROR_FORMATS
 from cupola.gateway.http.error_formats import ErrorFormats
 from cupola.gateway.http.middleware import RequestLog
 from cupola.gateway.http.served import Finished
-from cupola.scheduler.protocol.messages import Submit
+from cupola.scheduler.protocol.messages import Abort, Outputs, Submit
+from cupola.scheduler.protocol.outputs import Output
 from tests.gateway.running_gateway import (
     HELLO,
     MODEL_ID,
@@ -126,6 +127,20 @@ def test_log_line_has_no_secrets(
     about = rf"model={MODEL_ID} prompt_tokens=5 cached_tokens=2 completion_tokens=3 ttft_ms=\d+"
     assert re.fullmatch(rf"POST {CHAT} 200 \d+ ms id=req_\w+ {about}", line)
     assert "secret" not in caplog.text and "Hello" not in caplog.text
+
+
+def test_log_line_of_an_answer_that_did_not_end(
+    gateway: RunningGateway, scheduler: ScriptedScheduler, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    scheduler.script = None
+    with gateway.post(HELLO | {"stream": True}) as connection:
+        scheduler.send(Outputs((Output(scheduler.next(Submit).request_id, "Hel"),)))
+        read_until(connection, b"Hel")
+    scheduler.next(Abort)
+    [line] = access_lines(gateway, caplog)
+    about = rf"model={MODEL_ID} outcome=unfinished ttft_ms=\d+"
+    assert re.fullmatch(rf"POST {CHAT} 200 \d+ ms id=req_\w+ {about}", line)
 
 
 def test_line_break_in_a_path_makes_no_second_line(

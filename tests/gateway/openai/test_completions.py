@@ -8,6 +8,7 @@ from typing import Any
 
 import openai
 import pytest
+from msgspec.structs import replace
 
 from cupola.scheduler.protocol.messages import (
     Abort,
@@ -162,6 +163,31 @@ def test_echo_with_logprobs(gateway: RunningGateway, prompt: Any) -> None:
     offsets = [chunk.choices[0].logprobs for chunk in chunks]
     assert [one.text_offset for one in offsets if one] == [[0, 2], [4], [9]]
     assert "".join(chunk.choices[0].text for chunk in chunks) == "Once upon a"
+
+
+def faster_than_its_echo(request: Any) -> Iterable[Any]:
+    """The second answer, whose prompt is known, comes before the first one."""
+    outputs = [output for message in story(request) for output in message.outputs]
+    later, first = outputs[2:], outputs[:2]
+    usage = later[-1].usage
+    later[-1], first[-1] = replace(later[-1], usage=None), replace(first[-1], usage=usage)
+    yield from (Outputs((output,)) for output in (*later, *first))
+
+
+@pytest.mark.parametrize("prompt", ["Once", [5, 6]])
+def test_the_echo_of_each_answer_comes_first(
+    gateway: RunningGateway, scheduler: ScriptedScheduler, prompt: Any
+) -> None:
+    scheduler.script = faster_than_its_echo
+    body: dict[str, Any] = {"model": MODEL, "prompt": prompt, "echo": True, "logprobs": 1, "n": 2}
+    with gateway.openai() as client:
+        choices = [chunk.choices[0] for chunk in client.completions.create(**body, stream=True)]
+    for index in range(2):
+        of_answer = [choice for choice in choices if choice.index == index]
+        assert [choice.text for choice in of_answer] == ["Once", " upon", " a", ""]
+        assert [choice.finish_reason for choice in of_answer] == [None, None, None, "length"]
+        offsets = [choice.logprobs.text_offset for choice in of_answer if choice.logprobs]
+        assert offsets == [[0, 2], [4], [9]]
 
 
 def test_echo_of_tokens(gateway: RunningGateway) -> None:
