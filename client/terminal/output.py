@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import enum
+import json
+import math
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -47,9 +49,19 @@ class Column:
 
 def print_json(value: object) -> None:
     """One line of JSON on standard output. What is no number is null."""
-    import msgspec
+    shown = _with_null(value)
+    print(json.dumps(shown, ensure_ascii=False, separators=(",", ":"), default=str))
 
-    print(msgspec.json.encode(value, enc_hook=str).decode())
+
+def _with_null(value: object) -> object:
+    match value:
+        case float():
+            return value if math.isfinite(value) else None
+        case dict():
+            return {key: _with_null(each) for key, each in value.items()}
+        case list() | tuple():
+            return [_with_null(each) for each in value]
+    return value
 
 
 def report_success(text: str, form: Form, **facts: object) -> None:

@@ -177,12 +177,12 @@ def _measure(rounds: Rounds, turns: int) -> tuple[Outcome, bool]:
 
 
 def _finish(found: dict[str, Any], old: dict[str, Any] | None, folder: Path, output: Form) -> None:
-    import msgspec
+    import json
 
     from cupola.loadtests.bench import document, page
 
     comparison = document.compared(found, old) if old else []
-    (folder / "bench.json").write_bytes(msgspec.json.format(msgspec.json.encode(found), indent=1))
+    (folder / "bench.json").write_text(json.dumps(found, indent=1), encoding="utf-8")
     (folder / "bench.md").write_text(page.markdown(found, comparison), encoding="utf-8")
     (folder / "bench.svg").write_text(page.picture(found), encoding="utf-8")
     if output is Form.JSON:
