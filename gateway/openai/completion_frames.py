@@ -127,7 +127,8 @@ class CompletionFrames:
         return b"".join(frames)
 
     def encode(self, events: list[Event]) -> bytes:
-        events = [each for event in events for each in self._after_echo(event)]
+        if self._held:
+            events = [each for event in events for each in self._after_echo(event)]
         frames = [self._frame(event) for event in events]
         frames += [self._chunk(index, "") for index in list(self._tokens)]
         return b"".join(with_timings(frames, events, each=self._options.timings))

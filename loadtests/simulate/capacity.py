@@ -10,7 +10,7 @@ from cupola.loadtests.load.results import percentile
 from cupola.loadtests.simulate.arrivals import Arrival
 from cupola.loadtests.simulate.request import SimulatedRequest
 from cupola.loadtests.simulate.simulation import Setup, Simulation
-from cupola.loadtests.simulate.spread import Tapes
+from cupola.loadtests.simulate.spread import DrawnRatios
 from cupola.loadtests.simulate.worker import SimulatedWorker
 
 MOST_WORKERS = 4096
@@ -28,8 +28,8 @@ def workers_needed(
     More workers never make it worse, so the number is doubled until it is enough and then halved
     into. Raises TooMuch.
     """
-    tapes, chance = Tapes(setup.costs.spread, setup.seed), Random(setup.seed)
-    alone = percentile([_alone(setup, each, tapes, chance.random()) for each in arrivals()], 99)
+    drawn, chance = DrawnRatios(setup.costs.spread, setup.seed), Random(setup.seed)
+    alone = percentile([_alone(setup, each, drawn, chance.random()) for each in arrivals()], 99)
     if alone > ttft_p99:
         raise TooMuch(
             f"No number of workers keeps a TTFT p99 of {ttft_p99:g} s: with a worker for each "
@@ -58,9 +58,9 @@ def workers_needed(
     return high, tried[high]
 
 
-def _alone(setup: Setup, arrival: Arrival, tapes: Tapes, place: float) -> float:
+def _alone(setup: Setup, arrival: Arrival, drawn: DrawnRatios, place: float) -> float:
     """The time to the first text of a request on a worker of its own."""
-    worker = SimulatedWorker(setup.size, setup.costs, tapes=tapes, place=place)
+    worker = SimulatedWorker(setup.size, setup.costs, drawn=drawn, place=place)
     request = SimulatedRequest(0, 0.0, arrival.prompt, arrival.tokens, arrival.cached)
     worker.add(request, 0.0)
     while request.first is None:

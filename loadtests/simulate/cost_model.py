@@ -23,9 +23,10 @@ from typing import Annotated, Any
 
 import msgspec
 
-from cupola.loadtests.simulate.spread import Spread
+from cupola.loadtests.simulate.spread import Positive, Spread
 
 TOKENS = (1, 2, 4, 8, 16, 32, 64, 128, 256)  # of a run, between which its time is a line
+_Seconds = Annotated[float, msgspec.Meta(ge=0, le=1e6)]  # as files may have them
 
 
 class FitError(ValueError):
@@ -36,14 +37,14 @@ class FitError(ValueError):
 class CostModel:
     """Seconds; see the head of the file."""
 
-    run: tuple[float, ...]  # for each number of tokens in ``TOKENS``
-    context: float = 0.0
-    depth: float = 0.0
-    start: float = 0.0
-    overhead: float = 0.0
-    intake: float = 0.0
-    tokens_a_step: float = 1.0  # above 1 with draft tokens
-    error: float = 0.0  # of the fit: half of the measured steps lie closer than this share
+    run: tuple[Positive, ...]  # for each number of tokens in ``TOKENS``
+    context: _Seconds = 0.0
+    depth: _Seconds = 0.0
+    start: _Seconds = 0.0
+    overhead: _Seconds = 0.0
+    intake: _Seconds = 0.0
+    tokens_a_step: Annotated[float, msgspec.Meta(ge=1, le=1000)] = 1.0  # above 1 with draft tokens
+    error: _Seconds = 0.0  # of the fit: half of the measured steps lie closer than this share
     spread: Spread = field(default_factory=Spread)
     _known: list[float] = field(default_factory=list, init=False, repr=False, compare=False)
 
@@ -108,40 +109,21 @@ class CostModel:
     @classmethod
     def load(cls, path: Path) -> CostModel:
         """Raises FitError, OSError."""
+        data = path.read_bytes()
         try:
-            file = msgspec.json.decode(path.read_bytes(), type=_File)
+            points = msgspec.json.decode(data, type=_Points).tokens
+            found = msgspec.json.decode(data, type=cls)
         except (msgspec.MsgspecError, RecursionError) as error:
             raise FitError(f"{path} is no cost model (costs.json): {error}") from None
-        if file.tokens != TOKENS or len(file.run) != len(TOKENS):
+        if points != TOKENS or len(found.run) != len(TOKENS):
             raise FitError(f"{path} is of another version: cupola simulate --calibrate")
-        values = msgspec.structs.asdict(file)
-        del values["tokens"]
-        spread = Spread(file.spread.steps, file.spread.waits)
-        return cls(**values | {"spread": spread})
+        return found
 
 
-_Seconds = Annotated[float, msgspec.Meta(ge=0, le=1e6)]
-_Time = Annotated[float, msgspec.Meta(gt=0, le=1e6)]  # a step takes some
-
-
-class _FileSpread(msgspec.Struct):
-    steps: tuple[_Time, ...] = ()
-    waits: tuple[_Time, ...] = ()
-
-
-class _File(msgspec.Struct):
-    """A cost model on the disk."""
+class _Points(msgspec.Struct):
+    """What a file with a cost model has besides."""
 
     tokens: tuple[int, ...]
-    run: tuple[_Time, ...]
-    context: _Seconds = 0.0
-    depth: _Seconds = 0.0
-    start: _Seconds = 0.0
-    overhead: _Seconds = 0.0
-    intake: _Seconds = 0.0
-    tokens_a_step: Annotated[float, msgspec.Meta(ge=1, le=1000)] = 1.0
-    error: _Seconds = 0.0
-    spread: _FileSpread = msgspec.field(default_factory=_FileSpread)
 
 
 def shares_of_points(tokens: float) -> list[float]:

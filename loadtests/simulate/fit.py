@@ -56,7 +56,7 @@ def fit(lines: Iterable[Mapping[str, Any]]) -> CostModel:
     in_order = (step for some in turns for step in observed_steps.steps(some, once=True))
     spread = Spread.of(
         (step.seconds / _modelled(costs, step) for step in in_order),
-        (_late(costs, wait) for wait in waits if wait.requests == 1),
+        (_ratio_of(costs, wait) for wait in waits if wait.requests == 1),
     )
     return replace(costs, tokens_a_step=_tokens_a_step(answers), spread=spread)
 
@@ -67,7 +67,7 @@ def _modelled(costs: CostModel, step: Step) -> float:
     return costs.step(step.rows, step.context, step.prompt, step.deep, step.prompts)
 
 
-def _late(costs: CostModel, wait: Wait) -> float:
+def _ratio_of(costs: CostModel, wait: Wait) -> float:
     """What was measured as a share of the model, but for ``overhead``."""
     equation = _of_waits([wait])
     runs = sum(map(costs.tokens, map(round, equation.runs)))

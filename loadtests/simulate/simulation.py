@@ -19,7 +19,7 @@ from cupola.loadtests.simulate.arrivals import Arrival
 from cupola.loadtests.simulate.cost_model import CostModel
 from cupola.loadtests.simulate.decisions import Decisions, QueueDecisions
 from cupola.loadtests.simulate.request import SimulatedRequest
-from cupola.loadtests.simulate.spread import Tapes
+from cupola.loadtests.simulate.spread import DrawnRatios
 from cupola.loadtests.simulate.whole_scheduler import WholeScheduler
 from cupola.loadtests.simulate.worker import EngineSize, SimulatedWorker
 
@@ -127,7 +127,7 @@ class Simulation:
     def __init__(self, setup: Setup) -> None:
         self._setup = setup
         self._overhead = setup.costs.overhead
-        self._tapes, self._chance = Tapes(setup.costs.spread, setup.seed), Random(setup.seed)
+        self._drawn, self._chance = DrawnRatios(setup.costs.spread, setup.seed), Random(setup.seed)
         limits = (setup.size.slots, setup.queue_limit, setup.queue_timeout)
         self._decisions: Decisions
         self._tells_starts = setup.fails
@@ -233,7 +233,7 @@ class Simulation:
         setup = self._setup
         number, place = next(self._numbers), self._chance.random()
         worker = SimulatedWorker(
-            setup.size, setup.costs, name=name, number=number, tapes=self._tapes, place=place
+            setup.size, setup.costs, name=name, number=number, drawn=self._drawn, place=place
         )
         self._workers[name] = worker
         self._decisions.joins(worker, now)

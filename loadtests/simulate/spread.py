@@ -10,13 +10,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 BLOCK = 16  # ratios: behind so many, measured ones have nothing to do with each other any more
-DRAWN = 1 << 12  # ratios of a tape
-MOST_STEPS = 1 << 9  # in a row. A tape has so many more, which are its first ones again
+DRAWN = 1 << 12  # ratios
+MOST_STEPS = 1 << 9  # in a row. So many more are drawn, which are the first ones again
+Positive = Annotated[float, msgspec.Meta(gt=0, le=1e6)]  # a step takes time
 _LEAST = 0.01  # a ratio
 _AT_ONCE = 0.3  # a ratio: a piece that comes sooner behind the one before had waited for the client
 
@@ -25,10 +28,10 @@ _AT_ONCE = 0.3  # a ratio: a piece that comes sooner behind the one before had w
 class Spread:
     """Measured ratios. Without any, all takes the time that the model says."""
 
-    steps: tuple[float, ...] = ()
+    steps: tuple[Positive, ...] = ()
     # Of requests that find the engine idle: from their start to their first text, but for
     # ``overhead``.
-    waits: tuple[float, ...] = ()
+    waits: tuple[Positive, ...] = ()
 
     @classmethod
     def of(cls, steps: Iterable[float], waits: Iterable[float]) -> Spread:
@@ -48,7 +51,7 @@ def _levelled(ratios: Iterable[float]) -> list[float]:
     return found
 
 
-class Tapes:
+class DrawnRatios:
     """Drawn ratios, which all workers of a simulation share; each begins at another place.
 
     ``sums`` and ``moments`` have one place more. ``sums[n]`` is the sum of the first n steps'
@@ -82,4 +85,4 @@ def _running(values: NDArray[np.float64]) -> list[float]:
     return found
 
 
-STEADY = Tapes(Spread(), 0)  # all takes the time that the model says
+STEADY = DrawnRatios(Spread(), 0)  # all takes the time that the model says

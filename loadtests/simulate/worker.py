@@ -17,7 +17,7 @@ from heapq import heappop, heappush
 
 from cupola.loadtests.simulate.cost_model import CostModel
 from cupola.loadtests.simulate.request import SimulatedRequest
-from cupola.loadtests.simulate.spread import DRAWN, MOST_STEPS, STEADY, Tapes
+from cupola.loadtests.simulate.spread import DRAWN, MOST_STEPS, STEADY, DrawnRatios
 from cupola.workers.planning.prompt_shares import shares
 from cupola.workers.planning.step_budget import StepBudget
 
@@ -41,10 +41,10 @@ class SimulatedWorker:
     """``busy_until`` is when the event that is under way ends; None: it does nothing."""
 
     __slots__ = (
-        "_began", "_budget", "_context", "_costs", "_count", "_done", "_ends", "_grows", "_growth",
-        "_late", "_moments", "_most_steps", "_place", "_prompts", "_ratios", "_read", "_ready",
-        "_requests", "_size", "_step", "_sums", "_waits", "busy_until", "listed", "name", "number",
-        "running", "started",
+        "_began", "_budget", "_context", "_costs", "_count", "_done", "_ends", "_grows",
+        "_growth", "_moments", "_most_steps", "_place", "_prompts", "_ratio", "_ratios", "_read",
+        "_ready", "_requests", "_size", "_step", "_sums", "_waits", "busy_until", "listed",
+        "name", "number", "running", "started",
     )  # fmt: skip
 
     def __init__(
@@ -54,11 +54,11 @@ class SimulatedWorker:
         most_steps: int = MOST_STEPS,
         name: str = "",
         number: int = 0,
-        tapes: Tapes = STEADY,
+        drawn: DrawnRatios = STEADY,
         place: float = 0.0,
     ) -> None:
-        """``most_steps``: so many are one event at most. ``place``: a share, where it begins on the
-        tapes."""
+        """``most_steps``: so many are one event at most. ``place``: a share, where it begins in
+        ``drawn``."""
         self.name, self.number = name, number
         self.running = 0  # requests
         self.listed = 0  # for ``FreeSlots``
@@ -74,10 +74,10 @@ class SimulatedWorker:
         self._count = 0  # steps in it, if it has no prompts; else 0
         self._growth = costs.context * costs.tokens_a_step
         self._step, self._grows = 0.0, 0.0  # seconds of the first of them; of each, more
-        self._ratios, self._waits = tapes.steps, tapes.waits
-        self._sums, self._moments = tapes.sums, tapes.moments
-        self._place = self._requests = int(place * DRAWN)  # on the tapes
-        self._late = 1.0  # ratio of the event, if it has prompts
+        self._ratios, self._waits = drawn.steps, drawn.waits
+        self._sums, self._moments = drawn.sums, drawn.moments
+        self._place = self._requests = int(place * DRAWN)  # in what is drawn
+        self._ratio = 1.0  # ratio of the event, if it has prompts
         self._read: list[tuple[SimulatedRequest, int]] = []  # prompts' tokens in it
         self.busy_until: float | None = None
         self.started: list[SimulatedRequest] = []  # their first text came at the last end
@@ -88,14 +88,14 @@ class SimulatedWorker:
         request.to_read = request.prompt - request.cached
         request.pending = max(1, request.to_read)  # it may have run elsewhere
         self._prompts.append(request)
-        before, late = self._ready, self._waits[self._requests]
+        before, ratio = self._ready, self._waits[self._requests]
         self._requests = (self._requests + 1) % DRAWN
-        self._ready = ready = (before if before > now else now) + late * self._costs.intake
+        self._ready = ready = (before if before > now else now) + ratio * self._costs.intake
         request.ready = ready
         if self.busy_until is None:
-            self._begin(ready, late)
+            self._begin(ready, ratio)
         elif self._began > now:  # it may join the step that is to begin
-            self._begin(self._began, self._late)
+            self._begin(self._began, self._ratio)
         elif self._count > 1:
             self._cut(ready)
 
@@ -162,8 +162,8 @@ class SimulatedWorker:
             self._context += request.prompt + 1
         self._read = []
 
-    def _begin(self, now: float, late: float = 0.0) -> None:
-        """``late``: the ratio of a step with prompts, if it is not the next one of steps."""
+    def _begin(self, now: float, ratio: float = 0.0) -> None:
+        """``ratio``: the ratio of a step with prompts, if it is not the next one of steps."""
         ends, costs, prompts = self._ends, self._costs, self._prompts
         rows = len(ends)
         if prompts and self._ready > now:
@@ -191,8 +191,8 @@ class SimulatedWorker:
         for request, count in read:
             tokens += count
             deep += count * (request.prompt - request.pending + (count - 1) / 2)
-        self._late = late = late or self._ratios[self._place]
-        self.busy_until = now + late * costs.step(rows, self._context, tokens, deep, len(read))
+        self._ratio = ratio = ratio or self._ratios[self._place]
+        self.busy_until = now + ratio * costs.step(rows, self._context, tokens, deep, len(read))
 
     def _cut(self, ready: float) -> None:
         """End the steps that are alike after the one that runs at ``ready``, and plan the next."""

@@ -27,7 +27,7 @@ from cupola.loadtests.simulate.cost_model import TOKENS, CostModel, FitError
 from cupola.loadtests.simulate.fit import fit, non_negative
 from cupola.loadtests.simulate.request import SimulatedRequest
 from cupola.loadtests.simulate.simulation import Failure, Growth, Setup, Simulation
-from cupola.loadtests.simulate.spread import BLOCK, STEADY, Spread, Tapes
+from cupola.loadtests.simulate.spread import BLOCK, STEADY, DrawnRatios, Spread
 from cupola.loadtests.simulate.worker import EngineSize, SimulatedWorker
 
 COSTS = CostModel.line(0.006, 0.0008, 2e-6, 1e-7, 0.001, 0.003)
@@ -79,14 +79,17 @@ def test_many_steps_at_once_are_the_same_as_one_by_one(
 ) -> None:
     """What joins in the middle of equal steps joins at the end of the one that runs."""
     for costs in (COSTS, replace(COSTS, intake=0.004)):
-        for tapes in (STEADY, Tapes(UNEVEN, 1)):
-            assert _run(costs, requests, tapes) == pytest.approx(_run(costs, requests, tapes, 1))
+        for drawn in (STEADY, DrawnRatios(UNEVEN, 1)):
+            assert _run(costs, requests, drawn) == pytest.approx(_run(costs, requests, drawn, 1))
 
 
 def _run(
-    costs: CostModel, requests: list[tuple[float, int, int]], tapes: Tapes, most_steps: int = 99
+    costs: CostModel,
+    requests: list[tuple[float, int, int]],
+    drawn: DrawnRatios,
+    most_steps: int = 99,
 ) -> dict[int, float]:
-    worker = SimulatedWorker(UNHURRIED, costs, most_steps, tapes=tapes, place=0.999)
+    worker = SimulatedWorker(UNHURRIED, costs, most_steps, drawn=drawn, place=0.999)
     found = dict[int, float]()
     coming = sorted((at, n, p, t) for n, (at, p, t) in enumerate(requests))
     while coming or worker.busy_until is not None:

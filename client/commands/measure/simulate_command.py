@@ -14,29 +14,17 @@ import typer
 
 from cupola.client import home
 from cupola.client.commands.common.options import finite
-from cupola.client.commands.measure import workload_options
+from cupola.client.commands.measure import simulate_output, workload_options
 from cupola.client.commands.measure.workload_options import Folder, MaxTokens, WorkloadName
 from cupola.client.errors import ClientError
-from cupola.client.terminal.output import Column, Form, Output, print_json, print_table
+from cupola.client.terminal.output import Form, Output
 
 if TYPE_CHECKING:
     from cupola.loadtests.simulate.arrivals import Arrival
     from cupola.loadtests.simulate.cost_model import CostModel
-    from cupola.loadtests.simulate.simulation import Failure, Growth, Setup, Simulated
+    from cupola.loadtests.simulate.simulation import Failure, Growth, Simulated
 
-_SHOWN = {
-    "requests_s": "requests/s",
-    "tokens_s": "tokens/s",
-    "ttft_p50_ms": "TTFT p50",
-    "ttft_p99_ms": "TTFT p99",
-    "tpot_p50_ms": "TPOT p50",
-    "e2e_p99_ms": "E2E p99",
-    "waiting": "waiting",
-    "refused": "refused",
-    "lost": "lost",
-}
-_TELLING = 10_000  # requests, below which the simulation's own speed says nothing
-_COSTS, _CALIBRATION = "costs.json", "calibration.jsonl"
+_CALIBRATION = "calibration.jsonl"
 Load = Callable[[], Iterable["Arrival"]]
 
 
@@ -54,20 +42,12 @@ def simulate(
     step_tokens: Annotated[int, typer.Option(min=1, help="The setting of this name.")] = 256,
     itl_ms: Annotated[
         float,
-        typer.Option(
-            min=0.001,
-            callback=finite,
-            help="The setting of this name.",
-        ),
+        typer.Option(min=0.001, callback=finite, help="The setting of this name."),
     ] = 100,
     queue_limit: Annotated[int, typer.Option(min=0, help="The setting of this name.")] = 256,
     queue_timeout: Annotated[
         float,
-        typer.Option(
-            min=0.001,
-            callback=finite,
-            help="In seconds.",
-        ),
+        typer.Option(min=0.001, callback=finite, help="In seconds."),
     ] = 300,
     fail: Annotated[
         list[str] | None, typer.Option(help="AT:WORKER:SECONDS: a worker is away for so long.")
@@ -77,11 +57,7 @@ def simulate(
     ] = None,
     for_ttft: Annotated[
         float,
-        typer.Option(
-            min=0,
-            callback=finite,
-            help="Find the workers for a TTFT p99 of so many ms.",
-        ),
+        typer.Option(min=0, callback=finite, help="Find the workers for a TTFT p99 of so many ms."),
     ] = 0,
     calibrate: Annotated[
         bool, typer.Option("--calibrate", help="First measure the running service, two minutes.")
@@ -125,7 +101,7 @@ def simulate(
         model = _calibrated(url) if calibrate else _known(costs)
         setup = Setup(model, size, workers, queue_limit, queue_timeout, events, seed=seed)
         if validate is not None:
-            _compare(validate, setup, output)
+            simulate_output.compare(validate, setup, output)
             return
         if trace is not None:
             arrived = read_trace(trace)
@@ -150,7 +126,7 @@ def simulate(
             found[label] = Simulation(setup).run(load(), clients_)
             needed, figures = workers, found[label].figures()
         rows.append({"load": label, "workers": needed, **figures})
-    _finish(rows, found, setup, time.process_time() - began, out, output)
+    simulate_output.finish(rows, found, setup, time.process_time() - began, out, output)
 
 
 def _levels(rates: str, clients: str, may_be_none: bool) -> list[Any]:
@@ -197,7 +173,7 @@ def _known(given: Path | None) -> CostModel:
         return CostModel.load(given)
     if given is not None:
         return fit(read_lines(given))
-    path = home.current().root / "measurements" / _COSTS
+    path = home.current().root / "measurements" / simulate_output.COSTS
     if not path.exists():
         raise ClientError(
             "It is not known how fast this machine is",
@@ -229,97 +205,5 @@ def _calibrated(url: str) -> CostModel:
     folder.mkdir(parents=True, exist_ok=True)
     calibration.write_lines(folder / _CALIBRATION, lines)
     model = fit(lines)
-    model.save(folder / _COSTS)
+    model.save(folder / simulate_output.COSTS)
     return model
-
-
-def _compare(folder: Path, setup: Setup, output: Form) -> None:
-    from cupola.loadtests.report.markdown import number
-    from cupola.loadtests.simulate import validation
-    from cupola.loadtests.simulate.calibration import read_lines
-
-    found = validation.validate(read_lines(folder), setup)
-    if output is Form.JSON:
-        print_json(
-            [
-                {
-                    "level": each.level.label,
-                    "requests": each.requests,
-                    "measured": each.measured,
-                    "simulated": each.simulated,
-                    "ttft_p99_ms_interval": each.tail_ms,
-                }
-                for each in found
-            ]
-        )
-        return
-    rows = []
-    for each in found:
-        cells = [
-            f"{number(each.measured[key])} / {number(each.simulated[key])} ({each.error(key):+.0%})"
-            for key in validation.FIGURES
-        ]
-        interval = " to ".join(map(number, each.tail_ms))
-        rows.append([each.level.label, f"{each.requests:,}", *cells, interval])
-    shown = [_SHOWN[key] for key in validation.FIGURES]
-    titles = ["measured / simulated", "requests", *shown, "measured TTFT p99, 95%"]
-    print_table([Column(title) for title in titles], rows)
-
-
-def _finish(
-    rows: list[dict[str, Any]],
-    found: dict[str, Simulated],
-    setup: Setup,
-    seconds: float,
-    out: Path | None,
-    output: Form,
-) -> None:
-    """``seconds``: of a core, for what is in ``found``."""
-    if not rows and output is Form.TEXT:
-        print(_trust(setup.costs))
-        print(f"The costs of this machine: {home.current().root / 'measurements' / _COSTS}")
-        return
-    from cupola.loadtests.report import html, svg
-    from cupola.loadtests.report.markdown import number
-
-    titles = ["load", "workers", *_SHOWN.values()]
-    cells = [
-        [row["load"], str(row["workers"]), *(number(row[key]) for key in _SHOWN)] for row in rows
-    ]
-    folder = workload_options.results(home.current(), out, "simulate")
-    lines = [svg.Line(label, [(at, float(n)) for at, n in f.queue]) for label, f in found.items()]
-    plots = [svg.plot("Requests that wait for a worker", "s", "requests", lines)]
-    plots += [
-        svg.plot(
-            title,
-            "requests/s that were answered",
-            "ms",
-            [svg.Line(title, [(row["requests_s"], row[key]) for row in rows], marks=True)],
-        )
-        for key, title in (("ttft_p99_ms", "TTFT p99"), ("tpot_p50_ms", "TPOT p50"))
-    ]
-    costs = {key: value for key, value in setup.costs.as_json().items() if key != "spread"}
-    note = f"Costs of a step, in seconds: {costs}. Times in ms."
-    parts = [html.table(titles, cells), html.plots(plots), html.paragraph(note)]
-    page = folder / "simulation.html"
-    page.write_text(html.page("Simulated capacity", parts), encoding="utf-8")
-    if output is Form.JSON:
-        print_json({"costs": costs, "rows": rows, "seconds": seconds, "report": str(page)})
-        return
-    print_table([Column(title) for title in titles], cells)
-    print(f"Times in ms. {_trust(setup.costs)}")
-    simulated = sum(f.answered + f.refused + f.lost for f in found.values())
-    if simulated >= _TELLING:
-        print(f"{simulated:,} requests were simulated, {simulated / seconds:,.0f} in a second.")
-    print(f"Plots: {page}")
-
-
-def _trust(costs: CostModel) -> str:
-    """How far what was measured lies from the model."""
-    from cupola.loadtests.load.results import percentile
-
-    said = f"Half of the measured steps lie within {costs.error:.0%} of the model"
-    if not costs.spread.steps:
-        return f"{said}. It knows no bad moments, so p99 comes out too low: --calibrate anew."
-    slow = percentile(costs.spread.steps, 99)
-    return f"{said}; one of a hundred takes {slow:.2g} times as long or more."
