@@ -199,4 +199,6 @@ def _take(
         tokens=tokens,
         prompt_tokens=usage.prompt_tokens,
         cached_tokens=usage.cached_tokens,
+        accepted_drafts=usage.accepted_prediction_tokens,
+        rejected_drafts=usage.rejected_prediction_tokens,
     )

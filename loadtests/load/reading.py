@@ -30,6 +30,8 @@ class Reading:
         self.error: str | None = None
         self.prompt_tokens: int | None = None
         self.cached_tokens = 0  # of the prompt, as far as the server tells
+        self.accepted_drafts: int | None = None  # draft tokens in the answer; None: it is not told
+        self.rejected_drafts = 0  # draft tokens that were not right
         self._told: int | None = None  # tokens of the answer, as the server counts them
         self._pieces = 0
         self._last = began
@@ -54,6 +56,9 @@ class Reading:
                 self.prompt_tokens = usage.get("prompt_tokens")
                 details = usage.get("prompt_tokens_details") or {}
                 self.cached_tokens = details.get("cached_tokens") or 0
+                details = usage.get("completion_tokens_details") or {}
+                self.accepted_drafts = details.get("accepted_prediction_tokens")
+                self.rejected_drafts = details.get("rejected_prediction_tokens") or 0
             for choice in chunk.get("choices") or ():
                 self.finish_reason = choice.get("finish_reason") or self.finish_reason
                 if self._take(choice.get("delta") or {}):

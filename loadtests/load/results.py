@@ -48,6 +48,9 @@ class Record:
     counted: bool = True  # the server told the number of tokens
     prompt_tokens: int | None = None
     cached_tokens: int = 0  # of the prompt: they were not computed
+    # Draft tokens (speculative decoding) that were right, None: the server does not tell; wrong.
+    accepted_drafts: int | None = None
+    rejected_drafts: int = 0
     error: str | None = None
 
     @classmethod
@@ -66,6 +69,8 @@ class Record:
             counted=reading.counted,
             prompt_tokens=reading.prompt_tokens,
             cached_tokens=reading.cached_tokens,
+            accepted_drafts=reading.accepted_drafts,
+            rejected_drafts=reading.rejected_drafts,
             error=reading.error,
         )
 

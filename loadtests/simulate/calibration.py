@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import statistics
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +13,7 @@ from cupola.loadtests.bench.target import Amount, Target
 from cupola.loadtests.load.results import Record
 from cupola.loadtests.load.workloads import Workload, story
 from cupola.loadtests.simulate.cost_model import FitError
+from cupola.loadtests.simulate.drafts import steps_of
 
 CLIENTS = (1, 2, 4, 8, 16)
 ANSWER_TOKENS = 48  # tokens, where answers are measured
@@ -22,16 +22,16 @@ _PROMPTS = 3  # of each length
 # Short requests, which find the engine idle, for a minute: enough of them to have the slowest of a
 # hundred among them.
 ALONE, ALONE_SECONDS, ALONE_RATE = 40, 60.0, 4.0
+ALONE_TOKENS = 4  # so that weights which only single tokens need have been in the processor's cache
 _ALONE_BUSY = 0.25  # share of the time at most, so that a slow server is idle between them too
 TOGETHER = (2, 4, 8, 16)  # requests that find the engine idle together
 _TIMES_TOGETHER = 3
 MIXED_WORDS = (0, 30, 60)  # of prompts that are read beside the answers of other clients
 _MIXED_CLIENTS, _MIXED_REQUESTS, _MIXED_TOKENS = 4, 5, 12
 _RECORDED = (
-    "clients", "rate", "round", "at", "prompt_tokens", "cached_tokens", "tokens", "steps", "ttft",
-    "e2e",
+    "clients", "rate", "round", "at", "prompt_tokens", "cached_tokens", "tokens", "steps",
+    "rejected_drafts", "ttft", "e2e",
 )  # fmt: skip
-_ONE_STEP = 0.3  # share of an answer's mean gap: pieces that are closer came of one step
 
 
 def turns() -> int:
@@ -62,8 +62,8 @@ def measure(target: Target, tell: Callable[[str], None]) -> list[dict[str, Any]]
         tell(f"prompts of {words} words")
         turn(replace(story(2, None, words), name="prompts"), Level(1), _PROMPTS, number)
     tell("short requests now and then")
-    often = Level(rate=min(ALONE_RATE, _ALONE_BUSY / _shortest_wait(lines)))
-    turn(replace(story(1), name="alone"), often, ALONE, 1, ALONE_SECONDS)
+    often = Level(rate=min(ALONE_RATE, _ALONE_BUSY / _shortest_answer(lines)))
+    turn(replace(story(ALONE_TOKENS), name="alone"), often, ALONE, 1, ALONE_SECONDS)
     for number, clients in enumerate(TOGETHER, 1):
         tell(f"{clients} requests at once")
         turn(replace(story(1), name="together"), Level(clients), _TIMES_TOGETHER, number)
@@ -74,9 +74,9 @@ def measure(target: Target, tell: Callable[[str], None]) -> list[dict[str, Any]]
     return lines
 
 
-def _shortest_wait(lines: Iterable[Mapping[str, Any]]) -> float:
-    waits = [line["ttft"] for line in lines if line["name"] == "prompts" and line["ttft"]]
-    return max(min(waits, default=0.0), 1e-3)
+def _shortest_answer(lines: Iterable[Mapping[str, Any]]) -> float:
+    answers = [line["e2e"] for line in lines if line["name"] == "prompts" and line["ttft"]]
+    return max(min(answers, default=0.0), 1e-3)
 
 
 def write_lines(path: Path, lines: Iterable[Mapping[str, Any]]) -> None:
@@ -86,7 +86,7 @@ def write_lines(path: Path, lines: Iterable[Mapping[str, Any]]) -> None:
 def write_recorded(path: Path, lines: Iterable[Mapping[str, Any]]) -> None:
     """What ``validation`` needs of a benchmark's requests, in a tenth of the room."""
     kept = (line for line in lines if line["round"] > 0 and line["end"] == "ok")
-    told = ({**line, "steps": steps_of(line)} for line in kept)
+    told = ({"rejected_drafts": 0, **line, "steps": steps_of(line)} for line in kept)
     rows = [
         [round(line[key], 4) if isinstance(line[key], float) else line[key] for key in _RECORDED]
         for line in told
@@ -112,11 +112,3 @@ def read_lines(folder: Path) -> list[dict[str, Any]]:
     except (ValueError, LookupError, TypeError):
         raise FitError(f"{path} is no requests.jsonl of cupola bench") from None
     return found
-
-
-def steps_of(line: Mapping[str, Any]) -> int:
-    """The steps of an answer after its first text."""
-    if "steps" in line or not line.get("gaps"):
-        return int(line.get("steps", line["tokens"] - 1))
-    near = _ONE_STEP * statistics.fmean(line["gaps"])
-    return sum(gap >= near for gap in line["gaps"])

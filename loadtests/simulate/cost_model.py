@@ -3,8 +3,7 @@
 A step's seconds = run(its tokens) + context x all tokens of the sequences that generate. If it
 reads prompts, also start x these prompts + depth x prompt tokens x tokens before them. ``run`` is
 a line through points: where memory is the limit, some tokens more cost nothing, and each costs the
-same later. With draft tokens (``tokens_a_step`` above 1) a sequence has more than one of a run's
-tokens.
+same later. With ``drafts`` a sequence has more than one of a run's tokens.
 
 What a request takes outside the steps, before its first text, is ``overhead``: HTTP, messages,
 tokenizing. Meanwhile the engine does other things, so it delays nobody else. ``intake`` is the part
@@ -23,6 +22,7 @@ from typing import Annotated, Any
 
 import msgspec
 
+from cupola.loadtests.simulate.drafts import Drafts
 from cupola.loadtests.simulate.spread import Positive, Spread
 
 TOKENS = (1, 2, 4, 8, 16, 32, 64, 128, 256)  # of a run, between which its time is a line
@@ -43,7 +43,7 @@ class CostModel:
     start: _Seconds = 0.0
     overhead: _Seconds = 0.0
     intake: _Seconds = 0.0
-    tokens_a_step: Annotated[float, msgspec.Meta(ge=1, le=1000)] = 1.0  # above 1 with draft tokens
+    drafts: Drafts = field(default_factory=Drafts)
     error: _Seconds = 0.0  # of the fit: half of the measured steps lie closer than this share
     spread: Spread = field(default_factory=Spread)
     _known: list[float] = field(default_factory=list, init=False, repr=False, compare=False)
@@ -65,16 +65,18 @@ class CostModel:
 
     def _run(self, rows: int, prompt: int) -> float:
         """A run of so many sequences, with their drafts, and tokens of prompts."""
-        if self.tokens_a_step == 1.0:
+        if self.drafts.width == 1.0:
             number, known = rows + prompt, self._known
-            return known[number] if number < len(known) else self.tokens(number)
-        tokens = rows * self.tokens_a_step + prompt
-        whole = int(tokens)
-        low = self.tokens(whole)
-        return low + (tokens - whole) * (self.tokens(whole + 1) - low)
+            return known[number] if number < len(known) else self._whole(number)
+        return self.tokens(rows * self.drafts.width + prompt)
 
-    def tokens(self, number: int) -> float:
+    def tokens(self, number: float) -> float:
         """A run of so many tokens."""
+        whole = int(number)
+        low = self._whole(whole)
+        return low + (number - whole) * (self._whole(whole + 1) - low)
+
+    def _whole(self, number: int) -> float:
         known = self._known
         if number < len(known):
             return known[number]
@@ -86,7 +88,7 @@ class CostModel:
     def decode(self, rows: int, context: float) -> float:
         """A step in which only so many sequences generate."""
         known = self._known
-        plain = self.tokens_a_step == 1.0 and rows < len(known)
+        plain = self.drafts.width == 1.0 and rows < len(known)
         return (known[rows] if plain else self._run(rows, 0)) + self.context * context
 
     def step(self, rows: int, context: float, prompt: int, deep: float, prompts: int = 1) -> float:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from cupola.loadtests.simulate import observed_steps
 from cupola.loadtests.simulate.cost_model import TOKENS, CostModel, FitError, shares_of_points
+from cupola.loadtests.simulate.drafts import Drafts
 from cupola.loadtests.simulate.observed_steps import CHUNK, Answered, Step, Wait
 from cupola.loadtests.simulate.spread import Spread
 
@@ -51,34 +52,37 @@ def fit(lines: Iterable[Mapping[str, Any]]) -> CostModel:
             "were not cached: prompts of different lengths are needed, one after the other. "
             "Measure them: cupola simulate --calibrate"
         )
-    answers = [answer for each in turns for answer in each]
     costs = _solved(steps, waits)
     in_order = (step for some in turns for step in observed_steps.steps(some, once=True))
     spread = Spread.of(
         (step.seconds / _modelled(costs, step) for step in in_order),
         (_ratio_of(costs, wait) for wait in waits if wait.requests == 1),
     )
-    return replace(costs, tokens_a_step=_tokens_a_step(answers), spread=spread)
+    answers = [answer for each in turns for answer in each]
+    return replace(costs, drafts=_drafts(answers), spread=spread)
 
 
 def _modelled(costs: CostModel, step: Step) -> float:
-    if not step.prompts:
-        return costs.decode(step.rows, step.context)
-    return costs.step(step.rows, step.context, step.prompt, step.deep, step.prompts)
+    run = costs.tokens(step.tokens + step.prompt) + costs.context * step.context
+    return run + costs.start * step.prompts + costs.depth * step.deep
 
 
 def _ratio_of(costs: CostModel, wait: Wait) -> float:
     """What was measured as a share of the model, but for ``overhead``."""
     equation = _of_waits([wait])
-    runs = sum(map(costs.tokens, map(round, equation.runs)))
+    runs = sum(map(costs.tokens, equation.runs))
     prompts = costs.depth * wait.deep + costs.start * equation.others[2]
     return (wait.seconds - costs.overhead) / (costs.intake + runs + prompts)
 
 
-def _tokens_a_step(answers: Sequence[Answered]) -> float:
+def _drafts(answers: Sequence[Answered]) -> Drafts:
+    """Each piece is of a step of its own, as it is for the costs."""
+    steps = [len(answer.pieces) - 1 for answer in answers]
+    if not sum(steps):
+        return Drafts()
     tokens = sum(answer.tokens - 1 for answer in answers)
-    pieces = sum(len(answer.pieces) - 1 for answer in answers)
-    return max(1.0, round(tokens / pieces, 2)) if pieces else 1.0  # two pieces may come as one
+    run = sum(answer.width * count for answer, count in zip(answers, steps, strict=True))
+    return Drafts(*(max(1.0, round(each / sum(steps), 2)) for each in (tokens, run)))
 
 
 def _solved(steps: Sequence[Step], waits: Sequence[Wait]) -> CostModel:
@@ -106,9 +110,7 @@ def _solved(steps: Sequence[Step], waits: Sequence[Wait]) -> CostModel:
     run = np.maximum(np.cumsum(found[: len(TOKENS)]), 1e-6).tolist()
     costs = CostModel(tuple(run), **dict(zip(_OTHERS, found[len(TOKENS) :].tolist(), strict=True)))
     errors = [
-        abs(costs.decode(s.rows, s.context) / s.seconds - 1)
-        for s in steps
-        if s.seconds > 0 and not s.prompt
+        abs(_modelled(costs, s) / s.seconds - 1) for s in steps if s.seconds > 0 and not s.prompt
     ]
     return replace(costs, error=statistics.median(errors) if errors else 0.0)
 
@@ -131,20 +133,20 @@ class _Equation(NamedTuple):
 
 
 def _kind_of_step(step: Step) -> tuple[int, ...]:
-    context = step.context // (_CONTEXT_BIN * step.rows)
+    context = int(step.context) // (_CONTEXT_BIN * step.rows)
     return step.rows, context, step.prompts, -(-step.prompt // _PROMPT_BIN)
 
 
 def _of_steps(some: Sequence[Step]) -> _Equation:
     """A client that is held up gets several pieces at once: the gaps between them are far too
     short, and the one before them is too long. So their mean counts."""
-    context, prompt, deep = (
+    tokens, context, prompt, deep = (
         statistics.fmean(getattr(step, name) for step in some)
-        for name in ("context", "prompt", "deep")
+        for name in ("tokens", "context", "prompt", "deep")
     )
     kept = sorted(step.seconds for step in some)[: math.ceil(len(some) * (1 - _LONGEST))]
     others = [context, deep, some[0].prompts, 0.0, 0.0]
-    return _Equation([some[0].rows + prompt], others, statistics.fmean(kept), len(some))
+    return _Equation([tokens + prompt], others, statistics.fmean(kept), len(some))
 
 
 def _kind_of_wait(wait: Wait) -> tuple[int, ...]:

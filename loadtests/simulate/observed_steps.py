@@ -16,6 +16,7 @@ from itertools import pairwise
 from typing import Any
 
 from cupola.loadtests.simulate.cost_model import FitError
+from cupola.loadtests.simulate.drafts import drafts_of, same_step
 
 _ONE_STEP = 128  # tokens of prompts that surely fit into one step beside answers
 _ONE_CHUNK = 16  # tokens of a prompt that are never read in two
@@ -30,22 +31,27 @@ class Answered:
     """One request as its client saw it. Times by the wall clock."""
 
     at: float
-    pieces: tuple[float, ...]  # when each came
+    pieces: tuple[float, ...]  # when each came; of a step with draft tokens, the last one
     prompt: int
     cached: int
     tokens: int
+    width: float = 1.0  # tokens of the answer in the run of a step, wrong draft tokens included
 
     @classmethod
     def of(cls, line: Mapping[str, Any]) -> Answered:
         times = [line["at"] + line["ttft"]]
-        for gap in line["gaps"]:
-            times.append(times[-1] + gap)
+        for gap, same in zip(line["gaps"], same_step(line), strict=True):
+            if same:
+                times[-1] += gap
+            else:
+                times.append(times[-1] + gap)
         return cls(
             line["at"] + line["waited"],
             tuple(times),
             line["prompt_tokens"] or 1,
             line["cached_tokens"],
             line["tokens"],
+            drafts_of([line]).width if line.get("accepted_drafts") is not None else 1.0,
         )
 
     @property
@@ -66,8 +72,9 @@ class Answered:
         """The sum, over those tokens, of the tokens before each."""
         return self.computed * (self.cached + (self.computed - 1) / 2)
 
-    def context(self, now: float) -> int:
-        return self.prompt + bisect_right(self.pieces, now)
+    def context(self, now: float) -> float:
+        share = bisect_right(self.pieces, now) / len(self.pieces)
+        return self.prompt + share * self.tokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +82,8 @@ class Step:
     """Between two pieces of an answer."""
 
     rows: int
-    context: int
+    tokens: float  # of the rows in the run, draft tokens included
+    context: float
     prompts: int
     prompt: int  # tokens of them
     deep: float
@@ -150,7 +158,8 @@ def _step(
         return None
     context = sum(other.context(before) for other in rows)
     deep = sum(other.deep for other in read)
-    return Step(len(rows), context, len(read), prompt, deep, after - before)
+    tokens = sum(other.width for other in rows)
+    return Step(len(rows), tokens, context, len(read), prompt, deep, after - before)
 
 
 def waits(answers: Sequence[Answered]) -> Iterable[Wait]:

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from cupola.loadtests.bench.level import Level
 from cupola.loadtests.load.results import percentile
 from cupola.loadtests.simulate.arrivals import Arrival
-from cupola.loadtests.simulate.calibration import steps_of
 from cupola.loadtests.simulate.cost_model import FitError
+from cupola.loadtests.simulate.drafts import drafts_of
 from cupola.loadtests.simulate.simulation import Setup, Simulated, Simulation
 
 FIGURES = ("tokens_s", "ttft_p50_ms", "ttft_p99_ms", "waiting")
@@ -62,8 +62,9 @@ def validate(lines: Iterable[Mapping[str, Any]], setup: Setup) -> list[Compared]
 
 
 def _compare(level: Level, turns: Sequence[list[Mapping[str, Any]]], setup: Setup) -> Compared:
-    gain = _tokens_a_step([line for lines in turns for line in lines])
-    setup = replace(setup, costs=replace(setup.costs, tokens_a_step=gain))
+    # What draft tokens gain depends on the texts, so it is the run's own, as the lengths are.
+    drafts = drafts_of(line for lines in turns for line in lines)
+    setup = replace(setup, costs=replace(setup.costs, drafts=drafts))
     pairs, waits, simulated_waits = [], [], []
     for lines in turns:
         lines.sort(key=lambda line: line["at"])
@@ -110,12 +111,6 @@ def _resampled(values: NDArray[np.float64], chance: np.random.Generator) -> NDAr
     places = (begins[:, :, None] + np.arange(block)) % len(values)
     found: NDArray[np.float64] = values[places.reshape(_RESAMPLED, -1)[:, : len(values)]]
     return found
-
-
-def _tokens_a_step(lines: Lines) -> float:
-    """What draft tokens gain depends on the texts, so it is the run's own, as the lengths are."""
-    tokens = float(sum(line["tokens"] - 1 for line in lines))
-    return max(1.0, round(tokens / max(1, sum(map(steps_of, lines))), 2))
 
 
 def _arrivals(lines: Lines) -> Iterator[Arrival]:

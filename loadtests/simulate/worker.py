@@ -5,7 +5,7 @@ luck (``spread.py``). Many of them are one event here, whose end is known from s
 prompt is there, each step is planned: ``workers/planning/step_budget.py`` says how many tokens it
 holds, ``prompt_shares.py`` of which prompts.
 
-Left out: memory for keys and values, grammars, draft tokens but for their mean gain.
+Left out: memory for keys and values, grammars, draft tokens but for their mean gain and cost.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class SimulatedWorker:
         self._began = 0.0  # of the event that is under way
         self._ready = 0.0  # when the last request that came is there
         self._count = 0  # steps in it, if it has no prompts; else 0
-        self._growth = costs.context * costs.tokens_a_step
+        self._growth = costs.context * costs.drafts.gain
         self._step, self._grows = 0.0, 0.0  # seconds of the first of them; of each, more
         self._ratios, self._waits = drawn.steps, drawn.waits
         self._sums, self._moments = drawn.sums, drawn.moments
@@ -118,7 +118,7 @@ class SimulatedWorker:
             self._budget.observe(len(ends), read, now - self._began, short=short)
             if ends:
                 self._done += 1
-                self._context += len(ends) * self._costs.tokens_a_step
+                self._context += len(ends) * self._costs.drafts.gain
         done = self._done
         while ends and ends[0][0] <= done:
             request = heappop(ends)[2]
@@ -141,7 +141,7 @@ class SimulatedWorker:
         self._place = (self._place + steps) % DRAWN
         self._budget.observe(rows, 0, (now - self._began) / steps, steps)
         self._done += steps
-        self._context += rows * steps * self._costs.tokens_a_step
+        self._context += rows * steps * self._costs.drafts.gain
 
     def _advance_prompts(self, now: float, finished: list[SimulatedRequest]) -> None:
         self.started = []
@@ -157,7 +157,7 @@ class SimulatedWorker:
             if left <= 0:
                 finished.append(request)
                 continue
-            last = self._done + math.ceil(left / self._costs.tokens_a_step)
+            last = self._done + math.ceil(left / self._costs.drafts.gain)
             heappush(self._ends, (last, request.arrival, request))
             self._context += request.prompt + 1
         self._read = []

@@ -24,6 +24,7 @@ from cupola.loadtests.simulate import calibration, validation
 from cupola.loadtests.simulate.arrivals import Arrival, Sizes, TraceError, poisson, trace
 from cupola.loadtests.simulate.capacity import TooMuch, workers_needed
 from cupola.loadtests.simulate.cost_model import TOKENS, CostModel, FitError
+from cupola.loadtests.simulate.drafts import Drafts, drafts_of, steps_of
 from cupola.loadtests.simulate.fit import fit, non_negative
 from cupola.loadtests.simulate.request import SimulatedRequest
 from cupola.loadtests.simulate.simulation import Failure, Growth, Setup, Simulation
@@ -141,7 +142,7 @@ def test_what_comes_in_beside_answers_delays_none_of_them() -> None:
 
 
 def test_draft_tokens_make_fewer_and_longer_steps() -> None:
-    costs = replace(CostModel.line(0.01, 0.002), tokens_a_step=1.5)
+    costs = replace(CostModel.line(0.01, 0.002), drafts=Drafts(1.5, 1.5))
     (only,) = Simulation(Setup(costs)).run([Arrival(0.0, 10, 10)]).finished
     assert only.first == pytest.approx(costs.step(0, 0, 10, 0))
     assert only.ended - only.first == pytest.approx(6 * (0.01 + 1.5 * 0.002))
@@ -297,6 +298,25 @@ def test_the_costs_of_a_server_are_learnt_from_its_answers(costs: CostModel) -> 
     assert found.error < 0.05
 
 
+def test_draft_tokens_are_no_steps_but_make_them_longer() -> None:
+    """In each step an answer has three tokens: a new one, a draft that is right, a wrong one."""
+    costs = CostModel.line(0.01, 0.002)
+    measured = whole_run(costs)
+    for number, clients in enumerate((1, 2, 4)):
+        one, *_ = lines(costs, clients, 30, 40, 60 + number)
+        drafts = {"tokens": 79, "accepted_drafts": 39, "rejected_drafts": 39, "clients": clients}
+        for _ in range(clients):
+            gaps = [gap for _ in range(39) for gap in (costs.tokens(3 * clients), 0.0)]
+            measured.append(one | drafts | {"gaps": gaps})
+    found = fit(measured)
+    for tokens in (1, 3, 6, 12, 40):
+        assert found.tokens(tokens) == pytest.approx(costs.tokens(tokens), rel=0.05)
+    assert 1.1 < found.drafts.gain < found.drafts.width < 3  # the other answers had none
+    told = [each for each in measured if "accepted_drafts" in each]
+    assert drafts_of(told) == Drafts(2, 3)
+    assert sum(map(steps_of, told)) == 7 * 39
+
+
 def test_a_few_slow_moments_do_not_change_the_costs() -> None:
     costs = CostModel.line(0.01, 0.001, 1e-6, 0, 0.005, 0.01, 0.002)
     measured = whole_run(costs)
@@ -380,8 +400,8 @@ def test_costs_are_kept(tmp_path: Path) -> None:
             ("context", -1),
             ("depth", math.nan),
             ("intake", math.inf),
-            ("tokens_a_step", 0),
-            ("tokens_a_step", 10**400),
+            ("drafts", {"gain": 0}),
+            ("drafts", {"width": 10**400}),
             ("spread", {"steps": "12"}),
             ("spread", {"steps": [1e300]}),
         )
