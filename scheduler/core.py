@@ -14,7 +14,6 @@ from itertools import count
 from cupola.scheduler.dispatch import Dispatch
 from cupola.scheduler.drains import Drains
 from cupola.scheduler.endings import Endings
-from cupola.scheduler.gateways import Gateways
 from cupola.scheduler.intake import Intake
 from cupola.scheduler.losses import Losses
 from cupola.scheduler.measurements import Measurements
@@ -61,7 +60,8 @@ class Scheduler:
         self.queue: WaitingQueue[Request] = WaitingQueue(counters)
         self.requests = Requests(self.queue)
         self.workers = Workers(policy)
-        self._gateways = Gateways(policy.lease)
+        self.gateways: dict[Peer, float] = {}  # when their leases end
+        self._gateway_pids: dict[Peer, int] = {}
         self.unloads = Unloads()
         self.suspicion = Suspicion()
         self._account = Account()
@@ -122,7 +122,7 @@ class Scheduler:
     def tick(self, now: float) -> list[Send]:
         """Act on every deadline that has passed."""
         sends = self._silent(self.workers.expired(now), now)
-        for gateway in self._gateways.expired(now):
+        for gateway in [peer for peer, lease_end in self.gateways.items() if lease_end <= now]:
             sends += self._gateway_lost(gateway)
         sends += self._endings.expired(now)
         sends += self._replicas.look(now)
@@ -130,11 +130,10 @@ class Scheduler:
 
     def next_deadline(self) -> float | None:
         """When ``tick`` has something to do; None: not before another event."""
-        times = [*self.workers.deadlines()]
+        times = [*self.workers.deadlines(), *self.gateways.values()]
         times += [request.deadline for request in self.workers.postponed()]
-        for deadline in (self._gateways.next_deadline(), self.queue.next_deadline()):
-            if deadline is not None:
-                times.append(deadline)
+        if (waiting := self.queue.next_deadline()) is not None:
+            times.append(waiting)
         return min(times, default=None)
 
     def _handle(self, peer: Peer, message: ToScheduler, now: float) -> list[Send]:
@@ -193,7 +192,7 @@ class Scheduler:
         for outcome, requests in message.ended.items():
             self._account.ended(outcome, requests)
         self._account.answered_http(message.http)
-        self._gateways.told(peer, message.pid)
+        self._gateway_pids[peer] = message.pid
         return [Send(peer, self.status(now, answers=message.number))]
 
     # -- messages from workers ---------------------------------------------------------------------
@@ -284,7 +283,7 @@ class Scheduler:
         if worker := self.workers.get(peer):
             worker.heard_at = now
         elif isinstance(message, FromGateway):
-            self._gateways.heard(peer, now)
+            self.gateways[peer] = now + self.policy.lease
 
     def _died(self, workers: list[Worker], now: float) -> list[Send]:
         self._status_changed |= bool(workers)
@@ -295,7 +294,8 @@ class Scheduler:
         return self._losses.workers_silent(workers, now)
 
     def _gateway_lost(self, gateway: Peer) -> list[Send]:
-        self._gateways.forget(gateway)
+        self.gateways.pop(gateway, None)
+        self._gateway_pids.pop(gateway, None)
         return self._losses.gateway_lost(gateway)
 
     # -- from waiting to running to the end --------------------------------------------------------
@@ -306,7 +306,7 @@ class Scheduler:
         if self._status_changed:
             self._status_changed = False
             status = self.status(now)
-            sends += [Send(gateway, status) for gateway in self._gateways]
+            sends += [Send(gateway, status) for gateway in self.gateways]
         return sends
 
     def _oldest_seconds(self, now: float) -> float:
@@ -329,7 +329,7 @@ class Scheduler:
             oldest_seconds=self._oldest_seconds(now),
             answers=answers,
             refused=dict(self.suspicion.models.refused(now)),
-            gateways=self._gateways.pids,
+            gateways=tuple(sorted(filter(None, self._gateway_pids.values()))),
         )
 
 
