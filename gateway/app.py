@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
+from starlette.middleware.exceptions import ExceptionMiddleware
+from starlette.types import ASGIApp
 
 from cupola.cache.home import Home
 from cupola.cache.store import ModelCache
@@ -76,13 +78,11 @@ def build_app(
         )
     )
     routes = apis.routes()
-    counted = [
-        Middleware(RequestLog, tell=[client.count_answer, *told]),
-        Middleware(Counting, routes=working(routes), count=client.count),
-    ]
-    app = Starlette(
+    counting = Counting(working(routes), client.count)
+    log = Middleware(RequestLog, tell=[client.count_answer, counting.tell, *told])
+    app = _Application(
         routes=routes,
-        middleware=_middleware(config, remote, counted),
+        middleware=_middleware(config, remote, log),
         exception_handlers=dict(HANDLERS),
         lifespan=apis.lifespan,
     )
@@ -92,15 +92,23 @@ def build_app(
     return app
 
 
-def _middleware(
-    config: GatewayConfig, remote: RemoteModels, counted: Sequence[Middleware]
-) -> list[Middleware]:
+class _Application(Starlette):
+    """Starlette's without its outermost middleware: ``RequestLog`` answers with 500."""
+
+    def build_middleware_stack(self) -> ASGIApp:
+        app: ASGIApp = ExceptionMiddleware(self.router, handlers=self.exception_handlers)
+        for wrap, arguments, options in reversed(self.user_middleware):
+            app = wrap(app, *arguments, **options)
+        return app
+
+
+def _middleware(config: GatewayConfig, remote: RemoteModels, log: Middleware) -> list[Middleware]:
     """What a request passes before its route, the outermost first.
 
     Paths         finds the address that a client means
     ErrorFormats  chooses the form of errors by the path
-    RequestLog    gives the answer an id, logs the request, answers 500 where nobody caught
-    Counting      counts what does not come to the scheduler
+    RequestLog    gives the answer an id, logs the request and tells who counts it, answers 500
+                  where nobody caught
     Cors          lets pages of allowed origins read the answers
     Authentication  knows the client by its key; refuses the unknown, and who sends too much
     BodyReader    reads the body, decodes it, refuses one that is too long or holds too much
@@ -116,7 +124,7 @@ def _middleware(
     return [
         Middleware(Paths),
         Middleware(ErrorFormats, table=ERROR_FORMATS),
-        *counted,
+        log,
         Middleware(Cors, origins=origins),
         Middleware(Authentication, rules=_access_rules(config)),
         Middleware(BodyReader, limit=config.max_body_bytes, audio_limit=config.max_audio_bytes),

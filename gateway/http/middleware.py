@@ -68,14 +68,17 @@ class RequestLog:
             if _CLIENT_ID.fullmatch(value := headers.get(name, "")):
                 own.append((name.encode(), value.encode()))
         served = begin_serving(began)
-        status = 0
+        status, whole = 0, False
 
         async def send_with_id(message: Message) -> None:
-            nonlocal status
+            nonlocal status, whole
             if message["type"] == "http.response.start":
                 status = message["status"]
                 message["headers"] = [*message.get("headers", ()), *own]
-            await send(message)
+                await send(message)
+            else:
+                await send(message)
+                whole = not message.get("more_body", False)
 
         try:
             await self._app(scope, receive, send_with_id)
@@ -93,7 +96,7 @@ class RequestLog:
             shown = status or CLIENT_CLOSED_REQUEST
             parent = headers.get("traceparent", "")
             over = Finished(
-                request_id, scope["method"], scope["path"], shown, served, ended, parent
+                request_id, scope["method"], scope["path"], shown, served, ended, parent, whole
             )
             for tell in self._tell:
                 tell(over)

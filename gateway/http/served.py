@@ -24,6 +24,7 @@ class Served:
     last_output: float = 0.0
     prompt_seconds: float = 0.0  # how long the worker read the prompt
     generation_seconds: float = 0.0  # and how long it generated after the first token
+    counted_below: bool = False  # the scheduler counts it
 
     def fields(self) -> Iterator[tuple[str, str | int]]:
         """Those that are known, by their names in the log."""
@@ -53,7 +54,10 @@ class Served:
 
 
 class Finished(msgspec.Struct, frozen=True):
-    """A request whose answer is over. ``traceparent``: the client's own, if it is one."""
+    """A request whose answer is over. ``traceparent``: the client's own, if it is one.
+
+    ``whole``: the answer was sent to its end.
+    """
 
     id: str
     method: str
@@ -62,6 +66,7 @@ class Finished(msgspec.Struct, frozen=True):
     served: Served
     ended: float
     traceparent: str = ""
+    whole: bool = True
 
 
 # A task that is started for the request sees the same object.
