@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from cupola.cache.catalog import ExecutionProvider
 from cupola.cache.model_config import RANKER, SPEECH, read_config
 from cupola.scheduler.protocol.tasks import LocalModel
+from cupola.workers.device.mapped_files import drop_pages
 from cupola.workers.engine_options import EngineOptions
 from cupola.workers.model.backend import Backend
 
@@ -38,6 +39,12 @@ def load(
 
     The backend calls ``wake`` from another thread when it has new work.
     """
+    backend = _load(model, options, wake)
+    drop_pages(Path(model.path))  # the sessions have read all weights, and most are not read again
+    return backend
+
+
+def _load(model: LocalModel, options: EngineOptions, wake: Callable[[], None]) -> Backend:
     if options.backend == "echo":
         from cupola.workers.echo import EchoBackend
 

@@ -29,6 +29,7 @@ from cupola.workers.device.machine import (
     release_memory,
     use_only,
 )
+from cupola.workers.device.mapped_files import drop_pages
 from cupola.workers.engine.slot_count import FIRST
 from cupola.workers.engine_options import EngineOptions
 from cupola.workers.folder_watch import FolderWatch
@@ -240,6 +241,8 @@ class Loop:
         now = time.monotonic()
         messages = self.worker.expire(now)
         if self.worker.rest(now) or messages:
+            for model in self.residency.idle:
+                drop_pages(Path(model.path))
             release_memory()  # before the scheduler learns that the model is unloaded
             logger.info("gave memory back; %d MB are left", memory_bytes() >> 20)
         self._send(messages)

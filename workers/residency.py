@@ -194,6 +194,11 @@ class Residency:
         return any(backend.busy for backend in self.backends)
 
     @property
+    def idle(self) -> list[LocalModel]:
+        """The models that are loaded and that no request uses."""
+        return [resident.model for resident in self.models.values() if not resident.in_use]
+
+    @property
     def shared_bytes(self) -> int:
         """What the system counts more than once as memory of this process."""
         return sum(backend.shared_bytes for backend in self.backends)

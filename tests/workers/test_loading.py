@@ -5,9 +5,11 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from gguf.constants import GGMLQuantizationType as Kind
 
@@ -21,13 +23,15 @@ from cupola.cache.system.digests import (
 )
 from cupola.scheduler.protocol.messages import ErrorCode, LoadModel, Rejected
 from cupola.scheduler.protocol.tasks import LocalModel
+from cupola.workers.device.mapped_files import drop_pages
 from cupola.workers.engine.engine import Engine
 from cupola.workers.engine_options import EngineOptions
 from cupola.workers.loading import load
 from cupola.workers.model.backend import Backend
-from cupola.workers.model.model_folder import ModelFolderError
+from cupola.workers.model.model_folder import ModelFolder, ModelFolderError
 from cupola.workers.residency import Residency
 from cupola.workers.run.decoder_session import DecoderSession
+from cupola.workers.run.packing import Row
 from cupola.workers.self_report import Identity
 from cupola.workers.worker import Worker
 from tests.w8a8 import write_w8a8
@@ -140,3 +144,15 @@ def load_error(folder: Path, backend: str) -> str:
     (answer,) = (a for a in worker.loaded(model.id, raised.value, 1.0) if isinstance(a, Rejected))
     assert answer.code is ErrorCode.MODEL_LOAD_FAILED
     return answer.message
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells of mappings")
+def test_a_loaded_model_keeps_no_page_of_its_files(folder: Path) -> None:
+    """It has read all of them. What it reads again comes back."""
+    backend = loaded(folder)
+    assert drop_pages(folder) == 0
+    assert isinstance(backend, Engine) and isinstance(backend.session, DecoderSession)
+    rows = [Row(0, 0, [3, 4, 5], 3)]
+    fresh = DecoderSession(ModelFolder.read(folder), slots=2, width=16, threads=1)
+    assert drop_pages(folder) > 0  # that one has read them, and not given them back
+    np.testing.assert_array_equal(backend.session.run(rows), fresh.run(rows))

@@ -11,6 +11,7 @@ import onnxruntime as ort
 from cupola.cache.convert.formats.unsigned_weights import for_this_processor
 from cupola.cache.error_text import without_paths
 from cupola.workers.device.device import CPU
+from cupola.workers.device.mapped_files import drop_pages
 from cupola.workers.graph.attention_layers import UnservableGraphError
 from cupola.workers.graph.block_graph import with_block_weights
 from cupola.workers.graph.serving_graph import ServingGraph, serving_graph
@@ -91,9 +92,12 @@ class DecoderSession(RaggedSession):
             )
         if lanes is not None and threads >= LANES:
             options = session_options(folder, threads // LANES)
-            map_weights = partial(lanes.mapped, model, options, folder.decoder.name)
+            name = folder.decoder.name
+            map_weights = partial(lanes.mapped, model, options, name)
             build = partial(_build_lanes, graph, map_weights, cache, doubling)
             if prepacked is None:  # nobody else reads the file
+                map_all = partial(lanes.open, model, session_options(folder, threads), name)
+                build = partial(_build_and_share, build, partial(runner.replace, map_all))
                 unless_lost = partial(_unless_lost, build, partial(lanes.has_lost, model))
                 forget = partial(lanes.give_up, model)
                 self.lanes = SideBySide(unless_lost, self.copy_limit, forget)
@@ -136,7 +140,9 @@ def _build_blocks(
             if few.kv != graph.kv:
                 raise UnservableGraphError("it has other keys and values")
             options = session_options(folder, threads)
-            return Runner(few, partial(CPU.open, few.model, options, file.name), cache)
+            runner = Runner(few, partial(CPU.open, few.model, options, file.name), cache)
+            drop_pages(folder.path)
+            return runner
         except Exception as error:  # a damaged file has errors of many kinds
             why = " ".join(without_paths(error, folder.path).split())
             name = folder.path.name
@@ -164,6 +170,16 @@ def _unless_lost(
 ) -> list[Runner] | None:
     """None: lanes were slower here, not long ago. Raises what ``build`` does."""
     return None if has_lost() else build()
+
+
+def _build_and_share(build: Callable[[], list[Runner]], share: Callable[[], None]) -> list[Runner]:
+    """Lanes, and the first session reads what they have mapped instead of a copy of its own.
+
+    Raises what ``build`` and ``share`` do.
+    """
+    lanes = build()
+    share()
+    return lanes
 
 
 def _build_lanes(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -68,12 +69,17 @@ class Runner:
         self.vocabulary = graph.vocabulary
         # Binding all keys and values costs a millisecond, so the same slots are bound once.
         self._bindings: dict[range, _Bound] = {}
+        self._runs = threading.Lock()  # held while the session is in use
 
     def run(self, rows: Sequence[Row], logits: Logits) -> float:
         """See ``Running.run``. The GIL is released meanwhile. A slot without a row is not changed.
 
         Raises what onnxruntime raises.
         """
+        with self._runs:
+            return self._run(rows, logits)
+
+    def _run(self, rows: Sequence[Row], logits: Logits) -> float:
         slots = span(rows)
         bound = self._bindings.get(slots) or self._bind(slots)
         # From step to step, rows that generate differ in some numbers only. Then nothing is bound
@@ -96,9 +102,20 @@ class Runner:
         return time.perf_counter() - began
 
     def rebuild(self) -> None:
-        self._bindings.clear()
-        del self._session  # first: there may be no memory for two
-        self._session = self._open()
+        with self._runs:
+            self._bindings.clear()
+            del self._session  # first: there may be no memory for two
+            self._session = self._open()
+
+    def replace(self, open_: Callable[[], ort.InferenceSession]) -> None:
+        """Use another session of the same graph, between two runs. Any thread may call this.
+
+        Raises what ``open_`` does. Then the session stays.
+        """
+        session = open_()
+        with self._runs:
+            self._bindings.clear()
+            self._open, self._session = open_, session
 
     def _bind(self, slots: range) -> _Bound:
         """Bind the keys and values of some slots."""

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
+import onnxruntime as ort
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -264,6 +265,29 @@ def test_lanes_that_lost_leave_a_note_and_are_not_made_again(tmp_path: Path) -> 
     assert not list(lanes.home.prepacked.rglob("weights.bin"))
     os.utime(note, (1, 1))  # the machine may be another one by now
     assert opened().parallel_prompts == 2
+
+
+@pytest.mark.slow
+def test_the_first_session_uses_the_weights_of_the_lanes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Instead of a copy of its own. Its logits keep their bits."""
+    mapped: list[int] = []  # the threads of each session that maps them
+    map_ = PrepackedWeights.map
+
+    def noted(weights: PrepackedWeights, graph: Path, threads: int) -> ort.InferenceSession:
+        mapped.append(threads)
+        return map_(weights, graph, threads)
+
+    monkeypatch.setattr(PrepackedWeights, "map", noted)
+    one, (two, autotune) = plain(), two_lanes(tmp_path)
+    assert mapped == [1, 1, 2]
+    given_ = [Row(0, 0, [*range(30, 60)], 30)]  # one row, which cannot be halved
+    np.testing.assert_array_equal(two.run(given_), one.run(given_))
+    assert autotune.taken == 0
+    two.rebuild()
+    assert mapped == [1, 1, 2, 2, 1, 1]
+    np.testing.assert_array_equal(two.run(given_), one.run(given_))
 
 
 @pytest.mark.slow
