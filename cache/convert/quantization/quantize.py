@@ -12,18 +12,18 @@ import numpy as np
 import numpy.typing as npt
 
 BLOCK = 32
+_BLOCKS = (128, 64, BLOCK)
 
 _TINY = np.float32(1e-30)  # the scale of a block of zeros: anything but 0 will do
 
 
-def block_size(columns: int, *, large: bool) -> int:
-    """The number of values in a block of a row of ``columns`` values.
+def block_size(columns: int, most: int) -> int:
+    """The number of values in a block of a row of ``columns`` values, at most ``most``.
 
-    0: no block size divides the row. ``large``: take the largest that does. Large blocks are up to
-    a third faster. Small ones have the size of GGUF's.
+    0: no block size divides the row. Large blocks take less memory and are up to a third faster.
+    Small ones have the size of GGUF's.
     """
-    sizes = (128, 64, BLOCK) if large else (BLOCK,)
-    return next((size for size in sizes if columns % size == 0), 0)
+    return next((size for size in _BLOCKS if size <= most and columns % size == 0), 0)
 
 
 def quantize_rows(

@@ -12,7 +12,7 @@ from gguf.quants import dequantize, quantize
 from hypothesis import given
 from onnx import TensorProto, helper, numpy_helper
 
-from cupola.cache.convert.quantization.quantize import BLOCK, quantize_rows
+from cupola.cache.convert.quantization.quantize import BLOCK, block_size, quantize_rows
 
 Array = npt.NDArray[np.float32]
 
@@ -102,3 +102,10 @@ def run(
     )
     result: Array = session.run(None, {"x": x})[0]
     return result
+
+
+def test_the_largest_block_is_taken_that_divides_a_row() -> None:
+    assert [block_size(2048, most) for most in (128, 64, 32)] == [128, 64, 32]
+    assert [block_size(576, most) for most in (128, 64, 32)] == [64, 64, 32]
+    assert block_size(96, 128) == 32
+    assert block_size(80, 128) == 0
