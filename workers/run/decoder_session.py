@@ -96,8 +96,10 @@ class DecoderSession(RaggedSession):
             map_weights = partial(lanes.mapped, model, options, name)
             build = partial(_build_lanes, graph, map_weights, cache, doubling)
             if prepacked is None:  # nobody else reads the file
-                map_all = partial(lanes.open, model, session_options(folder, threads), name)
-                build = partial(_build_and_share, build, partial(runner.replace, map_all))
+                if self.blocks is not None:
+                    whole = session_options(folder, threads)
+                    share = partial(runner.replace, partial(lanes.open, model, whole, name))
+                    build = partial(_build_and_share, build, share, self.blocks)
                 unless_lost = partial(_unless_lost, build, partial(lanes.has_lost, model))
                 forget = partial(lanes.give_up, model)
                 self.lanes = SideBySide(unless_lost, self.copy_limit, forget)
@@ -172,13 +174,18 @@ def _unless_lost(
     return None if has_lost() else build()
 
 
-def _build_and_share(build: Callable[[], list[Runner]], share: Callable[[], None]) -> list[Runner]:
+def _build_and_share(
+    build: Callable[[], list[Runner]], share: Callable[[], None], blocks: BlockWeights
+) -> list[Runner]:
     """Lanes, and the first session reads what they have mapped instead of a copy of its own.
 
-    Raises what ``build`` and ``share`` do.
+    Single tokens are faster with a copy, which lies in huge pages. So ``blocks`` must be there,
+    which run them. Raises what ``build`` and ``share`` do.
     """
     lanes = build()
-    share()
+    blocks.wait()
+    if blocks.ready:
+        share()
     return lanes
 
 

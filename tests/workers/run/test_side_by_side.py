@@ -7,6 +7,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +35,7 @@ from cupola.workers.run.step_cost import row_cost
 from cupola.workers.run.step_runner import StepRunner
 from cupola.workers.run.step_split import halves
 from cupola.workers.run.ways import OneSession, Plan
+from tests.w8a8 import write_w8a8
 from tests.workers.chosen_way import ChosenWay
 from tests.workers.reference import DATA
 from tests.workers.tiny import NAME, alone, drain, engine_over, greedy, text, words
@@ -268,10 +270,11 @@ def test_lanes_that_lost_leave_a_note_and_are_not_made_again(tmp_path: Path) -> 
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("block_bytes", [2**24, 0], ids=["blocks", "no blocks"])
 def test_the_first_session_uses_the_weights_of_the_lanes(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    block_bytes: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Instead of a copy of its own. Its logits keep their bits."""
+    """If others run single tokens. Its logits keep their bits."""
     mapped: list[int] = []  # the threads of each session that maps them
     map_ = PrepackedWeights.map
 
@@ -280,13 +283,21 @@ def test_the_first_session_uses_the_weights_of_the_lanes(
         return map_(weights, graph, threads)
 
     monkeypatch.setattr(PrepackedWeights, "map", noted)
-    one, (two, autotune) = plain(), two_lanes(tmp_path)
-    assert mapped == [1, 1, 2]
-    given_ = [Row(0, 0, [*range(30, 60)], 30)]  # one row, which cannot be halved
+    home = Home(tmp_path)
+    model = home.models / "maker" / "tiny-1"
+    model.parent.mkdir(parents=True)
+    write_w8a8(tmp_path, tied=True).rename(model)
+    folder = ModelFolder.read(model)
+    opened = partial(DecoderSession, folder, slots=SLOTS, width=WIDTH, threads=2)
+    lanes, first = PrepackedWeights(home, model, CPU), ChosenWay(other=False)
+    one, two = opened(), opened(block_bytes=block_bytes, lanes=lanes, autotune=first)
+    two.wait()
+    others = [2] if block_bytes else []
+    assert mapped == [1, 1, *others]
+    given_ = [Row(0, 0, [*range(30, 60)], 30), Row(1, 0, [5, 6], 2)]
     np.testing.assert_array_equal(two.run(given_), one.run(given_))
-    assert autotune.taken == 0
     two.rebuild()
-    assert mapped == [1, 1, 2, 2, 1, 1]
+    assert sorted(mapped) == [1, 1, 1, 1, *others, *others]
     np.testing.assert_array_equal(two.run(given_), one.run(given_))
 
 
