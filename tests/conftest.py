@@ -46,7 +46,7 @@ SLOW_FIXTURES = {
     "tests/cache": {"variant", "index"},  # an installation; pip
     "tests/client": {"cupola"},  # commands as processes, most of them with a service
     "tests/client/sdk": {"settings"},  # a service
-    "tests/foundry": {"start", "shared"},  # a service
+    "tests/foundry": {"start", "shared", "shared_without_models"},  # a service
     "tests/gateway": {"scheduler", "shared_scheduler", "mortal", "fuzzer"},  # a gateway
     "tests/loadtests": {"locust", "bench"},  # a process that puts load on a server
     "tests/sdk": {"machine"},  # a service
