@@ -44,7 +44,7 @@ SLOW_FIXTURES = {
     # a real model; a built package; a model run by a process of its own
     "tests": {"real_gguf", "real_encoder_weights", "real_whisper_weights", "wheel", "left_behind"},
     "tests/cache": {"variant", "index"},  # an installation; pip
-    "tests/client": {"cupola"},  # commands as processes, most of them with a service
+    "tests/client": {"cupola", "echoing"},  # commands, many of them with a service
     "tests/client/sdk": {"settings"},  # a service
     "tests/foundry": {"start", "shared", "shared_without_models"},  # a service
     "tests/gateway": {"scheduler", "shared_scheduler", "mortal", "fuzzer"},  # a gateway
