@@ -79,7 +79,7 @@ def _is_left_out(path: Path, config: pytest.Config) -> bool:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection(session: pytest.Session) -> None:
-    """A garbage collector would find nothing in what is imported, and takes a quarter of the time.
+    """A garbage collector would find nothing in what is imported, and takes a part of the time.
 
     ``pytest_collection_finish`` turns it on again.
     """

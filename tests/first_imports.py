@@ -1,8 +1,8 @@
 """Lets the processes of a run share the work of making test modules ready.
 
 pytest rewrites the assertions of every module and keeps the result beside it. Without it, as on a
-clean checkout, processes that read the same modules in the same order each rewrite all of them: 20
-seconds of a processor each. So each process begins with another part, and finds the rest made.
+clean checkout, processes that read modules in the same order rewrite many of them more than
+once. So each process begins with another part, and finds most of the rest made.
 """
 
 from __future__ import annotations
