@@ -15,6 +15,11 @@ EXTRA_test := [test]
 EXTRA_lint := [lint]
 EXTRA_loadtest := [loadtest]
 EXTRA_dev := [dev]
+# What comes with it, and need not be installed once more.
+HELD_test := run
+HELD_loadtest := run
+HELD_lint := run test
+HELD_dev := run test lint loadtest
 COST_run := 340 MB on the disk, a minute or two
 COST_test := 550 MB on the disk, some minutes
 COST_lint := $(COST_test)
@@ -125,4 +130,4 @@ $(VENV)/.with-%: pyproject.toml constraints.txt | $(VENV)/pyvenv.cfg
 	@echo "Installing the packages of cupola$(EXTRA_$*) ($(COST_$*))"
 	@$(call quietly,$(INSTALL) --constraint constraints.txt --upgrade pip setuptools)
 	@$(call quietly,$(INSTALL) --constraint constraints.txt --no-build-isolation --editable '.$(EXTRA_$*)')
-	@touch $@
+	@touch $@ $(foreach held,$(HELD_$*),$(VENV)/.with-$(held))

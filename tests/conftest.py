@@ -37,15 +37,16 @@ from cupola.cache.staging import staging
 from cupola.cache.store import ModelCache
 from cupola.cache.system import processor
 from cupola.cache.system.locks import file_lock
+from tests.first_imports import import_own_part
 
 # `make test-fast` leaves out the tests of a folder that use one of these fixtures.
 SLOW_FIXTURES = {
     # a real model; a built package; a model run by a process of its own
     "tests": {"real_gguf", "real_encoder_weights", "real_whisper_weights", "wheel", "left_behind"},
     "tests/cache": {"variant", "index"},  # an installation; pip
-    "tests/client": {"cupola"},  # commands as processes, most of them with a service
+    "tests/client": {"cupola", "echoing"},  # commands, many of them with a service
     "tests/client/sdk": {"settings"},  # a service
-    "tests/foundry": {"start", "shared"},  # a service
+    "tests/foundry": {"start", "shared", "shared_without_models"},  # a service
     "tests/gateway": {"scheduler", "shared_scheduler", "mortal", "fuzzer"},  # a gateway
     "tests/loadtests": {"locust", "bench"},  # a process that puts load on a server
     "tests/sdk": {"machine"},  # a service
@@ -67,10 +68,23 @@ settings.load_profile("full")
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     """Leaves out, unread, what is slow as a whole: some clients take seconds to import."""
-    if config.option.markexpr != "not slow" or collection_path.suffix != ".py":
-        return None
-    slow = "\npytestmark = pytest.mark.slow" in collection_path.read_text("utf-8")
-    return True if slow else None
+    return True if _is_left_out(collection_path, config) else None
+
+
+def _is_left_out(path: Path, config: pytest.Config) -> bool:
+    if config.option.markexpr != "not slow" or path.suffix != ".py":
+        return False
+    return "\npytestmark = pytest.mark.slow" in path.read_text("utf-8")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection(session: pytest.Session) -> None:
+    """A garbage collector would find nothing in what is imported, and takes a part of the time.
+
+    ``pytest_collection_finish`` turns it on again.
+    """
+    gc.disable()
+    import_own_part(session.config, lambda path: _is_left_out(path, session.config))
 
 
 @pytest.hookimpl(tryfirst=True)  # before ``-m`` selects
@@ -92,6 +106,7 @@ def pytest_collection_finish() -> None:
     """
     gc.collect()
     gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(scope="session", autouse=True)

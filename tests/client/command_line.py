@@ -1,7 +1,8 @@
-"""Runs the command line as a user would: each command in a process of its own."""
+"""Runs the command line as a user would: in a process of its own, or in that of the tests."""
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import subprocess
@@ -9,8 +10,13 @@ import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
+from unittest.mock import patch
+
+import pytest
+
+from cupola.client.commands import main
 
 COMMAND = [sys.executable, "-W", "error", "-m", "cupola.client.commands.main"]
 LONGEST = 60.0  # seconds for any command: so that a test that waits in vain ends
@@ -18,11 +24,18 @@ LONGEST = 60.0  # seconds for any command: so that a test that waits in vain end
 
 @dataclass(frozen=True)
 class Cli:
-    """Runs commands in an environment: a data folder, and settings."""
+    """Runs commands in an environment: a data folder, and settings.
+
+    ``in_process``: a command runs in the process of the tests, which spares the start of Python.
+    What it starts itself, such as a service, has processes of its own in any case.
+    """
 
     environment: Mapping[str, str]
+    in_process: bool = False
 
     def __call__(self, *arguments: str, typed: str = "") -> subprocess.CompletedProcess[str]:
+        if self.in_process:
+            return run_here(self.environment, arguments, typed)
         return subprocess.run(
             [*COMMAND, *arguments],
             input=typed,
@@ -58,7 +71,30 @@ class Cli:
         return done.stderr
 
     def having(self, **variables: str) -> Cli:
-        return Cli({**self.environment, **variables})
+        return replace(self, environment={**self.environment, **variables})
+
+    def as_processes(self) -> Cli:
+        """Runs each command in a process of its own."""
+        return replace(self, in_process=False)
+
+
+def run_here(
+    environment: Mapping[str, str], arguments: Sequence[str], typed: str
+) -> subprocess.CompletedProcess[str]:
+    """Runs a command in this process. A defect of it is raised."""
+    streams = [io.BytesIO(typed.encode()), io.BytesIO(), io.BytesIO()]
+    texts = [io.TextIOWrapper(each, "utf-8", write_through=True) for each in streams]
+    with patch.dict(os.environ, environment, clear=True), pytest.MonkeyPatch.context() as given:
+        given.setattr(sys, "argv", ["cupola", *arguments])
+        given.delattr(os, "execve")  # ``serve`` becomes the service: it needs a process
+        given.setattr(sys.modules["__main__"], "__package__", None)  # typer names it otherwise
+        for name, text in zip(("stdin", "stdout", "stderr"), texts, strict=True):
+            given.setattr(sys, name, text)
+        with pytest.raises(SystemExit) as end:
+            main.main()
+    said = [each.getvalue().decode() for each in streams[1:]]
+    assert isinstance(end.value.code, int)
+    return subprocess.CompletedProcess(arguments, end.value.code, *said)
 
 
 def start_interruptible(

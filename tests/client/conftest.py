@@ -19,7 +19,8 @@ def home(tmp_path: Path) -> Home:
 def command_line(home: Home) -> Cli:
     """Commands for this folder; services that they start prepare for nothing."""
     clean = {key: value for key, value in os.environ.items() if not key.startswith("CUPOLA_")}
-    return Cli({**clean, "CUPOLA_HOME": str(home.root), "CUPOLA_WARM_UP": "no"})
+    environment = {**clean, "CUPOLA_HOME": str(home.root), "CUPOLA_WARM_UP": "no"}
+    return Cli(environment, in_process=True)
 
 
 def echo_services(home: Home) -> Cli:

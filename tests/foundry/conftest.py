@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -56,6 +57,22 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     place(home, MODEL_ID, DEFAULT_MODEL.publisher)
     with Service(home, backend="echo", model="") as service:
         yield service.ready()
+
+
+@pytest.fixture(scope="session")
+def shared_without_models(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    with Service(tmp_path_factory.mktemp("bare"), backend="echo", model="") as service:
+        yield service.ready()
+
+
+@pytest.fixture
+def bare(shared_without_models: Service) -> Iterator[Service]:
+    """A service that has no models but those that the test places in its home."""
+    yield shared_without_models
+    home = Home(shared_without_models.home)
+    with client(shared_without_models) as http:
+        http.get("/openai/unloadall")
+    shutil.rmtree(home.models, ignore_errors=True)
 
 
 @pytest.fixture

@@ -89,9 +89,9 @@ def test_ids_of_cached_models_are_in_the_list(http: httpx2.Client) -> None:
 
 
 def test_a_model_that_is_not_downloaded_is_listed_but_not_cached(
-    start: Callable[..., Service],
+    bare: Service,
 ) -> None:
-    with client(start()) as http:
+    with client(bare) as http:
         assert {model.name for model in listed(http)} == {variant.id for variant in built_in()}
         assert http.get("/openai/models").json() == []
 
@@ -134,13 +134,11 @@ def test_the_order_is_the_order_in_which_clients_take_the_first_of_an_alias(
         assert http.get("/v1/models/phi").json()["id"] == "phi:1"  # a name goes before an alias
 
 
-def test_variants_that_no_worker_runs_are_neither_listed_nor_meant(
-    start: Callable[..., Service], tmp_path: Path
-) -> None:
+def test_variants_that_no_worker_runs_are_neither_listed_nor_meant(bare: Service) -> None:
     for model_id, provider in [("phi-cuda-gpu:2", "cuda"), ("phi-generic-cpu:7", "cpu")]:
-        place(tmp_path, model_id, provider=provider)
-    place(tmp_path, "gpt-qnn-npu:1", provider="qnn")
-    with client(start()) as http:
+        place(bare.home, model_id, provider=provider)
+    place(bare.home, "gpt-qnn-npu:1", provider="qnn")
+    with client(bare) as http:
         assert phis(http) == ["phi-generic-cpu:7"] == http.get("/openai/models").json()
         assert http.get("/openai/load/phi?ttl=600").status_code == 200
         assert http.get("/openai/loadedmodels").json() == ["phi-generic-cpu:7"]
@@ -149,14 +147,14 @@ def test_variants_that_no_worker_runs_are_neither_listed_nor_meant(
 
 
 def test_the_variant_that_is_there_wins_over_a_better_one_that_is_not(
-    http: httpx2.Client, start: Callable[..., Service], tmp_path: Path
+    http: httpx2.Client, bare: Service
 ) -> None:
-    place(tmp_path, "smollm2-135m-slow-cpu:1")
-    description = Home(tmp_path).model_folder("Microsoft", "smollm2-135m-slow-cpu:1")
+    place(bare.home, "smollm2-135m-slow-cpu:1")
+    description = Home(bare.home).model_folder("Microsoft", "smollm2-135m-slow-cpu:1")
     (description / "inference_model.json").write_text(
         json.dumps({"Name": "smollm2-135m-slow-cpu:1", "Alias": ALIAS})
     )
-    with client(start()) as http:
+    with client(bare) as http:
         names = [model.name for model in listed(http) if model.alias == ALIAS]
         assert {MODEL_ID, "smollm2-135m-slow-cpu:1"} <= set(names)
         assert http.get(f"/v1/models/{ALIAS}").json()["id"] == "smollm2-135m-slow-cpu:1"
@@ -171,30 +169,28 @@ TEMPLATES: list[tuple[object, tuple[str, str]]] = [
 ]
 
 
-def test_the_prompt_template_of_the_folder(start: Callable[..., Service], tmp_path: Path) -> None:
+def test_the_prompt_template_of_the_folder(bare: Service) -> None:
     for number, (given, _) in enumerate(TEMPLATES):
         name = f"phi-{number}:1"
-        place(tmp_path, name)
-        description = Home(tmp_path).model_folder("Microsoft", name) / "inference_model.json"
+        place(bare.home, name)
+        description = Home(bare.home).model_folder("Microsoft", name) / "inference_model.json"
         description.write_text(json.dumps({"Name": name, "PromptTemplate": given}))
-    with client(start()) as http:
+    with client(bare) as http:
         templates = {model.name: model.promptTemplate for model in listed(http)}
     for number, (given, expected) in enumerate(TEMPLATES):
         template = templates[f"phi-{number}:1"]
         assert (template.system, template.user) == expected, given
 
 
-def test_models_with_a_chat_template_can_call_tools(
-    start: Callable[..., Service], tmp_path: Path
-) -> None:
+def test_models_with_a_chat_template_can_call_tools(bare: Service) -> None:
     """Those of the catalog have one before they are downloaded."""
-    place(tmp_path, "phi:1")
-    place(tmp_path, "base:1")
-    folder = Home(tmp_path).model_folder("Microsoft", "phi:1")
+    place(bare.home, "phi:1")
+    place(bare.home, "base:1")
+    folder = Home(bare.home).model_folder("Microsoft", "phi:1")
     (folder / "chat_template.jinja").write_text(
         "{% if tools %}<tool_call>{{ tools }}</tool_call>{% endif %}{{ messages }}"
     )
-    with client(start()) as http:
+    with client(bare) as http:
         knows = {model.name: model.supportsToolCalling for model in listed(http)}
         assert knows == {
             variant.id: variant.task == "chat-completion" for variant in built_in()

@@ -78,12 +78,10 @@ def test_a_short_time_ends(http: httpx2.Client) -> None:
     eventually(lambda: loaded(http) == [])
 
 
-def test_unload_of_what_is_not_loaded_changes_nothing(
-    start: Callable[..., Service], tmp_path: Path
-) -> None:
+def test_unload_of_what_is_not_loaded_changes_nothing(bare: Service) -> None:
     for name in ("idle", "busy"):
-        place(tmp_path, f"{name}-generic-cpu:1")
-    with client(start()) as http:
+        place(bare.home, f"{name}-generic-cpu:1")
+    with client(bare) as http:
         get(http, "/openai/load/busy")
         for force in ("true", "false"):
             get(http, f"/openai/unload/idle?force={force}")
@@ -99,8 +97,8 @@ def test_the_text_that_sdks_look_for(http: httpx2.Client, name: str) -> None:
     assert "No OpenAIService provider found for modelName" in answer.text
 
 
-def test_a_model_that_is_known_but_not_downloaded(start: Callable[..., Service]) -> None:
-    with client(start()) as http:
+def test_a_model_that_is_known_but_not_downloaded(bare: Service) -> None:
+    with client(bare) as http:
         answer = http.get(f"/openai/load/{MODEL_ID}")
         assert answer.status_code == 404
         assert "No OpenAIService provider found for modelName" in answer.text
@@ -145,10 +143,10 @@ def test_an_empty_provider_is_none(http: httpx2.Client) -> None:
     assert http.post("/v1/completions", json=body).status_code == 200
 
 
-def test_unload_all(start: Callable[..., Service], tmp_path: Path) -> None:
+def test_unload_all(bare: Service) -> None:
     for number in (1, 2, 3):
-        place(tmp_path, f"m{number}-generic-cpu:1")
-    with client(start()) as http:
+        place(bare.home, f"m{number}-generic-cpu:1")
+    with client(bare) as http:
         for number in (1, 2, 3):
             get(http, f"/openai/load/m{number}?ttl=600")
         assert loaded(http) == [f"m{number}-generic-cpu:1" for number in (1, 2, 3)]

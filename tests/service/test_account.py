@@ -19,12 +19,12 @@ from urllib.parse import urlsplit
 import httpx2
 import pytest
 
-from cupola.workers.echo import FATAL, FORBIDDEN
+from cupola.workers.echo import FATAL, FORBIDDEN, SILENT
 from tests.service.running_service import MODEL, PATIENCE, Service, counters, eventually
 
 pytestmark = pytest.mark.slow
 
-LONG = 200_000  # tokens: nobody waits for the end
+LONG = 2_000_000  # tokens: nobody waits for the end
 OUTCOMES = ("answered", "refused", "failed", "aborted")
 
 
@@ -161,17 +161,32 @@ def test_what_fails(service: Service, account: Account, api: Api, stream: bool) 
 @every_generating_api
 @streamed_or_not
 def test_whose_client_leaves(service: Service, account: Account, api: Api, stream: bool) -> None:
-    """The tokens that were made until then count, and none is made after it."""
-    body = {"model": MODEL, "stream": stream} | api.body("one two", LONG)
-    with sent(service, api.path, body) as connection:
+    """The tokens that were made until then count."""
+    leave(service, account, api.path, api.body(SILENT, LONG), stream)
+    assert account.tokens() == 1
+
+
+@streamed_or_not
+def test_no_token_is_made_for_a_client_that_has_left(
+    service: Service, account: Account, stream: bool
+) -> None:
+    leave(service, account, APIS[0].path, APIS[0].body("one two", LONG), stream)
+    eventually(lambda: account.tokens() == account.tokens())  # what was on its way is there
+    assert 0 < account.tokens() < LONG
+
+
+def leave(
+    service: Service, account: Account, path: str, request: dict[str, Any], stream: bool
+) -> None:
+    """A client asks, and leaves when it has begun."""
+    body = {"model": MODEL, "stream": stream} | request
+    with sent(service, path, body) as connection:
         eventually(lambda: account.waiting_or_running() == 1)
         eventually(lambda: account.tokens() > 0)
         if stream:
             assert connection.recv(100).startswith(b"HTTP/1.1 200")
     eventually(lambda: account.requests()["aborted"] == 1)
     assert +account.requests() == {"aborted": 1}
-    eventually(lambda: account.tokens() == account.tokens())  # what was on its way is there
-    assert 0 < account.tokens() < LONG
 
 
 def sent(service: Service, path: str, body: dict[str, Any]) -> socket.socket:

@@ -58,16 +58,6 @@ def test_a_verbose_transcript(service: Service) -> None:
         assert segment.start == pytest.approx(expected.start, abs=0.02)
 
 
-def test_subtitles(service: Service) -> None:
-    client = service.openai()
-    srt = client.audio.transcriptions.create(model=WHISPER, file=upload(), response_format="srt")
-    assert srt.startswith("1\n00:00:00,000 --> 00:00:05,540\nAnd Mr. John Dashwood")
-    vtt = client.audio.transcriptions.create(model=WHISPER, file=upload(), response_format="vtt")
-    assert vtt.startswith("WEBVTT\n\n00:00:00.000 --> ")
-    text = client.audio.transcriptions.create(model=WHISPER, file=upload(), response_format="text")
-    assert str(text).strip() == TEXT
-
-
 def test_a_stream_has_the_text_in_pieces(service: Service) -> None:
     stream = service.openai().audio.transcriptions.create(model=WHISPER, file=upload(), stream=True)
     deltas, done = [], None
@@ -81,10 +71,18 @@ def test_a_stream_has_the_text_in_pieces(service: Service) -> None:
     assert done.usage is not None and done.usage.output_tokens > 50
 
 
-@pytest.mark.parametrize("form", ["srt", "vtt", "text"])
-def test_a_stream_has_the_pieces_of_its_form(service: Service, form: Any) -> None:
+@pytest.mark.parametrize(
+    ("form", "beginning"),
+    [
+        ("srt", "1\n00:00:00,000 --> 00:00:05,540\nAnd Mr. John Dashwood"),
+        ("vtt", "WEBVTT\n\n00:00:00.000 --> "),
+        ("text", TEXT),
+    ],
+)
+def test_forms_whole_and_as_a_stream(service: Service, form: Any, beginning: str) -> None:
     client = service.openai().audio.transcriptions
     whole = client.create(model=WHISPER, file=upload(), response_format=form)
+    assert str(whole).lstrip().startswith(beginning)
     deltas, ends, done = [], [], ""
     for each in client.create(model=WHISPER, file=upload(), response_format=form, stream=True):
         if each.type == "transcript.text.delta":

@@ -9,7 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -72,8 +72,33 @@ def stream_while(service: Service, tokens: int, happens: Callable[[], object]) -
     return asyncio.run(scenario())
 
 
-def test_a_killed_worker_ends_what_had_begun_and_the_rest_is_answered(start: Start) -> None:
-    service = start(slots=4).ready()
+@pytest.fixture(scope="module")
+def recovering(
+    place_model: Callable[[Path], Path], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Service]:
+    """A service for tests that kill a child and wait until it is back."""
+    home = tmp_path_factory.mktemp("home")
+    place_model(home)
+    with Service(home, slots=4) as running:
+        yield running.ready()
+
+
+@pytest.fixture(scope="module")
+def narrow(
+    place_model: Callable[[Path], Path], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Service]:
+    """A service with one slot, and room for one request that waits.
+
+    Who uses it reads the log to the line that tells of an abort, if it causes one.
+    """
+    home = tmp_path_factory.mktemp("home")
+    place_model(home)
+    with Service(home, slots=1, queue_limit=1) as running:
+        yield running.ready()
+
+
+def test_a_killed_worker_ends_what_had_begun_and_the_rest_is_answered(recovering: Service) -> None:
+    service = recovering
 
     async def scenario() -> list[Stream]:
         async with service.async_openai() as client:
@@ -113,9 +138,8 @@ def test_ready_tells_the_truth_while_a_worker_is_away(start: Start) -> None:
     assert service.child("worker cpu:0/0").pid != worker.pid
 
 
-def test_a_killed_scheduler_comes_back_and_requests_end_once(start: Start) -> None:
-    service = start().ready()
-
+def test_a_killed_scheduler_comes_back_and_requests_end_once(recovering: Service) -> None:
+    service = recovering
     stream = stream_while(service, 4000, lambda: service.child("scheduler").kill())
     assert isinstance(stream.error, openai.APIError)
     assert stream.finish_reason is None
@@ -241,8 +265,8 @@ def test_weights_that_are_cut_off_are_named(
     assert "model.onnx.data" in error.value.message
 
 
-def test_a_full_queue_is_503_and_says_when_to_come_back(start: Start) -> None:
-    service = start(slots=1, queue_limit=1).ready()
+def test_a_full_queue_is_503_and_says_when_to_come_back(narrow: Service) -> None:
+    service = narrow
 
     async def scenario() -> tuple[openai.APIStatusError, list[Stream]]:
         async with service.async_openai() as client:
@@ -258,6 +282,7 @@ def test_a_full_queue_is_503_and_says_when_to_come_back(start: Start) -> None:
             return refused.value, [waiting]
 
     refused, (waiting,) = asyncio.run(scenario())
+    service.wait_for("aborting")
     assert refused.status_code == 503
     assert refused.code == "server_overloaded"
     assert refused.response.headers["retry-after"]
@@ -265,8 +290,10 @@ def test_a_full_queue_is_503_and_says_when_to_come_back(start: Start) -> None:
 
 
 @pytest.mark.parametrize("stream", [True, False])
-def test_a_client_that_goes_away_frees_its_slot_in_the_worker(start: Start, stream: bool) -> None:
-    service = start(slots=1).ready()
+def test_a_client_that_goes_away_frees_its_slot_in_the_worker(
+    narrow: Service, stream: bool
+) -> None:
+    service = narrow
     body = story(6000) | {"stream": stream}
     body |= body.pop("extra_body")
     host, port = httpx2.URL(service.url).host, httpx2.URL(service.url).port

@@ -1,4 +1,4 @@
-"""Commands that need no service, as processes: texts, JSON, errors and exit statuses."""
+"""Commands that need no service: texts, JSON, errors and exit statuses."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ from tests.default_model import DEFAULT_MODEL
 
 
 def test_version(cupola: Cli) -> None:
-    assert cupola.ok("--version") == version("cupola") + "\n"
+    for each in (cupola, cupola.as_processes()):
+        assert each.ok("--version") == version("cupola") + "\n"
 
 
 def test_help_says_what_is_untested(cupola: Cli) -> None:
@@ -94,7 +95,8 @@ def test_a_folder_of_a_flag_does_not_depend_on_where_the_service_runs(
 
 @pytest.mark.parametrize("arguments", [["bogus"], ["model", "list", "--bogus"], ["model", "info"]])
 def test_usage_errors(cupola: Cli, arguments: list[str]) -> None:
-    assert "--help" in cupola.refused(*arguments, status=2)
+    for each in (cupola, cupola.as_processes()):
+        assert "--help" in each.refused(*arguments, status=2)
 
 
 def test_model_list(cupola: Cli, home: Home) -> None:
@@ -247,5 +249,6 @@ def test_wrong_settings_are_told_before_anything_starts(cupola: Cli) -> None:
 
 
 def test_output_is_utf8_whatever_the_language(cupola: Cli) -> None:
-    plain = cupola.having(LC_ALL="C", PYTHONIOENCODING="ascii", PYTHONUTF8="0")
+    language = {"LC_ALL": "C", "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}
+    plain = cupola.having(**language).as_processes()
     assert "💾" in plain.ok("cache", "location")

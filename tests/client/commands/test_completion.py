@@ -34,7 +34,7 @@ def offered(cli: Cli, line: str, shell: str = "bash") -> list[str]:
         _TYPER_COMPLETE_ARGS=line,
         _TYPER_COMPLETE_FISH_ACTION="get-args",
     )
-    return [word for word in asking.python(CODE).splitlines() if word]
+    return [word for word in asking.ok().splitlines() if word]
 
 
 @pytest.mark.parametrize(
@@ -72,7 +72,7 @@ def test_words_have_no_colon() -> None:
 def test_each_shell(cupola: Cli, shell: str) -> None:
     text = "\n".join(offered(cupola, "cupola model info smollm2-135m", shell))
     assert DEFAULT_MODEL.alias in text
-    script = cupola.having(_CUPOLA_COMPLETE=f"source_{shell}").python(CODE)
+    script = cupola.having(_CUPOLA_COMPLETE=f"source_{shell}").ok()
     assert "_CUPOLA_COMPLETE" in script
 
 

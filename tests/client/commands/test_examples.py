@@ -16,6 +16,7 @@ from cupola.cache.home import Home
 from cupola.cache.store import ModelCache
 from tests.client.command_line import COMMAND, LONGEST, Cli
 from tests.default_model import DEFAULT_MODEL
+from tests.service.running_service import LEAN
 
 EXAMPLES = Path(__file__).parents[3] / "docs" / "examples"
 EXPECTED = {  # what must be in the answer; small models say little that can be relied on
@@ -43,7 +44,8 @@ def reader(
         place.parent.mkdir(parents=True)
         place.symlink_to(folder, target_is_directory=True)
     clean = {k: v for k, v in os.environ.items() if not k.startswith(("CUPOLA_", "OPENAI_"))}
-    cli = Cli({**clean, "CUPOLA_HOME": str(home.root), "CUPOLA_PORT": "0"})
+    lean = {f"CUPOLA_{key.upper()}": str(value) for key, value in LEAN.items()}
+    cli = Cli({**clean, **lean, "CUPOLA_HOME": str(home.root), "CUPOLA_PORT": "0"})
     yield cli
     subprocess.run([*COMMAND, "service", "stop"], env=cli.environment, check=True)
 

@@ -264,7 +264,7 @@ def test_serve_tells_when_it_is_ready(echoing: Cli, model: str, tmp_path: Path) 
         assert (ready["state"], ready["pid"]) == ("ready", service.pid)
         port = ready["webUrls"][0].rpartition(":")[2]
         other = echoing.having(CUPOLA_PORT=port, CUPOLA_HOME=str(tmp_path / "other"))
-        failed = other.having(CUPOLA_MODEL="")("serve", "-o", "json")
+        failed = other.having(CUPOLA_MODEL="").as_processes()("serve", "-o", "json")
         assert failed.returncode == 1
         assert f"port {port} is in use" in json.loads(failed.stdout)["message"]
         service.send_signal(signal.SIGINT)

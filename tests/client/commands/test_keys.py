@@ -34,7 +34,7 @@ def test_the_same_in_json(cupola: Cli) -> None:
 
 def test_a_service_for_others_without_a_key_does_not_start(cupola: Cli) -> None:
     quick = ("serve", "--backend", "echo", "--port", "0", "--host", "0.0.0.0")
-    assert "cupola keys add NAME" in cupola.refused(*quick)
+    assert "cupola keys add NAME" in cupola.as_processes().refused(*quick)
 
 
 @pytest.mark.parametrize(

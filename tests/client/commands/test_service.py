@@ -30,6 +30,12 @@ STARTED = re.compile(r"🟢 Service is Started on (http://127\.0\.0\.1:\d+)/, PI
 linux = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
 
+@pytest.fixture
+def echoing(echoing: Cli) -> Cli:
+    """Each command is a process, as users' are."""
+    return echoing.as_processes()
+
+
 def processes_of(home: Home) -> list[int]:
     """Processes, in whatever role, of the service of this folder."""
     mark = f"CUPOLA_HOME={home.root}".encode()

@@ -23,6 +23,12 @@ pytestmark = pytest.mark.slow
 URL = re.compile(r"http://(?:[a-zA-Z0-9.-]+|\d{1,3}(?:\.\d{1,3}){3}):\d+")
 
 
+@pytest.fixture
+def echoing(echoing: Cli) -> Cli:
+    """Each command is a process, as users' are."""
+    return echoing.as_processes()
+
+
 def url_in(text: str) -> str:
     found = URL.search(text)
     assert found, text

@@ -95,21 +95,27 @@ def test_standard_input(
 )
 @pytest.mark.parametrize("form", ["text", "json"])
 def test_arguments_that_are_not_utf8(
-    serving: Cli, cupola: Cli, tmp_path: Path, arguments: list[str | bytes], form: str
+    serving: Cli,
+    cupola: Cli,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str | bytes],
+    form: str,
 ) -> None:
     odd = os.fsdecode(bytes(tmp_path) + b"/" + LATIN)
     cli = serving if "run" in arguments else cupola
     cli = cli.having(CUPOLA_HOME=odd) if "show" in arguments else cli
-    done = subprocess.run(
-        [*COMMAND, *arguments, "-o", form],
-        capture_output=True,
-        env=cli.environment,
-        cwd=tmp_path,
-        timeout=LONGEST,
-    )
+    monkeypatch.chdir(tmp_path)
+    done = cli(*map(os.fsdecode, arguments), "-o", form)  # whose output is read as UTF-8
     assert done.returncode in (0, 1, 2)
-    assert b"Traceback" not in done.stderr
-    (done.stdout + done.stderr).decode()  # the output is UTF-8
+    assert "Traceback" not in done.stderr
+
+
+@posix
+def test_an_argument_of_a_process_that_is_not_utf8(cupola: Cli) -> None:
+    done = run(cupola, "model", "info", LATIN)
+    assert done.returncode == 1
+    assert "caf" in done.stderr.decode()
 
 
 @pytest.mark.parametrize("command", [["config", "show"], ["service", "status"], ["run", "x"]])
@@ -170,6 +176,6 @@ def test_an_output_that_nobody_reads(
 def test_a_service_prints_whatever_the_language(
     echoing: Cli, model: str, language: dict[str, str]
 ) -> None:
-    plain = echoing.having(**language)
+    plain = echoing.having(**language).as_processes()
     assert "🟢" in plain.ok("service", "start")
     assert plain.ok("run", model, UTF8) == f"{UTF8} \n"
