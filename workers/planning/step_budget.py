@@ -2,7 +2,7 @@
 
 The time of a step has two parts: one for the sequences that generate, and one for each prompt token
 beside them. Both are learnt from earlier steps. So is how much longer than expected the slowest
-hundredth of the steps takes. The budget is what fits the objective even then.
+hundredth of all steps takes. The budget is what fits the objective even then.
 
 The objective holds if sequences generate. It also holds while a long prompt is read and short ones
 come now and then: a request waits until the running step ends, and that step may be a long one.
@@ -23,9 +23,10 @@ _WEIGHT, _SLOWER = 0.2, 0.5
 _LATE = 0.01  # so many of the steps may take longer than the objective
 _LEARNT = 0.1  # how much a late step changes what is expected of the slowest ones
 _EQUAL = 0.01  # a step that differs so little from what was expected is not late
-_SLOWEST = 2.0  # they are expected to take at most so many times as long
+_SLOWEST = 3.0  # they are expected to take at most so many times as long
 _MIN_PROMPT_TOKENS = 16  # of a step, however slow it is, so that prompts get on
-# The same where only decisions are read: they wait rather than make answers slower.
+# The same where only decisions are read: they wait rather than make answers slower. If even so few
+# do not fit, they are read in every second step.
 _MIN_PATIENT_TOKENS = 8
 RECENT = 10.0  # seconds of runs after a short prompt in which another one is expected
 
@@ -57,17 +58,25 @@ class StepBudget:
         self._token: float | None = None  # seconds that one prompt token adds
         self._slowest = 1.0  # how many times as long as expected one step of a hundred takes
         self._since_short = RECENT  # seconds of runs since a short prompt was read
+        self._has_read = False  # whether the last step had prompt tokens
 
     def is_short(self, prompt: Prompt) -> bool:
         """Whether one step can read it."""
         return prompt.to_read <= self._max_tokens
 
-    def tokens(self, generating: int, prompts: Sequence[Prompt] = (), newcomer: int = 0) -> int:
+    def tokens(
+        self,
+        generating: int,
+        prompts: Sequence[Prompt] = (),
+        newcomer: int = 0,
+        spent: float = 0.0,
+    ) -> int:
         """The most tokens of the next step, in which so many sequences generate.
 
         ``prompts`` are being read. If nobody generates, the shortest is read to its end in any
         case, which its client waits for. ``newcomer``: pending tokens of the shortest whose client
         runs nothing else. They are read to the end beside those that generate, if they are few.
+        ``spent``: seconds since those that generate had their last token.
         """
         if self._token is None:
             return self._max_tokens
@@ -75,7 +84,9 @@ class StepBudget:
         beside_long = len(short) < len(prompts) and (short or self._since_short < RECENT)
         if not generating and not beside_long:
             return self._max_tokens
-        spare = self._objective / self._slowest - ((self._step or 0.0) if generating else 0.0)
+        spare = self._objective / self._slowest
+        if generating:
+            spare = (self._objective - spent) / self._slowest - (self._step or 0.0)
         if spare >= self._max_tokens * self._token:  # also if a token takes no time at all
             return self._max_tokens
         patient = bool(prompts) and all(prompt.patient for prompt in prompts)
@@ -85,6 +96,8 @@ class StepBudget:
         elif newcomer <= LEAST_SHARE:
             least = max(least, _beside_oldest(newcomer))
         fits = int(spare / self._token) if spare > 0 else 0
+        if patient and generating and fits < least and self._has_read:
+            return generating
         return min(self._max_tokens, generating + max(least, fits))
 
     def observe(
@@ -96,14 +109,20 @@ class StepBudget:
         *,
         short: bool = False,
         patient: bool = False,
+        drafts: bool = False,
     ) -> None:
         """Learn that a step of so many sequences and prompt tokens took ``seconds``.
 
-        ``steps``: so many took as long, and had no prompts. ``short``: one of the prompts was.
-        ``patient``: all of them were, so that the step may have had fewer tokens than others.
+        ``steps``: so many took as long on average, and had no prompts. If there is more than one,
+        nothing is learnt of the slowest. ``short``: one of the prompts was. ``patient``: all of
+        them were, so that the step may have had fewer tokens than others. ``drafts``: it had draft
+        tokens, and was longer for them.
         """
         self._since_short = 0.0 if short else self._since_short + seconds * steps
+        self._has_read = prompt_tokens > 0
         if prompt_tokens == 0:
+            if steps == 1 and self._step is not None and not drafts:
+                self._learn_slowest(seconds, self._step)
             self._step = _average(self._step, seconds, steps)
         elif prompt_tokens >= (_MIN_PATIENT_TOKENS if patient else _MIN_PROMPT_TOKENS):
             beside = (self._step or 0.0) if generating else 0.0
