@@ -152,6 +152,11 @@ class Sequence:
         return None if self.broken is None else RequestError(ErrorCode.INTERNAL, self.broken)
 
     @property
+    def replaceable(self) -> bool:
+        """Whether others that run hold the cached tokens that it would leave."""
+        return False
+
+    @property
     def scored(self) -> int:
         """How many of the last tokens need logits, though they are known."""
         return 0

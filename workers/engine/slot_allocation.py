@@ -82,7 +82,7 @@ class SlotAllocator:
             return False
         continues = self.table.continues(match)
         slot = self.table.take(match, self._cache.lenders(), self.limit)
-        if self.prefixes is not None and not continues:
+        if self.prefixes is not None and not continues and not slot.replaceable:
             self.prefixes.keep(slot)
         if slot is not match.slot and self._cache.borrows(slot.index, match.length):
             self.forget(slot)  # else memory that it shares would count as its own
@@ -124,7 +124,7 @@ class SlotAllocator:
         """Free the slot. What was computed stays for other sequences."""
         slot, sequence.slot = sequence.slot, None
         if slot is not None:
-            self.table.release(slot)
+            self.table.release(slot, replaceable=sequence.replaceable)
             if self.prefixes is not None and self.prefixes.store is not None:
                 self.prefixes.store.released(slot)
 
@@ -143,7 +143,7 @@ class SlotAllocator:
         while self.committed + growth > self.positions:
             if (stale := self.table.stale(self._cache.lenders())) is None:
                 return False
-            if self.prefixes is not None:
+            if self.prefixes is not None and not stale.replaceable:
                 self.prefixes.keep(stale)
             self.forget(stale)
         return True

@@ -33,6 +33,7 @@ class Slot:
     salt: str = ""
     running: bool = False
     used_at: int = 0
+    replaceable: bool = False  # what it holds is in another slot as well
     touched: int = field(default=0)  # positions whose memory is committed
 
     def common(self, tokens: Sequence[int], salt: str, *, exact: bool = False) -> int:
@@ -89,7 +90,14 @@ class SlotTable:
             keep = match.slot if match.length else None
             slot = min(
                 free,
-                key=lambda s: (s is keep, s.length > 0, s.index in lenders, s.used_at, s.index),
+                key=lambda s: (
+                    s is keep,
+                    s.length > 0,
+                    s.index in lenders,
+                    not s.replaceable,
+                    s.used_at,
+                    s.index,
+                ),
             )
         slot.running = True
         return slot
@@ -118,9 +126,13 @@ class SlotTable:
         slot.length = length
         slot.exact = min(slot.exact, length)
 
-    def release(self, slot: Slot) -> None:
-        """Free the slot. What its sequence has computed stays for others."""
+    def release(self, slot: Slot, *, replaceable: bool = False) -> None:
+        """Free the slot. What its sequence has computed stays for others.
+
+        ``replaceable``: it is in another slot as well, so this one is taken first.
+        """
         self._clock += 1
+        slot.replaceable = replaceable
         slot.tokens = tuple(slot.tokens[: slot.length])
         slot.running, slot.used_at = False, self._clock
 
@@ -131,7 +143,9 @@ class SlotTable:
     def stale(self, lenders: Collection[int] = ()) -> Slot | None:
         """The free slot to evict next; None if no free slot has memory to give back."""
         held = [slot for slot in self.slots if not slot.running and slot.touched]
-        return min(held, key=lambda s: (s.index in lenders, s.used_at), default=None)
+        return min(
+            held, key=lambda s: (s.index in lenders, not s.replaceable, s.used_at), default=None
+        )
 
 
 def common_prefix(one: Sequence[int], other: Sequence[int], limit: int) -> int:
