@@ -52,8 +52,15 @@ class SlotAllocator:
 
     @property
     def free_for_copies(self) -> int:
-        """How many slots can take a copy of what another one holds."""
-        return self.free if self._cache.copies else 0
+        """How many slots can take a copy of what another one holds.
+
+        What is cached is dear, and so a copy takes its place in half of the slots at most.
+        """
+        if not self._cache.copies:
+            return 0
+        slots = self.table.slots[: self.limit]
+        nothing_lost = sum(not s.running and (s.replaceable or not s.length) for s in slots)
+        return min(self.free, max(nothing_lost, self.free - self.limit // 2))
 
     @property
     def committed(self) -> int:

@@ -46,6 +46,17 @@ def test_the_least_recently_used_slot_is_evicted():
     assert run(table, [3, 3]) == (1, 0)
 
 
+def test_a_slot_whose_tokens_another_one_holds_is_evicted_first():
+    table = SlotTable(3)
+    for number in range(3):
+        run(table, [number, 1])
+    slot = table.take(Match(table.slots[1], 2))
+    table.release(slot, replaceable=True)
+    assert table.stale() is slot
+    assert run(table, [7, 7]) == (1, 0)
+    assert run(table, [8, 8]) == (0, 0)  # what it holds now is nowhere else
+
+
 def test_a_running_slot_is_matched_but_never_taken():
     table = SlotTable(2)
     slot = table.take(table.match([1, 2, 3], ""))
