@@ -20,7 +20,7 @@ from cupola.workers.planning.prompt_shares import LEAST_SHARE, OLDEST
 # costs more the deeper in its prompt it lies, and an average that follows too slowly would hold the
 # other sequences up.
 _WEIGHT, _SLOWER = 0.2, 0.5
-_LATE = 0.01  # so many of the steps may take longer than the objective
+_LATE = 0.007  # so many of the steps may take longer. While that is learnt, one of a hundred does
 _LEARNT = 0.1  # how much a late step changes what is expected of the slowest ones
 _EQUAL = 0.01  # a step that differs so little from what was expected is not late
 _SLOWEST = 3.0  # they are expected to take at most so many times as long
@@ -131,7 +131,7 @@ class StepBudget:
             self._token = _average(self._token, max(0.0, seconds - beside) / prompt_tokens)
 
     def _learn_slowest(self, seconds: float, expected: float) -> None:
-        """A quantile by stochastic approximation: it rests where one step of a hundred is late."""
+        """A quantile by stochastic approximation: it rests where so few steps are late."""
         late = seconds > self._slowest * expected * (1 + _EQUAL)
         change = _LEARNT * ((1 - _LATE) if late else -_LATE)
         self._slowest = min(max(1.0, self._slowest + change), _SLOWEST)
