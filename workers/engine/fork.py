@@ -117,9 +117,8 @@ class Fork(Sequence):
         return True
 
     @property
-    def replaceable(self) -> bool:
-        """Other forks of the request hold its prompt."""
-        return self.job.open > (self.finish_reason is None)
+    def has_copies(self) -> bool:
+        return True
 
     @property
     def scored(self) -> int:

@@ -152,8 +152,8 @@ class Sequence:
         return None if self.broken is None else RequestError(ErrorCode.INTERNAL, self.broken)
 
     @property
-    def replaceable(self) -> bool:
-        """Whether others that run hold the cached tokens that it would leave."""
+    def has_copies(self) -> bool:
+        """Whether other slots are likely to hold the same tokens."""
         return False
 
     @property

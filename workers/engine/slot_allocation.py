@@ -131,7 +131,9 @@ class SlotAllocator:
         """Free the slot. What was computed stays for other sequences."""
         slot, sequence.slot = sequence.slot, None
         if slot is not None:
-            self.table.release(slot, replaceable=sequence.replaceable)
+            # To take a slot that lends its memory costs a copy, so others go first.
+            has_copies = sequence.has_copies and slot.index not in self._cache.lenders()
+            self.table.release(slot, has_copies=has_copies)
             if self.prefixes is not None and self.prefixes.store is not None:
                 self.prefixes.store.released(slot)
 

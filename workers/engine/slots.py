@@ -33,7 +33,7 @@ class Slot:
     salt: str = ""
     running: bool = False
     used_at: int = 0
-    replaceable: bool = False  # what it holds is in another slot as well
+    replaceable: bool = False  # another slot that is not replaceable holds the same
     touched: int = field(default=0)  # positions whose memory is committed
 
     def common(self, tokens: Sequence[int], salt: str, *, exact: bool = False) -> int:
@@ -99,7 +99,7 @@ class SlotTable:
                     s.index,
                 ),
             )
-        slot.running = True
+        slot.running, slot.replaceable = True, False
         return slot
 
     @staticmethod
@@ -126,14 +126,20 @@ class SlotTable:
         slot.length = length
         slot.exact = min(slot.exact, length)
 
-    def release(self, slot: Slot, *, replaceable: bool = False) -> None:
+    def release(self, slot: Slot, *, has_copies: bool = False) -> None:
         """Free the slot. What its sequence has computed stays for others.
 
-        ``replaceable``: it is in another slot as well, so this one is taken first.
+        ``has_copies``: it may be in another slot as well. Then this one is taken first.
         """
         self._clock += 1
-        slot.replaceable = replaceable
         slot.tokens = tuple(slot.tokens[: slot.length])
+        exact = slot.exact == slot.length
+        slot.replaceable = has_copies and any(
+            other is not slot
+            and not other.replaceable
+            and other.common(slot.tokens, slot.salt, exact=exact) == slot.length
+            for other in self.slots
+        )
         slot.running, slot.used_at = False, self._clock
 
     def forget(self, slot: Slot) -> None:
