@@ -25,8 +25,7 @@ _LEARNT = 0.1  # how much a late step changes what is expected of the slowest on
 _EQUAL = 0.01  # a step that differs so little from what was expected is not late
 _SLOWEST = 3.0  # they are expected to take at most so many times as long
 _MIN_PROMPT_TOKENS = 16  # of a step, however slow it is, so that prompts get on
-# The same where only decisions are read: they wait rather than make answers slower. If even so few
-# do not fit, they are read in every second step.
+# The same where only decisions are read: they wait rather than make answers slower.
 _MIN_PATIENT_TOKENS = 8
 RECENT = 10.0  # seconds of runs after a short prompt in which another one is expected
 
@@ -58,7 +57,6 @@ class StepBudget:
         self._token: float | None = None  # seconds that one prompt token adds
         self._slowest = 1.0  # how many times as long as expected one step of a hundred takes
         self._since_short = RECENT  # seconds of runs since a short prompt was read
-        self._has_read = False  # whether the last step had prompt tokens
 
     def is_short(self, prompt: Prompt) -> bool:
         """Whether one step can read it."""
@@ -96,8 +94,6 @@ class StepBudget:
         elif newcomer <= LEAST_SHARE:
             least = max(least, _beside_oldest(newcomer))
         fits = int(spare / self._token) if spare > 0 else 0
-        if patient and generating and fits < least and self._has_read:
-            return generating
         return min(self._max_tokens, generating + max(least, fits))
 
     def observe(
@@ -119,7 +115,6 @@ class StepBudget:
         tokens, and was longer for them.
         """
         self._since_short = 0.0 if short else self._since_short + seconds * steps
-        self._has_read = prompt_tokens > 0
         if prompt_tokens == 0:
             if steps == 1 and self._step is not None and not drafts:
                 self._learn_slowest(seconds, self._step)

@@ -82,19 +82,6 @@ def test_decisions_take_fewer_tokens_than_prompts_where_generating_alone_takes_t
     assert step_budget.tokens(8, [fork, prompt]) == 8 + 16
 
 
-def test_decisions_that_do_not_fit_are_read_in_every_second_step():
-    step_budget = StepBudget(0.1, 256)
-    step_budget.observe(8, 0, 0.5)
-    step_budget.observe(0, 100, 0.5)
-    fork, prompt = Waiting("fork", 90, patient=True), Waiting("prompt", 90)
-    counts = []
-    for _ in range(6):
-        counts.append(step_budget.tokens(8, [fork]) - 8)
-        step_budget.observe(8, counts[-1], 0.5 + 0.005 * counts[-1], patient=True)
-    assert counts in ([8, 0] * 3, [0, 8] * 3)
-    assert step_budget.tokens(8, [fork, prompt]) == 8 + 16
-
-
 def test_decisions_keep_the_objective_where_few_tokens_cost_much():
     """A run with any prompt in it costs 20 ms more; the steps vary by up to a fifth."""
     step_budget, chance = StepBudget(0.1, 256), Random(3)
