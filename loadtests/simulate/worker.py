@@ -138,8 +138,11 @@ class SimulatedWorker:
 
     def _end_steps(self, rows: int, steps: int, now: float) -> None:
         """So many steps without prompts are over."""
+        seconds, first = now - self._began, self._ratios[self._place] * self._step
         self._place = (self._place + steps) % DRAWN
-        self._budget.observe(rows, 0, (now - self._began) / steps, steps)
+        self._budget.observe(rows, 0, first)  # by itself, so that the spread is learnt
+        if steps > 1:
+            self._budget.observe(rows, 0, (seconds - first) / (steps - 1), steps - 1)
         self._done += steps
         self._context += rows * steps * self._costs.drafts.gain
 

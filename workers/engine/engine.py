@@ -98,6 +98,7 @@ class Engine:
         self._running: list[Sequence] = []  # in order of arrival
         self._recovery: Recovery[Sequence] = Recovery()
         self._timings = RequestTimings()
+        self._ended = clock()  # the last step
 
     @property
     def serving(self) -> Serving:
@@ -193,15 +194,12 @@ class Engine:
         return found
 
     def step(self) -> list[Output | Rejected]:
-        began = self._clock()
         read = list(self._texts.take(self._enqueue))
         self._use_long_tables()
-        if not self._waiting:  # decisions use the slots that nobody wants
-            free, room = self.slots.free_for_copies, self._planner.room(self._running)
-            self._waiting.add(list(more_forks(self._running, free, room)))
-        failed = self._waiting.give_slots(self._running, self.slots, self._recovery.admits)
+        failed = self._give_slots()
         rejected = [*read, *failed]
-        steps = self._plan()
+        began = self._clock()
+        steps = self._plan(began - self._ended)
         if not steps:
             return [*rejected]
         completing = [step.sequence for step in steps if step.completes]
@@ -215,7 +213,8 @@ class Engine:
         waiting = () if self.slots.free else {s.job.request_id for s in self._waiting}
         selected = self._selection.select(steps, logits, waiting)
         outputs = self._timings.add_to(selected, steps)
-        learn(self._clock() - began)  # who waits for a token waits for the whole step
+        self._ended = self._clock()
+        learn(self._ended - began)
         return [*rejected, *outputs, *self._end(completing)]
 
     # -- the parts of a step -----------------------------------------------------------------------
@@ -235,9 +234,22 @@ class Engine:
             sequence.long, sequence.fetched = first.long, fetched
         self._waiting.add(sequences)
 
-    def _plan(self) -> list[Step[Sequence]]:
-        """The tokens of the next run: known ones, and draft tokens behind them."""
-        steps, budget = self._planner.plan(self._running)
+    def _give_slots(self) -> list[Rejected]:
+        """Let sequences run that wait, and then forks of those that run, if nobody waits."""
+        failed = self._waiting.give_slots(self._running, self.slots, self._recovery.admits)
+        if not self._waiting:  # decisions use the slots that nobody wants
+            free, room = self.slots.free_for_copies, self._planner.room(self._running)
+            if forks := list(more_forks(self._running, free, room)):
+                self._waiting.add(forks)
+                failed += self._waiting.give_slots(self._running, self.slots, self._recovery.admits)
+        return failed
+
+    def _plan(self, spent: float) -> list[Step[Sequence]]:
+        """The tokens of the next run: known ones, and draft tokens behind them.
+
+        ``spent``: seconds since the end of the last step.
+        """
+        steps, budget = self._planner.plan(self._running, spent)
         while not self.slots.make_room(steps):  # the youngest sequence waits for memory
             youngest = self._running[-1]
             self._preempt(youngest)

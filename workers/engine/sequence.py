@@ -152,6 +152,11 @@ class Sequence:
         return None if self.broken is None else RequestError(ErrorCode.INTERNAL, self.broken)
 
     @property
+    def has_copies(self) -> bool:
+        """Whether other slots are likely to hold the same tokens."""
+        return False
+
+    @property
     def scored(self) -> int:
         """How many of the last tokens need logits, though they are known."""
         return 0

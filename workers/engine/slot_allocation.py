@@ -52,8 +52,15 @@ class SlotAllocator:
 
     @property
     def free_for_copies(self) -> int:
-        """How many slots can take a copy of what another one holds."""
-        return self.free if self._cache.copies else 0
+        """How many slots can take a copy of what another one holds.
+
+        What is cached is dear, and so a copy takes its place in half of the slots at most.
+        """
+        if not self._cache.copies:
+            return 0
+        slots = self.table.slots[: self.limit]
+        nothing_lost = sum(not s.running and (s.replaceable or not s.length) for s in slots)
+        return min(self.free, max(nothing_lost, self.free - self.limit // 2))
 
     @property
     def committed(self) -> int:
@@ -82,7 +89,7 @@ class SlotAllocator:
             return False
         continues = self.table.continues(match)
         slot = self.table.take(match, self._cache.lenders(), self.limit)
-        if self.prefixes is not None and not continues:
+        if self.prefixes is not None and not continues and not slot.replaceable:
             self.prefixes.keep(slot)
         if slot is not match.slot and self._cache.borrows(slot.index, match.length):
             self.forget(slot)  # else memory that it shares would count as its own
@@ -124,7 +131,9 @@ class SlotAllocator:
         """Free the slot. What was computed stays for other sequences."""
         slot, sequence.slot = sequence.slot, None
         if slot is not None:
-            self.table.release(slot)
+            # To take a slot that lends its memory costs a copy, so others go first.
+            has_copies = sequence.has_copies and slot.index not in self._cache.lenders()
+            self.table.release(slot, has_copies=has_copies)
             if self.prefixes is not None and self.prefixes.store is not None:
                 self.prefixes.store.released(slot)
 
@@ -143,7 +152,7 @@ class SlotAllocator:
         while self.committed + growth > self.positions:
             if (stale := self.table.stale(self._cache.lenders())) is None:
                 return False
-            if self.prefixes is not None:
+            if self.prefixes is not None and not stale.replaceable:
                 self.prefixes.keep(stale)
             self.forget(stale)
         return True

@@ -33,6 +33,7 @@ class Slot:
     salt: str = ""
     running: bool = False
     used_at: int = 0
+    replaceable: bool = False  # another slot that is not replaceable holds the same
     touched: int = field(default=0)  # positions whose memory is committed
 
     def common(self, tokens: Sequence[int], salt: str, *, exact: bool = False) -> int:
@@ -89,9 +90,16 @@ class SlotTable:
             keep = match.slot if match.length else None
             slot = min(
                 free,
-                key=lambda s: (s is keep, s.length > 0, s.index in lenders, s.used_at, s.index),
+                key=lambda s: (
+                    s is keep,
+                    s.length > 0,
+                    s.index in lenders,
+                    not s.replaceable,
+                    s.used_at,
+                    s.index,
+                ),
             )
-        slot.running = True
+        slot.running, slot.replaceable = True, False
         return slot
 
     @staticmethod
@@ -118,10 +126,20 @@ class SlotTable:
         slot.length = length
         slot.exact = min(slot.exact, length)
 
-    def release(self, slot: Slot) -> None:
-        """Free the slot. What its sequence has computed stays for others."""
+    def release(self, slot: Slot, *, has_copies: bool = False) -> None:
+        """Free the slot. What its sequence has computed stays for others.
+
+        ``has_copies``: it may be in another slot as well. Then this one is taken first.
+        """
         self._clock += 1
         slot.tokens = tuple(slot.tokens[: slot.length])
+        exact = slot.exact == slot.length
+        slot.replaceable = has_copies and any(
+            other is not slot
+            and not other.replaceable
+            and other.common(slot.tokens, slot.salt, exact=exact) == slot.length
+            for other in self.slots
+        )
         slot.running, slot.used_at = False, self._clock
 
     def forget(self, slot: Slot) -> None:
@@ -131,7 +149,9 @@ class SlotTable:
     def stale(self, lenders: Collection[int] = ()) -> Slot | None:
         """The free slot to evict next; None if no free slot has memory to give back."""
         held = [slot for slot in self.slots if not slot.running and slot.touched]
-        return min(held, key=lambda s: (s.index in lenders, s.used_at), default=None)
+        return min(
+            held, key=lambda s: (s.index in lenders, not s.replaceable, s.used_at), default=None
+        )
 
 
 def common_prefix(one: Sequence[int], other: Sequence[int], limit: int) -> int:

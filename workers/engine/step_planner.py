@@ -25,8 +25,11 @@ class StepPlanner:
         self._budget = budget
         self._served = served
 
-    def plan(self, running: Several[Sequence]) -> tuple[list[Step[Sequence]], int]:
-        """The known tokens of the next run, and how many tokens it may have in all."""
+    def plan(self, running: Several[Sequence], spent: float) -> tuple[list[Step[Sequence]], int]:
+        """The known tokens of the next run, and how many tokens it may have in all.
+
+        ``spent``: seconds since the end of the last step.
+        """
         prompts = [each for each in running if each.pending and not each.generates]
         of_client = Counter(each.client for each in running)
         newcomers = (
@@ -35,7 +38,7 @@ class StepPlanner:
             if of_client[prompt.client] == 1 and not prompt.patient
         )
         newcomer = min(newcomers, default=0)
-        budget = self._budget.tokens(generating(running), prompts, newcomer)
+        budget = self._budget.tokens(generating(running), prompts, newcomer, spent)
         return plan(running, budget, self._session.parallel_prompts, self._served), budget
 
     def room(self, running: Iterable[Sequence]) -> int:
@@ -44,7 +47,7 @@ class StepPlanner:
         return self._budget.tokens(count) if count else sys.maxsize
 
     def learner(
-        self, running: Iterable[Sequence], steps: Iterable[Step[Sequence]]
+        self, running: Iterable[Sequence], steps: Several[Step[Sequence]]
     ) -> Callable[[float], None]:
         """What learns how many seconds these steps take. To be made before they are run."""
         reading = [step.sequence for step in steps if not step.sequence.generates]
@@ -54,6 +57,7 @@ class StepPlanner:
             prompt_tokens(steps),
             short=any(self._budget.is_short(prompt) for prompt in reading),
             patient=bool(reading) and all(prompt.patient for prompt in reading),
+            drafts=any(step.draft for step in steps),
         )
 
 

@@ -2,7 +2,7 @@
 
 The time of a step has two parts: one for the sequences that generate, and one for each prompt token
 beside them. Both are learnt from earlier steps. So is how much longer than expected the slowest
-hundredth of the steps takes. The budget is what fits the objective even then.
+hundredth of all steps takes. The budget is what fits the objective even then.
 
 The objective holds if sequences generate. It also holds while a long prompt is read and short ones
 come now and then: a request waits until the running step ends, and that step may be a long one.
@@ -20,10 +20,10 @@ from cupola.workers.planning.prompt_shares import LEAST_SHARE, OLDEST
 # costs more the deeper in its prompt it lies, and an average that follows too slowly would hold the
 # other sequences up.
 _WEIGHT, _SLOWER = 0.2, 0.5
-_LATE = 0.01  # so many of the steps may take longer than the objective
+_LATE = 0.007  # so many of the steps may take longer. While that is learnt, one of a hundred does
 _LEARNT = 0.1  # how much a late step changes what is expected of the slowest ones
 _EQUAL = 0.01  # a step that differs so little from what was expected is not late
-_SLOWEST = 2.0  # they are expected to take at most so many times as long
+_SLOWEST = 3.0  # they are expected to take at most so many times as long
 _MIN_PROMPT_TOKENS = 16  # of a step, however slow it is, so that prompts get on
 # The same where only decisions are read: they wait rather than make answers slower.
 _MIN_PATIENT_TOKENS = 8
@@ -62,12 +62,19 @@ class StepBudget:
         """Whether one step can read it."""
         return prompt.to_read <= self._max_tokens
 
-    def tokens(self, generating: int, prompts: Sequence[Prompt] = (), newcomer: int = 0) -> int:
+    def tokens(
+        self,
+        generating: int,
+        prompts: Sequence[Prompt] = (),
+        newcomer: int = 0,
+        spent: float = 0.0,
+    ) -> int:
         """The most tokens of the next step, in which so many sequences generate.
 
         ``prompts`` are being read. If nobody generates, the shortest is read to its end in any
         case, which its client waits for. ``newcomer``: pending tokens of the shortest whose client
         runs nothing else. They are read to the end beside those that generate, if they are few.
+        ``spent``: seconds since those that generate had their last token.
         """
         if self._token is None:
             return self._max_tokens
@@ -75,7 +82,9 @@ class StepBudget:
         beside_long = len(short) < len(prompts) and (short or self._since_short < RECENT)
         if not generating and not beside_long:
             return self._max_tokens
-        spare = self._objective / self._slowest - ((self._step or 0.0) if generating else 0.0)
+        spare = self._objective / self._slowest
+        if generating:
+            spare = (self._objective - spent) / self._slowest - (self._step or 0.0)
         if spare >= self._max_tokens * self._token:  # also if a token takes no time at all
             return self._max_tokens
         patient = bool(prompts) and all(prompt.patient for prompt in prompts)
@@ -96,14 +105,19 @@ class StepBudget:
         *,
         short: bool = False,
         patient: bool = False,
+        drafts: bool = False,
     ) -> None:
         """Learn that a step of so many sequences and prompt tokens took ``seconds``.
 
-        ``steps``: so many took as long, and had no prompts. ``short``: one of the prompts was.
-        ``patient``: all of them were, so that the step may have had fewer tokens than others.
+        ``steps``: so many took as long on average, and had no prompts. If there is more than one,
+        nothing is learnt of the slowest. ``short``: one of the prompts was. ``patient``: all of
+        them were, so that the step may have had fewer tokens than others. ``drafts``: it had draft
+        tokens, and was longer for them.
         """
         self._since_short = 0.0 if short else self._since_short + seconds * steps
         if prompt_tokens == 0:
+            if steps == 1 and self._step is not None and not drafts:
+                self._learn_slowest(seconds, self._step)
             self._step = _average(self._step, seconds, steps)
         elif prompt_tokens >= (_MIN_PATIENT_TOKENS if patient else _MIN_PROMPT_TOKENS):
             beside = (self._step or 0.0) if generating else 0.0
@@ -112,7 +126,7 @@ class StepBudget:
             self._token = _average(self._token, max(0.0, seconds - beside) / prompt_tokens)
 
     def _learn_slowest(self, seconds: float, expected: float) -> None:
-        """A quantile by stochastic approximation: it rests where one step of a hundred is late."""
+        """A quantile by stochastic approximation: it rests where so few steps are late."""
         late = seconds > self._slowest * expected * (1 + _EQUAL)
         change = _LEARNT * ((1 - _LATE) if late else -_LATE)
         self._slowest = min(max(1.0, self._slowest + change), _SLOWEST)

@@ -8,7 +8,9 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 
 TRIALS = 4  # of each way, in turn. The best one counts: the first runs of a session are slow
-RETRY = 50  # times that the fastest way is taken before another one is tried again
+# Times that the fastest way is taken before another one is tried again. If it was every fiftieth
+# step, one pause of a hundred between two tokens would be as long as the slower way takes.
+RETRY = 400
 _NEWEST, _RETRIED = 0.2, 0.5  # weight of the newest time in an average; of a time after a retry
 
 

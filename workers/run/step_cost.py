@@ -10,6 +10,7 @@ from cupola.workers.run.packing import Row
 _WEIGHTS = 12  # to read the weights once
 _PAST_PER_TOKEN = 1000  # positions of the past that make a token twice as expensive
 _READ_PER_TOKEN = 250  # positions whose keys and values take as long to read as one token takes
+_MANY = 64  # tokens of a run, from which on the same way is the fastest
 
 Kind = tuple[int, bool]
 ONE_TOKEN: Kind = (1, False)  # the kind of a step in which one sequence generates
@@ -26,12 +27,16 @@ def step_cost(rows: Sequence[Row]) -> float:
 
 
 def step_kind(rows: Sequence[Row]) -> Kind:
-    """What the same way is likely to suit: about so many tokens, and whether prompts are read."""
+    """What the same way is likely to suit: about so many tokens, and whether prompts are read.
+
+    There are few kinds, because each has trials of its own, some of which are slow.
+    """
     tokens = sum(len(row.tokens) for row in rows)
+    reads = tokens > len(rows)
     if tokens <= 8:
         size = tokens
-    elif tokens < 32:
+    elif tokens < 32 and not reads:
         size = 8 + tokens // 4
     else:
-        size = 16 + tokens.bit_length()
-    return size, tokens > len(rows)
+        size = 16 + min(tokens, _MANY).bit_length()
+    return size, reads

@@ -193,6 +193,20 @@ def test_a_cached_prompt_is_told() -> None:
     assert second.cached_tokens > 80 // 3
 
 
+def test_states_are_still_known_though_questions_have_taken_all_slots() -> None:
+    backend = engine_over(session())
+    questions = [predicate(f"is it {letter}") for letter in string.ascii_lowercase]
+    states = [words(60, number) for number in range(SLOTS // 2)]
+    for state in states:
+        assert _usage(backend, decide(state, *questions)).cached_tokens < 60 // 3
+    forgotten = []
+    for state in states:
+        usage = _usage(backend, decide(state, *questions[::-1]))
+        asked = read(codec(), decide(state, *questions), full_budget(), CONTEXT, lambda: False)
+        forgotten.append(len(asked.tokens) - usage.cached_tokens)
+    assert forgotten == [0] * len(states)
+
+
 def _usage(backend: Engine, work: Decide):
     backend.add("d", work)
     usage = _all(backend, "d")["d"][-1].usage

@@ -46,6 +46,30 @@ def test_the_least_recently_used_slot_is_evicted():
     assert run(table, [3, 3]) == (1, 0)
 
 
+def test_a_slot_whose_tokens_another_one_holds_is_evicted_first():
+    table = SlotTable(4)
+    run(table, [0, 1, 1])
+    run(table, [5, 5, 5])
+    copies = [table.take(Match(table.slots[0], 0)) for _ in range(2)]
+    for slot in copies:
+        table.start(slot, [5, 5, 5], Match(table.slots[1], 3), "")
+    for slot in copies:
+        table.release(slot, has_copies=True)
+    assert table.stale() is copies[0]
+    assert [run(table, [number, 7])[0] for number in (7, 8, 9)] == [2, 3, 0]
+    assert table.match([5, 5, 5, 5], "").length == 3
+
+
+def test_of_equal_slots_one_is_kept():
+    table = SlotTable(3)
+    copies = [table.take(Match(table.slots[0], 0)) for _ in range(3)]
+    for slot in copies:
+        table.start(slot, [5, 5, 5], Match(slot, 3), "")
+    for slot in copies:
+        table.release(slot, has_copies=True)
+    assert [slot.replaceable for slot in copies] == [True, True, False]
+
+
 def test_a_running_slot_is_matched_but_never_taken():
     table = SlotTable(2)
     slot = table.take(table.match([1, 2, 3], ""))
