@@ -5,6 +5,10 @@ Sessions start there or not at all. onnxruntime itself would silently fall back 
 
 from __future__ import annotations
 
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import onnxruntime as ort
@@ -12,6 +16,10 @@ import onnxruntime as ort
 from cupola.cache.catalog import ExecutionProvider
 from cupola.workers.device.discovery import missing
 from cupola.workers.model.model_folder import ModelFolderError
+
+# onnxruntime reads this variable, which is of the whole process, when a session starts.
+_UNTILED = "ORT_GQA_DISABLE_FLASH_ATTENTION"
+_starting = threading.Lock()
 
 
 class ProviderError(RuntimeError):
@@ -32,14 +40,19 @@ class Device:
         return "cuda" if self.provider is ExecutionProvider.CUDA else "cpu"
 
     def open(
-        self, model: bytes | str, options: ort.SessionOptions, file: str
+        self, model: bytes | str, options: ort.SessionOptions, file: str, *, tiled: bool = True
     ) -> ort.InferenceSession:
         """Start a session of a model, given by its bytes or its path. Errors name ``file``.
+
+        ``tiled``: attention on the CPU goes through keys and values in tiles. Otherwise it has
+        memory for all scores of a run, and rounds differently. Which is faster depends on the
+        processor.
 
         Raises ProviderError, ModelFolderError.
         """
         try:
-            return self._start(model, options)
+            with _attention(tiled):
+                return self._start(model, options)
         except ProviderError:
             raise
         except Exception as error:  # onnxruntime's own tree, which names no file
@@ -58,6 +71,21 @@ class Device:
         if name not in session.get_providers():
             raise ProviderError(f"{name} is installed but did not start; the log above says why")
         return session
+
+
+@contextmanager
+def _attention(tiled: bool) -> Iterator[None]:
+    """Sessions that start meanwhile have this kind of attention. One starts at a time."""
+    with _starting:
+        before = os.environ.get(_UNTILED)
+        os.environ[_UNTILED] = "0" if tiled else "1"
+        try:
+            yield
+        finally:
+            if before is None:
+                del os.environ[_UNTILED]
+            else:
+                os.environ[_UNTILED] = before
 
 
 CPU = Device()

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 
 import numpy as np
-import onnxruntime as ort
 
 from cupola.cache.convert.formats.unsigned_weights import for_this_processor
 from cupola.cache.convert.quantization.calibration import calibration_ids
@@ -33,10 +30,6 @@ _MAX_BESIDE = 32
 _SCORE_BYTES = 2**26  # that one run may take for attention scores, which exist all at once
 
 _GRAPH = "int8-1.onnx"  # the number changes with the content
-
-# Tiles make attention over int8 a tenth to a third slower for several rows of few tokens. This
-# switches them off, where there is memory for the scores of all slots.
-_UNTILED = "ORT_GQA_DISABLE_FLASH_ATTENTION"
 
 
 class Int8Session(RaggedSession):
@@ -79,8 +72,9 @@ class Int8Session(RaggedSession):
         except (OSError, ValueError) as error:
             raise UnservableGraphError(f"its graph for int8 cannot be kept: {error}") from error
         score_bytes = 4 * graph.heads * cache.capacity  # for one place of the grid
+        # Tiles make attention over int8 a tenth to a third slower for several rows of few tokens.
         tiled = slots * _MAX_DECODE * score_bytes > _SCORE_BYTES
-        decode = Runner(graph, partial(_open, prepacked, path, threads, tiled), cache)
+        decode = Runner(graph, partial(prepacked.map, path, threads, tiled=tiled), cache)
         self.cache = cache
         runner = _Int8Runner(decode, self.prompts, score_bytes)
         # Prompts and single tokens are computed from keys and values that are rounded differently.
@@ -113,18 +107,3 @@ class _Int8Runner:
         """Whether the last of the rows may run beside the others."""
         width = max(len(row.tokens) for row in rows)
         return width <= _MAX_BESIDE and len(span(rows)) * width * self._score_bytes <= _SCORE_BYTES
-
-
-def _open(
-    prepacked: PrepackedWeights, graph: Path, threads: int, tiled: bool
-) -> ort.InferenceSession:
-    """``tiled``: attention uses tiles, and needs no memory for all scores of a run."""
-    before = os.environ.get(_UNTILED)
-    os.environ[_UNTILED] = "0" if tiled else "1"  # read when a session starts
-    try:
-        return prepacked.map(graph, threads)
-    finally:
-        if before is None:
-            del os.environ[_UNTILED]
-        else:
-            os.environ[_UNTILED] = before

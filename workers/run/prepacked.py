@@ -115,15 +115,19 @@ class PrepackedWeights:
             write_digests(entry, [name], manifest)
         return path
 
-    def map(self, graph: Path, threads: int) -> ort.InferenceSession:
-        """A session of an entry's graph. Raises ProviderError, ModelFolderError."""
+    def map(self, graph: Path, threads: int, *, tiled: bool = True) -> ort.InferenceSession:
+        """A session of an entry's graph. ``tiled``: see ``Device.open``.
+
+        Raises ProviderError, ModelFolderError.
+        """
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
         # The graph was optimised when it was written. A node that changed now would not find its
         # weights in the layout that it needs.
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
         options.add_session_config_entry("session.force_spinning_stop", "1")
-        return self.device.open(str(graph), options, f"{graph.parent.name}/{graph.name}")
+        file = f"{graph.parent.name}/{graph.name}"
+        return self.device.open(str(graph), options, file, tiled=tiled)
 
     def _key(self, graph: bytes) -> str:
         """The entry's name. It differs with everything that decides what the entry holds."""
