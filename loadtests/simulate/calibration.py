@@ -28,6 +28,8 @@ TOGETHER = (2, 4, 8, 16)  # requests that find the engine idle together
 _TIMES_TOGETHER = 3
 MIXED_WORDS = (0, 30, 60)  # of prompts that are read beside the answers of other clients
 _MIXED_CLIENTS, _MIXED_REQUESTS, _MIXED_TOKENS = 4, 5, 12
+_REQUESTS = "requests.jsonl"
+_ROUNDS = 10_000  # of a benchmark, at most, so that those of several can be told apart
 _RECORDED = (
     "clients", "rate", "round", "at", "prompt_tokens", "cached_tokens", "tokens", "steps",
     "rejected_drafts", "ttft", "e2e",
@@ -98,9 +100,24 @@ def write_recorded(path: Path, lines: Iterable[Mapping[str, Any]]) -> None:
     path.write_text(f'{{"columns": {json.dumps(_RECORDED)}, "rows": [\n{text}\n]}}\n', "utf-8")
 
 
-def read_lines(folder: Path) -> list[dict[str, Any]]:
-    """The requests of a benchmark's folder, or of a recorded run. Raises FitError, OSError."""
-    path = folder / "requests.jsonl" if folder.is_dir() else folder
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """The requests of a benchmark's folder, of a folder of such folders, or of a recorded run.
+
+    Raises FitError, OSError.
+    """
+    if not path.is_dir():
+        return _lines_of(path)
+    files = sorted(path.glob(f"*/{_REQUESTS}"))
+    if (path / _REQUESTS).exists() or not files:
+        return _lines_of(path / _REQUESTS)
+    return [
+        {**line, "round": line["round"] and line["round"] + number * _ROUNDS}
+        for number, file in enumerate(files)
+        for line in _lines_of(file)
+    ]
+
+
+def _lines_of(path: Path) -> list[dict[str, Any]]:
     try:
         if path.suffix == ".json":
             recorded = json.loads(path.read_text("utf-8"))

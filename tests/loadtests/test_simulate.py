@@ -466,6 +466,22 @@ def test_the_tail_of_few_requests_says_little() -> None:
     assert validation.tail_interval([np.array([0.2])]) == (0.2, 0.2)
 
 
+def test_several_runs_are_read_as_one(tmp_path: Path) -> None:
+    """As if each round of the second one was a further round of the first."""
+    for name, some in (("1", lines(COSTS, 2, 30, 5, 1)), ("2", lines(COSTS, 3, 30, 5, 1))):
+        (tmp_path / name).mkdir()
+        warm = [line | {"round": 0} for line in some[:1]]
+        calibration.write_lines(tmp_path / name / "requests.jsonl", warm + some)
+    found = calibration.read_lines(tmp_path)
+    assert [line["clients"] for line in found] == [2, 2, 2, 3, 3, 3, 3]
+    assert [line["round"] == 0 for line in found] == [True, False, False, True, False, False, False]
+    assert len({line["round"] for line in found}) == 3
+    assert len(calibration.read_lines(tmp_path / "2")) == 4
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(OSError, match="requests"):
+        calibration.read_lines(tmp_path / "empty")
+
+
 def test_a_recorded_run_is_compared_again(tmp_path: Path) -> None:
     """The default model on two cores, which had other work in some rounds.
 

@@ -67,10 +67,10 @@ def simulate(
     ] = "",
     costs: Annotated[
         Path | None,
-        typer.Option(help="A costs.json, or the folder of a benchmark to learn the costs from."),
+        typer.Option(help="A costs.json, or the folder of benchmarks to learn the costs from."),
     ] = None,
     validate: Annotated[
-        Path | None, typer.Option(help="Folder of a benchmark: simulate it, and compare.")
+        Path | None, typer.Option(help="Folder of benchmarks: simulate them, and compare.")
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Another one draws other requests.")] = 0,
     out: Folder = None,
