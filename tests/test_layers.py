@@ -48,7 +48,6 @@ BORDERS = {
         "workers/run/session.py",
         "workers/run/decoder_session.py",
         "workers/run/runner.py",
-        "workers/run/int8_session.py",
         "workers/run/model_state.py",
         "workers/run/prepacked.py",
         "workers/device/device.py",
