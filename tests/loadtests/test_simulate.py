@@ -531,9 +531,9 @@ def test_json_has_null_for_what_was_not_measured(tmp_path: Path) -> None:
 
 
 def test_costs_without_a_spread_say_that_their_tail_is_too_short(tmp_path: Path) -> None:
-    replace(COSTS, spread=UNEVEN).save(tmp_path / "costs.json")
-    for costs, words in ((RECORDED, "knows no bad moments"), (tmp_path, "4 times as long")):
-        known = ["--costs", str(costs / "costs.json"), "--out", str(tmp_path)]
+    for spread, words in ((Spread(), "knows no bad moments"), (UNEVEN, "4 times as long")):
+        replace(COSTS, spread=spread).save(tmp_path / "costs.json")
+        known = ["--costs", str(tmp_path / "costs.json"), "--out", str(tmp_path)]
         done = CliRunner().invoke(build(), ["simulate", *known, "--rates", "1", "--requests", "9"])
         assert done.exit_code == 0 and words in done.output
 
