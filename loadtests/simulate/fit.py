@@ -76,7 +76,8 @@ def _ratio_of(costs: CostModel, wait: Wait) -> float:
 
 
 def _drafts(answers: Sequence[Answered]) -> Drafts:
-    """Each piece is of a step of its own, as it is for the costs."""
+    """Of the pieces, each of which is a step for the costs. ``drafts_of`` may know of fewer steps,
+    where the server does not tell."""
     steps = [len(answer.pieces) - 1 for answer in answers]
     if not sum(steps):
         return Drafts()

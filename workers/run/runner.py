@@ -69,7 +69,7 @@ class Runner:
         self.vocabulary = graph.vocabulary
         # Binding all keys and values costs a millisecond, so the same slots are bound once.
         self._bindings: dict[range, _Bound] = {}
-        self._runs = threading.Lock()  # held while the session is in use
+        self._runs = threading.Lock()  # while the session is in use: see ``replace``
 
     def run(self, rows: Sequence[Row], logits: Logits) -> float:
         """See ``Running.run``. The GIL is released meanwhile. A slot without a row is not changed.

@@ -20,13 +20,13 @@ def counted(
     status: int,
     *,
     method: str = "POST",
-    path: str = "/v1/work/7",
+    path: str = "/v1/jobs/7",
     whole: bool = True,
     below: bool = False,
 ) -> list[Outcome]:
     """How a request is counted that ends so."""
     found: list[Outcome] = []
-    counting = Counting([Route("/v1/work/{id}", work, methods=["POST"])], found.append)
+    counting = Counting([Route("/v1/jobs/{id}", work, methods=["POST"])], found.append)
     served = begin_serving(0.0)
     if below:
         counted_below()
