@@ -16,10 +16,9 @@ from cupola.service.settings.types import AUTO
 from cupola.service.settings.worker_tables import WorkerTable, bytes_of, cpus_of, cpus_text
 from cupola.service.start_models import named_models
 from cupola.workers.device.machine import available_bytes, cores, processors
-from cupola.workers.engine_options import EngineOptions
+from cupola.workers.engine_options import EngineOptions, block_bytes, prefix_bytes
 from cupola.workers.main import WorkerConfig
 
-_MOST_PREFIX_BYTES = 2**30  # unless the setting says otherwise: other programs need memory, too
 _PROVIDERS = {provider.name.lower(): provider for provider in ExecutionProvider}
 
 
@@ -108,7 +107,6 @@ def _engine(
     maps_weights = settings.shared_weights != "no" or int8_cache
     on_cpu = provider_of(table.device) is ExecutionProvider.CPU
     free = bytes_of(table.memory) or shares.memory
-    prefix_mb = settings.prefix_cache_mb
     slots = 0 if settings.slots == AUTO else int(settings.slots)
     return EngineOptions(
         backend=settings.backend,
@@ -117,9 +115,7 @@ def _engine(
         step_tokens=settings.step_tokens,
         itl_seconds=settings.itl_ms / 1000,
         kv_bytes=settings.kv_memory_mb * 1024 * 1024 or free // 2,
-        prefix_bytes=min(free // 4, _MOST_PREFIX_BYTES)
-        if prefix_mb < 0
-        else prefix_mb * 1024 * 1024,
+        prefix_bytes=prefix_bytes(settings.prefix_cache_mb, free),
         prefix_folder=Home(settings.home).prefixes if settings.prefix_disk_mb else None,
         prefix_disk_bytes=settings.prefix_disk_mb * 1024 * 1024,
         context=settings.context,
@@ -129,7 +125,7 @@ def _engine(
         home=Home(settings.home) if maps_weights and on_cpu else None,
         shared_disk_mb=settings.shared_weights_disk_mb,
         shares=shares_weights(settings) and on_cpu,
-        block_bytes=settings.block_weights_mb * 1024 * 1024,
+        block_bytes=block_bytes(settings.block_weights_mb, free),
         lane_bytes=settings.lane_weights_mb * 1024 * 1024,
         int8_cache=int8_cache,
         reproducible=settings.reproducible,

@@ -11,6 +11,18 @@ from cupola.cache.home import Home
 if TYPE_CHECKING:
     from cupola.workers.engine.sequence import Reproducible
 
+_MOST_PREFIX_BYTES = 2**30  # unless a setting says otherwise: other programs need memory, too
+
+
+def prefix_bytes(setting_mb: int, free: int) -> int:
+    """Memory of a model's prefix cache, in bytes. Below 0: a share of the ``free`` bytes."""
+    return min(free // 4, _MOST_PREFIX_BYTES) if setting_mb < 0 else setting_mb * 2**20
+
+
+def block_bytes(setting_mb: int, free: int) -> int:
+    """The largest second copy of weights, in bytes. Below 0: a share of the ``free`` bytes."""
+    return free // 8 if setting_mb < 0 else setting_mb * 2**20
+
 
 @dataclass(frozen=True, slots=True)
 class EngineOptions:

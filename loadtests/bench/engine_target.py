@@ -21,7 +21,7 @@ from cupola.scheduler.protocol.messages import Rejected
 from cupola.scheduler.protocol.outputs import Output
 from cupola.scheduler.protocol.tasks import Chat, LocalModel, SamplingParams, Work
 from cupola.workers.device.machine import available_bytes, cores
-from cupola.workers.engine_options import EngineOptions
+from cupola.workers.engine_options import EngineOptions, block_bytes, prefix_bytes
 from cupola.workers.loading import load
 from cupola.workers.model.backend import Backend, RequestError
 
@@ -49,16 +49,16 @@ class Client:
 
 def engine_options(home: Home, settings: Mapping[str, Any]) -> EngineOptions:
     """What the one worker of a service with these settings would have, by the settings' names."""
-    prefix_mb = settings["prefix_cache_mb"]
+    free = available_bytes()
     return EngineOptions(
         slots=0 if settings["slots"] == "auto" else int(settings["slots"]),
-        prefix_bytes=available_bytes() // 4 if prefix_mb < 0 else prefix_mb * 2**20,
+        prefix_bytes=prefix_bytes(settings["prefix_cache_mb"], free),
         step_tokens=settings["step_tokens"],
         itl_seconds=settings["itl_ms"] / 1000,
         context=settings["context"],
         threads=settings["threads"] or cores(),
         home=home,
-        block_bytes=settings["block_weights_mb"] * 2**20,
+        block_bytes=block_bytes(settings["block_weights_mb"], free),
         lane_bytes=settings["lane_weights_mb"] * 2**20,
         int8_cache=settings["kv_cache"] == "int8",
         reproducible=settings["reproducible"],

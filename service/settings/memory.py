@@ -53,13 +53,14 @@ class MemorySettings(BaseModel):
         "0: a quarter of the disk.",
     )
     block_weights_mb: int = Field(
-        default=512,
-        ge=0,
+        default=-1,
+        ge=-1,
         description="The largest integer weights that are in memory a second time, in blocks, in "
         "MB. The blocks have four bits where the model has a graph of its own for them. They make "
         "runs of few tokens faster on some processors; a worker uses them where they do. They are "
         "not used at temperature 0, with a seed, with shared weights or with kv_cache 'int8'. "
-        "Lower it to save memory. 0: never.",
+        "Lower it to save memory. 0: never. -1: an eighth of the free memory, divided among the "
+        "workers.",
     )
     lane_weights_mb: int = Field(
         default=512,

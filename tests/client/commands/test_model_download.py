@@ -14,6 +14,7 @@ from gguf.constants import GGMLQuantizationType
 
 from cupola.cache.home import Home
 from cupola.cache.store import ModelCache
+from cupola.cache.system.processor import integer_products
 from tests.built_whisper import write_built
 from tests.cache.convert.tiny_family import FAMILIES
 from tests.cache.convert.tiny_gguf import TinyModel
@@ -61,6 +62,8 @@ def test_import(cupola: Cli, home: Home, tmp_path: Path) -> None:
     assert done.stdout.splitlines() == [
         f"Model {model.variant.id} is ready in {model.path}",
         "To chat with it: cupola model run tiny",
+        *["This processor reads its prompts faster if you import it with --integers"]
+        * integer_products().quick,
     ]
     assert done.stderr.splitlines() == [
         "Checking...",

@@ -157,6 +157,18 @@ def test_the_models_of_the_catalog_are_chosen_by_the_devices_of_the_tables(home:
     assert found.providers == {ExecutionProvider.CUDA, ExecutionProvider.CPU}
 
 
+@pytest.mark.parametrize(("memory", "prefix", "blocks"), [("1GiB", 256, 128), ("8GiB", 1024, 1024)])
+def test_memory_that_no_setting_names_is_a_share(
+    memory: str, prefix: int, blocks: int, home: Path
+) -> None:
+    settings = read(home, f"[[workers]]\nmemory = '{memory}'")
+    (config,) = worker_configs(settings, [], frozenset())
+    assert (config.engine.prefix_bytes, config.engine.block_bytes) == (
+        prefix * 2**20,
+        blocks * 2**20,
+    )
+
+
 def test_whether_workers_prepare_for_requests_is_a_setting(home: Path) -> None:
     [as_ever] = worker_configs(read(home, ""), [], frozenset(), {0})
     [told] = worker_configs(read(home, 'warm_up = "no"'), [], frozenset(), {0})
