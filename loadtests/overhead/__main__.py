@@ -83,7 +83,9 @@ def measure(options: argparse.Namespace, logs: Path, stack: ExitStack) -> None:
         return lambda port, _: load.closed(port, content, clients, options.seconds)
 
     print("| figure | bare | Cupola | | wanted |\n|---|---|---|---|---|")
-    rounds_of(1, closed(request, CLIENTS), ports)  # both have served something then
+    first = rounds_of(1, closed(request, CLIENTS), ports)  # both have served something then
+    if not all(loads[0].latencies for loads in first):
+        sys.exit(f"No answer was 200. Is {MODEL} in {options.home}? cupola model download {MODEL}")
     used = processes.seconds()
     posts = rounds_of(options.rounds, closed(request, CLIENTS), ports)
     used = {name: seconds - used[name] for name, seconds in processes.seconds().items()}
