@@ -4,7 +4,7 @@
     CUPOLA_PEERS=FOLDER python -m loadtests.decisions --home ~/.foundry --works flood --rounds 1
 
 Starts a service with the models of the home, and llama-server with 16 slots; docs/performance.md
-says what lies in the folder.
+says what the folder of peers needs, docs/measurements/decisions.md has figures.
 
     questions  20 questions about a state of 1,000 tokens. Cupola gets them in one request, and
                llama-server in 20 for one token each with its log-probabilities, in the same words.

@@ -37,7 +37,7 @@ def folder(environment: Mapping[str, str] = os.environ) -> Path:
     if not place or not Path(place).is_dir():
         raise DidNotStart(
             f"--peers needs {VARIABLE}: the folder in which other servers are built. "
-            "docs/performance.md says what lies where."
+            "docs/performance.md says what it needs."
         )
     return Path(place)
 
