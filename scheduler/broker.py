@@ -11,12 +11,12 @@ import uuid
 import zmq
 
 from cupola.scheduler.core import Scheduler
-from cupola.scheduler.policy import SchedulerPolicy
 from cupola.scheduler.protocol.commands import BEAT_SECONDS, Commands
 from cupola.scheduler.protocol.endpoint import Endpoint
 from cupola.scheduler.protocol.messages import Ready, decode_to_scheduler, encode
 from cupola.scheduler.protocol.pool import DRAINED, LEFT, POOL, pool_of
-from cupola.scheduler.records import Send, joined
+from cupola.scheduler.state.policy import SchedulerPolicy
+from cupola.scheduler.state.records import Send, joined
 
 logger = logging.getLogger(__name__)
 

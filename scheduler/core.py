@@ -11,13 +11,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from itertools import count
 
-from cupola.scheduler.dispatch import Dispatch
-from cupola.scheduler.drains import Drains
 from cupola.scheduler.endings import Endings
+from cupola.scheduler.faults.suspicion import Suspicion
 from cupola.scheduler.intake import Intake
 from cupola.scheduler.losses import Losses
-from cupola.scheduler.measurements import Measurements
-from cupola.scheduler.policy import SchedulerPolicy
+from cupola.scheduler.placement.dispatch import Dispatch
+from cupola.scheduler.placement.drains import Drains
+from cupola.scheduler.placement.replicas import Replicas
 from cupola.scheduler.protocol.messages import (
     Abort,
     Done,
@@ -40,15 +40,15 @@ from cupola.scheduler.protocol.messages import (
 )
 from cupola.scheduler.protocol.outputs import FinishReason, Output
 from cupola.scheduler.protocol.pool import Member
-from cupola.scheduler.records import Peer, Request, Send, Worker
-from cupola.scheduler.replicas import Replicas
-from cupola.scheduler.requests import Requests
-from cupola.scheduler.suspicion import Suspicion
-from cupola.scheduler.totals import Account, outcome_of
-from cupola.scheduler.unloads import Unloads
+from cupola.scheduler.state.measurements import Measurements
+from cupola.scheduler.state.policy import SchedulerPolicy
+from cupola.scheduler.state.records import Peer, Request, Send, Worker
+from cupola.scheduler.state.requests import Requests
+from cupola.scheduler.state.totals import Account, outcome_of
+from cupola.scheduler.state.unloads import Unloads
+from cupola.scheduler.state.workers import Workers
 from cupola.scheduler.waiting.queue import WaitingQueue
 from cupola.scheduler.waiting.token_counters import TokenCounters
-from cupola.scheduler.workers import Workers
 
 
 class Scheduler:

@@ -5,6 +5,7 @@ Most methods end some requests without the answer of a worker, and return what m
 
 from __future__ import annotations
 
+from cupola.scheduler.faults.suspicion import Suspicion
 from cupola.scheduler.protocol.messages import (
     Abort,
     ErrorCode,
@@ -13,11 +14,10 @@ from cupola.scheduler.protocol.messages import (
     Rejected,
     Submit,
 )
-from cupola.scheduler.records import Peer, Request, Send, Worker
-from cupola.scheduler.requests import Requests
-from cupola.scheduler.suspicion import Suspicion
-from cupola.scheduler.totals import Account, outcome_of
-from cupola.scheduler.workers import Workers
+from cupola.scheduler.state.records import Peer, Request, Send, Worker
+from cupola.scheduler.state.requests import Requests
+from cupola.scheduler.state.totals import Account, outcome_of
+from cupola.scheduler.state.workers import Workers
 
 
 class Endings:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from cupola.scheduler.policy import SchedulerPolicy
+from cupola.scheduler.faults.suspicion import Suspicion
 from cupola.scheduler.protocol.messages import ErrorCode, Rejected
-from cupola.scheduler.records import Request
-from cupola.scheduler.suspicion import Suspicion
+from cupola.scheduler.state.policy import SchedulerPolicy
+from cupola.scheduler.state.records import Request
+from cupola.scheduler.state.workers import Workers
 from cupola.scheduler.waiting.limits import Full, QueueLimits
 from cupola.scheduler.waiting.queue import WaitingQueue
 from cupola.scheduler.waiting.service_rate import ServiceRate
-from cupola.scheduler.workers import Workers
 
 
 class Intake:

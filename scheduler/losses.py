@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from cupola.scheduler.affinity import Affinity
-from cupola.scheduler.drains import Drains
 from cupola.scheduler.endings import Endings
+from cupola.scheduler.faults.suspicion import Suspicion
+from cupola.scheduler.placement.affinity import Affinity
+from cupola.scheduler.placement.drains import Drains
+from cupola.scheduler.placement.replicas import Replicas
 from cupola.scheduler.protocol.messages import Done
-from cupola.scheduler.records import Peer, Send, Worker
-from cupola.scheduler.replicas import Replicas
-from cupola.scheduler.suspicion import Suspicion
-from cupola.scheduler.unloads import Unloads
-from cupola.scheduler.workers import Workers
+from cupola.scheduler.state.records import Peer, Send, Worker
+from cupola.scheduler.state.unloads import Unloads
+from cupola.scheduler.state.workers import Workers
 
 
 class Losses:

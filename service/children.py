@@ -14,8 +14,8 @@ from cupola.scheduler.protocol.lifeline import Lifeline
 
 if TYPE_CHECKING:
     from cupola.gateway.core.config import GatewayConfig
-    from cupola.scheduler.policy import SchedulerPolicy
     from cupola.scheduler.protocol.endpoint import Endpoint
+    from cupola.scheduler.state.policy import SchedulerPolicy
     from cupola.service.output.logs import LogOptions
     from cupola.workers.main import WorkerConfig
 

@@ -16,8 +16,8 @@ from cupola.cache.home import Home
 from cupola.cache.store import ModelCache
 from cupola.cache.system.api_keys import ApiKey
 from cupola.gateway.core.config import GatewayConfig
-from cupola.scheduler.policy import SchedulerPolicy
 from cupola.scheduler.protocol.endpoint import Endpoint, local_endpoint, remove, remove_abandoned
+from cupola.scheduler.state.policy import SchedulerPolicy
 from cupola.service import children, daemon_file, exposure
 from cupola.service.listener import url
 from cupola.service.output.log_file import own_log, rotate

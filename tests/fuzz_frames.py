@@ -24,7 +24,6 @@ import zmq
 
 from cupola.cache.catalog import ExecutionProvider
 from cupola.gateway.core.config import GatewayConfig
-from cupola.scheduler.policy import SchedulerPolicy
 from cupola.scheduler.protocol.endpoint import Endpoint, local_endpoint, remove
 from cupola.scheduler.protocol.messages import (
     Abort,
@@ -53,6 +52,7 @@ from cupola.scheduler.protocol.messages import (
 from cupola.scheduler.protocol.outputs import FinishReason, Output, Usage
 from cupola.scheduler.protocol.status import WorkerStatus
 from cupola.scheduler.protocol.tasks import LocalModel
+from cupola.scheduler.state.policy import SchedulerPolicy
 from cupola.service import children
 from cupola.service.output.logs import LogOptions
 from cupola.workers.engine_options import EngineOptions

@@ -53,6 +53,9 @@ ORDER = {
     """,
     "scheduler": """
         .
+        placement
+        faults
+        state
         waiting
         protocol
     """,
@@ -98,7 +101,7 @@ PACKAGES = (
     Package("service", "settings, supervisor", "composition"),
     Package("gateway", "HTTP: no model, no queue", "app, server, apis"),
     Package("workers", "one process a device", "main, worker, loading"),
-    Package("scheduler", "queue, placement, leases", "core, queue, broker"),
+    Package("scheduler", "queue, placement, leases", "core, broker, intake"),
     Package("cache", "catalog, model cache", "catalog, store"),
 )
 

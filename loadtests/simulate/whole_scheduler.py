@@ -11,11 +11,11 @@ from cupola.loadtests.simulate.decisions import Refuse, Start
 from cupola.loadtests.simulate.request import SimulatedRequest
 from cupola.loadtests.simulate.worker import SimulatedWorker
 from cupola.scheduler.core import Scheduler
-from cupola.scheduler.policy import SchedulerPolicy
 from cupola.scheduler.protocol.messages import Outputs, Ready, Rejected, Submit
 from cupola.scheduler.protocol.outputs import Output, Usage
 from cupola.scheduler.protocol.tasks import LocalModel
-from cupola.scheduler.records import Send
+from cupola.scheduler.state.policy import SchedulerPolicy
+from cupola.scheduler.state.records import Send
 
 _GATEWAY = b"gateway"
 _MODEL = LocalModel("model", "model", ExecutionProvider.CPU)

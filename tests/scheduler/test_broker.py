@@ -13,7 +13,6 @@ import zmq
 from cupola.cache.catalog import ExecutionProvider
 from cupola.scheduler.broker import FRAMES_AT_ONCE, JOINED_BYTES, Broker
 from cupola.scheduler.core import Scheduler
-from cupola.scheduler.policy import SchedulerPolicy
 from cupola.scheduler.protocol.commands import Commands
 from cupola.scheduler.protocol.messages import (
     Outputs,
@@ -28,6 +27,7 @@ from cupola.scheduler.protocol.messages import (
 )
 from cupola.scheduler.protocol.outputs import Output
 from cupola.scheduler.protocol.tasks import LocalModel, Text, Work
+from cupola.scheduler.state.policy import SchedulerPolicy
 
 SECONDS = 60_000  # in ms: more than any answer takes
 Peers = tuple[zmq.Socket[bytes], Scheduler]

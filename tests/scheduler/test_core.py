@@ -8,7 +8,6 @@ import pytest
 from cupola.cache.catalog import ExecutionProvider
 from cupola.gateway.http.errors import TABLE
 from cupola.scheduler.core import Scheduler
-from cupola.scheduler.policy import SchedulerPolicy
 from cupola.scheduler.protocol.messages import (
     Abort,
     Done,
@@ -32,7 +31,8 @@ from cupola.scheduler.protocol.messages import (
 from cupola.scheduler.protocol.outputs import FinishReason, Output, PromptProgress, Recording, Usage
 from cupola.scheduler.protocol.status import Totals
 from cupola.scheduler.protocol.tasks import LocalModel, Text, Work
-from cupola.scheduler.records import Send
+from cupola.scheduler.state.policy import SchedulerPolicy
+from cupola.scheduler.state.records import Send
 
 CPU, CUDA = ExecutionProvider.CPU, ExecutionProvider.CUDA
 MODEL = LocalModel("m:1", "/models/m", CPU)

@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 
 from cupola.cache.catalog import ExecutionProvider
 from cupola.scheduler.core import Scheduler
-from cupola.scheduler.policy import SchedulerPolicy
 from cupola.scheduler.protocol.messages import (
     Abort,
     Done,
@@ -38,6 +37,7 @@ from cupola.scheduler.protocol.messages import (
 )
 from cupola.scheduler.protocol.outputs import FinishReason, Output, Usage
 from cupola.scheduler.protocol.tasks import LocalModel
+from cupola.scheduler.state.policy import SchedulerPolicy
 
 DECODERS = pytest.mark.parametrize(
     "decode", [decode_to_scheduler, decode_to_gateway, decode_to_worker]

@@ -10,7 +10,6 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from cupola.cache.catalog import ExecutionProvider
 from cupola.scheduler.core import Scheduler
-from cupola.scheduler.policy import SchedulerPolicy
 from cupola.scheduler.protocol.messages import (
     Abort,
     Done,
@@ -32,7 +31,8 @@ from cupola.scheduler.protocol.messages import (
 from cupola.scheduler.protocol.outputs import FinishReason, Output, Usage
 from cupola.scheduler.protocol.pool import Member, Then
 from cupola.scheduler.protocol.tasks import LocalModel, Text, Work
-from cupola.scheduler.records import Send
+from cupola.scheduler.state.policy import SchedulerPolicy
+from cupola.scheduler.state.records import Send
 from cupola.service.processes.worker_pool import PoolError, WorkerPool
 from tests.examples import examples
 

@@ -14,7 +14,6 @@ import pytest
 import zmq
 
 from cupola.cache.catalog import ExecutionProvider
-from cupola.scheduler.policy import SchedulerPolicy
 from cupola.scheduler.protocol.commands import ALIVE, LONG_TURN, STARTED
 from cupola.scheduler.protocol.endpoint import Endpoint, local_endpoint, remove
 from cupola.scheduler.protocol.lines import LineBuffer
@@ -28,6 +27,7 @@ from cupola.scheduler.protocol.messages import (
     encode,
 )
 from cupola.scheduler.protocol.tasks import LocalModel
+from cupola.scheduler.state.policy import SchedulerPolicy
 from cupola.service import children
 from cupola.service.output.logs import LogOptions
 from cupola.workers.engine_options import EngineOptions

@@ -10,7 +10,7 @@ from cupola.cache.catalog import ExecutionProvider
 from cupola.gateway.core.asking import size_of
 from cupola.scheduler.protocol.messages import Submit, Turn, encode_work
 from cupola.scheduler.protocol.tasks import Embed, LocalModel, Text, Transcribe, Work
-from cupola.scheduler.records import Request
+from cupola.scheduler.state.records import Request
 from cupola.scheduler.waiting.limits import Full, QueueLimits
 from cupola.scheduler.waiting.queue import WaitingQueue
 from cupola.scheduler.waiting.service_rate import LONGEST, SHORTEST, ServiceRate

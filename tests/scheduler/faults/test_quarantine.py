@@ -7,16 +7,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cupola.cache.catalog import ExecutionProvider
-from cupola.scheduler import model_quarantine, request_quarantine
-from cupola.scheduler.model_quarantine import LONGEST_PAUSE, MAX_FAILURES, ModelQuarantine
-from cupola.scheduler.protocol.messages import Submit, encode_work
-from cupola.scheduler.protocol.tasks import Chat, LocalModel, SamplingParams, Text, Work
-from cupola.scheduler.request_quarantine import (
+from cupola.scheduler.faults import model_quarantine, request_quarantine
+from cupola.scheduler.faults.model_quarantine import LONGEST_PAUSE, MAX_FAILURES, ModelQuarantine
+from cupola.scheduler.faults.request_quarantine import (
     MAX_DEATHS,
     QUARANTINE_SECONDS,
     RequestQuarantine,
     digest,
 )
+from cupola.scheduler.protocol.messages import Submit, encode_work
+from cupola.scheduler.protocol.tasks import Chat, LocalModel, SamplingParams, Text, Work
 
 MODEL = LocalModel("m:1", "/m", ExecutionProvider.CPU)
 WHY = "the model 'm:1' could not be loaded: its file is cut off"

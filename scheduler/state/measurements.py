@@ -10,7 +10,7 @@ from bisect import bisect_left
 from cupola.scheduler.protocol.histograms import BOUNDS, Distributions, Histogram
 from cupola.scheduler.protocol.messages import LoadModel
 from cupola.scheduler.protocol.outputs import Output
-from cupola.scheduler.records import Request
+from cupola.scheduler.state.records import Request
 
 
 class Counter:

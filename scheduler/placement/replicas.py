@@ -11,11 +11,11 @@ from __future__ import annotations
 from collections import Counter
 from itertools import count
 
+from cupola.scheduler.faults.suspicion import Suspicion
 from cupola.scheduler.protocol.messages import LoadModel, UnloadModel
 from cupola.scheduler.protocol.tasks import LocalModel
-from cupola.scheduler.records import Peer, Send, Worker
-from cupola.scheduler.suspicion import Suspicion
-from cupola.scheduler.workers import Workers
+from cupola.scheduler.state.records import Peer, Send, Worker
+from cupola.scheduler.state.workers import Workers
 
 LOOK_SECONDS = 1.0  # between two looks
 HOT, HOT_SECONDS = 0.5, 3.0  # share of the slots in use, and for how long

@@ -8,7 +8,7 @@ import pytest
 
 from cupola.cache.catalog import ExecutionProvider
 from cupola.scheduler.core import Scheduler
-from cupola.scheduler.policy import SchedulerPolicy
+from cupola.scheduler.placement.replicas import COOL_SECONDS, HOT_SECONDS, PAUSE_SECONDS
 from cupola.scheduler.protocol.messages import (
     Done,
     ErrorCode,
@@ -24,8 +24,8 @@ from cupola.scheduler.protocol.messages import (
 )
 from cupola.scheduler.protocol.outputs import FinishReason, Output, Usage
 from cupola.scheduler.protocol.tasks import LocalModel, Text, Work
-from cupola.scheduler.records import Send
-from cupola.scheduler.replicas import COOL_SECONDS, HOT_SECONDS, PAUSE_SECONDS
+from cupola.scheduler.state.policy import SchedulerPolicy
+from cupola.scheduler.state.records import Send
 
 CPU = ExecutionProvider.CPU
 MODEL = LocalModel("m:1", "/models/m", CPU)

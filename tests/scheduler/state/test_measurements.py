@@ -8,7 +8,6 @@ import msgspec
 
 from cupola.cache.catalog import ExecutionProvider
 from cupola.scheduler.core import Scheduler
-from cupola.scheduler.policy import SchedulerPolicy
 from cupola.scheduler.protocol.histograms import BOUNDS, Distributions, Histogram
 from cupola.scheduler.protocol.messages import (
     Heartbeat,
@@ -21,6 +20,7 @@ from cupola.scheduler.protocol.messages import (
 )
 from cupola.scheduler.protocol.outputs import FinishReason, Output, PromptProgress, Usage
 from cupola.scheduler.protocol.tasks import LocalModel
+from cupola.scheduler.state.policy import SchedulerPolicy
 
 CPU = ExecutionProvider.CPU
 MODEL = LocalModel("m:1", "/m", CPU)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping, ValuesView
 
 from cupola.cache.catalog import ExecutionProvider
-from cupola.scheduler.policy import SchedulerPolicy
 from cupola.scheduler.protocol.messages import Ready
 from cupola.scheduler.protocol.pool import Member, Presence
 from cupola.scheduler.protocol.status import WorkerStatus
 from cupola.scheduler.protocol.tasks import LocalModel
-from cupola.scheduler.records import Peer, Request, Worker
+from cupola.scheduler.state.policy import SchedulerPolicy
+from cupola.scheduler.state.records import Peer, Request, Worker
 
 
 class Workers(Mapping[Peer, Worker]):

@@ -12,12 +12,12 @@ from collections import OrderedDict
 from collections.abc import Iterable
 from itertools import count
 
+from cupola.scheduler.faults.suspicion import Suspicion
 from cupola.scheduler.protocol.messages import LoadModel
 from cupola.scheduler.protocol.pool import Member
 from cupola.scheduler.protocol.tasks import LocalModel
-from cupola.scheduler.records import Peer, Send, Worker
-from cupola.scheduler.suspicion import Suspicion
-from cupola.scheduler.workers import Workers
+from cupola.scheduler.state.records import Peer, Send, Worker
+from cupola.scheduler.state.workers import Workers
 
 MAX_MODELS = 256  # whose folders are remembered at once
 

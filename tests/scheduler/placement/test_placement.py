@@ -6,9 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cupola.cache.catalog import ExecutionProvider
-from cupola.scheduler.affinity import Affinity
 from cupola.scheduler.core import Scheduler
-from cupola.scheduler.policy import SchedulerPolicy
+from cupola.scheduler.placement.affinity import Affinity
 from cupola.scheduler.protocol.messages import (
     ErrorCode,
     Heartbeat,
@@ -20,6 +19,7 @@ from cupola.scheduler.protocol.messages import (
 )
 from cupola.scheduler.protocol.outputs import FinishReason, Output, Usage
 from cupola.scheduler.protocol.tasks import LocalModel, Text, Work
+from cupola.scheduler.state.policy import SchedulerPolicy
 
 CPU = ExecutionProvider.CPU
 MODEL, OTHER = LocalModel("m:1", "/models/m", CPU), LocalModel("o:1", "/models/o", CPU)

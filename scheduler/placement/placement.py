@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 
 from cupola.cache.catalog import ExecutionProvider
-from cupola.scheduler.affinity import Affinity
-from cupola.scheduler.records import Request, Worker
+from cupola.scheduler.placement.affinity import Affinity
+from cupola.scheduler.state.records import Request, Worker
 
 _BUSIER = 2  # times as many requests as another worker, and so many more: that is much busier
 

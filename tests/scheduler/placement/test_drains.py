@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from cupola.cache.catalog import ExecutionProvider
 from cupola.scheduler.core import Scheduler
-from cupola.scheduler.policy import SchedulerPolicy
 from cupola.scheduler.protocol.lines import MAX_LINE_BYTES
 from cupola.scheduler.protocol.messages import (
     Done,
@@ -30,7 +29,8 @@ from cupola.scheduler.protocol.pool import (
     pool_of,
 )
 from cupola.scheduler.protocol.tasks import LocalModel, Text, Work
-from cupola.scheduler.records import Send
+from cupola.scheduler.state.policy import SchedulerPolicy
+from cupola.scheduler.state.records import Send
 
 CPU = ExecutionProvider.CPU
 MODEL, OTHER = LocalModel("m:1", "/models/m", CPU), LocalModel("o:1", "/models/o", CPU)

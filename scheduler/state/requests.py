@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 
-from cupola.scheduler.records import Peer, Request, Worker
+from cupola.scheduler.state.records import Peer, Request, Worker
 from cupola.scheduler.waiting.queue import WaitingQueue
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 
-from cupola.scheduler.records import Peer
+from cupola.scheduler.state.records import Peer
 
 MAX_BEGINNINGS = 10_000  # that are remembered at once
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from cupola.scheduler.affinity import Affinity
-from cupola.scheduler.placement import Placement
+from cupola.scheduler.faults.suspicion import Suspicion
+from cupola.scheduler.placement.affinity import Affinity
+from cupola.scheduler.placement.placement import Placement
 from cupola.scheduler.protocol.outputs import Output
-from cupola.scheduler.records import Request, Send, Worker
-from cupola.scheduler.requests import Requests
-from cupola.scheduler.suspicion import Suspicion
+from cupola.scheduler.state.records import Request, Send, Worker
+from cupola.scheduler.state.requests import Requests
+from cupola.scheduler.state.workers import Workers
 from cupola.scheduler.waiting.service_rate import ServiceRate
 from cupola.scheduler.waiting.token_counters import TokenCounters
-from cupola.scheduler.workers import Workers
 
 LOOK_AHEAD = 64  # requests that cannot start now, before it is given up
 

@@ -11,10 +11,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
-from cupola.scheduler.model_quarantine import MAX_FAILURES, ModelQuarantine
+from cupola.scheduler.faults.model_quarantine import MAX_FAILURES, ModelQuarantine
+from cupola.scheduler.faults.request_quarantine import RequestQuarantine
 from cupola.scheduler.protocol.messages import ErrorCode, Rejected, Submit
-from cupola.scheduler.records import Peer, Request, Worker
-from cupola.scheduler.request_quarantine import RequestQuarantine
+from cupola.scheduler.state.records import Peer, Request, Worker
 
 
 class Suspicion:

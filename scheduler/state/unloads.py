@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from cupola.scheduler.records import Peer
+from cupola.scheduler.state.records import Peer
 
 
 @dataclass(slots=True)

@@ -8,7 +8,6 @@ import pytest
 
 from cupola.cache.catalog import ExecutionProvider
 from cupola.scheduler.core import Scheduler
-from cupola.scheduler.policy import SchedulerPolicy
 from cupola.scheduler.protocol.messages import (
     Done,
     ErrorCode,
@@ -26,7 +25,8 @@ from cupola.scheduler.protocol.messages import (
 )
 from cupola.scheduler.protocol.outputs import FinishReason, Output, Usage
 from cupola.scheduler.protocol.tasks import LocalModel, Text, Work
-from cupola.scheduler.records import Send
+from cupola.scheduler.state.policy import SchedulerPolicy
+from cupola.scheduler.state.records import Send
 
 CPU = ExecutionProvider.CPU
 MODEL = LocalModel("m:1", "/m", CPU)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cupola.scheduler.protocol.messages import Done, Outputs
 from cupola.scheduler.protocol.outputs import Output
-from cupola.scheduler.records import Send, joined
+from cupola.scheduler.state.records import Send, joined
 
 
 def outputs(gateway: bytes, *texts: str) -> Send:

@@ -1,0 +1,1 @@
+"""Which worker runs a request, and which workers hold a model. Pure."""
