@@ -11,28 +11,30 @@ from cupola.scheduler.placement.drains import Drains
 from cupola.scheduler.placement.replicas import Replicas
 from cupola.scheduler.protocol.messages import Done
 from cupola.scheduler.state.records import Peer, Send, Worker
-from cupola.scheduler.state.unloads import Unloads
-from cupola.scheduler.state.workers import Workers
+from cupola.scheduler.state.state import State
+from cupola.scheduler.status_report import StatusReport
 
 
 class Losses:
     def __init__(
         self,
-        workers: Workers,
-        unloads: Unloads,
+        state: State,
         suspicion: Suspicion,
-        endings: Endings,
         affinity: Affinity,
         drains: Drains,
         replicas: Replicas,
+        endings: Endings,
+        report: StatusReport,
     ) -> None:
-        self._workers = workers
-        self._unloads = unloads
+        self._workers = state.workers
+        self._gateways = state.gateways
+        self._unloads = state.unloads
         self._suspicion = suspicion
-        self._endings = endings
         self._affinity = affinity
         self._drains = drains
         self._replicas = replicas
+        self._endings = endings
+        self._report = report
 
     def workers_died(self, workers: list[Worker], now: float) -> list[Send]:
         """They ended without a goodbye, so something that they did may be the cause."""
@@ -50,6 +52,7 @@ class Losses:
         """Each of their requests waits again, or ends if it must not run again."""
         sends: list[Send] = []
         for worker in workers:
+            self._report.changed()
             self._workers.remove(worker)
             self._affinity.lost(worker.peer)
             self._drains.worker_lost(worker)
@@ -61,5 +64,6 @@ class Losses:
 
     def gateway_lost(self, gateway: Peer) -> list[Send]:
         """Nobody waits for its requests."""
+        self._gateways.remove(gateway)
         self._unloads.gateway_lost(gateway)
         return self._endings.gateway_lost(gateway)
