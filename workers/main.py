@@ -196,7 +196,7 @@ class Loop:
         False: the supervisor wants this process to stop.
         """
         for model in self.preload:
-            self.worker.preload(model, time.monotonic())
+            self.worker.lifecycle.preload(model, time.monotonic())
         events = zmq.Poller()
         events.register(self.commands.fileno(), zmq.POLLIN)
         events.register(self.loader.wake.fileno(), zmq.POLLIN)
@@ -240,7 +240,7 @@ class Loop:
         """Give memory back that is not needed any more."""
         now = time.monotonic()
         messages = self.worker.expire(now)
-        if self.worker.rest(now) or messages:
+        if self.worker.lifecycle.rest(now) or messages:
             for model in self.residency.idle:
                 drop_pages(Path(model.path))
             release_memory()  # before the scheduler learns that the model is unloaded
@@ -271,7 +271,7 @@ class Loop:
     def _send_heartbeat(self, now: float) -> None:
         if now >= self.next_heartbeat:
             self.next_heartbeat = now + HEARTBEAT_SECONDS
-            self.worker.outdate(self.folders.changed())
+            self.worker.lifecycle.outdate(self.folders.changed())
             if now >= self.next_note:
                 self.next_note = now + NOTE_SECONDS
                 for resident in self.residency.models.values():

@@ -1,18 +1,17 @@
 """A worker's decisions: what to do with each message, which engine to step, what to answer.
 
 It knows no socket and no clock. Loading takes seconds, so ``load`` only starts it; the loop around
-the worker, ``main.py``, calls ``loaded`` at the end of the load.
+the worker, ``main.py``, calls ``loaded`` at the end of the load. Which models are loaded and
+unloaded when is decided in ``model_lifecycle.py``.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
-from pathlib import Path
+from collections.abc import Callable
 
 from msgspec.structs import replace
 
-from cupola.cache.error_text import without_paths
 from cupola.scheduler.protocol.messages import (
     Abort,
     Done,
@@ -30,10 +29,11 @@ from cupola.scheduler.protocol.messages import (
 )
 from cupola.scheduler.protocol.outputs import Output
 from cupola.scheduler.protocol.tasks import Decide, Decode, Embed, Encode, LocalModel, Work
-from cupola.workers.eviction import NoRoomError, to_evict
+from cupola.workers.eviction import NoRoomError
 from cupola.workers.model.backend import Backend, RequestError
+from cupola.workers.model_lifecycle import Ended, ModelLifecycle
 from cupola.workers.model_memory import ModelMemory
-from cupola.workers.residency import RESTS, Residency, Resident
+from cupola.workers.residency import Residency, Resident
 from cupola.workers.self_report import Identity, SelfReport
 
 logger = logging.getLogger(__name__)
@@ -42,7 +42,7 @@ logger = logging.getLogger(__name__)
 class Worker:
     """``load`` starts to load a model and returns at once. ``memory``: None: there is enough.
 
-    ``report`` makes what it tells of itself.
+    ``report`` makes what it tells of itself. ``lifecycle``: how its models come and go.
     """
 
     def __init__(
@@ -53,9 +53,8 @@ class Worker:
         memory: ModelMemory | None = None,
     ) -> None:
         self.report = SelfReport(identity, residency)
+        self.lifecycle = ModelLifecycle(residency, self.report, load, memory)
         self._residency = residency
-        self._load = load
-        self._memory = memory
 
     # -- events ------------------------------------------------------------------------------------
 
@@ -74,7 +73,7 @@ class Worker:
         """A load has ended: with the model, or with what went wrong."""
         resident = self._residency.models[model_id]
         if isinstance(result, Exception):
-            return self._on_load_failed(resident, result, now)
+            return self.lifecycle.load_failed(resident, result, now)
         waiting = resident.loaded(result, now)
         answers = [answer for message in waiting for answer in self._start(resident, message)]
         # The heartbeat comes first, so that a model is listed once its load has been answered.
@@ -91,7 +90,7 @@ class Worker:
                 results = resident.backend.step()
             except Exception:  # any failure of a run loses that engine and nothing else
                 logger.exception("%s failed in a run", resident.model.id)
-                failures += self._on_engine_failed(resident, now)
+                failures += self._after(self.lifecycle.engine_failed(resident), now)
                 continue
             for result in results:
                 if isinstance(result, Rejected):
@@ -104,30 +103,8 @@ class Worker:
 
     def expire(self, now: float) -> list[FromWorker]:
         """Unload the idle models whose time has come. Empty when there is none."""
-        expired = self._residency.expired(now)
-        answers: list[FromWorker] = []
-        for resident in expired:
-            logger.info("unloaded %s", resident.model.id)
-            answers += [Done(request_id) for request_id in resident.unloads]
-            answers += self._unload(resident, now)
-        return [self.report.heartbeat(now), *answers] if expired else []
-
-    def outdate(self, model_ids: Iterable[str]) -> None:
-        """The files of these models were deleted or replaced: unload them when they are idle."""
-        for model_id in model_ids:
-            if (resident := self._residency.models.get(model_id)) is not None:
-                resident.outdated = True
-
-    def rest(self, now: float) -> bool:
-        """Let the models give memory back that nobody has used for a while. True: some did."""
-        resting = self._residency.resting(now)
-        for resident in resting:
-            assert resident.backend is not None
-            long = resident.rests == len(RESTS)
-            resident.backend.rest(long=long)
-            if long:
-                self.report.beginnings.forget(resident.model.id)
-        return bool(resting)
+        ended = self.lifecycle.expire(now)
+        return [] if ended is None else self._after(ended, now)
 
     def warm_up(self) -> bool:
         """Do a short piece of work that makes later requests faster, if there are none now.
@@ -138,15 +115,6 @@ class Worker:
         runs = any(resident.running for resident in self._residency.models.values())
         idle = not self.busy and not runs
         return idle and any(backend.warm_up() for backend in self._residency.backends)
-
-    def preload(self, model: LocalModel, now: float) -> None:
-        """Load a model at the start, without a request. One that does not fit is left out."""
-        try:
-            self._make_room(model, now)
-        except NoRoomError as error:
-            logger.error("not loaded at the start: %s", error)
-        else:
-            self._begin_load(model, now)
 
     # -- what the loop needs to know --------------------------------------------------------------
 
@@ -173,10 +141,9 @@ class Worker:
 
     def _on_submit(self, message: Submit | LoadModel, now: float) -> list[FromWorker]:
         try:
-            unloaded = self._make_room(message.model, now)
+            unloaded = self.lifecycle.ensure(message.model, now)
         except NoRoomError as error:
             return [Rejected(message.request_id, ErrorCode.NO_MEMORY, str(error))]
-        self._begin_load(message.model, now)
         resident = self._residency.models[message.model.id]
         if resident.ends:  # a model in steady use would never be unloaded otherwise
             resident.after_unload.append(message)
@@ -244,67 +211,10 @@ class Worker:
         self._residency.finish(request_id, now)
         return [Outputs((output,)) for output in spent if output is not None]
 
-    def _begin_load(self, model: LocalModel, now: float) -> None:
-        """Load a model if it is not there."""
-        if model.id not in self._residency.models:
-            resident = self._residency.start(model, now)
-            if self._memory is not None:
-                resident.needed = self._memory.needed(model)
-                resident.size = self._memory.size(model)
-            self._load(model)
-
-    def _make_room(self, model: LocalModel, now: float) -> list[FromWorker]:
-        """Unload idle models if a new one needs their memory. Raises NoRoomError."""
-        if self._memory is None or model.id in self._residency.models:
-            return []
-        evicted = to_evict(
-            model.id,
-            self._memory.needed(model),
-            self._memory.available() - self._residency.loading_bytes,
-            self._residency.models.values(),
-        )
-        answers: list[FromWorker] = []
-        for resident in evicted:
-            logger.info("unloaded %s to make room for %s", resident.model.id, model.id)
-            answers += [Done(request_id) for request_id in resident.unloads]
-            answers += self._unload(resident, now)
-        self.report.evicted += len(evicted)
-        return [self.report.heartbeat(now), *answers] if evicted else []
-
-    # -- models that end ---------------------------------------------------------------------------
-
-    def _on_load_failed(self, resident: Resident, error: Exception, now: float) -> list[FromWorker]:
-        model_id = resident.model.id
-        del self._residency.models[model_id]
-        logger.error("could not load %s: %s", model_id, error)
-        reason = without_paths(error, Path(resident.model.path))
-        text = f"the model '{model_id}' could not be loaded: {reason}"
-        ids = [*resident.request_ids, *resident.unloads]
-        return [
-            self.report.heartbeat(now),
-            *(Rejected(i, ErrorCode.MODEL_LOAD_FAILED, text) for i in ids),
-        ]
-
-    def _on_engine_failed(self, resident: Resident, now: float) -> list[FromWorker]:
-        """The engine is lost, and with it the requests that ran."""
-        text = f"the model '{resident.model.id}' failed while it ran; its next use loads it again"
-        failed = [Rejected(i, ErrorCode.INTERNAL, text) for i in sorted(resident.running)]
-        unloaded = [Done(request_id) for request_id in resident.unloads]
-        again = self._remove(resident, now)
-        return [self.report.heartbeat(now), *failed, *unloaded, *again]
-
-    def _unload(self, resident: Resident, now: float) -> list[FromWorker]:
-        """End a model that nothing runs on in an orderly way, and forget it."""
-        if resident.backend is not None:
-            resident.backend.close()
-        return self._remove(resident, now)
-
-    def _remove(self, resident: Resident, now: float) -> list[FromWorker]:
-        """Forget a model. Load it again for the requests that came since it was to be unloaded."""
-        del self._residency.models[resident.model.id]
-        self.report.beginnings.forget(resident.model.id)
-        later = resident.after_unload
-        return [answer for message in later for answer in self._on_submit(message, now)]
+    def _after(self, ended: Ended, now: float) -> list[FromWorker]:
+        """Tell of the end of some models, and load those again for which requests came since."""
+        again = [answer for message in ended.later for answer in self._on_submit(message, now)]
+        return [self.report.heartbeat(now), *ended.answers, *again]
 
 
 def _of_tenant(work: Work | Decide, tenant: str) -> Work | Decide:

@@ -38,6 +38,7 @@ class Memory(ModelMemory):
     def __init__(self, residency: Residency) -> None:
         super().__init__()
         self._residency = residency
+        self.taken = 0  # gigabytes, by other processes
 
     def needed(self, model: LocalModel) -> int:
         return SIZES[model.id.partition("-")[0]] * GIGABYTE
@@ -47,16 +48,18 @@ class Memory(ModelMemory):
 
     def available(self) -> int:
         loaded = [m for m in self._residency.models.values() if m.backend is not None]
-        return TOTAL * GIGABYTE - sum(model.needed for model in loaded)
+        return (TOTAL - self.taken) * GIGABYTE - sum(model.needed for model in loaded)
 
 
 class Bench:
     def __init__(self, pinned: tuple[str, ...] = ()) -> None:
         self.residency = Residency(600, pinned)
         self.loads: list[str] = []
-        memory = Memory(self.residency)
+        self.memory = Memory(self.residency)
         identity = Identity("cpu:0/0", CPU, 1, 4)
-        self.worker = Worker(identity, self.residency, lambda m: self.loads.append(m.id), memory)
+        self.worker = Worker(
+            identity, self.residency, lambda m: self.loads.append(m.id), self.memory
+        )
 
     def load(self, model_id: str, now: float = 0, ttl: float | None = None) -> list[FromWorker]:
         answers = self.ask(model_id, now, ttl)
@@ -141,6 +144,24 @@ def test_who_waited_for_a_reload_that_does_not_fit_any_more_is_told(bench: Bench
     assert [a.request_id for a in bench.finish("large", 4) if isinstance(a, Done)] == ["again"]
 
 
+def test_a_reload_does_not_take_the_room_of_what_ends_with_it(bench: Bench) -> None:
+    """Both models end at the same moment, and the one is to be loaded again at once."""
+    bench.load("large", now=0)
+    bench.load("small-a", now=0)
+    model = LocalModel("large", "/large", CPU)
+    bench.worker.receive(Submit("r", model, encode_work(Work(Text("one")))), 1)
+    bench.worker.receive(UnloadModel("u", "large"), 1)
+    bench.worker.receive(LoadModel("again", model), 1)
+    bench.memory.taken = 1
+    while bench.worker.busy:
+        bench.worker.step(1000)
+    heartbeat, *answers = bench.worker.expire(1000)
+    assert isinstance(heartbeat, Heartbeat)
+    assert (heartbeat.resident, heartbeat.loading) == ((), ("large",))
+    assert answers == [Done("u")]
+    assert bench.loads == ["large", "small-a", "large"]
+
+
 @given(
     st.lists(st.tuples(st.integers(0, 5), st.integers(0, 9), st.booleans()), max_size=6),
     st.integers(0, 12),
@@ -181,7 +202,7 @@ def test_sizes_are_those_of_the_weights(tmp_path) -> None:
 
 def test_a_model_that_does_not_fit_is_not_loaded_at_the_start_either(bench: Bench) -> None:
     for name in ("huge", "small-a"):
-        bench.worker.preload(LocalModel(name, f"/{name}", CPU), 0)
+        bench.worker.lifecycle.preload(LocalModel(name, f"/{name}", CPU), 0)
     assert bench.loads == ["small-a"]
     (refusal,) = bench.ask("huge")
     assert isinstance(refusal, Rejected)
