@@ -1,13 +1,10 @@
-"""The worker process: a DEALER socket, a thread that loads, and the loop that steps the engines."""
+"""The worker process: a DEALER socket, and the loop that steps the engines."""
 
 from __future__ import annotations
 
 import logging
 import math
 import os
-import queue
-import socket
-import threading
 import time
 import uuid
 from collections.abc import Iterable
@@ -33,8 +30,7 @@ from cupola.workers.device.mapped_files import drop_pages
 from cupola.workers.engine.slot_count import FIRST
 from cupola.workers.engine_options import EngineOptions
 from cupola.workers.folder_watch import FolderWatch
-from cupola.workers.loading import load
-from cupola.workers.model.backend import Backend
+from cupola.workers.loader import Loader
 from cupola.workers.model_memory import ModelMemory
 from cupola.workers.residency import Residency
 from cupola.workers.self_report import Identity
@@ -80,55 +76,6 @@ def _bind(config: WorkerConfig) -> None:
             use_only(config.cpus)
         except OSError as error:
             logger.warning("the worker runs on any processor, not on %s: %s", config.cpus, error)
-
-
-class Loader:
-    """Loads models on its own thread, one after the other. The end of each load wakes the loop."""
-
-    def __init__(self, options: EngineOptions) -> None:
-        self._options = options
-        self._requested: queue.SimpleQueue[LocalModel] = queue.SimpleQueue()
-        self.ended: queue.SimpleQueue[tuple[str, Backend | Exception]] = queue.SimpleQueue()
-        self.pending = 0  # loads whose ends have not been taken
-        self.wake, self._waker = socket.socketpair()
-        self.wake.setblocking(False)
-        threading.Thread(target=self._serve, daemon=True, name="loader").start()
-
-    def load(self, model: LocalModel) -> None:
-        self.pending += 1
-        self._requested.put(model)
-
-    def _serve(self) -> None:
-        while True:
-            model = self._requested.get()
-            # Not kept in a variable here: it would hold the model until the next is loaded.
-            self.ended.put((model.id, self._load(model)))
-            self._wake()
-
-    def _wake(self) -> None:
-        """Wake the loop. May be called from any thread."""
-        self._waker.send(b"\n")
-
-    def _load(self, model: LocalModel) -> Backend | Exception:
-        started_at = time.monotonic()
-        try:
-            backend = load(model, self._options, self._wake)
-        except Exception as error:  # a broken file can make the runtime raise anything
-            return error
-        logger.info("loaded %s in %.1f s", model.id, time.monotonic() - started_at)
-        return backend
-
-    def take(self) -> list[tuple[str, Backend | Exception]]:
-        """The loads that have ended since the last call."""
-        try:
-            self.wake.recv(4096)
-        except BlockingIOError:
-            return []
-        ended = []
-        while not self.ended.empty():
-            ended.append(self.ended.get())
-        self.pending -= len(ended)
-        return ended
 
 
 class Loop:

@@ -24,7 +24,7 @@ from cupola.scheduler.protocol.messages import (
     encode_work,
 )
 from cupola.scheduler.protocol.tasks import LocalModel, SamplingParams, Text, Work
-from cupola.workers import main
+from cupola.workers import loader, main
 from cupola.workers.echo import EchoBackend
 from cupola.workers.engine_options import EngineOptions
 from cupola.workers.main import Loop, WorkerConfig
@@ -89,7 +89,7 @@ def begin(monkeypatch: pytest.MonkeyPatch) -> Iterator[Begin]:
 
         def start(preload: tuple[LocalModel, ...], fatal: tuple[str, ...] = ()) -> Worker:
             worker = Worker(preload, fatal)
-            monkeypatch.setattr(main, "load", worker.load)
+            monkeypatch.setattr(loader, "load", worker.load)
             worker.thread.start()
             stack.callback(worker.close)
             return worker
