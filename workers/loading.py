@@ -57,11 +57,11 @@ def _load(model: LocalModel, options: EngineOptions, wake: Callable[[], None]) -
     if kind == SPEECH:
         return _load_speech(Path(model.path), model.provider, options, wake)
     from cupola.workers.engine.engine import Engine
-    from cupola.workers.engine.slot_count import SlotCount
     from cupola.workers.file_checks import check_files, few_tokens_are_whole
     from cupola.workers.model.advice import with_catalog
     from cupola.workers.model.model_folder import ModelFolder
     from cupola.workers.model.text import TextCodec
+    from cupola.workers.planning.slot_count import SlotCount
     from cupola.workers.planning.step_budget import StepBudget
     from cupola.workers.sessions import session_for
 

@@ -27,11 +27,11 @@ from cupola.workers.device.machine import (
     use_only,
 )
 from cupola.workers.device.mapped_files import drop_pages
-from cupola.workers.engine.slot_count import FIRST
 from cupola.workers.engine_options import EngineOptions
 from cupola.workers.folder_watch import FolderWatch
 from cupola.workers.loader import Loader
 from cupola.workers.model_memory import ModelMemory
+from cupola.workers.planning.slot_count import FIRST
 from cupola.workers.residency import Residency
 from cupola.workers.self_report import Identity
 from cupola.workers.worker import Worker

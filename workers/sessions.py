@@ -7,10 +7,10 @@ import logging
 from cupola.cache.catalog import ExecutionProvider
 from cupola.cache.error_text import without_paths
 from cupola.workers.device.device import Device
-from cupola.workers.engine.slot_count import FIRST, MOST
 from cupola.workers.engine_options import EngineOptions
 from cupola.workers.graph.attention_layers import UnservableGraphError
 from cupola.workers.model.model_folder import ModelFolder
+from cupola.workers.planning.slot_count import FIRST, MOST
 from cupola.workers.run.decoder_session import DecoderSession
 from cupola.workers.run.int8_session import Int8Session
 from cupola.workers.run.paged_session import PagedSession

@@ -17,15 +17,12 @@ from cupola.scheduler.waiting.token_counters import TokenCounters
 from cupola.workers.engine.admission import Accepted, Admission, check_kind
 from cupola.workers.engine.draft_planner import DraftPlanner
 from cupola.workers.engine.fork import more_forks
-from cupola.workers.engine.invariants import violations
 from cupola.workers.engine.prefix_cache import PrefixCache
-from cupola.workers.engine.recovery import Recovery
 from cupola.workers.engine.request_timings import RequestTimings
 from cupola.workers.engine.rows import is_exact, row_of
 from cupola.workers.engine.sequence import Reproducible, Sequence, cost
+from cupola.workers.engine.sequences import Sequences
 from cupola.workers.engine.slot_allocation import SlotAllocator
-from cupola.workers.engine.slot_count import SlotCount
-from cupola.workers.engine.slot_queue import SlotQueue
 from cupola.workers.engine.step_planner import StepPlanner, generating, prompt_tokens
 from cupola.workers.engine.token_selection import TokenSelection
 from cupola.workers.engine.warm_up import WarmUp
@@ -36,6 +33,7 @@ from cupola.workers.model.text import TextCodec
 from cupola.workers.model.text_intake import TextIntake
 from cupola.workers.model.text_jobs import Cancelled
 from cupola.workers.planning.plan import Step
+from cupola.workers.planning.slot_count import SlotCount
 from cupola.workers.planning.step_budget import StepBudget
 from cupola.workers.run.runner import Logits
 from cupola.workers.run.session import Session
@@ -94,17 +92,14 @@ class Engine:
         self._texts: TextIntake[Arrived] = TextIntake(codec, wake)
         self._counters = TokenCounters()
         self._planner = StepPlanner(session, step_budget, self._counters.of)
-        self._waiting = SlotQueue(self._counters, spare)
-        self._running: list[Sequence] = []  # in order of arrival
-        self._recovery: Recovery[Sequence] = Recovery()
+        self._sequences = Sequences(self.slots, self._counters, spare, session.short_context, wake)
+        self._running, self._waiting = self._sequences.running, self._sequences.waiting
         self._timings = RequestTimings()
         self._ended = clock()  # the last step
 
     @property
     def serving(self) -> Serving:
-        held = sum(sequence.slot.length for sequence in self._running if sequence.slot is not None)
-        usage = round(min(1.0, held / self.slots.positions), 4)
-        serving = replace(self.session.serving, kv_usage=usage)
+        serving = replace(self.session.serving, kv_usage=round(self._sequences.usage, 4))
         if self.prefixes is None:
             return serving
         kept, hits = self.prefixes.kept_bytes, self.prefixes.hits
@@ -120,13 +115,11 @@ class Engine:
 
     @property
     def busy(self) -> bool:
-        admissible = any(sequence.admissible for sequence in self._waiting)
-        return bool(self._running) or admissible or self._texts.ready
+        return self._sequences.busy or self._texts.ready
 
     @property
     def postponed(self) -> frozenset[str]:
-        waiting = (s for s in self._waiting if not s.admissible)
-        return frozenset(sequence.job.request_id for sequence in waiting)
+        return self._sequences.postponed
 
     @property
     def run_seconds(self) -> float:
@@ -157,13 +150,7 @@ class Engine:
 
     def abort(self, request_id: str) -> Output | None:
         self._texts.cancel(request_id)
-        running = [s for s in self._running if s.job.request_id == request_id]
-        for sequence in running:
-            self._finish(sequence)
-        waiting = [s for s in self._waiting if s.job.request_id == request_id]
-        for sequence in waiting:
-            self._waiting.remove(sequence)
-            self._recovery.forget(sequence)
+        running, waiting = self._sequences.remove(request_id)
         self._admission.abandon(waiting)
         self._timings.forget(request_id)
         return cost([*running, *waiting])
@@ -186,16 +173,14 @@ class Engine:
 
     def violations(self) -> list[str]:
         """What is inconsistent between two steps; for tests and for debugging."""
-        found = list(violations(self._running, self.waiting, self.slots))
+        found = list(self._sequences.violations())
         if self._masks.pending:
             found.append(f"{self._masks.pending} masks of an earlier step are left")
-        if self._recovery.suspect not in (None, *self._running, *self._waiting):
-            found.append("a sequence that has left is under suspicion")
         return found
 
     def step(self) -> list[Output | Rejected]:
         read = list(self._texts.take(self._enqueue))
-        self._use_long_tables()
+        self._sequences.use_long_table()
         failed = self._give_slots()
         rejected = [*read, *failed]
         began = self._clock()
@@ -225,23 +210,16 @@ class Engine:
 
     def _enqueue(self, request_id: str, arrived: Arrived) -> None:
         """A request waits for slots. Raises RequestError."""
-        sequences = self._admission.sequences(request_id, *arrived)
-        first = sequences[0]
-        first.long = self.session.short_context > 0 and first.outgrows(self.session.short_context)
-        if (fetched := self.slots.fetch(first)) is not None:
-            fetched.add_done_callback(lambda _: self._wake())
-        for sequence in sequences:
-            sequence.long, sequence.fetched = first.long, fetched
-        self._waiting.add(sequences)
+        self._sequences.add(self._admission.sequences(request_id, *arrived))
 
     def _give_slots(self) -> list[Rejected]:
         """Let sequences run that wait, and then forks of those that run, if nobody waits."""
-        failed = self._waiting.give_slots(self._running, self.slots, self._recovery.admits)
+        failed = self._sequences.give_slots()
         if not self._waiting:  # decisions use the slots that nobody wants
             free, room = self.slots.free_for_copies, self._planner.room(self._running)
             if forks := list(more_forks(self._running, free, room)):
                 self._waiting.add(forks)
-                failed += self._waiting.give_slots(self._running, self.slots, self._recovery.admits)
+                failed += self._sequences.give_slots()
         return failed
 
     def _plan(self, spent: float) -> list[Step[Sequence]]:
@@ -252,7 +230,7 @@ class Engine:
         steps, budget = self._planner.plan(self._running, spent)
         while not self.slots.make_room(steps):  # the youngest sequence waits for memory
             youngest = self._running[-1]
-            self._preempt(youngest)
+            self._sequences.preempt(youngest)
             steps = [step for step in steps if step.sequence is not youngest]
         if steps:
             self._drafts.add_drafts(steps, budget)
@@ -278,48 +256,13 @@ class Engine:
             if sequence.failure is not None:
                 failed += self._fail(sequence, sequence.failure)
             elif sequence.finish_reason is not None:
-                self._finish(sequence)
-        if (acquitted := self._recovery.passed(lambda s: s.cached)) is not None:
-            self._requeue(acquitted)
+                self._sequences.finish(sequence)
+        self._sequences.run_worked()
         return failed
-
-    # -- what happens to a sequence ----------------------------------------------------------------
-
-    def _use_long_tables(self) -> None:
-        """Start sequences again that have outgrown the model's first rotary table.
-
-        The second table gives other keys for all of their tokens.
-        """
-        if short := self.session.short_context:
-            outgrown = [s for s in (*self._running, *self._waiting) if s.outgrows(short)]
-            for sequence in reversed(outgrown):
-                if sequence.slot is not None:
-                    self._requeue(sequence)
-                sequence.long = True
-
-    def _finish(self, sequence: Sequence) -> None:
-        self._running.remove(sequence)
-        self.slots.release(sequence)
-        self._recovery.forget(sequence)
-        sequence.close()
-
-    def _requeue(self, sequence: Sequence) -> None:
-        """It waits, first in the queue. What it has computed stays in the cache."""
-        self._running.remove(sequence)
-        self.slots.release(sequence)
-        self._waiting.put_back(sequence)
-
-    def _preempt(self, sequence: Sequence) -> None:
-        """It waits, first in the queue, and gives its memory back."""
-        self._running.remove(sequence)
-        self.slots.preempt(sequence)
-        self._waiting.put_back(sequence)
 
     def _fail(self, sequence: Sequence, error: RequestError) -> list[Output | Rejected]:
         request_id = sequence.job.request_id
-        for other in self._running:
-            if other.job is sequence.job:
-                self.slots.preempt(other)  # its keys and values may not be numbers
+        self._sequences.spoil(sequence)
         spent = self.abort(request_id)
         return [*([spent] if spent else []), error.rejected(request_id)]
 
@@ -330,15 +273,10 @@ class Engine:
         """
         logger.error("a run of %d sequences failed: %s", len(steps), error)
         counts = {step.sequence: step.count for step in steps}
-        guilty = self._recovery.failed(
-            (sequence, max(1, sequence.cached + counts.get(sequence, 0)))
-            for sequence in self._running
-        )
-        if self._recovery.hopeless:
+        guilty = self._sequences.run_failed(counts)
+        if self._sequences.hopeless:
             raise error
         self._masks.drop()
-        for sequence in reversed(list(self._running)):
-            self._preempt(sequence)
         self.slots.clear()
         self.session.rebuild()
         return self._fail(guilty, RequestError(ErrorCode.INTERNAL, RUN_FAILED)) if guilty else []

@@ -1,1 +1,1 @@
-"""Which tokens of which sequences a step runs, and how many of them. Pure."""
+"""How many sequences run at once, and which of their tokens a step runs. Pure."""

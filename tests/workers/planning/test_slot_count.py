@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cupola.workers.engine.engine import Engine
-from cupola.workers.engine.slot_count import FIRST, MOST, SlotCount
+from cupola.workers.planning.slot_count import FIRST, MOST, SlotCount
 from cupola.workers.planning.step_budget import StepBudget
 from tests.workers.faulty_session import FaultySession
 from tests.workers.tiny import SLOTS, codec, drain, folder, greedy, words
