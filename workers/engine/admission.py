@@ -1,90 +1,37 @@
-"""Turns a request into the sequences that answer it, or refuses it."""
+"""Makes the sequences that answer a request, when its prompt has been read."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
-from dataclasses import dataclass
 from math import nan
 
 from msgspec import structs
 
-from cupola.scheduler.protocol.messages import ErrorCode, Turn
+from cupola.scheduler.protocol.messages import Turn
 from cupola.scheduler.protocol.outputs import TokenLogprob
-from cupola.scheduler.protocol.tasks import (
-    Chat,
-    Decide,
-    Embed,
-    Question,
-    SamplingParams,
-    Text,
-    Tokens,
-    Work,
-)
+from cupola.scheduler.protocol.tasks import Chat, SamplingParams, Text, Tokens
 from cupola.workers.decisions.prompt import DecisionPrompt
-from cupola.workers.decisions.prompt import read as read_decide
 from cupola.workers.engine.answer import Answer
 from cupola.workers.engine.fork import Decision, Fork
+from cupola.workers.engine.prompt_reader import Accepted, Prompt
 from cupola.workers.engine.sequence import Job, Reproducible, Sequence
 from cupola.workers.grammar.constraints import Constraints, Grammar
-from cupola.workers.model.backend import RequestError
-from cupola.workers.model.conversion import is_small, render
 from cupola.workers.model.model_folder import ModelFolder
-from cupola.workers.model.render_budget import (
-    BudgetSpentError,
-    RenderBudget,
-    full_budget,
-    small_budget,
-)
 from cupola.workers.model.text import StopMatcher, TextCodec
-from cupola.workers.model.text_jobs import SMALL_CHARACTERS, Cancelled
 from cupola.workers.sampling.penalties import Penalties
 from cupola.workers.sampling.sampling import Sampler
 from cupola.workers.speculation.draft_history import DraftHistories
 from cupola.workers.speculation.drafter import Drafter
 
-# Of a prediction, so many characters are read for each token that the answer may have.
-_CHARACTERS_PER_TOKEN = 8
-
-
-@dataclass(frozen=True, slots=True)
-class Prompt:
-    """A request, and what was read of its texts."""
-
-    work: Work
-    tokens: list[int]
-    room: int  # how many tokens may follow
-    prediction: list[int]  # tokens
-
-
-Accepted = Prompt | DecisionPrompt
-
-
-def check_kind(work: Work | Embed | Decide, scores_prompts: bool) -> Work | Decide:
-    """Refuse what no decoder can do. Raises RequestError.
-
-    ``scores_prompts``: the model can give the logits of several tokens in one run.
-    """
-    if isinstance(work, Embed):
-        text = "this model generates text; for embeddings use a model whose task they are"
-        raise RequestError(ErrorCode.INVALID_REQUEST, text, "model")
-    if isinstance(work, Decide) and not scores_prompts:
-        text = "this model's graph cannot score options; use a model that runs in batches"
-        raise RequestError(ErrorCode.INVALID_REQUEST, text, "model")
-    if isinstance(work, Work) and work.prompt_logprobs and not scores_prompts:
-        text = "this model cannot tell the log-probabilities of a prompt; leave 'echo' out"
-        raise RequestError(ErrorCode.INVALID_REQUEST, text, "prompt_logprobs")
-    return work
-
 
 class Admission:
-    """Knows which requests a model can serve."""
+    """Knows what a model's answers are made with: its ends, its advice, its grammars."""
 
     def __init__(
         self,
         folder: ModelFolder,
         codec: TextCodec,
-        vocabulary: int,
         constraints: Constraints,
         wake: Callable[[], None],
         reproducible: Reproducible = "asked",
@@ -95,40 +42,10 @@ class Admission:
         """
         self._folder = folder
         self._codec = codec
-        self._vocabulary = vocabulary
         self._constraints = constraints
         self._wake = wake
         self._reproducible = reproducible
         self._histories = DraftHistories()
-
-    def read_small(self, work: Work | Decide) -> Accepted | None:
-        """The prompt; None: to read it takes too long here. Raises RequestError."""
-        if isinstance(work, Work):
-            self._check_bias(work.sampling)
-        try:
-            return self._read(work, small_budget()) if _is_small(work) else None
-        except BudgetSpentError:
-            return None
-
-    def read(self, work: Work | Decide, cancelled: Cancelled) -> Accepted:
-        """The prompt, however large. It may be called from any thread. Raises RequestError."""
-        return self._read(work, full_budget(cancelled), cancelled)
-
-    def _read(
-        self, work: Work | Decide, budget: RenderBudget, cancelled: Cancelled = lambda: False
-    ) -> Accepted:
-        if isinstance(work, Decide):
-            return read_decide(self._codec, work, budget, self._folder.context, cancelled)
-        tokens = self._tokens(work, budget)
-        self._check_length(len(tokens))
-        room = self._folder.context - len(tokens)
-        room = min(work.sampling.max_tokens or room, room)
-        prediction: list[int] = []
-        if work.prediction and not work.prompt_logprobs:
-            # The answer is no longer than its room, and so is what it can repeat.
-            text = work.prediction[: room * _CHARACTERS_PER_TOKEN]
-            prediction = self._codec.encode(text, add_special=False)[:room]
-        return Prompt(work, tokens, room, prediction)
 
     def sequences(self, request_id: str, prompt: Accepted, turn: Turn) -> list[Answer] | list[Fork]:
         """One sequence for each answer of the request. Raises RequestError."""
@@ -222,60 +139,6 @@ class Admission:
             return None
         history = self._histories.of(prompt.work.cache_salt)
         return Drafter(history, prompt.prediction, prompt.tokens)
-
-    def _tokens(self, work: Work, budget: RenderBudget) -> list[int]:
-        match work.prompt:
-            case Chat():
-                rendered = render(self._codec, work.prompt, budget)
-                self._check_length(self._codec.fewest_tokens(rendered.text), "at least ")
-                tokens = self._codec.encode_rendered(rendered)
-            case Text(text, parse):
-                self._check_length(self._codec.fewest_tokens(text), "at least ")
-                tokens = self._codec.encode(text, parse_special=parse)
-            case Tokens(ids):
-                tokens = list(ids)
-        if not tokens:
-            raise RequestError(ErrorCode.INVALID_REQUEST, "the prompt is empty", "prompt")
-        if not all(0 <= token < self._vocabulary for token in tokens):
-            text = f"the prompt has token ids outside the vocabulary of {self._vocabulary}"
-            raise RequestError(ErrorCode.INVALID_REQUEST, text, "prompt")
-        return tokens
-
-    def _check_bias(self, params: SamplingParams) -> None:
-        """Refuse a bias for a token that the model does not have: it was meant for another one."""
-        unknown = [token for token in params.logit_bias if token >= self._vocabulary]
-        if unknown:
-            text = f"the highest token is {self._vocabulary - 1}, but logit_bias has {unknown[0]}"
-            raise RequestError(ErrorCode.INVALID_REQUEST, text, "logit_bias")
-
-    def _check_length(self, prompt: int, qualifier: str = "") -> None:
-        context = self._folder.context
-        if prompt >= context:
-            text = (
-                f"the prompt has {qualifier}{prompt} tokens, but this model's context holds "
-                f"{context} tokens together with the answer; shorten the messages"
-            )
-            raise RequestError(ErrorCode.CONTEXT_LENGTH_EXCEEDED, text, "prompt")
-
-
-def _is_small(work: Work | Decide) -> bool:
-    """Whether its texts can be read between two steps of the model."""
-    if isinstance(work, Decide):
-        asked = sum(map(_size, work.questions)) * work.permutations
-        return is_small(work.prompt) and asked <= SMALL_CHARACTERS
-    small = len(work.prediction) <= SMALL_CHARACTERS
-    match work.prompt:
-        case Chat():
-            small &= is_small(work.prompt)
-        case Text(text):
-            small &= len(text) <= SMALL_CHARACTERS
-    return small
-
-
-def _size(question: Question) -> int:
-    """Characters, and some for each option."""
-    options = (len(option.text) + len(option.description) + 16 for option in question.options)
-    return len(question.instructions) + 64 + sum(options)
 
 
 def _continues(prompt: Chat | Text | Tokens) -> bool:

@@ -14,10 +14,11 @@ from cupola.scheduler.protocol.outputs import Output
 from cupola.scheduler.protocol.status import Serving
 from cupola.scheduler.protocol.tasks import Decide, Decode, Embed, Encode, Transcribe, Work
 from cupola.scheduler.waiting.token_counters import TokenCounters
-from cupola.workers.engine.admission import Accepted, Admission, check_kind
+from cupola.workers.engine.admission import Admission
 from cupola.workers.engine.draft_planner import DraftPlanner
 from cupola.workers.engine.fork import more_forks
 from cupola.workers.engine.prefix_cache import PrefixCache
+from cupola.workers.engine.prompt_reader import Accepted, PromptReader, check_kind
 from cupola.workers.engine.request_timings import RequestTimings
 from cupola.workers.engine.rows import is_exact, row_of
 from cupola.workers.engine.sequence import Reproducible, Sequence, cost
@@ -76,9 +77,8 @@ class Engine:
         self._context = folder.context
         ends = sorted(folder.end_tokens)
         constraints = Constraints(folder.path / "tokenizer.json", session.vocabulary, ends)
-        self._admission = Admission(
-            folder, codec, session.vocabulary, constraints, wake, reproducible
-        )
+        self._reader = PromptReader(folder, codec, session.vocabulary)
+        self._admission = Admission(folder, codec, constraints, wake, reproducible)
         self._masks = MaskBatch(session.slots, session.vocabulary, ends)
         self.prefixes = prefixes
         positions = max(positions, folder.context)
@@ -143,7 +143,7 @@ class Engine:
         self, request_id: str, work: Work | Embed | Decide | Transcribe, turn: Turn = ANY_TURN
     ) -> None:
         work = check_kind(refuse_speech(work), self.session.verifies_drafts)
-        if (prompt := self._admission.read_small(work)) is not None:
+        if (prompt := self._reader.read_small(work)) is not None:
             self._enqueue(request_id, (prompt, turn))
         else:
             self._texts.start(request_id, partial(self._read, work, turn))
@@ -206,7 +206,7 @@ class Engine:
 
     def _read(self, work: Work | Decide, turn: Turn, cancelled: Cancelled) -> Arrived:
         """A large prompt. Called from another thread. Raises RequestError."""
-        return self._admission.read(work, cancelled), turn
+        return self._reader.read(work, cancelled), turn
 
     def _enqueue(self, request_id: str, arrived: Arrived) -> None:
         """A request waits for slots. Raises RequestError."""

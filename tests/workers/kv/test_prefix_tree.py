@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cupola.workers.engine.prefix_tree import PrefixTree
 from cupola.workers.kv.prefix_memory import BLOCK
+from cupola.workers.kv.prefix_tree import PrefixTree
 
 PLACES = 6
 
