@@ -7,23 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 
 from cupola.workers.device.machine import lower_priority
-from cupola.workers.speech.recording import SpeechRequest, Window
 from cupola.workers.speech.speech_session import SpeechSession
-from cupola.workers.speech.window_decoder import WindowDecoder
+from cupola.workers.speech.window_scheduler import RunningWindow
 from cupola.workers.speech.windows import features
-
-
-@dataclass(slots=True)
-class RunningWindow:
-    """A window that has a slot."""
-
-    request: SpeechRequest
-    window: Window
-    slot: int
-    decoder: WindowDecoder | None = None  # None: it is being heard
 
 
 class Listening:

@@ -8,13 +8,13 @@ from tokenizers import Tokenizer
 
 from cupola.scheduler.protocol.outputs import Segment, SpokenWord, TokenLogprob
 from cupola.workers.speech.alignment import POSITIONS_A_SECOND, token_times
-from cupola.workers.speech.listening import RunningWindow
 from cupola.workers.speech.recording import Result
 from cupola.workers.speech.segments import Piece, Split
 from cupola.workers.speech.speech_session import SpeechSession
 from cupola.workers.speech.speech_tokens import SpeechTokens
 from cupola.workers.speech.token_rules import probabilities
 from cupola.workers.speech.window_decoder import Try
+from cupola.workers.speech.window_scheduler import RunningWindow
 from cupola.workers.speech.words import SegmentTimes, TimedWord, place, split_words, timed_words
 
 

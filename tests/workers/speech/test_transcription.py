@@ -345,6 +345,38 @@ def test_a_run_that_fails_costs_the_guilty_request_only(tiny_whisper: Path) -> N
     assert started.segments("next")
 
 
+class FailsOnAnotherTry(SpeechSession):
+    """Reads the prompt of a window once only."""
+
+    def __init__(self, *given: Any, **options: Any) -> None:
+        super().__init__(*given, **options)
+        self.has_read: set[int] = set()
+
+    def encode(self, features: Floats, slot: int) -> None:
+        super().encode(features, slot)
+        self.has_read.discard(slot)
+
+    def read(self, slot: int, tokens: Sequence[int], wanted: Sequence[int]) -> Floats:
+        if slot in self.has_read:
+            raise RuntimeError("broken")
+        self.has_read.add(slot)
+        return super().read(slot, tokens, wanted)
+
+
+@pytest.mark.slow
+def test_another_try_that_fails_costs_its_own_request_only(tiny_whisper: Path) -> None:
+    folder = ModelFolder.read(tiny_whisper)
+    session = FailsOnAnotherTry(folder, slots=2, cache_bytes=2**30, threads=1, device=CPU)
+    started = with_session(tiny_whisper, session)
+    started.add("one try", work(2))
+    started.add("more tries", work(2, 1, temperature=0.0))
+    started.finish()
+    assert started.segments("one try")
+    (said,) = started.said["more tries"]
+    assert isinstance(said, Rejected) and "failed on the audio" in said.message
+    assert not started.backend.busy
+
+
 def test_fewer_windows_where_memory_is_short(tiny_whisper: Path) -> None:
     folder = ModelFolder.read(tiny_whisper)
     session = SpeechSession(folder, slots=16, cache_bytes=10 * 2**20, threads=1)
