@@ -37,7 +37,7 @@ FEWEST, MOST = 3, 20  # modules in a folder
 # Libraries that only these files may use. A folder's name stands for all of its files.
 BORDERS = {
     "zmq": (
-        "gateway/core/scheduler_client.py",
+        "gateway/core/scheduler_socket.py",
         "scheduler/broker.py",
         "scheduler/protocol/endpoint.py",
         "scheduler/protocol/known_keys.py",

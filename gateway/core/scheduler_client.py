@@ -1,6 +1,6 @@
-"""The gateway's end of the scheduler's socket, for asyncio. No other file here knows ZeroMQ.
+"""What the gateway asks the scheduler, and who gets the answers, for asyncio.
 
-Decisions are in ``calls.Calls``. This module moves frames and reads the clock.
+Decisions are in ``calls.Calls``; ``scheduler_socket`` moves frames. This module reads the clock.
 """
 
 from __future__ import annotations
@@ -9,23 +9,21 @@ import asyncio
 import logging
 import os
 import time
-import uuid
 from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable
+from contextlib import asynccontextmanager
 
 import msgspec
-import zmq
 
 from cupola.gateway.core.calls import Calls, Reply, new_request_id
 from cupola.gateway.core.counting import counted_below
 from cupola.gateway.core.mailbox import Mailbox
+from cupola.gateway.core.scheduler_socket import SchedulerSocket
 from cupola.gateway.http.errors import RequestFailed
 from cupola.gateway.http.served import Finished, Served, served
 from cupola.scheduler.protocol.endpoint import Endpoint
 from cupola.scheduler.protocol.messages import (
     ErrorCode,
-    FromGateway,
     LoadModel,
     Outcome,
     Query,
@@ -34,7 +32,6 @@ from cupola.scheduler.protocol.messages import (
     Turn,
     UnloadModel,
     decode_to_gateway,
-    encode,
 )
 from cupola.scheduler.protocol.outputs import Output
 from cupola.scheduler.protocol.tasks import LocalModel
@@ -44,21 +41,14 @@ logger = logging.getLogger(__name__)
 HEARTBEAT = 1.0  # seconds between queries
 PATIENCE = 3.0  # seconds in which a scheduler that works answers a query
 IDLE = 15.0  # seconds without output after which a reader of outputs gets an empty batch
-_NOBLOCK = int(zmq.NOBLOCK)
-FRAMES_AT_ONCE = 64  # how many are handled before other tasks of the loop get their turn
 
 
 class SchedulerClient:
     """Sends requests to the scheduler and hands each answer to its caller. See ``connected``."""
 
-    def __init__(self, socket: zmq.Socket[bytes]) -> None:
+    def __init__(self, socket: SchedulerSocket) -> None:
         self._socket = socket
-        self._frames = zmq.Poller()
-        self._frames.register(socket, zmq.POLLIN)
-        self._loop = asyncio.get_running_loop()
-        self._reading_soon: asyncio.Handle | None = None
-        self._outgoing: list[bytes] = []  # frames of this turn of the loop
-        self._failed: asyncio.Future[None] = self._loop.create_future()
+        socket.take = self._receive
         self._calls = Calls(time.monotonic())
         self._serving = asyncio.Event()
         self._queries = 0  # how many were sent
@@ -70,14 +60,12 @@ class SchedulerClient:
     @asynccontextmanager
     async def connected(cls, endpoint: Endpoint) -> AsyncIterator[SchedulerClient]:
         """A client that works as long as the block runs. If it fails, the block is cancelled."""
-        with zmq.Context() as context, context.socket(zmq.DEALER) as socket:
+        with SchedulerSocket.connected(endpoint) as socket:
             client = cls(socket)
-            socket.identity = f"gateway-{uuid.uuid4().hex}".encode()
-            endpoint.join(socket)
             async with asyncio.TaskGroup() as tasks:
                 query = tasks.create_task(client._query())
-                with client._watched():
-                    owned = [query, tasks.create_task(client._fail())]
+                with socket.watched():
+                    owned = [query, tasks.create_task(socket.failed())]
                     try:
                         yield client
                     finally:
@@ -146,7 +134,7 @@ class SchedulerClient:
         replies: Mailbox[Reply] = Mailbox()
         call = self._calls.open(message, replies.put, time.monotonic())
         try:
-            self._send([message])
+            self._socket.send([message])
             while True:
                 batch = await replies.take(IDLE)
                 outputs = [reply for reply in batch if isinstance(reply, Output)]
@@ -162,7 +150,7 @@ class SchedulerClient:
                     return
         finally:
             replies.close()
-            self._send(self._calls.close(call))
+            self._socket.send(self._calls.close(call))
 
     async def load(self, model: LocalModel, ttl: float | None = None) -> None:
         """Load ``model`` on some worker. Raises RequestFailed."""
@@ -179,59 +167,18 @@ class SchedulerClient:
         """End every open request with an error."""
         if count := len(self._calls):
             logger.warning("ending %d open requests: %s", count, text)
-        self._send(self._calls.fail_all(code, text))
+        self._socket.send(self._calls.fail_all(code, text))
 
     async def _call(self, message: LoadModel | UnloadModel) -> None:
         replies: Mailbox[Reply] = Mailbox()
         call = self._calls.open(message, replies.put, time.monotonic())
         try:
-            self._send([message])
+            self._socket.send([message])
             [reply] = await replies.take()
             if isinstance(reply, RequestFailed):
                 raise reply
         finally:
-            self._send(self._calls.close(call))
-
-    @contextmanager
-    def _watched(self) -> Iterator[None]:
-        """Have frames read as they come. zmq.asyncio would make a future for each of them."""
-        descriptor = self._socket.fileno()
-        self._loop.add_reader(descriptor, self._read)
-        try:
-            yield
-        finally:
-            self._flush()
-            self._loop.remove_reader(descriptor)
-            if self._reading_soon is not None:
-                self._reading_soon.cancel()
-
-    async def _fail(self) -> None:
-        """Raise what a read has raised: nobody waits for the loop's callbacks."""
-        await self._failed
-
-    def _read(self) -> None:
-        try:
-            self._drain()
-        except Exception as error:
-            if not self._failed.done():
-                self._failed.set_exception(error)
-
-    def _read_the_rest_soon(self) -> None:
-        """The descriptor tells only of what comes: neither of the rest, nor what a send met."""
-        if self._reading_soon is None and self._frames.poll(0):
-            self._reading_soon = self._loop.call_soon(self._read_again)
-
-    def _read_again(self) -> None:
-        self._reading_soon = None
-        self._read()
-
-    def _drain(self) -> None:
-        """Handle what has come. To ask for it costs a third of a receive that finds nothing."""
-        for _ in range(FRAMES_AT_ONCE):
-            if not self._frames.poll(0):
-                return
-            self._receive(self._socket.recv(_NOBLOCK))
-        self._read_the_rest_soon()
+            self._socket.send(self._calls.close(call))
 
     def _receive(self, frame: bytes) -> None:
         try:
@@ -239,7 +186,7 @@ class SchedulerClient:
         except ValueError as error:
             logger.warning("dropped a frame: %s", error)
             return
-        self._send(self._calls.receive(message, time.monotonic()))
+        self._socket.send(self._calls.receive(message, time.monotonic()))
         if isinstance(message, Status):
             if message.workers:
                 self._serving.set()
@@ -249,8 +196,8 @@ class SchedulerClient:
 
     async def _query(self) -> None:
         while True:
-            self._drain()  # after a stall of this loop, frames may be waiting
-            self._send(self._calls.tick(time.monotonic()))
+            self._socket.drain()  # after a stall of this loop, frames may be waiting
+            self._socket.send(self._calls.tick(time.monotonic()))
             self._ask()
             await asyncio.sleep(HEARTBEAT)
 
@@ -259,28 +206,8 @@ class SchedulerClient:
         self._queries += 1
         ended, self._ended = dict(self._ended), Counter()
         http, self._http = dict(self._http), Counter()
-        self._send([Query(self._queries, ended, http, os.getpid())])
+        self._socket.send([Query(self._queries, ended, http, os.getpid())])
         return self._queries
-
-    def _send(self, messages: Iterable[FromGateway]) -> None:
-        if self._socket.closed:
-            return  # the process is ending, and the scheduler will notice
-        for message in messages:
-            if not self._outgoing:
-                self._loop.call_soon(self._flush)
-            self._outgoing.append(encode(message))
-
-    def _flush(self) -> None:
-        """Send what this turn of the loop has left: each send alone would wake ZeroMQ's thread."""
-        outgoing, self._outgoing = self._outgoing, []
-        if not outgoing or self._socket.closed:
-            return
-        for frame in outgoing:
-            try:
-                self._socket.send(frame, _NOBLOCK)
-            except zmq.ZMQError as error:
-                logger.warning("could not send a frame to the scheduler: %s", error)
-        self._read_the_rest_soon()
 
 
 def _note(about: Served, outputs: Iterable[Output]) -> None:
