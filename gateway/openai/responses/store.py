@@ -1,4 +1,4 @@
-"""Stored responses: one SQLite file that all gateway processes of a service share.
+"""Stored responses, which all gateway processes of a service share.
 
 Each belongs to an owner, and nobody else finds it. Bounded by count, by bytes and by age; what is
 deleted gives its place on the disk back. Everything here blocks: call it in a thread. An unfinished
@@ -9,12 +9,9 @@ The events of a stream in the background are kept as frames, several in a row of
 from __future__ import annotations
 
 import json
-import os
 import sqlite3
-import threading
 import zlib
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,42 +19,10 @@ import msgspec
 from msgspec.structs import replace
 
 from cupola.gateway.openai.responses.answers import ResponseError, ResponseObject
+from cupola.gateway.openai.responses.database import Database
 
 MAX_AGE = 30 * 24 * 3600.0  # seconds, as OpenAI keeps them
 LOST_AFTER = 60.0  # seconds without a sign of life of an unfinished response
-BUSY = 10.0  # seconds to wait for another process' write
-_SCHEMA = (
-    """
-CREATE TABLE IF NOT EXISTS responses (
-    number INTEGER PRIMARY KEY AUTOINCREMENT,
-    id TEXT NOT NULL UNIQUE,
-    previous TEXT,
-    created REAL NOT NULL,
-    renewed REAL NOT NULL,
-    status TEXT NOT NULL,
-    input TEXT NOT NULL,
-    record TEXT NOT NULL,
-    owner TEXT NOT NULL DEFAULT '',
-    bytes INTEGER NOT NULL DEFAULT 0
-)
-""",
-    """
-CREATE TABLE IF NOT EXISTS events (
-    response TEXT NOT NULL,
-    first INTEGER NOT NULL,
-    frames BLOB NOT NULL,
-    PRIMARY KEY (response, first)
-) WITHOUT ROWID
-""",
-    """
-CREATE TRIGGER IF NOT EXISTS forget_events AFTER DELETE ON responses
-BEGIN DELETE FROM events WHERE response = OLD.id; END
-""",
-)
-# Columns that an earlier version's table lacks.
-_ADDED = {"owner": "TEXT NOT NULL DEFAULT ''", "bytes": "INTEGER NOT NULL DEFAULT 0"}
-_FREE_PAGES = 256  # of the file, 1 MiB: fewer are kept for what comes next
-_WAL_BYTES = 4 * 1024 * 1024  # that the file of changes keeps
 _decode = msgspec.json.Decoder(ResponseObject).decode
 _frames = msgspec.msgpack.Decoder(list[bytes]).decode
 _OPEN = "status IN ('queued', 'in_progress')"
@@ -72,27 +37,13 @@ class ResponseStore:
         ``each``: of each owner, else of all together. Only known owners may have a share of their
         own: there could be any number of others.
         """
-        self._file = file
+        self._database = Database(file)
         self._limit = limit
         self._quota = quota
         self._each = each
-        self._lock = threading.Lock()
-        self._kept: sqlite3.Connection | None = None
 
     def close(self) -> None:
-        with self._lock:
-            if self._kept is not None:
-                self._kept.close()
-                self._kept = None
-
-    @contextmanager
-    def _connection(self) -> Iterator[sqlite3.Connection]:
-        """One write or read, as a transaction."""
-        with self._lock:
-            if self._kept is None:
-                self._kept = _connect(self._file)
-            with self._kept:
-                yield self._kept
+        self._database.close()
 
     def add(
         self, record: ResponseObject, items: Sequence[dict[str, Any]], owner: str, now: float
@@ -100,7 +51,7 @@ class ResponseStore:
         """A new response with its input; the oldest make room."""
         given, made = json.dumps(items), _encoded(record)
         row = (record.id, record.previous_response_id, now, now, record.status)
-        with self._connection() as connection:
+        with self._database.transaction() as connection:
             connection.execute(
                 "INSERT INTO responses"
                 " (id, previous, created, renewed, status, input, record, owner, bytes)"
@@ -109,7 +60,7 @@ class ResponseStore:
             )
             connection.execute("DELETE FROM responses WHERE created < ?", (now - MAX_AGE,))
             self._make_room(connection, owner)
-        self._shrink()
+        self._database.shrink()
 
     def _make_room(self, connection: sqlite3.Connection, owner: str) -> None:
         """Delete the oldest beyond the limits."""
@@ -122,18 +73,9 @@ class ResponseStore:
             (owner, self._limit, self._quota),
         )
 
-    def _shrink(self) -> None:
-        """Give the place of what was deleted back to the disk, outside of any transaction."""
-        with self._lock:
-            if self._kept is not None:
-                [free] = self._kept.execute("PRAGMA freelist_count").fetchone()
-                if free > _FREE_PAGES:
-                    # ``execute`` would run its first step only, which frees one page.
-                    self._kept.executescript(f"PRAGMA incremental_vacuum({free})")
-
     def update(self, record: ResponseObject, now: float) -> bool:
         """A new state of a response that was not finished; False where it is over by now."""
-        with self._connection() as connection:
+        with self._database.transaction() as connection:
             changed = connection.execute(
                 "UPDATE responses SET renewed = ?, status = ?, record = ?,"
                 " bytes = bytes - length(record) + ?"
@@ -146,7 +88,7 @@ class ResponseStore:
 
     def renew(self, response_id: str, now: float) -> bool:
         """A sign of life. False: somebody has cancelled or deleted the response."""
-        with self._connection() as connection:
+        with self._database.transaction() as connection:
             changed = connection.execute(
                 f"UPDATE responses SET renewed = ? WHERE id = ? AND {_OPEN}", (now, response_id)
             )
@@ -158,7 +100,7 @@ class ResponseStore:
         False: somebody has cancelled or deleted the response.
         """
         row = (response_id, first, zlib.compress(msgspec.msgpack.encode(frames)))
-        with self._connection() as connection:
+        with self._database.transaction() as connection:
             changed = connection.execute(
                 f"UPDATE responses SET renewed = ? WHERE id = ? AND {_OPEN}", (now, response_id)
             )
@@ -172,7 +114,7 @@ class ResponseStore:
 
     def events(self, response_id: str, after: int) -> list[bytes] | None:
         """The frames of the events after that number; None where no events were kept."""
-        with self._connection() as connection:
+        with self._database.transaction() as connection:
             rows = connection.execute(
                 "SELECT first, frames FROM events WHERE response = ? AND first >= COALESCE("
                 "(SELECT MAX(first) FROM events WHERE response = ? AND first <= ?), 0)"
@@ -185,7 +127,7 @@ class ResponseStore:
         return frames[max(0, after + 1 - rows[0][0]) :]
 
     def get(self, response_id: str, owner: str, now: float) -> ResponseObject | None:
-        with self._connection() as connection:
+        with self._database.transaction() as connection:
             row = connection.execute(
                 "SELECT record, renewed FROM responses WHERE id = ? AND owner = ? AND created >= ?",
                 (response_id, owner, now - MAX_AGE),
@@ -193,7 +135,7 @@ class ResponseStore:
         return None if row is None else _alive(_decode(row[0]), row[1], now)
 
     def input_of(self, response_id: str, owner: str, now: float) -> list[dict[str, Any]] | None:
-        with self._connection() as connection:
+        with self._database.transaction() as connection:
             row = connection.execute(
                 "SELECT input FROM responses WHERE id = ? AND owner = ? AND created >= ?",
                 (response_id, owner, now - MAX_AGE),
@@ -201,18 +143,18 @@ class ResponseStore:
         return None if row is None else list(json.loads(row[0]))
 
     def delete(self, response_id: str, owner: str) -> bool:
-        with self._connection() as connection:
+        with self._database.transaction() as connection:
             gone = connection.execute(
                 "DELETE FROM responses WHERE id = ? AND owner = ?", (response_id, owner)
             )
-        self._shrink()
+        self._database.shrink()
         return gone.rowcount == 1
 
     def conversation(self, response_id: str, owner: str, now: float) -> list[dict[str, Any]] | None:
         """All items up to the end of a response, the oldest first; None where a part is gone."""
         turns: list[list[dict[str, Any]]] = []
         following: str | None = response_id
-        with self._connection() as connection:
+        with self._database.transaction() as connection:
             while following is not None:
                 row = connection.execute(
                     "SELECT input, record, previous FROM responses"
@@ -230,7 +172,7 @@ class ResponseStore:
     ) -> tuple[list[ResponseObject], bool] | None:
         """Some responses, and whether more follow; None where there is no ``after``."""
         order, beyond = ("DESC", "<") if newest_first else ("ASC", ">")
-        with self._connection() as connection:
+        with self._database.transaction() as connection:
             edge = None
             if after is not None:
                 found = connection.execute(
@@ -257,42 +199,3 @@ def _alive(record: ResponseObject, renewed: float, now: float) -> ResponseObject
 
 def _encoded(record: ResponseObject) -> str:
     return msgspec.json.encode(record).decode()
-
-
-def _connect(file: Path) -> sqlite3.Connection:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    # Conversations are nobody else's to read. SQLite's further files take over these rights.
-    os.close(os.open(file, os.O_RDWR | os.O_CREAT, 0o600))
-    connection = sqlite3.connect(file, timeout=BUSY, check_same_thread=False)
-    try:
-        _let_shrink(connection)
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute(f"PRAGMA journal_size_limit = {_WAL_BYTES}")
-        connection.execute("PRAGMA synchronous = NORMAL")
-        connection.execute("PRAGMA secure_delete = ON")
-        for statement in _SCHEMA:
-            connection.execute(statement)
-        _add_columns(connection)
-        connection.commit()
-    except sqlite3.Error:
-        connection.close()
-        raise
-    return connection
-
-
-def _let_shrink(connection: sqlite3.Connection) -> None:
-    """A file of an earlier version is written anew once, where no other process uses it."""
-    [kind] = connection.execute("PRAGMA auto_vacuum").fetchone()
-    if kind == 2:  # incremental
-        return
-    connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
-    with suppress(sqlite3.OperationalError):
-        connection.execute("VACUUM")
-
-
-def _add_columns(connection: sqlite3.Connection) -> None:
-    there = {row[1] for row in connection.execute("PRAGMA table_info(responses)")}
-    for name, kind in _ADDED.items():
-        if name not in there:
-            with suppress(sqlite3.OperationalError):  # another process has just added it
-                connection.execute(f"ALTER TABLE responses ADD COLUMN {name} {kind}")
