@@ -116,17 +116,67 @@ def build_supervisor(
     workers = worker_configs(settings, preload, pinned_ids(settings, home))
     starting = {each.id for worker in workers for each in worker.preload}
     model = settings.model if means_one_of(settings.model, starting, home) else ""
-    policy = SchedulerPolicy(
+    log = LogOptions(settings.log_level, settings.log_format)
+    peer = endpoint.without_secret()
+    gateway = _gateway_config(settings, peer, listener, workers, keys)
+
+    def spec(worker: WorkerConfig) -> ChildSpec:
+        return ChildSpec(
+            worker.name,
+            children.worker,
+            (log, worker, peer),
+            cautious=(log, without_preload(worker), peer),
+            vital=False,
+            environment=_WORKER_ENVIRONMENT,
+        )
+
+    return Supervisor(
+        listeners,
+        ChildSpec("scheduler", children.scheduler, (log, _policy(settings, workers), endpoint)),
+        WorkerChildren(
+            [(spec(worker), worker.provider) for worker in workers],
+            lambda name, threads: spec(one_more(workers, name, threads)),
+        ),
+        [
+            ChildSpec(
+                f"gateway/{number}",
+                children.gateway,
+                (log, gateway, tuple(listeners)),
+                stop_seconds=settings.grace_seconds + 5,
+            )
+            for number in range(settings.gateways)
+        ],
+        ready=lambda not_loaded: told.ready(
+            url(listener, gateway.certificate),
+            model,
+            needs_key=gateway.keys_demanded,
+            is_loaded=not (not_loaded and means_one_of(model, not_loaded, home)),
+        ),
+        patience=patience(settings.stall_seconds),
+        each_turn=_log_keeper(home.logs),
+    )
+
+
+def _policy(settings: Settings, workers: Sequence[WorkerConfig]) -> SchedulerPolicy:
+    return SchedulerPolicy(
         workers={worker.name: worker.provider for worker in workers},
         queue_limit=settings.queue_limit,
         queue_tokens=settings.queue_tokens,
         queue_timeout=settings.queue_timeout,
     )
-    log = LogOptions(settings.log_level, settings.log_format)
-    peer = endpoint.without_secret()
-    gateway = GatewayConfig(
-        scheduler=peer,
-        home=home.root,
+
+
+def _gateway_config(
+    settings: Settings,
+    scheduler: Endpoint,
+    listener: socket.socket,
+    workers: Sequence[WorkerConfig],
+    keys: Sequence[ApiKey],
+) -> GatewayConfig:
+    """The same for every gateway. ``listener``: the port of the service."""
+    return GatewayConfig(
+        scheduler=scheduler,
+        home=Home(settings.home).root,
         model=settings.model,
         max_body_bytes=settings.max_body_bytes,
         max_audio_bytes=settings.max_audio_bytes,
@@ -152,42 +202,6 @@ def build_supervisor(
         stored_responses=settings.stored_responses,
         stored_response_bytes=settings.stored_response_mb * 1024 * 1024,
         separate_tenants=settings.tenants == "keys",
-    )
-
-    def spec(worker: WorkerConfig) -> ChildSpec:
-        return ChildSpec(
-            worker.name,
-            children.worker,
-            (log, worker, peer),
-            cautious=(log, without_preload(worker), peer),
-            vital=False,
-            environment=_WORKER_ENVIRONMENT,
-        )
-
-    return Supervisor(
-        listeners,
-        ChildSpec("scheduler", children.scheduler, (log, policy, endpoint)),
-        WorkerChildren(
-            [(spec(worker), worker.provider) for worker in workers],
-            lambda name, threads: spec(one_more(workers, name, threads)),
-        ),
-        [
-            ChildSpec(
-                f"gateway/{number}",
-                children.gateway,
-                (log, gateway, tuple(listeners)),
-                stop_seconds=settings.grace_seconds + 5,
-            )
-            for number in range(settings.gateways)
-        ],
-        ready=lambda not_loaded: told.ready(
-            url(listener, gateway.certificate),
-            model,
-            needs_key=gateway.keys_demanded,
-            is_loaded=not (not_loaded and means_one_of(model, not_loaded, home)),
-        ),
-        patience=patience(settings.stall_seconds),
-        each_turn=_log_keeper(home.logs),
     )
 
 

@@ -91,24 +91,39 @@ class DecoderSession(RaggedSession):
                 partial(_build_blocks, graph, folder, threads, cache, block_bytes)
             )
         if lanes is not None and threads >= LANES:
-            options = session_options(folder, threads // LANES)
-            name = folder.decoder.name
-            map_weights = partial(lanes.mapped, model, options, name)
-            build = partial(_build_lanes, graph, map_weights, cache, doubling)
-            if prepacked is None:  # nobody else reads the file
-                if self.blocks is not None:
-                    whole = session_options(folder, threads)
-                    share = partial(runner.replace, partial(lanes.open, model, whole, name))
-                    build = partial(_build_and_share, build, share, self.blocks)
-                unless_lost = partial(_unless_lost, build, partial(lanes.has_lost, model))
-                forget = partial(lanes.give_up, model)
-                self.lanes = SideBySide(unless_lost, self.copy_limit, forget)
-            else:
-                self.lanes = SideBySide(build, self.copy_limit)
+            self.lanes = self._side_by_side(
+                graph, model, folder, threads, lanes, runner, shares=prepacked is not None
+            )
         others = (way for way in (self.blocks, self.lanes) if way is not None)
         steps = StepRunner(first, *others, autotune=autotune)
         reproducible = doubling is not Doubling.NOTHING
         self._begin(steps, graph, slots, graph.kv.dtype, reproducible=reproducible)
+
+    def _side_by_side(
+        self,
+        graph: ServingGraph,
+        model: bytes,
+        folder: ModelFolder,
+        threads: int,
+        weights: PrepackedWeights,
+        runner: Runner,
+        *,
+        shares: bool,
+    ) -> SideBySide:
+        """The lanes. ``runner``: of the session that runs any step; ``shares``: its weights lie in
+        a file that others read as well."""
+        name = folder.decoder.name
+        options = session_options(folder, threads // LANES)
+        map_weights = partial(weights.mapped, model, options, name)
+        build = partial(_build_lanes, graph, map_weights, self.cache, runner.doubling)
+        if shares:
+            return SideBySide(build, self.copy_limit)
+        if self.blocks is not None:
+            whole = session_options(folder, threads)
+            share = partial(runner.replace, partial(weights.open, model, whole, name))
+            build = partial(_build_and_share, build, share, self.blocks)
+        unless_lost = partial(_unless_lost, build, partial(weights.has_lost, model))
+        return SideBySide(unless_lost, self.copy_limit, partial(weights.give_up, model))
 
     @property
     def parallel_prompts(self) -> int:
