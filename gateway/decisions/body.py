@@ -65,16 +65,24 @@ _KINDS = {
 }
 
 
+def one_of(*names: str) -> str:
+    return ", ".join(f"'{name}'" for name in names[:-1]) + f" or '{names[-1]}'"
+
+
 def _item_kind(item: Any) -> str:
     kind = item.get("type") if isinstance(item, dict) else getattr(item, "type", None)
-    return _KINDS.get(kind or "message", "<message>") if isinstance(kind, str | None) else ""
+    return _KINDS.get(kind or "message", "") if isinstance(kind, str | None) else ""
 
 
 Item = Annotated[
     Annotated[MessageItem, Tag("<message>")]
     | Annotated[CallItem, Tag("<call>")]
     | Annotated[OutputItem, Tag("<output>")],
-    Discriminator(_item_kind),
+    Discriminator(
+        _item_kind,
+        custom_error_type="invalid_value",
+        custom_error_message=f"The type of an item is {one_of(*_KINDS)}",
+    ),
 ]
 
 
@@ -158,14 +166,14 @@ def by_type(*known: str) -> Discriminator:
     """Tells questions apart by their ``type``; the tag of a type is its name in angle brackets."""
 
     def tag(question: Any) -> str:
-        kind = question.get("type") if isinstance(question, dict) else question.type
+        is_json = isinstance(question, dict)
+        kind = question.get("type") if is_json else getattr(question, "type", None)
         return f"<{kind}>" if kind in known else ""
 
-    names = ", ".join(f"'{name}'" for name in known[:-1]) + f" or '{known[-1]}'"
     return Discriminator(
         tag,
         custom_error_type="invalid_value",
-        custom_error_message=f"The type of a question is {names}",
+        custom_error_message=f"The type of a question is {one_of(*known)}",
     )
 
 

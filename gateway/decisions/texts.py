@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import isfinite
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -34,7 +35,7 @@ def joined(content: Any) -> Any:
 
 
 def as_json(value: Any) -> str:
-    """Compact JSON. Raises PydanticCustomError for what is nested too deep or too large."""
+    """Compact JSON. Raises PydanticCustomError for what is too deep, too large or no number."""
     _check(value)
     return msgspec.json.encode(value).decode()
 
@@ -65,6 +66,8 @@ def _check(value: Any) -> None:
         if depth > MOST_LEVELS or values > MOST_VALUES:
             text = f"JSON here has at most {MOST_LEVELS} levels and {MOST_VALUES} values"
             raise invalid(text)
+        if isinstance(inner, float) and not isfinite(inner):
+            raise invalid("A number here is neither NaN nor larger than a double can be")
         if isinstance(inner, dict):
             left += [(each, depth + 1) for each in inner.values()]
         elif isinstance(inner, list):

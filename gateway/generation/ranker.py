@@ -69,7 +69,8 @@ class Ranker:
             places = [(place[one], place[other]) for one, other in pairs]
             return await self._by_vectors(request, model, texts, places)
         asked = [f"Query: {one}\nDocument: {other}\n\n{_RELEVANT}" for one, other in pairs]
-        return await self._by_questions(request, model, "", asked, {"questions": "text_2"})
+        names = {f"questions[{n}]": f"text_2[{n}]" for n in range(len(pairs))}
+        return await self._by_questions(request, model, "", asked, names)
 
     async def classify(
         self,

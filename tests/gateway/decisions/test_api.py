@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from math import log
 from pathlib import Path
 from typing import Any
@@ -267,6 +268,9 @@ def deep(depth: int) -> Any:
             "questions[0].instructions",
         ),
         ({"input": "a", "questions": [{"type": "essay", "instructions": "a"}]}, "questions[0]"),
+        ({"input": "a", "questions": [None]}, "questions[0]"),
+        ({"input": "a", "questions": ["Is it late?"]}, "questions[0]"),
+        ({"input": "a", "questions": [[]]}, "questions[0]"),
         ({"input": [], "questions": [QUESTION]}, "input"),
         (
             {
@@ -331,12 +335,35 @@ NOUL = {"type": "noul", "instructions": "Is it?"}
         ),
         ({"state": deep(40), "questions": {"q": NOUL}}, "state"),
         ({"questions": {"q": NOUL}}, "state"),
+        ({"state": "a", "questions": {"q": None}}, "questions.q"),
+        ({"state": "a", "questions": {"q": "Is it?"}}, "questions.q"),
     ],
 )
 def test_what_is_wrong_with_systemone_is_named(
     gateway: RunningGateway, scheduler: ScriptedScheduler, body: Any, param: str
 ) -> None:
     assert refused(gateway, "/v1/systemone", body)["param"] == param
+
+
+@pytest.mark.parametrize("kind", [3, "reasoning", ["message"]])
+def test_the_types_of_items_are_told(
+    gateway: RunningGateway, scheduler: ScriptedScheduler, kind: Any
+) -> None:
+    item = {"type": kind, "role": "user", "content": "a"}
+    error = refused(gateway, "/v1/decisions", {"input": [item], "questions": [QUESTION]})
+    assert error["param"] == "input[0]"
+    assert error["message"].startswith("The type of an item is 'message', 'function_call', ")
+
+
+@pytest.mark.parametrize("number", ["NaN", "-Infinity", "1e400"])
+def test_a_state_of_what_is_no_number_is_refused(
+    gateway: RunningGateway, scheduler: ScriptedScheduler, number: str
+) -> None:
+    state = f'{{"model": "{MODEL}", "state": [{number}], "questions": {json.dumps({"q": NOUL})}}}'
+    with gateway.http() as http:
+        answer = http.post("/v1/systemone", content=state)
+    assert answer.status_code == 400, answer.text
+    assert answer.json()["error"]["param"] == "state"
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,13 @@ from typing import Any
 import pytest
 
 from cupola.cache.home import Home
-from cupola.scheduler.protocol.messages import Outputs, Submit, decode_work
+from cupola.scheduler.protocol.messages import (
+    ErrorCode,
+    Outputs,
+    Rejected,
+    Submit,
+    decode_work,
+)
 from cupola.scheduler.protocol.outputs import Output, Scores, Usage
 from cupola.scheduler.protocol.tasks import Decide, Embed, Option, QuestionKind, Text
 from tests.gateway.running_gateway import MODEL, RunningGateway
@@ -155,3 +161,15 @@ def test_what_is_wrong_is_named(
     gateway: RunningGateway, scheduler: ScriptedScheduler, path: str, body: Any, param: str
 ) -> None:
     assert post(gateway, path, body, 400)["error"]["param"] == param
+
+
+def test_a_pair_that_a_worker_refuses_is_named(
+    gateway: RunningGateway, scheduler: ScriptedScheduler
+) -> None:
+    def script(submit: Submit) -> Any:
+        code = ErrorCode.CONTEXT_LENGTH_EXCEEDED
+        yield Rejected(submit.request_id, code, "no", "questions[1]")
+
+    scheduler.script = script
+    body = {"text_1": "a", "text_2": ["b", "c"]}
+    assert post(gateway, "/v1/score", body, 400)["error"]["param"] == "text_2[1]"
