@@ -57,13 +57,14 @@ def read(
     reader = _Reader(codec, after, SEPARATOR if state.get("content") else "")
     asked: list[Asked] = []
     for index, question in enumerate(work.questions):
-        if cancelled():
-            raise CancelledError
         place = f"questions[{index}]"
         for text in _texts(question):  # to read megabytes takes long
             _check(codec.fewest_tokens(text), context, place, "at least ")
-        asked += reader.read(index, question, work.permutations)
-        _check(len(tokens) + asked[-1].longest, context, place)
+        for once in reader.read(index, question, work.permutations):
+            if cancelled():
+                raise CancelledError
+            _check(len(tokens) + once.longest, context, place)
+            asked.append(once)
     return _shared(DecisionPrompt(work, tokens, asked))
 
 
@@ -87,17 +88,15 @@ class _Reader:
         self._end = codec.encode(after, add_special=False)
         self._answer = cache(self._encoded_answer)
 
-    def read(self, index: int, question: Question, permutations: int) -> list[Asked]:
+    def read(self, index: int, question: Question, permutations: int) -> Iterator[Asked]:
         """The question in each order. Raises RequestError."""
         options = options_of(question)
-        asked = []
         for order in orders(len(options), permutations):
             shown = [options[number] for number in order]
             labels = self._labels(index, tuple(option.text for option in shown))
             text = self._separator + worded(question, shown, labels.texts)
             tokens = self._codec.encode(text, add_special=False, parse_special=False)
-            asked.append(Asked(index, [*tokens, *self._end], Trie(labels.tokens), order))
-        return asked
+            yield Asked(index, [*tokens, *self._end], Trie(labels.tokens), order)
 
     def _labels(self, index: int, options: tuple[str, ...]) -> Labels:
         labels = labels_of(options, self._answer)

@@ -13,7 +13,7 @@ from cupola.scheduler.protocol.messages import ErrorCode
 from cupola.scheduler.protocol.tasks import Chat, Decide, Option, Question, QuestionKind
 from cupola.workers.decisions.prompt import DecisionPrompt, read
 from cupola.workers.model.backend import RequestError
-from cupola.workers.model.render_budget import full_budget
+from cupola.workers.model.render_budget import CancelledError, full_budget
 from cupola.workers.model.text import TextCodec
 from tests.workers.reference import DATA
 from tests.workers.tiny import NAME
@@ -162,3 +162,13 @@ def test_the_options_of_all_questions_are_read_once(
     prompt = asked(made)
     assert "Yes or No" in made.decode(prompt.tokens, keep_special=True)
     assert not any("Yes" in made.decode(each.tokens, keep_special=True) for each in prompt.asked)
+
+
+def test_who_leaves_while_the_orders_of_a_question_are_read_is_not_read_for(
+    codec: Callable[[str | None], TextCodec],
+) -> None:
+    options = tuple(Option(f"option {number}") for number in range(50))
+    work = Decide(Chat(STATE), (Question(QuestionKind.CHOICE, "which", options),), permutations=50)
+    looks = iter([False] * 3)  # and then the client is gone
+    with pytest.raises(CancelledError):
+        read(codec(PLAIN), work, full_budget(), 100_000, lambda: next(looks, True))
