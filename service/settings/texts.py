@@ -103,7 +103,10 @@ def allowed(key: str) -> str:
         return " ".join([kind, *filter(None, map(_limit, field.metadata))])
     if known := choices(key):
         return "one of " + ", ".join(known)
-    return "a folder" if field.annotation is Path else "text"
+    if field.annotation is Path:
+        return "a folder"
+    is_needed = any(isinstance(each, annotated_types.MinLen) for each in field.metadata)
+    return "text that is not empty" if is_needed else "text"
 
 
 def _limit(rule: object) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TextIO
 
 import typer
 
@@ -48,6 +48,7 @@ def decide(
     from cupola.client.commands.decisions.questions import question as asked
 
     body = {"questions": [asked(question, choices, levels)], "permutations": permutations}
+    given_inputs = _inputs(text, file)  # before a model is fetched or a service is started
     folder = home.current()
     model = ensure(folder, name).variant.id
     connection = connected(folder, start=True)
@@ -57,7 +58,7 @@ def decide(
 
     progress = file is not None and sys.stderr.isatty()
     total = _lines(file) if file is not None and progress else 0
-    found = in_order(decided, _inputs(text, file), AT_ONCE)
+    found = in_order(decided, given_inputs, AT_ONCE)
     for number, (given, decision) in enumerate(found, 1):
         show(decision, output, _shortened(given) if file is not None else "")
         if progress:
@@ -76,22 +77,26 @@ def _lines(file: Path) -> int:
 
 
 def _inputs(text: str | None, file: Path | None) -> Iterator[Any]:
-    from cupola.client.commands.decisions.questions import inputs
-
+    """What is asked about. Raises ClientError at once where there is nothing."""
     if file is not None:
         if text is not None:
             raise ClientError("--text and --file exclude each other")
         try:
-            with file.open(encoding="utf-8-sig") as lines:
-                yield from inputs(lines, str(file))
+            return _of_lines(file.open(encoding="utf-8-sig"), str(file))
         except OSError as error:
             reason = error.strerror or error
             raise ClientError(f"The file {file} cannot be read: {reason}") from None
-        return
     given = sys.stdin.read().strip() if text is None else text
     if not given:
         raise ClientError("There is no input", "Give it with --text, or pipe it in")
-    yield given
+    return iter([given])
+
+
+def _of_lines(lines: TextIO, name: str) -> Iterator[Any]:
+    from cupola.client.commands.decisions.questions import inputs
+
+    with lines:
+        yield from inputs(lines, name)
 
 
 def _shortened(given: Any) -> str:

@@ -125,6 +125,10 @@ def test_a_wrong_value_is_told_with_its_source(key: str, value: object) -> None:
     assert allowed(key) in text
 
 
+def test_a_text_that_must_not_be_empty() -> None:
+    assert refusal({"host": ""}).endswith("it must be text that is not empty")
+
+
 def test_the_source_of_a_wrong_value(toml: WriteToml, monkeypatch: pytest.MonkeyPatch) -> None:
     file = toml("slots = 0\n")
     monkeypatch.setenv("CUPOLA_PORT", "many")
