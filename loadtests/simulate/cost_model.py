@@ -6,8 +6,9 @@ a line through points: where memory is the limit, some tokens more cost nothing,
 same later. With ``drafts`` a sequence has more than one of a run's tokens.
 
 What a request takes outside the steps, before its first text, is ``overhead``: HTTP, messages,
-tokenizing. Meanwhile the engine does other things, so it delays nobody else. ``intake`` is the part
-of it in which one request waits for the other, so those that come together begin later.
+tokenizing. ``intake`` is the part of it in which one request waits for the other, so those that
+come together begin later. All of it needs processor time. Where that is taken from the engine, the
+step that runs while a request comes in is longer, by ``interference``.
 
 These are typical times. ``spread`` has how far measured ones were from them.
 """
@@ -43,6 +44,7 @@ class CostModel:
     start: _Seconds = 0.0
     overhead: _Seconds = 0.0
     intake: _Seconds = 0.0
+    interference: _Seconds = 0.0
     drafts: Drafts = field(default_factory=Drafts)
     error: _Seconds = 0.0  # of the fit: half of the measured steps lie closer than this share
     spread: Spread = field(default_factory=Spread)
@@ -58,10 +60,11 @@ class CostModel:
         start: float = 0.0,
         overhead: float = 0.0,
         intake: float = 0.0,
+        interference: float = 0.0,
     ) -> CostModel:
         """Each token of a run costs the same."""
         run = tuple(base + token * tokens for tokens in TOKENS)
-        return cls(run, context, depth, start, overhead, intake)
+        return cls(run, context, depth, start, overhead, intake, interference)
 
     def _run(self, rows: int, prompt: int) -> float:
         """A run of so many sequences, with their drafts, and tokens of prompts."""
