@@ -160,7 +160,7 @@ def _step(
             read.append(other)
         elif other.at < before:
             return None  # a part of a prompt may have been read
-        elif other.at < before + early:
+        elif other.at < min(after, before + early):
             arrivals += 1
     prompt = sum(other.computed for other in read)
     if not rows or prompt > _ONE_STEP:
