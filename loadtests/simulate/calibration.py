@@ -29,7 +29,7 @@ TOGETHER = (2, 4, 8, 16)  # requests that find the engine idle together
 _TIMES_TOGETHER = 5
 MIXED_WORDS = (0, 30, 60)  # of prompts that are read beside the answers of other clients
 MIXED_CLIENTS = (4, 8)
-_MIXED_REQUESTS = 5
+_MIXED_REQUESTS = 8
 _MIXED_TOKENS = Lengths(12, 36, sigma=0.5)  # so that they do not all begin together again
 _REQUESTS = "requests.jsonl"
 _ROUNDS = 10_000  # of a benchmark, at most, so that those of several can be told apart
