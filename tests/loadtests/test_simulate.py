@@ -35,6 +35,7 @@ from cupola.loadtests.simulate.spread import BLOCK, STEADY, DrawnRatios, Spread
 from cupola.loadtests.simulate.worker import EngineSize, SimulatedWorker
 
 COSTS = CostModel.line(0.006, 0.0008, 2e-6, 1e-7, 0.001, 0.003)
+BESIDE = replace(COSTS, intake=0.002, interference=0.003)  # requests are in each other's way
 UNHURRIED = EngineSize(itl_seconds=1000)  # what the budget learns makes no difference
 RECORDED = Path(__file__).parent / "recorded"
 CHAT = Sizes(WORKLOADS["chat"])
@@ -202,7 +203,7 @@ def test_every_request_ends_once(
     patience: float,
     clients: int,
 ) -> None:
-    setup = Setup(COSTS, EngineSize(slots=4), workers, queue, patience, tuple(happens))
+    setup = Setup(BESIDE, EngineSize(slots=4), workers, queue, patience, tuple(happens))
     found = Simulation(setup).run(poisson(CHAT, rate, 40, 3), clients)
     assert len(found.finished) + found.refused + found.lost == 40
     assert all(0 <= one.arrived <= one.first <= one.ended for one in found.finished)
@@ -222,7 +223,7 @@ def test_the_index_of_free_slots_decides_as_the_whole_scheduler_does(
     workers: int, rate: float, growth: list[Growth], queue: int, patience: float, clients: int
 ) -> None:
     """Who is answered when, who is refused, and how many wait when."""
-    setup = Setup(COSTS, EngineSize(slots=3), workers, queue, patience, tuple(growth))
+    setup = Setup(BESIDE, EngineSize(slots=3), workers, queue, patience, tuple(growth))
     quick, whole = (
         Simulation(replace(setup, whole=whole)).run(poisson(CHAT, rate, 60, 5), clients)
         for whole in (False, True)
