@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 from cupola.loadtests.bench.level import Level
 from cupola.loadtests.bench.target import Amount, Target
 from cupola.loadtests.load.results import Record
-from cupola.loadtests.load.workloads import Workload, story
+from cupola.loadtests.load.workloads import Lengths, Workload, story
 from cupola.loadtests.simulate.cost_model import FitError
 from cupola.loadtests.simulate.drafts import steps_of
 
@@ -19,15 +20,17 @@ CLIENTS = (1, 2, 4, 8, 16)
 ANSWER_TOKENS = 48  # tokens, where answers are measured
 PROMPT_WORDS = (10, 25, 50, 90, 150, 250, 400, 700)
 _PROMPTS = 3  # of each length
-# Short requests, which find the engine idle, for a minute: enough of them to have the slowest of a
+# Short requests, most of which find the engine idle. They are enough to have the slowest of a
 # hundred among them.
-ALONE, ALONE_SECONDS, ALONE_RATE = 40, 60.0, 4.0
+ALONE, ALONE_SECONDS, ALONE_RATE = 40, 45.0, 4.0
 ALONE_TOKENS = 4  # so that weights which only single tokens need have been in the processor's cache
 _ALONE_BUSY = 0.25  # share of the time at most, so that a slow server is idle between them too
 TOGETHER = (2, 4, 8, 16)  # requests that find the engine idle together
-_TIMES_TOGETHER = 3
+_TIMES_TOGETHER = 5
 MIXED_WORDS = (0, 30, 60)  # of prompts that are read beside the answers of other clients
-_MIXED_CLIENTS, _MIXED_REQUESTS, _MIXED_TOKENS = 4, 5, 12
+MIXED_CLIENTS = (4, 8)
+_MIXED_REQUESTS = 8
+_MIXED_TOKENS = Lengths(12, 36, sigma=0.5)  # so that they do not all begin together again
 _REQUESTS = "requests.jsonl"
 _ROUNDS = 10_000  # of a benchmark, at most, so that those of several can be told apart
 _RECORDED = (
@@ -37,14 +40,15 @@ _RECORDED = (
 
 
 def turns() -> int:
-    return len(CLIENTS) + len(PROMPT_WORDS) + 1 + len(TOGETHER) + len(MIXED_WORDS)
+    mixed = len(MIXED_CLIENTS) * len(MIXED_WORDS)
+    return len(CLIENTS) + len(PROMPT_WORDS) + 1 + len(TOGETHER) + mixed + 1
 
 
-def measure(target: Target, tell: Callable[[str], None]) -> list[dict[str, Any]]:
+def measure(target: Target, tell: Callable[[str], None], seed: int) -> list[dict[str, Any]]:
     """Lines as of ``requests.jsonl``: answers side by side, prompts one by one and together, and
     prompts beside answers.
 
-    Raises Broken.
+    ``seed``: another one has other texts, which the server has not read before. Raises Broken.
     """
     lines: list[dict[str, Any]] = []
 
@@ -55,11 +59,15 @@ def measure(target: Target, tell: Callable[[str], None]) -> list[dict[str, Any]]
             place = {"target": target.name, "clients": level.clients, "rate": level.rate}
             lines.append(place | {"round": number} | record.as_json())
 
-        target.run(workload, level, Amount(requests, seconds), number, keep)
+        target.run(workload, level, Amount(requests, seconds), seed + number, keep)
 
+    tell("warm-up")  # the first steps of a service are slow
+    answers = replace(story(ANSWER_TOKENS), name="answers")
+    for clients in CLIENTS[:3]:
+        turn(answers, Level(clients), 1, 0)
     for number, clients in enumerate(CLIENTS, 1):
         tell(f"{clients} answers at once")
-        turn(replace(story(ANSWER_TOKENS), name="answers"), Level(clients), 2, number)
+        turn(answers, Level(clients), 2, number)
     for number, words in enumerate(PROMPT_WORDS, 1):
         tell(f"prompts of {words} words")
         turn(replace(story(2, None, words), name="prompts"), Level(1), _PROMPTS, number)
@@ -69,10 +77,10 @@ def measure(target: Target, tell: Callable[[str], None]) -> list[dict[str, Any]]
     for number, clients in enumerate(TOGETHER, 1):
         tell(f"{clients} requests at once")
         turn(replace(story(1), name="together"), Level(clients), _TIMES_TOGETHER, number)
-    for number, words in enumerate(MIXED_WORDS, 1):
-        tell(f"prompts of {words or 'few'} words beside answers")
-        mixed = replace(story(_MIXED_TOKENS, None, words), name=f"mixed {words}")
-        turn(mixed, Level(_MIXED_CLIENTS), _MIXED_REQUESTS, number)
+    for number, (clients, words) in enumerate(product(MIXED_CLIENTS, MIXED_WORDS), 1):
+        tell(f"prompts of {words or 'few'} words beside {clients - 1} answers")
+        mixed = replace(story(0, None, words), name=f"mixed {words}", answer=_MIXED_TOKENS)
+        turn(mixed, Level(clients), _MIXED_REQUESTS, number)
     return lines
 
 

@@ -6,8 +6,9 @@ a line through points: where memory is the limit, some tokens more cost nothing,
 same later. With ``drafts`` a sequence has more than one of a run's tokens.
 
 What a request takes outside the steps, before its first text, is ``overhead``: HTTP, messages,
-tokenizing. Meanwhile the engine does other things, so it delays nobody else. ``intake`` is the part
-of it in which one request waits for the other, so those that come together begin later.
+tokenizing. ``intake`` is the part of it in which one request waits for the other, so those that
+come together begin later. All of it needs processor time. Where that is taken from the engine, the
+step that runs while a request comes in is longer, by ``interference``.
 
 These are typical times. ``spread`` has how far measured ones were from them.
 """
@@ -43,6 +44,7 @@ class CostModel:
     start: _Seconds = 0.0
     overhead: _Seconds = 0.0
     intake: _Seconds = 0.0
+    interference: _Seconds = 0.0
     drafts: Drafts = field(default_factory=Drafts)
     error: _Seconds = 0.0  # of the fit: half of the measured steps lie closer than this share
     spread: Spread = field(default_factory=Spread)
@@ -58,44 +60,31 @@ class CostModel:
         start: float = 0.0,
         overhead: float = 0.0,
         intake: float = 0.0,
+        interference: float = 0.0,
     ) -> CostModel:
         """Each token of a run costs the same."""
         run = tuple(base + token * tokens for tokens in TOKENS)
-        return cls(run, context, depth, start, overhead, intake)
-
-    def _run(self, rows: int, prompt: int) -> float:
-        """A run of so many sequences, with their drafts, and tokens of prompts."""
-        if self.drafts.width == 1.0:
-            number, known = rows + prompt, self._known
-            return known[number] if number < len(known) else self._whole(number)
-        return self.tokens(rows * self.drafts.width + prompt)
+        return cls(run, context, depth, start, overhead, intake, interference)
 
     def tokens(self, number: float) -> float:
         """A run of so many tokens."""
-        whole = int(number)
-        low = self._whole(whole)
-        return low + (number - whole) * (self._whole(whole + 1) - low)
-
-    def _whole(self, number: int) -> float:
-        known = self._known
-        if number < len(known):
-            return known[number]
-        while len(known) <= number:
+        known, whole = self._known, int(number)
+        while len(known) <= whole + 1:
             shares = shares_of_points(len(known))
             known.append(sum(r * share for r, share in zip(self.run, shares, strict=True)))
-        return known[number]
+        low = known[whole]
+        return low + (number - whole) * (known[whole + 1] - low)
 
     def decode(self, rows: int, context: float) -> float:
-        """A step in which only so many sequences generate."""
-        known = self._known
-        plain = self.drafts.width == 1.0 and rows < len(known)
-        return (known[rows] if plain else self._run(rows, 0)) + self.context * context
+        """A step in which only so many sequences generate, with their drafts."""
+        return self.tokens(rows * self.drafts.width) + self.context * context
 
     def step(self, rows: int, context: float, prompt: int, deep: float, prompts: int = 1) -> float:
         """It reads so many tokens of so many prompts. ``deep``: the sum over these tokens of the
         tokens before each."""
         reading = self.start * prompts + self.depth * deep
-        return self._run(rows, prompt) + self.context * context + reading
+        run = self.tokens(rows * self.drafts.width + prompt)
+        return run + self.context * context + reading
 
     def as_json(self) -> dict[str, Any]:
         values = asdict(self)

@@ -31,7 +31,7 @@ _TIMES = 5  # it is fitted
 _SMOOTH = 0.3  # weight of a wish: a part that was not measured continues its neighbours
 _MOST_WEIGHT = 4.0  # of a kind of step, however often it was seen: they must not drown the waits
 FoundT = TypeVar("FoundT")
-_OTHERS = ("context", "depth", "start", "overhead", "intake")
+_OTHERS = ("context", "depth", "start", "overhead", "intake", "interference")
 
 
 def fit(lines: Iterable[Mapping[str, Any]]) -> CostModel:
@@ -64,7 +64,8 @@ def fit(lines: Iterable[Mapping[str, Any]]) -> CostModel:
 
 def _modelled(costs: CostModel, step: Step) -> float:
     run = costs.tokens(step.tokens + step.prompt) + costs.context * step.context
-    return run + costs.start * step.prompts + costs.depth * step.deep
+    reading = costs.start * step.prompts + costs.depth * step.deep
+    return run + reading + costs.interference * step.arrivals
 
 
 def _ratio_of(costs: CostModel, wait: Wait) -> float:
@@ -130,12 +131,12 @@ class _Equation(NamedTuple):
     runs: Sequence[float]  # their tokens
     others: Sequence[float]  # for each of ``_OTHERS``
     seconds: float
-    seen: int
+    seen: float
 
 
 def _kind_of_step(step: Step) -> tuple[int, ...]:
     context = int(step.context) // (_CONTEXT_BIN * step.rows)
-    return step.rows, context, step.prompts, -(-step.prompt // _PROMPT_BIN)
+    return step.rows, context, step.prompts, -(-step.prompt // _PROMPT_BIN), step.arrivals
 
 
 def _of_steps(some: Sequence[Step]) -> _Equation:
@@ -146,8 +147,9 @@ def _of_steps(some: Sequence[Step]) -> _Equation:
         for name in ("tokens", "context", "prompt", "deep")
     )
     kept = sorted(step.seconds for step in some)[: math.ceil(len(some) * (1 - _LONGEST))]
-    others = [context, deep, some[0].prompts, 0.0, 0.0]
-    return _Equation([tokens + prompt], others, statistics.fmean(kept), len(some))
+    others = [context, deep, some[0].prompts, 0.0, 0.0, some[0].arrivals]
+    seen = len(some) / some[0].rows  # each of its answers saw the same step
+    return _Equation([tokens + prompt], others, statistics.fmean(kept), seen)
 
 
 def _kind_of_wait(wait: Wait) -> tuple[int, ...]:
@@ -161,7 +163,7 @@ def _of_waits(some: Sequence[Wait]) -> _Equation:
     )
     whole, rest = divmod(computed, CHUNK)
     chunks = [float(CHUNK)] * int(whole) + [rest] * (rest > 0)
-    others = [0.0, deep, requests + len(chunks) - 1, 1.0, requests]
+    others = [0.0, deep, requests + len(chunks) - 1, 1.0, requests, 0.0]
     return _Equation(chunks, others, statistics.median(wait.seconds for wait in some), len(some))
 
 

@@ -2,7 +2,8 @@
 
 The time between two pieces of an answer is a step's. The answers that were under way at that
 moment, their lengths, and the prompts whose first text came at its end tell what it held. Requests
-that found the engine idle, alone or together, tell what comes on top of their steps.
+that found the engine idle, alone or together, tell what comes on top of their steps. All times
+count from a request's intended start, as TTFT does.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ _ONE_STEP = 128  # tokens of prompts that surely fit into one step beside answer
 _ONE_CHUNK = 16  # tokens of a prompt that are never read in two
 _TOGETHER, _SHARE = 0.004, 0.3  # seconds, and share of a step, between pieces of one step
 _SENT_TOGETHER = 0.03  # seconds between requests that find the engine idle together
-_READ_TOGETHER = 0.05  # seconds between their first texts
+_READ_TOGETHER = 0.003  # seconds between their first texts, for each of them
+_EARLY = 0.5  # of a typical step
 CHUNK = 256  # tokens of prompts in a step, as ``step_tokens`` is by default
 
 
@@ -46,7 +48,7 @@ class Answered:
             else:
                 times.append(times[-1] + gap)
         return cls(
-            line["at"] + line["waited"],
+            line["at"],
             tuple(times),
             line["prompt_tokens"] or 1,
             line["cached_tokens"],
@@ -87,6 +89,7 @@ class Step:
     prompts: int
     prompt: int  # tokens of them
     deep: float
+    arrivals: int  # requests that came in while it began
     seconds: float
 
 
@@ -118,10 +121,13 @@ def steps(answers: Sequence[Answered], once: bool = False) -> Iterable[Step]:
 
     ``once``: no step comes twice, and all are in their order.
     """
+    gaps = [after - before for answer in answers for before, after in pairwise(answer.pieces)]
+    # Those that come later are not looked for: the longer a step is, the more of them there are.
+    early = _EARLY * statistics.median(gaps) if gaps else 0.0
     for answer in _in_turn(answers) if once else answers:
         began = None  # the step before
         for before, after in pairwise(answer.pieces):
-            if (step := _step(answers, began, before, after)) is not None:
+            if (step := _step(answers, began, before, after, early)) is not None:
                 yield step
             began = before
 
@@ -136,10 +142,11 @@ def _in_turn(answers: Sequence[Answered]) -> Iterable[Answered]:
 
 
 def _step(
-    answers: Sequence[Answered], began: float | None, before: float, after: float
+    answers: Sequence[Answered], began: float | None, before: float, after: float, early: float
 ) -> Step | None:
-    """``began``: when the step before began; a prompt that came since is read in this one."""
-    rows, read = [], []
+    """``began``: when the step before began; a prompt that came since is read in this one.
+    ``early``: arrivals of so many seconds count."""
+    rows, read, arrivals = [], [], 0
     near = min(_TOGETHER, _SHARE * (after - before))
     for other in answers:
         if other.first <= before + near:
@@ -153,13 +160,15 @@ def _step(
             read.append(other)
         elif other.at < before:
             return None  # a part of a prompt may have been read
+        elif other.at < min(after, before + early):
+            arrivals += 1
     prompt = sum(other.computed for other in read)
     if not rows or prompt > _ONE_STEP:
         return None
     context = sum(other.context(before) for other in rows)
     deep = sum(other.deep for other in read)
     tokens = sum(other.width for other in rows)
-    return Step(len(rows), tokens, context, len(read), prompt, deep, after - before)
+    return Step(len(rows), tokens, context, len(read), prompt, deep, arrivals, after - before)
 
 
 def waits(answers: Sequence[Answered]) -> Iterable[Wait]:
@@ -180,8 +189,7 @@ def _wait(together: Sequence[Answered]) -> Wait | None:
     deep = sum(answer.deep for answer in together)
     seconds = statistics.median(answer.first - answer.at for answer in together)
     if len(together) > 1:
-        typical = statistics.median(answer.first for answer in together)
-        near = sum(abs(answer.first - typical) < _READ_TOGETHER for answer in together)
-        if computed > CHUNK or near < 0.75 * len(together):
+        firsts = [answer.first for answer in together]
+        if computed > CHUNK or max(firsts) - min(firsts) > _READ_TOGETHER * len(together):
             return None  # read in several steps
     return Wait(len(together), computed, deep, seconds)

@@ -16,7 +16,8 @@ from cupola.loadtests.load.results import percentile
 from cupola.loadtests.simulate.arrivals import Arrival
 from cupola.loadtests.simulate.cost_model import FitError
 from cupola.loadtests.simulate.drafts import drafts_of
-from cupola.loadtests.simulate.simulation import Setup, Simulated, Simulation
+from cupola.loadtests.simulate.outcome import Simulated
+from cupola.loadtests.simulate.simulation import Setup, Simulation
 
 FIGURES = ("tokens_s", "ttft_p50_ms", "ttft_p99_ms", "waiting")
 _TIMES = 10  # each round is simulated, with other good and bad moments

@@ -5,6 +5,9 @@ luck (``spread.py``). Many of them are one event here, whose end is known from s
 prompt is there, each step is planned: ``workers/planning/step_budget.py`` says how many tokens it
 holds, ``prompt_shares.py`` of which prompts.
 
+A request comes in while the steps of others go on. It may take processor time from the one that
+runs, which is longer then.
+
 Left out: memory for keys and values, grammars, draft tokens but for their mean gain and cost.
 """
 
@@ -20,6 +23,12 @@ from cupola.loadtests.simulate.request import SimulatedRequest
 from cupola.loadtests.simulate.spread import DRAWN, MOST_STEPS, STEADY, DrawnRatios
 from cupola.workers.planning.prompt_shares import shares
 from cupola.workers.planning.step_budget import StepBudget
+
+# The client, the gateway and the worker have a request in turn. It comes to the worker together
+# with the one before it if that was still at the first of them. With an intake of 7.4 ms, 20 of 33
+# pairs that found the worker idle less than 3 ms apart were read in one step, and one of 28 that
+# were 4 to 12 ms apart.
+_TOGETHER = 1 / 3  # of the intake
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +51,9 @@ class SimulatedWorker:
 
     __slots__ = (
         "_began", "_budget", "_context", "_costs", "_count", "_done", "_ends", "_grows",
-        "_growth", "_moments", "_most_steps", "_place", "_prompts", "_ratio", "_ratios", "_read",
-        "_ready", "_requests", "_size", "_step", "_sums", "_waits", "busy_until", "listed",
-        "name", "number", "running", "started",
+        "_growth", "_longer", "_moments", "_most_steps", "_place", "_prompts", "_ratio", "_ratios",
+        "_read", "_ready", "_requests", "_size", "_step", "_sums", "_together_until", "_waits",
+        "busy_until", "listed", "name", "number", "running", "started",
     )  # fmt: skip
 
     def __init__(
@@ -70,7 +79,9 @@ class SimulatedWorker:
         self._context = 0.0  # tokens of all sequences that generate
         self._done = 0  # steps so far in which sequences generated
         self._began = 0.0  # of the event that is under way
+        self._longer = 0.0  # seconds of it, for requests that came in meanwhile
         self._ready = 0.0  # when the last request that came is there
+        self._together_until = -1.0  # who comes until then is read in the step that is to begin
         self._count = 0  # steps in it, if it has no prompts; else 0
         self._growth = costs.context * costs.drafts.gain
         self._step, self._grows = 0.0, 0.0  # seconds of the first of them; of each, more
@@ -94,10 +105,12 @@ class SimulatedWorker:
         request.ready = ready
         if self.busy_until is None:
             self._begin(ready, ratio)
-        elif self._began > now:  # it may join the step that is to begin
+        elif now <= self._together_until:
             self._begin(self._began, self._ratio)
-        elif self._count > 1:
-            self._cut(ready)
+        else:
+            self._comes_in_beside(now)
+            return
+        self._together_until = now + _TOGETHER * ratio * self._costs.intake
 
     def end(self) -> list[SimulatedRequest]:
         """The event that is under way ends, at ``busy_until``; the next one begins.
@@ -138,7 +151,9 @@ class SimulatedWorker:
 
     def _end_steps(self, rows: int, steps: int, now: float) -> None:
         """So many steps without prompts are over."""
-        seconds, first = now - self._began, self._ratios[self._place] * self._step
+        seconds = first = now - self._began
+        if steps > 1:
+            first = self._ratios[self._place] * self._step
         self._place = (self._place + steps) % DRAWN
         self._budget.observe(rows, 0, first)  # by itself, so that the spread is learnt
         if steps > 1:
@@ -174,7 +189,7 @@ class SimulatedWorker:
                 prompts = [request for request in prompts if request.ready <= now]
             else:
                 now = self._ready
-        self._began = now
+        self._began, self._longer = now, 0.0
         if not prompts:
             steps = ends[0][0] - self._done
             if steps > self._most_steps:
@@ -197,15 +212,15 @@ class SimulatedWorker:
         self._ratio = ratio = ratio or self._ratios[self._place]
         self.busy_until = now + ratio * costs.step(rows, self._context, tokens, deep, len(read))
 
-    def _cut(self, ready: float) -> None:
-        """End the steps that are alike after the one that runs at ``ready``, and plan the next."""
-        steps = self._steps_until(ready, self._count)
-        if steps >= self._count:
-            return  # at the end of which somebody is complete
-        # Nobody is complete before the step with the prompt, so it is the next event.
-        end = self._began + self._seconds(steps)
-        self._end_steps(len(self._ends), steps, end)
-        self._begin(end)
+    def _comes_in_beside(self, now: float) -> None:
+        """The step that runs takes longer. Steps that are alike end with it."""
+        assert self.busy_until is not None
+        self._longer += self._costs.interference
+        if self._count:
+            self._count = steps = self._steps_until(now, self._count)
+            self.busy_until = self._began + self._seconds(steps) + self._longer
+        else:
+            self.busy_until += self._costs.interference
 
     def _steps_until(self, ready: float, most: int) -> int:
         """How many of the steps that are alike begin before ``ready``, at least one."""

@@ -46,6 +46,7 @@ def test_a_service_and_its_engine_are_measured_and_simulated(
     monkeypatch.setattr(calibration, "ALONE_SECONDS", 1.0)
     monkeypatch.setattr(calibration, "TOGETHER", (2, 4))
     monkeypatch.setattr(calibration, "MIXED_WORDS", (0, 30))
+    monkeypatch.setattr(calibration, "MIXED_CLIENTS", (4,))
     with OwnService(real_model.root, tmp_path, LEAN) as service:
         service.wait_until_ready(PATIENCE)
         short = ("--rounds", "1", "--warm-up", "0", "--max-tokens", "8", "--url", service.url)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,10 @@ from typer.testing import CliRunner
 
 from cupola.client.commands.main import build
 from cupola.client.errors import ClientError
-from cupola.loadtests.load.workloads import WORKLOADS
+from cupola.loadtests.bench.level import Level
+from cupola.loadtests.bench.target import Amount, Turn
+from cupola.loadtests.load.results import End, Record
+from cupola.loadtests.load.workloads import WORKLOADS, Workload
 from cupola.loadtests.simulate import calibration, validation
 from cupola.loadtests.simulate.arrivals import Arrival, Sizes, TraceError, poisson, trace
 from cupola.loadtests.simulate.capacity import TooMuch, workers_needed
@@ -32,6 +35,7 @@ from cupola.loadtests.simulate.spread import BLOCK, STEADY, DrawnRatios, Spread
 from cupola.loadtests.simulate.worker import EngineSize, SimulatedWorker
 
 COSTS = CostModel.line(0.006, 0.0008, 2e-6, 1e-7, 0.001, 0.003)
+BESIDE = replace(COSTS, intake=0.002, interference=0.003)  # requests are in each other's way
 UNHURRIED = EngineSize(itl_seconds=1000)  # what the budget learns makes no difference
 RECORDED = Path(__file__).parent / "recorded"
 CHAT = Sizes(WORKLOADS["chat"])
@@ -60,6 +64,29 @@ def test_requests_that_find_the_worker_idle_together_wait_for_each_other() -> No
     assert [one.first - one.arrived for one in found] == pytest.approx([together] * 3 + [alone])
 
 
+def test_a_request_that_comes_right_behind_another_is_read_with_it() -> None:
+    """A later one waits for the end of that step, although the step has not begun."""
+    costs = CostModel.line(0.02, 0.001, intake=0.006)
+    intake, step = costs.intake, costs.step(0, 0, 20, 0)
+    near, far = (
+        Simulation(Setup(costs)).run([Arrival(0.0, 20, 1), Arrival(after, 20, 1)]).finished
+        for after in (0.001, 0.004)
+    )
+    both = costs.step(0, 0, 40, 0, 2)
+    assert [one.first for one in near] == pytest.approx([2 * intake + both] * 2)
+    assert [one.first for one in far] == pytest.approx([intake + step, intake + 2 * step])
+
+
+def test_the_step_that_runs_while_a_request_comes_in_is_longer() -> None:
+    costs = CostModel.line(0.01, 0.0, intake=0.004, interference=0.003)
+    requests = [Arrival(0.0, 10, 9), Arrival(0.036, 10, 2), Arrival(0.038, 10, 2)]
+    found = sorted(Simulation(Setup(costs)).run(requests).finished)
+    # The first one's steps end at 14, 24, 34 ms and, with two requests that come in, at 50 ms.
+    ends = [0.014, 0.024, 0.034, 0.050, 0.060, 0.070, 0.080, 0.090, 0.100]
+    assert found[0].ended == pytest.approx(ends[8])
+    assert [each.first for each in found[1:]] == pytest.approx([ends[4], ends[4]])
+
+
 def test_a_long_prompt_is_read_in_chunks_of_the_step() -> None:
     size = EngineSize(step_tokens=64)
     (only,) = Simulation(Setup(COSTS, size)).run([Arrival(0.0, 200, 1)]).finished
@@ -79,7 +106,12 @@ def test_many_steps_at_once_are_the_same_as_one_by_one(
     requests: list[tuple[float, int, int]],
 ) -> None:
     """What joins in the middle of equal steps joins at the end of the one that runs."""
-    for costs in (COSTS, replace(COSTS, intake=0.004)):
+    for costs in (
+        COSTS,
+        replace(COSTS, intake=0.004),
+        replace(COSTS, interference=0.003),
+        replace(COSTS, intake=0.002, interference=0.005),
+    ):
         for drawn in (STEADY, DrawnRatios(UNEVEN, 1)):
             assert _run(costs, requests, drawn) == pytest.approx(_run(costs, requests, drawn, 1))
 
@@ -171,7 +203,7 @@ def test_every_request_ends_once(
     patience: float,
     clients: int,
 ) -> None:
-    setup = Setup(COSTS, EngineSize(slots=4), workers, queue, patience, tuple(happens))
+    setup = Setup(BESIDE, EngineSize(slots=4), workers, queue, patience, tuple(happens))
     found = Simulation(setup).run(poisson(CHAT, rate, 40, 3), clients)
     assert len(found.finished) + found.refused + found.lost == 40
     assert all(0 <= one.arrived <= one.first <= one.ended for one in found.finished)
@@ -191,7 +223,7 @@ def test_the_index_of_free_slots_decides_as_the_whole_scheduler_does(
     workers: int, rate: float, growth: list[Growth], queue: int, patience: float, clients: int
 ) -> None:
     """Who is answered when, who is refused, and how many wait when."""
-    setup = Setup(COSTS, EngineSize(slots=3), workers, queue, patience, tuple(growth))
+    setup = Setup(BESIDE, EngineSize(slots=3), workers, queue, patience, tuple(growth))
     quick, whole = (
         Simulation(replace(setup, whole=whole)).run(poisson(CHAT, rate, 60, 5), clients)
         for whole in (False, True)
@@ -243,13 +275,14 @@ def lines(costs: CostModel, clients: int, prompt: int, tokens: int, round_: int)
 
 
 def beside(costs: CostModel, prompt: int, round_: int) -> list[Any]:
-    """A prompt is read while another answer is written."""
+    """A prompt is read while another answer is written. It came in early in the step before."""
     start = costs.overhead + costs.intake + costs.step(0, 0, 30, 30 * 29 / 2)
     alone = [costs.decode(1, 31 + n) for n in range(9)]
+    at = start + sum(alone[:-1]) + 0.2 * alone[-1]
+    alone[-1] += costs.interference
     joint = costs.step(1, 40, prompt, prompt * (prompt - 1) / 2)
     both = [costs.decode(2, 41 + prompt + 1 + 2 * n) for n in range(9)]
     first = start + sum(alone) + joint
-    at = first - joint - costs.overhead - alone[-1] / 2
     return [
         line("y", round_, 0.0, start, [*alone, joint, *both], 30),
         line("y", round_, at, first, both, prompt),
@@ -278,6 +311,7 @@ def whole_run(costs: CostModel) -> list[Any]:
         start=st.floats(0, 0.02),
         overhead=st.floats(0, 0.05),
         intake=st.floats(0, 0.01),
+        interference=st.floats(0, 0.01),
     )
 )
 @settings(max_examples=8)
@@ -289,6 +323,7 @@ def test_the_costs_of_a_server_are_learnt_from_its_answers(costs: CostModel) -> 
         assert found.step(rows, 50 * rows, prompt, 0) == pytest.approx(
             costs.step(rows, 50 * rows, prompt, 0), rel=0.1
         )
+    assert found.interference == pytest.approx(costs.interference, rel=0.1, abs=0.0005)
     for clients in (1, 8):  # that find it idle together
         wait, expected = (
             each.overhead + clients * each.intake + each.step(0, 0, 30 * clients, 0, clients)
@@ -464,6 +499,42 @@ def test_the_tail_of_few_requests_says_little() -> None:
     found = [validation.tail_interval([chance.exponential(1, 2000)]) for _ in range(20)]
     assert sum(low < 4.605 < high for low, high in found) >= 15
     assert validation.tail_interval([np.array([0.2])]) == (0.2, 0.2)
+
+
+class AnsweringTarget:
+    """Answers each turn once."""
+
+    name, model, where = "t", "m", "here"
+
+    def __init__(self) -> None:
+        self.seeds: list[int] = []
+
+    def check(self, workload: Workload) -> None: ...
+
+    def run(
+        self,
+        workload: Workload,
+        level: Level,
+        amount: Amount,
+        seed: int,
+        keep: Callable[[Record], None],
+    ) -> Turn:
+        self.seeds.append(seed)
+        record = Record(workload.name, 0.0, End.OK, 0.2, ttft=0.1, gaps=[0.1], tokens=2)
+        keep(record)
+        return Turn(1.0, [record])
+
+
+def test_a_calibration_warms_up_and_tells_each_turn() -> None:
+    target, told = AnsweringTarget(), list[str]()
+    found = calibration.measure(target, told.append, seed=700)
+    assert told[0] == "warm-up" and len(told) == calibration.turns()
+    rounds = [line["round"] for line in found]
+    warm = rounds.index(1)
+    assert warm > 0 and not any(rounds[:warm]) and all(rounds[warm:])
+    assert target.seeds == [700 + number for number in rounds]
+    turns = {(line["name"], line["clients"], line["round"]) for line in found[warm:]}
+    assert len(turns) == len(found) - warm  # which the fit tells apart
 
 
 def test_several_runs_are_read_as_one(tmp_path: Path) -> None:

@@ -78,20 +78,22 @@ class StepBudget:
         """
         if self._token is None:
             return self._max_tokens
-        short = [prompt.pending for prompt in prompts if self.is_short(prompt)]
-        beside_long = len(short) < len(prompts) and (short or self._since_short < RECENT)
-        if not generating and not beside_long:
-            return self._max_tokens
-        spare = self._objective / self._slowest
+        short: list[int] = []
         if generating:
             spare = (self._objective - spent) / self._slowest - (self._step or 0.0)
+        else:
+            short = [prompt.pending for prompt in prompts if self.is_short(prompt)]
+            if len(short) == len(prompts) or not (short or self._since_short < RECENT):
+                return self._max_tokens  # nobody waits for a long prompt
+            spare = self._objective / self._slowest
         if spare >= self._max_tokens * self._token:  # also if a token takes no time at all
             return self._max_tokens
-        patient = bool(prompts) and all(prompt.patient for prompt in prompts)
-        least = _MIN_PATIENT_TOKENS if patient and generating else _MIN_PROMPT_TOKENS
-        if short and not generating:
+        least = _MIN_PROMPT_TOKENS
+        if generating and prompts and all(prompt.patient for prompt in prompts):
+            least = _MIN_PATIENT_TOKENS
+        if short:
             least = max(least, _beside_oldest(min(short)))
-        elif newcomer <= LEAST_SHARE:
+        elif 0 < newcomer <= LEAST_SHARE:
             least = max(least, _beside_oldest(newcomer))
         fits = int(spare / self._token) if spare > 0 else 0
         return min(self._max_tokens, generating + max(least, fits))

@@ -11,7 +11,8 @@ from cupola.client.terminal.output import Column, Form, print_json, print_table
 
 if TYPE_CHECKING:
     from cupola.loadtests.simulate.cost_model import CostModel
-    from cupola.loadtests.simulate.simulation import Setup, Simulated
+    from cupola.loadtests.simulate.outcome import Simulated
+    from cupola.loadtests.simulate.simulation import Setup
 
 COSTS = "costs.json"
 _SHOWN = {
