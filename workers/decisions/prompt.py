@@ -28,6 +28,11 @@ _PLACE = f"\ue010{secrets.token_hex(8)}\ue011"  # where the questions go; no tex
 _REASONING = (("<think>", "</think>"), ("[THINK]", "[/THINK]"))
 _HARMONY = "<|start|>assistant"
 _LARGE = 2**20  # characters
+MOST_TOKENS = 2**21  # of all questions in all orders. Hours of work, and 100 MB of memory
+_TOO_MUCH = (
+    f"the questions in all their orders have more than {MOST_TOKENS} tokens; ask fewer questions "
+    "in a request, or lower 'permutations'"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +61,7 @@ def read(
     state = work.prompt.messages[-1] if _ends_with_user(work.prompt) else {}
     reader = _Reader(codec, after, SEPARATOR if state.get("content") else "")
     asked: list[Asked] = []
+    read_tokens = 0
     for index, question in enumerate(work.questions):
         place = f"questions[{index}]"
         for text in _texts(question):  # to read megabytes takes long
@@ -64,6 +70,9 @@ def read(
             if cancelled():
                 raise CancelledError
             _check(len(tokens) + once.longest, context, place)
+            read_tokens += len(once.tokens)
+            if read_tokens > MOST_TOKENS:
+                raise RequestError(ErrorCode.INVALID_REQUEST, _TOO_MUCH, place)
             asked.append(once)
     return _shared(DecisionPrompt(work, tokens, asked))
 

@@ -172,3 +172,16 @@ def test_who_leaves_while_the_orders_of_a_question_are_read_is_not_read_for(
     looks = iter([False] * 3)  # and then the client is gone
     with pytest.raises(CancelledError):
         read(codec(PLAIN), work, full_budget(), 100_000, lambda: next(looks, True))
+
+
+def test_the_orders_of_all_questions_together_are_bounded(
+    codec: Callable[[str | None], TextCodec], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    question = Question(QuestionKind.CHOICE, "which", (Option("one"), Option("other")))
+    work = Decide(Chat(STATE), (question,) * 4, permutations=2)
+    made = codec(PLAIN)
+    assert len(read(made, work, full_budget(), 8192, lambda: False).asked) == 8
+    monkeypatch.setattr("cupola.workers.decisions.prompt.MOST_TOKENS", 50)
+    with pytest.raises(RequestError, match="lower 'permutations'") as refused:
+        read(made, work, full_budget(), 8192, lambda: False)
+    assert str(refused.value.param).startswith("questions[")
