@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable, Mapping
 
 from cupola.workers.run.autotune import Autotune
 
@@ -15,9 +15,11 @@ class ChosenWay(Autotune):
         self.other = other
         self.taken = 0  # how often the other way was taken
 
-    def choose(self, kind: Hashable, ways: Sequence[str]) -> str:
+    def choose(
+        self, kind: Hashable, ways: Mapping[str, float], alike: Iterable[Hashable] = ()
+    ) -> str:
         self.taken += self.other
-        return ways[-1 if self.other else 0]
+        return list(ways)[-1 if self.other else 0]
 
     def observe(self, kind: Hashable, way: str, seconds: float) -> None:
         assert seconds > 0

@@ -58,20 +58,22 @@ class WarmUp:
                     yield True
 
     def _run(self) -> Iterator[bool]:
-        steps = [[Row(slot, _PAST, [0], 1) for slot in range(count)] for count in _GENERATING]
-        steps += [
-            [Row(slot, 0, [0] * width, 1) for slot in range(count)] for count, width in _PROMPTS
-        ]
-        for rows in steps:
-            if len(rows) > self._slots.limit:
-                continue
+        steps = [(count, 1, _PAST) for count in _GENERATING]
+        steps += [(count, width, 0) for count, width in _PROMPTS]
+        for count, width, past in steps:
             for _ in range(TRIALS * _WAYS):
-                if any(slot.length or slot.running for slot in self._slots.table.slots):
-                    return  # they hold something now, and real requests try the ways themselves
+                slots = self._empty()[:count]
+                if len(slots) < count:
+                    break  # real requests try the ways themselves
                 try:
-                    self._session.run(rows)
+                    self._session.run([Row(slot, past, [0] * width, 1) for slot in slots])
                 except Exception as error:  # of whatever kind the runtime raises
                     logger.warning("a run without a request failed: %s", error)
                     self._session.rebuild()
                     return
                 yield True
+
+    def _empty(self) -> list[int]:
+        """The slots that hold nothing. The first requests may have come meanwhile."""
+        slots = self._slots.table.slots[: self._slots.limit]
+        return [slot.index for slot in slots if not slot.length and not slot.running]

@@ -15,15 +15,12 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from cupola.workers.planning.prompt_shares import LEAST_SHARE, OLDEST
+from cupola.workers.planning.slowest import Slowest
 
 # Weight of the newest step in the averages. It is larger if the step was slower. A prompt token
 # costs more the deeper in its prompt it lies, and an average that follows too slowly would hold the
 # other sequences up.
 _WEIGHT, _SLOWER = 0.2, 0.5
-_LATE = 0.007  # so many of the steps may take longer. While that is learnt, one of a hundred does
-_LEARNT = 0.1  # how much a late step changes what is expected of the slowest ones
-_EQUAL = 0.01  # a step that differs so little from what was expected is not late
-_SLOWEST = 3.0  # they are expected to take at most so many times as long
 _MIN_PROMPT_TOKENS = 16  # of a step, however slow it is, so that prompts get on
 # The same where only decisions are read: they wait rather than make answers slower.
 _MIN_PATIENT_TOKENS = 8
@@ -55,7 +52,8 @@ class StepBudget:
         self._max_tokens = max_tokens
         self._step: float | None = None  # seconds of a step without prompts
         self._token: float | None = None  # seconds that one prompt token adds
-        self._slowest = 1.0  # how many times as long as expected one step of a hundred takes
+        self._slowest = Slowest()
+        self._generating = 0  # in the last step
         self._since_short = RECENT  # seconds of runs since a short prompt was read
 
     def is_short(self, prompt: Prompt) -> bool:
@@ -80,12 +78,12 @@ class StepBudget:
             return self._max_tokens
         short: list[int] = []
         if generating:
-            spare = (self._objective - spent) / self._slowest - (self._step or 0.0)
+            spare = (self._objective - spent) / self._slowest.ratio - (self._step or 0.0)
         else:
             short = [prompt.pending for prompt in prompts if self.is_short(prompt)]
             if len(short) == len(prompts) or not (short or self._since_short < RECENT):
                 return self._max_tokens  # nobody waits for a long prompt
-            spare = self._objective / self._slowest
+            spare = self._objective
         if spare >= self._max_tokens * self._token:  # also if a token takes no time at all
             return self._max_tokens
         least = _MIN_PROMPT_TOKENS
@@ -117,21 +115,22 @@ class StepBudget:
         tokens, and was longer for them.
         """
         self._since_short = 0.0 if short else self._since_short + seconds * steps
+        expected = self._expected(prompt_tokens)
+        # What is expected is known of steps with as many sequences.
+        if expected and 0 < generating <= self._generating and steps == 1 and not drafts:
+            self._slowest.add(seconds / expected)
+        self._generating = generating
         if prompt_tokens == 0:
-            if steps == 1 and self._step is not None and not drafts:
-                self._learn_slowest(seconds, self._step)
             self._step = _average(self._step, seconds, steps)
         elif prompt_tokens >= (_MIN_PATIENT_TOKENS if patient else _MIN_PROMPT_TOKENS):
             beside = (self._step or 0.0) if generating else 0.0
-            if generating and self._token is not None:
-                self._learn_slowest(seconds, beside + self._token * prompt_tokens)
             self._token = _average(self._token, max(0.0, seconds - beside) / prompt_tokens)
 
-    def _learn_slowest(self, seconds: float, expected: float) -> None:
-        """A quantile by stochastic approximation: it rests where so few steps are late."""
-        late = seconds > self._slowest * expected * (1 + _EQUAL)
-        change = _LEARNT * ((1 - _LATE) if late else -_LATE)
-        self._slowest = min(max(1.0, self._slowest + change), _SLOWEST)
+    def _expected(self, prompt_tokens: int) -> float:
+        """Seconds of a step beside sequences that generate; 0: nobody knows."""
+        if self._step is None or (prompt_tokens and self._token is None):
+            return 0.0
+        return self._step + prompt_tokens * (self._token or 0.0)
 
 
 def _beside_oldest(count: int) -> int:

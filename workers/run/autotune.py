@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 TRIALS = 4  # of each way, in turn. The best one counts: the first runs of a session are slow
@@ -38,15 +38,23 @@ class Autotune:
     def __init__(self) -> None:
         self._kinds: defaultdict[Hashable, _Kind] = defaultdict(_Kind)
 
-    def choose(self, kind: Hashable, ways: Sequence[str]) -> str:
-        """The way to take now, one of ``ways``. A way that cannot be taken now is left out."""
+    def choose(
+        self, kind: Hashable, ways: Mapping[str, float], alike: Iterable[Hashable] = ()
+    ) -> str:
+        """The way to take now. A way that cannot be taken now is left out.
+
+        ``ways``: how much work each would be. ``alike``: kinds that are likely to be as fast, the
+        likeliest first. If one of them is known, this one begins with its times, without trials.
+        """
         known = self._kinds[kind]
         if len(ways) == 1:
-            return ways[0]
+            return next(iter(ways))
+        if not known.trials:
+            self._begin_as(known, ways, alike)
         least_tried = min(ways, key=known.trials.__getitem__)
         if known.trials[least_tried] < TRIALS:
             return least_tried
-        fastest = min(ways, key=known.seconds.__getitem__)
+        fastest = min(ways, key=lambda way: known.seconds[way] * ways[way])
         if known.taken < RETRY:
             known.taken += 1
             return fastest
@@ -56,8 +64,17 @@ class Autotune:
         known.taken = 0
         return known.retrying
 
+    def _begin_as(self, known: _Kind, ways: Iterable[str], alike: Iterable[Hashable]) -> None:
+        """Begin with what is known of another kind, if all ways have been tried there."""
+        for kind in alike:
+            other = self._kinds.get(kind)
+            if other is not None and all(other.trials[way] >= TRIALS for way in ways):
+                known.trials.update(dict.fromkeys(ways, TRIALS))
+                known.seconds.update({way: other.seconds[way] for way in ways})
+                return
+
     def observe(self, kind: Hashable, way: str, seconds: float) -> None:
-        """The way that was chosen took ``seconds`` for a fixed amount of work of this kind."""
+        """The way that was chosen took so many ``seconds`` for each unit of its work."""
         known = self._kinds[kind]
         if known.trials[way] < TRIALS:
             known.trials[way] += 1

@@ -17,7 +17,7 @@ import numpy as np
 
 from cupola.workers.run.packing import Row
 from cupola.workers.run.runner import Logits, Running, run_in_turn
-from cupola.workers.run.step_split import Half, halves, runs
+from cupola.workers.run.step_split import Half, halved_cost, halves, runs
 from cupola.workers.run.ways import OptionalWay, Plan
 
 LANES = 2
@@ -44,6 +44,10 @@ class SideBySide(OptionalWay[Lanes]):
     def give_up(self) -> None:
         super().give_up()
         self._forget()
+
+    def cost(self, rows: Sequence[Row]) -> float:
+        both = halves(rows)
+        return super().cost(rows) if both is None else halved_cost(rows, both)
 
     def _plan(self, sessions: Lanes, rows: Sequence[Row]) -> Plan | None:
         both = halves(rows)

@@ -11,6 +11,8 @@ _WEIGHTS = 12  # to read the weights once
 _PAST_PER_TOKEN = 1000  # positions of the past that make a token twice as expensive
 _READ_PER_TOKEN = 250  # positions whose keys and values take as long to read as one token takes
 _MANY = 64  # tokens of a run, from which on the same way is the fastest
+_FEW = 8  # tokens of a run, up to which each number of them is a kind of its own
+_LAST = 16 + _MANY.bit_length()  # the size of the kind with the most tokens
 
 Kind = tuple[int, bool]
 ONE_TOKEN: Kind = (1, False)  # the kind of a step in which one sequence generates
@@ -33,10 +35,22 @@ def step_kind(rows: Sequence[Row]) -> Kind:
     """
     tokens = sum(len(row.tokens) for row in rows)
     reads = tokens > len(rows)
-    if tokens <= 8:
+    if tokens <= _FEW:
         size = tokens
     elif tokens < 32 and not reads:
-        size = 8 + tokens // 4
+        size = _FEW + tokens // 4
     else:
         size = 16 + min(tokens, _MANY).bit_length()
     return size, reads
+
+
+def kinds_alike(kind: Kind) -> list[Kind]:
+    """Kinds that are likely to be as fast in each way, the likeliest first.
+
+    Others wait for a step with a prompt in it, which may be a long one in a slow way.
+    """
+    size, reads = kind
+    if size <= _FEW or not reads:
+        return []
+    sizes = sorted(range(_FEW + 1, _LAST + 1), key=lambda other: abs(other - size))
+    return [(other, True) for other in sizes if other != size]

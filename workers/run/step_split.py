@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from cupola.workers.run.packing import Row
-from cupola.workers.run.step_cost import row_cost
+from cupola.workers.run.step_cost import row_cost, step_cost
 
 MIN_HALVED_TOKENS = 8  # in a step of fewer tokens, reading the weights takes most of the time
-_MAX_SHARE = 0.65  # of the work that one half may have
+# Of the work that one half may have. How much longer it then takes is known: see ``halved_cost``.
+_MAX_SHARE = 0.85
 
 Half = list[int]  # indices of rows
 
@@ -25,6 +26,12 @@ def runs(rows: Sequence[Row], copy_limit: int) -> list[Sequence[Row]]:
     if first < len(rows) and sum(row.past for row in rows[:first]) > copy_limit:
         return [rows[:first], rows[first:]]
     return [rows]
+
+
+def halved_cost(rows: Sequence[Row], both: tuple[Half, Half]) -> float:
+    """How much work a step is whose halves are both as large as the larger one of these two."""
+    larger = max(sum(row_cost(rows[n]) for n in half) for half in both)
+    return step_cost(()) + 2 * larger
 
 
 def halves(rows: Sequence[Row]) -> tuple[Half, Half] | None:

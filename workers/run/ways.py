@@ -14,7 +14,7 @@ from typing import Generic, TypeVar
 from cupola.workers.run.background import BackgroundBuild
 from cupola.workers.run.packing import Row
 from cupola.workers.run.runner import Logits, Running, run_in_turn
-from cupola.workers.run.step_cost import ONE_TOKEN, Kind
+from cupola.workers.run.step_cost import ONE_TOKEN, Kind, step_cost
 from cupola.workers.run.step_split import runs
 
 MAX_BLOCK_TOKENS = 8  # with more, weights in blocks were the slower ones wherever they were tried
@@ -85,6 +85,10 @@ class OptionalWay(ABC, Generic[T]):
         """See ``Running.rebuild``."""
         if (sessions := self._built.value) is not None:
             self._rebuild(sessions)
+
+    def cost(self, rows: Sequence[Row]) -> float:
+        """How much work these rows are in this way. See ``step_cost``."""
+        return step_cost(rows)
 
     @abstractmethod
     def _plan(self, sessions: T, rows: Sequence[Row]) -> Plan | None: ...

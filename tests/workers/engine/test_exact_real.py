@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import shutil
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -37,7 +37,9 @@ class AnyWay(Autotune):
         super().__init__()
         self._chance = random.Random(1)
 
-    def choose(self, kind: Hashable, ways: Sequence[str]) -> str:
+    def choose(
+        self, kind: Hashable, ways: Mapping[str, float], alike: Iterable[Hashable] = ()
+    ) -> str:
         return self._chance.choice(list(ways))
 
     def observe(self, kind: Hashable, way: str, seconds: float) -> None: ...

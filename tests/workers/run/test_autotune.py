@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cupola.workers.run.autotune import RETRY, TRIALS, Autotune
 
-BOTH = ("a", "b")
+BOTH = {"a": 1.0, "b": 1.0}  # and how much work each is
 
 
 def take(
@@ -13,7 +13,7 @@ def take(
     """The ways that were taken, of those that ``seconds`` has."""
     ways = []
     for _ in range(times):
-        ways.append(way := autotune.choose(kind, list(seconds)))
+        ways.append(way := autotune.choose(kind, dict.fromkeys(seconds, 1.0)))
         autotune.observe(kind, way, seconds[way])
     return ways
 
@@ -85,3 +85,23 @@ def test_a_way_has_lost_once_its_trials_are_over() -> None:
     take(autotune, {"a": 1, "b": 2}, 1)
     assert autotune.lost_trials("kind", "b") and not autotune.lost_trials("kind", "a")
     assert not autotune.lost_trials("other kind", "b")
+
+
+def test_a_kind_begins_with_the_times_of_the_likeliest_one_that_is_known() -> None:
+    autotune = Autotune()
+    take(autotune, {"a": 2, "b": 1}, 2 * TRIALS, "far")
+    take(autotune, {"a": 1, "b": 2}, 2 * TRIALS, "near")
+    take(autotune, {"a": 2, "b": 1}, 3, "tried too little")
+    alike = ("never run", "tried too little", "near", "far")
+    assert [autotune.choose("new", BOTH, alike) for _ in range(RETRY)] == ["a"] * RETRY
+    assert autotune.choose("new", BOTH, alike) == "b"  # it is tried again, as in any kind
+    assert autotune.choose("with a third way", {**BOTH, "c": 1.0}, alike) == "a"
+    autotune.observe("with a third way", "a", 1)
+    assert autotune.choose("with a third way", {**BOTH, "c": 1.0}, alike) == "b"
+
+
+def test_a_way_that_is_more_work_must_be_so_much_faster() -> None:
+    autotune = Autotune()
+    take(autotune, {"a": 3, "b": 2}, 2 * TRIALS)
+    assert autotune.choose("kind", {"a": 10, "b": 14}) == "b"
+    assert autotune.choose("kind", {"a": 10, "b": 16}) == "a"
