@@ -44,12 +44,12 @@ class Autotune:
         """The way to take now. A way that cannot be taken now is left out.
 
         ``ways``: how much work each would be. ``alike``: kinds that are likely to be as fast, the
-        likeliest first. If one of them is known, this one begins with its times, without trials.
+        likeliest first. As soon as one of them is known, its times stand for those of trials here.
         """
         known = self._kinds[kind]
         if len(ways) == 1:
             return next(iter(ways))
-        if not known.trials:
+        if min(known.trials[way] for way in ways) < TRIALS:
             self._begin_as(known, ways, alike)
         least_tried = min(ways, key=known.trials.__getitem__)
         if known.trials[least_tried] < TRIALS:
@@ -65,7 +65,7 @@ class Autotune:
         return known.retrying
 
     def _begin_as(self, known: _Kind, ways: Iterable[str], alike: Iterable[Hashable]) -> None:
-        """Begin with what is known of another kind, if all ways have been tried there."""
+        """End the trials with what is known of another kind, if all ways were tried there."""
         for kind in alike:
             other = self._kinds.get(kind)
             if other is not None and all(other.trials[way] >= TRIALS for way in ways):
