@@ -117,8 +117,8 @@ class Fork(Sequence):
         return True
 
     @property
-    def has_copies(self) -> bool:
-        return True
+    def copied(self) -> int:
+        return self.job.prompt_tokens
 
     @property
     def scored(self) -> int:
@@ -151,8 +151,8 @@ class Fork(Sequence):
         if leaves or not job.units:
             self.finish_reason = FinishReason.STOP
             job.open -= 1
-            # The next request about this prompt goes on behind it, in place.
-            self.kept = min(self.cached, job.prompt_tokens)
+            if is_alone:  # the next request about this prompt goes on behind it, in place
+                self.kept = min(self.cached, job.prompt_tokens)
         else:
             self._take(job.units.popleft())
         orders = job.open_questions.get(asked.index, [])

@@ -152,9 +152,9 @@ class Sequence:
         return None if self.broken is None else RequestError(ErrorCode.INTERNAL, self.broken)
 
     @property
-    def has_copies(self) -> bool:
-        """Whether other slots are likely to hold the same tokens."""
-        return False
+    def copied(self) -> int:
+        """How many of its first tokens are all that matters, and likely to be in other slots."""
+        return 0
 
     @property
     def scored(self) -> int:

@@ -132,8 +132,8 @@ class SlotAllocator:
         slot, sequence.slot = sequence.slot, None
         if slot is not None:
             # To take a slot that lends its memory costs a copy, so others go first.
-            has_copies = sequence.has_copies and slot.index not in self._cache.lenders()
-            self.table.release(slot, has_copies=has_copies)
+            lends = slot.index in self._cache.lenders()
+            self.table.release(slot, 0 if lends else sequence.copied)
             if self.prefixes is not None and self.prefixes.store is not None:
                 self.prefixes.store.released(slot)
 

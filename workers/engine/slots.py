@@ -12,6 +12,9 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+# A copy takes as long as it takes to read some tokens.
+WORTH_COPYING = 16
+
 
 class Match(NamedTuple):
     """The slot that holds the longest beginning of a prompt."""
@@ -33,7 +36,7 @@ class Slot:
     salt: str = ""
     running: bool = False
     used_at: int = 0
-    replaceable: bool = False  # another slot that is not replaceable holds the same
+    replaceable: bool = False  # another slot that is not replaceable holds what matters of it
     touched: int = field(default=0)  # positions whose memory is committed
 
     def common(self, tokens: Sequence[int], salt: str, *, exact: bool = False) -> int:
@@ -62,19 +65,26 @@ class SlotTable:
     def match(self, tokens: Sequence[int], salt: str, *, exact: bool = False) -> Match:
         """The slot with the longest common beginning. Of equal ones a free one, then the lowest.
 
+        A replaceable one comes first if little more is known elsewhere: it needs no copy.
         ``exact``: see ``Slot.common``.
         """
-        length, _, index = max(
+        found = [
             (slot.common(tokens, salt, exact=exact), not slot.running, -slot.index)
             for slot in self.slots
-        )
-        return Match(self.slots[-index], length)
+        ]
+        length, _, index = max(found)
+        best = Match(self.slots[-index], length)
+        in_place = [each for each in found if self.slots[-each[2]].replaceable and each[0]]
+        if self.continues(best) or not in_place:
+            return best
+        length, _, index = max(in_place)
+        return best if length + WORTH_COPYING <= best.length else Match(self.slots[-index], length)
 
     def take(self, match: Match, lenders: Collection[int] = (), limit: int | None = None) -> Slot:
         """Take a free slot to run in. The caller copies the match if it lies in another slot.
 
-        The matched slot is taken over in place if nothing behind the match would be lost. Else it
-        is kept for other prompts, and the least recently used slot is taken. Slots in ``lenders``
+        The matched slot is taken over in place if nothing that matters would be lost. Else it is
+        kept for other prompts, and the least recently used slot is taken. Slots in ``lenders``
         come last, because others share their memory. Only the first ``limit`` slots are taken as
         long as one of them is free, because a run covers all slots between the first and the last.
         Raises IndexError when no slot is free.
@@ -104,9 +114,10 @@ class SlotTable:
 
     @staticmethod
     def continues(match: Match) -> bool:
-        """Whether the matched slot is free, and taking it over loses nothing behind the match."""
+        """Whether the matched slot is free, and taking it over loses nothing that matters."""
         slot = match.slot
-        return not slot.running and match.length > 0 and match.length >= slot.length - 1
+        nothing_lost = slot.replaceable or match.length >= slot.length - 1
+        return not slot.running and match.length > 0 and nothing_lost
 
     def start(self, slot: Slot, tokens: Sequence[int], match: Match, salt: str) -> None:
         """A sequence begins in ``slot``, and what has been matched of its tokens lies there."""
@@ -126,18 +137,20 @@ class SlotTable:
         slot.length = length
         slot.exact = min(slot.exact, length)
 
-    def release(self, slot: Slot, *, has_copies: bool = False) -> None:
+    def release(self, slot: Slot, copied: int = 0) -> None:
         """Free the slot. What its sequence has computed stays for others.
 
-        ``has_copies``: it may be in another slot as well. Then this one is taken first.
+        ``copied``: so many of its first tokens matter, and may be in another slot as well. Then
+        this one is taken first.
         """
         self._clock += 1
         slot.tokens = tuple(slot.tokens[: slot.length])
-        exact = slot.exact == slot.length
-        slot.replaceable = has_copies and any(
+        copied = min(copied, slot.length)
+        exact = slot.exact >= copied
+        slot.replaceable = copied > 0 and any(
             other is not slot
             and not other.replaceable
-            and other.common(slot.tokens, slot.salt, exact=exact) == slot.length
+            and other.common(slot.tokens[:copied], slot.salt, exact=exact) == copied
             for other in self.slots
         )
         slot.running, slot.used_at = False, self._clock

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cupola.workers.engine.slots import Match, SlotTable, common_prefix
+from cupola.workers.engine.slots import WORTH_COPYING, Match, SlotTable, common_prefix
 
 
 def run(table: SlotTable, prompt: list[int], salt: str = "") -> tuple[int, int]:
@@ -54,10 +54,34 @@ def test_a_slot_whose_tokens_another_one_holds_is_evicted_first():
     for slot in copies:
         table.start(slot, [5, 5, 5], Match(table.slots[1], 3), "")
     for slot in copies:
-        table.release(slot, has_copies=True)
+        table.release(slot, 3)
     assert table.stale() is copies[0]
     assert [run(table, [number, 7])[0] for number in (7, 8, 9)] == [2, 3, 0]
     assert table.match([5, 5, 5, 5], "").length == 3
+
+
+def test_what_follows_a_copy_does_not_matter_and_may_serve_the_next_one_in_place():
+    table = SlotTable(3)
+    run(table, [5, 5, 5])
+    copy = table.take(Match(table.slots[0], 0))
+    table.start(copy, [5, 5, 5, 7, 8, 9], Match(copy, 6), "")
+    table.release(copy, 3)
+    assert copy.replaceable
+    match = table.match([5, 5, 5, 7, 1], "")
+    assert match == (copy, 4)
+    assert table.continues(match) and table.take(match) is copy
+    assert table.match([5, 5, 5], "") == (table.slots[0], 3)
+
+
+def test_a_copy_is_made_only_of_much_more_than_can_be_had_in_place():
+    table = SlotTable(3)
+    many = [5] * 3 + [7] * WORTH_COPYING
+    run(table, [*many, 1, 1])
+    copy = table.take(Match(table.slots[0], 0))
+    table.start(copy, [5, 5, 5, 8], Match(copy, 4), "")
+    table.release(copy, 3)
+    assert table.match(many[:-1], "").slot is copy
+    assert table.match(many, "").slot is table.slots[0]
 
 
 def test_of_equal_slots_one_is_kept():
@@ -66,7 +90,7 @@ def test_of_equal_slots_one_is_kept():
     for slot in copies:
         table.start(slot, [5, 5, 5], Match(slot, 3), "")
     for slot in copies:
-        table.release(slot, has_copies=True)
+        table.release(slot, 3)
     assert [slot.replaceable for slot in copies] == [True, True, False]
 
 
