@@ -123,6 +123,8 @@ class StepBudget:
         if prompt_tokens == 0:
             self._step = _average(self._step, seconds, steps)
         elif prompt_tokens >= (_MIN_PATIENT_TOKENS if patient else _MIN_PROMPT_TOKENS):
+            if generating and self._step is not None and seconds < self._step:
+                self._step = _average(self._step, seconds)  # without prompts it is no longer
             beside = (self._step or 0.0) if generating else 0.0
             self._token = _average(self._token, max(0.0, seconds - beside) / prompt_tokens)
 

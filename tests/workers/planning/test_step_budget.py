@@ -173,6 +173,15 @@ def test_decisions_keep_the_objective_where_few_tokens_cost_much():
     assert late(seconds) <= 0.01
 
 
+def test_what_a_slow_time_has_taught_is_forgotten_though_every_step_reads_decisions():
+    budget = after_answers(repeat(1.0), 150)
+    for _ in range(5):
+        budget.observe(8, 0, 0.09)
+    _, read = flood(budget, repeat(1.0), 900)
+    assert read[0] == 8
+    assert read[-1] >= 40
+
+
 def test_one_slow_step_is_enough_to_become_careful_and_many_others_to_become_bold():
     budget = after_answers(repeat(1.0))
     fork = Waiting("fork", 200, patient=True)
