@@ -16,7 +16,8 @@ _GROWTH = 1 + 1 / _SEEN  # of the weight of each step over the one before it
 _MOST_WEIGHT = 1e9
 _WIDTH = log(1.02)  # ratios within it are the same
 _EQUAL = 1.01  # a step that differs so little from what was expected is not slow
-_MOST = ceil(log(4.0) / _WIDTH)  # the last place; what is slower counts as this
+_MOST_RATIO = 4.0  # what is slower counts as this
+_MOST = ceil(log(_MOST_RATIO) / _WIDTH)  # its place
 
 
 class Slowest:
@@ -55,4 +56,6 @@ class Slowest:
 
 
 def _place(ratio: float) -> int:
-    return 0 if ratio <= _EQUAL else min(_MOST, ceil(log(ratio / _EQUAL) / _WIDTH))
+    if ratio <= _EQUAL:
+        return 0
+    return min(_MOST, ceil(log(min(ratio, _MOST_RATIO) / _EQUAL) / _WIDTH))
