@@ -1,7 +1,7 @@
 """Decisions, ranking, and chat beside a flood of decisions, against llama-server.
 
     CUPOLA_PEERS=FOLDER python -m loadtests.decisions --home ~/.foundry
-    CUPOLA_PEERS=FOLDER python -m loadtests.decisions --home ~/.foundry --works flood --rounds 1
+    CUPOLA_PEERS=FOLDER python -m loadtests.decisions --home ~/.foundry --works flood --rounds 14
 
 Starts a service with the models of the home, and llama-server with 16 slots; docs/performance.md
 says what the folder of peers needs, docs/measurements/decisions.md has figures.
