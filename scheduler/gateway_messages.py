@@ -23,6 +23,8 @@ from cupola.scheduler.status_report import StatusReport
 
 
 class GatewayMessages:
+    """Knows what each kind of message of a gateway changes, and what is sent for it."""
+
     def __init__(
         self,
         state: State,

@@ -29,6 +29,8 @@ from cupola.scheduler.status_report import StatusReport
 
 
 class WorkerMessages:
+    """Knows what each kind of message of a worker changes, and what is sent for it."""
+
     def __init__(
         self,
         state: State,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from math import ceil, log
 
-LATE = 0.006  # so many steps may take longer. While that is learnt, one of a hundred does
+_LATE = 0.006  # so many steps may take longer. While that is learnt, one of a hundred does
 _SEEN = 320  # steps that count; so the second slowest of them is what is wanted
 _ASSUMED, _ASSUMED_RATIO = 50, 2.0  # steps, and how slow one of them was
 _GROWTH = 1 + 1 / _SEEN  # of the weight of each step over the one before it
@@ -45,9 +45,9 @@ class Slowest:
 
     @property
     def ratio(self) -> float:
-        """The steps above it weigh no more than ``LATE`` of all. At least 1."""
+        """The steps above it weigh no more than ``_LATE`` of all. At least 1."""
         # The total grows to what ``_SEEN`` steps weigh, and no further.
-        left = LATE * self._total
+        left = _LATE * self._total
         for place in range(self._highest, 0, -1):
             left -= self._weights[place]
             if left < 0:

@@ -45,13 +45,11 @@ class SideBySide(OptionalWay[Lanes]):
         super().give_up()
         self._forget()
 
-    def cost(self, rows: Sequence[Row]) -> float:
-        both = halves(rows)
-        return super().cost(rows) if both is None else halved_cost(rows, both)
-
     def _plan(self, sessions: Lanes, rows: Sequence[Row]) -> Plan | None:
         both = halves(rows)
-        return None if both is None else partial(self._run, sessions, both, rows)
+        if both is None:
+            return None
+        return Plan(partial(self._run, sessions, both, rows), halved_cost(rows, both))
 
     def _rebuild(self, sessions: Lanes) -> None:
         for lane in sessions:

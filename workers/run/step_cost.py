@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 
 from cupola.workers.run.packing import Row
 
@@ -44,13 +45,14 @@ def step_kind(rows: Sequence[Row]) -> Kind:
     return size, reads
 
 
-def kinds_alike(kind: Kind) -> list[Kind]:
+@cache
+def kinds_alike(kind: Kind) -> tuple[Kind, ...]:
     """Kinds that are likely to be as fast in each way, the likeliest first.
 
     Others wait for a step with a prompt in it, which may be a long one in a slow way.
     """
     size, reads = kind
     if size <= _FEW or not reads:
-        return []
+        return ()
     sizes = sorted(range(_FEW + 1, _LAST + 1), key=lambda other: abs(other - size))
-    return [(other, True) for other in sizes if other != size]
+    return tuple((other, True) for other in sizes if other != size)

@@ -9,7 +9,7 @@ from typing import Any
 from cupola.workers.run.autotune import Autotune
 from cupola.workers.run.packing import Row
 from cupola.workers.run.runner import Logits
-from cupola.workers.run.step_cost import Kind, kinds_alike, step_cost, step_kind
+from cupola.workers.run.step_cost import Kind, kinds_alike, step_kind
 from cupola.workers.run.ways import OneSession, OptionalWay
 
 logger = logging.getLogger(__name__)
@@ -36,23 +36,23 @@ class StepRunner:
         Raises what the first way raises.
         """
         plans = {self._first.name: self._first.plan(rows)}
-        costs = {self._first.name: step_cost(rows)}
         for other in self._others.values():
             if (plan := other.plan(rows)) is not None:
-                plans[other.name], costs[other.name] = plan, other.cost(rows)
+                plans[other.name] = plan
         if len(plans) == 1:
-            return plans[self._first.name](logits)
+            return plans[self._first.name].run(logits)
         kind = step_kind(rows)
+        costs = {name: plan.cost for name, plan in plans.items()}
         name = self._autotune.choose(kind, costs, kinds_alike(kind))
         way = self._others.get(name)
         try:
-            seconds = plans[name](logits)
+            seconds = plans[name].run(logits)
         except Exception:  # of whatever kind the runtime raises
             if way is None:
                 raise
             logger.exception("steps are not run with %s any more", name)
             way.drop()
-            return plans[self._first.name](logits)
+            return plans[self._first.name].run(logits)
         self._autotune.observe(kind, name, seconds / costs[name])
         if way is not None and self._is_useless(way, kind):
             logger.info("%s are slower on this machine, so their memory is freed", name)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 from cupola.workers.run.background import BackgroundBuild
 from cupola.workers.run.packing import Row
@@ -20,7 +20,13 @@ from cupola.workers.run.step_split import runs
 MAX_BLOCK_TOKENS = 8  # with more, weights in blocks were the slower ones wherever they were tried
 
 T = TypeVar("T")
-Plan = Callable[[Logits], float]  # makes the runs of a step; see ``Running.run``
+
+
+class Plan(NamedTuple):
+    """How a way would run a step."""
+
+    run: Callable[[Logits], float]  # see ``Running.run``
+    cost: float  # how much work it is; see ``step_cost``
 
 
 class OneSession:
@@ -36,7 +42,7 @@ class OneSession:
     def plan(self, rows: Sequence[Row]) -> Plan:
         """How to run these rows."""
         parts = [(self._runner, part) for part in runs(rows, self._copy_limit)]
-        return partial(run_in_turn, parts)
+        return Plan(partial(run_in_turn, parts), step_cost(rows))
 
     def rebuild(self) -> None:
         """See ``Running.rebuild``."""
@@ -86,10 +92,6 @@ class OptionalWay(ABC, Generic[T]):
         if (sessions := self._built.value) is not None:
             self._rebuild(sessions)
 
-    def cost(self, rows: Sequence[Row]) -> float:
-        """How much work these rows are in this way. See ``step_cost``."""
-        return step_cost(rows)
-
     @abstractmethod
     def _plan(self, sessions: T, rows: Sequence[Row]) -> Plan | None: ...
 
@@ -114,7 +116,7 @@ class BlockWeights(OptionalWay[Running]):
             return None
         if any(row.reproducible for row in rows):
             return None
-        return partial(sessions.run, rows)
+        return Plan(partial(sessions.run, rows), step_cost(rows))
 
     def _rebuild(self, sessions: Running) -> None:
         sessions.rebuild()

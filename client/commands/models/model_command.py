@@ -182,8 +182,8 @@ def import_file(
         name = model.variant.alias if best else model.variant.id
         print(_USES.get(model.variant.task, _USES["chat-completion"]).format(name))
         chats = model.variant.task == "chat-completion"
-        if chats and precision is None and ".gguf" in source.lower() and integer_products().quick:
-            print("This processor reads its prompts faster if you import it with --integers")
+        if chats and precision is None and "gguf" in source.lower() and integer_products().quick:
+            print("This processor reads prompts faster if the import with --integers is possible")
 
 
 def _precision(bits: Bits | None, *, integers: bool) -> Precision | None:

@@ -62,7 +62,7 @@ def test_import(cupola: Cli, home: Home, tmp_path: Path) -> None:
     assert done.stdout.splitlines() == [
         f"Model {model.variant.id} is ready in {model.path}",
         "To chat with it: cupola model run tiny",
-        *["This processor reads its prompts faster if you import it with --integers"]
+        *["This processor reads prompts faster if the import with --integers is possible"]
         * integer_products().quick,
     ]
     assert done.stderr.splitlines() == [
