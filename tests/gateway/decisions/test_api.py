@@ -312,6 +312,35 @@ NOUL = {"type": "noul", "instructions": "Is it?"}
 
 
 @pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v1/decisions", {"input": "a", "questions": [QUESTION]}),
+        ("/v1/systemone", {"state": "a", "questions": {"q": NOUL}}),
+    ],
+)
+def test_what_would_have_to_be_generated_is_refused(
+    gateway: RunningGateway, scheduler: ScriptedScheduler, path: str, body: Any
+) -> None:
+    tools = [{"type": "function", "function": {"name": "f"}}]
+    for param, value in {"stream": True, "tools": tools}.items():
+        error = refused(gateway, path, {**body, param: value})
+        assert (error["param"], error["code"]) == (param, "unsupported_parameter")
+    assert scheduler.seen.empty()
+    scored(scheduler, (0.5, 0.5))
+    with gateway.http() as http:
+        for given in ({"stream": False, "tools": []}, {"stream": None, "tools": None}):
+            assert http.post(path, json={"model": MODEL, **body, **given}).status_code == 200
+
+
+@pytest.mark.parametrize("param", ["instructions", "previous_response_id", "conversation"])
+def test_a_part_of_the_conversation_is_not_left_out_in_silence(
+    gateway: RunningGateway, scheduler: ScriptedScheduler, param: str
+) -> None:
+    error = refused(gateway, "/v1/decisions", {"input": "a", "questions": [QUESTION], param: "x"})
+    assert error["param"] == param and "'input'" in error["message"]
+
+
+@pytest.mark.parametrize(
     ("body", "param"),
     [
         ({"state": "a", "questions": {}}, "questions"),
