@@ -13,6 +13,7 @@ import pytest
 from cupola.scheduler.protocol.messages import ErrorCode, Outputs, Rejected, Submit, decode_work
 from cupola.scheduler.protocol.outputs import Output, Scores, Usage
 from cupola.scheduler.protocol.tasks import Decide, Option, Question, QuestionKind
+from cupola.scheduler.state.records import Request
 from tests.gateway.running_gateway import MODEL, RunningGateway
 from tests.gateway.scripted_scheduler import ScriptedScheduler
 
@@ -208,6 +209,19 @@ def test_the_service_may_ask_in_several_orders(scheduler: ScriptedScheduler, hom
             body = {"model": MODEL, "input": "a", "questions": [QUESTION], **own}
             assert http.post("/v1/decisions", json=body).status_code == 200
     assert [task.permutations for task in seen] == [3, 3, 2]
+
+
+def test_each_order_counts_for_the_queue(
+    gateway: RunningGateway, scheduler: ScriptedScheduler
+) -> None:
+    scored(scheduler, (0.5, 0.25, 0.25))
+    question = {**choice("a", "b", "c"), "instructions": "x" * 4000}
+    with gateway.http() as http:
+        for orders in (1, 3):
+            body = {"model": MODEL, "input": "a", "questions": [question], "permutations": orders}
+            assert http.post("/v1/decisions", json=body).status_code == 200
+    once, thrice = (Request(b"", scheduler.next(Submit), 0, 0.0, 60.0).size for _ in range(2))
+    assert 1000 <= once < 1300 and 3000 <= thrice < 3300
 
 
 def test_systemone_without_instructions(
