@@ -53,12 +53,30 @@ class Http1(H11Protocol):
         if not isinstance(event, RawData):
             await self._end_reading()
             await super().handle(event)
+        elif not event.data:
+            await self._take_end()
         elif self._wants_more():
             self.connection.receive_data(event.data)
             await self._handle_events()
             while self._wants_more() and len(self.connection.trailing_data[0]) >= _MOST_AHEAD:
                 await self.can_read.clear()
                 await self.can_read.wait()
+
+    async def _take_end(self) -> None:
+        """The client sends nothing more. Returns when it has its answers.
+
+        One that has gone looks the same as one that still reads (``shutdown(SHUT_WR)``, ``nc -N``).
+        So nothing is computed for it any more, and what takes no computing is answered.
+        """
+        if self._wants_more():
+            self.connection.receive_data(b"")
+        while not self._over:
+            await self._handle_events()
+            if self._over or self.stream is None:
+                break
+            self._own_stream().leave()
+            await self.can_read.clear()
+            await self.can_read.wait()
 
     def _wants_more(self) -> bool:
         """What follows the last request of a connection is no fault of that request."""

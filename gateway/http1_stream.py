@@ -13,7 +13,7 @@ from hypercorn.typing import AppWrapper
 from hypercorn.utils import suppress_body
 from starlette.types import Message, Scope
 
-from cupola.gateway.http.disconnect import Disconnect
+from cupola.gateway.http.disconnect import CLIENT_CLOSED_REQUEST, Disconnect
 
 _MOST_WAITING = 10  # pieces of a body that the application has not taken yet
 
@@ -54,6 +54,7 @@ class Stream:
         self._answer = _State.BEFORE
         self._has_body = True  # the answer
         self._closed = False
+        self._left = False
         self._piece = b""  # the last one that came: whether it is the last of all is not known yet
         self._inbox: deque[Message] = deque()
         self._came = asyncio.Event()
@@ -70,7 +71,7 @@ class Stream:
         finally:
             if not self._closed:
                 if self._answer is _State.BEFORE:
-                    await self._protocol.refuse(500)
+                    await self._protocol.refuse(CLIENT_CLOSED_REQUEST if self._left else 500)
                 await self._protocol.end_answer()
 
     # -- the request -------------------------------------------------------------------------------
@@ -94,6 +95,12 @@ class Stream:
         if not self._closed:
             self._closed = True
             self._taken.set()
+            self.leave()
+
+    def leave(self) -> None:
+        """The client has gone, or at least sends nothing more."""
+        if not self._left:
+            self._left = True
             self._put({"type": "http.disconnect"})
             if self._answer is not _State.AFTER:
                 self._disconnect.happen()
@@ -108,7 +115,7 @@ class Stream:
         while not self._inbox:
             self._came.clear()
             await self._came.wait()
-        if len(self._inbox) == 1 and self._closed:
+        if len(self._inbox) == 1 and self._left:
             return self._inbox[0]  # whoever asks again hears it again
         self._taken.set()
         return self._inbox.popleft()

@@ -1,6 +1,7 @@
 """One process does a piece of work; others that want the same wait and see how far it is.
 
-The one that works writes its progress beside the lock. Losing such a line costs nothing.
+The one that works writes its progress beside the lock. Losing such a line costs nothing. Both files
+go with the work.
 """
 
 from __future__ import annotations
@@ -11,13 +12,14 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import msgspec
-from filelock import Timeout
+from filelock import FileLock, Timeout
 
 from cupola.cache.progress import Progress
 from cupola.cache.system import locks
 
 _LOOK_EVERY = 0.3  # seconds
 _WAIT = "wait"
+_LOCK = ".lock"
 _NOTES = ".progress"
 
 
@@ -48,19 +50,31 @@ def exclusive(lock: Path, progress: Progress) -> Iterator[Progress]:
     try:
         yield _Shared(notes, progress)
     finally:
-        with suppress(OSError):
-            notes.unlink(missing_ok=True)
-        held.release()
+        _end(held)
 
 
-def remove_notes(folder: Path) -> None:
-    """Deletes the progress that killed processes have left in ``folder``."""
+def remove_abandoned(folder: Path) -> None:
+    """Deletes the progress and the locks that killed processes have left in ``folder``.
+
+    A lock beside a folder of its name stays: ``staging.clean`` finds the folder by it.
+    """
     for notes in folder.glob(f"*{_NOTES}"):
-        held = locks.file_lock(notes.with_suffix(".lock"))
-        if locks.try_acquire(held):
-            with suppress(OSError):
-                notes.unlink(missing_ok=True)
-            held.release()
+        _remove(notes.with_suffix(_LOCK))
+    for lock in folder.glob(f"*{_LOCK}"):
+        if not lock.with_suffix("").is_dir():
+            _remove(lock)
+
+
+def _remove(lock: Path) -> None:
+    held = locks.file_lock(lock)
+    if locks.try_acquire(held):
+        _end(held)
+
+
+def _end(held: FileLock) -> None:
+    with suppress(OSError):
+        Path(held.lock_file).with_suffix(_NOTES).unlink(missing_ok=True)
+    locks.delete(held)
 
 
 class _Shared:

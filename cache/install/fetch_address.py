@@ -27,7 +27,7 @@ from cupola.cache.errors import (
     UnsupportedError,
 )
 from cupola.cache.home import Home
-from cupola.cache.install.exclusive import exclusive, remove_notes
+from cupola.cache.install.exclusive import exclusive, remove_abandoned
 from cupola.cache.install.model_builder import need_builder, need_memory_of_builder
 from cupola.cache.model_address import (
     Address,
@@ -246,7 +246,7 @@ def remove_old(home: Home) -> None:
             shutil.rmtree(folder, ignore_errors=True)
             locks.delete(lock)
     clean(home)
-    remove_notes(home.downloads)
+    remove_abandoned(home.downloads)
 
 
 def _address_of(folder: Path) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,13 +37,19 @@ def try_acquire(lock: FileLock) -> bool:
 
 
 def delete(lock: FileLock) -> None:
-    """Deletes the file of ``lock``, which is held, and releases the lock."""
+    """Deletes the file of ``lock``, which is held, and releases the lock.
+
+    Whoever has opened the file and locks it only now finds that it has no name any more, and opens
+    a new one. NFS keeps a name of a file that is open: if a process there does both in the instant
+    between, it works beside the next holder.
+    """
     path = Path(lock.lock_file)
     try:
         # Deleting first leaves nobody the time to lock a file that is about to go.
         path.unlink(missing_ok=True)
     except PermissionError:  # Windows deletes no open file
         lock.release()
-        path.unlink(missing_ok=True)
+        with suppress(PermissionError):  # the next holder has opened it, and deletes it in its turn
+            path.unlink(missing_ok=True)
     else:
         lock.release()

@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
-from typer.core import TyperCommand, TyperGroup
+from typer.core import TyperCommand
 
 from cupola.cache.system import standard_streams
 from cupola.client import home
 from cupola.client.commands import run_command, transcribe_command
+from cupola.client.commands.common.command_group import CommandGroup
 from cupola.client.commands.decisions.calibrate_command import calibrate
 from cupola.client.commands.decisions.decide_command import decide
 from cupola.client.commands.measure import bench_command, simulate_command, tune_command
@@ -166,20 +167,6 @@ _START = {
 _USAGE_ERROR: Any = typer.BadParameter.__base__
 
 
-class _Group(TyperGroup):
-    """Says what is unknown in Foundry Local's words."""
-
-    # Any: typer brings its own copy of click from some version on.
-    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        if args and self.get_command(ctx, args[0]) is None:
-            known = ", ".join(key for key, each in self.commands.items() if not each.hidden)
-            ctx.fail(
-                f"Unrecognized command or argument '{args[0]}'.\n"
-                f"Hint: Run '{ctx.find_root().info_name} --help' to see usage. There are: {known}"
-            )
-        return super().resolve_command(ctx, args)
-
-
 def build(first: str = "") -> typer.Typer:
     """The command line; its help is drawn with rich on a terminal, and plain elsewhere.
 
@@ -190,7 +177,7 @@ def build(first: str = "") -> typer.Typer:
     common: dict[str, Any] = {
         "no_args_is_help": True,
         "context_settings": {"help_option_names": ["--help", "-h", "-?"]},
-        "cls": _Group,
+        "cls": CommandGroup,
     }
     app = typer.Typer(
         help=_HELP,

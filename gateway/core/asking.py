@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import aclosing
 
+import msgspec
 from starlette.requests import Request
 
 from cupola.gateway.access.client import current_client
@@ -12,17 +13,38 @@ from cupola.gateway.core.encoding import encoded
 from cupola.gateway.core.scheduler_client import SchedulerClient
 from cupola.gateway.http.disconnect import cancelled_on_disconnect
 from cupola.gateway.http.errors import ApiError
+from cupola.scheduler.protocol.messages import BYTES_PER_TOKEN, encode
 from cupola.scheduler.protocol.outputs import Output
-from cupola.scheduler.protocol.tasks import Decide, Decode, Embed, Encode, LocalModel, Transcribe
+from cupola.scheduler.protocol.tasks import (
+    Decide,
+    Decode,
+    Embed,
+    Encode,
+    LocalModel,
+    Question,
+    Transcribe,
+)
 
 _SOUND_BYTES_PER_TOKEN = 256  # from 160 of compressed speech to 640 of plain samples at 16 kHz
 
 
-def size_of(task: Encode | Decode | Embed | Decide | Transcribe) -> int:
-    """About how many tokens a recording is for a model; 0 for text, whose bytes tell."""
-    if isinstance(task, Transcribe):
-        return max(1, len(task.audio) // _SOUND_BYTES_PER_TOKEN)
+def size_of(task: Encode | Decode | Embed | Decide | Transcribe, work: msgspec.Raw) -> int:
+    """About how many tokens ``task`` is for a model; 0 where the bytes of ``work`` tell.
+
+    They do of texts that are read once. A question is read in each of its orders.
+    """
+    match task:
+        case Transcribe(audio):
+            return max(1, len(audio) // _SOUND_BYTES_PER_TOKEN)
+        case Decide(questions=questions, permutations=orders) if orders > 1:
+            again = sum(len(encode(each)) * (_orders(each, orders) - 1) for each in questions)
+            return (memoryview(work).nbytes + again) // BYTES_PER_TOKEN
     return 0
+
+
+def _orders(question: Question, wanted: int) -> int:
+    """There are no more of them than options; a predicate has yes and no."""
+    return min(len(question.options) or 2, wanted)
 
 
 async def ask(
@@ -40,8 +62,8 @@ async def ask(
     """
     work = encoded(task)
     outputs: list[Output] = []
-    tenant, turn = current_client().tenant, current_turn()
-    answers = client.generate(model, work, ttl, tenant=tenant, turn=turn, size=size_of(task))
+    tenant, turn, size = current_client().tenant, current_turn(), size_of(task, work)
+    answers = client.generate(model, work, ttl, tenant=tenant, turn=turn, size=size)
     with cancelled_on_disconnect(request.scope, request.receive):
         async with aclosing(answers) as batches:
             async for batch in batches:

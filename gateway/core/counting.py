@@ -11,10 +11,9 @@ from collections.abc import Callable, Sequence
 
 from starlette.routing import BaseRoute, Match
 
+from cupola.gateway.http.disconnect import CLIENT_CLOSED_REQUEST
 from cupola.gateway.http.served import Finished, served
 from cupola.scheduler.protocol.messages import Outcome
-
-CLIENT_CLOSED_REQUEST = 499
 
 
 def counted_below() -> None:

@@ -1,15 +1,18 @@
-"""Fields that bodies of more than one API have: numbers with their limits, stops, durations."""
+"""Fields that bodies of more than one API have: numbers with their limits, stops, durations.
+
+Also what all bodies of endpoints that score texts have.
+"""
 
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, WrapValidator
 from pydantic_core import PydanticCustomError
 
 from cupola.gateway.access.turns import LEAST_URGENT, LONGEST_TIMEOUT, MOST_URGENT
-from cupola.gateway.http.validation import invalid
+from cupola.gateway.http.validation import Endpoint, Refused, invalid
 
 
 def check_limit(limit: int) -> int:
@@ -93,3 +96,22 @@ def seconds_of(keep_alive: Any) -> Any:
 
 
 KeepAlive = Annotated[float, BeforeValidator(seconds_of, json_schema_input_type=str | float)]
+
+MOST_OPTIONS = 255  # of a question
+Permutations = Annotated[int, Field(ge=1, le=MOST_OPTIONS)]
+
+
+class ScoringRequest(Endpoint):
+    """The body of an endpoint that scores texts and generates none."""
+
+    refused: ClassVar[tuple[Refused, ...]] = (
+        Refused("stream", bool, "nothing is generated, and the answer comes whole"),
+        Refused("tools", bool, "nothing is generated, and no tool is called"),
+    )
+
+    model: AnyModel = default_model()
+    permutations: Permutations | None = None
+    cache_salt: str | None = None
+    ttl: Ttl | None = None
+    stream: bool | None = None
+    tools: list[Any] | None = None

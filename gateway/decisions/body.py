@@ -7,16 +7,15 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import BeforeValidator, Discriminator, Field, StringConstraints, Tag, model_validator
 
 from cupola.gateway.core.custom_tools import as_arguments
-from cupola.gateway.core.fields import AnyModel, Ttl, default_model
+from cupola.gateway.core.fields import MOST_OPTIONS, ScoringRequest
 from cupola.gateway.decisions.texts import Asked, Joined
 from cupola.gateway.generation.decider import DecisionRequest
-from cupola.gateway.http.validation import Body, Endpoint, invalid
+from cupola.gateway.http.validation import Body, Refused, invalid
 from cupola.gateway.openai.body.conversation import parsed
 from cupola.scheduler.protocol.tasks import Option, Question, QuestionKind
 
 MOST_QUESTIONS = 400
-MOST_OPTIONS = 255
-Permutations = Annotated[int, Field(ge=1, le=MOST_OPTIONS)]
+_WHOLE = "send the whole conversation in 'input'"
 Label = Annotated[str, StringConstraints(min_length=1)]
 
 
@@ -185,24 +184,30 @@ AnyQuestion = Annotated[
 ]
 
 
-class DecisionsRequest(Endpoint):
+class DecisionsRequest(ScoringRequest):
+    refused: ClassVar[tuple[Refused, ...]] = (
+        *ScoringRequest.refused,
+        # Of /v1/responses: without them another conversation would be decided about.
+        Refused("instructions", bool, "send a message with the role 'system' in 'input'"),
+        Refused("previous_response_id", bool, _WHOLE),
+        Refused("conversation", bool, _WHOLE),
+    )
     labels: ClassVar[frozenset[str]] = frozenset(
         {"safety_identifier", "prompt_cache_key", "prompt_cache_options"}
     )
 
-    model: AnyModel = default_model()
     input: Annotated[
         list[Item],
         BeforeValidator(as_items, json_schema_input_type=str | list[Item]),
         Field(min_length=1),
     ]
     questions: Annotated[list[AnyQuestion], Field(min_length=1, max_length=MOST_QUESTIONS)]
-    permutations: Permutations | None = None
     prompt_cache_key: str | None = None
     prompt_cache_options: dict[str, Any] | None = None
     safety_identifier: str | None = None
-    cache_salt: str | None = None
-    ttl: Ttl | None = None
+    instructions: Any = None
+    previous_response_id: Any = None
+    conversation: Any = None
 
     @model_validator(mode="after")
     def _matching_calls(self) -> DecisionsRequest:

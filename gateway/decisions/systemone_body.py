@@ -9,11 +9,11 @@ from typing import Annotated, Literal
 
 from pydantic import Field, Tag, model_validator
 
-from cupola.gateway.core.fields import AnyModel, Ttl, default_model
-from cupola.gateway.decisions.body import MOST_OPTIONS, MOST_QUESTIONS, Permutations, by_type
+from cupola.gateway.core.fields import MOST_OPTIONS, ScoringRequest
+from cupola.gateway.decisions.body import MOST_QUESTIONS, by_type
 from cupola.gateway.decisions.texts import AnyAsked, AnyText
 from cupola.gateway.generation.decider import DecisionRequest
-from cupola.gateway.http.validation import Body, Endpoint, invalid
+from cupola.gateway.http.validation import Body, invalid
 from cupola.scheduler.protocol.tasks import Option, Question, QuestionKind
 
 MOST_LEVELS = 10
@@ -85,13 +85,9 @@ NamedQuestion = Annotated[
 ]
 
 
-class SystemOneRequest(Endpoint):
-    model: AnyModel = default_model()
+class SystemOneRequest(ScoringRequest):
     state: AnyText
     questions: Annotated[dict[str, NamedQuestion], Field(min_length=1, max_length=MOST_QUESTIONS)]
-    permutations: Permutations | None = None
-    cache_salt: str | None = None
-    ttl: Ttl | None = None
 
     def wanted(self) -> DecisionRequest:
         names = {f"questions[{n}]": f"questions.{name}" for n, name in enumerate(self.questions)}

@@ -25,6 +25,15 @@ _RELEVANT = "Does the document answer the query?"
 
 
 @dataclass(frozen=True, slots=True)
+class RankingOptions:
+    """How a model is asked. Only questions have orders, and only they leave something cached."""
+
+    permutations: int | None = None  # None: as the service is set
+    cache_salt: str = ""
+    ttl: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Ranked:
     """``scores``: of an embedding model the cosines, of other models probabilities."""
 
@@ -40,7 +49,12 @@ class Ranker:
         self._models = models
 
     async def rank(
-        self, request: Request, model: str, query: str, documents: Sequence[str]
+        self,
+        request: Request,
+        model: str,
+        query: str,
+        documents: Sequence[str],
+        options: RankingOptions,
     ) -> Ranked:
         """The relevance of each document. ``request``: whose client waits.
 
@@ -48,29 +62,36 @@ class Ranker:
         """
         task = await self._task(model)
         if task == RANKING:
-            return await self._by_pairs(request, model, [(query, each) for each in documents])
+            pairs = [(query, each) for each in documents]
+            return await self._by_pairs(request, model, pairs, options)
         if task == EMBEDDINGS:
-            pairs = [(0, number) for number in range(1, len(documents) + 1)]
-            return await self._by_vectors(request, model, [query, *documents], pairs)
+            places = [(0, number) for number in range(1, len(documents) + 1)]
+            return await self._by_vectors(request, model, [query, *documents], places, options)
         asked = [f"Document: {document}\n\n{_RELEVANT}" for document in documents]
         names = {f"questions[{n}]": f"documents[{n}]" for n in range(len(documents))}
         return await self._by_questions(
-            request, model, f"Query: {query}", asked, {"prompt": "query", **names}
+            request, model, f"Query: {query}", asked, {"prompt": "query", **names}, options
         )
 
-    async def score(self, request: Request, model: str, pairs: Sequence[tuple[str, str]]) -> Ranked:
+    async def score(
+        self,
+        request: Request,
+        model: str,
+        pairs: Sequence[tuple[str, str]],
+        options: RankingOptions,
+    ) -> Ranked:
         """The relevance of the second text of each pair to the first. See ``rank``."""
         task = await self._task(model)
         if task == RANKING:
-            return await self._by_pairs(request, model, pairs)
+            return await self._by_pairs(request, model, pairs, options)
         if task == EMBEDDINGS:
             texts = list(dict.fromkeys(text for pair in pairs for text in pair))
             place = {text: number for number, text in enumerate(texts)}
             places = [(place[one], place[other]) for one, other in pairs]
-            return await self._by_vectors(request, model, texts, places)
+            return await self._by_vectors(request, model, texts, places, options)
         asked = [f"Query: {one}\nDocument: {other}\n\n{_RELEVANT}" for one, other in pairs]
         names = {f"questions[{n}]": f"text_2[{n}]" for n in range(len(pairs))}
-        return await self._by_questions(request, model, "", asked, names)
+        return await self._by_questions(request, model, "", asked, names, options)
 
     async def classify(
         self,
@@ -78,15 +99,14 @@ class Ranker:
         model: str,
         texts: Sequence[str],
         labels: Sequence[str],
-        permutations: int | None,
+        options: RankingOptions,
     ) -> Decided:
         """The probabilities of the labels for each text. Raises ApiError, RequestFailed."""
-        options = tuple(map(Option, labels))
+        choices = tuple(map(Option, labels))
         asked = (f"Text: {text}\n\nWhich label fits this text best?" for text in texts)
-        questions = tuple(Question(QuestionKind.CHOICE, each, options) for each in asked)
+        questions = tuple(Question(QuestionKind.CHOICE, each, choices) for each in asked)
         names = {f"questions[{n}]": f"input[{n}]" for n in range(len(texts))}
-        wanted = DecisionRequest(model, _user(""), questions, permutations, names=names)
-        return await self._decider.decide(request, wanted)
+        return await self._decider.decide(request, _wanted(model, "", questions, names, options))
 
     async def _task(self, model: str) -> str:
         found = await self._models.find(model)
@@ -99,35 +119,53 @@ class Ranker:
         state: str,
         asked: Sequence[str],
         names: Mapping[str, str],
+        options: RankingOptions,
     ) -> Ranked:
         questions = tuple(Question(QuestionKind.PREDICATE, each) for each in asked)
-        wanted = DecisionRequest(model, _user(state), questions, names=names)
+        wanted = _wanted(model, state, questions, names, options)
         decided = await self._decider.decide(request, wanted)
         scores = [found.probabilities[0] for found in decided.found]
         return Ranked(decided.model, scores, decided.usage.prompt_tokens)
 
     async def _by_pairs(
-        self, request: Request, model: str, pairs: Sequence[tuple[str, str]]
+        self,
+        request: Request,
+        model: str,
+        pairs: Sequence[tuple[str, str]],
+        options: RankingOptions,
     ) -> Ranked:
         """The probability that a cross-encoder finds: the sigmoid of its score."""
         firsts = tuple(Text(one, False) for one, _ in pairs)
         task = Embed(firsts, seconds=tuple(other for _, other in pairs))
-        found = await self._embedder.embed(request, model, task)
+        found = await self._embedder.embed(request, model, task, options.ttl)
         return Ranked(
             found.model, [_sigmoid(number_of(each)) for each in found.vectors], found.tokens
         )
 
     async def _by_vectors(
-        self, request: Request, model: str, texts: Sequence[str], pairs: Sequence[tuple[int, int]]
+        self,
+        request: Request,
+        model: str,
+        texts: Sequence[str],
+        pairs: Sequence[tuple[int, int]],
+        options: RankingOptions,
     ) -> Ranked:
         task = Embed(tuple(Text(text, False) for text in texts))
-        found = await self._embedder.embed(request, model, task)
+        found = await self._embedder.embed(request, model, task, options.ttl)
         scores = [cosine(found.vectors[one], found.vectors[other]) for one, other in pairs]
         return Ranked(found.model, scores, found.tokens)
 
 
-def _user(text: str) -> tuple[dict[str, str]]:
-    return ({"role": "user", "content": text},)
+def _wanted(
+    model: str,
+    state: str,
+    questions: tuple[Question, ...],
+    names: Mapping[str, str],
+    options: RankingOptions,
+) -> DecisionRequest:
+    messages = ({"role": "user", "content": state},)
+    orders, salt, ttl = options.permutations, options.cache_salt, options.ttl
+    return DecisionRequest(model, messages, questions, orders, salt, ttl, names)
 
 
 def _sigmoid(score: float) -> float:

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 from starlette.types import Receive, Scope
 
+CLIENT_CLOSED_REQUEST = 499  # nginx's number: the client left before an answer
 _KEY = "cupola.disconnect"  # of a scope
 
 

@@ -21,6 +21,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from cupola.cache.system.line_rate import LineRate
 from cupola.cache.system.local_url import is_local, is_loopback
 from cupola.gateway.http.cors import Origins
+from cupola.gateway.http.disconnect import CLIENT_CLOSED_REQUEST
 from cupola.gateway.http.error_formats import error_response, note_request_id
 from cupola.gateway.http.errors import ApiError, cut_off, internal_error
 from cupola.gateway.http.headers import headers_of
@@ -38,7 +39,6 @@ PROTECTING = (
 )
 # Attributes of a log record: what gives the fields of a structured log, and what the log adds.
 FIELDS, NOTE = "fields", "log_note"
-CLIENT_CLOSED_REQUEST = 499  # nginx's number for the log: the client left before an answer
 KEPT = ("x-client-request-id", "traceparent")  # a client's own ids, sent back as they came
 _CLIENT_ID = re.compile(r"[\x21-\x7e]{1,512}")
 

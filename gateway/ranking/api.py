@@ -65,18 +65,20 @@ class RankingApi:
     async def rerank(self, request: Request) -> Response:
         body = await read_body(RerankRequest, request)
         with with_param_names({"texts": "documents"}):
-            ranked = await self._ranker.rank(request, body.model, body.sought, body.ranked)
+            ranked = await self._ranker.rank(
+                request, body.model, body.sought, body.ranked, body.options
+            )
         return json_answer(rerank_answer(ranked, body.ranked, body.top_n, body.wants_documents))
 
     async def score(self, request: Request) -> Response:
         body = await read_body(ScoreRequest, request)
         with with_param_names({"texts": "text_2"}):
-            ranked = await self._ranker.score(request, body.model, body.pairs)
+            ranked = await self._ranker.score(request, body.model, body.pairs, body.options)
         return json_answer(score_answer(ranked))
 
     async def classify(self, request: Request) -> Response:
         body = await read_body(ClassifyRequest, request)
         decided = await self._ranker.classify(
-            request, body.model, body.input, body.choices, body.permutations
+            request, body.model, body.input, body.choices, body.options
         )
         return json_answer(classify_answer(decided, body.choices))

@@ -6,13 +6,9 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import BeforeValidator, Field, StringConstraints, model_validator
 
-from cupola.gateway.core.fields import (
-    MAX_INPUTS,
-    AnyModel,
-    Count,
-    default_model,
-)
-from cupola.gateway.http.validation import Body, Endpoint, invalid
+from cupola.gateway.core.fields import MAX_INPUTS, MOST_OPTIONS, Count, ScoringRequest
+from cupola.gateway.generation.ranker import RankingOptions
+from cupola.gateway.http.validation import Body, invalid
 
 Some = Annotated[str, StringConstraints(min_length=1)]
 
@@ -34,7 +30,19 @@ Document = Annotated[
 Documents = Annotated[list[Document], Field(min_length=1, max_length=MAX_INPUTS)]
 
 
-class RerankRequest(Endpoint):
+class RankingRequest(ScoringRequest):
+    """What all three have in common."""
+
+    labels: ClassVar[frozenset[str]] = frozenset({"user"})
+
+    user: str | None = None
+
+    @property
+    def options(self) -> RankingOptions:
+        return RankingOptions(self.permutations, self.cache_salt or "", self.ttl)
+
+
+class RerankRequest(RankingRequest):
     """``texts`` and ``candidates`` are other names of ``documents``.
 
     TEI and llama-server have the first, decision servers the second, with ``state`` as the query.
@@ -42,7 +50,6 @@ class RerankRequest(Endpoint):
 
     labels: ClassVar[frozenset[str]] = frozenset({"max_tokens_per_doc", "raw_scores", "user"})
 
-    model: AnyModel = default_model()
     query: Document | None = None
     state: Document | None = None
     documents: Documents | None = None
@@ -53,7 +60,6 @@ class RerankRequest(Endpoint):
     return_text: bool | None = None
     max_tokens_per_doc: Count | None = None
     raw_scores: bool | None = None
-    user: str | None = None
 
     @model_validator(mode="after")
     def _complete(self) -> RerankRequest:
@@ -88,15 +94,11 @@ Texts = Annotated[
 ]
 
 
-class ScoreRequest(Endpoint):
+class ScoreRequest(RankingRequest):
     """One text against several, or two lists of the same length, pair by pair."""
 
-    labels: ClassVar[frozenset[str]] = frozenset({"user"})
-
-    model: AnyModel = default_model()
     text_1: Texts
     text_2: Texts
-    user: str | None = None
 
     @model_validator(mode="after")
     def _pairs(self) -> ScoreRequest:
@@ -111,16 +113,11 @@ class ScoreRequest(Endpoint):
         return list(zip(first, self.text_2, strict=True))
 
 
-class ClassifyRequest(Endpoint):
+class ClassifyRequest(RankingRequest):
     """``choices`` are the classes: a chat model has none of its own."""
 
-    labels: ClassVar[frozenset[str]] = frozenset({"user"})
-
-    model: AnyModel = default_model()
     input: Texts
-    choices: Annotated[list[Some], Field(min_length=2, max_length=255)]
-    permutations: Annotated[int, Field(ge=1, le=255)] | None = None
-    user: str | None = None
+    choices: Annotated[list[Some], Field(min_length=2, max_length=MOST_OPTIONS)]
 
     @model_validator(mode="after")
     def _unique(self) -> ClassifyRequest:

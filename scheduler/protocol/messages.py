@@ -23,6 +23,8 @@ from cupola.scheduler.protocol.outputs import Output
 from cupola.scheduler.protocol.status import Serving, Totals, WorkerStatus
 from cupola.scheduler.protocol.tasks import LocalModel, Task
 
+BYTES_PER_TOKEN = 4  # of text, on average
+
 
 class ErrorCode(enum.StrEnum):
     """Every way a request can fail below HTTP. The gateway has the table from code to status."""

@@ -10,6 +10,7 @@ from typing import NamedTuple, cast
 from cupola.cache.catalog import ExecutionProvider
 from cupola.scheduler.protocol.messages import (
     ANY_TURN,
+    BYTES_PER_TOKEN,
     Heartbeat,
     LoadModel,
     Outputs,
@@ -20,7 +21,6 @@ from cupola.scheduler.protocol.messages import (
 from cupola.scheduler.protocol.status import Serving, WorkerStatus
 from cupola.scheduler.protocol.tasks import LocalModel
 
-BYTES_PER_TOKEN = 4  # of text, on average
 MAX_ATTEMPTS = 3  # a request that makes its worker crash must not reach every worker
 
 Peer = bytes  # a ZeroMQ identity

@@ -198,9 +198,8 @@ def downloaders(service: Service) -> list[psutil.Process]:
 
 
 def leftovers(home: Path) -> list[Path]:
-    """Files of unfinished downloads; the locks of models stay, and are empty."""
-    left = [path for path in Home(home).downloads.rglob("*") if path.is_file()]
-    return [path for path in left if path.stat().st_size or path.name.startswith("work-")]
+    """Files of unfinished downloads."""
+    return [path for path in Home(home).downloads.rglob("*") if path.is_file()]
 
 
 def begin(

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from cupola.gateway.connection import ConnectionLimits
+from cupola.scheduler.protocol.messages import Abort, Submit
 from tests.gateway.running_gateway import (
     HELLO,
     WAIT,
@@ -52,6 +53,24 @@ def test_a_connection_ends_with_its_client(gateway: RunningGateway, closing: int
     gateway.until(lambda: gateway.limits.open == 0)  # also of the one that asks
     for connection in connections:
         connection.close()
+
+
+def test_who_sends_no_more_gets_what_takes_no_model(
+    gateway: RunningGateway, scheduler: ScriptedScheduler
+) -> None:
+    for each in (KEPT, request("GET", "/v1/models"), LARGE):
+        with gateway.connect() as connection:
+            connection.sendall(each)
+            connection.shutdown(socket.SHUT_WR)
+            assert status_of(read_all(connection)) == 200
+    scheduler.script = None
+    for stream in (False, True):
+        with gateway.post({**HELLO, "stream": stream}) as connection:
+            submit = scheduler.next(Submit)
+            connection.shutdown(socket.SHUT_WR)
+            assert scheduler.next(Abort).request_id == submit.request_id
+            assert status_of(read_all(connection)) == 499
+    gateway.until(lambda: gateway.limits.open == 0)  # also of the one that asks
 
 
 UPGRADE = KEPT.removesuffix(b"\r\n") + (

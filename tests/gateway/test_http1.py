@@ -225,6 +225,40 @@ def test_a_client_that_has_gone_is_noticed_whatever_it_sent_behind_its_request(
         assert app.gone.wait(WAIT)
 
 
+async def answers_in_the_end(scope: Scope, receive: Receive, send: Send) -> None:
+    """Takes no notice of the end of what the client sends, but that it waits for it."""
+    body = b""
+    while (message := await receive())["type"] != "http.disconnect":
+        body += message["body"]
+    length = (b"content-length", b"%d" % len(body))
+    await send({"type": "http.response.start", "status": 200, "headers": [length]})
+    await send({"type": "http.response.body", "body": body})
+
+
+@pytest.mark.parametrize("together", [True, False])
+def test_who_sends_no_more_gets_the_answers_all_the_same(together: bool) -> None:
+    old = b"POST / HTTP/1.0\r\nContent-Length: 1\r\n\r\n3"
+    for sent, bodies in ((ONE, [b"1"]), (LAST, [b"2"]), (old, [b"3"]), (ONE + LAST, [b"1", b"2"])):
+        with served(answers_in_the_end) as connect, connect() as connection:
+            connection.sendall(sent)
+            if not together:
+                time.sleep(0.05)  # the gateway reads the end alone
+            connection.shutdown(socket.SHUT_WR)
+            answer = read_all(connection)
+        parts = answer.split(b"HTTP/1.1 200")
+        assert [part.partition(b"\r\n\r\n")[2] for part in parts] == [b"", *bodies], sent
+
+
+def test_who_sends_no_more_is_told_what_was_not_done() -> None:
+    app = Held()
+    with served(app) as connect, connect() as connection:
+        connection.sendall(ONE)
+        assert app.came.wait(WAIT)
+        connection.shutdown(socket.SHUT_WR)
+        assert app.gone.wait(WAIT)
+        assert status_of(read_all(connection)) == 499
+
+
 def test_what_comes_behind_a_request_is_not_held_without_limit() -> None:
     app = Held()
     with served(app) as connect, connect() as connection:

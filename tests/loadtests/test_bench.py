@@ -142,6 +142,7 @@ def test_a_run_whose_only_server_dies_fails_and_leaves_what_it_had(
         (["--url", NOBODY, "--peers", "foundry"], "CUPOLA_PEERS"),
         (["--url", NOBODY, "--against", NOBODY], "Two targets are called"),
         (["--url", NOBODY, "--copy", "--workload", "chat"], "for 'story' only"),
+        (["--url", NOBODY, "--max-tokens", "64", "--workload", "chat"], "--max-tokens is for"),
     ],
 )
 def test_bad_input_is_told_in_a_line(
@@ -151,6 +152,14 @@ def test_bad_input_is_told_in_a_line(
     monkeypatch.delenv("CUPOLA_PEERS", raising=False)
     done = CliRunner().invoke(build(), ["bench", *arguments, "--out", str(tmp_path)])
     assert isinstance(done.exception, ClientError) and message in str(done.exception)
+
+
+@pytest.mark.parametrize("command", ["tune", "simulate"])
+def test_a_limit_that_a_workload_does_not_heed_is_refused(command: str) -> None:
+    arguments = [command, "--workload", "long prompt", "--max-tokens", "5"]
+    done = CliRunner().invoke(build(), arguments)
+    assert isinstance(done.exception, ClientError)
+    assert "'long prompt' says itself" in str(done.exception)
 
 
 @pytest.mark.parametrize(

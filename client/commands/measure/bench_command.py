@@ -15,7 +15,6 @@ from cupola.client.commands.common.options import finite
 from cupola.client.commands.measure import bench_targets, workload_options
 from cupola.client.commands.measure.workload_options import (
     Folder,
-    MaxTokens,
     ObjectiveText,
     WorkloadName,
 )
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
     from cupola.loadtests.load.workloads import Workload
 
 _COLUMNS = ("target", "level", "tokens/s", "TTFT p50", "ITL p50", "ITL p99", "goodput/s", "errors")
+_TOKENS = 64  # of an answer to 'story'
 
 
 def bench(
@@ -66,7 +66,7 @@ def bench(
     rounds: Annotated[int, typer.Option(min=1, help="Rounds that count.")] = 3,
     warm_up: Annotated[int, typer.Option(min=0, help="Rounds before, that do not count.")] = 1,
     workload: WorkloadName = workload_options.STORY,
-    max_tokens: MaxTokens = 64,
+    max_tokens: Annotated[int | None, workload_options.tokens_option(_TOKENS)] = None,
     shared_prefix: Annotated[
         str, typer.Option(help="One long system prompt: 'new' in every round, or 'known'.")
     ] = "",
@@ -96,7 +96,7 @@ def bench(
     if shared_prefix not in ("", "new", "known"):
         raise ClientError(f"--shared-prefix is 'new' or 'known', not '{shared_prefix}'")
     asked = workload_options.workload(
-        workload, max_tokens, shared_prefix, prompt_words, copy, agent
+        workload, max_tokens, _TOKENS, shared_prefix, prompt_words, copy, agent
     )
     plan = Plan(
         asked,

@@ -16,7 +16,7 @@ import typer
 from cupola.client import home
 from cupola.client.commands.common.options import finite
 from cupola.client.commands.measure import simulate_output, workload_options
-from cupola.client.commands.measure.workload_options import Folder, MaxTokens, WorkloadName
+from cupola.client.commands.measure.workload_options import Folder, WorkloadName
 from cupola.client.errors import ClientError
 from cupola.client.terminal.output import Form, Output
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 _CALIBRATION = "calibration.jsonl"
 _SEEDS = 1_000_000  # texts of calibrations differ, so that the prefix cache knows none of them
+_TOKENS = 64  # of an answer to 'story'
 Load = Callable[[], Iterable["Arrival"]]
 
 
@@ -39,7 +40,7 @@ def simulate(
     ] = None,
     requests: Annotated[int, typer.Option(min=1, help="How many requests are simulated.")] = 2000,
     workload: WorkloadName = "chat",
-    max_tokens: MaxTokens = 64,
+    max_tokens: Annotated[int | None, workload_options.tokens_option(_TOKENS)] = None,
     workers: Annotated[int, typer.Option(min=1, help="Worker processes.")] = 1,
     slots: Annotated[int, typer.Option(min=1, help="Sequences that a worker runs at once.")] = 16,
     step_tokens: Annotated[int, typer.Option(min=1, help="The setting of this name.")] = 256,
@@ -93,7 +94,7 @@ def simulate(
     from cupola.loadtests.simulate.simulation import Setup, Simulation
     from cupola.loadtests.simulate.worker import EngineSize
 
-    sizes = Sizes(workload_options.workload(workload, max_tokens))
+    sizes = Sizes(workload_options.workload(workload, max_tokens, _TOKENS))
     if sum(map(bool, (rates or clients, trace, validate))) > 1:
         raise ClientError("Give one load: --rates and --clients, --trace, or --validate")
     if for_ttft and clients:

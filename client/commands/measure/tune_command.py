@@ -15,7 +15,6 @@ from cupola.client.commands.common.options import finite
 from cupola.client.commands.measure import workload_options
 from cupola.client.commands.measure.workload_options import (
     Folder,
-    MaxTokens,
     ObjectiveText,
     WorkloadName,
 )
@@ -24,6 +23,8 @@ from cupola.client.terminal.output import Form, Output, print_json
 
 if TYPE_CHECKING:
     from cupola.loadtests.tune.search import Found, Task
+
+_TOKENS = 48  # of an answer to 'story'
 
 
 def tune(
@@ -34,7 +35,7 @@ def tune(
     ] = "throughput",
     clients: Annotated[int, typer.Option(min=1, max=1024, help="Clients at once.")] = 8,
     workload: WorkloadName = workload_options.STORY,
-    max_tokens: MaxTokens = 48,
+    max_tokens: Annotated[int | None, workload_options.tokens_option(_TOKENS)] = None,
     objective: ObjectiveText = "ttft=1000,itl=200",
     minutes: Annotated[
         float,
@@ -72,7 +73,7 @@ def tune(
 
     if goal not in GOALS:
         raise ClientError(f"--for is {', '.join(GOALS)}, not '{goal}'")
-    asked = workload_options.workload(workload, max_tokens)
+    asked = workload_options.workload(workload, max_tokens, _TOKENS)
     seconds = float("inf") if grid else minutes * 60
     task = Task(asked, clients, goal, workload_options.objective(objective), seconds)
     folder, settings = home.current(), load().settings

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -25,7 +25,6 @@ WorkloadName = Annotated[
         "'shared prompt', 'agent' or 'structured'.",
     ),
 ]
-MaxTokens = Annotated[int, typer.Option(min=1, help="Tokens of each answer, for 'story'.")]
 ObjectiveText = Annotated[
     str,
     typer.Option(
@@ -36,6 +35,16 @@ Folder = Annotated[
     Path | None,
     typer.Option("--out", show_default="in the data folder", help="Folder for the results."),
 ]
+
+
+def tokens_option(usual: int) -> Any:
+    """The option --max-tokens. Without it the value is None, so that a given one is known."""
+    return typer.Option(
+        "--max-tokens",
+        min=1,
+        show_default=f"{usual}",
+        help="Tokens of each answer, for 'story'.",
+    )
 
 
 def objective(text: str) -> Objective:
@@ -55,7 +64,8 @@ def objective(text: str) -> Objective:
 
 def workload(
     name: str,
-    max_tokens: int,
+    max_tokens: int | None,
+    usual_tokens: int,
     shared_prefix: str = "",
     prompt_words: int = 0,
     copy: bool = False,
@@ -67,16 +77,19 @@ def workload(
     if agent and (name != STORY or shared_prefix or prompt_words or copy):
         raise ClientError("--agent is a workload of its own; leave the other ones out")
     if agent:
-        return recorded_agents(max_tokens)
-
+        return recorded_agents(max_tokens or usual_tokens)
     if name == STORY:
-        return story(max_tokens, shared_prefix or None, prompt_words, copy)
+        return story(max_tokens or usual_tokens, shared_prefix or None, prompt_words, copy)
     if shared_prefix or prompt_words or copy:
         raise ClientError(f"--shared-prefix, --prompt-words and --copy are for '{STORY}' only")
     chats = {key: each for key, each in WORKLOADS.items() if each.path == CHAT}
     if name not in chats:
         raise ClientError(
             f"There is no workload '{name}'", f"There are: {', '.join([STORY, *chats])}"
+        )
+    if max_tokens is not None:
+        raise ClientError(
+            f"--max-tokens is for '{STORY}' only: '{name}' says itself how long its answers are"
         )
     return chats[name]
 

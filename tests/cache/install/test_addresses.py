@@ -32,6 +32,7 @@ from cupola.cache.install.process import InstallProcess, run_install
 from cupola.cache.precision import Precision
 from cupola.cache.store import ModelCache
 from cupola.cache.system.digests import check_digests
+from cupola.cache.system.locks import file_lock
 from tests import faulty_server as faults
 from tests import tiny_encoder, tiny_whisper
 from tests.built_whisper import write_built
@@ -69,7 +70,7 @@ def genai(home: Home, gguf: bytes, tmp_path: Path) -> dict[str, bytes]:
 
 
 def left_over(home: Home) -> list[str]:
-    return sorted(path.name for path in home.downloads.glob("*") if path.suffix != ".lock")
+    return sorted(path.name for path in home.downloads.glob("*"))
 
 
 def test_a_gguf_of_the_hub(home: Home, hub: HubServer, gguf: bytes) -> None:
@@ -510,9 +511,11 @@ def test_what_a_kill_at_the_very_end_leaves_goes_with_the_next_look(
         (home.downloads / f"partial-{name}" / ".address").write_text(address)
         (home.downloads / f"partial-{name}.progress").write_text("{}")
     (home.downloads / "work-gone").mkdir()
-    (home.downloads / "work-gone.lock").touch()
-    assert install_address(ADDRESS, home) == model
-    assert left_over(home) == ["partial-other"]
+    for name in ("work", "address"):
+        (home.downloads / f"{name}-gone.lock").touch()
+    with file_lock(home.downloads / "address-busy.lock"):
+        assert install_address(ADDRESS, home) == model
+        assert left_over(home) == ["address-busy.lock", "partial-other"]
 
 
 @pytest.mark.slow

@@ -8,6 +8,8 @@ import sys
 import threading
 from pathlib import Path
 
+import pytest
+
 from cupola.cache.system.locks import delete, file_lock, try_acquire
 
 
@@ -59,6 +61,30 @@ def test_who_waits_for_a_deleted_lock_gets_a_new_one(tmp_path: Path) -> None:
     delete(first)
     thread.join(10)
     assert acquired.is_set()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows deletes no open file")
+def test_a_file_that_is_deleted_before_it_is_locked_gives_no_lock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import fcntl
+
+    path, lock_file = tmp_path / "a.lock", fcntl.flock
+    first, second = file_lock(path), file_lock(path)
+    first.acquire()
+
+    def deleted_meanwhile(descriptor: int, operation: int) -> None:
+        """What another process may do between the two calls of who opens and locks a file."""
+        if operation & fcntl.LOCK_EX and first.is_locked:
+            delete(first)
+        lock_file(descriptor, operation)
+
+    monkeypatch.setattr(fcntl, "flock", deleted_meanwhile)
+    assert not try_acquire(second)
+    assert not first.is_locked and not path.exists()
+    assert try_acquire(second)
+    assert path.exists() and not try_acquire(file_lock(path))
+    delete(second)
 
 
 def test_delete_leaves_no_file(tmp_path: Path) -> None:

@@ -188,6 +188,24 @@ def test_what_is_unknown_is_told_in_foundry_locals_words(cupola: Cli) -> None:
     text = cupola.refused("service", "bogus", status=2)
     assert "Unrecognized command or argument 'bogus'." in text
     assert "--help' to see usage" in text
+    assert "Did you mean" not in text
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        (["modle"], "'cupola model'"),
+        (["model", "lst"], "'cupola model list'"),
+        (["ls"], "'cupola model ls' or 'cupola cache ls'"),  # as Ollama has it
+        (["start"], "'cupola service start' or 'cupola server start'"),  # and not 'status'
+    ],
+)
+def test_what_an_unknown_command_may_mean_is_told(
+    cupola: Cli, typed: list[str], meant: str
+) -> None:
+    assert f"'{typed[-1]}'. Did you mean {meant}?\n" in cupola.refused(*typed, status=2)
+    told = json.loads(cupola(*typed, "-o", "json").stdout)
+    assert f"Did you mean {meant}?" in told["message"]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="systemd is Linux's")

@@ -13,6 +13,7 @@ import pytest
 from cupola.scheduler.protocol.messages import ErrorCode, Outputs, Rejected, Submit, decode_work
 from cupola.scheduler.protocol.outputs import Output, Scores, Usage
 from cupola.scheduler.protocol.tasks import Decide, Option, Question, QuestionKind
+from cupola.scheduler.state.records import Request
 from tests.gateway.running_gateway import MODEL, RunningGateway
 from tests.gateway.scripted_scheduler import ScriptedScheduler
 
@@ -210,6 +211,19 @@ def test_the_service_may_ask_in_several_orders(scheduler: ScriptedScheduler, hom
     assert [task.permutations for task in seen] == [3, 3, 2]
 
 
+def test_each_order_counts_for_the_queue(
+    gateway: RunningGateway, scheduler: ScriptedScheduler
+) -> None:
+    scored(scheduler, (0.5, 0.25, 0.25))
+    question = {**choice("a", "b", "c"), "instructions": "x" * 4000}
+    with gateway.http() as http:
+        for orders in (1, 3):
+            body = {"model": MODEL, "input": "a", "questions": [question], "permutations": orders}
+            assert http.post("/v1/decisions", json=body).status_code == 200
+    once, thrice = (Request(b"", scheduler.next(Submit), 0, 0.0, 60.0).size for _ in range(2))
+    assert 1000 <= once < 1300 and 3000 <= thrice < 3300
+
+
 def test_systemone_without_instructions(
     gateway: RunningGateway, scheduler: ScriptedScheduler
 ) -> None:
@@ -309,6 +323,35 @@ def test_what_is_wrong_is_named(
 
 
 NOUL = {"type": "noul", "instructions": "Is it?"}
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v1/decisions", {"input": "a", "questions": [QUESTION]}),
+        ("/v1/systemone", {"state": "a", "questions": {"q": NOUL}}),
+    ],
+)
+def test_what_would_have_to_be_generated_is_refused(
+    gateway: RunningGateway, scheduler: ScriptedScheduler, path: str, body: Any
+) -> None:
+    tools = [{"type": "function", "function": {"name": "f"}}]
+    for param, value in {"stream": True, "tools": tools}.items():
+        error = refused(gateway, path, {**body, param: value})
+        assert (error["param"], error["code"]) == (param, "unsupported_parameter")
+    assert scheduler.seen.empty()
+    scored(scheduler, (0.5, 0.5))
+    with gateway.http() as http:
+        for given in ({"stream": False, "tools": []}, {"stream": None, "tools": None}):
+            assert http.post(path, json={"model": MODEL, **body, **given}).status_code == 200
+
+
+@pytest.mark.parametrize("param", ["instructions", "previous_response_id", "conversation"])
+def test_a_part_of_the_conversation_is_not_left_out_in_silence(
+    gateway: RunningGateway, scheduler: ScriptedScheduler, param: str
+) -> None:
+    error = refused(gateway, "/v1/decisions", {"input": "a", "questions": [QUESTION], param: "x"})
+    assert error["param"] == param and "'input'" in error["message"]
 
 
 @pytest.mark.parametrize(

@@ -144,6 +144,34 @@ def test_texts_are_classified(gateway: RunningGateway, scheduler: ScriptedSchedu
     assert seen[0].permutations == 2
 
 
+BODIES: dict[str, dict[str, Any]] = {
+    "/v1/rerank": {"query": "q", "documents": ["a", "b"]},
+    "/v1/score": {"text_1": "q", "text_2": ["a", "b"]},
+    "/v1/classify": {"input": ["a", "b"], "choices": ["x", "y"]},
+}
+
+
+@pytest.mark.parametrize("path", BODIES)
+def test_a_chat_model_is_asked_as_the_request_says(
+    gateway: RunningGateway, scheduler: ScriptedScheduler, path: str
+) -> None:
+    seen = scored(scheduler, (0.2, 0.8), (0.9, 0.1))
+    for own in ({}, {"permutations": 2, "cache_salt": "mine", "ttl": 7}):
+        post(gateway, path, {**BODIES[path], **own})
+    assert [(task.permutations, task.cache_salt) for task in seen] == [(1, ""), (2, "mine")]
+    assert [scheduler.next(Submit).ttl for _ in seen] == [None, 7]
+
+
+@pytest.mark.parametrize("path", BODIES)
+@pytest.mark.parametrize(("param", "value"), [("stream", True), ("tools", [{"type": "function"}])])
+def test_what_would_have_to_be_generated_is_refused(
+    gateway: RunningGateway, scheduler: ScriptedScheduler, path: str, param: str, value: Any
+) -> None:
+    error = post(gateway, path, {**BODIES[path], param: value}, 400)["error"]
+    assert (error["param"], error["code"]) == (param, "unsupported_parameter")
+    assert scheduler.seen.empty()
+
+
 @pytest.mark.parametrize(
     ("path", "body", "param"),
     [
@@ -152,6 +180,7 @@ def test_texts_are_classified(gateway: RunningGateway, scheduler: ScriptedSchedu
         ("/v1/rerank", {"query": "q", "documents": ["a", ""]}, "documents[1]"),
         ("/v1/rerank", {"query": "q", "documents": ["a"], "top_n": 0}, "top_n"),
         ("/v1/rerank", {"documents": ["a"]}, "query"),
+        ("/v1/rerank", {"query": "q", "documents": ["a"], "permutations": 0}, "permutations"),
         ("/v1/score", {"text_1": ["a", "b"], "text_2": ["c"]}, "text_1"),
         ("/v1/classify", {"input": "a"}, "choices"),
         ("/v1/classify", {"input": "a", "choices": ["x", "x"]}, "choices"),

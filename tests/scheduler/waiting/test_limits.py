@@ -9,7 +9,17 @@ from hypothesis import strategies as st
 from cupola.cache.catalog import ExecutionProvider
 from cupola.gateway.core.asking import size_of
 from cupola.scheduler.protocol.messages import Submit, Turn, encode_work
-from cupola.scheduler.protocol.tasks import Embed, LocalModel, Text, Transcribe, Work
+from cupola.scheduler.protocol.tasks import (
+    Chat,
+    Decide,
+    LocalModel,
+    Option,
+    Question,
+    QuestionKind,
+    Text,
+    Transcribe,
+    Work,
+)
 from cupola.scheduler.state.records import Request
 from cupola.scheduler.waiting.limits import Full, QueueLimits
 from cupola.scheduler.waiting.queue import WaitingQueue
@@ -23,6 +33,12 @@ def request(number: int, client: str = "a", tokens: int = 5) -> Request:
     work = encode_work(Work(Text("x" * (4 * tokens))))
     message = Submit(f"r{number}", MODEL, work, turn=Turn(client))
     return Request(b"g", message, number, 0.0, 60.0)
+
+
+def counted(task: Decide | Transcribe) -> int:
+    """The tokens that a task counts while it waits."""
+    work = encode_work(task)
+    return Request(b"g", Submit("r", MODEL, work, size=size_of(task, work)), 0, 0.0, 60.0).size
 
 
 def fill(limits: QueueLimits, clients: list[str], tokens: int = 5) -> dict[str, int]:
@@ -55,12 +71,26 @@ def test_a_prompt_longer_than_the_limit_may_wait_alone() -> None:
 
 
 def test_the_bytes_of_sound_are_not_counted_as_text() -> None:
-    audio = bytes(1_000_000)
-    message = Submit("r", MODEL, encode_work(Transcribe(audio)), size=size_of(Transcribe(audio)))
-    recording = Request(b"g", message, 0, 0.0, 60.0)
-    assert 1_000 < recording.size < 10_000
-    assert size_of(Embed((Text("x"),))) == 0
+    assert 1_000 < counted(Transcribe(bytes(1_000_000))) < 10_000
     assert request(0, tokens=100).size >= 100
+
+
+def test_a_question_counts_in_each_of_its_orders() -> None:
+    def decision(orders: int, *questions: Question) -> int:
+        return counted(Decide(Chat(({"role": "user", "content": "x" * 4000},)), questions, orders))
+
+    options = tuple(Option(f"{letter} " * 500) for letter in "abc")
+    choice = Question(QuestionKind.CHOICE, "which", options)
+    predicate = Question(QuestionKind.PREDICATE, "y" * 2000)
+    bare = decision(1)
+    for question, most in ((choice, 3), (predicate, 2)):
+        once = decision(1, question) - bare
+        assert once >= 500
+        found = [decision(orders, question) - bare for orders in (1, 2, 3, 255)]
+        expected = [once * min(orders, most) for orders in (1, 2, 3, 255)]
+        assert found == pytest.approx(expected, abs=4)  # each is rounded
+    both = decision(3, choice, predicate) - bare
+    assert both == pytest.approx(decision(3, choice) + decision(3, predicate) - 2 * bare, abs=4)
 
 
 @given(st.integers(1, 300), st.integers(1, 8))
