@@ -25,7 +25,9 @@ WorkloadName = Annotated[
         "'shared prompt', 'agent' or 'structured'.",
     ),
 ]
-MaxTokens = Annotated[int, typer.Option(min=1, help="Tokens of each answer, for 'story'.")]
+MaxTokens = Annotated[
+    int, typer.Option(min=1, max=10_000_000, help="Tokens of each answer, for 'story'.")
+]
 ObjectiveText = Annotated[
     str,
     typer.Option(
