@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -25,6 +24,7 @@ _COLUMNS = {
 _TEMPLATE_TOKENS = 30  # of a chat template, with a default system prompt
 _STORY_TOKENS = 15
 _AT_ONCE = 4096  # requests whose sizes are drawn
+_MOST_TOKENS, _LATEST = 10_000_000, 1e12  # of a request in a trace; seconds
 
 
 class TraceError(ValueError):
@@ -79,21 +79,29 @@ def trace(path: Path) -> list[Arrival]:
     # What is no UTF-8 is told as a line that is no request.
     with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
         rows = csv.reader(file)
-        titles = [title.strip().lower() for title in next(rows, [])]
-        places = [_place(titles, *_COLUMNS[key], path=path) for key in ("at", "prompt", "tokens")]
-        found = []
-        for number, row in zip(count(2), rows, strict=False):
-            if not row:
-                continue
-            try:
-                at, prompt, tokens = (row[place] for place in places)
-                found.append(Arrival(_seconds(at), _count(prompt), _count(tokens)))
-            except (ValueError, IndexError):
-                raise TraceError(f"{path}, line {number}: not a time and two numbers") from None
+        try:
+            found = list(_requests(rows, path))
+        except csv.Error as error:
+            raise TraceError(f"{path}, line {rows.line_num}: {error}") from None
     if not found:
         raise TraceError(f"{path} has no requests")
     start = min(each.at for each in found)
     return sorted(each._replace(at=each.at - start) for each in found)
+
+
+def _requests(rows: Iterator[list[str]], path: Path) -> Iterator[Arrival]:
+    """Raises TraceError, csv.Error."""
+    titles = [title.strip().lower() for title in next(rows, [])]
+    places = [_place(titles, *_COLUMNS[key], path=path) for key in ("at", "prompt", "tokens")]
+    for number, row in zip(count(2), rows, strict=False):
+        if not row:
+            continue
+        try:
+            at, prompt, tokens = (row[place] for place in places)
+            yield Arrival(_seconds(at), _count(prompt), _count(tokens))
+        except (ValueError, IndexError, OverflowError):
+            text = f"{path}, line {number}: not a time and two numbers of tokens"
+            raise TraceError(text) from None
 
 
 def _place(titles: list[str], *names: str, path: Path) -> int:
@@ -107,7 +115,7 @@ def _place(titles: list[str], *names: str, path: Path) -> int:
 
 def _count(text: str) -> int:
     """Published traces have requests without tokens. Raises ValueError."""
-    if (found := int(text)) < 0:
+    if not 0 <= (found := int(text)) <= _MOST_TOKENS:
         raise ValueError(text)
     return max(1, found)
 
@@ -118,6 +126,6 @@ def _seconds(text: str) -> float:
         found = float(text)
     except ValueError:
         return datetime.fromisoformat(text[:26]).timestamp()
-    if not math.isfinite(found):
+    if not abs(found) <= _LATEST:  # nan too
         raise ValueError(text)
     return found

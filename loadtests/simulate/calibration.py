@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+import msgspec
 
 from cupola.loadtests.bench.level import Level
 from cupola.loadtests.bench.target import Amount, Target
@@ -37,6 +39,31 @@ _RECORDED = (
     "clients", "rate", "round", "at", "prompt_tokens", "cached_tokens", "tokens", "steps",
     "rejected_drafts", "ttft", "e2e",
 )  # fmt: skip
+
+_Count = Annotated[int, msgspec.Meta(ge=0, le=10_000_000)]
+_Seconds = Annotated[float, msgspec.Meta(ge=0, le=1e6)]
+_Time = Annotated[float, msgspec.Meta(ge=-1e12, le=1e12)]
+
+
+class _Line(msgspec.Struct):
+    """What is needed of a request; what there is besides may be anything."""
+
+    target: str
+    clients: _Count
+    rate: _Seconds
+    round: _Count
+    at: _Time
+    end: str
+    tokens: _Count
+    prompt_tokens: _Count | None
+    cached_tokens: _Count
+    ttft: _Seconds | None
+    e2e: _Seconds
+    name: str = ""
+    gaps: tuple[_Seconds, ...] = ()
+    steps: _Count = 0
+    accepted_drafts: _Count | None = None
+    rejected_drafts: _Count = 0
 
 
 def turns() -> int:
@@ -126,14 +153,22 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
 
 
 def _lines_of(path: Path) -> list[dict[str, Any]]:
+    """Raises FitError, OSError."""
+    data, found = path.read_bytes(), list[dict[str, Any]]()
+    recorded = path.suffix == ".json"
     try:
-        if path.suffix == ".json":
-            recorded = json.loads(path.read_text("utf-8"))
-            columns = [*recorded["columns"], "target", "end"]
-            rows = [[*row, "", "ok"] for row in recorded["rows"]]
-            return [dict(zip(columns, row, strict=True)) for row in rows]
-        found = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
-        [(each["target"], each["round"], each["at"], each["tokens"]) for each in found]
-    except (ValueError, LookupError, TypeError):
-        raise FitError(f"{path} is no requests.jsonl of cupola bench") from None
+        for line in _rows(data) if recorded else map(msgspec.json.decode, data.splitlines()):
+            msgspec.convert(line, _Line)
+            found.append(line)
+    except (msgspec.MsgspecError, ValueError, LookupError, TypeError, RecursionError) as error:
+        text = f"{path} is no requests.jsonl of cupola bench: request {len(found) + 1}: {error}"
+        raise FitError(text) from None
     return found
+
+
+def _rows(data: bytes) -> Iterator[dict[str, Any]]:
+    """The requests of a file that ``write_recorded`` has made."""
+    recorded = msgspec.json.decode(data)
+    columns = [*recorded["columns"], "target", "end"]
+    for row in recorded["rows"]:
+        yield dict(zip(columns, [*row, "", "ok"], strict=True))

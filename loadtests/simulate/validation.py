@@ -146,7 +146,8 @@ def _typical(
     measured, simulated = {}, {}
     for key in FIGURES:
         pairs = sorted(
-            ((one[key], other[key]) for one, other in rounds), key=lambda pair: pair[1] / pair[0]
+            ((one[key], other[key]) for one, other in rounds),
+            key=lambda pair: pair[1] / max(pair[0], 1e-9),
         )
         measured[key], simulated[key] = pairs[(len(pairs) - 1) // 2]
     return measured, simulated

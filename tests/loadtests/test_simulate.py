@@ -581,6 +581,7 @@ def test_a_recorded_run_is_compared_again(tmp_path: Path) -> None:
         (["--rates", "1", "--add", "nan:1"], "times are from 0"),
         (["--rates", "1", "--add", "1:0"], "at least one worker"),
         (["--rates", "1", "--add", "1"], "Examples are"),
+        (["--rates", "1", "--add", f"1:{10**12}"], "10,000 workers at most"),
         (["--rates", "1", "--for-ttft", "0.001"], "No number of workers"),
         (["--trace", "none.csv"], "none.csv"),
     ],
@@ -589,6 +590,48 @@ def test_bad_input_is_told_in_a_line(arguments: list[str], message: str, tmp_pat
     known = ["--costs", str(RECORDED / "costs.json"), "--out", str(tmp_path)]
     done = CliRunner().invoke(build(), ["simulate", *known, *arguments])
     assert isinstance(done.exception, ClientError | OSError) and message in str(done.exception)
+
+
+ONE = line("x", 1, 0.0, 0.1, [0.1], 30)
+WHOLE = json.dumps(ONE)
+NEEDED = ONE.keys() - {"name", "waited", "gaps"}
+
+
+@pytest.mark.parametrize("use", ["--validate", "--costs"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "\n",
+        WHOLE[:40],
+        f"{WHOLE}\n{WHOLE[:40]}",
+        "null",
+        "[1]",
+        "[" * 100_000,
+        WHOLE.encode("utf-16").decode("latin-1"),
+        *(json.dumps({k: v for k, v in ONE.items() if k != key}) for key in sorted(NEEDED)),
+        *(json.dumps(ONE | {key: {}}) for key in sorted({*NEEDED, "gaps"})),
+        *(json.dumps(ONE | {"at": at}) for at in (math.nan, math.inf, 10**400, None)),
+        *(json.dumps(ONE | {"ttft": ttft}) for ttft in (math.nan, -1, 1e300)),
+        *(json.dumps(ONE | {"tokens": tokens}) for tokens in (-1, 0.5, 10**12)),
+        json.dumps(ONE | {"gaps": [0.1, math.nan]}),
+    ],
+)
+def test_lines_that_no_benchmark_wrote_are_told_in_a_line(
+    use: str, text: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "requests.jsonl"
+    file.write_text(text)
+    given = ["--costs", str(RECORDED / "costs.json"), "--rates", "1"]
+    given = [*given[:2], use, str(file)] if use == "--validate" else [use, str(file), *given[2:]]
+    done = CliRunner().invoke(build(), ["simulate", *given, "--out", str(tmp_path)])
+    assert isinstance(done.exception, ClientError), done.exception
+
+
+def test_a_run_that_took_no_time_is_compared(tmp_path: Path) -> None:
+    lines = [ONE | {"ttft": 0.0, "e2e": 0.0, "tokens": 0, "gaps": []}] * 3
+    found = validation.validate(lines, Setup(COSTS))
+    assert [each.requests for each in found] == [3]
 
 
 def test_json_has_null_for_what_was_not_measured(tmp_path: Path) -> None:
@@ -619,6 +662,9 @@ def test_traces_are_read(tmp_path: Path) -> None:
         "",
         "a,b\n1,2\n",
         *(f"{titles}\n{row}\n" for row in ("x,1,1", "1,1", "nan,1,1", "5,-10,0", "")),
+        f"{titles}\n1,1,{10**12}\n",
+        f"{titles}\n-1e308,1,1\n1e308,1,1\n",
+        f"{titles}\n1,1,{'1' * 200_000}\n",  # more than a field may have
     ):
         path.write_text(text)
         with pytest.raises(TraceError):

@@ -60,6 +60,7 @@ def engine_over(
     reproducible: Reproducible = "asked",
     prefixes: PrefixCache | None = None,
     warms_up: bool = True,
+    spare: int = 0,
 ) -> Engine:
     """An engine of the test's own."""
     return Engine(
@@ -71,6 +72,7 @@ def engine_over(
         wake,
         reproducible,
         prefixes=prefixes,
+        spare=spare,
         warms_up=warms_up,
     )
 

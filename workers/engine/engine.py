@@ -195,7 +195,9 @@ class Engine:
             logits = self._run(steps)
         except Exception as error:  # of whatever kind the runtime raises
             return [*rejected, *self._recover(steps, error)]
-        waiting = () if self.slots.free else {s.job.request_id for s in self._waiting}
+        # The spare slots are of no use to those that wait.
+        full = self.slots.free <= self._spare or self._sequences.lacks_memory
+        waiting = {s.job.request_id for s in self._waiting} if full else ()
         selected = self._selection.select(steps, logits, waiting)
         outputs = self._timings.add_to(selected, steps)
         self._ended = self._clock()
@@ -216,11 +218,16 @@ class Engine:
         """Let sequences run that wait, and then forks of those that run, if nobody waits."""
         failed = self._sequences.give_slots()
         if not self._waiting:  # decisions use the slots that nobody wants
-            free, room = self.slots.free_for_copies, self._planner.room(self._running)
-            if forks := list(more_forks(self._running, free, room)):
-                self._waiting.add(forks)
+            free = min(self.slots.free_for_copies, self.slots.free - self._spare)
+            room = self._planner.room(self._running)
+            for fork in more_forks(self._running, free, room, self._has_room):
+                self._waiting.add([fork])
                 failed += self._sequences.give_slots()
         return failed
+
+    def _has_room(self, sequence: Sequence) -> bool:
+        """Whether there is memory for one more like this one."""
+        return self.slots.has_room(sequence, self._running)
 
     def _plan(self, spent: float) -> list[Step[Sequence]]:
         """The tokens of the next run: known ones, and draft tokens behind them.
@@ -250,7 +257,7 @@ class Engine:
         """Take leave of the sequences that are finished or have failed."""
         failed: list[Output | Rejected] = []
         for sequence in completing:
-            self._counters.charge(sequence.client, generated=1)
+            self._charge(sequence)
             if sequence.slot is None:
                 continue  # another answer of its request has failed
             if sequence.failure is not None:
@@ -259,6 +266,13 @@ class Engine:
                 self._sequences.finish(sequence)
         self._sequences.run_worked()
         return failed
+
+    def _charge(self, sequence: Sequence) -> None:
+        """Charge what a step has brought: a token, or tokens of a question that are to be read."""
+        if not sequence.patient:
+            self._counters.charge(sequence.client, generated=1)
+        elif sequence.finish_reason is None:
+            self._counters.charge(sequence.client, prompt=sequence.pending)
 
     def _fail(self, sequence: Sequence, error: RequestError) -> list[Output | Rejected]:
         request_id = sequence.job.request_id

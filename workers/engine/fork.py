@@ -8,7 +8,7 @@ wider. They use slots for which nobody waits, and leave when somebody does.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from collections.abc import Sequence as Several
 from dataclasses import dataclass, field
 from math import ceil
@@ -200,18 +200,21 @@ def _units(asked: Asked, parts: int) -> list[Unit]:
     return [(asked, paths[start : start + size]) for start in range(0, len(paths), size)]
 
 
-def more_forks(running: Iterable[Sequence], free: int, room: int) -> Iterator[Fork]:
+def more_forks(
+    running: Iterable[Sequence], free: int, room: int, has_room: Callable[[Fork], bool]
+) -> Iterator[Fork]:
     """Forks that help those that run, in at most so many slots. The requests take turns.
 
     ``room``: tokens of the next run. What would only wait for its turn there takes no slot.
+    ``has_room``: whether there is memory for one more fork like this one.
     """
     sequences = list(running)
     room -= sum(sequence.pending for sequence in sequences)
     forks = {fork.job.request_id: fork for fork in sequences if isinstance(fork, Fork)}
     waiting = deque(fork for fork in forks.values() if not fork.reading)
-    while waiting and free and room > 0:
+    while waiting and free > 0 and room > 0:
         fork = waiting.popleft()
-        if fork.job.units and fork.job.open < MOST_FORKS:
+        if fork.job.units and fork.job.open < MOST_FORKS and has_room(fork):
             another = fork.another()
             yield another
             free -= 1

@@ -34,6 +34,7 @@ class Sequences:
         0: all. ``wake`` is called from another thread when the disk was read for a sequence."""
         self.running: list[Sequence] = []  # in order of arrival
         self.waiting = SlotQueue(counters)
+        self.lacks_memory = False  # for the first that waits and could have a slot
         self._slots = slots
         self._counters = counters
         self._spare = spare
@@ -75,7 +76,7 @@ class Sequences:
         behind it wait as well: else small sequences could pass a large one for ever.
         """
         failed: dict[str, Rejected] = {}
-        full = False
+        self.lacks_memory = False
         for sequence in self.waiting.in_order():
             request_id = sequence.job.request_id
             if not self._slots.free:
@@ -86,15 +87,20 @@ class Sequences:
                 failed[request_id] = error.rejected(request_id)
                 self.waiting.remove_all(request_id)
                 continue
-            ready = not full and sequence.admissible and self._recovery.admits(sequence)
-            ready = ready and self._has_claim(sequence)
-            full |= ready and not self._slots.has_room(sequence, self.running)
-            if ready and not full and self._slots.allocate(sequence, self.running):
+            if self.lacks_memory or not self._may_run(sequence):
+                continue
+            self.lacks_memory = not self._slots.has_room(sequence, self.running)
+            if not self.lacks_memory and self._slots.allocate(sequence, self.running):
                 self.waiting.remove(sequence)
                 self.running.append(sequence)
                 self._counters.is_next(sequence.client)
                 self._counters.charge(sequence.client, prompt=sequence.pending)
         return list(failed.values())
+
+    def _may_run(self, sequence: Sequence) -> bool:
+        """Whether only memory can hold it up."""
+        admitted = sequence.admissible and self._recovery.admits(sequence)
+        return admitted and self._has_claim(sequence)
 
     def _has_claim(self, sequence: Sequence) -> bool:
         """Whether there are free slots besides the spare ones, or its client is a newcomer."""

@@ -109,7 +109,7 @@ class SlotTable:
                     s.index,
                 ),
             )
-        slot.running, slot.replaceable = True, False
+        slot.running = True
         return slot
 
     @staticmethod
@@ -121,6 +121,7 @@ class SlotTable:
 
     def start(self, slot: Slot, tokens: Sequence[int], match: Match, salt: str) -> None:
         """A sequence begins in ``slot``, and what has been matched of its tokens lies there."""
+        slot.replaceable = False
         slot.exact = min(match.slot.exact, match.length)
         slot.tokens, slot.length, slot.salt = tokens, match.length, salt
         slot.touched = max(slot.touched, match.length)

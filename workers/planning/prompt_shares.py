@@ -3,7 +3,8 @@
     class     prompts of a lower class take what they need before those of a higher one
     client    in a class, those come first that need little in all; the others have equal shares,
               and what one does not need the others have
-    prompt    of a client, the shortest comes first; a small one is not read in parts
+    prompt    of a client, the shortest comes first; a small one is not read in parts. Questions of
+              decisions come after the others: each is short, and behind it comes the next one
 
 The prompt that has had its slot for the longest time always gets a part. So a stream of short or
 urgent prompts holds nobody up for ever.
@@ -29,6 +30,10 @@ class Reading(Protocol):
 
     @property
     def client(self) -> str: ...
+
+    @property
+    def patient(self) -> bool:
+        """Whether nobody reads its tokens as they come, and more prompts may follow it."""
 
     @property
     def rank(self) -> int:
@@ -89,6 +94,7 @@ def _among_clients(
 ) -> int:
     """Divide among the clients of a class. Returns how much of the budget is used."""
     needs: dict[str, int] = {}
+    asking = {prompts[place].client for place in places if prompts[place].patient}
     for place in places:
         missing = prompts[place].pending - given.get(place, 0)
         needs[prompts[place].client] = needs.get(prompts[place].client, 0) + missing
@@ -97,7 +103,12 @@ def _among_clients(
         for client in needs
     }
     clients = sorted(
-        needs, key=lambda client: (needs[client] > SMALL, served(client), shortest[client])
+        needs,
+        key=lambda client: (
+            needs[client] > SMALL or client in asking,
+            served(client),
+            shortest[client],
+        ),
     )
     first = clients[: max(1, budget // LEAST_SHARE)]
     left = budget
@@ -120,7 +131,9 @@ def _among_prompts(
     given: dict[int, int],
 ) -> int:
     """Divide among the prompts of a client. Returns how much of the budget is used."""
-    order = sorted(places, key=lambda place: (prompts[place].pending, place))
+    order = sorted(
+        places, key=lambda place: (prompts[place].patient, prompts[place].pending, place)
+    )
     left = budget
     for number, place in enumerate(order):
         among = max(1, min(parallel, len(order)) - number)

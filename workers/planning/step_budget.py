@@ -74,18 +74,20 @@ class StepBudget:
         runs nothing else. They are read to the end beside those that generate, if they are few.
         ``spent``: seconds since those that generate had their last token.
         """
+        # Prompts get on even if more sequences generate than a step may have tokens.
+        most = max(self._max_tokens, generating + min(_MIN_PATIENT_TOKENS, self._max_tokens))
         if self._token is None:
-            return self._max_tokens
+            return most
         short: list[int] = []
         if generating:
             spare = (self._objective - spent) / self._slowest.ratio - (self._step or 0.0)
         else:
             short = [prompt.pending for prompt in prompts if self.is_short(prompt)]
             if len(short) == len(prompts) or not (short or self._since_short < RECENT):
-                return self._max_tokens  # nobody waits for a long prompt
+                return most  # nobody waits for a long prompt
             spare = self._objective
         if spare >= self._max_tokens * self._token:  # also if a token takes no time at all
-            return self._max_tokens
+            return most
         least = _MIN_PROMPT_TOKENS
         if generating and prompts and all(prompt.patient for prompt in prompts):
             least = _MIN_PATIENT_TOKENS
@@ -94,7 +96,7 @@ class StepBudget:
         elif 0 < newcomer <= LEAST_SHARE:
             least = max(least, _beside_oldest(newcomer))
         fits = int(spare / self._token) if spare > 0 else 0
-        return min(self._max_tokens, generating + max(least, fits))
+        return min(most, generating + max(least, fits))
 
     def observe(
         self,

@@ -83,7 +83,10 @@ class Autotune:
                 beaten = min(known.seconds.values()) < known.seconds[way]
                 (known.lost if beaten else known.won).add(way)
             return
-        weight = _RETRIED if way == known.retrying else _NEWEST
+        weight = _NEWEST
+        if way == known.retrying:
+            # Chance makes a run slow, and never fast. So what it has lost by one it gets back.
+            weight = _RETRIED if seconds > known.seconds[way] else 1.0
         known.retrying = ""
         known.seconds[way] += weight * (seconds - known.seconds[way])
 

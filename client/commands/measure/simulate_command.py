@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from cupola.loadtests.simulate.simulation import Failure, Growth
 
 _CALIBRATION = "calibration.jsonl"
+MOST_WORKERS, MOST_REQUESTS = 10_000, 100_000_000
 _SEEDS = 1_000_000  # texts of calibrations differ, so that the prefix cache knows none of them
 _TOKENS = 64  # of an answer to 'story'
 Load = Callable[[], Iterable["Arrival"]]
@@ -38,20 +39,28 @@ def simulate(
     trace: Annotated[
         Path | None, typer.Option(help="CSV with at, prompt_tokens, output_tokens, instead.")
     ] = None,
-    requests: Annotated[int, typer.Option(min=1, help="How many requests are simulated.")] = 2000,
+    requests: Annotated[
+        int, typer.Option(min=1, max=MOST_REQUESTS, help="How many requests are simulated.")
+    ] = 2000,
     workload: WorkloadName = "chat",
     max_tokens: Annotated[int | None, workload_options.tokens_option(_TOKENS)] = None,
-    workers: Annotated[int, typer.Option(min=1, help="Worker processes.")] = 1,
-    slots: Annotated[int, typer.Option(min=1, help="Sequences that a worker runs at once.")] = 16,
-    step_tokens: Annotated[int, typer.Option(min=1, help="The setting of this name.")] = 256,
+    workers: Annotated[int, typer.Option(min=1, max=MOST_WORKERS, help="Worker processes.")] = 1,
+    slots: Annotated[
+        int, typer.Option(min=1, max=1024, help="Sequences that a worker runs at once.")
+    ] = 16,
+    step_tokens: Annotated[
+        int, typer.Option(min=1, max=65536, help="The setting of this name.")
+    ] = 256,
     itl_ms: Annotated[
         float,
-        typer.Option(min=0.001, callback=finite, help="The setting of this name."),
+        typer.Option(min=0.001, max=60_000, callback=finite, help="The setting of this name."),
     ] = 100,
-    queue_limit: Annotated[int, typer.Option(min=0, help="The setting of this name.")] = 256,
+    queue_limit: Annotated[
+        int, typer.Option(min=0, max=1_000_000, help="The setting of this name.")
+    ] = 256,
     queue_timeout: Annotated[
         float,
-        typer.Option(min=0.001, callback=finite, help="In seconds."),
+        typer.Option(min=0.001, max=86_400, callback=finite, help="In seconds."),
     ] = 300,
     fail: Annotated[
         list[str] | None, typer.Option(help="AT:WORKER:SECONDS: a worker is away for so long.")
@@ -161,6 +170,8 @@ def _events(fail: list[str], add: list[str], workers: int) -> tuple[Failure | Gr
     times += [each.seconds for each in failures]
     if not all(0 <= each < math.inf for each in times) or any(each.workers < 1 for each in growths):
         raise ClientError("--fail and --add: times are from 0, and at least one worker comes")
+    if workers + sum(each.workers for each in growths) > MOST_WORKERS:
+        raise ClientError(f"--add: there are {MOST_WORKERS:,} workers at most")
     for each in failures:
         if not 0 <= each.worker < workers:
             raise ClientError(f"--fail: there is no worker {each.worker}; the first one is 0")

@@ -42,6 +42,7 @@ def tokens_option(usual: int) -> Any:
     return typer.Option(
         "--max-tokens",
         min=1,
+        max=10_000_000,
         show_default=f"{usual}",
         help="Tokens of each answer, for 'story'.",
     )

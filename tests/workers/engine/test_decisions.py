@@ -11,9 +11,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cupola.scheduler.protocol.messages import ErrorCode, Rejected
+from cupola.scheduler.protocol.messages import ErrorCode, Rejected, Turn
 from cupola.scheduler.protocol.outputs import Output, Scores
-from cupola.scheduler.protocol.tasks import Chat, Decide, Option, Question, QuestionKind
+from cupola.scheduler.protocol.tasks import (
+    Chat,
+    Decide,
+    Option,
+    Question,
+    QuestionKind,
+    SamplingParams,
+    Work,
+)
+from cupola.scheduler.protocol.tasks import Tokens as Prompt
 from cupola.workers.decisions.prompt import read
 from cupola.workers.decisions.trie import END, Tokens
 from cupola.workers.engine.engine import Engine
@@ -235,6 +244,62 @@ def test_forks_take_free_slots_and_leave_for_others() -> None:
     assert running.count("d") == 1  # it keeps its own place, and gives back the others
     rest = _all(backend, "d")["d"]
     assert len(_scores([*made.get("d", []), *rest])) == len(questions)
+    drain(backend)
+
+
+def test_forks_leave_for_others_of_their_client_though_spare_slots_are_free() -> None:
+    backend = engine_over(session(), spare=1)
+    questions = [predicate(f"is it number {number}") for number in range(60)]
+    backend.add("d", decide(words(20, 1), *questions))
+    decided = 0
+    while len(backend.running) < SLOTS - 1:
+        decided += sum(output.request_id == "d" for output in backend.step())
+    assert backend.waiting == ()  # for the spare slot, which is for other clients
+    backend.add("chat", greedy(words(9, 1), 5))
+    outputs: list[Output | Rejected] = []
+    while not any(output.request_id == "chat" for output in outputs):
+        outputs = backend.step()
+        decided += sum(output.request_id == "d" for output in outputs)
+    assert decided < len(questions) / 2
+    assert text(drain(backend)["chat"])
+
+
+def test_forks_leave_for_a_prompt_for_which_there_is_no_memory() -> None:
+    backend = engine_over(session(), positions=CONTEXT)
+    work = decide(words(20, 1), *(predicate(f"is it number {number}") for number in range(60)))
+    prompt = read(codec(), work, full_budget(), CONTEXT, lambda: False)
+    backend.add("d", work)
+    decided = 0
+    while len(backend.running) < 2:
+        decided += sum(output.request_id == "d" for output in backend.step())
+    assert backend.waiting == ()  # for memory
+    beside_one = CONTEXT - len(prompt.tokens) - prompt.longest - 4
+    params = SamplingParams(temperature=0, max_tokens=1)
+    backend.add("chat", Work(Prompt(tuple(3 + n % 50 for n in range(beside_one))), params))
+    outputs: list[Output | Rejected] = []
+    while not any(output.request_id == "chat" for output in outputs):
+        outputs = backend.step()
+        decided += sum(output.request_id == "d" for output in outputs)
+        assert backend.violations() == []
+    assert decided < len(work.questions) / 2
+    drain(backend)
+
+
+def test_a_client_that_decides_is_served_no_more_than_another() -> None:
+    """Both have much to read. A question counts as many tokens as are read for it."""
+    backend = engine_over(session())
+    work = decide(words(20, 1), *(choice(words(20, n), ["a", "b"]) for n in range(60)))
+    backend.add("d", work, Turn("decides"))
+    while len(backend.running) < SLOTS:
+        backend.step()
+    backend.add("chat", greedy(words(160, 2), 1), Turn("chats"))
+    while "chat" not in {sequence.job.request_id for sequence in backend.running}:
+        backend.step()
+    outputs, decided = list[Output | Rejected](), 0
+    while not any(output.request_id == "chat" for output in outputs):
+        outputs = backend.step()
+        decided += sum(output.request_id == "d" for output in outputs)
+    assert 0 < decided < len(work.questions) / 3
     drain(backend)
 
 

@@ -6,7 +6,15 @@ import msgspec
 import pytest
 
 from cupola.scheduler.protocol.messages import Rejected
-from cupola.scheduler.protocol.tasks import SamplingParams, Tokens, Work
+from cupola.scheduler.protocol.tasks import (
+    Chat,
+    Decide,
+    Question,
+    QuestionKind,
+    SamplingParams,
+    Tokens,
+    Work,
+)
 from cupola.workers.engine.engine import Engine
 from cupola.workers.engine.prefix_cache import PrefixCache
 from cupola.workers.kv.kv_cache import KeyValueCache
@@ -96,6 +104,18 @@ def test_what_was_sampled_is_no_beginning_for_those_who_want_the_same_bits() -> 
         ask(backend, work(number))
     sampled = Work(continued, SamplingParams(temperature=0.5, max_tokens=2, ignore_eos=True))
     assert ask(backend, sampled)[1] >= 4 * BLOCK
+
+
+def test_what_a_question_leaves_is_not_kept_where_another_slot_has_its_state() -> None:
+    backend = engine(FaultySession(), 100)
+    state = Chat(({"role": "user", "content": words(LENGTH, 1)},))
+    asked = (Question(QuestionKind.PREDICATE, words(3 * BLOCK, number)) for number in range(40))
+    backend.add("d", Decide(state, tuple(asked)))
+    drain(backend)
+    assert all(slot.length > LENGTH // 2 for slot in backend.slots.table.slots)
+    ask(backend, work(2))
+    assert backend.prefixes is not None
+    assert backend.prefixes.kept_bytes == 0
 
 
 def test_a_long_rest_gives_everything_back() -> None:

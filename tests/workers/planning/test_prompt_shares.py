@@ -62,6 +62,23 @@ def test_a_lower_class_takes_what_it_needs_but_for_the_part_of_the_oldest():
     assert divided([(900, "batch", 4), *urgent], 160) == {"s1": 140, "s0": 20}
 
 
+def after(prompts: list[Waiting], budget: int, served: Mapping[str, float]) -> dict[str, int]:
+    parts = shares(prompts, budget, 1, lambda client: served.get(client, 0.0))
+    return {prompt.name: count for prompt, count in parts}
+
+
+def test_a_prompt_does_not_wait_for_questions_of_its_client_which_are_shorter():
+    questions = [Waiting(f"q{n}", 12, patient=True) for n in range(9)]
+    assert after([*questions, Waiting("chat", 100)], 16, {}) == {"q0": 2, "chat": 14}
+    assert after([Waiting("chat", 10), *questions], 24, {}) == {"chat": 10, "q0": 12, "q1": 2}
+
+
+def test_a_client_whose_question_is_short_may_need_much():
+    prompts = [Waiting("q", 12, "decides", patient=True), Waiting("chat", 900, "chats")]
+    assert after(prompts, 16, {"decides": 1}) == {"q": 2, "chat": 14}
+    assert after(prompts, 16, {"chats": 1}) == {"q": 12, "chat": 4}
+
+
 @given(
     st.lists(
         st.tuples(st.integers(2, 400), st.sampled_from("abcdefghijk"), st.integers(0, 3)),

@@ -201,6 +201,21 @@ def test_prompts_get_on_even_where_generating_alone_takes_too_long():
     assert step_budget.tokens(generating=8) == 8 + 16
 
 
+@given(st.integers(1, 64), st.integers(1, 200), st.booleans(), st.booleans())
+def test_prompts_get_on_though_more_generate_than_a_step_may_have_tokens(
+    most, generating, known, slow
+):
+    step_budget = StepBudget(0.1, most)
+    if known:
+        step_budget.observe(generating, 0, 0.5 if slow else 0.01)
+        step_budget.observe(generating, 16, 0.6 if slow else 0.011)
+    running = [*[Waiting("g", 1)] * generating, Waiting("long", 3000, to_read=3000)]
+    steps = plan(running, step_budget.tokens(generating, running[-1:]))
+    assert counts(steps)[:generating] == [("g", 1)] * generating
+    assert steps[-1].sequence.name == "long"
+    assert min(most, 8) <= steps[-1].count <= most
+
+
 @example([(0, 16, 0.0)], 1)
 @example([(0, 16, 0.0), (1, 0, 5.0)], 1)
 @given(

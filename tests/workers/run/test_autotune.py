@@ -55,6 +55,14 @@ def test_a_way_that_has_become_faster_is_found() -> None:
     assert last.count("b") >= RETRY - 1
 
 
+def test_a_way_that_was_held_up_once_is_found_again_at_the_next_retry() -> None:
+    autotune = Autotune()
+    take(autotune, {"a": 1, "b": 1.3}, 2 * TRIALS)
+    assert take(autotune, {"a": 300, "b": 1.3}, 2) == ["a", "b"]  # its worker was stopped
+    again = take(autotune, {"a": 1, "b": 1.3}, 2 * RETRY)
+    assert again[RETRY - 1 : -1] == ["a"] * RETRY
+
+
 def test_kinds_have_nothing_in_common() -> None:
     autotune = Autotune()
     take(autotune, {"a": 1, "b": 2}, 2 * TRIALS, "one")
