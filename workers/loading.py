@@ -14,6 +14,7 @@ from cupola.scheduler.protocol.tasks import LocalModel
 from cupola.workers.device.mapped_files import drop_pages
 from cupola.workers.engine_options import EngineOptions
 from cupola.workers.model.backend import Backend
+from cupola.workers.run.background import ORDER
 
 if TYPE_CHECKING:
     from cupola.workers.device.device import Device
@@ -39,7 +40,8 @@ def load(
 
     The backend calls ``wake`` from another thread when it has new work.
     """
-    backend = _load(model, options, wake)
+    with ORDER.load():
+        backend = _load(model, options, wake)
     drop_pages(Path(model.path))  # the sessions have read all weights, and most are not read again
     return backend
 
