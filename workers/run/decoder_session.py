@@ -11,6 +11,7 @@ import onnxruntime as ort
 from cupola.cache.convert.formats.unsigned_weights import for_this_processor
 from cupola.cache.error_text import without_paths
 from cupola.workers.device.device import CPU
+from cupola.workers.device.machine import available_bytes
 from cupola.workers.device.mapped_files import drop_pages
 from cupola.workers.graph.attention_layers import UnservableGraphError
 from cupola.workers.graph.block_graph import with_block_weights
@@ -151,6 +152,8 @@ def _build_blocks(
     few tokens is damaged. Raises OSError, UnservableGraphError, ModelFolderError and what
     ``Device.open`` does.
     """
+    # It only makes steps faster, so nothing else shall be swapped out for it.
+    max_bytes = min(max_bytes, available_bytes())
     if (file := folder.few_token_graph) is not None:
         if graph_bytes(file) > max_bytes:
             return None
