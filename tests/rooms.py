@@ -31,7 +31,7 @@ ORDER = {
     "workers": """
         .
         encoder engine speech
-        decisions planning speculation
+        decisions planning slots speculation
         run
         kv
         graph sampling

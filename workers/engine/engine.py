@@ -17,7 +17,6 @@ from cupola.scheduler.waiting.token_counters import TokenCounters
 from cupola.workers.engine.admission import Admission
 from cupola.workers.engine.draft_planner import DraftPlanner
 from cupola.workers.engine.fork import more_forks
-from cupola.workers.engine.prefix_cache import PrefixCache
 from cupola.workers.engine.prompt_reader import Accepted, PromptReader, check_kind
 from cupola.workers.engine.request_timings import RequestTimings
 from cupola.workers.engine.rows import row_of
@@ -39,6 +38,7 @@ from cupola.workers.planning.step_budget import StepBudget
 from cupola.workers.run.runner import Logits
 from cupola.workers.run.session import Session
 from cupola.workers.sampling.masks import MaskBatch
+from cupola.workers.slots.prefix_cache import PrefixCache
 
 logger = logging.getLogger(__name__)
 
