@@ -19,6 +19,7 @@ ORDER = {
         decisions foundry operations ranking tokens
         openai/audio openai/responses
         anthropic ollama openai
+        openai/responses/body
         openai/body
         generation
         toolcalls

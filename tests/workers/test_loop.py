@@ -1,4 +1,4 @@
-"""The worker's loop with a real socket. But for the last test, its loads wait, and load no model."""
+"""The worker's loop with a real socket. Its loads wait, but for that of the last test."""
 
 from __future__ import annotations
 
