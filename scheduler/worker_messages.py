@@ -90,8 +90,7 @@ class WorkerMessages:
         if message.request_id in unloads:
             gateway = unloads.confirm(message.request_id, peer)
             return [Send(gateway, Done(message.request_id))] if gateway else []
-        if self._drains.is_move(message.request_id):
-            self._drains.moved(message.request_id)
+        if self._drains.ended(message.request_id):
             return []
         if self._replicas.ended(message.request_id, isinstance(message, Rejected), now):
             return []

@@ -21,7 +21,7 @@ from cupola.gateway.openai.audio.body import TranscriptionForm, TranslationForm
 from cupola.gateway.openai.body.chat import ChatRequest
 from cupola.gateway.openai.body.completion import CompletionRequest
 from cupola.gateway.openai.body.embeddings import EmbeddingsRequest
-from cupola.gateway.openai.responses.body import ResponsesRequest
+from cupola.gateway.openai.responses.body.response import ResponsesRequest
 from cupola.gateway.ranking.body import ClassifyRequest, RerankRequest, ScoreRequest
 from cupola.service.page_tables import table
 

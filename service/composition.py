@@ -28,13 +28,13 @@ from cupola.service.processes.watchdog import Patience
 from cupola.service.processes.worker_children import WorkerChildren
 from cupola.service.settings.settings import Settings
 from cupola.service.settings.types import listed
+from cupola.service.settings.worker_options import provider_of
 from cupola.service.start_models import means_one_of, pinned_ids, start_models
 from cupola.service.supervisor import GaveUpError, Supervisor
 from cupola.service.unix_socket import remove_dead
 from cupola.service.worker_configs import (
     WorkersError,
     one_more,
-    provider_of,
     without_preload,
     worker_configs,
 )

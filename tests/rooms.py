@@ -19,6 +19,7 @@ ORDER = {
         decisions foundry operations ranking tokens
         openai/audio openai/responses
         anthropic ollama openai
+        openai/responses/body
         openai/body
         generation
         toolcalls
@@ -31,7 +32,7 @@ ORDER = {
     "workers": """
         .
         encoder engine speech
-        decisions planning speculation
+        decisions planning slots speculation
         run
         kv
         graph sampling

@@ -44,8 +44,8 @@ class EngineOptions:
     home: Home | None = None  # its cache may hold weights that sessions map; None: no such cache
     shared_disk_mb: int = 0  # the most that such weights take there; 0: a quarter of the disk
     shares: bool = False  # map the weights, because other workers map them as well
-    # The largest weights of which a second copy, in blocks, is kept for steps of few tokens. There
-    # is none if workers share weights.
+    # The largest weights of which a second copy, in blocks, is kept for steps of few tokens. See
+    # ``copied_bytes``.
     block_bytes: int = 0
     # The largest weights that are mapped, so that the halves of a step can run side by side.
     lane_bytes: int = 0
@@ -53,3 +53,9 @@ class EngineOptions:
     reproducible: Reproducible = "asked"  # which requests must have the same answer again
     warm_up: bool = True  # prepare for requests while there are none
     recording_parts: int = 4  # parts of one recording that are heard at once, at most
+
+    @property
+    def copied_bytes(self) -> int:
+        """The largest weights for few tokens that a model on a CPU gets."""
+        once = self.shares or self.int8_cache or self.backend != "onnx"
+        return 0 if once else self.block_bytes

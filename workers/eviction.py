@@ -16,18 +16,19 @@ class NoRoomError(Exception):
 
 
 def to_evict(
-    model_id: str, needed: int, available: int, residents: Iterable[Resident]
+    model_id: str, needed: int, copied: int, available: int, residents: Iterable[Resident]
 ) -> list[Resident]:
     """The least recently used idle models without which the new one fits. Raises NoRoomError.
 
-    A model that is pinned or in use stays, and so does one that a client can rely on. A model is
-    refused only if its weights alone do not fit.
+    ``needed``: bytes of its weights; ``copied``: of those that it can do without. A model that is
+    pinned or in use stays, and so does one that a client can rely on. A model is refused only if
+    its weights alone do not fit.
     """
     idle = [r for r in residents if not (r.in_use or r.pinned or r.promised or r.after_unload)]
     idle.sort(key=lambda resident: resident.last_used)
     chosen: list[Resident] = []
     for resident in idle:
-        if available >= needed * _ROOM:
+        if available >= (needed + copied) * _ROOM:
             break
         chosen.append(resident)
         available += resident.needed

@@ -14,14 +14,15 @@ from cupola.scheduler.protocol.tasks import LocalModel
 from cupola.workers.device.mapped_files import drop_pages
 from cupola.workers.engine_options import EngineOptions
 from cupola.workers.model.backend import Backend
+from cupola.workers.run.background import ORDER
 
 if TYPE_CHECKING:
     from cupola.workers.device.device import Device
-    from cupola.workers.engine.prefix_cache import PrefixCache
     from cupola.workers.kv.kv_cache import KeyValueCache
     from cupola.workers.kv.prefix_files import PrefixFiles
     from cupola.workers.model.model_folder import ModelFolder
     from cupola.workers.run.session import Session
+    from cupola.workers.slots.prefix_cache import PrefixCache
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +40,8 @@ def load(
 
     The backend calls ``wake`` from another thread when it has new work.
     """
-    backend = _load(model, options, wake)
+    with ORDER.load():
+        backend = _load(model, options, wake)
     drop_pages(Path(model.path))  # the sessions have read all weights, and most are not read again
     return backend
 
@@ -95,8 +97,8 @@ def _load(model: LocalModel, options: EngineOptions, wake: Callable[[], None]) -
 
 def _prefixes(folder: ModelFolder, session: Session, options: EngineOptions) -> PrefixCache | None:
     """Memory, and files, for what slots cannot keep; None where rows cannot be copied."""
-    from cupola.workers.engine.prefix_cache import PrefixCache
     from cupola.workers.kv.kv_cache import KeyValueCache
+    from cupola.workers.slots.prefix_cache import PrefixCache
 
     cache = session.cache
     wanted = options.prefix_bytes or options.prefix_folder is not None

@@ -93,7 +93,11 @@ class Loop:
             config.name, config.provider, os.getpid(), slots, config.fatal, spare, config.only
         )
         self.residency = Residency(config.model_ttl, config.pinned)
-        memory = ModelMemory(maps=config.engine.shares, limit=config.memory_bytes)
+        memory = ModelMemory(
+            maps=config.engine.shares,
+            limit=config.memory_bytes,
+            copies=config.engine.copied_bytes,
+        )
         self.worker = Worker(identity, self.residency, self._load, memory)
         self.preload, self.fatal = config.preload, config.fatal
         self.home = config.home

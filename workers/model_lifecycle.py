@@ -59,11 +59,15 @@ class ModelLifecycle:
         """
         if model.id in self._residency.models:
             return []
-        unloaded = self._make_room(model, now)
-        resident = self._residency.start(model, now)
+        unloaded: list[FromWorker] = []
+        needed = copied = size = 0
         if self._memory is not None:
-            resident.needed = self._memory.needed(model)
-            resident.size = self._memory.size(model)
+            needed, copied = self._memory.needed(model), self._memory.copied(model)
+            size = self._memory.size(model)
+            available = self._memory.available() - self._residency.loading_bytes
+            unloaded = self._make_room(model, needed, copied, available, now)
+        resident = self._residency.start(model, now)
+        resident.needed, resident.size = needed + copied, size
         self._load(model)
         return unloaded
 
@@ -118,16 +122,12 @@ class ModelLifecycle:
                 self._report.beginnings.forget(resident.model.id)
         return bool(resting)
 
-    def _make_room(self, model: LocalModel, now: float) -> list[FromWorker]:
+    def _make_room(
+        self, model: LocalModel, needed: int, copied: int, available: int, now: float
+    ) -> list[FromWorker]:
         """Unload idle models if a new one needs their memory. Raises NoRoomError."""
-        if self._memory is None:
-            return []
-        evicted = to_evict(
-            model.id,
-            self._memory.needed(model),
-            self._memory.available() - self._residency.loading_bytes,
-            self._residency.models.values(),
-        )
+        residents = self._residency.models.values()
+        evicted = to_evict(model.id, needed, copied, available, residents)
         why = f" to make room for {model.id}"
         answers = [answer for resident in evicted for answer in self._unload(resident, why)]
         self._report.evicted += len(evicted)

@@ -70,6 +70,6 @@ def _cpu_session(folder: ModelFolder, options: EngineOptions, device: Device) ->
         width=width,
         threads=threads,
         prepacked=prepacked if options.shares else None,
-        block_bytes=0 if options.shares else options.block_bytes,
+        block_bytes=options.copied_bytes,
         lanes=prepacked if folder.decoder_bytes <= options.lane_bytes else None,
     )

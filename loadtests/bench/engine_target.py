@@ -5,14 +5,12 @@ from __future__ import annotations
 import itertools
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
-from typing import Any
 
 from cupola.cache.catalog import ExecutionProvider
-from cupola.cache.home import Home
 from cupola.loadtests.bench.level import Level, arrivals
 from cupola.loadtests.bench.target import Amount, Broken, Turn
 from cupola.loadtests.load.results import End, Record
@@ -20,8 +18,7 @@ from cupola.loadtests.load.workloads import CHAT, Conversation, Workload
 from cupola.scheduler.protocol.messages import Rejected
 from cupola.scheduler.protocol.outputs import Output
 from cupola.scheduler.protocol.tasks import Chat, LocalModel, SamplingParams, Work
-from cupola.workers.device.machine import available_bytes, cores
-from cupola.workers.engine_options import EngineOptions, block_bytes, prefix_bytes
+from cupola.workers.engine_options import EngineOptions
 from cupola.workers.loading import load
 from cupola.workers.model.backend import Backend, RequestError
 
@@ -45,24 +42,6 @@ class Client:
     chance: Random
     left: int
     next_at: float  # of its next request, by ``time.perf_counter``
-
-
-def engine_options(home: Home, settings: Mapping[str, Any]) -> EngineOptions:
-    """What the one worker of a service with these settings would have, by the settings' names."""
-    free = available_bytes()
-    return EngineOptions(
-        slots=0 if settings["slots"] == "auto" else int(settings["slots"]),
-        prefix_bytes=prefix_bytes(settings["prefix_cache_mb"], free),
-        step_tokens=settings["step_tokens"],
-        itl_seconds=settings["itl_ms"] / 1000,
-        context=settings["context"],
-        threads=settings["threads"] or cores(),
-        home=home,
-        block_bytes=block_bytes(settings["block_weights_mb"], free),
-        lane_bytes=settings["lane_weights_mb"] * 2**20,
-        int8_cache=settings["kv_cache"] == "int8",
-        reproducible=settings["reproducible"],
-    )
 
 
 class EngineTarget:

@@ -12,8 +12,8 @@ from random import Random
 
 from cupola.loadtests.simulate.arrivals import Arrival
 from cupola.loadtests.simulate.cost_model import CostModel
-from cupola.loadtests.simulate.decisions import Decisions, QueueDecisions
 from cupola.loadtests.simulate.outcome import Simulated
+from cupola.loadtests.simulate.queue_scheduler import QueueScheduler, SimulatedScheduler
 from cupola.loadtests.simulate.request import SimulatedRequest
 from cupola.loadtests.simulate.spread import DrawnRatios
 from cupola.loadtests.simulate.whole_scheduler import WholeScheduler
@@ -66,13 +66,13 @@ class Simulation:
         self._overhead = setup.costs.overhead
         self._drawn, self._chance = DrawnRatios(setup.costs.spread, setup.seed), Random(setup.seed)
         limits = (setup.size.slots, setup.queue_limit, setup.queue_timeout)
-        self._decisions: Decisions
+        self._scheduler: SimulatedScheduler
         self._tells_starts = setup.fails
         if setup.whole or setup.fails:
             names = [_name(number) for number in range(setup.workers)]
-            self._decisions = WholeScheduler(self._start, self._refuse, names, *limits)
+            self._scheduler = WholeScheduler(self._start, self._refuse, names, *limits)
         else:
-            self._decisions = QueueDecisions(self._start, self._refuse, *limits)
+            self._scheduler = QueueScheduler(self._start, self._refuse, *limits)
         # When, a number that tells two apart, and what. A worker's steps end, if nothing else.
         self._events: list[tuple[float, int, object]] = []
         self._order = count()
@@ -128,13 +128,13 @@ class Simulation:
                 self._join(what, now)
             case _:
                 self._expiry = _NEVER
-                self._decisions.expire(now)
+                self._scheduler.expire(now)
                 self._watch_deadlines()
 
     def _submit(self, arrival: Arrival, now: float) -> None:
         _, prompt, tokens, cached = arrival
         request = SimulatedRequest(next(self._arrivals), now, prompt, tokens, cached)
-        if self._decisions.arrives(request, now):
+        if self._scheduler.arrives(request, now):
             self._watch_deadlines()
         if now >= self._next_note:
             self._note_queue(now)
@@ -152,9 +152,9 @@ class Simulation:
                 self.result.add(request, ended, self._overhead)
                 if self._clients is not None:
                     self._ask_again(ended)
-            self._decisions.ended(worker, finished, now)
+            self._scheduler.ended(worker, finished, now)
         elif self._tells_starts:
-            self._decisions.ended(worker, finished, now)
+            self._scheduler.ended(worker, finished, now)
         if now >= self._next_note:
             self._note_queue(now)
 
@@ -163,7 +163,7 @@ class Simulation:
         if (worker := self._workers.pop(name, None)) is None:
             return
         worker.busy_until = None
-        self._decisions.dies(worker, now)
+        self._scheduler.dies(worker, now)
         self._push(now + failure.seconds, name)
 
     def _join(self, name: str, now: float) -> None:
@@ -173,7 +173,7 @@ class Simulation:
             setup.size, setup.costs, name=name, number=number, drawn=self._drawn, place=place
         )
         self._workers[name] = worker
-        self._decisions.joins(worker, now)
+        self._scheduler.joins(worker, now)
 
     # -- what is decided ---------------------------------------------------------------------------
 
@@ -198,7 +198,7 @@ class Simulation:
 
     def _watch_deadlines(self) -> None:
         """Let the scheduler act when the next waiting request expires."""
-        deadline = self._decisions.next_deadline()
+        deadline = self._scheduler.next_deadline()
         if deadline is not None and deadline < self._expiry:
             self._expiry = deadline
             self._push(deadline, None)
@@ -208,7 +208,7 @@ class Simulation:
         points = self.result.queue
         if len(points) >= 2 * _SAMPLES:
             del points[::2]
-        points.append((now, self._decisions.waiting))
+        points.append((now, self._scheduler.waiting))
         self._next_note = now * (1 + 1 / _SAMPLES)
 
     def _push(self, at: float, what: object) -> None:

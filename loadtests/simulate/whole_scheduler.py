@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 import msgspec
 
 from cupola.cache.catalog import ExecutionProvider
-from cupola.loadtests.simulate.decisions import Refuse, Start
+from cupola.loadtests.simulate.queue_scheduler import Refuse, Start
 from cupola.loadtests.simulate.request import SimulatedRequest
 from cupola.loadtests.simulate.worker import SimulatedWorker
 from cupola.scheduler.core import Scheduler

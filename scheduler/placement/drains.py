@@ -61,12 +61,9 @@ class Drains:
         self._told |= set(done)
         return done
 
-    def is_move(self, request_id: str) -> bool:
-        return request_id in self._moves
-
-    def moved(self, request_id: str) -> None:
-        """A load has ended that was to replace another, well or not."""
-        del self._moves[request_id]
+    def ended(self, request_id: str) -> bool:
+        """A load has ended, well or not. False: it is none from here."""
+        return self._moves.pop(request_id, None) is not None
 
     def worker_lost(self, worker: Worker) -> None:
         self._moves = {

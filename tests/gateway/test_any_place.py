@@ -20,7 +20,7 @@ from cupola.gateway.ollama.body import OllamaChat, OllamaEmbed, OllamaGenerate
 from cupola.gateway.openai.body.chat import ChatRequest
 from cupola.gateway.openai.body.completion import CompletionRequest
 from cupola.gateway.openai.chat import generation_of as chat_generation
-from cupola.gateway.openai.responses.body import ResponsesRequest
+from cupola.gateway.openai.responses.body.response import ResponsesRequest
 from cupola.gateway.openai.responses.endpoints import generation_of as response_generation
 from cupola.gateway.openai.responses.history import input_items
 

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from cupola.cache.home import Home
 from cupola.cache.store import ModelCache
 from cupola.client.commands.main import build
-from cupola.loadtests.bench.engine_target import EngineTarget, engine_options
+from cupola.loadtests.bench.engine_target import EngineTarget
 from cupola.loadtests.bench.level import Level
 from cupola.loadtests.bench.target import Amount, Broken
 from cupola.loadtests.host.own_service import OwnService
@@ -21,6 +21,7 @@ from cupola.loadtests.load.workloads import WORKLOADS, story
 from cupola.loadtests.simulate import calibration
 from cupola.loadtests.simulate.cost_model import CostModel
 from cupola.service.settings.settings import Settings
+from cupola.service.settings.worker_options import only_worker
 from tests.service.running_service import LEAN
 
 pytestmark = pytest.mark.slow
@@ -72,7 +73,7 @@ def test_a_service_and_its_engine_are_measured_and_simulated(
 def test_the_engine_answers_arrivals_at_random(real_model: Home) -> None:
     settings = Settings(home=real_model.root)
     folder = ModelCache(real_model).find(settings.model).path
-    target = EngineTarget(folder, engine_options(real_model, settings.model_dump()))
+    target = EngineTarget(folder, only_worker(settings))
     target.check(story(4))
     turn = target.run(story(4), Level(rate=50), Amount(seconds=0.1), 1, lambda _: None)
     assert turn.records

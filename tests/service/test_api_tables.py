@@ -15,7 +15,7 @@ from cupola.gateway.openai.body.chat import ChatRequest
 from cupola.gateway.openai.body.completion import CompletionRequest
 from cupola.gateway.openai.chat import generation_of as chat_generation
 from cupola.gateway.openai.completions import generation_of as completion_generation
-from cupola.gateway.openai.responses.body import ResponsesRequest
+from cupola.gateway.openai.responses.body.response import ResponsesRequest
 from cupola.gateway.openai.responses.endpoints import generation_of as response_generation
 from cupola.scheduler.protocol.tasks import SamplingParams
 from cupola.service.api_tables import (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 
@@ -11,6 +11,7 @@ from cupola.cache.catalog import ExecutionProvider
 from cupola.cache.home import Home
 from cupola.service.composition import check_devices
 from cupola.service.settings.settings import Settings
+from cupola.service.settings.worker_options import only_worker
 from cupola.service.supervisor import GaveUpError
 from cupola.service.worker_configs import worker_configs
 
@@ -73,3 +74,16 @@ def test_sizes_of_weights_are_told_in_bytes(tmp_path: Path) -> None:
     settings = Settings(home=tmp_path, block_weights_mb=3, lane_weights_mb=5)
     (config,) = worker_configs(settings, [], frozenset())
     assert (config.engine.block_bytes, config.engine.lane_bytes) == (3 * 2**20, 5 * 2**20)
+
+
+def test_the_engine_alone_is_that_of_a_service_with_one_worker(tmp_path: Path) -> None:
+    """Whatever workers the settings name."""
+    sizes: dict[str, Any] = {
+        "kv_memory_mb": 100,
+        "prefix_cache_mb": 10,
+        "block_weights_mb": 3,
+        "threads": 5,
+    }
+    (config,) = worker_configs(Settings(home=tmp_path, **sizes), [], frozenset())
+    for workers in ("cpu", "2", "cpu,cuda"):
+        assert only_worker(Settings(home=tmp_path, workers=workers, **sizes)) == config.engine

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
+from gguf.constants import GGMLQuantizationType
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from cupola.cache.catalog import ExecutionProvider
+from cupola.cache.model_config import FEW_TOKEN_FILES
 from cupola.scheduler.protocol.messages import (
     Done,
     ErrorCode,
@@ -21,12 +26,17 @@ from cupola.scheduler.protocol.messages import (
 from cupola.scheduler.protocol.tasks import LocalModel, Text, Work
 from cupola.workers.echo import EchoBackend
 from cupola.workers.eviction import NoRoomError, to_evict
+from cupola.workers.graph.block_graph import with_block_weights
+from cupola.workers.graph.serving_graph import serving_graph
+from cupola.workers.model.model_folder import ModelFolder
 from cupola.workers.model_memory import ModelMemory
 from cupola.workers.residency import Residency, Resident
 from cupola.workers.self_report import Identity
 from cupola.workers.worker import Worker
+from tests.w8a8 import write_w8a8
+from tests.workers.reference import DATA
 
-CPU = ExecutionProvider.CPU
+CPU, CUDA = ExecutionProvider.CPU, ExecutionProvider.CUDA
 GIGABYTE = 10**9
 SIZES = {"small": 1, "large": 3, "huge": 9}  # gigabytes
 TOTAL = 5
@@ -39,6 +49,10 @@ class Memory(ModelMemory):
         super().__init__()
         self._residency = residency
         self.taken = 0  # gigabytes, by other processes
+        self.copies_of: dict[str, int] = {}  # gigabytes, by the model's id
+
+    def copied(self, model: LocalModel) -> int:
+        return self.copies_of.get(model.id, 0) * GIGABYTE
 
     def needed(self, model: LocalModel) -> int:
         return SIZES[model.id.partition("-")[0]] * GIGABYTE
@@ -162,12 +176,24 @@ def test_a_reload_does_not_take_the_room_of_what_ends_with_it(bench: Bench) -> N
     assert bench.loads == ["large", "small-a", "large"]
 
 
+def test_the_second_copy_of_weights_needs_room_and_is_no_reason_to_refuse(bench: Bench) -> None:
+    bench.load("small-a", now=1)
+    bench.memory.copies_of["small-b"] = 3
+    bench.load("small-b", now=2)
+    assert bench.residency.loaded == ("small-b",)
+    assert bench.residency.models["small-b"].needed == 4 * GIGABYTE
+    bench.memory.copies_of["large"] = 9
+    bench.load("large", now=3)
+    assert bench.residency.loaded == ("large",)
+
+
 @given(
     st.lists(st.tuples(st.integers(0, 5), st.integers(0, 9), st.booleans()), max_size=6),
     st.integers(0, 12),
     st.integers(0, 12),
+    st.integers(0, 12),
 )
-def test_only_what_is_idle_is_unloaded_and_the_oldest_first(models, needed, available):
+def test_only_what_is_idle_is_unloaded_and_the_oldest_first(models, needed, copied, available):
     residents = []
     for number, (size, used, pinned) in enumerate(models):
         model = LocalModel(str(number), "/x", CPU)
@@ -176,7 +202,7 @@ def test_only_what_is_idle_is_unloaded_and_the_oldest_first(models, needed, avai
         residents.append(resident)
     can_be_had = available + sum(r.needed for r in residents if not r.pinned)
     try:
-        chosen = to_evict("new", needed, available, residents)
+        chosen = to_evict("new", needed, copied, available, residents)
     except NoRoomError:
         assert can_be_had < needed
         return
@@ -185,7 +211,7 @@ def test_only_what_is_idle_is_unloaded_and_the_oldest_first(models, needed, avai
     left = [r for r in residents if not r.pinned and r not in chosen]
     assert all(one.last_used <= other.last_used for one in chosen for other in left)
     if chosen:
-        assert available + sum(r.needed for r in chosen[:-1]) < needed * 1.2
+        assert available + sum(r.needed for r in chosen[:-1]) < (needed + copied) * 1.2
 
 
 def test_sizes_are_those_of_the_weights(tmp_path) -> None:
@@ -198,6 +224,43 @@ def test_sizes_are_those_of_the_weights(tmp_path) -> None:
     assert ModelMemory(maps=True).size(model) == 110
     assert ModelMemory().needed(LocalModel("m", "/nowhere", CPU)) == 0
     assert ModelMemory().available() > 0
+
+
+@pytest.mark.slow
+def test_the_copy_in_blocks_is_as_large_as_it_will_be(tmp_path: Path) -> None:
+    path = write_w8a8(tmp_path, tied=True)
+    model = LocalModel("m", str(path), CPU)
+    folder = ModelFolder.read(path)
+    graph = serving_graph(folder.decoder, folder.head_size, padding=16).model
+    blocks = with_block_weights(graph, path, 2**24)
+    assert blocks is not None
+    size = sum(weights.nbytes for weights in blocks.weights.values())
+    assert size > 50_000
+    assert ModelMemory(copies=2**24).copied(model) == size
+    assert ModelMemory(copies=size).copied(model) == size
+    assert ModelMemory(copies=size - 1).copied(model) == 0
+    assert with_block_weights(graph, path, size - 1) is None
+    assert ModelMemory().copied(model) == 0
+    assert ModelMemory(copies=2**24).copied(replace(model, provider=CUDA)) == 0
+    folder.decoder.write_bytes(b"no graph")
+    assert ModelMemory(copies=2**24).copied(model) == 0
+
+
+@pytest.mark.slow
+def test_a_graph_for_few_tokens_counts_once_and_only_if_it_is_read(tmp_path: Path) -> None:
+    path = write_w8a8(tmp_path, tied=True, kind=GGMLQuantizationType.Q4_1)
+    model = LocalModel("m", str(path), CPU)
+    few = sum((path / name).stat().st_size for name in FEW_TOKEN_FILES)
+    memory = ModelMemory(copies=few)
+    assert memory.copied(model) == few
+    assert memory.needed(model) + few == memory.size(model)
+    assert ModelMemory(copies=few - 1).copied(model) == 0
+
+
+def test_a_model_without_integer_products_has_no_copy() -> None:
+    model = LocalModel("m", str(DATA / "builder-fp32"), CPU)
+    assert ModelMemory(copies=2**24).copied(model) == 0
+    assert ModelMemory(copies=2**24).copied(LocalModel("m", "/nowhere", CPU)) == 0
 
 
 def test_a_model_that_does_not_fit_is_not_loaded_at_the_start_either(bench: Bench) -> None:

@@ -6,10 +6,13 @@ import logging
 import os
 import shutil
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import onnxruntime as ort
 import pytest
 from gguf.constants import GGMLQuantizationType as Kind
 
@@ -156,3 +159,32 @@ def test_a_loaded_model_keeps_no_page_of_its_files(folder: Path) -> None:
     fresh = DecoderSession(ModelFolder.read(folder), slots=2, width=16, threads=1)
     assert drop_pages(folder) > 0  # that one has read them, and not given them back
     np.testing.assert_array_equal(backend.session.run(rows), fresh.run(rows))
+
+
+@pytest.mark.slow
+def test_a_load_does_not_wait_for_what_is_built_of_another_model(
+    two_graphs: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, may_end = threading.Event(), threading.Event()
+
+    session = ort.InferenceSession
+
+    def start_late(*args: Any, **kwargs: Any) -> Any:
+        if threading.current_thread().name == "weights in blocks":
+            begun.set()
+            assert may_end.wait(60)
+        return session(*args, **kwargs)
+
+    monkeypatch.setattr(ort, "InferenceSession", start_late)
+    options = EngineOptions(slots=2, block_bytes=1 << 24, warm_up=False)
+    first = load(LocalModel("first:1", str(two_graphs), CPU), options)
+    assert begun.wait(60)
+    second = threading.Thread(target=loaded, args=[folder])
+    second.start()
+    second.join(60)
+    waits = second.is_alive()
+    may_end.set()
+    assert not waits
+    assert isinstance(first, Engine) and isinstance(first.session, DecoderSession)
+    first.session.wait()
+    assert first.session.blocks is not None and first.session.blocks.ready

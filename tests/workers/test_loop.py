@@ -1,7 +1,10 @@
-"""The worker's loop with a real socket and a load that does not end."""
+"""The worker's loop with a real socket. Its loads wait, but for that of the last test."""
 
 from __future__ import annotations
 
+import re
+import shutil
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -24,10 +27,12 @@ from cupola.scheduler.protocol.messages import (
     encode_work,
 )
 from cupola.scheduler.protocol.tasks import LocalModel, SamplingParams, Text, Work
-from cupola.workers import loader, main
+from cupola.workers import loader, main, residency
 from cupola.workers.echo import EchoBackend
 from cupola.workers.engine_options import EngineOptions
 from cupola.workers.main import Loop, WorkerConfig
+from tests.workers.reference import DATA
+from tests.workers.tiny import NAME
 
 MODELS = tuple(LocalModel(name, f"/{name}", ExecutionProvider.CPU) for name in ("a:1", "b:1"))
 
@@ -45,9 +50,8 @@ class Worker:
         self.peer = self.context.socket(zmq.DEALER)
         port = self.scheduler.bind_to_random_port("tcp://127.0.0.1")
         self.peer.connect(f"tcp://127.0.0.1:{port}")
-        config = WorkerConfig(
-            "cpu:0/0", ExecutionProvider.CPU, EngineOptions(), 600, preload, fatal=fatal
-        )
+        engine = EngineOptions(slots=2, warm_up=False)
+        config = WorkerConfig("cpu:0/0", ExecutionProvider.CPU, engine, 600, preload, fatal=fatal)
         self.loop = Loop(config, self.peer, self.commands)
         self.thread = threading.Thread(target=self.loop.run, daemon=True)
 
@@ -64,6 +68,29 @@ class Worker:
         message = decode_to_scheduler(self.scheduler.recv())
         assert isinstance(message, Ready)
         return message
+
+    def generate(self, request_id: str, model: LocalModel) -> str:
+        """The text of an answer."""
+        sampling = SamplingParams(max_tokens=8, temperature=0, ignore_eos=True)
+        work = encode_work(Work(Text("Hello"), sampling))
+        self.scheduler.send(encode(Submit(request_id, model, work)))
+        text = ""
+        while self.scheduler.poll(60_000):
+            message = decode_to_scheduler(self.scheduler.recv())
+            for output in message.outputs if isinstance(message, Outputs) else ():
+                text += output.text
+                if output.last:
+                    return text
+        raise TimeoutError(request_id)
+
+    def turn(self) -> None:
+        """Wait until the loop has made a whole turn."""
+        for number in range(2):  # it may be within one when the first message comes
+            self.scheduler.send(encode(UnloadModel(f"turn {number}", "no model")))
+            message = None
+            while message != Done(f"turn {number}"):
+                assert self.scheduler.poll(60_000)
+                message = decode_to_scheduler(self.scheduler.recv())
 
     def stop(self) -> None:
         self.commands.put("stop")
@@ -87,9 +114,12 @@ def begin(monkeypatch: pytest.MonkeyPatch) -> Iterator[Begin]:
     """Starts the worker of a test."""
     with ExitStack() as stack:
 
-        def start(preload: tuple[LocalModel, ...], fatal: tuple[str, ...] = ()) -> Worker:
+        def start(
+            preload: tuple[LocalModel, ...], fatal: tuple[str, ...] = (), loads: bool = False
+        ) -> Worker:
             worker = Worker(preload, fatal)
-            monkeypatch.setattr(loader, "load", worker.load)
+            if not loads:
+                monkeypatch.setattr(loader, "load", worker.load)
             worker.thread.start()
             stack.callback(worker.close)
             return worker
@@ -146,7 +176,11 @@ def test_a_model_that_is_removed_from_the_disk_leaves_the_memory(
 def test_a_model_is_unloaded_while_another_makes_step_after_step(begin: Begin) -> None:
     worker = begin(MODELS)
     worker.may_load.set()
-    assert worker.ready().resident == ("a:1", "b:1")
+    resident = worker.ready().resident  # one or both: it is ready with the first
+    while resident != ("a:1", "b:1"):
+        assert worker.scheduler.poll(60_000)
+        message = decode_to_scheduler(worker.scheduler.recv())
+        resident = message.resident if isinstance(message, Heartbeat) else resident
     endless = encode_work(Work(Text("Hello"), SamplingParams(max_tokens=100_000)))
     worker.scheduler.send(encode(Submit("r", MODELS[0], endless)))
     worker.scheduler.send(encode(UnloadModel("u", MODELS[1].id)))
@@ -160,3 +194,33 @@ def test_a_model_is_unloaded_while_another_makes_step_after_step(begin: Begin) -
                 break
     assert outputs
     assert worker.loop.worker.busy
+
+
+def resident_bytes(folder: Path) -> int:
+    """What is in memory of the files of ``folder`` that this process has mapped."""
+    size, inside = 0, False
+    for line in Path("/proc/self/smaps").read_text().splitlines():
+        if re.match(r"[0-9a-f]+-[0-9a-f]+ ", line):
+            inside = f" {folder}/" in line
+        elif inside and line.startswith("Rss:"):
+            size += int(line.split()[1]) * 1024
+    return size
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells of mappings")
+def test_pages_of_a_models_files_leave_the_memory_when_it_rests(
+    begin: Begin, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = shutil.copytree(DATA / NAME, tmp_path / "tiny-1")
+    model = LocalModel("tiny:1", str(folder), ExecutionProvider.CPU)
+    worker = begin((model,), loads=True)
+    assert worker.ready().resident == (model.id,)
+    text = worker.generate("first", model)
+    assert resident_bytes(folder) > 0
+    worker.turn()
+    assert resident_bytes(folder) > 0  # it rests after a minute
+    monkeypatch.setattr(residency, "RESTS", (0.0, 0.0))
+    worker.turn()
+    assert resident_bytes(folder) == 0
+    assert worker.generate("again", model) == text

@@ -13,7 +13,6 @@ from cupola.scheduler.protocol.outputs import Output
 from cupola.scheduler.protocol.tasks import LocalModel, SamplingParams, Text, Work
 from cupola.workers.engine.answer import Answer
 from cupola.workers.engine.engine import Engine
-from cupola.workers.engine.prefix_cache import PrefixCache
 from cupola.workers.engine.sequence import Reproducible
 from cupola.workers.engine_options import EngineOptions
 from cupola.workers.loading import load
@@ -22,6 +21,7 @@ from cupola.workers.model.text import TextCodec
 from cupola.workers.planning.step_budget import StepBudget
 from cupola.workers.run.decoder_session import DecoderSession
 from cupola.workers.run.session import Session
+from cupola.workers.slots.prefix_cache import PrefixCache
 from tests.workers.reference import DATA, plain_decoder
 
 NAME = "builder-fp32"

@@ -5,21 +5,14 @@ Sessions start there or not at all. onnxruntime itself would silently fall back 
 
 from __future__ import annotations
 
-import os
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import onnxruntime as ort
 
 from cupola.cache.catalog import ExecutionProvider
+from cupola.workers.device.attention import ATTENTION
 from cupola.workers.device.discovery import missing
 from cupola.workers.model.model_folder import ModelFolderError
-
-# onnxruntime reads this variable, which is of the whole process, when a session starts.
-_UNTILED = "ORT_GQA_DISABLE_FLASH_ATTENTION"
-_starting = threading.Lock()
 
 
 class ProviderError(RuntimeError):
@@ -51,7 +44,7 @@ class Device:
         Raises ProviderError, ModelFolderError.
         """
         try:
-            with _attention(tiled):
+            with ATTENTION.starting(tiled=tiled):
                 return self._start(model, options)
         except ProviderError:
             raise
@@ -71,21 +64,6 @@ class Device:
         if name not in session.get_providers():
             raise ProviderError(f"{name} is installed but did not start; the log above says why")
         return session
-
-
-@contextmanager
-def _attention(tiled: bool) -> Iterator[None]:
-    """Sessions that start meanwhile have this kind of attention. One starts at a time."""
-    with _starting:
-        before = os.environ.get(_UNTILED)
-        os.environ[_UNTILED] = "0" if tiled else "1"
-        try:
-            yield
-        finally:
-            if before is None:
-                del os.environ[_UNTILED]
-            else:
-                os.environ[_UNTILED] = before
 
 
 CPU = Device()

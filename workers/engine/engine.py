@@ -17,10 +17,9 @@ from cupola.scheduler.waiting.token_counters import TokenCounters
 from cupola.workers.engine.admission import Admission
 from cupola.workers.engine.draft_planner import DraftPlanner
 from cupola.workers.engine.fork import more_forks
-from cupola.workers.engine.prefix_cache import PrefixCache
 from cupola.workers.engine.prompt_reader import Accepted, PromptReader, check_kind
 from cupola.workers.engine.request_timings import RequestTimings
-from cupola.workers.engine.rows import is_exact, row_of
+from cupola.workers.engine.rows import row_of
 from cupola.workers.engine.sequence import Reproducible, Sequence, cost
 from cupola.workers.engine.sequences import Sequences
 from cupola.workers.engine.slot_allocation import SlotAllocator
@@ -39,6 +38,7 @@ from cupola.workers.planning.step_budget import StepBudget
 from cupola.workers.run.runner import Logits
 from cupola.workers.run.session import Session
 from cupola.workers.sampling.masks import MaskBatch
+from cupola.workers.slots.prefix_cache import PrefixCache
 
 logger = logging.getLogger(__name__)
 
@@ -87,13 +87,15 @@ class Engine:
         self._spare = spare
         self.slots.limit = self.capacity
         self._warm_up = WarmUp(session, self.slots) if warms_up else None
-        self._drafts = DraftPlanner(session, self.slots, folder.context)
         self._selection = TokenSelection(self._masks, self.slots, codec.token_bytes)
         self._texts: TextIntake[Arrived] = TextIntake(codec, wake)
         self._counters = TokenCounters()
-        self._planner = StepPlanner(session, step_budget, self._counters.of)
         self._sequences = Sequences(self.slots, self._counters, spare, session.short_context, wake)
         self._running, self._waiting = self._sequences.running, self._sequences.waiting
+        drafts = DraftPlanner(session, self.slots, folder.context)
+        self._planner = StepPlanner(
+            session, self.slots, self._sequences, drafts, step_budget, self._counters.of
+        )
         self._timings = RequestTimings()
         self._ended = clock()  # the last step
 
@@ -184,13 +186,13 @@ class Engine:
         failed = self._give_slots()
         rejected = [*read, *failed]
         began = self._clock()
-        steps = self._plan(began - self._ended)
+        steps = self._planner.plan(began - self._ended)
         if not steps:
             return [*rejected]
         completing = [step.sequence for step in steps if step.completes]
         self._selection.begin(steps)
         self._timings.begin(steps)
-        learn = self._planner.learner(self._running, steps)
+        learn = self._planner.learner(steps)
         try:
             logits = self._run(steps)
         except Exception as error:  # of whatever kind the runtime raises
@@ -219,8 +221,7 @@ class Engine:
         failed = self._sequences.give_slots()
         if not self._waiting:  # decisions use the slots that nobody wants
             free = min(self.slots.free_for_copies, self.slots.free - self._spare)
-            room = self._planner.room(self._running)
-            for fork in more_forks(self._running, free, room, self._has_room):
+            for fork in more_forks(self._running, free, self._planner.room(), self._has_room):
                 self._waiting.add([fork])
                 failed += self._sequences.give_slots()
         return failed
@@ -228,22 +229,6 @@ class Engine:
     def _has_room(self, sequence: Sequence) -> bool:
         """Whether there is memory for one more like this one."""
         return self.slots.has_room(sequence, self._running)
-
-    def _plan(self, spent: float) -> list[Step[Sequence]]:
-        """The tokens of the next run: known ones, and draft tokens behind them.
-
-        ``spent``: seconds since the end of the last step.
-        """
-        steps, budget = self._planner.plan(self._running, spent)
-        while not self.slots.make_room(steps):  # the youngest sequence waits for memory
-            youngest = self._running[-1]
-            self._sequences.preempt(youngest)
-            steps = [step for step in steps if step.sequence is not youngest]
-        if steps:
-            self._drafts.add_drafts(steps, budget)
-        # Rows of one query may get a run of their own, before the others. See ``step_split``.
-        steps.sort(key=lambda step: step.width > 1 or is_exact(step))
-        return steps
 
     def _run(self, steps: list[Step[Sequence]]) -> Logits:
         """Run the model. Raises what the session raises."""

@@ -22,7 +22,7 @@ from cupola.workers.decisions.asked import Asked, scores
 from cupola.workers.decisions.prompt import DecisionPrompt
 from cupola.workers.decisions.trie import Path
 from cupola.workers.engine.sequence import Job, Sequence
-from cupola.workers.engine.slots import common_prefix
+from cupola.workers.slots.slot_table import common_prefix
 
 MOST_FORKS = 16  # of one request: sixteen questions of 12 tokens take a sixth less than twice eight
 _FEWEST_PATHS = 4  # of a question's options, for which it is read once more in another slot

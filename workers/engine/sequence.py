@@ -10,9 +10,9 @@ from typing import Literal
 from cupola.scheduler.protocol.messages import ANY_TURN, ErrorCode, Turn
 from cupola.scheduler.protocol.outputs import FinishReason, Output, TokenLogprob, Usage
 from cupola.scheduler.waiting.lane import class_of
-from cupola.workers.engine.prefix_store import Fetched
-from cupola.workers.engine.slots import Slot
 from cupola.workers.model.backend import RequestError
+from cupola.workers.slots.prefix_store import Fetched
+from cupola.workers.slots.slot_table import Slot
 from cupola.workers.speculation.draft import Draft
 
 # Which requests must have the same answer again: those with a seed or at temperature 0, all, none.

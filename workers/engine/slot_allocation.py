@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from concurrent.futures import Future
 
-from cupola.workers.engine.prefix_cache import PrefixCache
-from cupola.workers.engine.prefix_store import Fetched
 from cupola.workers.engine.rows import is_exact
 from cupola.workers.engine.sequence import Sequence
-from cupola.workers.engine.slots import Match, Slot, SlotTable, common_prefix
 from cupola.workers.kv.kv_store import KVStore
 from cupola.workers.planning.plan import Step
+from cupola.workers.slots.prefix_cache import PrefixCache
+from cupola.workers.slots.prefix_store import Fetched
+from cupola.workers.slots.slot_table import Match, Slot, SlotTable, common_prefix
 
 # Tokens of each answer for which there must be room when one more sequence begins.
 HEADROOM = 32

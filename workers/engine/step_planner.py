@@ -8,28 +8,57 @@ from collections.abc import Callable, Iterable
 from collections.abc import Sequence as Several
 from functools import partial
 
+from cupola.workers.engine.draft_planner import DraftPlanner
+from cupola.workers.engine.rows import is_exact
 from cupola.workers.engine.sequence import Sequence
+from cupola.workers.engine.sequences import Sequences
+from cupola.workers.engine.slot_allocation import SlotAllocator
 from cupola.workers.planning.plan import Step, plan
 from cupola.workers.planning.step_budget import StepBudget
 from cupola.workers.run.session import Session
 
 
 class StepPlanner:
-    """Plans steps of sequences by a budget, which learns from the time that steps take."""
+    """Plans steps by a budget of tokens, which learns from the time that steps take."""
 
     def __init__(
-        self, session: Session, budget: StepBudget, served: Callable[[str], float]
+        self,
+        session: Session,
+        slots: SlotAllocator,
+        sequences: Sequences,
+        drafts: DraftPlanner,
+        budget: StepBudget,
+        served: Callable[[str], float],
     ) -> None:
         """``served``: how many tokens a client has had."""
         self._session = session
+        self._slots = slots
+        self._sequences = sequences
+        self._running = sequences.running
+        self._drafts = drafts
         self._budget = budget
         self._served = served
 
-    def plan(self, running: Several[Sequence], spent: float) -> tuple[list[Step[Sequence]], int]:
-        """The known tokens of the next run, and how many tokens it may have in all.
+    def plan(self, spent: float) -> list[Step[Sequence]]:
+        """The tokens of the next run: known ones, and draft tokens behind them.
 
-        ``spent``: seconds since the end of the last step.
+        Sequences for which there is no memory wait again. ``spent``: seconds since the end of the
+        last step.
         """
+        steps, budget = self._known(spent)
+        while not self._slots.make_room(steps):  # the youngest sequence waits for memory
+            youngest = self._running[-1]
+            self._sequences.preempt(youngest)
+            steps = [step for step in steps if step.sequence is not youngest]
+        if steps:
+            self._drafts.add_drafts(steps, budget)
+        # Rows of one query may get a run of their own, before the others. See ``step_split``.
+        steps.sort(key=lambda step: step.width > 1 or is_exact(step))
+        return steps
+
+    def _known(self, spent: float) -> tuple[list[Step[Sequence]], int]:
+        """The known tokens of the next run, and how many tokens it may have in all."""
+        running = self._running
         prompts = [each for each in running if each.pending and not each.generates]
         of_client = Counter(each.client for each in running)
         newcomers = (
@@ -41,19 +70,17 @@ class StepPlanner:
         budget = self._budget.tokens(generating(running), prompts, newcomer, spent)
         return plan(running, budget, self._session.parallel_prompts, self._served), budget
 
-    def room(self, running: Iterable[Sequence]) -> int:
+    def room(self) -> int:
         """For how many tokens decisions may take slots: beside answers, for those of one run."""
-        count = generating(running)
+        count = generating(self._running)
         return self._budget.tokens(count) if count else sys.maxsize
 
-    def learner(
-        self, running: Iterable[Sequence], steps: Several[Step[Sequence]]
-    ) -> Callable[[float], None]:
+    def learner(self, steps: Several[Step[Sequence]]) -> Callable[[float], None]:
         """What learns how many seconds these steps take. To be made before they are run."""
         reading = [step.sequence for step in steps if not step.sequence.generates]
         return partial(
             self._budget.observe,
-            generating(running),
+            generating(self._running),
             prompt_tokens(steps),
             short=any(self._budget.is_short(prompt) for prompt in reading),
             patient=bool(reading) and all(prompt.patient for prompt in reading),

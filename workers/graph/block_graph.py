@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 from onnx import NodeProto, TensorProto, helper
 
@@ -39,14 +40,25 @@ def with_block_weights(graph: bytes, folder: Path, max_bytes: int) -> BlockGraph
     """
     model = onnx.load_from_string(graph)
     rewriting = _Rewriting(model.graph, folder)
-    products = [node for node in model.graph.node if rewriting.takes(node)]
-    if not 0 < sum(map(rewriting.size, products)) <= max_bytes:
+    if not 0 < rewriting.size <= max_bytes:
         return None
-    for node in products:
+    for node in rewriting.products:
         rewriting.product(node)
     drop_dead_nodes(model.graph)
     del model.graph.value_info[:]
     return BlockGraph(model.SerializeToString(), rewriting.weights)
+
+
+def block_weight_bytes(file: Path) -> int:
+    """How many bytes those new weights would take. Only the graph itself is read.
+
+    0: there would be none, or the file is no graph. Raises OSError.
+    """
+    try:
+        model = onnx.load(str(file), load_external_data=False)
+    except DecodeError:
+        return 0
+    return _Rewriting(model.graph, file.parent).size
 
 
 class _Rewriting:
@@ -61,7 +73,17 @@ class _Rewriting:
             for name in node.input:
                 self._readers.setdefault(name, []).append(node)
 
-    def takes(self, node: NodeProto) -> bool:
+    @property
+    def products(self) -> list[NodeProto]:
+        """The nodes that can be replaced."""
+        return [node for node in self._graph.node if self._takes(node)]
+
+    @property
+    def size(self) -> int:
+        """Bytes of all new weights and their scales."""
+        return sum(self._size(node) for node in self.products)
+
+    def _takes(self, node: NodeProto) -> bool:
         """Whether the node multiplies rounded activations by symmetric weights, without a bias."""
         if node.op_type != "MatMulIntegerToFloat" or any(node.input[5:]):
             return False
@@ -76,9 +98,9 @@ class _Rewriting:
             and list(scales.dims) == [weight.dims[1]]
         )
 
-    def size(self, node: NodeProto) -> int:
-        """Bytes of the new weights."""
-        return int(np.prod(self._stored[node.input[1]].dims))
+    def _size(self, node: NodeProto) -> int:
+        inside, outside = map(int, self._stored[node.input[1]].dims)
+        return outside * _blocks(inside) * (_BLOCK + np.dtype(np.float32).itemsize)
 
     def product(self, node: NodeProto) -> None:
         """Replace ``node`` by a product with weights in blocks."""
@@ -129,11 +151,16 @@ def _in_blocks(
     The weights become ``[N, K / block, block]`` of uint8 around 128, the scales ``[N, K / block]``.
     """
     inside, outside = weight.shape
-    blocks = -(-inside // _BLOCK)
+    blocks = _blocks(inside)
     codes = np.full((outside, blocks * _BLOCK), _MIDDLE, np.uint8)
     np.bitwise_xor(weight.view(np.uint8).T, np.uint8(_MIDDLE), out=codes[:, :inside])
     each = np.repeat(scales.astype(np.float32)[:, None], blocks, axis=1)
     return codes.reshape(outside, blocks, _BLOCK), each
+
+
+def _blocks(inside: int) -> int:
+    """How many blocks so many weights of one output take."""
+    return -(-inside // _BLOCK)
 
 
 def _external(name: str, array: NDArray[np.generic]) -> TensorProto:

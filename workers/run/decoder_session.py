@@ -11,6 +11,7 @@ import onnxruntime as ort
 from cupola.cache.convert.formats.unsigned_weights import for_this_processor
 from cupola.cache.error_text import without_paths
 from cupola.workers.device.device import CPU
+from cupola.workers.device.machine import available_bytes
 from cupola.workers.device.mapped_files import drop_pages
 from cupola.workers.graph.attention_layers import UnservableGraphError
 from cupola.workers.graph.block_graph import with_block_weights
@@ -92,7 +93,7 @@ class DecoderSession(RaggedSession):
             )
         if lanes is not None and threads >= LANES:
             self.lanes = self._side_by_side(
-                graph, model, folder, threads, lanes, runner, shares=prepacked is not None
+                graph, model, folder, threads, lanes, runner, open_, shares=prepacked is not None
             )
         others = (way for way in (self.blocks, self.lanes) if way is not None)
         steps = StepRunner(first, *others, autotune=autotune)
@@ -107,11 +108,12 @@ class DecoderSession(RaggedSession):
         threads: int,
         weights: PrepackedWeights,
         runner: Runner,
+        open_: Callable[[], ort.InferenceSession],
         *,
         shares: bool,
     ) -> SideBySide:
-        """The lanes. ``runner``: of the session that runs any step; ``shares``: its weights lie in
-        a file that others read as well."""
+        """The lanes. ``runner``: of the session that runs any step, which ``open_`` starts;
+        ``shares``: its weights lie in a file that others read as well."""
         name = folder.decoder.name
         options = session_options(folder, threads // LANES)
         map_weights = partial(weights.mapped, model, options, name)
@@ -123,7 +125,8 @@ class DecoderSession(RaggedSession):
             share = partial(runner.replace, partial(weights.open, model, whole, name))
             build = partial(_build_and_share, build, share, self.blocks)
         unless_lost = partial(_unless_lost, build, partial(weights.has_lost, model))
-        return SideBySide(unless_lost, self.copy_limit, partial(weights.give_up, model))
+        forget = partial(_forget, partial(weights.give_up, model), partial(runner.reopen_by, open_))
+        return SideBySide(unless_lost, self.copy_limit, forget)
 
     @property
     def parallel_prompts(self) -> int:
@@ -149,6 +152,8 @@ def _build_blocks(
     few tokens is damaged. Raises OSError, UnservableGraphError, ModelFolderError and what
     ``Device.open`` does.
     """
+    # It only makes steps faster, so nothing else shall be swapped out for it.
+    max_bytes = min(max_bytes, available_bytes())
     if (file := folder.few_token_graph) is not None:
         if graph_bytes(file) > max_bytes:
             return None
@@ -202,6 +207,16 @@ def _build_and_share(
     if blocks.ready:
         share()
     return lanes
+
+
+def _forget(give_up: Callable[[], None], read_own: Callable[[], None]) -> None:
+    """Delete the file of the lanes.
+
+    The first session may have mapped it, and keeps it. One that starts in its place would write it
+    again, so that one has a copy of its own.
+    """
+    read_own()
+    give_up()
 
 
 def _build_lanes(

@@ -117,6 +117,11 @@ class Runner:
             self._bindings.clear()
             self._open, self._session = open_, session
 
+    def reopen_by(self, open_: Callable[[], ort.InferenceSession]) -> None:
+        """How to start the session from now on, if it must be started again."""
+        with self._runs:
+            self._open = open_
+
     def _bind(self, slots: range) -> _Bound:
         """Bind the keys and values of some slots."""
         binding = self._session.io_binding()

@@ -72,9 +72,10 @@ def _started(names: list[str], stack: ExitStack) -> list[Target]:
 def _engine(model: str) -> Target:
     """The engine as the service's settings have it, in this process."""
     from cupola.cache.store import ModelCache
-    from cupola.loadtests.bench.engine_target import EngineTarget, engine_options
+    from cupola.loadtests.bench.engine_target import EngineTarget
     from cupola.service.settings.sources import load
+    from cupola.service.settings.worker_options import only_worker
 
-    settings, folder = load().settings, home.current()
-    cached = ModelCache(folder).find(model or settings.model)
-    return EngineTarget(cached.path, engine_options(folder, settings.model_dump()))
+    settings = load().settings
+    cached = ModelCache(home.current()).find(model or settings.model)
+    return EngineTarget(cached.path, only_worker(settings))

@@ -24,7 +24,7 @@ from cupola.gateway.openai.responses.answers import (
 )
 from cupola.gateway.openai.responses.archive import Archive
 from cupola.gateway.openai.responses.background import Background
-from cupola.gateway.openai.responses.body import ResponsesRequest
+from cupola.gateway.openai.responses.body.response import ResponsesRequest
 from cupola.gateway.openai.responses.endpoints import ResponsesEndpoints
 from cupola.gateway.openai.responses.store import ResponseStore
 from cupola.gateway.openapi.absent import absent

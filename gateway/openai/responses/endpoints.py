@@ -28,7 +28,7 @@ from cupola.gateway.openai.responses.answers import (
 )
 from cupola.gateway.openai.responses.archive import Archive
 from cupola.gateway.openai.responses.background import Background
-from cupola.gateway.openai.responses.body import ResponsesRequest
+from cupola.gateway.openai.responses.body.response import ResponsesRequest
 from cupola.gateway.openai.responses.event_log import EventLog
 from cupola.gateway.openai.responses.frames import ResponseFrames
 from cupola.gateway.openai.responses.history import check_calls, input_items, messages, read_items

@@ -13,7 +13,7 @@ from pydantic import ConfigDict, TypeAdapter
 from cupola.gateway.core.custom_tools import as_arguments
 from cupola.gateway.http.errors import ApiError
 from cupola.gateway.openai.body.conversation import parsed
-from cupola.gateway.openai.responses.body_items import (
+from cupola.gateway.openai.responses.body.items import (
     BuiltInCallItem,
     BuiltInOutputItem,
     CallItem,

@@ -23,9 +23,9 @@ from cupola.gateway.openai.responses.answers import (
     ResponseText,
     ResponseUsage,
 )
-from cupola.gateway.openai.responses.body import ResponsesRequest
-from cupola.gateway.openai.responses.body_items import skipped_items
-from cupola.gateway.openai.responses.body_tools import OwnTool, ResponseCustomTool, own
+from cupola.gateway.openai.responses.body.items import skipped_items
+from cupola.gateway.openai.responses.body.response import ResponsesRequest
+from cupola.gateway.openai.responses.body.tools import OwnTool, ResponseCustomTool, own
 
 # Parameters that a response repeats as they came.
 _ECHOED = (

@@ -15,7 +15,7 @@ from cupola.gateway.ollama.body import OllamaChat
 from cupola.gateway.openai.body.chat import ChatRequest
 from cupola.gateway.openai.body.completion import CompletionRequest
 from cupola.gateway.openai.body.embeddings import EmbeddingsRequest
-from cupola.gateway.openai.responses.body import ResponsesRequest
+from cupola.gateway.openai.responses.body.response import ResponsesRequest
 from tests.gateway.conftest import furnished
 from tests.gateway.running_gateway import (
     HELLO,

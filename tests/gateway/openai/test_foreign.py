@@ -18,7 +18,7 @@ from cupola.gateway.openai.body.embeddings import EmbeddingsRequest
 from cupola.gateway.openai.body.sampling import SamplingFields
 from cupola.gateway.openai.chat import generation_of as chat_generation
 from cupola.gateway.openai.completions import generation_of as completion_generation
-from cupola.gateway.openai.responses.body import ResponsesRequest
+from cupola.gateway.openai.responses.body.response import ResponsesRequest
 from cupola.gateway.openai.responses.endpoints import generation_of as response_generation
 from cupola.scheduler.protocol.tasks import ConstraintKind, SamplingParams
 from tests.cases import case

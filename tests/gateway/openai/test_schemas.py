@@ -21,7 +21,7 @@ from cupola.gateway.http.validation import Endpoint
 from cupola.gateway.openai.body.chat import ChatRequest
 from cupola.gateway.openai.body.completion import CompletionRequest
 from cupola.gateway.openai.body.embeddings import EmbeddingsRequest
-from cupola.gateway.openai.responses.body import ResponsesRequest
+from cupola.gateway.openai.responses.body.response import ResponsesRequest
 from cupola.scheduler.protocol.tasks import SamplingParams
 from tests.cases import case
 

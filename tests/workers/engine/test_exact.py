@@ -12,11 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cupola.workers.engine.engine import Engine
-from cupola.workers.engine.prefix_cache import PrefixCache
 from cupola.workers.kv.prefix_memory import BLOCK
 from cupola.workers.model.model_folder import ModelFolder
 from cupola.workers.planning.step_budget import StepBudget
 from cupola.workers.run.decoder_session import DecoderSession
+from cupola.workers.slots.prefix_cache import PrefixCache
 from tests.examples import examples
 from tests.workers.engine.traffic import Arrival, alone, arrivals, serve
 from tests.workers.faulty_session import FaultySession

@@ -17,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cupola.cache.catalog import ExecutionProvider
+from cupola.cache.disk.prepacked_entries import LOST
 from cupola.cache.home import Home
 from cupola.scheduler.protocol.tasks import LocalModel
 from cupola.workers.device.device import CPU
@@ -46,6 +47,14 @@ SLOTS, WIDTH = 12, 32
 def weights(home: Path) -> PrepackedWeights:
     model = Home(home).models / "maker" / "tiny-1"
     shutil.copytree(DATA / NAME, model)
+    return PrepackedWeights(Home(home), model, CPU)
+
+
+def integer_weights(home: Path) -> PrepackedWeights:
+    """Of a model that can have weights in blocks as well."""
+    model = Home(home).models / "maker" / "tiny-1"
+    model.parent.mkdir(parents=True)
+    write_w8a8(home, tied=True).rename(model)
     return PrepackedWeights(Home(home), model, CPU)
 
 
@@ -294,13 +303,10 @@ def test_the_first_session_uses_the_weights_of_the_lanes(
         return map_(weights, graph, threads)
 
     monkeypatch.setattr(PrepackedWeights, "map", noted)
-    home = Home(tmp_path)
-    model = home.models / "maker" / "tiny-1"
-    model.parent.mkdir(parents=True)
-    write_w8a8(tmp_path, tied=True).rename(model)
-    folder = ModelFolder.read(model)
+    lanes = integer_weights(tmp_path)
+    folder = ModelFolder.read(lanes.model)
     opened = partial(DecoderSession, folder, slots=SLOTS, width=WIDTH, threads=2)
-    lanes, first = PrepackedWeights(home, model, CPU), ChosenWay(other=False)
+    first = ChosenWay(other=False)
     one, two = opened(), opened(block_bytes=block_bytes, lanes=lanes, autotune=first)
     two.wait()
     others = [2] if block_bytes else []
@@ -310,6 +316,31 @@ def test_the_first_session_uses_the_weights_of_the_lanes(
     two.rebuild()
     assert sorted(mapped) == [1, 1, 1, 1, *others, *others]
     np.testing.assert_array_equal(two.run(given_), one.run(given_))
+
+
+@pytest.mark.slow
+def test_the_file_of_lanes_that_lost_is_not_written_again(tmp_path: Path) -> None:
+    """The first session has mapped it, and starts again."""
+    lanes = integer_weights(tmp_path)
+    session = DecoderSession(
+        ModelFolder.read(lanes.model),
+        slots=SLOTS,
+        width=WIDTH,
+        threads=2,
+        block_bytes=2**24,
+        lanes=lanes,
+        autotune=ChosenWay(other=False),
+    )
+    session.wait()
+    assert session.lanes is not None and session.lanes.ready
+    given_ = [Row(0, 0, [*range(30, 60)], 30)]
+    expected = session.run(given_).copy()
+    session.lanes.give_up()
+    np.testing.assert_array_equal(session.run(given_), expected)  # of the file that is deleted
+    session.rebuild()
+    np.testing.assert_array_equal(session.run(given_), expected)
+    assert not list(lanes.home.prepacked.rglob("weights.bin"))
+    assert list(lanes.home.prepacked.rglob(LOST))
 
 
 @pytest.mark.slow

@@ -10,7 +10,7 @@ import pytest
 from openai.types.responses.response_create_params import ResponseCreateParamsStreaming
 from openai.types.shared_params import Reasoning
 
-from cupola.gateway.openai.responses.body import ReasoningOptions, ResponsesRequest
+from cupola.gateway.openai.responses.body.response import ReasoningOptions, ResponsesRequest
 from cupola.scheduler.protocol.messages import Abort, ErrorCode, Outputs, Rejected, Submit
 from cupola.scheduler.protocol.outputs import Output
 from tests.gateway.running_gateway import MODEL, RunningGateway

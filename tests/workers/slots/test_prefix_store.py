@@ -11,9 +11,9 @@ import pytest
 
 from cupola.scheduler.protocol.tasks import Work
 from cupola.workers.engine.engine import Engine
-from cupola.workers.engine.prefix_cache import PrefixCache
 from cupola.workers.kv.prefix_files import PrefixFiles
 from cupola.workers.kv.prefix_memory import BLOCK
+from cupola.workers.slots.prefix_cache import PrefixCache
 from tests.workers.faulty_session import FaultySession
 from tests.workers.tiny import SLOTS, drain, engine_over, greedy, text, words
 

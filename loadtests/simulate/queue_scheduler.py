@@ -22,7 +22,7 @@ Start = Callable[[SimulatedRequest, SimulatedWorker, float], None]
 Refuse = Callable[[SimulatedRequest, float], None]
 
 
-class Decisions(Protocol):
+class SimulatedScheduler(Protocol):
     """Calls back for each request that starts or is refused."""
 
     @property
@@ -48,7 +48,7 @@ class Decisions(Protocol):
         """Refuse what has waited for too long."""
 
 
-class QueueDecisions:
+class QueueScheduler:
     """``slots``: of each worker."""
 
     def __init__(

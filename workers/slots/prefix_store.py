@@ -14,10 +14,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from cupola.workers.engine.slots import Slot
 from cupola.workers.kv.prefix_files import PrefixFiles, next_digest, root_digest
 from cupola.workers.kv.prefix_memory import BLOCK, PrefixMemory
 from cupola.workers.kv.prefix_tree import Node, blocks
+from cupola.workers.slots.slot_table import Slot
 
 _WORTH_READING = 4  # blocks that memory does not hold
 _PIECE = 4  # blocks that are copied for the writer at once

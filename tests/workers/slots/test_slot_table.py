@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cupola.workers.engine.slots import WORTH_COPYING, Match, SlotTable, common_prefix
+from cupola.workers.slots.slot_table import WORTH_COPYING, Match, SlotTable, common_prefix
 
 
 def run(table: SlotTable, prompt: list[int], salt: str = "") -> tuple[int, int]:

@@ -14,8 +14,8 @@ from cupola.gateway.http.validation import Endpoint, Refused, invalid
 from cupola.gateway.openai.body.chat import Effort, ServiceTier
 from cupola.gateway.openai.body.formats import KINDS, Grammar
 from cupola.gateway.openai.body.sampling import SamplingFields, limit_of
-from cupola.gateway.openai.responses.body_items import Item, as_items
-from cupola.gateway.openai.responses.body_tools import (
+from cupola.gateway.openai.responses.body.items import Item, as_items
+from cupola.gateway.openai.responses.body.tools import (
     ResponseToolChoice,
     ResponseTools,
     skipped,

@@ -16,9 +16,9 @@ from cupola.scheduler.protocol.tasks import (
     Work,
 )
 from cupola.workers.engine.engine import Engine
-from cupola.workers.engine.prefix_cache import PrefixCache
 from cupola.workers.kv.kv_cache import KeyValueCache
 from cupola.workers.kv.prefix_memory import BLOCK, PrefixMemory
+from cupola.workers.slots.prefix_cache import PrefixCache
 from tests.workers.faulty_session import FaultySession
 from tests.workers.tiny import SLOTS, drain, engine_over, greedy, session, text, words
 

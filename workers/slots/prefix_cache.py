@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from cupola.workers.device.machine import available_bytes
-from cupola.workers.engine.prefix_store import Fetched, PrefixStore
-from cupola.workers.engine.slots import Slot
 from cupola.workers.kv.kv_cache import KeyValueCache
 from cupola.workers.kv.prefix_files import PrefixFiles
 from cupola.workers.kv.prefix_memory import BLOCK, PrefixMemory
 from cupola.workers.kv.prefix_tree import PrefixTree
+from cupola.workers.slots.prefix_store import Fetched, PrefixStore
+from cupola.workers.slots.slot_table import Slot
 
 # Of the memory that was free at the beginning, so much is left to others, who may have taken the
 # rest meanwhile.
