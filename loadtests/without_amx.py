@@ -32,8 +32,9 @@ def refuse_amx() -> None:
     """Refuse AMX to this process and those that it starts, for ever. Raises OSError."""
     if sys.platform != "linux" or platform.machine() != "x86_64":
         raise OSError("AMX can be refused on Linux and x86-64 only")
-    instructions = ctypes.create_string_buffer(_filter())
-    program = _Program(len(_filter()) // 8, ctypes.addressof(instructions))
+    instructions = _filter()
+    buffer = ctypes.create_string_buffer(instructions)
+    program = _Program(len(instructions) // 8, ctypes.addressof(buffer))
     libc = ctypes.CDLL(None, use_errno=True)
     for call in (
         (_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0),

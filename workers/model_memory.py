@@ -20,6 +20,8 @@ from cupola.workers.model.model_folder import ModelFolder, graph_bytes
 
 # Files that are not a model's weights in memory, by their names' ends.
 _NO_WEIGHTS = (".json", ".jinja", ".txt", ".md")
+# Bytes of a graph that is read while other models generate. A larger one has its weights inside.
+_MOST_GRAPH = 64 * 2**20
 
 
 class ModelMemory:
@@ -85,8 +87,14 @@ def _bytes(model: LocalModel, but: Collection[str] = ()) -> int:
 
 
 def _block_bytes(folder: Path) -> int:
-    """Bytes of a model's weights in blocks. Raises OSError, ValueError."""
+    """Bytes of a model's weights in blocks; 0: there are none, or they are not known.
+
+    Raises OSError, ValueError.
+    """
     from cupola.workers.graph.block_graph import block_weight_bytes
 
     generates = read_config(folder).model.type not in (ENCODER, RANKER, SPEECH)
-    return block_weight_bytes(ModelFolder.read(folder).decoder) if generates else 0
+    decoder = ModelFolder.read(folder).decoder if generates else None
+    if decoder is None or decoder.stat().st_size > _MOST_GRAPH:
+        return 0
+    return block_weight_bytes(decoder)

@@ -24,6 +24,7 @@ from cupola.scheduler.protocol.messages import (
     encode_work,
 )
 from cupola.scheduler.protocol.tasks import LocalModel, Text, Work
+from cupola.workers import model_memory
 from cupola.workers.echo import EchoBackend
 from cupola.workers.eviction import NoRoomError, to_evict
 from cupola.workers.graph.block_graph import with_block_weights
@@ -243,6 +244,19 @@ def test_the_copy_in_blocks_is_as_large_as_it_will_be(tmp_path: Path) -> None:
     assert ModelMemory().copied(model) == 0
     assert ModelMemory(copies=2**24).copied(replace(model, provider=CUDA)) == 0
     folder.decoder.write_bytes(b"no graph")
+    assert ModelMemory(copies=2**24).copied(model) == 0
+
+
+@pytest.mark.slow
+def test_a_graph_that_takes_long_to_read_is_not_read_for_an_estimate(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_w8a8(tmp_path, tied=True)
+    model = LocalModel("m", str(path), CPU)
+    size = ModelFolder.read(path).decoder.stat().st_size
+    monkeypatch.setattr(model_memory, "_MOST_GRAPH", size)
+    assert ModelMemory(copies=2**24).copied(model) > 50_000
+    monkeypatch.setattr(model_memory, "_MOST_GRAPH", size - 1)
     assert ModelMemory(copies=2**24).copied(model) == 0
 
 

@@ -85,7 +85,8 @@ class Autotune:
             return
         weight = _NEWEST
         if way == known.retrying:
-            # Chance makes a run slow, and never fast. So what it has lost by one it gets back.
+            # A pause can make a run slower than its way is, and nothing can make it faster. So a
+            # faster time counts in full.
             weight = _RETRIED if seconds > known.seconds[way] else 1.0
         known.retrying = ""
         known.seconds[way] += weight * (seconds - known.seconds[way])
